@@ -1,0 +1,102 @@
+"""Reading and writing ``*.safetensors`` with numpy alone.
+
+The trainer runs in the user's interpreter, where nothing but numpy and TensorFlow may be
+expected. Format: https://github.com/huggingface/safetensors (8 bytes little-endian header
+length, JSON header, data). Extended types (bfloat16, float8) are kept as their raw bits
+and come back as unsigned integers of the same width; the caller knows the type to view.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_NAMES = {
+    "float64": "F64",
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+    "int64": "I64",
+    "int32": "I32",
+    "int16": "I16",
+    "int8": "I8",
+    "uint64": "U64",
+    "uint32": "U32",
+    "uint16": "U16",
+    "uint8": "U8",
+    "bool": "BOOL",
+}
+_RAW = {"BF16": "uint16", "F8_E4M3": "uint8", "F8_E5M2": "uint8"}
+_DTYPES = {name: np.dtype(_RAW.get(name, dtype)) for dtype, name in _NAMES.items()
+           if name not in _RAW} | {name: np.dtype(raw) for name, raw in _RAW.items()}
+
+# TensorFlow has types that safetensors has not; they travel as bytes of their width
+_FALLBACK = {1: "U8", 2: "U16", 4: "U32", 8: "U64"}
+
+
+def save(path: Path, tensors: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str]
+         ) -> None:
+    """Writes ``tensors`` (any shapes, 0-d included) and text ``metadata``; fsyncs.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    offset = 0
+    blocks: list[Any] = []
+    for name, tensor in tensors.items():
+        # ascontiguousarray would turn a 0-d array into shape (1,)
+        array = tensor if tensor.flags["C_CONTIGUOUS"] else tensor.copy(order="C")
+        kind = _NAMES.get(array.dtype.name) or _FALLBACK[array.dtype.itemsize]
+        header[name] = {
+            "dtype": kind,
+            "shape": list(array.shape),
+            "data_offsets": [offset, offset + array.nbytes],
+        }
+        offset += array.nbytes
+        blocks.append(array.reshape(-1).view(np.uint8).data if array.nbytes else b"")
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    with path.open("wb") as file:
+        file.write(len(encoded).to_bytes(8, "little"))
+        file.write(encoded)
+        for block in blocks:
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
+    """Reads what :func:`save` wrote: tensors by name (writable, own memory) and metadata.
+
+    Raises:
+        ValueError: the file is not whole or not in the format.
+        OSError: the file cannot be read.
+    """
+    data = np.fromfile(path, dtype=np.uint8)
+    if data.size < 8:
+        raise ValueError(f"{path}: too short for a safetensors file")
+    length = int.from_bytes(data[:8].tobytes(), "little")
+    if length > data.size - 8:
+        raise ValueError(f"{path}: the header is cut off")
+    header = json.loads(data[8 : 8 + length].tobytes())
+    metadata = header.pop("__metadata__", {})
+    body = data[8 + length :]
+    tensors: dict[str, np.ndarray[Any, Any]] = {}
+    for name, entry in header.items():
+        start, end = entry["data_offsets"]
+        dtype = _DTYPES.get(entry["dtype"])
+        count = int(np.prod(entry["shape"], dtype=np.int64))
+        if dtype is None or not 0 <= start <= end <= body.size or end - start != (
+            count * dtype.itemsize
+        ):
+            raise ValueError(f"{path}: the entry of tensor {name} does not fit the file")
+        tensors[name] = np.frombuffer(body[start:end].tobytes(), dtype=dtype).reshape(
+            entry["shape"]
+        ).copy()
+    return tensors, metadata
