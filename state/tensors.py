@@ -96,7 +96,5 @@ def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
             count * dtype.itemsize
         ):
             raise ValueError(f"{path}: the entry of tensor {name} does not fit the file")
-        tensors[name] = np.frombuffer(body[start:end].tobytes(), dtype=dtype).reshape(
-            entry["shape"]
-        ).copy()
+        tensors[name] = body[start:end].copy().view(dtype).reshape(entry["shape"])
     return tensors, metadata

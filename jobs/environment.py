@@ -1,0 +1,22 @@
+"""Every environment variable and exit code between daemon, keeper, trainer and command jobs."""
+
+from typing import Final
+
+# what a job's process finds in its environment (the whole contract of a `command` job)
+RUN_DIR: Final = "REKINDLE_RUN_DIR"
+JOB: Final = "REKINDLE_JOB"
+ATTEMPT: Final = "REKINDLE_ATTEMPT"
+INITIAL_EPOCH: Final = "REKINDLE_INITIAL_EPOCH"
+CHECKPOINT: Final = "REKINDLE_CHECKPOINT"
+HEARTBEAT: Final = "REKINDLE_HEARTBEAT"
+
+# a user's process must not speak for the service: systemd would take its messages as ours
+NOT_INHERITED: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS",
+                        "LISTEN_PID", "LISTEN_FDNAMES", "INVOCATION_ID", "JOURNAL_STREAM")
+
+# exit codes of a trainer
+EXIT_DONE: Final = 0
+EXIT_SAVED: Final = 75
+"""Saved and wants to go on (EX_TEMPFAIL)."""
+EXIT_PERMANENT: Final = 78
+"""Trying again cannot help: bad spec, bad script, no good checkpoint (EX_CONFIG)."""

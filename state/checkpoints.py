@@ -1,0 +1,294 @@
+"""Checkpoints on disk: commit by one rename, verify by digest, walk back to the last good one.
+
+A checkpoint is a directory ``e0007-s00001400`` with ``manifest.json`` and the files that it
+lists. It is written under a temporary name, every file is fsynced and digested (SHA-256,
+so that the trainer needs only the standard library and anybody can check with
+``sha256sum``), the manifest is written last, and one rename commits it. The latest is
+found by scanning and verifying; no pointer file is trusted.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import total_ordering
+from pathlib import Path
+from typing import Any
+
+from rekindle.state import durable
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+STATE = "state.safetensors"
+_NAME = re.compile(r"e(\d{4,})-s(\d{8,})(?:-f(\d+))?(-end)?")
+
+
+@total_ordering
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where in a run a checkpoint was taken.
+
+    Attributes:
+        stage: which ``fit`` call of the script, 0-based.
+        epoch: epochs finished in this stage; the ``initial_epoch`` to go on with.
+        step: batches trained in the whole run, over all stages.
+        end: True for the state a finished stage left behind.
+    """
+
+    stage: int
+    epoch: int
+    step: int
+    end: bool = False
+
+    @property
+    def name(self) -> str:
+        stage = f"-f{self.stage}" if self.stage else ""
+        return f"e{self.epoch:04d}-s{self.step:08d}{stage}{'-end' if self.end else ''}"
+
+    @classmethod
+    def parse(cls, name: str) -> "Position | None":
+        """The position in a directory name, or None where it is no checkpoint's name."""
+        match = _NAME.fullmatch(name)
+        if match is None:
+            return None
+        epoch, step, stage, end = match.groups()
+        return cls(int(stage or 0), int(epoch), int(step), end is not None)
+
+    def __lt__(self, other: "Position") -> bool:
+        # by stage before step: a stage may be trained again with fewer steps after a walk back
+        return (self.stage, self.step, self.epoch, self.end) < (
+            other.stage, other.step, other.epoch, other.end
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A committed directory; its content is not verified by merely having this object."""
+
+    path: Path
+    position: Position
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def state(self) -> Path:
+        return self.path / STATE
+
+    @property
+    def bytes(self) -> int:
+        """Sum of its files' sizes on disk."""
+        return sum(file.stat().st_size for file in self.path.iterdir() if file.is_file())
+
+    def read_manifest(self) -> dict[str, Any]:
+        """
+        Raises:
+            ValueError: the manifest is not JSON of a format known here.
+            OSError: it cannot be read.
+        """
+        manifest = json.loads((self.path / MANIFEST).read_bytes())
+        if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+            raise ValueError("the manifest is not in the format of a manifest")
+        if manifest.get("format", 0) > FORMAT:
+            raise ValueError(f"the manifest is of a newer format ({manifest['format']})")
+        return manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A checkpoint that was not used, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The newest good checkpoint, and the newer ones that were refused on the way to it."""
+
+    checkpoint: Checkpoint | None
+    refused: list[Refusal]
+
+
+def commit(
+    folder: Path,
+    position: Position,
+    write: Callable[[Path], None],
+    manifest: dict[str, Any],
+    *,
+    crash_point: Callable[[str], None] = lambda name: None,
+) -> Checkpoint:
+    """Writes a checkpoint so that it is there as a whole or not at all.
+
+    Args:
+        folder: the run's ``checkpoints`` directory.
+        write: called with the temporary directory; puts the files there.
+        manifest: what to record beside format, name, position and digests.
+        crash_point: called with a name before each step, for tests that kill there.
+
+    Returns:
+        The checkpoint. Where a good one of this name is there already, that one is kept:
+        equal positions of one run hold equal states.
+
+    Raises:
+        OSError: disk full or failing; nothing but a temporary directory is left, and that
+            is removed.
+    """
+    final = folder / position.name
+    existing = Checkpoint(final, position)
+    if final.exists():
+        reason = verify(existing)
+        if reason is None:
+            return existing
+        quarantine(existing, reason)
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".tmp-{position.name}-{os.getpid()}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        crash_point("before_write")
+        write(temporary)
+        crash_point("before_digest")
+        files = {}
+        for file in sorted(temporary.iterdir()):
+            durable.fsync_file(file)
+            files[file.name] = {"bytes": file.stat().st_size, "sha256": digest(file)}
+        record = {
+            **manifest,
+            "format": FORMAT,
+            "name": position.name,
+            "stage": position.stage,
+            "epoch": position.epoch,
+            "step": position.step,
+            "end": position.end,
+            "created": time.time(),
+            "files": files,
+        }
+        crash_point("before_manifest")
+        durable.write_json(temporary / MANIFEST, record)
+        durable.fsync_folder(temporary)
+        crash_point("before_rename")
+        os.rename(temporary, final)
+        crash_point("before_folder_fsync")
+        durable.fsync_folder(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return existing
+
+
+def scan(folder: Path) -> list[Checkpoint]:
+    """All committed checkpoints of a run, newest first, unverified."""
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return []
+    found = []
+    for entry in entries:
+        position = Position.parse(entry.name)
+        if position is not None:
+            found.append(Checkpoint(folder / entry.name, position))
+    return sorted(found, key=lambda checkpoint: checkpoint.position, reverse=True)
+
+
+def verify(checkpoint: Checkpoint) -> str | None:
+    """Why a checkpoint cannot be used, in words, or None when it is good.
+
+    Checked: the manifest, that each file it lists is there with its size and digest, and
+    that the variables were finite when it was written.
+    """
+    try:
+        manifest = checkpoint.read_manifest()
+    except FileNotFoundError:
+        return "its manifest is missing"
+    except (OSError, ValueError) as error:
+        return f"its manifest cannot be read ({error})"
+    if manifest.get("name") != checkpoint.name:
+        return f"its manifest belongs to {manifest.get('name')}"
+    if not manifest["files"]:
+        return "its manifest lists no files"
+    for name, expected in manifest["files"].items():
+        if "/" in name or name.startswith("."):
+            return f"its manifest lists a file outside of it ({name})"
+        file = checkpoint.path / name
+        try:
+            size = file.stat().st_size
+            if size != expected["bytes"]:
+                return f"{name} has {size} bytes where {expected['bytes']} were written"
+            if digest(file) != expected["sha256"]:
+                return f"{name} does not have the digest it was written with"
+        except FileNotFoundError:
+            return f"{name} is missing"
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
+        except (KeyError, TypeError):
+            return f"its manifest has no size and digest for {name}"
+    if manifest.get("finite") is False:
+        return "it holds non-finite variables"
+    return None
+
+
+def latest_good(folder: Path) -> Found:
+    """Walks back from the newest checkpoint to the first that verifies."""
+    refused: list[Refusal] = []
+    for checkpoint in scan(folder):
+        reason = verify(checkpoint)
+        if reason is None:
+            return Found(checkpoint, refused)
+        refused.append(Refusal(checkpoint.name, reason))
+    return Found(None, refused)
+
+
+def quarantine(checkpoint: Checkpoint, reason: str) -> Path:
+    """Moves a refused checkpoint out of the way, with the reason beside it; returns where."""
+    shelf = checkpoint.path.parent / "quarantine"
+    shelf.mkdir(exist_ok=True)
+    for n in range(1, 10_000):
+        target = shelf / (checkpoint.name if n == 1 else f"{checkpoint.name}.{n}")
+        if not target.exists():
+            break
+    os.rename(checkpoint.path, target)
+    durable.write_bytes(target.with_name(f"{target.name}.reason.txt"), f"{reason}\n".encode())
+    durable.fsync_folder(shelf)
+    durable.fsync_folder(checkpoint.path.parent)
+    return target
+
+
+def prune(folder: Path, keep: int, protected: Collection[str]) -> Iterator[Checkpoint]:
+    """Removes all but the newest ``keep`` good checkpoints and the ``protected`` names.
+
+    Nothing is removed before ``keep`` newer ones were verified; each removed one is yielded.
+    The end of a finished stage is never removed: a relaunch returns its History from it.
+    """
+    kept = 0
+    for checkpoint in scan(folder):
+        if kept < keep:
+            kept += verify(checkpoint) is None
+        elif checkpoint.name not in protected and not checkpoint.position.end:
+            # the rename makes the removal one step: a half-removed one is no checkpoint
+            doomed = folder / f".tmp-{checkpoint.name}-pruned-{os.getpid()}"
+            os.rename(checkpoint.path, doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+            yield checkpoint
+
+
+def sweep(folder: Path) -> list[str]:
+    """Removes what interrupted commits left behind; only under the run's lock."""
+    gone = []
+    if folder.is_dir():
+        for entry in folder.iterdir():
+            if entry.name.startswith(".tmp-"):
+                shutil.rmtree(entry, ignore_errors=True)
+                gone.append(entry.name)
+    return gone
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
