@@ -1,0 +1,71 @@
+# Everything a person does here. Needs make and python3 (3.11 or newer), nothing else.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+# the build of TensorFlow without GPU code is a tenth of the download; it exists for x86_64 only
+ifndef TENSORFLOW
+  ifneq ($(wildcard /proc/driver/nvidia/version),)
+    TENSORFLOW := tensorflow[and-cuda]
+  else ifeq ($(shell uname -sm),Linux x86_64)
+    TENSORFLOW := tensorflow-cpu
+  else
+    TENSORFLOW := tensorflow
+  endif
+endif
+
+# kills in `make crash`
+N ?= 1000
+# more arguments: make test ARGS="-k inbox", make demo ARGS="--home /tmp/demo"
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check crash bench clean
+
+help: ## say what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' \
+		| awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+	@echo
+	@echo '  TENSORFLOW=tensorflow  another build than the $(TENSORFLOW) chosen for this machine'
+	@echo '  PYTHON=python3.12      another interpreter for .venv'
+	@echo '  ARGS="..."             more arguments for demo, test and bench'
+
+setup: $(STAMP) ## make .venv with everything (the other targets do it when needed)
+
+demo: $(STAMP) ## train, kill the training twice, find it finished and bit-identical
+	@$(BIN)/rekindle demo $(ARGS)
+
+test: $(STAMP) ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## lint and type-check
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+crash: $(STAMP) ## kill training N times (N=1000) and compare with undisturbed runs
+	REKINDLE_CRASH_KILLS=$(N) $(BIN)/python -m pytest -m crash -s $(ARGS) tests/crash
+
+bench: $(STAMP) ## measure what the documents claim about speed and size
+	@set -e; for script in benchmarks/*.py; do \
+		echo "== $$script"; $(BIN)/python "$$script" $(ARGS); \
+	done
+
+clean: ## remove .venv and everything that was built
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# the stamp is made last: an installation that was cut off is done again
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "rekindle needs Python 3.11 or newer; '$(PYTHON)' is not. Install one and say" >&2; \
+		echo "  make $(or $(MAKECMDGOALS),setup) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "'$(PYTHON)' cannot make virtual environments: its venv package is missing." >&2; \
+		echo "  Debian, Ubuntu:  apt-get install python3-venv" >&2; exit 1; }
+	@echo "Setting up $(VENV) with $(TENSORFLOW); this takes some minutes the first time."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt '$(TENSORFLOW)' --editable '.[dev]'
+	@touch $@
