@@ -1,0 +1,1 @@
+"""The service: inbox, queue, retries, ledger and the command line."""
