@@ -1,17 +1,25 @@
-"""The heartbeat file: where a trainer is, readable by the daemon without asking it.
+"""The heartbeat: where a trainer is, readable by the daemon without asking it.
 
-One JSON line, padded to a fixed size and written in place: no fsync, since a reboot ends
-the trainer anyway, and no rename, since it is written often.
+A small file mapped into memory: a beat is a store without a system call, so there can be
+one for every step, and the last one is there after a SIGKILL (the page cache keeps it).
+Two slots are written in turn, each with a checksum, so that a torn one is never believed.
+No fsync: a reboot ends the trainer anyway.
 """
 
-import json
+import mmap
 import os
+import struct
 import time
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-_SIZE = 256
-_PERIOD_S = 0.5
+_SLOT: Final = struct.Struct("<4sIdI12sqq")
+_SUM: Final = struct.Struct("<I")
+_STRIDE: Final = 64
+_MAGIC: Final = b"rkh1"
+_EMPTY: Final = bytes(_STRIDE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +28,10 @@ class Beat:
 
     Attributes:
         at: unix time of the beat, seconds.
-        section: start, script, compile, step, validation or save.
-        epoch: 0-based epoch in work; step: batches trained in the whole run.
         attempt: 1-based number of the attempt.
+        section: start, script, compile, step, validation or save.
+        epoch: 0-based epoch in work.
+        step: batches trained in the whole run.
     """
 
     at: float
@@ -33,33 +42,49 @@ class Beat:
 
 
 class Heartbeat:
-    """Writes beats; a beat within half a second of the last one in its section is skipped."""
+    """Writes beats into ``path``.
+
+    Raises:
+        OSError: the file cannot be made at its full size (a mapped file that meets a full
+            disk later would kill the process).
+    """
 
     def __init__(self, path: Path, attempt: int) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.posix_fallocate(fd, 0, 2 * _STRIDE)
+            self._map = mmap.mmap(fd, 2 * _STRIDE)
+        finally:
+            os.close(fd)
         self._attempt = attempt
-        self._section = ""
-        self._due = 0.0
+        self._count = 0
 
     def beat(self, section: str, epoch: int = 0, step: int = 0) -> None:
-        """Notes progress; a full disk is no reason to fail here."""
-        now = time.monotonic()
-        if section == self._section and now < self._due:
-            return
-        self._section, self._due = section, now + _PERIOD_S
-        line = json.dumps([1, time.time(), self._attempt, section, epoch, step])
-        try:
-            os.pwrite(self._fd, line.ljust(_SIZE - 1).encode() + b"\n", 0)
-        except OSError:
-            pass
+        """Notes where the trainer is; about a microsecond."""
+        self._count += 1
+        body = _SLOT.pack(_MAGIC, self._count & 0xFFFFFFFF, time.time(), self._attempt,
+                          section.encode()[:12], epoch, step)
+        start = (self._count & 1) * _STRIDE
+        self._map[start : start + _SLOT.size + 4] = body + _SUM.pack(zlib.crc32(body))
 
 
 def read(path: Path) -> Beat | None:
-    """The last beat, or None where there is none that can be read."""
+    """The last whole beat, or None where there is none."""
     try:
-        version, at, attempt, section, epoch, step = json.loads(path.read_bytes())
-    except (OSError, ValueError, TypeError):
+        data = path.read_bytes()
+    except OSError:
         return None
-    if version != 1:
-        return None
-    return Beat(float(at), int(attempt), str(section), int(epoch), int(step))
+    newest: Beat | None = None
+    for start in (0, _STRIDE):
+        slot = data[start : start + _STRIDE].ljust(_STRIDE, b"\0")
+        body = slot[: _SLOT.size]
+        if slot == _EMPTY or _SUM.unpack_from(slot, _SLOT.size)[0] != zlib.crc32(body):
+            continue
+        _, _, at, attempt, section, epoch, step = _SLOT.unpack(body)
+        # by attempt and step before time: a clock that was set back must not hide progress
+        found = Beat(at, attempt, section.rstrip(b"\0").decode(), epoch, step)
+        if newest is None or (found.attempt, found.step, found.at) > (
+            newest.attempt, newest.step, newest.at
+        ):
+            newest = found
+    return newest

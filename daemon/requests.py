@@ -1,0 +1,87 @@
+"""Requests: small JSON files in the inbox, so that every verb works while the daemon is down.
+
+``<time_ns>-<pid>.request.json`` holds ``{"format": 1, "verb": ..., "job": ..., ...}``.
+"""
+
+import json
+import os
+import stat
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from rekindle.state import durable
+from rekindle.state.errors import UsageError
+from rekindle.state.paths import Home
+
+FORMAT: Final = 1
+SUFFIX: Final = ".request.json"
+VERBS: Final = ("stop", "release", "cancel", "retry", "priority")
+_MAX_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What somebody asks the daemon to do with a job.
+
+    Attributes:
+        file: its file in the inbox, removed once it was carried out.
+        fields: further values of the verb, e.g. ``from_scratch`` of ``retry``.
+    """
+
+    file: Path
+    verb: str
+    job: str
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+def write(home: Home, verb: str, job: str, **fields: Any) -> Path:
+    """Drops a request into the inbox; it is carried out in the order of arrival.
+
+    Raises:
+        UsageError: the inbox cannot be written by this user.
+    """
+    if verb not in VERBS:
+        raise UsageError(f"There is no request {verb!r}.", hint=f"Known: {', '.join(VERBS)}.")
+    path = home.inbox / f"{time.time_ns():020d}-{os.getpid()}{SUFFIX}"
+    data = json.dumps({"format": FORMAT, "verb": verb, "job": job, **fields}) + "\n"
+    try:
+        durable.write_bytes(path, data.encode(), 0o640)
+    except OSError as error:
+        raise UsageError(
+            f"The request cannot be written: {error.strerror}.",
+            where=home.inbox,
+            hint="Is this the right home (--home), and are you in the group of its inbox?",
+        ) from error
+    return path
+
+
+def read(path: Path) -> Request:
+    """
+    Raises:
+        ValueError: it is not a request that this version understands; the text says why.
+        OSError: it cannot be read.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("a request must be a regular file")
+        data = file.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise ValueError(f"a request has at most {_MAX_BYTES} bytes")
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"a request must be JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise ValueError("a request must be a JSON object")
+    if value.get("format") != FORMAT:
+        raise ValueError(f"the format must be {FORMAT}, not {value.get('format')!r}")
+    verb, job = value.get("verb"), value.get("job")
+    if verb not in VERBS:
+        raise ValueError(f"the verb must be one of {', '.join(VERBS)}, not {verb!r}")
+    if not isinstance(job, str):
+        raise ValueError("the job must be a job id")
+    rest = {key: item for key, item in value.items() if key not in ("format", "verb", "job")}
+    return Request(path, verb, job, rest)

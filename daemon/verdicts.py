@@ -1,0 +1,140 @@
+"""Cause → verdict: what is done after an attempt has ended. Pure; no clock, no I/O."""
+
+import signal
+from dataclasses import dataclass
+
+from tenacity import RetryCallState, Retrying, wait_exponential_jitter
+
+from rekindle.daemon.ending import Ending
+from rekindle.jobs.job import RetryPolicy
+from rekindle.state.lifecycle import JobState
+
+_NEEDS_A_PERSON = {"CheckpointsUnreadable", "StateMismatch"}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The next state of a job.
+
+    Attributes:
+        outcome: done, preempted, crashed, refused or lost: how the attempt is recorded.
+        cause: the cause in the ledger's words.
+        reason: a sentence for a person; never empty.
+        failures: the new count of failures in a row without progress.
+        delay: seconds to wait before the next attempt; 0 for none.
+    """
+
+    state: JobState
+    outcome: str
+    cause: str
+    reason: str
+    failures: int
+    hint: str = ""
+    delay: float = 0.0
+
+
+def decide(
+    ending: Ending, *, policy: RetryPolicy, failures: int, wish: str | None, boot_id: str
+) -> Verdict:
+    """What becomes of a job whose attempt has ended.
+
+    Args:
+        failures: failures in a row before this attempt, without progress in between.
+        wish: ``"hold"`` or ``"cancel"`` where a person asked for it, else None.
+        boot_id: the boot that is running now.
+    """
+    cause = ending.cause
+    if cause == "done":
+        return Verdict(JobState.DONE, "done", "done", "The script ended with exit code 0.", 0)
+    if wish == "cancel":
+        return Verdict(JobState.CANCELLED, _outcome(cause), "stopped",
+                       "It was cancelled on request.", failures)
+    if wish == "hold":
+        return Verdict(JobState.HELD, _outcome(cause), "stopped",
+                       "It was stopped on request; everything is kept.", failures,
+                       hint="`rekindle release` lets it go on from its latest checkpoint.")
+    if not ending.started and cause == "lost":
+        return Verdict(JobState.QUEUED, "not started", "lost",
+                       "The attempt had not started when the daemon ended.", failures)
+    if cause == "lost" and ending.boot_id != boot_id:
+        return Verdict(JobState.QUEUED, "preempted", "preempted",
+                       "The machine was restarted; it goes on from its latest checkpoint.",
+                       failures)
+    if cause == "preempted":
+        how = (" It did not save within its grace period, so the last periodic checkpoint counts."
+               if ending.killed_after_grace else "")
+        return Verdict(JobState.QUEUED, "preempted", "preempted",
+                       f"It was preempted and goes on from its latest checkpoint.{how}", failures)
+    if cause == "permanent":
+        return _permanent(ending, failures)
+    return _failed(ending, policy, failures)
+
+
+def backoff(policy: RetryPolicy, failures: int) -> float:
+    """Seconds before the next try after ``failures`` (1 or more) in a row, with jitter."""
+    wait = wait_exponential_jitter(
+        initial=policy.backoff_min, max=policy.backoff_max, jitter=policy.backoff_min
+    )
+    state = RetryCallState(Retrying(), None, (), {})
+    state.attempt_number = max(failures, 1)
+    return wait(state)
+
+
+def _permanent(ending: Ending, failures: int) -> Verdict:
+    failure = ending.failure
+    reason = failure.message if failure else "The trainer said that trying again cannot help."
+    hint = (failure.hint if failure else "") or "Read its log with `rekindle logs`."
+    state = (JobState.HELD if failure and failure.kind in _NEEDS_A_PERSON else JobState.FAILED)
+    return Verdict(state, "refused", "permanent", reason, failures, hint=hint)
+
+
+def _failed(ending: Ending, policy: RetryPolicy, failures: int) -> Verdict:
+    what = _what(ending)
+    failure, previous = ending.failure, ending.previous
+    same = (failure is not None and previous is not None
+            and (failure.kind, failure.message) == (previous.kind, previous.message))
+    if same and failure and previous and not failure.trained and not previous.trained:
+        return Verdict(JobState.FAILED, "crashed", "mistake",
+                       f"The script failed twice in the same way before it trained a step: {what}",
+                       failures + 1,
+                       hint="Mend the script and submit it again; `rekindle show` has the "
+                       "traceback.")
+    if same and failure and previous and (failure.epoch, failure.step) == (
+        previous.epoch, previous.step
+    ):
+        return Verdict(JobState.HELD, "crashed", "poison",
+                       f"It failed twice at the same batch (epoch {failure.epoch}, step "
+                       f"{failure.step}): {what}", failures + 1,
+                       hint="Look at that batch; `rekindle release` tries again.")
+    count = 1 if ending.progressed else failures + 1
+    outcome, cause = ("lost", "lost") if ending.cause == "lost" else ("crashed", "crash")
+    if count > policy.max_failures:
+        return Verdict(JobState.HELD, outcome, cause,
+                       f"It failed {count} times in a row without a new checkpoint: {what}", count,
+                       hint="Read its log with `rekindle logs`, mend the cause, then "
+                       "`rekindle release`.")
+    delay = backoff(policy, count)
+    return Verdict(JobState.WAITING, outcome, cause,
+                   f"{what} It is tried again in {delay:.0f} s (failure {count} of "
+                   f"{policy.max_failures}).", count, delay=delay)
+
+
+def _outcome(cause: str) -> str:
+    return {"preempted": "preempted", "crash": "crashed", "permanent": "refused"}.get(cause, cause)
+
+
+def _what(ending: Ending) -> str:
+    if ending.failure is not None:
+        first = ending.failure.message.splitlines()[0][:200] if ending.failure.message else ""
+        return f"{ending.failure.kind}: {first}".rstrip(": ") + "."
+    if ending.cause == "lost":
+        return "The attempt ended without a word (its keeper was killed)."
+    if ending.signal is not None:
+        try:
+            name = signal.Signals(ending.signal).name
+        except ValueError:
+            name = f"signal {ending.signal}"
+        return f"The trainer was ended by {name}."
+    if ending.exit_code is not None:
+        return f"The trainer ended with exit code {ending.exit_code}."
+    return "The trainer could not be started."

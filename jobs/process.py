@@ -1,0 +1,99 @@
+"""Processes: who is who beyond a pid, and the kernel's help with children.
+
+A pid alone is never trusted: it is used again. A process is its pid, its start time in
+clock ticks and the boot it belongs to.
+"""
+
+import ctypes
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A process that cannot be mistaken for a later one with the same pid."""
+
+    pid: int
+    start: int
+    boot_id: str
+
+    @classmethod
+    def of(cls, pid: int) -> "Identity | None":
+        """The process that has ``pid`` now, or None where there is none."""
+        start = start_ticks(pid)
+        return None if start is None else cls(pid, start, boot_id())
+
+    def alive(self) -> bool:
+        return self.boot_id == boot_id() and start_ticks(self.pid) == self.start
+
+    def send(self, signum: int, *, group: bool = False) -> bool:
+        """Signals the process (or the process group it leads); False where it is gone."""
+        if not self.alive():
+            return False
+        try:
+            if group:
+                os.killpg(self.pid, signum)
+                return True
+            fd = os.pidfd_open(self.pid)
+        except (ProcessLookupError, PermissionError):
+            return False
+        try:
+            # between the check and the open the pid may have changed hands
+            if not self.alive():
+                return False
+            signal.pidfd_send_signal(fd, signum)
+        except ProcessLookupError:
+            return False
+        finally:
+            os.close(fd)
+        return True
+
+
+def start_ticks(pid: int) -> int | None:
+    """Start time of a live process in clock ticks since boot; None for a zombie or none.
+
+    Source: proc_pid_stat(5), field 22.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def boot_id() -> str:
+    """The kernel's random id of this boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def become_subreaper() -> None:
+    """Orphans of this process's children become its own children, so that it can end them."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent(parent: int) -> None:
+    """SIGKILL for this process when the parent's thread that started it ends."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def children(pid: int) -> list[int]:
+    """Direct children of a process of this boot."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl({option}) failed: {os.strerror(number)}")

@@ -1,0 +1,160 @@
+"""The trainer: runs the user's script as ``__main__`` with ``model.fit`` made resumable.
+
+It runs in the user's interpreter, where only the standard library, numpy and Keras may be
+expected. Keras is not imported here: the script does that, in its own order and with its
+own environment, and an import hook makes ``fit`` resumable at that moment.
+"""
+
+import contextlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import random
+import runpy
+import sys
+import traceback
+import types
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from rekindle.jobs import environment, stop
+from rekindle.jobs.job import Job
+from rekindle.state import journal
+from rekindle.state.errors import RekindleError
+from rekindle.state.paths import Run
+
+if TYPE_CHECKING:
+    from rekindle.jobs.session import Session
+
+_TRACEBACK_LINES = 40
+
+
+def main() -> NoReturn:
+    """``trainer RUN_DIR ATTEMPT``: exits 0 done, 75 saved, 78 permanent, 1 crashed."""
+    stop.install()
+    run, attempt = Run(Path(sys.argv[1])), int(sys.argv[2])
+    # imported late: a SIGTERM before this line must already find its handler
+    from rekindle.jobs.session import Session
+
+    try:
+        job = Job.from_json(run.job_file.read_text())
+        session = Session.open(run, job, attempt)
+    except RekindleError as error:
+        _refuse(run, attempt, error)
+    session.heartbeat.beat("start")
+    # seeded as they appear: importing numpy here would be before the script can set the
+    # environment variables that its libraries read once
+    random.seed(job.seed)
+    _AfterImport("numpy", lambda numpy: numpy.random.seed(job.seed % 2**32))
+    _AfterImport("keras", lambda keras: _make_fit_resumable(keras, session, job.seed))
+    try:
+        _run_script(job)
+    except SystemExit as leaving:
+        code = leaving.code
+        if code is None or code == environment.EXIT_DONE:
+            _finish(environment.EXIT_DONE)
+        if code == environment.EXIT_SAVED and stop.requested():
+            _finish(environment.EXIT_SAVED)
+        if not isinstance(code, int):
+            print(code, file=sys.stderr)
+            code = 1
+        _report(run, attempt, session, leaving)
+        _finish(code)
+    except RekindleError as error:
+        _refuse(run, attempt, error)
+    except BaseException as error:
+        traceback.print_exception(error)
+        _report(run, attempt, session, error)
+        _finish(1)
+    _finish(environment.EXIT_DONE)
+
+
+def _run_script(job: Job) -> None:
+    if job.script is not None:
+        folder = str(Path(job.script).resolve().parent)
+        sys.path.insert(0, folder)
+        sys.argv = [job.script, *job.args]
+        code = compile(Path(job.script).read_bytes(), job.script, "exec", dont_inherit=True)
+        script = types.ModuleType("__main__")
+        script.__dict__.update(__file__=job.script, __builtins__=__builtins__)
+        sys.modules["__main__"] = script
+        exec(code, script.__dict__)
+    else:
+        assert job.module is not None
+        sys.path.insert(0, job.workdir)
+        sys.argv = [job.module, *job.args]
+        runpy.run_module(job.module, run_name="__main__", alter_sys=True)
+
+
+class _AfterImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Calls ``action`` once, right after ``name`` was imported by whoever imports it first."""
+
+    def __init__(self, name: str, action: Callable[[types.ModuleType], None]) -> None:
+        self._name = name
+        self._action = action
+        self._loader: importlib.abc.Loader | None = None
+        sys.meta_path.insert(0, self)
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,
+        target: types.ModuleType | None = None,
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != self._name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            self._loader, spec.loader = spec.loader, self
+        return spec
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType | None:
+        assert self._loader is not None
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        assert self._loader is not None
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        self._action(module)
+
+
+def _make_fit_resumable(keras: types.ModuleType, session: "Session", seed: int) -> None:
+    from rekindle.jobs import fit
+
+    keras.utils.set_random_seed(seed)
+    fit.install(session)
+
+
+def _refuse(run: Run, attempt: int, error: RekindleError) -> NoReturn:
+    """Ends with *permanent*: going on without being told to would lose or repeat work."""
+    print(f"rekindle: {error}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):
+        journal.append(run.journal, "failed", attempt=attempt, error_type=type(error).__name__,
+                       message=error.what, hint=error.hint, traceback="", epoch=0, step=0)
+    _finish(environment.EXIT_PERMANENT)
+
+
+def _report(run: Run, attempt: int, session: "Session", error: BaseException) -> None:
+    """Tells in the journal what ended the script, for ``show`` and for the verdict."""
+    lines = traceback.format_exception(error)
+    text = "".join(lines).splitlines()[-_TRACEBACK_LINES:]
+    with contextlib.suppress(OSError):
+        journal.append(run.journal, "failed", attempt=attempt, error_type=type(error).__name__,
+                       message=str(error), traceback="\n".join(text), epoch=session.epoch,
+                       step=session.step, trained=session.trained)
+
+
+def _finish(code: int) -> NoReturn:
+    """Ends the process as a plain script would end: exit handlers run, threads are joined."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code == environment.EXIT_DONE:
+        sys.exit(0)
+    # after a failure a thread of the user's must not keep the attempt alive
+    os._exit(code)
