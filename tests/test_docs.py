@@ -1,0 +1,68 @@
+"""The documents lead somewhere, and speak of every verb."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|<img[^>]+src=\"([^\"]+)\"")
+# the tree's own names, where a document quotes one in backticks
+QUOTED = re.compile(r"`((?:daemon|jobs|state|tests|docs|benchmarks|examples|systemd)/[\w./-]+)`")
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that a Markdown file's headings get on a forge."""
+    found = set()
+    for heading in re.findall(r"^#+ (.+)$", without_code(text), flags=re.MULTILINE):
+        plain = re.sub(r"[^\w\- ]", "", heading.lower())
+        found.add(plain.strip().replace(" ", "-"))
+    return found
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_leads_to_a_file_or_heading_that_is_there(document: Path) -> None:
+    """Links to the web are left alone: tests need no network."""
+    text = document.read_text()
+    broken = []
+    for match in LINK.finditer(without_code(text)):
+        target = match.group(1) or match.group(2)
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (document.parent / name).resolve() if name else document
+        if not file.exists() or (anchor and anchor not in anchors(file.read_text())):
+            broken.append(target)
+    assert [] == broken
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_file_of_the_tree_that_is_named_exists(document: Path) -> None:
+    """A renamed module must be renamed in the prose, too."""
+    assert [] == [
+        name for name in QUOTED.findall(document.read_text()) if not (ROOT / name).exists()
+    ]
+
+
+def test_every_verb_of_the_command_line_is_documented() -> None:
+    """Each verb of `rekindle --help` stands in the README or in docs, with its command."""
+    asked = subprocess.run(
+        [sys.executable, "-m", "rekindle.daemon", "--help"],
+        cwd=ROOT / ".importroot",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert asked.returncode == 0, asked.stderr
+    listed = re.search(r"\{([a-z,-]+)\}", asked.stdout)
+    assert listed is not None, f"no list of verbs in:\n{asked.stdout}"
+    prose = "\n".join(path.read_text() for path in DOCUMENTS)
+    missing = [v for v in listed.group(1).split(",") if not re.search(rf"rekindle {v}\b", prose)]
+    assert [] == missing
