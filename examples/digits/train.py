@@ -1,0 +1,47 @@
+"""Handwritten digits: an ordinary Keras script on data that scikit-learn brings along."""
+
+import argparse
+
+import keras
+import numpy as np
+from sklearn.datasets import load_digits
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--epochs", type=int, default=12)
+parser.add_argument("--batch-size", type=int, default=32)
+parser.add_argument("--out", default="digits.keras")
+args = parser.parse_args()
+
+digits = load_digits()
+images = (digits.images / 16.0).astype("float32")[..., np.newaxis]
+labels = digits.target.astype("int32")
+x_train, x_test = images[:1440], images[1440:]
+y_train, y_test = labels[:1440], labels[1440:]
+
+model = keras.Sequential(
+    [
+        keras.layers.Input((8, 8, 1)),
+        keras.layers.Conv2D(32, 3, padding="same", activation="relu"),
+        keras.layers.Conv2D(32, 3, padding="same", activation="relu"),
+        keras.layers.MaxPooling2D(2),
+        keras.layers.Dropout(0.3),
+        keras.layers.Flatten(),
+        keras.layers.Dense(128, activation="relu"),
+        keras.layers.Dropout(0.5),
+        keras.layers.Dense(10, activation="softmax"),
+    ]
+)
+model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+model.fit(
+    x_train,
+    y_train,
+    batch_size=args.batch_size,
+    epochs=args.epochs,
+    validation_data=(x_test, y_test),
+    verbose=2,
+)
+
+loss, accuracy = model.evaluate(x_test, y_test, verbose=0)
+print(f"accuracy on {len(x_test)} digits it has not seen: {accuracy:.4f} (loss {loss:.4f})")
+model.save(args.out)
+print(f"saved {args.out}")
