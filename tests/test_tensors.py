@@ -1,0 +1,63 @@
+"""Tensors come back bit for bit, and the files are what other tools read."""
+
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from rekindle.state import tensors
+
+
+def test_all_types_and_shapes_come_back_bit_for_bit(tmp_path: Path) -> None:
+    """0-d, empty, odd sizes and non-contiguous arrays keep shape, type and bits."""
+    given = {
+        "scalar": np.array(7, np.int64),
+        "empty": np.zeros((0, 3), np.float32),
+        "odd": np.array([True, False, True]),
+        "nan": np.array([np.nan, -0.0, np.inf], np.float64),
+        "strided": np.arange(12, dtype=np.float32).reshape(3, 4).T,
+        "half": np.arange(5, dtype=np.float16),
+        "wide": np.array([2**64 - 1], np.uint64),
+    }
+    path = tmp_path / "state.safetensors"
+
+    tensors.save(path, given, {"state": "{}"})
+    found, metadata = tensors.load(path)
+
+    assert metadata == {"state": "{}"}
+    assert list(found) == list(given)
+    for name, array in given.items():
+        assert found[name].shape == array.shape
+        assert found[name].dtype == array.dtype
+        assert found[name].tobytes() == array.tobytes()
+
+
+def test_bfloat16_comes_back_as_its_raw_bits(tmp_path: Path) -> None:
+    """A type that plain numpy lacks keeps its bits and can be viewed again."""
+    path = tmp_path / "state.safetensors"
+    given = np.array([1.5, -2.0, 3.25], ml_dtypes.bfloat16)
+    tensors.save(path, {"b": given}, {})
+    found = tensors.load(path)[0]["b"]
+    assert found.view(ml_dtypes.bfloat16).tobytes() == given.tobytes()
+
+
+def test_the_safetensors_library_reads_the_file(tmp_path: Path) -> None:
+    """The format is the published one, not a dialect of ours."""
+    path = tmp_path / "state.safetensors"
+    given = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "s": np.array(3, np.int32)}
+    tensors.save(path, given, {"k": "v"})
+    found = load_file(path)
+    assert found["a"].tobytes() == given["a"].tobytes()
+    assert found["s"].shape == ()
+
+
+@pytest.mark.parametrize("keep", [0, 4, 7, 20, -1])
+def test_a_file_cut_anywhere_is_refused(tmp_path: Path, keep: int) -> None:
+    """A truncated file raises instead of returning shorter tensors."""
+    path = tmp_path / "state.safetensors"
+    tensors.save(path, {"a": np.arange(6, dtype=np.float32)}, {})
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"short|cut off|does not fit"):
+        tensors.load(path)
