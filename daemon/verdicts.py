@@ -34,7 +34,13 @@ class Verdict:
 
 
 def decide(
-    ending: Ending, *, policy: RetryPolicy, failures: int, wish: str | None, boot_id: str
+    ending: Ending,
+    *,
+    policy: RetryPolicy,
+    failures: int,
+    wish: str | None,
+    boot_id: str,
+    daemon_stopping: bool = False,
 ) -> Verdict:
     """What becomes of a job whose attempt has ended.
 
@@ -42,6 +48,7 @@ def decide(
         failures: failures in a row before this attempt, without progress in between.
         wish: ``"hold"`` or ``"cancel"`` where a person asked for it, else None.
         boot_id: the boot that is running now.
+        daemon_stopping: the daemon asked all attempts to end because it ends itself.
     """
     cause = ending.cause
     if cause == "done":
@@ -63,8 +70,10 @@ def decide(
     if cause == "preempted":
         how = (" It did not save within its grace period, so the last periodic checkpoint counts."
                if ending.killed_after_grace else "")
+        who = ("The daemon was stopped; the job" if daemon_stopping
+               else "It was preempted and")
         return Verdict(JobState.QUEUED, "preempted", "preempted",
-                       f"It was preempted and goes on from its latest checkpoint.{how}", failures)
+                       f"{who} goes on from its latest checkpoint.{how}", failures)
     if cause == "permanent":
         return _permanent(ending, failures)
     return _failed(ending, policy, failures)

@@ -92,6 +92,20 @@ def children(pid: int) -> list[int]:
         return []
 
 
+def group_members(group: int) -> list[int]:
+    """All processes of this boot whose process group is ``group``."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[2]) == group:
+                found.append(int(entry.name))
+    return found
+
+
 def _prctl(option: int, value: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:

@@ -1,0 +1,223 @@
+"""The attempts of all jobs: start, watch, stop, and what becomes of a job when one ends.
+
+Effects of one job's life stand here in the order in which they happen; what is decided is
+in `verdicts`. The ledger learns of a start before anything is spawned, and of everything
+else from the run directory, so that a restarted daemon comes to the same ends.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from rekindle.daemon import ending, verdicts
+from rekindle.daemon.launcher import Launcher
+from rekindle.jobs import heartbeat, process
+from rekindle.jobs.job import Job
+from rekindle.state import journal
+from rekindle.state.ledger import JobRow, Ledger
+from rekindle.state.lifecycle import ACTIVE, JobState
+from rekindle.state.paths import Home, Run
+
+_ORPHAN_GRACE_S = 5.0
+_START_RETRY_S = 10.0
+
+
+class Attempts:
+    """All attempts of one home.
+
+    Args:
+        crash_point: called with the name of each commit point, for tests that kill there.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        ledger: Ledger,
+        launcher: Launcher,
+        *,
+        crash_point: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        self._home = home
+        self._ledger = ledger
+        self._launcher = launcher
+        self._crash_point = crash_point
+        self._told_to_end: set[str] = set()
+        self._orphaned: dict[str, float] = {}
+        self._log = structlog.get_logger()
+        self.daemon_stopping = False
+
+    def active(self) -> list[JobRow]:
+        """Jobs that have an attempt which has not ended, as the ledger knows it."""
+        return self._ledger.jobs(states=ACTIVE)
+
+    def adopt(self) -> None:
+        """Takes over what an earlier daemon left: live attempts go on, ended ones are settled."""
+        for job in self.active():
+            run = self._home.run(job.id)
+            if self._launcher.alive(run):
+                self._log.info("attempt_adopted", job=job.id, attempt=job.attempts)
+                self._ledger.add_event("attempt_adopted", job=job.id, attempt=job.attempts)
+        self.watch()
+
+    def start(self, job: JobRow) -> None:
+        """Begins the next attempt of a job that is queued or whose wait is over."""
+        run = self._home.run(job.id)
+        now = time.time()
+        if self._launcher.alive(run):
+            self._postpone(job, "Something of an earlier attempt is still alive.", now)
+            return
+        attempt = job.attempts + 1
+        with self._ledger.transaction():
+            self._ledger.begin_attempt(job.id, attempt, now)
+            self._ledger.set_state(job.id, JobState.STARTING, f"Attempt {attempt} is starting.",
+                                   now=now)
+        self._crash_point("attempt_begun")
+        try:
+            keeper = self._launcher.start(run, attempt)
+        except OSError as error:
+            self._ledger.update_attempt(job.id, attempt, outcome="not started", ended_at=now,
+                                        cause="unknown")
+            self._postpone(job, f"The attempt could not be started: {error.strerror}.", now)
+            return
+        self._crash_point("keeper_spawned")
+        if keeper is not None:
+            self._ledger.update_attempt(job.id, attempt, keeper_pid=keeper.pid,
+                                        keeper_start=keeper.start, boot_id=keeper.boot_id)
+        self._log.info("attempt_started", job=job.id, attempt=attempt)
+
+    def watch(self) -> None:
+        """Reads what the attempts wrote, and settles those that have ended."""
+        for job in self.active():
+            run = self._home.run(job.id)
+            alive = self._launcher.alive(run)
+            # read after the probe: what a dead attempt wrote is then all there
+            self.read(job)
+            if not alive:
+                self._settle(job, run)
+            elif job.state == JobState.STOPPING or self.daemon_stopping:
+                self._tell_to_end(job)
+            elif self._is_orphaned(job, run):
+                self._end_orphan(job, run)
+
+    def read(self, job: JobRow) -> None:
+        """Takes new journal entries of a job into the ledger."""
+        run = self._home.run(job.id)
+        replay = journal.replay(run.journal, job.journal_offset)
+        if replay.offset == job.journal_offset:
+            return
+        self._ledger.ingest(job.id, replay.entries, replay.offset)
+        if replay.torn:
+            self._log.warning("journal_lines_torn", job=job.id, lines=replay.torn)
+        for entry in replay.entries:
+            self._note(job, entry)
+
+    def stop(self, job: JobRow, wish: str, reason: str) -> None:
+        """Asks the job's attempt to save and end; ``wish`` is ``"hold"`` or ``"cancel"``."""
+        if job.state != JobState.STOPPING:
+            self._ledger.set_state(job.id, JobState.STOPPING, reason, now=time.time(), wish=wish)
+        elif job.wish != wish:
+            self._ledger.set_wish(job.id, wish)
+        self._tell_to_end(job)
+
+    def stop_all(self) -> None:
+        """Asks every attempt to save and end; their jobs go on with the next daemon."""
+        self.daemon_stopping = True
+        for job in self.active():
+            self._tell_to_end(job)
+
+    def _note(self, job: JobRow, entry: dict[str, Any]) -> None:
+        kind = entry["kind"]
+        log = self._log.bind(job=job.id, attempt=entry.get("attempt"))
+        if kind == "attempt_started":
+            current = self._ledger.job(job.id)
+            if current is not None and current.state == JobState.STARTING:
+                self._ledger.set_state(job.id, JobState.RUNNING,
+                                       f"Attempt {entry['attempt']} is running.", now=time.time())
+        elif kind == "resumed":
+            log.info("training_resumed" if entry.get("checkpoint") else "training_began",
+                     epoch=entry.get("epoch"), step=entry.get("step"),
+                     checkpoint=entry.get("checkpoint"), lost_steps=entry.get("lost_steps"))
+        elif kind == "epoch_ended":
+            log.info("epoch_ended", epoch=entry.get("epoch"), step=entry.get("step"),
+                     **{k: round(v, 4) for k, v in entry.get("logs", {}).items()
+                        if isinstance(v, int | float) and k not in ("epoch", "step", "event")})
+        elif kind in ("checkpoint_refused", "save_failed", "warned"):
+            log.warning(kind, **{k: v for k, v in entry.items()
+                                 if k in ("name", "reason", "error", "message", "hint")})
+        elif kind == "failed":
+            log.error("script_failed", error_type=entry.get("error_type"),
+                      message=entry.get("message"))
+
+    def _settle(self, job: JobRow, run: Run) -> None:
+        """Records the end of the latest attempt and the verdict, in one transaction."""
+        current = self._ledger.job(job.id)
+        assert current is not None
+        accepted = Job.from_json(run.job_file.read_text())
+        facts = ending.read(journal.replay(run.journal).entries, current.attempts)
+        verdict = verdicts.decide(
+            facts,
+            policy=accepted.retry,
+            failures=current.failures,
+            wish=current.wish,
+            boot_id=process.boot_id(),
+            daemon_stopping=self.daemon_stopping,
+        )
+        now = time.time()
+        fields: dict[str, Any] = {}
+        beat = heartbeat.read(run.heartbeat)
+        if beat is not None and beat.attempt == current.attempts:
+            fields = {"to_step": beat.step, "to_epoch": beat.epoch}
+        with self._ledger.transaction():
+            self._ledger.update_attempt(
+                job.id, current.attempts, outcome=verdict.outcome, cause=verdict.cause,
+                exit_code=facts.exit_code, signal=facts.signal, ended_at=now, **fields)
+            self._ledger.set_state(
+                job.id, verdict.state, verdict.reason, hint=verdict.hint or None, now=now,
+                next_at=now + verdict.delay if verdict.delay else None,
+                failures=verdict.failures, wish=None)
+        self._told_to_end.discard(job.id)
+        self._orphaned.pop(job.id, None)
+        log = self._log.bind(job=job.id, attempt=current.attempts)
+        log.info("attempt_ended", outcome=verdict.outcome, cause=verdict.cause,
+                 exit_code=facts.exit_code, signal=facts.signal)
+        log.info(f"job_{verdict.state}", reason=verdict.reason)
+
+    def _postpone(self, job: JobRow, reason: str, now: float) -> None:
+        self._ledger.set_state(job.id, JobState.WAITING, reason, now=now,
+                               next_at=now + _START_RETRY_S)
+        self._log.warning("start_postponed", job=job.id, reason=reason)
+
+    def _tell_to_end(self, job: JobRow) -> None:
+        """Once per attempt; an attempt whose keeper is not known yet is told at a later tick."""
+        if job.id in self._told_to_end:
+            return
+        keeper = self._keeper(job)
+        if keeper is not None and self._launcher.terminate(keeper):
+            self._told_to_end.add(job.id)
+            self._log.info("attempt_told_to_end", job=job.id, attempt=job.attempts)
+
+    def _keeper(self, job: JobRow) -> process.Identity | None:
+        row = self._ledger.attempt(job.id, job.attempts)
+        if row is None or row.keeper_pid is None or row.keeper_start is None:
+            return None
+        return process.Identity(row.keeper_pid, row.keeper_start, row.boot_id or "")
+
+    def _is_orphaned(self, job: JobRow, run: Run) -> bool:
+        """The lock is held but the keeper is gone: only leftovers of the trainer live."""
+        keeper = self._keeper(job)
+        if keeper is None or keeper.alive():
+            self._orphaned.pop(job.id, None)
+            return False
+        since = self._orphaned.setdefault(job.id, time.monotonic())
+        return time.monotonic() - since > _ORPHAN_GRACE_S
+
+    def _end_orphan(self, job: JobRow, run: Run) -> None:
+        row = self._ledger.attempt(job.id, job.attempts)
+        if row is None or row.trainer_pid is None:
+            return
+        for pid in process.group_members(row.trainer_pid):
+            leftover = process.Identity.of(pid)
+            if leftover is not None and leftover.send(9):
+                self._log.warning("leftover_killed", job=job.id, pid=pid)

@@ -1,0 +1,125 @@
+"""A real daemon over a scratch home, for tests: processes, polling, and the CLI's JSON."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rekindle.daemon import submit
+from rekindle.jobs.process import Identity
+from rekindle.state import journal
+from rekindle.state.paths import Home, Run
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT.parent / "shared" / "data" / "fashion_mnist_900.npz"
+T = TypeVar("T")
+
+
+def wait_for(probe: Callable[[], T | None], what: str, seconds: float = 60.0) -> T:
+    """Polls until ``probe`` gives something true; fails with ``what`` at the deadline."""
+    end = time.monotonic() + seconds
+    while True:
+        value = probe()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {seconds:.0f} s in vain: {what}")
+        time.sleep(0.02)
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The environment of a child that finds rekindle and is quiet about TensorFlow."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("REKINDLE_")}
+    return {**env, "PYTHONPATH": str(ROOT / ".importroot"), "TF_CPP_MIN_LOG_LEVEL": "3",
+            "CUDA_VISIBLE_DEVICES": "-1", "OMP_NUM_THREADS": "1",
+            "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", **extra}
+
+
+class Rig:
+    """One home, at most one daemon at a time; ends what it started, by id."""
+
+    def __init__(self, root: Path) -> None:
+        self.home = Home(root)
+        self.home.create()
+        self.daemon: subprocess.Popen[bytes] | None = None
+        self.log = root / "daemon.log"
+
+    # the daemon
+
+    def start(self, *options: str, **env: str) -> "subprocess.Popen[bytes]":
+        with self.log.open("ab") as log:
+            self.daemon = subprocess.Popen(
+                [sys.executable, "-m", "rekindle.daemon", "--home", str(self.home.root), "run",
+                 *options], stdout=log, stderr=log, env=environment(**env))
+        return self.daemon
+
+    def end(self, signum: int = signal.SIGTERM, seconds: float = 60) -> int:
+        assert self.daemon is not None
+        self.daemon.send_signal(signum)
+        code = self.daemon.wait(seconds)
+        self.daemon = None
+        return code
+
+    def close(self) -> None:
+        if self.daemon is not None and self.daemon.poll() is None:
+            self.daemon.kill()
+            self.daemon.wait()
+        for run in self.runs():
+            for started in self.entries(run, "attempt_started"):
+                for who in ("keeper", "trainer"):
+                    Identity(started[f"{who}_pid"], started[f"{who}_start"] or 0,
+                             started["boot_id"]).send(signal.SIGKILL)
+
+    # the home
+
+    def drop(self, text: str, name: str = "job.toml") -> None:
+        submit.drop(self.home, name, text.encode())
+
+    def cli(self, *args: str, code: int | None = 0) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "rekindle.daemon", "--home", str(self.home.root), *args],
+            capture_output=True, text=True, env=environment(), timeout=120)
+        assert code is None or done.returncode == code, (args, done.stdout, done.stderr)
+        return done.stdout
+
+    def show(self, job: str) -> dict[str, Any]:
+        shown: dict[str, Any] = json.loads(self.cli("show", job, "--json"))
+        return shown
+
+    def ls(self) -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = json.loads(self.cli("ls", "--json"))["jobs"]
+        return listed
+
+    def runs(self) -> Iterator[Run]:
+        return (self.home.run(p.name) for p in self.home.runs.iterdir()
+                if not p.name.startswith("."))
+
+    def entries(self, run: Run | str, kind: str) -> list[dict[str, Any]]:
+        run = self.home.run(run) if isinstance(run, str) else run
+        return [e for e in journal.replay(run.journal).entries if e["kind"] == kind]
+
+    def trainer(self, job: str, attempt: int) -> Identity:
+        """The trainer of an attempt, once it has started."""
+        def find() -> Identity | None:
+            for entry in self.entries(job, "attempt_started"):
+                if entry["attempt"] == attempt:
+                    return Identity(entry["trainer_pid"], entry["trainer_start"],
+                                    entry["boot_id"])
+            return None
+        return wait_for(find, f"attempt {attempt} of {job} starts")
+
+    def wait_epochs(self, job: str, count: int, seconds: float = 120) -> None:
+        """Until ``count`` different epochs have ended."""
+        wait_for(lambda: len({e["epoch"] for e in self.entries(job, "epoch_ended")}) >= count,
+                 f"{count} epochs of {job}", seconds)
+
+    def wait_state(self, job: str, *states: str, seconds: float = 120) -> dict[str, Any]:
+        def find() -> dict[str, Any] | None:
+            row = next((row for row in self.ls() if row["id"] == job), None)
+            return row if row and row["state"] in states else None
+        return wait_for(find, f"{job} is {' or '.join(states)}", seconds)

@@ -1,0 +1,191 @@
+"""The main job with real processes: drop a spec, kill what you like, find it finished."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rig import DATA, ROOT, Rig, environment, wait_for
+
+from rekindle.state import checkpoints, tensors
+
+EXAMPLE = ROOT / "examples" / "digits" / "train.py"
+
+
+def spec(workdir: Path, epochs: int = 4, name: str = "digits", **top: object) -> str:
+    lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in top.items())
+    return (f'name = "{name}"\nscript = "{EXAMPLE}"\nworkdir = "{workdir}"\n{lines}'
+            f'args = ["--epochs", "{epochs}"]\n[retry]\nbackoff = "1s..2s"\n')
+
+
+def final_state(rig: Rig, job: str) -> dict[str, bytes]:
+    """All tensors of the newest checkpoint, bit for bit."""
+    found = checkpoints.latest_good(rig.home.run(job).checkpoints).checkpoint
+    assert found is not None
+    return {name: array.tobytes() for name, array in tensors.load(found.state)[0].items()}
+
+
+@pytest.mark.slow
+def test_a_killed_job_ends_with_the_model_of_an_undisturbed_one(rig: Rig, tmp_path: Path) -> None:
+    """SIGKILL of the trainer, SIGTERM, a daemon restart: the same bits, and each end told."""
+    rig.drop(spec(tmp_path, name="calm"))
+    rig.start("--until-idle")
+    assert rig.daemon is not None
+    assert rig.daemon.wait(120) == 0
+
+    rig.drop(spec(tmp_path, name="stormy"))
+    rig.start()
+    rig.wait_epochs("stormy-1", 1)
+    assert rig.trainer("stormy-1", 1).send(signal.SIGKILL)
+    rig.wait_epochs("stormy-1", 2)
+    assert rig.trainer("stormy-1", 2).send(signal.SIGTERM)
+    rig.wait_epochs("stormy-1", 3)
+    assert rig.end() == 0
+    assert rig.ls()[-1]["state"] in {"queued", "done"}
+    rig.start("--until-idle")
+    assert rig.daemon.wait(120) == 0
+
+    shown = rig.show("stormy-1")
+    assert shown["state"] == "done"
+    outcomes = [(a["outcome"], a["cause"]) for a in shown["attempts"]]
+    assert outcomes[0] == ("crashed", "crash")
+    assert outcomes[1] == ("preempted", "preempted")
+    assert outcomes[-1] == ("done", "done")
+    assert shown["attempts"][0]["signal"] == signal.SIGKILL
+    # a run from scratch equals a run from scratch: the relaunches must really have resumed
+    assert shown["attempts"][1]["from_epoch"] >= 1
+    assert shown["attempts"][2]["from_step"] > shown["attempts"][1]["from_step"]
+    assert shown["attempts"][2]["lost_steps"] == 0
+    assert [e["epoch"] for e in shown["epochs"]] == [0, 1, 2, 3]
+    calm = rig.show("calm-1")
+    assert [e["logs"] for e in shown["epochs"]] == [e["logs"] for e in calm["epochs"]]
+    assert final_state(rig, "stormy-1") == final_state(rig, "calm-1")
+
+
+@pytest.mark.slow
+def test_a_killed_daemon_costs_no_step(rig: Rig, tmp_path: Path) -> None:
+    """The training goes on without a daemon, and the next one adopts it."""
+    rig.drop(spec(tmp_path, epochs=6))
+    rig.start()
+    rig.wait_epochs("digits-1", 1)
+    rig.end(signal.SIGKILL)
+    trainer = rig.trainer("digits-1", 1)
+    rig.wait_epochs("digits-1", 2)
+    assert trainer.alive()
+    rig.start("--until-idle")
+    assert rig.daemon is not None
+    assert rig.daemon.wait(120) == 0
+
+    shown = rig.show("digits-1")
+    assert shown["state"] == "done"
+    assert len(shown["attempts"]) == 1
+    assert shown["attempts"][0]["exit_code"] == 0
+
+
+@pytest.mark.slow
+def test_the_end_of_a_job_that_ended_without_a_daemon_is_learned(rig: Rig, tmp_path: Path
+                                                                 ) -> None:
+    """The keeper wrote down what nobody was there to see."""
+    rig.drop(spec(tmp_path, epochs=3))
+    rig.start()
+    rig.wait_epochs("digits-1", 1)
+    rig.end(signal.SIGKILL)
+    wait_for(lambda: rig.entries("digits-1", "attempt_ended"), "the training ends")
+    rig.start("--until-idle")
+    assert rig.daemon is not None
+    assert rig.daemon.wait(60) == 0
+
+    shown = rig.show("digits-1")
+    assert shown["state"] == "done"
+    assert len(shown["attempts"]) == 1
+
+
+@pytest.mark.slow
+def test_the_articles_cnn_trains_evaluates_and_resumes(rig: Rig, tmp_path: Path) -> None:
+    """The Fashion-MNIST example on real images, killed once."""
+    if not DATA.exists():
+        pytest.skip(f"the images are not there ({DATA.name})")
+    script = ROOT / "examples" / "fashion_mnist" / "train.py"
+    rig.drop(f'name = "fashion"\nscript = "{script}"\nworkdir = "{tmp_path}"\n'
+             f'args = ["--data", "{DATA}", "--epochs", "3"]\n[retry]\nbackoff = "1s..2s"\n')
+    rig.start("--until-idle")
+    rig.wait_epochs("fashion-1", 1)
+    assert rig.trainer("fashion-1", 1).send(signal.SIGKILL)
+    assert rig.daemon is not None
+    assert rig.daemon.wait(240) == 0
+
+    shown = rig.show("fashion-1")
+    assert shown["state"] == "done"
+    assert [e["epoch"] for e in shown["epochs"]] == [0, 1, 2]
+    assert shown["attempts"][1]["from_epoch"] >= 1
+    assert "accuracy" in rig.cli("logs", "fashion-1").lower()
+
+
+def test_the_examples_import_nothing_of_ours() -> None:
+    """The user's script is unchanged Keras."""
+    for script in (ROOT / "examples").rglob("*.py"):
+        assert "rekindle" not in script.read_text().replace("rekindle run", "")
+
+
+def test_a_script_straight_away(rig: Rig, tmp_path: Path) -> None:
+    """`rekindle submit train.py --name x -- ARGS` needs no spec file; neighbours are safe."""
+    (tmp_path / "state.py").write_text("WHO = 'mine'\n")
+    (tmp_path / "train.py").write_text(
+        "import sys, os, state\n"
+        "assert state.WHO == 'mine'\n"
+        "assert __name__ == '__main__'\n"
+        "assert 'NOTIFY_SOCKET' not in os.environ\n"
+        "print('args', sys.argv[1:])\n")
+    rig.cli("submit", str(tmp_path / "train.py"), "--name", "x", "--", "--epochs", "5")
+    daemon = rig.start("--until-idle", NOTIFY_SOCKET=str(tmp_path / "none"))
+    assert daemon.wait(60) == 0
+
+    assert rig.show("x-1")["state"] == "done", rig.cli("logs", "x-1")
+    assert "args ['--epochs', '5']" in rig.cli("logs", "x-1")
+    assert rig.cli("wait", "x-1") is not None
+
+
+def test_a_mistake_in_the_script_fails_after_two_tries(rig: Rig, tmp_path: Path) -> None:
+    """No night is spent on a typo, and the traceback is in `show`."""
+    (tmp_path / "train.py").write_text("import keras_with_a_typo\n")
+    rig.drop(f'name = "typo"\nscript = "{tmp_path}/train.py"\n[retry]\nbackoff = "1s..2s"\n')
+    assert rig.start("--until-idle").wait(60) == 0
+
+    shown = rig.show("typo-1")
+    assert (shown["state"], len(shown["attempts"])) == ("failed", 2)
+    assert "keras_with_a_typo" in shown["reason"]
+    assert "ModuleNotFoundError" in rig.cli("show", "typo-1")
+    rig.cli("wait", "typo-1", code=1)
+
+
+def test_a_second_daemon_on_one_home_is_refused(rig: Rig) -> None:
+    """Two supervisors would start everything twice."""
+    rig.start()
+    wait_for(rig.home.daemon_status.exists, "the daemon is up")
+    second = subprocess.run(
+        [sys.executable, "-m", "rekindle.daemon", "--home", str(rig.home.root), "run"],
+        capture_output=True, text=True, env=environment(), timeout=30)
+    assert second.returncode == 4
+    assert "Another daemon" in second.stderr
+    assert "hint" in second.stderr
+
+
+def test_stop_release_and_cancel_do_what_they_say(rig: Rig, tmp_path: Path) -> None:
+    """Requests are files: they work while the daemon is down as well."""
+    (tmp_path / "sleep.py").write_text("import time\nprint('up', flush=True)\ntime.sleep(600)\n")
+    rig.drop(f'name = "nap"\nscript = "{tmp_path}/sleep.py"\n')
+    rig.start()
+    rig.wait_state("nap-1", "running")
+    rig.cli("stop", "nap-1")
+    held = rig.wait_state("nap-1", "held")
+    assert "request" in held["reason"]
+    rig.cli("wait", "nap-1", code=1)
+    assert rig.end() == 0
+    rig.cli("release", "nap-1")
+    rig.start()
+    rig.wait_state("nap-1", "running")
+    rig.cli("cancel", "nap-1")
+    rig.wait_state("nap-1", "cancelled")
+    assert rig.show("nap-1")["attempts"][-1]["cause"] == "stopped"
