@@ -1,0 +1,1 @@
+"""One job: its spec, its keeper and its trainer."""

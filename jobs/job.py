@@ -1,0 +1,145 @@
+"""A job: the accepted spec in resolved form, and the JSON in which a run directory keeps it.
+
+Standard library only: the keeper and the trainer read it in interpreters where nothing of
+ours is installed.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from rekindle.state.errors import SpecError
+
+FORMAT: Final = 1
+DEFAULT_SEED: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a job needs; ``memory`` in bytes, None for no limit."""
+
+    gpus: int = 0
+    memory: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointPolicy:
+    """When checkpoints are committed and which are kept.
+
+    Attributes:
+        every_epochs, every_steps, every_seconds: at most one is set; none means ``"auto"``,
+            which is each epoch.
+        keep: how many of the newest are kept; the best is kept beside them.
+        monitor: the metric that tells the best, None for none.
+        mode: ``auto``, ``min`` or ``max``, as in Keras.
+    """
+
+    every_epochs: int | None = None
+    every_steps: int | None = None
+    every_seconds: float | None = None
+    keep: int = 3
+    monitor: str | None = None
+    mode: str = "auto"
+    save_best_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How failures are retried; waits in seconds."""
+
+    max_failures: int = 5
+    backoff_min: float = 10.0
+    backoff_max: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Times in seconds; ``window`` as ``"22:00-07:00"``; None means automatic or no limit."""
+
+    stop_grace: float = 120.0
+    hang_timeout: float | None = None
+    max_runtime: float | None = None
+    window: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One accepted job.
+
+    Exactly one of ``script``, ``module`` and ``command`` is set. ``python`` is None for the
+    interpreter of the daemon. ``env`` may hold secrets and is left out of ``repr``.
+    """
+
+    name: str
+    workdir: str
+    id: str = ""
+    claim: str = ""
+    script: str | None = None
+    module: str | None = None
+    command: list[str] | None = None
+    args: list[str] = field(default_factory=list)
+    python: str | None = None
+    env: dict[str, str] = field(default_factory=dict, repr=False)
+    seed: int = DEFAULT_SEED
+    priority: int = 0
+    after: list[str] = field(default_factory=list)
+    warm_start: str | None = None
+    live: bool = False
+    allow_change: bool = False
+    resources: Resources = field(default_factory=Resources)
+    checkpoint: CheckpointPolicy = field(default_factory=CheckpointPolicy)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    limits: Limits = field(default_factory=Limits)
+
+    def replace(self, **changes: Any) -> "Job":
+        """The same job with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self, *, secrets: bool = True) -> str:
+        """The job as ``job.json`` holds it; without ``secrets`` the values of ``env`` are left
+        out, for the ledger and for people."""
+        value = {"format": FORMAT, **dataclasses.asdict(self)}
+        if not secrets:
+            value["env"] = dict.fromkeys(self.env, "(set)")
+        return json.dumps(value, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Job":
+        """Reads ``job.json`` of this or an older version; unknown extra keys are passed over.
+
+        Raises:
+            SpecError: it is no job, or one of a newer format.
+        """
+        try:
+            value = json.loads(text)
+            if value["format"] > FORMAT:
+                raise SpecError(
+                    f"The job was accepted by a newer rekindle (format {value['format']}).",
+                    where="job.json",
+                    hint="Install that version again, or let its job end first.",
+                )
+            fields = _known(cls, value)
+            for name, kind in _NESTED.items():
+                if name in fields:
+                    fields[name] = kind(**_known(kind, fields[name]))
+            return cls(**fields)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SpecError(
+                f"The accepted job cannot be read: {error}.",
+                where="job.json",
+                hint="Restore the file from a backup, or submit the spec again.",
+            ) from error
+
+
+_NESTED: Final[dict[str, Any]] = {
+    "resources": Resources,
+    "checkpoint": CheckpointPolicy,
+    "retry": RetryPolicy,
+    "limits": Limits,
+}
+
+
+def _known(kind: Any, value: dict[str, Any]) -> dict[str, Any]:
+    names = {f.name for f in dataclasses.fields(kind)}
+    return {key: item for key, item in value.items() if key in names}
