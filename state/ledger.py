@@ -1,0 +1,277 @@
+"""``ledger.db``: jobs, attempts, epochs, checkpoints and events in SQLite.
+
+The daemon is its only writer. Every commit is durable (WAL, ``synchronous=FULL``). A
+ledger that is damaged is never replaced silently; it can be built anew from the run
+directories, see `rebuild`.
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+from rekindle.state import ingest, lifecycle, rows, schema
+from rekindle.state.errors import HomeUnusable, LedgerCorrupt, LedgerTooNew, NotFound
+from rekindle.state.lifecycle import JobState
+from rekindle.state.rows import AttemptRow, CheckpointRow, EpochRow, EventRow, JobRow
+
+Row = TypeVar("Row", bound="rows._Row")
+_KEEP: Final[Any] = object()
+_ATTEMPT_FIELDS: Final = frozenset(AttemptRow.__dataclass_fields__) - {"job", "n"}
+
+
+class Ledger:
+    """An open ledger; use :meth:`open`. One per thread."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._db = connection
+        self._path = path
+
+    @classmethod
+    def open(cls, path: Path, *, readonly: bool = False) -> Self:
+        """Opens a ledger, making a new one where there is none (unless ``readonly``).
+
+        Raises:
+            LedgerCorrupt: it is damaged or not a ledger.
+            LedgerTooNew: a newer version of rekindle wrote it.
+            NotFound: ``readonly`` and there is none.
+            HomeUnusable: it cannot be opened.
+        """
+        if readonly and not path.exists():
+            raise NotFound("There is no ledger in this home yet.", where=path,
+                           hint="Name the home with --home, or start the daemon: `rekindle run`.")
+        try:
+            connection = _connect(path, readonly=readonly)
+            _check(connection, path, thorough=not readonly)
+            if not readonly:
+                schema.migrate(connection)
+        except sqlite3.DatabaseError as error:
+            raise _explain(error, path) from error
+        return cls(connection, path)
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside is committed together or not at all; may be nested."""
+        if self._db.in_transaction:
+            yield
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    # jobs
+
+    def insert_job(
+        self, job_id: str, *, name: str, number: int, run_dir: str, priority: int, spec: str,
+        claim: str | None, submitted_at: float,
+    ) -> None:
+        """Takes an accepted job in, as queued; does nothing where it is there already."""
+        with self.transaction():
+            inserted = self._db.execute(
+                "INSERT INTO jobs (id, name, number, state, priority, claim, run_dir, spec,"
+                " submitted_at, updated_at) VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                (job_id, name, number, priority, claim, run_dir, spec, submitted_at, submitted_at),
+            ).rowcount
+            if inserted:
+                self.add_event("job_accepted", job=job_id, at=submitted_at)
+
+    def job(self, job_id: str) -> JobRow | None:
+        return next(self._rows(JobRow, "FROM jobs WHERE id = ?", (job_id,)), None)
+
+    def jobs(self, states: Collection[JobState] | None = None) -> list[JobRow]:
+        """All jobs, or those in ``states``, in the order of submission."""
+        where, values = _among("state", states)
+        return list(self._rows(JobRow, f"FROM jobs {where} ORDER BY submitted_at, rowid", values))
+
+    def jobs_named(self, name: str) -> list[JobRow]:
+        """All jobs of a name, the newest first."""
+        return list(self._rows(JobRow, "FROM jobs WHERE name = ? ORDER BY number DESC", (name,)))
+
+    def count(self, states: Collection[JobState] | None = None) -> int:
+        where, values = _among("state", states)
+        return int(self._db.execute(f"SELECT count(*) FROM jobs {where}", values).fetchone()[0])
+
+    def spec(self, job_id: str) -> dict[str, Any]:
+        """The job's resolved spec, without the values of ``env``."""
+        row = self._db.execute("SELECT spec FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        spec: dict[str, Any] = json.loads(row[0]) if row else {}
+        return spec
+
+    def highest_number(self, name: str) -> int:
+        """The highest number given to a job of this name, 0 where there is none."""
+        row = self._db.execute("SELECT max(number) FROM jobs WHERE name = ?", (name,)).fetchone()
+        return int(row[0] or 0)
+
+    def find_claim(self, claim: str) -> str | None:
+        """The job that an inbox file became, or None."""
+        row = self._db.execute("SELECT id FROM jobs WHERE claim = ?", (claim,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_state(
+        self, job_id: str, new: JobState, reason: str, *, now: float, hint: str | None = None,
+        next_at: float | None = None, failures: int | None = None, wish: str | None = _KEEP,
+    ) -> None:
+        """Moves a job along the table of transitions and notes it as an event.
+
+        Raises:
+            IllegalTransition: the table does not lead there.
+            NotFound: there is no such job.
+        """
+        with self.transaction():
+            job = self.job(job_id)
+            if job is None:
+                raise NotFound(f"There is no job {job_id}.", hint="`rekindle ls` lists all jobs.")
+            lifecycle.check(job.state, new)
+            self._db.execute(
+                "UPDATE jobs SET state = ?, reason = ?, hint = ?, next_at = ?, updated_at = ?,"
+                " failures = ?, wish = ? WHERE id = ?",
+                (new, reason, hint or "", next_at, now,
+                 job.failures if failures is None else failures,
+                 job.wish if wish is _KEEP else wish, job_id),
+            )
+            self.add_event(f"job_{new}", job=job_id, attempt=job.attempts or None, at=now,
+                           data={"reason": reason, "was": job.state})
+
+    def set_wish(self, job_id: str, wish: str) -> None:
+        with self.transaction():
+            self._db.execute("UPDATE jobs SET wish = ? WHERE id = ?", (wish, job_id))
+
+    def set_priority(self, job_id: str, priority: int) -> None:
+        with self.transaction():
+            self._db.execute("UPDATE jobs SET priority = ? WHERE id = ?", (priority, job_id))
+
+    # attempts
+
+    def begin_attempt(self, job_id: str, n: int, now: float) -> None:
+        """Notes an attempt before anything of it is spawned."""
+        with self.transaction():
+            self._db.execute("INSERT INTO attempts (job, n, started_at) VALUES (?, ?, ?)",
+                             (job_id, n, now))
+            self._db.execute("UPDATE jobs SET attempts = ? WHERE id = ?", (n, job_id))
+
+    def update_attempt(self, job_id: str, n: int, **fields: Any) -> None:
+        """Sets fields of :class:`AttemptRow`; dicts are stored as JSON."""
+        unknown = fields.keys() - _ATTEMPT_FIELDS
+        if unknown:
+            raise ValueError(f"no such fields of an attempt: {sorted(unknown)}")
+        values = [json.dumps(v) if isinstance(v, dict) else v for v in fields.values()]
+        assignments = ", ".join(f"{name} = ?" for name in fields)
+        with self.transaction():
+            self._db.execute(f"UPDATE attempts SET {assignments} WHERE job = ? AND n = ?",
+                             (*values, job_id, n))
+
+    def attempt(self, job_id: str, n: int) -> AttemptRow | None:
+        where = "FROM attempts WHERE job = ? AND n = ?"
+        return next(self._rows(AttemptRow, where, (job_id, n)), None)
+
+    def attempts(self, job_id: str) -> list[AttemptRow]:
+        return list(self._rows(AttemptRow, "FROM attempts WHERE job = ? ORDER BY n", (job_id,)))
+
+    # what a run tells
+
+    def ingest(self, job_id: str, entries: list[dict[str, Any]], offset: int) -> None:
+        """Takes journal entries in and moves the job's offset (bytes), in one transaction."""
+        with self.transaction():
+            for entry in entries:
+                ingest.apply(self._db, job_id, entry)
+            self._db.execute("UPDATE jobs SET journal_offset = ? WHERE id = ?", (offset, job_id))
+
+    def epochs(self, job_id: str) -> list[EpochRow]:
+        where = "FROM epochs WHERE job = ? ORDER BY stage, epoch"
+        return list(self._rows(EpochRow, where, (job_id,)))
+
+    def checkpoints(self, job_id: str) -> list[CheckpointRow]:
+        return list(self._rows(
+            CheckpointRow, "FROM checkpoints WHERE job = ? ORDER BY stage, step, epoch, name",
+            (job_id,)))
+
+    # events
+
+    def add_event(
+        self, kind: str, *, job: str | None = None, attempt: int | None = None,
+        data: dict[str, Any] | None = None, at: float | None = None,
+    ) -> None:
+        with self.transaction():
+            self._db.execute(
+                "INSERT INTO events (at, job, attempt, kind, data) VALUES (?, ?, ?, ?, ?)",
+                (time.time() if at is None else at, job, attempt, kind, json.dumps(data or {})))
+
+    def events(self, job: str | None = None) -> list[EventRow]:
+        where, values = ("WHERE job = ?", (job,)) if job is not None else ("", ())
+        return list(self._rows(EventRow, f"FROM events {where} ORDER BY id", values))
+
+    def check(self) -> list[str]:
+        """All faults that SQLite's full integrity check finds; empty for a sound ledger."""
+        found = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check")]
+        found += [f"a row of {row[0]} belongs to no job"
+                  for row in self._db.execute("PRAGMA foreign_key_check")]
+        return [line for line in found if line != "ok"]
+
+    def _rows(self, kind: type[Row], query: str, values: Collection[Any]) -> Iterator[Row]:
+        columns = ", ".join(kind.__dataclass_fields__)
+        for row in self._db.execute(f"SELECT {columns} {query}", tuple(values)):
+            yield kind.of(row)
+
+
+def _connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
+    if readonly:
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)
+        try:
+            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        except sqlite3.OperationalError as error:
+            # a folder that this user cannot write has no room for the -shm file; while no
+            # daemon has the ledger open there is nothing in a -wal file to be missed
+            if "unable to open" not in str(error) and "readonly" not in str(error):
+                raise
+            connection.close()
+            connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
+    else:
+        connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _check(connection: sqlite3.Connection, path: Path, *, thorough: bool) -> None:
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > schema.VERSION:
+        raise LedgerTooNew(
+            f"The ledger is of version {version}; this rekindle knows up to {schema.VERSION}.",
+            where=path, hint="Install the newer rekindle that wrote it.")
+    if thorough:
+        result = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if result != "ok":
+            raise LedgerCorrupt(
+                f"The ledger is damaged: {result}.", where=path,
+                hint="`rekindle verify --rebuild` builds it anew from the run directories; "
+                "the damaged file is kept.")
+
+
+def _explain(error: sqlite3.DatabaseError, path: Path) -> HomeUnusable:
+    if isinstance(error, sqlite3.OperationalError):
+        return HomeUnusable(f"The ledger cannot be opened: {error}.", where=path,
+                            hint="Check the rights, the space on the disk, and who else uses it.")
+    return LedgerCorrupt(
+        f"The ledger is damaged: {error}.", where=path,
+        hint="`rekindle verify --rebuild` builds it anew from the run directories; the damaged "
+        "file is kept.")
+
+
+def _among(column: str, values: Collection[str] | None) -> tuple[str, tuple[str, ...]]:
+    if values is None:
+        return "", ()
+    return f"WHERE {column} IN ({', '.join('?' * len(values))})", tuple(values)

@@ -1,0 +1,114 @@
+"""Rows of the ledger as plain values."""
+
+import json
+import sqlite3
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from rekindle.state.lifecycle import JobState
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    @classmethod
+    def of(cls, row: sqlite3.Row) -> Self:
+        """From a row that has a column for each field."""
+        return cls(**{f.name: cls._value(f.name, row[f.name]) for f in fields(cls)})
+
+    @staticmethod
+    def _value(name: str, value: Any) -> Any:
+        if name in ("logs", "data", "receipt", "failure", "spec"):
+            return None if value is None else json.loads(value)
+        if name == "state":
+            return JobState(value)
+        if name in ("good", "best"):
+            return bool(value)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow(_Row):
+    """A job; times in unix seconds."""
+
+    id: str
+    name: str
+    number: int
+    state: JobState
+    reason: str
+    hint: str
+    wish: str | None
+    priority: int
+    run_dir: str
+    submitted_at: float
+    updated_at: float
+    next_at: float | None
+    failures: int
+    attempts: int
+    journal_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow(_Row):
+    """One start of a job's training process; ``outcome`` is None while it runs."""
+
+    job: str
+    n: int
+    outcome: str | None
+    cause: str | None
+    started_at: float
+    ended_at: float | None
+    exit_code: int | None
+    signal: int | None
+    keeper_pid: int | None
+    keeper_start: int | None
+    trainer_pid: int | None
+    trainer_start: int | None
+    boot_id: str | None
+    from_epoch: int | None
+    from_step: int | None
+    to_epoch: int | None
+    to_step: int | None
+    lost_steps: int | None
+    receipt: dict[str, Any] | None
+    failure: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow(_Row):
+    """A finished epoch, 0-based; ``step`` counts the batches of the whole run after it."""
+
+    stage: int
+    epoch: int
+    step: int
+    seconds: float | None
+    logs: dict[str, Any]
+    attempt: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRow(_Row):
+    """A checkpoint on disk, or a refused one (``good`` is False, with its reason)."""
+
+    name: str
+    stage: int
+    epoch: int
+    step: int
+    bytes: int
+    good: bool
+    best: bool
+    reason: str
+    path: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow(_Row):
+    """Something that happened, for a person at breakfast."""
+
+    id: int
+    at: float
+    job: str | None
+    attempt: int | None
+    kind: str
+    data: dict[str, Any]

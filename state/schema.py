@@ -1,0 +1,102 @@
+"""The ledger's tables, as ordered migrations; ``PRAGMA user_version`` counts those applied."""
+
+import sqlite3
+from typing import Final
+
+MIGRATIONS: Final[tuple[str, ...]] = (
+    """
+    CREATE TABLE jobs (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL DEFAULT '',
+        hint TEXT NOT NULL DEFAULT '',
+        wish TEXT,                    -- hold or cancel, while an attempt is stopping
+        priority INTEGER NOT NULL DEFAULT 0,
+        claim TEXT UNIQUE,            -- the inbox file that it came from
+        run_dir TEXT NOT NULL,
+        spec TEXT NOT NULL,           -- JSON, without the values of env
+        submitted_at REAL NOT NULL,   -- unix seconds, as all times
+        updated_at REAL NOT NULL,
+        next_at REAL,                 -- earliest next start while waiting
+        failures INTEGER NOT NULL DEFAULT 0,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        journal_offset INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (name, number)
+    ) STRICT;
+    CREATE INDEX jobs_by_state ON jobs (state);
+
+    CREATE TABLE attempts (
+        job TEXT NOT NULL REFERENCES jobs (id),
+        n INTEGER NOT NULL,
+        outcome TEXT,                 -- NULL while it runs
+        cause TEXT,
+        started_at REAL NOT NULL,
+        ended_at REAL,
+        exit_code INTEGER,
+        signal INTEGER,
+        keeper_pid INTEGER,
+        keeper_start INTEGER,         -- clock ticks since boot
+        trainer_pid INTEGER,
+        trainer_start INTEGER,
+        boot_id TEXT,
+        from_epoch INTEGER,
+        from_step INTEGER,
+        to_epoch INTEGER,
+        to_step INTEGER,
+        lost_steps INTEGER,
+        receipt TEXT,                 -- JSON
+        failure TEXT,                 -- JSON
+        PRIMARY KEY (job, n)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE epochs (
+        job TEXT NOT NULL REFERENCES jobs (id),
+        stage INTEGER NOT NULL,
+        epoch INTEGER NOT NULL,
+        step INTEGER NOT NULL,
+        seconds REAL,
+        logs TEXT NOT NULL,           -- JSON
+        attempt INTEGER NOT NULL,
+        at REAL NOT NULL,
+        PRIMARY KEY (job, stage, epoch)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE checkpoints (
+        job TEXT NOT NULL REFERENCES jobs (id),
+        name TEXT NOT NULL,
+        stage INTEGER NOT NULL,
+        epoch INTEGER NOT NULL,
+        step INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        good INTEGER NOT NULL,
+        best INTEGER NOT NULL,
+        reason TEXT NOT NULL DEFAULT '',
+        path TEXT NOT NULL,
+        at REAL NOT NULL,
+        PRIMARY KEY (job, name)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY,
+        at REAL NOT NULL,
+        job TEXT,
+        attempt INTEGER,
+        kind TEXT NOT NULL,
+        data TEXT NOT NULL            -- JSON
+    ) STRICT;
+    CREATE INDEX events_by_job ON events (job, id);
+    """,
+)
+
+VERSION: Final = len(MIGRATIONS)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Brings a ledger of an older version, or an empty file, to this one; each step whole."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    for number in range(version, VERSION):
+        connection.executescript(
+            f"BEGIN IMMEDIATE;\n{MIGRATIONS[number]};\nPRAGMA user_version = {number + 1};\nCOMMIT;"
+        )
