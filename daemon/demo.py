@@ -1,7 +1,7 @@
 """The demo: a real daemon, a real training, two kills, and the proof that nothing was lost.
 
-Two jobs of the same spec run in a scratch home. One is killed twice, its twin is left in
-peace; at the end their models are compared bit by bit.
+Two jobs of the same spec run in a scratch home, one after the other. The first is killed
+twice, its twin is left in peace; at the end their models are compared bit by bit.
 """
 
 import argparse
@@ -81,14 +81,18 @@ class _Demo:
         self.console.print(f"[bold]rekindle demo[/] in {self.home.root}\n")
         try:
             self._start_daemon()
-            self._drop_specs()
-            killed = self.home.run(f"{KILLED}-1")
-            self._disturb(killed)
-            shown = {name: self._wait_done(f"{name}-1") for name in (KILLED, TWIN)}
+            self._drop_spec(KILLED)
+            self._disturb(self.home.run(f"{KILLED}-1"))
+            killed = self._wait_done(f"{KILLED}-1")
+            self._say("the same once more, undisturbed, to compare with")
+            self._drop_spec(TWIN)
+            for _ in self._follow(self.home.run(f"{TWIN}-1")):
+                pass
+            twin = self._wait_done(f"{TWIN}-1")
             self._stop_daemon()
         finally:
             self._end_everything()
-        return self._report(shown[KILLED], shown[TWIN])
+        return self._report(killed, twin)
 
     # -- what happens --------------------------------------------------------------------
 
@@ -100,15 +104,14 @@ class _Demo:
             )
         self._say(f"the daemon is running, pid {self.daemon.pid}")
 
-    def _drop_specs(self) -> None:
+    def _drop_spec(self, name: str) -> None:
         script = demo_script.write(self.folder)
-        for name, priority in ((KILLED, 10), (TWIN, 0)):
-            workdir = self.folder / name
-            workdir.mkdir(exist_ok=True)
-            text = demo_script.spec(name, script, workdir, priority)
-            # written elsewhere and renamed: nobody can read half of it
-            durable.write_bytes(self.home.inbox / f"{name}.toml", text.encode(), 0o640)
-        self._say(f"dropped {KILLED}.toml and its twin {TWIN}.toml into the inbox")
+        workdir = self.folder / name
+        workdir.mkdir(exist_ok=True)
+        text = demo_script.spec(name, script, workdir)
+        # under a dot name first, then renamed: the daemon never sees half of it
+        durable.write_bytes(self.home.inbox / f"{name}.toml", text.encode(), 0o640)
+        self._say(f"dropped {name}.toml into the inbox")
 
     def _disturb(self, run: Run) -> None:
         """SIGKILL, then SIGTERM, each while the trainer is in the middle of an epoch."""

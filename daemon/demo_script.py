@@ -67,7 +67,7 @@ def write(folder: Path) -> Path:
     return script
 
 
-def spec(name: str, script: Path, workdir: Path, priority: int) -> str:
+def spec(name: str, script: Path, workdir: Path) -> str:
     """A job spec that checkpoints within the epoch and does not wait long to try again."""
     return f"""\
 name = "{name}"
@@ -75,7 +75,6 @@ script = "{script}"
 workdir = "{workdir}"
 args = ["--epochs", "{EPOCHS}"]
 seed = 7
-priority = {priority}
 
 [checkpoint]
 every = "20 steps"
