@@ -9,9 +9,10 @@ from rekindle.daemon.attempts import Attempts
 from rekindle.daemon.requests import Request
 from rekindle.jobs.job import Job
 from rekindle.state import checkpoints, durable, journal
-from rekindle.state.ledger import JobRow, Ledger
+from rekindle.state.ledger import Ledger
 from rekindle.state.lifecycle import ACTIVE, TERMINAL, JobState
 from rekindle.state.paths import Home
+from rekindle.state.rows import JobRow
 
 
 class Answers:

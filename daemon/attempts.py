@@ -16,9 +16,10 @@ from rekindle.daemon.launcher import Launcher
 from rekindle.jobs import heartbeat, process
 from rekindle.jobs.job import Job
 from rekindle.state import journal
-from rekindle.state.ledger import JobRow, Ledger
+from rekindle.state.ledger import Ledger
 from rekindle.state.lifecycle import ACTIVE, JobState
 from rekindle.state.paths import Home, Run
+from rekindle.state.rows import JobRow
 
 _ORPHAN_GRACE_S = 5.0
 _START_RETRY_S = 10.0
@@ -182,7 +183,7 @@ class Attempts:
         log = self._log.bind(job=job.id, attempt=current.attempts)
         log.info("attempt_ended", outcome=verdict.outcome, cause=verdict.cause,
                  exit_code=facts.exit_code, signal=facts.signal)
-        log.info(f"job_{verdict.state}", reason=verdict.reason)
+        log.info("job_state_changed", state=str(verdict.state), reason=verdict.reason)
 
     def _postpone(self, job: JobRow, reason: str, now: float) -> None:
         self._ledger.set_state(job.id, JobState.WAITING, reason, now=now,

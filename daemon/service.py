@@ -18,7 +18,7 @@ import structlog
 from rekindle.daemon import log, requests, scheduler, systemd
 from rekindle.daemon.answers import Answers
 from rekindle.daemon.attempts import Attempts
-from rekindle.daemon.inbox import Inbox
+from rekindle.daemon.inbox import SETTLE_S, Inbox
 from rekindle.daemon.launcher import Launcher
 from rekindle.daemon.watch import Watcher
 from rekindle.state import durable
@@ -122,7 +122,7 @@ class Service:
         scan = self._inbox.scan(time.time())
         if scan.settling:
             # a file that is still being written: look again soon, without an event
-            self._next_scan = time.monotonic() + self._options.tick
+            self._next_scan = time.monotonic() + SETTLE_S / 2
         for path in scan.requests:
             self._answer(path)
 
@@ -157,7 +157,7 @@ class Service:
         """Seconds to the next tick; long when nothing runs and nothing waits."""
         if self._stopping or self._ledger.count(states={
                 JobState.QUEUED, JobState.WAITING, *ACTIVE}):
-            return self._options.tick
+            return max(min(self._next_scan - time.monotonic(), self._options.tick), 0.01)
         return max(min(self._next_scan - time.monotonic(), self._options.rescan), 0.01)
 
     def _finished(self) -> bool:

@@ -1,0 +1,257 @@
+"""The inbox: from a file that somebody dropped to exactly one accepted job, or a refusal.
+
+A file is claimed by a rename out of the inbox, accepted by the rename of a finished run
+directory to its final name, and only then removed. Whatever is interrupted between two of
+these steps is found again by `recover`:
+
+1. ``inbox/x.toml`` → ``claimed/<token>--x.toml``            (claimed)
+2. ``runs/.new-<id>`` with ``job.json`` naming the token → ``runs/<id>``   (accepted)
+3. row in the ledger                                          (known)
+4. ``claimed/<token>--x.toml`` removed                        (finished)
+"""
+
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from rekindle.daemon import requests
+from rekindle.jobs import spec
+from rekindle.jobs.job import Job
+from rekindle.state import durable
+from rekindle.state.errors import RekindleError, SpecError
+from rekindle.state.ledger import Ledger
+from rekindle.state.paths import Home
+
+SETTLE_S: Final = 0.1
+"""A file this long unchanged whose spec is sound is taken."""
+BROKEN_SETTLE_S: Final = 2.0
+"""A file this long unchanged is refused where its spec is not sound: it may be half written."""
+
+
+@dataclass(slots=True)
+class Scan:
+    """What one look at the inbox found.
+
+    Attributes:
+        accepted: ids of the jobs made.
+        rejected: names of the files refused.
+        requests: request files, in the order of their names.
+        settling: files that are still changing were left for the next look.
+    """
+
+    accepted: list[str] = field(default_factory=list)
+    rejected: list[str] = field(default_factory=list)
+    requests: list[Path] = field(default_factory=list)
+    settling: bool = False
+
+
+class _Unsettled(Exception):
+    """The file may still be written to."""
+
+
+class Inbox:
+    """The inbox of one home; the tick loop owns it.
+
+    Args:
+        crash_point: called with the name of each commit point, for tests that kill there.
+    """
+
+    def __init__(
+        self, home: Home, ledger: Ledger, *,
+        crash_point: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        self._home = home
+        self._ledger = ledger
+        self._crash_point = crash_point
+        self._log = structlog.get_logger()
+        self._told: dict[str, str] = {}
+
+    def recover(self) -> None:
+        """Finishes what an earlier daemon had begun; call once before the first scan."""
+        for run in sorted(self._home.runs.iterdir()):
+            if run.name.startswith(".new-"):
+                shutil.rmtree(run)
+            elif self._ledger.job(run.name) is None:
+                self._enter(run)
+        for claimed in sorted(self._home.claimed.iterdir()):
+            token, _, name = claimed.name.partition("--")
+            if self._ledger.find_claim(token) is not None:
+                claimed.unlink()
+            else:
+                self._decide(claimed, token, name)
+
+    def scan(self, now: float) -> Scan:
+        """Looks at every file once; never raises for what lies there.
+
+        Args:
+            now: unix time, seconds.
+        """
+        result = Scan()
+        try:
+            entries = sorted(os.scandir(self._home.inbox), key=lambda entry: entry.name)
+        except OSError as error:
+            self._tell("inbox", f"The inbox cannot be read: {error.strerror}.")
+            return result
+        for entry in entries:
+            if _is_temporary(entry.name) or entry.path == str(self._home.rejected):
+                continue
+            if entry.name.endswith(requests.SUFFIX):
+                result.requests.append(Path(entry.path))
+                continue
+            try:
+                self._take(Path(entry.path), entry.stat(follow_symlinks=False), now, result)
+                self._told.pop(entry.name, None)
+            except _Unsettled:
+                result.settling = True
+            except FileNotFoundError:
+                continue  # taken back by whoever dropped it
+            except OSError as error:
+                self._tell(entry.name, f"{entry.name} stays in the inbox: {error.strerror}.")
+        return result
+
+    def pending(self) -> bool:
+        """Whether files lie there that a scan would take."""
+        return any(not _is_temporary(e.name) and e.path != str(self._home.rejected)
+                   for e in os.scandir(self._home.inbox))
+
+    def reject(self, path: Path, what: str, *, hint: str) -> Path:
+        """Moves a file to ``rejected/`` beside a text that says why; overwrites nothing."""
+        return self._reject(path, path.name, RekindleError(what, where=path.name, hint=hint))
+
+    def _take(self, path: Path, info: os.stat_result, now: float, result: Scan) -> None:
+        problem = _unusable(path.name, info)
+        age = now - max(info.st_mtime, info.st_ctime)
+        # a clock that was set back gives ages below zero: those have settled as well
+        if 0 <= age < SETTLE_S:
+            raise _Unsettled
+        if problem is None:
+            try:
+                spec.parse(_read(path), path.name, self._home.inbox)
+            except SpecError:
+                if 0 <= age < BROKEN_SETTLE_S:
+                    raise _Unsettled from None
+        token = f"{time.time_ns():x}-{info.st_ino:x}"
+        claimed = self._home.claimed / f"{token}--{path.name}"
+        self._crash_point("before_claim")
+        os.rename(path, claimed)
+        self._crash_point("claimed")
+        if problem is not None:
+            self._reject(claimed, path.name, problem)
+            result.rejected.append(path.name)
+            return
+        made = self._decide(claimed, token, path.name)
+        (result.accepted if made else result.rejected).append(made or path.name)
+
+    def _decide(self, claimed: Path, token: str, name: str) -> str | None:
+        """Accepts or refuses a claimed file; the new job's id, or None."""
+        try:
+            problem = _unusable(name, claimed.lstat())
+            if problem is not None:
+                raise problem
+            data = _read(claimed)
+            job = spec.parse(data, name, self._home.inbox)
+        except SpecError as error:
+            self._reject(claimed, name, error)
+            return None
+        job_id = self._make_run(job, token, data, Path(name).suffix)
+        self._enter(self._home.runs / job_id)
+        self._crash_point("known")
+        claimed.unlink()
+        self._crash_point("finished")
+        self._log.info("job_accepted", job=job_id, file=name)
+        return job_id
+
+    def _make_run(self, job: Job, token: str, data: bytes, suffix: str) -> str:
+        number = self._ledger.highest_number(job.name) + 1
+        while (self._home.runs / f"{job.name}-{number}").exists():
+            number += 1
+        job = job.replace(id=f"{job.name}-{number}", claim=token)
+        new = self._home.runs / f".new-{job.id}"
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(mode=0o750)
+        durable.write_bytes(new / f"spec{suffix}", data, 0o600)
+        durable.write_bytes(new / "job.json", job.to_json().encode(), 0o600)
+        for folder in ("logs", "checkpoints"):
+            (new / folder).mkdir()
+        durable.fsync_folder(new)
+        self._crash_point("before_accept")
+        os.rename(new, self._home.runs / job.id)
+        durable.fsync_folder(self._home.runs)
+        self._crash_point("accepted")
+        return job.id
+
+    def _enter(self, run: Path) -> None:
+        """Makes an accepted run known to the ledger."""
+        try:
+            job = Job.from_json((run / "job.json").read_text())
+        except (OSError, SpecError) as error:
+            self._tell(run.name, f"The run directory {run.name} holds no accepted job: {error}")
+            return
+        self._ledger.insert_job(
+            job.id, name=job.name, number=int(job.id.rpartition("-")[2]), run_dir=str(run),
+            priority=job.priority, spec=job.to_json(secrets=False), claim=job.claim,
+            submitted_at=(run / "job.json").stat().st_mtime)
+
+    def _reject(self, claimed: Path, name: str, error: RekindleError) -> Path:
+        target = self._home.rejected / name
+        n = 1
+        while os.path.lexists(target):
+            n += 1
+            stem, suffix = os.path.splitext(name)
+            target = self._home.rejected / f"{stem}-{n}{suffix}"
+        durable.write_bytes(target.with_name(f"{target.name}.error.txt"), f"{error}\n".encode(),
+                            0o640)
+        self._crash_point("explained")
+        os.rename(claimed, target)
+        self._ledger.add_event("spec_rejected", data={"file": target.name, "error": error.what,
+                                                      "hint": error.hint})
+        self._log.warning("spec_rejected", file=name, error=error.what, hint=error.hint)
+        return target
+
+    def _tell(self, name: str, message: str) -> None:
+        """Once per name and message, not at every scan."""
+        if self._told.get(name) != message:
+            self._told[name] = message
+            self._log.error("inbox_trouble", message=message)
+
+
+def _unusable(name: str, info: os.stat_result) -> SpecError | None:
+    """What is wrong with a file before anything of it is read."""
+    if stat.S_ISLNK(info.st_mode):
+        what, hint = "A symbolic link is no spec.", "Copy the file itself into the inbox."
+    elif not stat.S_ISREG(info.st_mode):
+        what, hint = "It is not a regular file.", "Drop spec files only."
+    elif info.st_nlink > 1:
+        what, hint = ("The file has a second name (a hard link).",
+                      "Copy it into the inbox, so that nobody changes it afterwards.")
+    elif info.st_size > spec.MAX_BYTES:
+        what, hint = (f"The file has {info.st_size} bytes.",
+                      "A spec has at most 1 MiB; data belongs into files of its own.")
+    elif not name.endswith(spec.SUFFIXES):
+        what, hint = ("The file's ending is not one of a spec.",
+                      f"Name it *{', *'.join(spec.SUFFIXES)}.")
+    else:
+        return None
+    return SpecError(what, where=name, hint=hint)
+
+
+def _is_temporary(name: str) -> bool:
+    """Files that editors and copying tools put beside the one they write."""
+    return (name.startswith((".", "#")) or name.endswith(("~", ".tmp", ".swp", ".part", ".bak"))
+            or name == "4913")
+
+
+def _read(path: Path) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        problem = _unusable(path.name, os.fstat(file.fileno()))
+        if problem is not None:
+            raise problem
+        return file.read(spec.MAX_BYTES + 1)

@@ -1,0 +1,92 @@
+"""Submitting: from a script or a spec file of a person to a file in the inbox."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from rekindle.jobs import spec, yaml_text
+from rekindle.state import durable
+from rekindle.state.errors import HomeUnusable, NotFound, SpecError
+from rekindle.state.paths import Home
+
+
+def spec_for_script(script: Path, *, name: str | None, args: list[str],
+                    python: str | None = None) -> tuple[str, bytes]:
+    """File name and content of a spec that runs a script straight away.
+
+    Raises:
+        SpecError: the name or the script cannot be used.
+    """
+    values: dict[str, Any] = {"name": name or script.stem.lower(),
+                              "script": str(script.absolute()), "workdir": os.getcwd()}
+    if args:
+        values["args"] = args
+    if python:
+        values["python"] = python
+    # JSON's texts and lists of texts are TOML's as well
+    data = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items()).encode()
+    filename = f"{values['name']}.toml"
+    spec.parse(data, filename, Path.cwd())
+    return filename, data
+
+
+def spec_from_file(path: Path) -> tuple[str, bytes]:
+    """A person's spec, checked, with the folder added that its relative paths mean.
+
+    Raises:
+        NotFound: there is no such file.
+        SpecError: it would be refused.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise NotFound(f"The spec cannot be read: {error.strerror}.", where=path,
+                       hint="Name a spec file (*.toml, *.yaml) or a script (*.py).") from error
+    folder = path.absolute().parent
+    if not path.name.endswith(spec.SUFFIXES):
+        raise SpecError("The file's ending is not one of a spec.", where=path,
+                        hint=f"Name it *{', *'.join(spec.SUFFIXES)}, or submit a *.py script.")
+    job = spec.parse(data, path.name, folder)
+    if path.name.endswith(".toml"):
+        import tomllib
+        if "workdir" not in tomllib.loads(data.decode("utf-8-sig")):
+            data = f"workdir = {json.dumps(str(folder))}\n".encode() + data.removeprefix(
+                b"\xef\xbb\xbf")
+    else:
+        import yaml
+        table = yaml_text.load(data.decode("utf-8-sig"))[0]
+        table.setdefault("workdir", str(folder))
+        data = yaml.safe_dump(table, sort_keys=False, allow_unicode=True).encode()
+    spec.parse(data, path.name, folder)
+    return f"{job.name}{path.suffix}", data
+
+
+def drop(home: Home, filename: str, data: bytes) -> Path:
+    """Puts a spec into the inbox in one step; never over another file. Returns where.
+
+    Raises:
+        HomeUnusable: the inbox cannot be written.
+    """
+    stem, suffix = os.path.splitext(filename)
+    temporary = home.inbox / f".{filename}.{os.getpid()}.tmp"
+    try:
+        durable.write_bytes(temporary, data, 0o640)
+        n = 1
+        while True:
+            target = home.inbox / (filename if n == 1 else f"{stem}-{n}{suffix}")
+            try:
+                # reserves the name, since a rename replaces what is there; an empty spec is
+                # not sound, so that the daemon lets it lie for the moment
+                os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640))
+                break
+            except FileExistsError:
+                n += 1
+        os.replace(temporary, target)
+        durable.fsync_folder(home.inbox)
+    except OSError as error:
+        raise HomeUnusable(
+            f"The spec cannot be put into the inbox: {error.strerror}.", where=home.inbox,
+            hint="Is this the right home (--home), and are you in the group of its inbox?",
+        ) from error
+    return target

@@ -1,0 +1,70 @@
+"""Watching the inbox: an event only wakes the loop, which then scans.
+
+An event that got lost costs time, never a job: the loop scans by itself as well.
+"""
+
+import threading
+from pathlib import Path
+
+import structlog
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
+
+_QUIET = {"opened", "closed_no_write"}
+
+
+class Watcher(FileSystemEventHandler):
+    """Sets ``wake`` when something changed in ``folder``."""
+
+    def __init__(self, folder: Path, wake: threading.Event) -> None:
+        self._folder = folder
+        self._wake = wake
+        self._observer: BaseObserver | None = None
+        self._inode: tuple[int, int] | None = None
+        self._log = structlog.get_logger()
+        self._told = False
+
+    def start(self) -> None:
+        """Begins to watch; where that fails the periodic scan has to do, and the log says so."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            info = self._folder.stat()
+            observer = Observer()
+            observer.schedule(self, str(self._folder))
+            observer.start()
+        except OSError as error:
+            if not self._told:
+                self._log.warning("inbox_not_watched", error=str(error),
+                                  hint="The inbox is scanned every few seconds instead; "
+                                  "raise fs.inotify.max_user_watches or max_user_instances.")
+            self._told = True
+            return
+        self._told = False
+        self._observer, self._inode = observer, (info.st_dev, info.st_ino)
+
+    def ensure(self) -> None:
+        """Watches again where the folder was replaced or the observer has died."""
+        try:
+            info = self._folder.stat()
+            same = self._inode == (info.st_dev, info.st_ino)
+        except OSError:
+            same = False
+        alive = self._observer is not None and self._observer.is_alive() and all(
+            emitter.is_alive() for emitter in self._observer.emitters)
+        if same and alive:
+            return
+        if self._observer is not None:
+            self._log.warning("inbox_watched_again", folder=str(self._folder))
+        self.stop()
+        self.start()
+
+    def stop(self) -> None:
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join(5)
+            self._observer = None
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        if event.event_type not in _QUIET:
+            self._wake.set()
