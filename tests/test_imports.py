@@ -17,8 +17,8 @@ DIRECTION = {"state": set[str](), "jobs": {"state"}, "daemon": {"jobs", "state"}
 # modules of the trainer that work on arrays and models; all others of `state` and `jobs`
 # are loaded by the keeper (`python -I -S`) or in the user's own interpreter
 NUMERIC = {"numpy", "keras", "tensorflow", "ml_dtypes"}
-# read by the daemon only; YAML is imported there when a YAML file has come
-DAEMON_SIDE = {"jobs/spec.py": {"yaml"}}
+# loaded by the daemon only, when a YAML file has come
+DAEMON_SIDE = {"jobs/spec.py": {"yaml"}, "jobs/yaml_text.py": {"yaml"}}
 
 
 def imported(path: Path) -> Iterator[tuple[str, int]]:
