@@ -43,7 +43,7 @@ def main() -> NoReturn:
         session = Session.open(run, job, attempt)
     except RekindleError as error:
         _refuse(run, attempt, error)
-    session.heartbeat.beat("start")
+    session.beat("start")
     # seeded as they appear: importing numpy here would be before the script can set the
     # environment variables that its libraries read once
     random.seed(job.seed)
@@ -125,6 +125,11 @@ class _AfterImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def _make_fit_resumable(keras: types.ModuleType, session: "Session", seed: int) -> None:
+    backend = keras.config.backend()
+    if backend != "tensorflow":
+        session.warn(f"Keras runs on {backend}, where `fit` cannot be made resumable.",
+                     "Set KERAS_BACKEND=tensorflow.")
+        return
     from rekindle.jobs import fit
 
     keras.utils.set_random_seed(seed)

@@ -259,16 +259,22 @@ def quarantine(checkpoint: Checkpoint, reason: str) -> Path:
     return target
 
 
-def prune(folder: Path, keep: int, protected: Collection[str]) -> Iterator[Checkpoint]:
+def prune(
+    folder: Path, keep: int, protected: Collection[str], *, known_good: Collection[str] = ()
+) -> Iterator[Checkpoint]:
     """Removes all but the newest ``keep`` good checkpoints and the ``protected`` names.
 
     Nothing is removed before ``keep`` newer ones were verified; each removed one is yielded.
     The end of a finished stage is never removed: a relaunch returns its History from it.
+
+    Args:
+        known_good: names that the caller has verified or written itself; reading gigabytes
+            again after each save would cost more than the save.
     """
     kept = 0
     for checkpoint in scan(folder):
         if kept < keep:
-            kept += verify(checkpoint) is None
+            kept += checkpoint.name in known_good or verify(checkpoint) is None
         elif checkpoint.name not in protected and not checkpoint.position.end:
             # the rename makes the removal one step: a half-removed one is no checkpoint
             doomed = folder / f".tmp-{checkpoint.name}-pruned-{os.getpid()}"

@@ -1,0 +1,522 @@
+"""Resumable ``Model.fit``: Keras' own loop, begun at the epoch and batch of a checkpoint.
+
+Each call of ``fit`` in a script is a stage. A stage that had ended is put back and returns
+its recorded ``History``; one that was interrupted goes on; a new one begins. The loop
+stays Keras': a callback behind all others restores and saves, and an iterator in place of
+``TFEpochIterator`` knows the position in the data.
+"""
+
+import functools
+import inspect
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras.src.backend.tensorflow import trainer as keras_trainer
+
+from rekindle.jobs import callbacks as callback_states
+from rekindle.jobs import iterators, pipeline, randomness, stop, variables
+from rekindle.jobs.encoding import Tensors
+from rekindle.jobs.session import Departure, Session, Snapshot
+from rekindle.state import tensors as tensor_files
+from rekindle.state.checkpoints import Position
+
+_plain_fit: Callable[..., Any] = keras_trainer.TensorFlowTrainer.fit
+_plain_iterator: Callable[..., Any] = keras_trainer.TFEpochIterator
+
+
+def install(session: Session) -> None:
+    """Makes ``fit`` resumable in this process; call once, right after Keras was imported."""
+    if keras.__version__ not in iterators.TESTED:
+        session.warn(f"Keras {keras.__version__} is not among the versions that exact resume "
+                     f"was tested with ({', '.join(iterators.TESTED)}).",
+                     "Prove your job with a kill, or install a tested version.")
+    randomness.watch_seed_generators()
+    stages = _Stages(session)
+
+    @functools.wraps(_plain_fit)
+    def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return stages.fit(self, *args, **kwargs)
+
+    keras_trainer.TensorFlowTrainer.fit = fit
+    if keras.Model.fit is not fit:
+        session.warn("`Model.fit` is not the one that was made resumable.",
+                     "Report this with the Keras version.")
+
+
+class _Stages:
+    """Counts the calls of ``fit`` and runs each as a stage."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._next = 0
+        self._inside = False
+
+    def fit(self, model: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._inside:
+            return _plain_fit(model, *args, **kwargs)  # part of the stage that called it
+        if threading.current_thread() is not threading.main_thread():
+            self._session.warn("`fit` was called in a thread, where it is not resumable.",
+                               "Call it in the main thread.")
+            return _plain_fit(model, *args, **kwargs)
+        bound = inspect.signature(_plain_fit).bind(model, *args, **kwargs)
+        bound.apply_defaults()
+        arguments = dict(bound.arguments)
+        del arguments["self"]
+        number, self._next = self._next, self._next + 1
+        self._inside = True
+        stop.training(True)
+        try:
+            return Stage(self._session, number, model, arguments).run()
+        finally:
+            self._inside = False
+            stop.training(False)
+            self._session.beat("script")
+
+
+class Stage:
+    """One call of ``fit``."""
+
+    def __init__(self, session: Session, number: int, model: Any, arguments: dict[str, Any]
+                 ) -> None:
+        self.session = session
+        self.number = number
+        self.model = model
+        self.arguments = arguments
+        self.departure = session.depart(number, _read)
+        self.callbacks = self._user_callbacks()
+        self.train: iterators.TrainIterator | None = None
+        self.eval: iterators.EvalIterator | None = None
+        self.base = 0
+        self.epoch = 0
+        self.epoch_began = 0.0
+        self.logs: dict[str, Any] = {}
+        self.inexact: list[str] = []
+        self.fingerprint: dict[str, Any] = {}
+        self._evals_replayed = 0
+        self._live: dict[str, Any] = {}
+        self._live_tensors: Tensors = {}
+        self._before_validation: tuple[Tensors, dict[str, Any]] | None = None
+        self._piped: list[int] = []
+
+    def run(self) -> Any:
+        state = self.departure.state
+        if self.departure.checkpoint is not None:
+            if not self.session.job.allow_change:
+                callback_states.check(self.callbacks, state["callbacks"])
+            if state["position"]["end"]:
+                return self._put_back()
+            if self._callbacks_fit():
+                callback_states.prepare(self.callbacks, state["callbacks"])
+        hook = _Hook(self)
+        arguments = {**self.arguments, "callbacks": self._with(hook)}
+        before = self.model._initial_epoch
+        keras_trainer.TFEpochIterator = self._make_iterator
+        try:
+            history = _plain_fit(self.model, **arguments)
+        finally:
+            keras_trainer.TFEpochIterator = _plain_iterator
+            self.model._initial_epoch = before
+            self.model.__dict__.pop("_get_metrics_result_or_logs", None)
+        self.session.save(self.snapshot(end=True), "end")
+        self.session.stage_ended(self.number, self.epoch)
+        return history
+
+    # a stage that had ended
+
+    def _put_back(self) -> Any:
+        """Restores what the stage left behind and returns its History, without training."""
+        train = self._make_train_iterator(self._iterator_arguments())
+        self._build(train)
+        self._guard()
+        # a later stage may go on drawing from the same shuffle
+        train.replay(self.departure.state["iterator"]["created"])
+        self._replay_evals(self.departure.state["evals"])
+        history = next((c for c in self.callbacks if isinstance(c, keras.callbacks.History)), None)
+        for callback in self.callbacks:
+            callback.set_model(self.model)
+        self.restore()
+        self.session.stage_restored(self.number, self.departure)
+        self.model.history = history
+        return history
+
+    def _iterator_arguments(self) -> dict[str, Any]:
+        """What ``fit`` would give its iterator."""
+        a = self.arguments
+        x, y, weight = a["x"], a["y"], a["sample_weight"]
+        if a["validation_split"] and a["validation_data"] is None:
+            from keras.src.trainers.data_adapters import array_slicing
+
+            (x, y, weight), _ = array_slicing.train_validation_split(
+                (x, y, weight), validation_split=a["validation_split"])
+        return {"x": x, "y": y, "sample_weight": weight, "batch_size": a["batch_size"],
+                "steps_per_epoch": a["steps_per_epoch"], "shuffle": a["shuffle"],
+                "class_weight": a["class_weight"],
+                "distribute_strategy": self.model.distribute_strategy,
+                "steps_per_execution": self.model.steps_per_execution}
+
+    # callbacks
+
+    def _user_callbacks(self) -> list[Any]:
+        """The user's callbacks in a flat list, with a History, without what we replace."""
+        given = self.arguments["callbacks"]
+        if isinstance(given, keras.callbacks.CallbackList):
+            given = given.callbacks
+        found = []
+        for callback in keras.tree.flatten(given) if given else []:
+            if isinstance(callback, keras.callbacks.BackupAndRestore):
+                self.session.warn("The callback BackupAndRestore is left out: rekindle restores "
+                                  "more, and both would restore over each other.",
+                                  "Nothing is to be done.")
+            elif not isinstance(callback, keras.callbacks.ProgbarLogger):
+                found.append(callback)
+        if not any(isinstance(c, keras.callbacks.History) for c in found):
+            found.append(keras.callbacks.History())
+        return found
+
+    def _with(self, hook: "_Hook") -> Any:
+        given = self.arguments["callbacks"]
+        if isinstance(given, keras.callbacks.CallbackList):
+            # made by the user with their own parameters: the hook joins it at the end
+            given.callbacks = [*self.callbacks, *[
+                c for c in given.callbacks if isinstance(c, keras.callbacks.ProgbarLogger)], hook]
+            hook.set_model(self.model)
+            return given
+        return [*self.callbacks, hook]
+
+    def _callbacks_fit(self) -> bool:
+        then = [name for name, _ in self.departure.state["callbacks"]]
+        return then == [type(callback).__name__ for callback in self.callbacks]
+
+    # iterators
+
+    def _make_iterator(self, **arguments: Any) -> Any:
+        """Stands in for ``TFEpochIterator`` while the stage runs."""
+        if sys._getframe(1).f_code.co_name != "fit":
+            return _plain_iterator(**arguments)  # evaluate or predict of a callback
+        if self.train is None:
+            return self._make_train_iterator(arguments)
+        self.eval = iterators.EvalIterator(**arguments)
+        self.eval.created = self._evals_replayed
+        return self.eval
+
+    def _make_train_iterator(self, arguments: dict[str, Any]) -> iterators.TrainIterator:
+        self.train = iterators.TrainIterator(self.session.job.seed, self.number, **arguments)
+        self.train.pass_begins = self._pass_begins
+        if self.train.dataset is not None:
+            self._piped = pipeline.seed_generators(self.train.dataset)
+        return self.train
+
+    def _pass_begins(self) -> None:
+        """Notes what a pass over the data begins with, since it is replayed from its start."""
+        self._live_tensors = {}
+        self._live = {"evals": self._evals(),
+                      "seeds": randomness.seed_states(self._live_tensors, "live",
+                                                      only=self._piped)}
+
+    def _evals(self) -> int:
+        return self.eval.created if self.eval is not None else self._evals_replayed
+
+    def _replay_evals(self, count: int) -> None:
+        """A validation set may share a shuffle with the training set: its draws come in order."""
+        data = self.arguments["validation_data"]
+        for _ in range(count - self._evals_replayed):
+            if isinstance(data, tf.data.Dataset):
+                iter(data)
+        self._evals_replayed = max(count, self._evals_replayed)
+
+    # building
+
+    def _build(self, train: iterators.TrainIterator) -> None:
+        """Makes all variables exist before the first batch, so that they can be restored."""
+        model = self.model
+        with model.distribute_strategy.scope():
+            try:
+                model._symbolic_build(data_batch=_batch_of(train.element_spec))
+            except Exception as error:
+                # e.g. a custom train_step that builds what it needs by itself
+                self._trace(train, error)
+        saved = self.departure.state.get("variables")
+        if saved and variables.difference(variables.of_model(model), saved) is not None:
+            self._trace(train, None)
+
+    def _trace(self, train: iterators.TrainIterator, error: Exception | None) -> None:
+        """Traces a training step without running it, which makes the rest of the variables."""
+        if self.departure.checkpoint is None:
+            return
+        try:
+            tf.function(self.model.train_step).get_concrete_function(train.element_spec)
+        except Exception as second:
+            self.session.warn(f"The model could not be built before training: {second}.",
+                              "Build it in the script, e.g. with model.build().")
+
+    def _guard(self) -> None:
+        """Refuses a script that is another than the one of the checkpoint."""
+        assert self.train is not None
+        plan = {**self.train.plan, "validation_split": self.arguments["validation_split"],
+                "jit_compile": str(self.model.jit_compile)}
+        self.fingerprint = variables.fingerprint(self.model, plan)
+        if self.departure.checkpoint is None or self.session.job.allow_change:
+            return
+        found = variables.compare(self.fingerprint, self.departure.state["fingerprint"])
+        if found is not None:
+            raise variables.refuse(found)
+
+    # from outside in
+
+    def begin(self) -> None:
+        """At the end of ``on_train_begin``: everything is there and nothing is trained."""
+        train = self.train
+        assert train is not None
+        self._build(train)
+        self._guard()
+        if train.exactness is not None:
+            self.inexact.append(train.exactness)
+        if self.departure.checkpoint is None:
+            self.base = self.session.step
+            self.epoch = self.model._initial_epoch or self.arguments["initial_epoch"]
+            train.boundary = self._boundary
+            snapshot = self.snapshot()
+            self.session.resumed(self.number, self.departure, epoch=self.epoch, step=self.base,
+                                 restored=[], inexact=self.inexact)
+            if variables.are_all_there(self.model):
+                self.session.save(snapshot, "start")
+        else:
+            self._go_on(train)
+        if stop.requested():
+            stop.leave()
+
+    def _go_on(self, train: iterators.TrainIterator) -> None:
+        state = self.departure.state
+        position = state["position"]
+        self.epoch, self.base = position["epoch"], position["base"]
+        live = state["live"]
+
+        def before_live() -> None:
+            self._replay_evals(live.get("evals", 0))
+            randomness.restore_seed_states(live.get("seeds", []), self.departure.tensors)
+
+        train.seek(state["iterator"], before_live)
+        self._live, self._live_tensors = live, {
+            key: value for key, value in self.departure.tensors.items()
+            if key.startswith("live/")}
+        self._replay_evals(state["evals"])
+        train.boundary = self._boundary
+        self.restore()
+        epochs = self.arguments["epochs"]
+        stopped = self.model.stop_training and not position["epoch_step"]
+        self.model._initial_epoch = epochs if stopped else min(self.epoch, epochs)
+        self.session.resumed(
+            self.number, self.departure, epoch=self.epoch, step=position["step"],
+            restored=_restored(state), inexact=[*state["inexact"], *self.inexact])
+
+    def restore(self) -> None:
+        """Puts variables, random state and callbacks back to the checkpoint."""
+        state, arrays = self.departure.state, self.departure.tensors
+        lenient = self.session.job.allow_change
+        variables.restore(variables.of_model(self.model), state["variables"], arrays,
+                          lenient=lenient)
+        kept = [entry for entry in state["random"]["seeds"] if entry[0] not in self._piped]
+        randomness.restore({**state["random"], "seeds": kept}, arrays)
+        if self._callbacks_fit():
+            callback_states.restore(self.callbacks, state["callbacks"], arrays)
+        self.model.stop_training = state["stop_training"]
+        self.logs = state["logs"]
+
+    def epoch_begins(self, epoch: int) -> None:
+        """At the end of ``on_epoch_begin``, after Keras has reset the metrics."""
+        self.epoch_began = time.monotonic()
+        self.session.epoch = epoch
+        position = self.departure.state.get("position")
+        if position and position["epoch"] == epoch and position["epoch_step"]:
+            # callbacks have begun this epoch once more: what they changed is put back
+            self.restore()
+            self._carry_logs()
+            self.departure = Departure(self.departure.checkpoint, self.departure.refused)
+        self.epoch = epoch
+        self.session.beat("step" if self.session.trained else "compile")
+
+    def _carry_logs(self) -> None:
+        """An epoch that goes on with no batch left has the logs of its last batch."""
+        saved, model = self.logs, self.model
+        plain = type(model)._get_metrics_result_or_logs
+
+        def result(logs: dict[str, Any]) -> Any:
+            return plain(model, logs or saved)
+
+        # past Keras' tracking of attributes, which would take it for part of the model
+        model.__dict__["_get_metrics_result_or_logs"] = result
+
+    # from inside out
+
+    def batch_ended(self, batch: int, logs: dict[str, Any] | None) -> None:
+        """At the end of ``on_train_batch_end`` of the batch (0-based, the last of an execution)."""
+        assert self.train is not None
+        self.train.trained(batch + 1)
+        self.logs = dict(logs or {})
+
+    def _boundary(self, epoch_step: int) -> None:
+        """Between two batches, in the main thread, after the callbacks."""
+        session = self.session
+        session.step = self.base + epoch_step
+        session.trained = True
+        session.heartbeat.beat("step", self.epoch, session.step)
+        if stop.requested():
+            self.leave(self.snapshot())
+        if session.cadence.due_in_epoch(session.step, time.monotonic()):
+            session.save(self.snapshot(), "steps" if session.job.checkpoint.every_steps else "time")
+
+    def epoch_ends(self, epoch: int, logs: dict[str, Any] | None) -> None:
+        """At the end of ``on_epoch_end``."""
+        assert self.train is not None
+        session = self.session
+        self._before_validation = None
+        self.model.__dict__.pop("_get_metrics_result_or_logs", None)
+        # the last batch may have ended the epoch without a boundary after it
+        session.step = self.base = self.base + self.train.epoch_step
+        session.trained = True
+        self.train.epoch_over()
+        self.epoch = session.epoch = epoch + 1
+        values = _plain_logs(logs)
+        best = session.epoch_ended(self.number, epoch, time.monotonic() - self.epoch_began, values)
+        asked = stop.requested()
+        if best or asked or session.cadence.due_after_epoch(
+                self.epoch, session.step, time.monotonic()):
+            snapshot = self.snapshot(logs=values)
+            session.save(snapshot, "signal" if asked else "best" if best else "epoch", best=best)
+        if asked:
+            stop.leave()
+        session.beat("step")
+
+    def validation_begins(self) -> None:
+        """Before Keras resets the metrics of the epoch; kept in case it has to end in between."""
+        if self.train is None or self._before_validation is not None:
+            return
+        arrays: Tensors = {}
+        state = {
+            "metrics": variables.capture(
+                {"metrics": list(self.model.metrics_variables)}, arrays),
+            "random": randomness.capture(arrays),
+            "evals": self._evals(),
+        }
+        self._before_validation = (arrays, state)
+        self.session.beat("validation")
+
+    def validation_goes_on(self) -> None:
+        self.session.beat("validation")
+        if stop.requested() and self._before_validation is not None:
+            # the weights are those of before: only what validation changes is put back
+            snapshot = self.snapshot()
+            arrays, state = self._before_validation
+            snapshot.tensors.update(arrays)
+            snapshot.state["variables"].update(state["metrics"])
+            snapshot.state["random"] = state["random"]
+            snapshot.state["evals"] = state["evals"]
+            self.leave(snapshot)
+
+    def leave(self, snapshot: Snapshot) -> None:
+        """Saves and ends the process, to be started again."""
+        self.session.save(snapshot, "signal")
+        stop.leave()
+
+    def snapshot(self, *, end: bool = False, logs: dict[str, Any] | None = None) -> Snapshot:
+        """Everything, as of now; arrays are copies."""
+        assert self.train is not None
+        arrays: Tensors = {}
+        groups = variables.of_model(self.model)
+        described = variables.capture(groups, arrays)
+        states, left_out = callback_states.capture(self.callbacks, arrays)
+        if left_out:
+            for text in left_out:
+                self.session.warn(f"Not restored on a relaunch: {text}.",
+                                  "Everything else is.")
+        arrays.update(self._live_tensors)
+        step = self.base + self.train.epoch_step
+        state = {
+            "position": {"stage": self.number, "epoch": self.epoch, "step": step,
+                         "epoch_step": self.train.epoch_step, "base": self.base, "end": end},
+            "iterator": self.train.position(),
+            "live": self._live,
+            "evals": self._evals(),
+            "variables": described,
+            "random": randomness.capture(arrays),
+            "callbacks": states,
+            "stop_training": bool(self.model.stop_training),
+            "logs": _plain_logs(self.logs),
+            "inexact": left_out,
+            "fingerprint": self.fingerprint,
+            "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
+        }
+        return Snapshot(
+            Position(self.number, self.epoch, step, end), arrays, state,
+            _plain_logs(self.logs) if logs is None else logs,
+            finite=variables.non_finite(groups, arrays) is None)
+
+
+class _Hook(keras.callbacks.Callback):  # type: ignore[misc]
+    """Stands behind all other callbacks and tells the stage what happens."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        self._stage = stage
+        self._training = False
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._training = True
+        self._stage.begin()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._stage.epoch_begins(epoch)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._stage.batch_ended(batch, logs)
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self._stage.validation_begins()
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._stage.validation_goes_on()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._stage.epoch_ends(epoch, logs)
+
+
+def _read(path: Path) -> tuple[Tensors, dict[str, Any]]:
+    arrays, metadata = tensor_files.load(path)
+    state = json.loads(metadata["state"])
+    if not isinstance(state, dict) or "position" not in state:
+        raise ValueError("it holds no position")
+    return arrays, state
+
+
+def _batch_of(spec: Any) -> Any:
+    """A batch's shapes for Keras' symbolic build; any size of batch that is not fixed."""
+    return tf.nest.map_structure(
+        lambda s: keras.KerasTensor(tuple(s.shape), s.dtype.name)
+        if isinstance(s, tf.TensorSpec) else None, spec)
+
+
+def _plain_logs(logs: dict[str, Any] | None) -> dict[str, Any]:
+    """Logs as JSON: numbers as they are, everything else as text."""
+    plain: dict[str, Any] = {}
+    for key, value in (logs or {}).items():
+        try:
+            plain[key] = float(value)
+        except (TypeError, ValueError):
+            plain[key] = str(value)
+    return plain
+
+
+def _restored(state: dict[str, Any]) -> list[str]:
+    """For the receipt: what was put back, in words."""
+    counts = {group: len(entries) for group, entries in state["variables"].items()}
+    parts = [f"{count} {group} variables" for group, count in counts.items() if count]
+    parts += ["position in the data", "random state"]
+    names = [name for name, kept in state["callbacks"] if kept]
+    return [*parts, f"callbacks: {', '.join(names)}"]

@@ -1,0 +1,382 @@
+"""The one private hook of Keras: epoch iterators that know their position and can start there.
+
+`fit` makes a ``TFEpochIterator`` for training and one for validation. The classes here do
+the same in the same order, and beside that count what they have taken, so that a later
+process can begin at the same batch:
+
+- arrays and ``PyDataset``: the order of each pass is drawn from (seed, stage, pass), so
+  that any batch can be the first one, at no cost;
+- ``tf.data``: as many iterators are made as before (each draws the next shuffle), and the
+  batches that were taken are skipped in the last one;
+- generators: the batches that were taken are drawn again.
+
+Source of what is followed: ``keras/src/trainers/epoch_iterator.py`` and
+``keras/src/backend/tensorflow/trainer.py`` of the versions in :data:`TESTED`.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import numpy as np
+import tensorflow as tf
+from keras.src import tree
+from keras.src.backend.tensorflow.trainer import TFEpochIterator
+from keras.src.trainers.data_adapters import array_slicing
+from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
+from keras.src.trainers.data_adapters.generator_data_adapter import GeneratorDataAdapter
+from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
+from keras.src.trainers.epoch_iterator import EpochIterator
+
+TESTED: Final = ("3.15.1",)
+"""Keras versions that the exactness suite was run with."""
+
+Order = np.ndarray[Any, np.dtype[np.int64]]
+Boundary = Callable[[int], None]
+
+
+class TrainIterator(TFEpochIterator):  # type: ignore[misc]
+    """Batches for `fit`, from any position on.
+
+    Args:
+        seed, stage: what the order of arrays is drawn from, with the number of the pass.
+        arguments: those of ``TFEpochIterator``.
+    """
+
+    def __init__(self, seed: int, stage: int, *, distribute_strategy: Any, **arguments: Any
+                 ) -> None:
+        self.boundary: Boundary = lambda steps: None
+        self.pass_begins: Callable[[], None] = lambda: None
+        self.created = 0
+        self.taken = 0
+        self.epoch_step = 0
+        self._seed = (seed, stage)
+        self._start_step = 0
+        self._resume_live = False
+        self._inputs: Any = None
+        # not TFEpochIterator's own: it would put a second copy of arrays into memory
+        EpochIterator.__init__(self, **arguments)
+        self._distribute_strategy = distribute_strategy
+        adapter = self.data_adapter
+        self._arrays = isinstance(adapter, ArrayDataAdapter)
+        self._reordered: _Reordered | None = None
+        self._dataset: Any = None
+        self._distributed_dataset: Any = None
+        if isinstance(adapter, PyDatasetAdapter):
+            self._reordered = _Reordered(adapter, self._seed)
+        if not self._arrays:
+            self._dataset = adapter.get_tf_dataset()
+            self._distributed_dataset = self._distribute(self._dataset)
+
+    @property
+    def element_spec(self) -> Any:
+        """Shapes and types of a batch, as ``tf.TensorSpec``."""
+        return self._array_dataset(0, 0).element_spec if self._arrays else (
+            self._dataset.element_spec)
+
+    @property
+    def dataset(self) -> Any:
+        """The ``tf.data.Dataset`` behind it, None for arrays."""
+        return self._dataset
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What of the data must be the same in every attempt, as JSON."""
+        adapter = self.data_adapter
+        plan = {"the kind of data": type(adapter).__name__.removesuffix("Adapter"),
+                "the number of batches": self.num_batches,
+                "steps_per_execution": self.steps_per_execution}
+        if self._arrays:
+            plan |= {"the number of samples": adapter._num_samples,
+                     "the batch size": adapter._batch_size,
+                     "shuffle": str(adapter._shuffle)}
+        return plan
+
+    # what a checkpoint holds
+
+    def position(self) -> dict[str, Any]:
+        """Where the next batch is, as JSON."""
+        return {
+            "created": self.created,
+            "taken": self.taken,
+            "epoch_step": self.epoch_step,
+            "steps_seen": self._steps_seen,
+            "num_batches": self._num_batches,
+            "live": self._current_iterator is not None,
+            "epochs_begun": self._reordered.epochs_begun if self._reordered else 0,
+        }
+
+    def seek(self, position: dict[str, Any], before_live: Callable[[], None]) -> None:
+        """Begins at a position that :meth:`position` gave; before the first batch.
+
+        Args:
+            before_live: called between the iterators that are over and the one in use.
+        """
+        self._num_batches = position["num_batches"]
+        self._start_step = position["epoch_step"]
+        self.epoch_step = position["epoch_step"]
+        live = position["live"] or position["epoch_step"] > 0
+        passes = position["created"] - (1 if live else 0)
+        if self._reordered is not None:
+            self._reordered.replay_epochs(position["epochs_begun"], live and self._start_step > 0)
+        self.replay(passes)
+        if live:
+            before_live()
+            self._current_iterator = self._begin_pass(position["taken"])
+            self._steps_seen = position["steps_seen"]
+            self._resume_live = self._start_step > 0
+
+    def replay(self, passes: int) -> None:
+        """Makes iterators until there were so many; each draws the next shuffle."""
+        if not self._own_order and not isinstance(self.data_adapter, GeneratorDataAdapter):
+            for _ in range(passes - self.created):
+                iter(self._distributed_dataset)
+        self.created = passes
+
+    @property
+    def exactness(self) -> str | None:
+        """In words what about the data cannot be put back exactly, or None."""
+        adapter = self.data_adapter
+        if isinstance(adapter, GeneratorDataAdapter) and not self.steps_per_epoch:
+            return ("a generator without steps_per_epoch is read ahead to an unknown place; give "
+                    "steps_per_epoch, or use a tf.data.Dataset or a PyDataset")
+        return None
+
+    @property
+    def _own_order(self) -> bool:
+        return self._arrays or self._reordered is not None
+
+    # what Keras calls
+
+    def _get_iterator(self) -> Any:
+        return _Lazy(lambda: self._begin_pass(0))
+
+    def reset(self) -> None:
+        super().reset()
+        self.taken = 0
+
+    def _enumerate_iterator(self) -> Iterator[tuple[int, int, Any]]:
+        resumed, self._resume_live = self._resume_live, False
+        start, self._start_step = self._start_step, 0
+        if self._reordered is None:
+            self.data_adapter.on_epoch_begin()
+        elif resumed:
+            self._reordered.enter_epoch()
+        else:
+            if self._current_iterator is None or self.steps_per_epoch is None:
+                # on_epoch_begin starts workers, which read in the order of this pass already
+                self._reordered.begin_pass(self.created, 0)
+            self.data_adapter.on_epoch_begin()
+        per_execution = self.steps_per_execution
+        steps_per_epoch = self.steps_per_epoch or self._num_batches or -1
+        self.epoch_step = start
+        if steps_per_epoch > 0:
+            if not resumed and (self._current_iterator is None or self.steps_per_epoch is None):
+                self._current_iterator = iter(self._get_iterator())
+                self._steps_seen = 0
+            for step in range(start, steps_per_epoch, per_execution):
+                if self._num_batches and self._steps_seen >= self._num_batches:
+                    if self.steps_per_epoch:
+                        self._interrupted_warning()
+                    break
+                self._steps_seen += per_execution
+                yield step, step + per_execution - 1, self._current_iterator
+                self.boundary(self.epoch_step)
+            if self._num_batches and self._steps_seen >= self._num_batches:
+                self._end_pass()
+        else:
+            iterator = (self._current_iterator if resumed else iter(self._get_iterator()))
+            self._current_iterator = iterator
+            step = start - per_execution
+            while True:
+                step += per_execution
+                self._steps_seen = step + per_execution
+                yield step, step + per_execution - 1, iterator
+                self.boundary(self.epoch_step)
+        self.data_adapter.on_epoch_end()
+
+    def epoch_over(self) -> None:
+        """The epoch has ended, by running out of data or otherwise."""
+        self.epoch_step = 0
+
+    def trained(self, epoch_step: int) -> None:
+        """So many batches of this epoch have been trained and all callbacks have seen it."""
+        limit = self.steps_per_epoch or self._num_batches
+        epoch_step = min(epoch_step, limit) if limit else epoch_step
+        self.taken += epoch_step - self.epoch_step
+        self.epoch_step = epoch_step
+
+    def _end_pass(self) -> None:
+        if self._own_order and self.steps_per_epoch is None:
+            # the next epoch begins a pass of its own; drawing one that nobody reads is
+            # only of use where it advances somebody else's shuffle
+            self.created += 1
+            self.taken = 0
+            self._current_iterator = None
+        else:
+            self._current_iterator = iter(self._get_iterator())
+        self._steps_seen = 0
+
+    def _begin_pass(self, first: int) -> Any:
+        """A new iterator that begins at batch ``first``."""
+        number = self.created
+        self.pass_begins()
+        self.created += 1
+        self.taken = first
+        if self._arrays:
+            return iter(self._distribute(self._array_dataset(number, first)))
+        if self._reordered is not None:
+            self._reordered.begin_pass(number, first)
+            return iter(self._distributed_dataset)
+        if not first:
+            return iter(self._distributed_dataset)
+        if not hasattr(self._dataset, "skip"):  # one the user has distributed
+            iterator = iter(self._dataset)
+            for _ in range(first):
+                next(iterator)
+            return iterator
+        return iter(self._distribute(self._dataset.skip(first)))
+
+    def _distribute(self, dataset: Any) -> Any:
+        if isinstance(dataset, tf.distribute.DistributedDataset):
+            return dataset
+        return self._distribute_strategy.experimental_distribute_dataset(dataset)
+
+    def _array_dataset(self, number: int, first: int) -> Any:
+        """Batches of the arrays in the order of pass ``number``, from batch ``first`` on."""
+        adapter = self.data_adapter
+        size = adapter._batch_size
+        rows = order(self._seed, number, adapter._num_samples, size, adapter._shuffle)
+        rows = rows[first * size :]
+        full = len(rows) // size * size
+        indices = tf.data.Dataset.from_tensor_slices(rows[:full].reshape(-1, size))
+        if full < len(rows):
+            indices = indices.concatenate(tf.data.Dataset.from_tensors(rows[full:]))
+        if self._inputs is None:
+            # converted once: a new pass must not copy all of the data
+            inputs = array_slicing.convert_to_sliceable(
+                adapter._inputs, target_backend="tensorflow")
+            self._inputs = tree.lists_to_tuples(inputs)
+        data = tf.data.Dataset.zip(
+            (indices, tf.data.Dataset.from_tensors(self._inputs).repeat()))
+        data = data.map(_gather, num_parallel_calls=tf.data.AUTOTUNE)
+        options = tf.data.Options()
+        options.experimental_optimization.apply_default_optimizations = False
+        options.experimental_distribute.auto_shard_policy = (
+            tf.data.experimental.AutoShardPolicy.DATA)
+        return data.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+
+class EvalIterator(TFEpochIterator):  # type: ignore[misc]
+    """Batches for the validation of `fit`: counts its passes, so that they can be repeated."""
+
+    def __init__(self, **arguments: Any) -> None:
+        self.created = 0
+        super().__init__(**arguments)
+
+    def _get_iterator(self) -> Any:
+        self.created += 1
+        return super()._get_iterator()
+
+
+class _Lazy:
+    """Something to be iterated once; Keras calls ``iter()`` on what it is given."""
+
+    def __init__(self, begin: Callable[[], Any]) -> None:
+        self._begin = begin
+
+    def __iter__(self) -> Any:
+        return self._begin()
+
+
+class _Reordered:
+    """Stands before a ``PyDataset`` and gives its batches in the order of the pass.
+
+    Keras shuffles with python's global generator, for several workers in a thread of its
+    own: that order cannot be had again.
+    """
+
+    def __init__(self, adapter: Any, seed: tuple[int, int]) -> None:
+        self._inner = adapter.py_dataset
+        self._adapter = adapter
+        self._seed = seed
+        self._shuffle = bool(adapter.shuffle)
+        self._order: Order | None = None
+        self._first = 0
+        self.epochs_begun = 0
+        adapter.shuffle = False
+        adapter.py_dataset = self
+        if adapter.enqueuer is not None:
+            adapter.enqueuer.shuffle = False
+            adapter.enqueuer.py_dataset = self
+
+    def begin_pass(self, number: int, first: int) -> None:
+        """The next pass is ``number``, and its first batch is ``first``."""
+        count = self._inner.num_batches
+        if count is not None:
+            self._order = order(self._seed, number, count, 1, self._shuffle)
+        self._first = first
+
+    def replay_epochs(self, begun: int, within: bool) -> None:
+        """Tells the user's dataset about the epochs that were, as Keras did."""
+        for _ in range(begun - (1 if within else 0) - self.epochs_begun):
+            self.on_epoch_begin()
+            self.on_epoch_end()
+        if within:
+            self.on_epoch_begin()
+
+    def enter_epoch(self) -> None:
+        """Goes on within an epoch that the user's dataset knows of already."""
+        self._adapter._within_epoch = True
+        if self._adapter.enqueuer:
+            self._adapter.enqueuer.start()
+
+    def on_epoch_begin(self) -> None:
+        self.epochs_begun += 1
+        self._inner.on_epoch_begin()
+
+    def on_epoch_end(self) -> None:
+        self._inner.on_epoch_end()
+
+    @property
+    def num_batches(self) -> int | None:
+        count: int | None = self._inner.num_batches
+        return None if count is None else count - self._first
+
+    def __getitem__(self, index: int) -> Any:
+        position = index + self._first
+        return self._inner[position if self._order is None else int(self._order[position])]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def order(seed: tuple[int, int], number: int, samples: int, batch: int, shuffle: bool | str
+          ) -> Order:
+    """The order of samples in pass ``number``, shape ``(samples,)``.
+
+    Args:
+        seed: of the job, and the stage; with ``number`` the key of a Philox generator.
+        shuffle: as in `fit`: False keeps the order, ``"batch"`` mixes within batches.
+    """
+    rows = np.arange(samples, dtype=np.int64)
+    if not shuffle:
+        return rows
+    generator = np.random.Generator(np.random.Philox(
+        np.random.SeedSequence([seed[0] % 2**64, seed[1], number])))
+    if shuffle == "batch":
+        for start in range(0, samples, batch):
+            generator.shuffle(rows[start : start + batch])
+    else:
+        generator.shuffle(rows)
+    return rows
+
+
+def _gather(indices: Any, data: Any) -> Any:
+    def one(x: Any) -> Any:
+        if isinstance(x, array_slicing.TensorflowSparseWrapper):
+            return array_slicing.slice_tensorflow_sparse_wrapper(x, indices)
+        if isinstance(x, list | tuple | dict):
+            return None
+        return tf.gather(x, indices, axis=0) if tf.is_tensor(x) else x
+
+    return tree.traverse(one, data)

@@ -1,0 +1,109 @@
+"""Random state of a process: python, numpy, Keras' generators and TensorFlow's eager seeds."""
+
+import random
+import weakref
+from typing import Any
+
+import numpy as np
+
+from rekindle.jobs.encoding import Tensors, decode, encode
+
+_generators: list["weakref.ref[Any]"] = []
+
+
+def watch_seed_generators() -> None:
+    """Keeps track of every ``SeedGenerator`` from now on, in the order of creation.
+
+    Those of layers inside a data pipeline cannot be reached from the model; the order of
+    creation is the same in every attempt, since the script is.
+    """
+    from keras.src.random.seed_generator import SeedGenerator
+
+    made = SeedGenerator.__init__
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        made(self, *args, **kwargs)
+        _generators.append(weakref.ref(self))
+
+    SeedGenerator.__init__ = init
+
+
+def generators() -> list[tuple[int, Any]]:
+    """All live generators with their numbers, in the order of creation."""
+    return [(number, generator) for number, reference in enumerate(_generators)
+            if (generator := reference()) is not None]
+
+
+def seed_states(tensors: Tensors, prefix: str = "seeds", *, only: list[int] | None = None
+                ) -> list[list[Any]]:
+    """Live generators' states: number, name, and key of the array."""
+    kept = []
+    for number, generator in generators():
+        if only is None or number in only:
+            key = f"{prefix}/{number:05d}"
+            tensors[key] = _replicas(generator.state)
+            kept.append([number, generator.name, key])
+    return kept
+
+
+def restore_seed_states(kept: list[list[Any]], tensors: Tensors) -> None:
+    """Puts states back into the generators that exist; others are of no use any more."""
+    _make_global_generator(kept)
+    for number, name, key in kept:
+        generator = _generators[number]() if number < len(_generators) else None
+        if generator is not None and generator.name == name:
+            _assign(generator.state, tensors[key])
+
+
+def capture(tensors: Tensors) -> dict[str, Any]:
+    """The state of all generators of the process, as JSON and arrays."""
+    from tensorflow.python.eager import context
+
+    eager = context.context()
+    rng = getattr(eager, "_rng", None)
+    return {
+        "python": encode(random.getstate(), tensors, "random/python"),
+        "numpy": encode(np.random.get_state(), tensors, "random/numpy"),
+        "eager": None if rng is None else encode(rng.getstate(), tensors, "random/eager"),
+        "seeds": seed_states(tensors),
+    }
+
+
+def restore(state: dict[str, Any], tensors: Tensors) -> None:
+    """Puts back what :func:`capture` gave."""
+    from tensorflow.python.eager import context
+
+    restore_seed_states(state["seeds"], tensors)
+    random.setstate(decode(state["python"], tensors))
+    np.random.set_state(decode(state["numpy"], tensors))
+    rng = getattr(context.context(), "_rng", None)
+    if rng is not None and state["eager"] is not None:
+        rng.setstate(decode(state["eager"], tensors))
+
+
+def _make_global_generator(kept: list[list[Any]]) -> None:
+    """The global one is made at its first use, which may come later in this process."""
+    from keras.src.backend.common import global_state
+    from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR, global_seed_generator
+
+    if len(kept) and global_state.get_global_attribute(GLOBAL_SEED_GENERATOR) is None:
+        live = {number for number, reference in enumerate(_generators) if reference() is not None}
+        missing = [number for number, _, _ in kept if number not in live]
+        if missing == [len(_generators)]:
+            global_seed_generator()
+
+
+def _replicas(variable: Any) -> np.ndarray[Any, Any]:
+    values = getattr(variable._value, "values", None)
+    if isinstance(values, tuple):
+        return np.stack([component.numpy() for component in values])
+    return np.array(variable._value.numpy(), copy=True)
+
+
+def _assign(variable: Any, array: np.ndarray[Any, Any]) -> None:
+    values = getattr(variable._value, "values", None)
+    if isinstance(values, tuple):
+        for component, row in zip(values, array, strict=True):
+            component.assign(row)
+    else:
+        variable._value.assign(array)

@@ -1,0 +1,303 @@
+"""The trainer's side of one attempt: what is journalled, when checkpoints are due, which are kept.
+
+Knows no Keras: `fit` tells it where the training is and hands it states to write. A save
+that fails never ends a training that runs; a state that cannot be read never starts it.
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rekindle.jobs import heartbeat
+from rekindle.jobs.cadence import Cadence, is_better
+from rekindle.jobs.job import Job
+from rekindle.state import checkpoints, journal
+from rekindle.state.checkpoints import Checkpoint, Position, Refusal
+from rekindle.state.errors import CheckpointsUnreadable
+from rekindle.state.paths import Run
+
+if TYPE_CHECKING:
+    from rekindle.jobs.encoding import Tensors
+
+_SCRATCH_HINT = ("Put a good checkpoint back, or begin anew with `rekindle retry JOB "
+                 "--from-scratch`; nothing is deleted by that.")
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """Where a stage goes on from.
+
+    Attributes:
+        checkpoint: the newest good one of the stage, or None where the stage begins.
+        refused: newer ones that were put into quarantine on the way.
+        tensors, state: its content.
+    """
+
+    checkpoint: Checkpoint | None
+    refused: list[Refusal] = field(default_factory=list)
+    tensors: "Tensors" = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """A state to be saved: arrays, and JSON for the rest.
+
+    Attributes:
+        finite: False where a variable holds NaN or infinity; such a checkpoint is kept for
+            a person to look at and never used to go on.
+    """
+
+    position: Position
+    tensors: "Tensors"
+    state: dict[str, Any]
+    logs: dict[str, Any]
+    finite: bool = True
+
+
+class Session:
+    """One attempt of one job, seen from inside the trainer; use :meth:`open`.
+
+    Attributes:
+        epoch: 0-based epoch in work, for the heartbeat and for failure reports.
+        step: batches trained in the whole run.
+        trained: whether this attempt has trained a batch.
+    """
+
+    def __init__(self, run: Run, job: Job, attempt: int) -> None:
+        self.run = run
+        self.job = job
+        self.attempt = attempt
+        self.epoch = 0
+        self.step = 0
+        self.trained = False
+        self.cadence = Cadence(job.checkpoint)
+        # where the run had got to before: the new heartbeat must not hide it from the next
+        before = heartbeat.read(run.heartbeat)
+        self._reached = before.step if before is not None else 0
+        self.heartbeat = heartbeat.Heartbeat(run.heartbeat, attempt)
+        self._expected = _committed(journal.replay(run.journal).entries)
+        self._best: float | None = None
+        self._best_name: str | None = None
+        self._sound: set[str] = set()
+        self._restored_once = False
+        self._warned: set[str] = set()
+
+    @classmethod
+    def open(cls, run: Run, job: Job, attempt: int) -> "Session":
+        """
+        Raises:
+            OSError: the run directory cannot be written.
+        """
+        return cls(run, job, attempt)
+
+    # where the training is
+
+    def beat(self, section: str) -> None:
+        """Tells the daemon that the trainer lives, and where it is; about a microsecond."""
+        step = self.step if self._restored_once else max(self.step, self._reached)
+        self.heartbeat.beat(section, self.epoch, step)
+
+    def warn(self, message: str, hint: str) -> None:
+        """Tells something a person should know, once, in the journal and in the log."""
+        if message in self._warned:
+            return
+        self._warned.add(message)
+        print(f"rekindle: {message} {hint}", flush=True)
+        self._note("warned", message=message, hint=hint)
+
+    # going on
+
+    def depart(self, stage: int, read: "Callable[[Path], tuple[Tensors, dict[str, Any]]]"
+               ) -> Departure:
+        """The newest good checkpoint of a stage, read and verified.
+
+        Raises:
+            CheckpointsUnreadable: there were checkpoints of this stage and none is good.
+        """
+        refused: list[Refusal] = []
+        candidates = [c for c in checkpoints.scan(self.run.checkpoints)
+                      if c.position.stage == stage]
+        for checkpoint in candidates:
+            reason = checkpoints.verify(checkpoint)
+            if reason is None:
+                try:
+                    tensors, state = read(checkpoint.state)
+                except (OSError, ValueError, KeyError) as error:
+                    reason = f"its state cannot be read ({error})"
+                else:
+                    self._sound.add(checkpoint.name)
+                    return Departure(checkpoint, refused, tensors, state)
+            where = checkpoints.quarantine(checkpoint, reason)
+            refused.append(Refusal(checkpoint.name, reason))
+            print(f"rekindle: checkpoint {checkpoint.name} is not used: {reason}.", flush=True)
+            self._note("checkpoint_refused", name=checkpoint.name, reason=reason,
+                       quarantined_to=str(where))
+        if refused:
+            last = refused[-1]
+            raise CheckpointsUnreadable(
+                f"None of the {len(refused)} checkpoints is good; the oldest, {last.name}: "
+                f"{last.reason}.", where=self.run.quarantine, hint=_SCRATCH_HINT)
+        missing = sorted(name for name in self._expected
+                         if (p := Position.parse(name)) is not None and p.stage == stage)
+        if missing:
+            raise CheckpointsUnreadable(
+                f"Checkpoints were committed and are gone: {missing[-1]} and "
+                f"{len(missing) - 1} more.", where=self.run.checkpoints, hint=_SCRATCH_HINT)
+        return Departure(None)
+
+    def resumed(self, stage: int, departure: Departure, *, epoch: int, step: int,
+                restored: list[str], inexact: list[str]) -> None:
+        """Writes the receipt: once for each stage in which training begins or goes on."""
+        first = not self._restored_once
+        lost = max(self._reached - step, 0) if first and departure.checkpoint else 0
+        if first and departure.checkpoint is None:
+            lost = self._reached
+        self.epoch, self.step = epoch, step
+        self._restored_once = True
+        manifest = departure.checkpoint.read_manifest() if departure.checkpoint else {}
+        self.cadence.saved(epoch, step, time.monotonic())
+        monitor = manifest.get("monitor") or {}
+        if monitor.get("name") == self.job.checkpoint.monitor:
+            self._best, self._best_name = monitor.get("best"), monitor.get("best_name")
+        name = departure.checkpoint.name if departure.checkpoint else None
+        if name is not None:
+            print(f"rekindle: attempt {self.attempt} goes on from {name}: epoch {epoch}, "
+                  f"step {step}; {lost} steps were lost.", flush=True)
+        self._note("resumed", stage=stage, epoch=epoch, step=step, checkpoint=name,
+                   refused=[{"name": r.name, "reason": r.reason} for r in departure.refused],
+                   lost_steps=lost, restored=restored, inexact=inexact)
+        self.beat("step")
+
+    def stage_restored(self, stage: int, departure: Departure) -> None:
+        """A stage that had ended was put back without training."""
+        assert departure.checkpoint is not None
+        at = departure.checkpoint.position
+        self.epoch, self.step = at.epoch, at.step
+        print(f"rekindle: stage {stage} had ended; its result was restored from "
+              f"{departure.checkpoint.name}.", flush=True)
+
+    # saving
+
+    def epoch_ended(self, stage: int, epoch: int, seconds: float, logs: dict[str, Any]) -> bool:
+        """Journals a finished epoch; True where it has the best value of the monitored metric."""
+        self._note("epoch_ended", stage=stage, epoch=epoch, step=self.step,
+                   seconds=round(seconds, 6), logs=logs)
+        monitor = self.job.checkpoint.monitor
+        if monitor is None:
+            return False
+        value = logs.get(monitor)
+        if not isinstance(value, int | float):
+            self.warn(f"The monitored metric {monitor} is not among the logs "
+                      f"({', '.join(logs) or 'none'}).", "Correct `checkpoint.monitor`.")
+            return False
+        return is_better(float(value), self._best, monitor, self.job.checkpoint.mode)
+
+    def save(self, snapshot: Snapshot, why: str, *, best: bool = False) -> bool:
+        """Commits a checkpoint and prunes older ones; False, and a word, where that fails.
+
+        Args:
+            why: start, epoch, best, steps, time, signal or end.
+            best: it holds the best value of the monitored metric so far.
+        """
+        from rekindle.state import tensors
+
+        began = time.monotonic()
+        position = snapshot.position
+        self.beat("save")
+        policy = self.job.checkpoint
+        if best:
+            self._best = float(snapshot.logs[policy.monitor or ""])
+            self._best_name = position.name
+        metadata = {"state": _json(snapshot.state)}
+        manifest = {
+            "attempt": self.attempt,
+            "seed": self.job.seed,
+            "why": why,
+            "finite": snapshot.finite,
+            "logs": _finite_only(snapshot.logs),
+            "monitor": {"name": policy.monitor, "best": self._best, "best_name": self._best_name},
+            "fingerprint": snapshot.state.get("fingerprint", {}),
+        }
+        try:
+            made = checkpoints.commit(
+                self.run.checkpoints, position,
+                lambda folder: tensors.save(folder / checkpoints.STATE, snapshot.tensors, metadata),
+                manifest)
+        except OSError as error:
+            # the next one may succeed; the training itself lives in memory
+            print(f"rekindle: the checkpoint could not be saved: {error}", flush=True)
+            self._note("save_failed", error=str(error), epoch=position.epoch, step=position.step)
+            self.cadence.saved(position.epoch, position.step, time.monotonic())
+            self.beat("step")
+            return False
+        now = time.monotonic()
+        self.cadence.saved(position.epoch, position.step, now)
+        if snapshot.finite:
+            self._sound.add(made.name)
+        else:
+            self.warn("The model holds variables that are not finite (NaN or infinity).",
+                      "Checkpoints from here on are not used to go on; lower the learning rate "
+                      "or look at the data.")
+        self._note("checkpoint_committed", name=made.name, stage=position.stage,
+                   epoch=position.epoch, step=position.step, end=position.end, bytes=made.bytes,
+                   why=why, seconds=round(now - began, 6), best=best,
+                   logs=snapshot.logs)
+        self._expected.add(made.name)
+        self._prune()
+        self.beat("step")
+        return True
+
+    def stage_ended(self, stage: int, epoch: int) -> None:
+        self._note("stage_ended", stage=stage, epoch=epoch, step=self.step)
+
+    def _prune(self) -> None:
+        policy = self.job.checkpoint
+        keep = 1 if policy.save_best_only and self._best_name else policy.keep
+        protected = {self._best_name} if self._best_name else set()
+        try:
+            for gone in checkpoints.prune(self.run.checkpoints, keep, protected,
+                                          known_good=self._sound):
+                self._sound.discard(gone.name)
+                self._expected.discard(gone.name)
+                self._note("checkpoint_pruned", name=gone.name)
+        except OSError as error:
+            print(f"rekindle: older checkpoints could not be removed: {error}", flush=True)
+
+    def _note(self, kind: str, **fields: Any) -> None:
+        """Appends to the journal; a full disk costs the line, never the training."""
+        try:
+            journal.append(self.run.journal, kind, attempt=self.attempt, **fields)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                print(f"rekindle: the journal cannot be written: {error}", flush=True)
+
+
+def _committed(entries: list[dict[str, Any]]) -> set[str]:
+    """Names of checkpoints that should be there, since the last start from scratch."""
+    names: set[str] = set()
+    for entry in entries:
+        kind = entry["kind"]
+        if kind == "checkpoint_committed":
+            names.add(entry["name"])
+        elif kind == "checkpoint_pruned":
+            names.discard(entry["name"])
+        elif kind == "scratch_requested":
+            names.clear()
+    return names
+
+
+def _json(value: Any) -> str:
+    import json
+
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _finite_only(logs: dict[str, Any]) -> dict[str, Any]:
+    """Logs as strict JSON: what is no finite number becomes text."""
+    return {key: value if not isinstance(value, float) or math.isfinite(value) else str(value)
+            for key, value in logs.items()}

@@ -1,0 +1,234 @@
+"""Variables of a model and everything around it, to arrays and back, by position.
+
+Under a `tf.distribute` strategy a variable has a component on each replica; all of them
+are kept, since metrics and seed states differ from replica to replica.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+
+from rekindle.jobs.encoding import Tensors
+from rekindle.state.errors import StateMismatch
+
+Groups = dict[str, list[Any]]
+
+_HINT = ("Go back to the code of the earlier attempts, or accept the change with `rekindle retry "
+         "JOB --allow-change`, or begin anew with `--from-scratch`.")
+
+
+def of_model(model: Any) -> Groups:
+    """All variables that training changes, in groups, each in an order fixed by the script.
+
+    Groups: ``model`` (weights, statistics, seed states of layers), ``metrics``,
+    ``optimizer``, and for each further optimizer that is an attribute of the model
+    ``optimizer.<attribute>``.
+    """
+    groups: Groups = {"model": list(model.variables), "metrics": list(model.metrics_variables)}
+    for name, optimizer in optimizers(model).items():
+        groups[name] = list(optimizer.variables)
+    return groups
+
+
+def optimizers(model: Any) -> dict[str, Any]:
+    """The compiled optimizer, and those a custom ``train_step`` keeps as attributes."""
+    found: dict[str, Any] = {}
+    if isinstance(model.optimizer, keras.optimizers.Optimizer):
+        found["optimizer"] = model.optimizer
+    for name, value in sorted(vars(model).items()):
+        if (isinstance(value, keras.optimizers.Optimizer)
+                and not any(value is known for known in found.values())):
+            found[f"optimizer.{name}"] = value
+    return found
+
+
+def are_all_there(model: Any) -> bool:
+    """Whether every layer and optimizer has made its variables."""
+    return (all(layer.built for layer in model._flatten_layers())
+            and all(optimizer.built for optimizer in optimizers(model).values()))
+
+
+def capture(groups: Groups, tensors: Tensors) -> dict[str, list[list[Any]]]:
+    """Copies all values into ``tensors`` and returns what they are: path, shape, type each.
+
+    The arrays are copies: training may go on while they are written.
+    """
+    described: dict[str, list[list[Any]]] = {}
+    for group, variables in groups.items():
+        entries = []
+        for index, variable in enumerate(variables):
+            for replica, component in enumerate(_components(variable)):
+                array = np.array(component.numpy(), order="C", copy=True)
+                tensors[_key(group, index, replica)] = array
+            entries.append(_describe(variable))
+        described[group] = entries
+    return described
+
+
+def difference(groups: Groups, saved: dict[str, list[list[Any]]]) -> str | None:
+    """The first difference between variables that are there and those saved, in words."""
+    for group, entries in saved.items():
+        here = [_describe(v) for v in groups.get(group, [])]
+        for index, (path, shape, dtype) in enumerate(entries):
+            if index >= len(here):
+                return f"the {group} variable {path} of the checkpoint does not exist now"
+            now_path, now_shape, now_dtype = here[index]
+            if now_shape != shape:
+                return (f"the {group} variable {path} has shape {tuple(shape)} in the checkpoint "
+                        f"and {now_path} has {tuple(now_shape)} now")
+            if now_dtype != dtype:
+                return (f"the {group} variable {path} is {dtype} in the checkpoint and "
+                        f"{now_dtype} now")
+            if now_path != path:
+                return f"the {group} variable {path} of the checkpoint is {now_path} now"
+        if len(here) > len(entries):
+            return f"the {group} variable {here[len(entries)][0]} is not in the checkpoint"
+    for group, variables in groups.items():
+        if group not in saved and variables:
+            return f"the checkpoint has no {group} variables"
+    return None
+
+
+def restore(groups: Groups, saved: dict[str, list[list[Any]]], tensors: Tensors, *,
+            only: Iterable[str] | None = None, lenient: bool = False) -> None:
+    """Puts saved values back, by position.
+
+    Args:
+        only: names of groups to restore; all by default.
+        lenient: pass over what does not fit (a change that was allowed).
+
+    Raises:
+        StateMismatch: variables differ in number, path, shape or type.
+    """
+    wanted = saved if only is None else {name: saved[name] for name in only if name in saved}
+    if not lenient:
+        found = difference({name: groups.get(name, []) for name in wanted}, wanted)
+        if found is not None:
+            raise StateMismatch(f"The checkpoint does not fit the model: {found}.", hint=_HINT)
+    for group, entries in wanted.items():
+        by_path = {v.path: v for v in groups.get(group, [])} if lenient else {}
+        for index, (path, shape, _dtype) in enumerate(entries):
+            if lenient:
+                variable = by_path.get(path)
+                if variable is None or list(variable.shape) != list(shape):
+                    continue
+            else:
+                variable = groups[group][index]
+            components = _components(variable)
+            for replica, component in enumerate(components):
+                array = tensors.get(_key(group, index, replica))
+                if array is None:
+                    raise StateMismatch(
+                        f"The checkpoint was made with fewer replicas ({replica}).",
+                        hint="Train with the same number of devices in every attempt.")
+                component.assign(_typed(array, component))
+
+
+def non_finite(groups: Groups, tensors: Tensors) -> str | None:
+    """The path of the first variable of model or optimizer that holds NaN or infinity."""
+    for group, variables in groups.items():
+        if group == "metrics":
+            continue
+        for index, variable in enumerate(variables):
+            array = tensors[_key(group, index, 0)]
+            if array.dtype.kind == "V":
+                array = array.astype(np.float32)
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                return str(variable.path)
+    return None
+
+
+def fingerprint(model: Any, plan: dict[str, Any]) -> dict[str, Any]:
+    """What must be the same in every attempt: layers, optimizer, loss, and ``plan``.
+
+    ``plan`` describes data and arguments of ``fit``, as JSON values.
+    """
+    layers = [[type(layer).__name__, layer.name, _digest(_config(layer))]
+              for layer in model._flatten_layers(include_self=False, recursive=True)]
+    return {
+        "model": type(model).__name__,
+        "layers": layers,
+        "optimizers": {name: [type(o).__name__, _readable(_config(o))]
+                       for name, o in optimizers(model).items()},
+        "plan": plan,
+    }
+
+
+def compare(now: dict[str, Any], saved: dict[str, Any]) -> str | None:
+    """The first difference between two fingerprints, in words, or None."""
+    for name, layer in zip(saved.get("layers", []), now["layers"], strict=False):
+        if name[0] != layer[0]:
+            return f"the layer {name[1]} was a {name[0]}, and {layer[1]} is a {layer[0]}"
+        if name[2] != layer[2]:
+            return f"the settings of the layer {layer[1]} ({layer[0]}) have changed"
+    before, after = len(saved.get("layers", [])), len(now["layers"])
+    if before != after:
+        return f"the model had {before} layers and has {after}"
+    for name, (kind, config) in saved.get("optimizers", {}).items():
+        if name not in now["optimizers"]:
+            return f"the {name} {kind} is gone"
+        now_kind, now_config = now["optimizers"][name]
+        if kind != now_kind:
+            return f"the {name} was {kind} and is {now_kind}"
+        for key, value in config.items():
+            if now_config.get(key) != value:
+                return f"{key} of the {name} was {value} and is {now_config.get(key)}"
+    for key, value in saved.get("plan", {}).items():
+        if now["plan"].get(key) != value:
+            return f"{key} was {value} and is {now['plan'].get(key)}"
+    return None
+
+
+def refuse(found: str) -> StateMismatch:
+    """The error for a difference that :func:`compare` or another check found."""
+    return StateMismatch(f"The script has changed since the checkpoint was made: {found}.",
+                         hint=_HINT)
+
+
+def _describe(variable: Any) -> list[Any]:
+    return [str(variable.path), [int(d) for d in variable.shape], str(variable.dtype)]
+
+
+def _components(variable: Any) -> list[Any]:
+    """The TensorFlow variables behind a Keras one: one, or one for each replica."""
+    value = getattr(variable, "_value", variable)
+    values = getattr(value, "values", None)
+    return list(values) if isinstance(values, tuple) else [value]
+
+
+def _typed(array: np.ndarray[Any, Any], component: Any) -> np.ndarray[Any, Any]:
+    wanted = component.dtype.as_numpy_dtype
+    return array if array.dtype == wanted else array.view(wanted)
+
+
+def _key(group: str, index: int, replica: int) -> str:
+    return f"{group}/{index:05d}" + (f"/r{replica}" if replica else "")
+
+
+def _config(thing: Any) -> Any:
+    try:
+        return thing.get_config()
+    except Exception:
+        return None  # custom layers need not have one
+
+
+def _readable(config: Any) -> dict[str, Any]:
+    """Settings as short texts; none where the object cannot give them."""
+    if not isinstance(config, dict):
+        return {}
+    return {key: json.dumps(value, default=_by_type, sort_keys=True)[:200]
+            for key, value in config.items() if key != "name"}
+
+
+def _digest(config: Any) -> str:
+    text = json.dumps(config, default=_by_type, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _by_type(value: Any) -> str:
+    # a repr may hold an address, which differs from process to process
+    return f"<{type(value).__name__}>"
