@@ -38,7 +38,8 @@ class Answers:
                 "priority": self._priority,
             }[request.verb](job, request.fields)
         self._ledger.add_event("request_answered", job=job.id if job else None,
-                               data={"verb": request.verb, "answer": answer})
+                               data={"verb": request.verb, "answer": answer,
+                                     "request": request.file.name})
         self._log.info("request_answered", job=request.job, verb=request.verb, answer=answer)
         return answer
 

@@ -15,13 +15,12 @@ from types import FrameType
 
 import structlog
 
-from rekindle.daemon import log, requests, scheduler, systemd
+from rekindle.daemon import log, presence, requests, scheduler, systemd
 from rekindle.daemon.answers import Answers
 from rekindle.daemon.attempts import Attempts
 from rekindle.daemon.inbox import SETTLE_S, Inbox
 from rekindle.daemon.launcher import Launcher
 from rekindle.daemon.watch import Watcher
-from rekindle.state import durable
 from rekindle.state.errors import HomeUnusable, LockHeld
 from rekindle.state.ledger import Ledger
 from rekindle.state.lifecycle import ACTIVE, JobState
@@ -90,8 +89,7 @@ class Service:
         try:
             self._inbox.recover()
             self._attempts.adopt()
-            durable.write_json(self._home.daemon_status, {
-                "format": 1, "pid": os.getpid(), "version": _version(), "started": time.time()})
+            presence.announce(self._home, _version())
             self._log.info("daemon_started", home=str(self._home.root), version=_version(),
                            slots=self._options.slots)
             systemd.notify("READY=1")

@@ -118,6 +118,13 @@ class Ledger:
         row = self._db.execute("SELECT id FROM jobs WHERE claim = ?", (claim,)).fetchone()
         return None if row is None else str(row[0])
 
+    def job_of_file(self, inode: int, since: float) -> str | None:
+        """The job that a file dropped into the inbox at ``since`` (unix time) became."""
+        row = self._db.execute(
+            "SELECT id FROM jobs WHERE submitted_at >= ? AND claim LIKE ? ORDER BY rowid DESC",
+            (since - 1, f"%-{inode:x}")).fetchone()
+        return None if row is None else str(row[0])
+
     def set_state(
         self, job_id: str, new: JobState, reason: str, *, now: float, hint: str | None = None,
         next_at: float | None = None, failures: int | None = None, wish: str | None = _KEEP,
@@ -178,6 +185,13 @@ class Ledger:
     def attempts(self, job_id: str) -> list[AttemptRow]:
         return list(self._rows(AttemptRow, "FROM attempts WHERE job = ? ORDER BY n", (job_id,)))
 
+    def reached(self) -> dict[str, tuple[int | None, int | None]]:
+        """Epoch and step that the latest attempt of each job has reached, by the job's id."""
+        rows = self._db.execute(
+            "SELECT a.job, a.to_epoch, a.to_step FROM jobs j JOIN attempts a"
+            " ON a.job = j.id AND a.n = j.attempts")
+        return {row[0]: (row[1], row[2]) for row in rows}
+
     # what a run tells
 
     def ingest(self, job_id: str, entries: list[dict[str, Any]], offset: int) -> None:
@@ -207,9 +221,16 @@ class Ledger:
                 "INSERT INTO events (at, job, attempt, kind, data) VALUES (?, ?, ?, ?, ?)",
                 (time.time() if at is None else at, job, attempt, kind, json.dumps(data or {})))
 
-    def events(self, job: str | None = None) -> list[EventRow]:
-        where, values = ("WHERE job = ?", (job,)) if job is not None else ("", ())
-        return list(self._rows(EventRow, f"FROM events {where} ORDER BY id", values))
+    def events(self, job: str | None = None, *, kind: str | None = None,
+               newest: int | None = None) -> list[EventRow]:
+        """Events in the order in which they were noted; of these the ``newest`` so many."""
+        wanted = {"job": job, "kind": kind}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        where = " AND ".join(f"{name} = ?" for name in given) or "1"
+        found = self._rows(
+            EventRow, f"FROM events WHERE {where} ORDER BY id DESC LIMIT ?",
+            (*given.values(), -1 if newest is None else newest))
+        return list(found)[::-1]
 
     def check(self) -> list[str]:
         """All faults that SQLite's full integrity check finds; empty for a sound ledger."""

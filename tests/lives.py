@@ -196,7 +196,7 @@ def _await_place(lives: Lives, dice: random.Random) -> str | None:
     if not first:
         return None
     if kind == "write":
-        hit = lives.until(lambda: [p for p in lives.run.checkpoints.glob(".tmp-*")])
+        hit = lives.until(lambda: list(lives.run.checkpoints.glob(".tmp-*")))
         return f"in the write of {hit[0].name}" if hit else None
     if kind == "validation":
         hit = lives.until(lambda: (b := beat()) and b.section == "validation" and b)

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("daemon", "jobs", "state")
-MODULES = sorted(path for part in PARTS for path in (ROOT / part).glob("*.py"))
+MODULES = sorted(path for part in PARTS for path in (ROOT / part).rglob("*.py"))
 # what stands at the left may import what stands in the set, and itself
 DIRECTION = {"state": set[str](), "jobs": {"state"}, "daemon": {"jobs", "state"}}
 
@@ -38,6 +38,11 @@ def imported(path: Path) -> Iterator[tuple[str, int]]:
                 yield module, node.lineno
 
 
+def part_of(path: Path) -> str:
+    """daemon, jobs or state."""
+    return path.relative_to(ROOT).parts[0]
+
+
 def shown(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
@@ -45,7 +50,7 @@ def shown(path: Path) -> str:
 @pytest.mark.parametrize("path", MODULES, ids=shown)
 def test_state_knows_no_job_and_jobs_know_no_daemon(path: Path) -> None:
     """state ← jobs ← daemon."""
-    part = path.parent.name
+    part = part_of(path)
     wrong = [
         f"{shown(path)}:{line} imports {name}"
         for name, line in imported(path)
@@ -55,7 +60,7 @@ def test_state_knows_no_job_and_jobs_know_no_daemon(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in MODULES if path.parent.name != "daemon"], ids=shown
+    "path", [path for path in MODULES if part_of(path) != "daemon"], ids=shown
 )
 def test_the_trainer_side_needs_the_standard_library_and_keras_alone(path: Path) -> None:
     """So that a user's own interpreter works with nothing of ours installed in it."""
@@ -69,7 +74,7 @@ def test_the_trainer_side_needs_the_standard_library_and_keras_alone(path: Path)
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in MODULES if path.parent.name == "daemon"], ids=shown
+    "path", [path for path in MODULES if part_of(path) == "daemon"], ids=shown
 )
 def test_the_daemon_never_imports_tensorflow(path: Path) -> None:
     """It would cost half a gigabyte, and a GPU."""

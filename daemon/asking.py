@@ -1,0 +1,42 @@
+"""Asking the daemon for something: leaves the request, and tells its answer where there is one."""
+
+import argparse
+import time
+from typing import Any, Final
+
+from rekindle.daemon import lookup, presence, requests
+from rekindle.state.ledger import Ledger
+from rekindle.state.paths import Home
+
+ANSWER_S: Final = 10.0
+"""So long an answer is waited for; the request stays where it is after that."""
+
+
+def about_job(args: argparse.Namespace, verb: str, **fields: Any) -> int:
+    """Writes a request for each job in ``args.jobs``; 0 once they are written.
+
+    Raises:
+        NotFound: one of the jobs is not there; nothing is written then.
+    """
+    home = lookup.home(args)
+    book = lookup.ledger(home)
+    try:
+        for job in [lookup.job(book, named).id for named in args.jobs]:
+            print(f"{job}: {ask(home, book, verb, job, **fields)}")
+    finally:
+        book.close()
+    return 0
+
+
+def ask(home: Home, book: Ledger, verb: str, job: str, **fields: Any) -> str:
+    """Leaves a request and returns the daemon's answer, or a sentence on when it will come."""
+    path = requests.write(home, verb, job, **fields)
+    if presence.find(home) is None:
+        return "No daemon is running; it is done as soon as one does."
+    end = time.monotonic() + ANSWER_S
+    while time.monotonic() < end:
+        for event in reversed(book.events(kind="request_answered", newest=50)):
+            if event.data.get("request") == path.name:
+                return str(event.data["answer"])
+        time.sleep(0.05)
+    return "The daemon has not answered yet; the request stays in the inbox."

@@ -1,0 +1,86 @@
+"""The command line: finds the verb's module, and turns errors into text and exit codes.
+
+Exit codes: 0 fine, 1 the job failed or is held, 2 wrong usage, 3 not found, 4 the home is
+unusable, 5 a time that was given is over.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+from rekindle.state.errors import RekindleError
+
+# verb -> its line in `rekindle --help`; the module is `verbs/<verb>.py`, with `_` for `-`
+VERBS: Final = {
+    "run": "run the daemon",
+    "submit": "hand in a spec file or a script",
+    "ls": "list jobs, each with its state and the reason",
+    "show": "tell everything about a job",
+    "logs": "print what a job's script printed",
+    "wait": "wait for a job to end; 0 done, 1 failed or held",
+    "stop": "save a job and hold it",
+    "release": "let a held job go on",
+    "cancel": "end a job for good",
+    "retry": "run a job that ended again",
+    "demo": "train, kill it twice, and compare with an undisturbed run",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    # all behind `--` belongs to the user's script, whatever it looks like
+    words, rest = _split(words)
+    try:
+        # a default in the parser would overwrite a --home that stands before the verb
+        args = _parser(words).parse_args(words, argparse.Namespace(home=None, rest=rest))
+        return int(_module(args.verb).main(args))
+    except RekindleError as error:
+        print(f"rekindle: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # the reader has gone (`rekindle ls | head`); python would complain once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser(words: list[str]) -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--home", metavar="DIR", default=argparse.SUPPRESS,
+                        help="the home (default: $REKINDLE_HOME, else the place for this user)")
+    parser = argparse.ArgumentParser(
+        prog="rekindle", parents=[common],
+        description="Trains Keras models overnight: whatever is killed goes on, bit-identical.")
+    parser.add_argument("--version", action="version", version=f"rekindle {_version()}")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb, summary in VERBS.items():
+        one = verbs.add_parser(verb, parents=[common], help=summary,
+                               description=f"{summary[0].upper()}{summary[1:]}.")
+        # only what is asked for is imported: `ls` must not wait for the rest
+        if verb in words:
+            _module(verb).add_arguments(one)
+    return parser
+
+
+def _module(verb: str) -> Any:
+    return importlib.import_module(f"rekindle.daemon.verbs.{verb.replace('-', '_')}")
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    if "--" not in words:
+        return words, []
+    at = words.index("--")
+    return words[:at], words[at + 1 :]
+
+
+def _version() -> str:
+    try:
+        return version("rekindle")
+    except PackageNotFoundError:
+        return "(not installed)"

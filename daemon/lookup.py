@@ -1,0 +1,41 @@
+"""What a verb needs first: the home, the ledger to read, and the job that was named."""
+
+import argparse
+import difflib
+
+from rekindle.state.errors import NotFound
+from rekindle.state.ledger import Ledger
+from rekindle.state.paths import Home
+from rekindle.state.rows import JobRow
+
+
+def home(args: argparse.Namespace) -> Home:
+    """The home that the command line, the environment or the user's account names."""
+    return Home.default(args.home)
+
+
+def ledger(place: Home) -> Ledger:
+    """The ledger of a home, for reading.
+
+    Raises:
+        NotFound: this home has no ledger yet.
+        LedgerCorrupt, LedgerTooNew, HomeUnusable: it cannot be read.
+    """
+    return Ledger.open(place.ledger, readonly=True)
+
+
+def job(book: Ledger, named: str) -> JobRow:
+    """The job of this id, or the newest of this name.
+
+    Raises:
+        NotFound: neither is there; the hint names what comes near.
+    """
+    found = book.job(named)
+    if found is None:
+        found = next(iter(book.jobs_named(named)), None)
+    if found is None:
+        near = difflib.get_close_matches(named, [row.id for row in book.jobs()], 1)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        raise NotFound(f"There is no job {named}.",
+                       hint=f"{hint}`rekindle ls` lists all jobs.")
+    return found

@@ -1,0 +1,77 @@
+"""How things are written for people: one console, times, sizes, colours of states."""
+
+import datetime as dt
+import json
+import sys
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rekindle.state.lifecycle import JobState
+
+_STYLES: Final = {
+    JobState.RUNNING: "green", JobState.STARTING: "green", JobState.STOPPING: "yellow",
+    JobState.DONE: "bold green", JobState.HELD: "bold yellow", JobState.FAILED: "bold red",
+    JobState.CANCELLED: "dim", JobState.WAITING: "yellow", JobState.QUEUED: "cyan",
+}
+_PIPE_WIDTH: Final = 200
+
+
+def console() -> Console:
+    """For standard output; wide where it is no terminal, so that nothing is cut for `grep`."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+
+
+def table(*columns: str) -> Table:
+    """A table without frames."""
+    made = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for name in columns:
+        made.add_column(name, overflow="fold")
+    return made
+
+
+def state(value: JobState) -> Text:
+    return Text(str(value), _STYLES[value])
+
+
+def when(seconds: float | None) -> str:
+    """Unix seconds as local time; the date only where it is not today's."""
+    if seconds is None:
+        return "-"
+    moment = dt.datetime.fromtimestamp(seconds)
+    today = moment.date() == dt.datetime.now().date()
+    return moment.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S")
+
+
+def duration(seconds: float | None) -> str:
+    """``93.4`` → ``1 min 33 s``."""
+    if seconds is None:
+        return "-"
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
+def size(count: float) -> str:
+    """Bytes as ``1.2 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def number(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """The versioned JSON of a reading verb; docs/json.md has the shapes."""
+    json.dump({"format": 1, **value}, sys.stdout, indent=1)
+    print()

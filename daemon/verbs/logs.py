@@ -1,0 +1,86 @@
+"""``rekindle logs``: what a job's script printed, attempt by attempt."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from rekindle.daemon import lookup
+from rekindle.state.errors import NotFound
+from rekindle.state.ledger import Ledger
+from rekindle.state.lifecycle import TERMINAL, JobState
+from rekindle.state.paths import Run
+
+_POLL_S: Final = 0.2
+_CHUNK: Final = 1 << 16
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("job", help="a job's id, or a name for the newest of that name")
+    parser.add_argument("-f", "--follow", action="store_true",
+                        help="go on, over all further attempts, until the job ends")
+    parser.add_argument("--attempt", type=int, metavar="N",
+                        help="of this attempt (default: the latest)")
+    parser.add_argument("--all", action="store_true", help="of all attempts, one after the other")
+
+
+def main(args: argparse.Namespace) -> int:
+    book = lookup.ledger(lookup.home(args))
+    try:
+        job = lookup.job(book, args.job)
+        run = Run(Path(job.run_dir))
+        if args.attempt is not None and not run.log(args.attempt).exists():
+            raise NotFound(f"{job.id} has no attempt {args.attempt}.", where=run.logs,
+                           hint=f"It has {job.attempts}; `rekindle show` lists them.")
+        if args.follow:
+            _follow(book, job.id, run, args.attempt or max(job.attempts, 1))
+            return 0
+        numbers = range(1, job.attempts + 1) if args.all else [args.attempt or job.attempts]
+        for number in numbers:
+            if args.all:
+                _write(f"--- attempt {number}\n".encode())
+            _copy(run.log(number), 0)
+        if not job.attempts:
+            print(f"{job.id} has not started yet: {job.reason or job.state}", file=sys.stderr)
+        return 0
+    finally:
+        book.close()
+
+
+def _follow(book: Ledger, job_id: str, run: Run, attempt: int) -> None:
+    offset = 0
+    while True:
+        job = book.job(job_id)
+        # read after the state: what an ended job printed is then all there
+        offset = _copy(run.log(attempt), offset)
+        if job is None:
+            return
+        if job.attempts > attempt:
+            attempt, offset = attempt + 1, 0
+            _write(f"--- attempt {attempt}\n".encode())
+        elif job.state in TERMINAL or job.state == JobState.HELD:
+            print(f"--- {job_id} is {job.state}: {job.reason}", file=sys.stderr)
+            return
+        else:
+            time.sleep(_POLL_S)
+
+
+def _copy(path: Path, offset: int) -> int:
+    """Prints a file from ``offset`` (bytes) on; returns where it ended."""
+    try:
+        with path.open("rb") as file:
+            if offset > path.stat().st_size:
+                offset = 0
+            file.seek(offset)
+            while chunk := file.read(_CHUNK):
+                _write(chunk)
+                offset += len(chunk)
+    except FileNotFoundError:
+        pass
+    return offset
+
+
+def _write(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

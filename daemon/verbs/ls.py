@@ -1,0 +1,92 @@
+"""``rekindle ls``: all jobs, each with its state and the reason."""
+
+import argparse
+import time
+from typing import Any, Final
+
+from rekindle.daemon import lookup, presence, terminal
+from rekindle.state.errors import NotFound
+from rekindle.state.ledger import Ledger
+from rekindle.state.lifecycle import TERMINAL, JobState
+from rekindle.state.rows import JobRow
+
+_FINISHED: Final = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", help="only jobs of this name")
+    parser.add_argument("--state", choices=[str(state) for state in JobState],
+                        help="only jobs in this state")
+    parser.add_argument("--all", action="store_true",
+                        help=f"more than the newest {_FINISHED} of those that have ended")
+    parser.add_argument("--json", action="store_true", help="print all of them as JSON")
+
+
+def main(args: argparse.Namespace) -> int:
+    home = lookup.home(args)
+    daemon = presence.find(home)
+    jobs: list[JobRow] = []
+    reached: dict[str, tuple[int | None, int | None]] = {}
+    try:
+        book = lookup.ledger(home)
+    except NotFound:
+        # a home without a ledger has no jobs; --json says so in its own shape
+        if not args.json:
+            raise
+    else:
+        jobs, reached = _read(book, args)
+        book.close()
+    if args.json:
+        terminal.print_json({
+            "home": str(home.root), "daemon": None if daemon is None else {"pid": daemon.pid},
+            "jobs": [_as_json(job, reached) for job in jobs]})
+        return 0
+    _print(jobs, reached, everything=args.all or bool(args.state))
+    if daemon is None:
+        terminal.console().print("[dim]No daemon is running: `rekindle run` starts one.[/]")
+    return 0
+
+
+def _read(book: Ledger, args: argparse.Namespace
+          ) -> tuple[list[JobRow], dict[str, tuple[int | None, int | None]]]:
+    jobs = book.jobs(states=[JobState(args.state)] if args.state else None)
+    if args.name is not None:
+        jobs = [job for job in jobs if args.name in (job.name, job.id)]
+    return jobs, book.reached()
+
+
+def _as_json(job: JobRow, reached: dict[str, tuple[int | None, int | None]]) -> dict[str, Any]:
+    epoch, step = reached.get(job.id, (None, None))
+    return {"id": job.id, "name": job.name, "state": str(job.state), "reason": job.reason,
+            "hint": job.hint, "priority": job.priority, "attempts": job.attempts,
+            "failures": job.failures, "epoch": epoch, "step": step,
+            "submitted_at": job.submitted_at, "updated_at": job.updated_at,
+            "next_at": job.next_at, "run_dir": job.run_dir}
+
+
+def _print(jobs: list[JobRow], reached: dict[str, tuple[int | None, int | None]], *,
+           everything: bool) -> None:
+    console = terminal.console()
+    ended = [job for job in jobs if job.state in TERMINAL]
+    left_out = set() if everything else {job.id for job in ended[:-_FINISHED]}
+    table = terminal.table("job", "state", "epoch", "step", "since", "why")
+    now = time.time()
+    for job in jobs:
+        if job.id in left_out:
+            continue
+        epoch, step = reached.get(job.id, (None, None))
+        why = job.reason
+        if job.state == JobState.WAITING and job.next_at is not None:
+            why = f"{why} Next: in {terminal.duration(max(job.next_at - now, 0))}."
+        table.add_row(job.id, terminal.state(job.state), _text(epoch), _text(step),
+                      terminal.when(job.updated_at), why)
+    if not jobs:
+        console.print("There are no jobs.")
+        return
+    console.print(table)
+    if left_out:
+        console.print(f"[dim]{len(left_out)} more have ended: `rekindle ls --all`.[/]")
+
+
+def _text(value: int | None) -> str:
+    return "-" if value is None else str(value)

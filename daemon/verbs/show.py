@@ -1,0 +1,221 @@
+"""``rekindle show``: everything about one job, for a person or as JSON."""
+
+import argparse
+import os
+import signal
+from typing import Any, Final
+
+from rich.console import Console
+from rich.markup import escape
+
+from rekindle.daemon import curve, lookup, terminal
+from rekindle.daemon.curve import Point
+from rekindle.state.ledger import Ledger
+from rekindle.state.rows import AttemptRow, CheckpointRow, EpochRow, JobRow
+
+_EPOCHS: Final = 12
+_ATTEMPTS: Final = 20
+_EVENT_KINDS: Final = {"checkpoint_refused", "save_failed", "warned", "request_answered",
+                       "scratch_requested", "attempt_adopted"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("job", help="a job's id, or a name for the newest of that name")
+    parser.add_argument("--all", action="store_true",
+                        help="all epochs, attempts and checkpoints, not only the newest")
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+
+
+def main(args: argparse.Namespace) -> int:
+    book = lookup.ledger(lookup.home(args))
+    try:
+        job = lookup.job(book, args.job)
+        if args.json:
+            terminal.print_json(as_json(book, job))
+        else:
+            _Page(book, job, everything=args.all).print(terminal.console())
+    finally:
+        book.close()
+    return 0
+
+
+def as_json(book: Ledger, job: JobRow) -> dict[str, Any]:
+    """The job in the shape that docs/json.md describes."""
+    return {
+        "id": job.id, "name": job.name, "state": str(job.state), "reason": job.reason,
+        "hint": job.hint, "priority": job.priority, "failures": job.failures,
+        "submitted_at": job.submitted_at, "updated_at": job.updated_at, "next_at": job.next_at,
+        "run_dir": job.run_dir, "spec": book.spec(job.id),
+        "attempts": [_attempt(row) for row in book.attempts(job.id)],
+        "epochs": [{"stage": row.stage, "epoch": row.epoch, "step": row.step,
+                    "seconds": row.seconds, "attempt": row.attempt, "logs": row.logs}
+                   for row in book.epochs(job.id)],
+        "checkpoints": [{"name": row.name, "stage": row.stage, "epoch": row.epoch,
+                         "step": row.step, "path": os.path.join(job.run_dir, row.path),
+                         "bytes": row.bytes, "good": row.good, "best": row.best,
+                         "reason": row.reason, "at": row.at}
+                        for row in book.checkpoints(job.id)],
+        "events": [{"at": row.at, "attempt": row.attempt, "kind": row.kind, "data": row.data}
+                   for row in book.events(job.id)],
+    }
+
+
+def _attempt(row: AttemptRow) -> dict[str, Any]:
+    return {
+        "n": row.n, "started_at": row.started_at, "ended_at": row.ended_at,
+        "outcome": row.outcome, "cause": row.cause, "exit_code": row.exit_code,
+        "signal": row.signal, "from_epoch": row.from_epoch, "from_step": row.from_step,
+        "to_epoch": row.to_epoch, "to_step": row.to_step, "lost_steps": row.lost_steps,
+        "keeper_pid": row.keeper_pid, "trainer_pid": row.trainer_pid, "receipt": row.receipt,
+        "failure": row.failure,
+    }
+
+
+class _Page:
+    """What a person reads at breakfast."""
+
+    def __init__(self, book: Ledger, job: JobRow, *, everything: bool) -> None:
+        self._job = job
+        self._everything = everything
+        self._attempts = book.attempts(job.id)
+        self._epochs = book.epochs(job.id)
+        self._checkpoints = book.checkpoints(job.id)
+        self._events = [e for e in book.events(job.id) if e.kind in _EVENT_KINDS]
+        self._spec = book.spec(job.id)
+
+    def print(self, console: Console) -> None:
+        job = self._job
+        console.print(f"[bold]{job.id}[/]", terminal.state(job.state), escape(job.reason))
+        if job.hint:
+            console.print(f"  [yellow]hint:[/] {escape(job.hint)}")
+        runs = (self._spec.get("script") or self._spec.get("module")
+                or " ".join(self._spec.get("command") or []))
+        words = " ".join([str(runs), *self._spec.get("args", [])])
+        console.print(f"  [dim]runs[/]  {escape(words)}")
+        console.print(f"  [dim]in[/]    {escape(job.run_dir)}")
+        console.print(f"  [dim]since[/] {terminal.when(job.submitted_at)}\n")
+        self._print_attempts(console)
+        self._print_receipts(console)
+        self._print_epochs(console)
+        self._print_checkpoints(console)
+        self._print_events(console)
+        self._print_failure(console)
+
+    def _newest(self, rows: list[Any], count: int) -> list[Any]:
+        return rows if self._everything else rows[-count:]
+
+    def _print_attempts(self, console: Console) -> None:
+        if not self._attempts:
+            console.print("It has not started yet.")
+            return
+        table = terminal.table("attempt", "started", "took", "from", "to", "ended", "lost work")
+        for row in self._newest(self._attempts, _ATTEMPTS):
+            took = None if row.ended_at is None else row.ended_at - row.started_at
+            table.add_row(
+                f"[{curve.colour(row.n)}]{row.n}[/]", terminal.when(row.started_at),
+                terminal.duration(took), _place(row.from_epoch, row.from_step),
+                _place(row.to_epoch, row.to_step), how(row), _lost(row))
+        console.print(table)
+        hidden = len(self._attempts) - table.row_count
+        if hidden:
+            console.print(f"[dim]and {hidden} earlier: --all[/]")
+
+    def _print_receipts(self, console: Console) -> None:
+        for row in self._newest(self._attempts, 3):
+            receipt = row.receipt or {}
+            if not receipt.get("checkpoint"):
+                continue
+            lines = [f"attempt {row.n} went on from {receipt['checkpoint']}"]
+            if receipt.get("restored"):
+                lines.append(f"  restored: {', '.join(receipt['restored'])}")
+            lines += [f"  [yellow]refused[/] {r['name']}: {escape(r['reason'])}"
+                      for r in receipt.get("refused", [])]
+            lines += [f"  [yellow]not exact:[/] {escape(str(text))}"
+                      for text in receipt.get("inexact", [])]
+            console.print("\n".join(lines), style="dim")
+
+    def _print_epochs(self, console: Console) -> None:
+        if not self._epochs:
+            return
+        names = list(dict.fromkeys(name for row in self._epochs for name in row.logs))
+        stages = any(row.stage for row in self._epochs)
+        table = terminal.table(*(["stage"] if stages else []), "epoch", "step", "took", *names)
+        for row in self._newest(self._epochs, _EPOCHS):
+            table.add_row(
+                *([str(row.stage)] if stages else []),
+                f"[{curve.colour(row.attempt)}]{row.epoch}[/]", str(row.step),
+                terminal.duration(row.seconds),
+                *[terminal.number(row.logs.get(name, "-")) for name in names])
+        console.print()
+        console.print(table)
+        hidden = len(self._epochs) - table.row_count
+        if hidden:
+            console.print(f"[dim]and {hidden} earlier: --all[/]")
+        points = _points(self._epochs)
+        if len(points) > 1:
+            console.print()
+            console.print(curve.in_terminal(points))
+
+    def _print_checkpoints(self, console: Console) -> None:
+        if not self._checkpoints:
+            return
+        table = terminal.table("checkpoint", "epoch", "step", "size", "written", "")
+        for row in self._checkpoints:
+            table.add_row(row.name, str(row.epoch), str(row.step), terminal.size(row.bytes),
+                          terminal.when(row.at), _mark(row))
+        console.print()
+        console.print(table)
+
+    def _print_events(self, console: Console) -> None:
+        for event in self._newest(self._events, 8):
+            words = " ".join(str(event.data[key]) for key in
+                             ("verb", "answer", "name", "reason", "message", "error", "hint")
+                             if event.data.get(key))
+            console.print(f"[dim]{terminal.when(event.at)}[/] {event.kind.replace('_', ' ')}: "
+                          f"{escape(words)}")
+
+    def _print_failure(self, console: Console) -> None:
+        last = self._attempts[-1] if self._attempts else None
+        if last is None or not last.failure:
+            return
+        failure = last.failure
+        console.print(f"\n[bold red]What ended attempt {last.n}[/]")
+        text = failure.get("traceback") or f"{failure.get('error_type')}: {failure.get('message')}"
+        console.print(escape(text))
+
+
+def how(row: AttemptRow) -> str:
+    """How an attempt ended, in a few words."""
+    if row.outcome is None:
+        return "[green]runs[/]"
+    if row.signal:
+        try:
+            return f"{row.cause} ({signal.Signals(row.signal).name})"
+        except ValueError:
+            return f"{row.cause} (signal {row.signal})"
+    if row.exit_code is None:
+        return f"{row.cause}"
+    return f"{row.cause} (exit code {row.exit_code})"
+
+
+def _place(epoch: int | None, step: int | None) -> str:
+    return "-" if step is None else f"epoch {epoch or 0}, step {step}"
+
+
+def _lost(row: AttemptRow) -> str:
+    if row.lost_steps is None:
+        return "-"
+    return f"{row.lost_steps} step{'s' * (row.lost_steps != 1)}" if row.lost_steps else "nothing"
+
+
+def _mark(row: CheckpointRow) -> str:
+    if not row.good:
+        return f"[yellow]refused:[/] {escape(row.reason)}"
+    return "[green]best[/]" if row.best else ""
+
+
+def _points(epochs: list[EpochRow]) -> list[Point]:
+    last = max(row.stage for row in epochs)
+    return [Point(row.epoch, row.attempt, float(row.logs["loss"]), row.logs.get("val_loss"))
+            for row in epochs
+            if row.stage == last and isinstance(row.logs.get("loss"), int | float)]

@@ -1,0 +1,67 @@
+"""``rekindle submit``: hands in a spec file, or a script straight away."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Final
+
+from rekindle.daemon import lookup, presence, submit
+from rekindle.state.errors import NotFound, UsageError
+from rekindle.state.paths import Home
+
+_ACCEPT_S: Final = 5.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "rekindle submit [--name NAME] [--python PYTHON] FILE [-- ARGUMENTS]"
+    parser.add_argument("file", type=Path, help="a spec (*.toml, *.yaml) or a script (*.py)")
+    parser.add_argument("--name", help="the job's name, for a script (default: the file's)")
+    parser.add_argument("--python", metavar="PATH",
+                        help="the interpreter, for a script (default: the daemon's)")
+
+
+def main(args: argparse.Namespace) -> int:
+    home = lookup.home(args)
+    if args.file.suffix == ".py":
+        filename, data = submit.spec_for_script(
+            args.file, name=args.name, args=args.rest, python=args.python)
+    elif args.rest or args.name or args.python:
+        raise UsageError("--name, --python and arguments behind `--` are for scripts.",
+                         where=args.file, hint="Write them into the spec: name, python, args.")
+    else:
+        filename, data = submit.spec_from_file(args.file)
+    if not home.inbox.is_dir():
+        # the first job may come before the first daemon
+        home.create()
+    dropped = time.time()
+    path = submit.drop(home, filename, data)
+    job = _accepted(home, path, dropped) if presence.find(home) is not None else None
+    if job is not None:
+        print(f"{job} is accepted. `rekindle show {job}` tells how it goes.")
+    elif presence.find(home) is not None:
+        print(f"{path.name} is in the inbox; the daemon takes it in a moment.")
+    else:
+        print(f"{path.name} is in the inbox. No daemon is running: `rekindle run` starts one.")
+    return 0
+
+
+def _accepted(home: Home, path: Path, since: float) -> str | None:
+    """The id of the job that the file became, if it does soon."""
+    try:
+        inode = path.stat().st_ino
+    except FileNotFoundError:
+        return None
+    end = time.monotonic() + _ACCEPT_S
+    while time.monotonic() < end:
+        try:
+            book = lookup.ledger(home)
+        except NotFound:
+            return None
+        try:
+            job = book.job_of_file(inode, since)
+        finally:
+            book.close()
+        if job is not None:
+            return job
+        time.sleep(0.05)
+    return None
