@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from types import FrameType
 
@@ -18,6 +18,7 @@ import structlog
 from rekindle.daemon import log, presence, requests, scheduler, systemd
 from rekindle.daemon.answers import Answers
 from rekindle.daemon.attempts import Attempts
+from rekindle.daemon.config import Config
 from rekindle.daemon.inbox import SETTLE_S, Inbox
 from rekindle.daemon.launcher import Launcher
 from rekindle.daemon.watch import Watcher
@@ -37,6 +38,7 @@ class Options:
         tick: seconds between two looks at running attempts.
         rescan: seconds between two looks at the inbox without an event.
         log_format: one of :data:`rekindle.daemon.log.FORMATS`.
+        config: what `rekindle.toml` says.
     """
 
     until_idle: bool = False
@@ -44,6 +46,7 @@ class Options:
     tick: float = 0.25
     rescan: float = 5.0
     log_format: str = "auto"
+    config: Config = field(default_factory=Config)
 
 
 def run(home: Home, options: Options) -> int:

@@ -51,6 +51,12 @@ class HomeUnusable(RekindleError):
     """The home cannot be read or written, or is of a newer format."""
 
 
+class ConfigError(RekindleError):
+    """``rekindle.toml`` cannot be meant; starting again does not help (exit code 2)."""
+
+    exit_code = 2
+
+
 class LedgerCorrupt(HomeUnusable):
     """``ledger.db`` is damaged; it is never replaced silently."""
 

@@ -110,8 +110,23 @@ class Home:
         return self.root / "ledger.db"
 
     @property
+    def config(self) -> Path:
+        """What holds for the whole box; need not be there."""
+        return self.root / "rekindle.toml"
+
+    @property
     def runs(self) -> Path:
         return self.root / "runs"
+
+    @property
+    def sources(self) -> Path:
+        """Snapshots of code, each under the digest of its content; runs link to them."""
+        return self.root / "sources"
+
+    @property
+    def imports(self) -> Path:
+        """Runs from another box, verified, that are not jobs of this home yet."""
+        return self.root / "imports"
 
     @property
     def daemon_lock(self) -> Path:
@@ -136,6 +151,8 @@ class Home:
             (self.inbox, 0o2770),
             (self.rejected, 0o2770),
             (self.claimed, 0o700),
+            (self.sources, 0o750),
+            (self.imports, 0o700),
             (self.runs, 0o755),
         ):
             try:
