@@ -172,7 +172,8 @@ class Inbox:
         number = self._ledger.highest_number(job.name) + 1
         while (self._home.runs / f"{job.name}-{number}").exists():
             number += 1
-        job = job.replace(id=f"{job.name}-{number}", claim=token)
+        job = job.replace(id=f"{job.name}-{number}", claim=token,
+                          submitted_at=time.time())
         new = self._home.runs / f".new-{job.id}"
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o750)
@@ -197,7 +198,7 @@ class Inbox:
         self._ledger.insert_job(
             job.id, name=job.name, number=int(job.id.rpartition("-")[2]), run_dir=str(run),
             priority=job.priority, spec=job.to_json(secrets=False), claim=job.claim,
-            submitted_at=(run / "job.json").stat().st_mtime)
+            submitted_at=job.submitted_at or (run / "job.json").stat().st_mtime)
 
     def _reject(self, claimed: Path, name: str, error: RekindleError) -> Path:
         target = self._home.rejected / name

@@ -67,7 +67,8 @@ class Limits:
 class Job:
     """One accepted job.
 
-    Exactly one of ``script``, ``module`` and ``command`` is set. ``python`` is None for the
+    ``claim`` is the token of the inbox file that it came from, ``submitted_at`` unix seconds
+    of its acceptance. Exactly one of ``script``, ``module`` and ``command`` is set. ``python`` is None for the
     interpreter of the daemon. ``env`` may hold secrets and is left out of ``repr``.
     """
 
@@ -75,6 +76,7 @@ class Job:
     workdir: str
     id: str = ""
     claim: str = ""
+    submitted_at: float = 0.0
     script: str | None = None
     module: str | None = None
     command: list[str] | None = None

@@ -6,16 +6,44 @@ between the commit and anything else reads it a second time.
 
 import json
 import sqlite3
+import time
+from collections.abc import Callable
 from typing import Any
 
+from rekindle.state.lifecycle import JobState
+
 Entry = dict[str, Any]
+Handler = Callable[[sqlite3.Connection, str, Entry], None]
 
 
 def apply(db: sqlite3.Connection, job: str, entry: Entry) -> None:
-    """Takes one entry in; kinds of a newer version are passed over."""
-    handler = _HANDLERS.get(entry["kind"])
-    if handler is not None:
+    """Takes one entry in; kinds of a newer version are passed over.
+
+    The journal lies where the user's script can write. An entry that makes no sense becomes
+    an event that says so, and nothing else.
+    """
+    _take(_HANDLERS, db, job, entry)
+
+
+def restore(db: sqlite3.Connection, job: str, entry: Entry) -> None:
+    """Takes one entry into a ledger that is built anew: decisions stand only in the journal."""
+    _take(_HANDLERS, db, job, entry)
+    _take(_DECISIONS, db, job, entry)
+
+
+def _take(handlers: dict[str, Handler], db: sqlite3.Connection, job: str, entry: Entry) -> None:
+    kind = entry.get("kind")
+    handler = handlers.get(kind) if isinstance(kind, str) else None
+    if handler is None:
+        return
+    try:
         handler(db, job, entry)
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError,
+            sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError,
+            sqlite3.DataError) as error:
+        db.execute("INSERT INTO events (at, job, kind, data) VALUES (?, ?, ?, ?)",
+                   (time.time(), job, "entry_not_understood",
+                    json.dumps({"kind": kind, "error": str(error)})))
 
 
 def _attempt_started(db: sqlite3.Connection, job: str, entry: Entry) -> None:
@@ -91,6 +119,49 @@ def _event(db: sqlite3.Connection, job: str, entry: Entry) -> None:
                    (entry["t"], job, entry.get("attempt"), entry["kind"], json.dumps(data)))
 
 
+def _state_changed(db: sqlite3.Connection, job: str, entry: Entry) -> None:
+    attempt, at = int(entry.get("attempt") or 0), entry["at"]
+    if entry["state"] == JobState.STARTING:
+        db.execute("INSERT INTO attempts (job, n, started_at) VALUES (?, ?, ?)"
+                   " ON CONFLICT DO NOTHING", (job, attempt, at))
+    db.execute(
+        "UPDATE jobs SET state = ?, reason = ?, hint = ?, next_at = ?, updated_at = ?,"
+        " failures = ?, wish = ?, attempts = max(attempts, ?) WHERE id = ?",
+        (JobState(entry["state"]), entry["reason"], entry["hint"], entry["next_at"], at,
+         entry["failures"], entry["wish"], attempt, job))
+    data = {"reason": entry["reason"], "was": entry["was"]}
+    db.execute("INSERT INTO events (at, job, attempt, kind, data) VALUES (?, ?, ?, ?, ?)",
+               (at, job, attempt or None, f"job_{entry['state']}", json.dumps(data)))
+
+
+def _job_changed(db: sqlite3.Connection, job: str, entry: Entry) -> None:
+    for name in ("wish", "priority"):
+        if name in entry:
+            db.execute(f"UPDATE jobs SET {name} = ? WHERE id = ?", (entry[name], job))
+
+
+def _is_running(db: sqlite3.Connection, job: str, entry: Entry) -> None:
+    # what was decided about an attempt comes after this; until then it runs, or the next
+    # daemon settles it
+    db.execute("UPDATE jobs SET state = ?, reason = ?, updated_at = ? WHERE id = ? AND state <> ?",
+               (JobState.RUNNING, f"Attempt {entry['attempt']} is running.", entry["t"], job,
+                JobState.STOPPING))
+
+
+def _attempt_ended(db: sqlite3.Connection, job: str, entry: Entry) -> None:
+    cause = str(entry.get("cause"))
+    outcome = {"crash": "crashed", "permanent": "refused"}.get(cause, cause)
+    _update(db, job, entry, outcome=outcome, cause=cause, exit_code=entry.get("exit_code"),
+            signal=entry.get("signal"), ended_at=entry["t"])
+
+
+def _attempt_settled(db: sqlite3.Connection, job: str, entry: Entry) -> None:
+    known = {row[1] for row in db.execute("PRAGMA table_info(attempts)")} - {"job", "n"}
+    fields = {k: v for k, v in entry.items() if k in known}
+    _update(db, job, entry, **{
+        k: json.dumps(v) if isinstance(v, dict) else v for k, v in fields.items()})
+
+
 def _update(db: sqlite3.Connection, job: str, entry: Entry, **fields: Any) -> None:
     assignments = ", ".join(f"{name} = ?" for name in fields)
     db.execute(f"UPDATE attempts SET {assignments} WHERE job = ? AND n = ?",
@@ -109,4 +180,12 @@ _HANDLERS = {
     "warned": _event,
     "stage_ended": _event,
     "scratch_requested": _event,
+}
+
+_DECISIONS = {
+    "state_changed": _state_changed,
+    "job_changed": _job_changed,
+    "attempt_started": _is_running,
+    "attempt_ended": _attempt_ended,
+    "attempt_settled": _attempt_settled,
 }

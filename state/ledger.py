@@ -2,7 +2,8 @@
 
 The daemon is its only writer. Every commit is durable (WAL, ``synchronous=FULL``). A
 ledger that is damaged is never replaced silently; it can be built anew from the run
-directories, see `rebuild`.
+directories (`daemon/rebuild.py`), since every decision about a job is written into the
+journal of its run before it is committed here.
 """
 
 import json
@@ -13,13 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
-from rekindle.state import ingest, lifecycle, rows, schema
+from rekindle.state import ingest, journal, lifecycle, rows, schema
 from rekindle.state.errors import HomeUnusable, LedgerCorrupt, LedgerTooNew, NotFound
 from rekindle.state.lifecycle import JobState
+from rekindle.state.paths import Home
 from rekindle.state.rows import AttemptRow, CheckpointRow, EpochRow, EventRow, JobRow
 
 Row = TypeVar("Row", bound="rows._Row")
 _KEEP: Final[Any] = object()
+_REBUILD: Final = ("`rekindle verify --rebuild` builds it anew from the run directories; a damaged "
+                   "file is kept.")
 _ATTEMPT_FIELDS: Final = frozenset(AttemptRow.__dataclass_fields__) - {"job", "n"}
 
 
@@ -43,6 +47,11 @@ class Ledger:
         if readonly and not path.exists():
             raise NotFound("There is no ledger in this home yet.", where=path,
                            hint="Name the home with --home, or start the daemon: `rekindle run`.")
+        if path == Home(path.parent).ledger and not path.exists() and (runs := _run_names(path)):
+            # an empty one would start all of them again
+            raise LedgerCorrupt(
+                f"The ledger is gone, but there are run directories ({', '.join(runs[:3])}"
+                f"{', ...' if len(runs) > 3 else ''}).", where=path, hint=_REBUILD)
         try:
             connection = _connect(path, readonly=readonly)
             _check(connection, path, thorough=not readonly)
@@ -140,22 +149,29 @@ class Ledger:
             if job is None:
                 raise NotFound(f"There is no job {job_id}.", hint="`rekindle ls` lists all jobs.")
             lifecycle.check(job.state, new)
+            failures = job.failures if failures is None else failures
+            wish = job.wish if wish is _KEEP else wish
+            if new != JobState.RUNNING:  # the keeper's own entry says that
+                self._write_ahead(
+                    job_id, "state_changed", attempt=job.attempts, at=now, state=new,
+                    was=job.state, reason=reason, hint=hint or "", next_at=next_at,
+                    failures=failures, wish=wish)
             self._db.execute(
                 "UPDATE jobs SET state = ?, reason = ?, hint = ?, next_at = ?, updated_at = ?,"
                 " failures = ?, wish = ? WHERE id = ?",
-                (new, reason, hint or "", next_at, now,
-                 job.failures if failures is None else failures,
-                 job.wish if wish is _KEEP else wish, job_id),
+                (new, reason, hint or "", next_at, now, failures, wish, job_id),
             )
             self.add_event(f"job_{new}", job=job_id, attempt=job.attempts or None, at=now,
                            data={"reason": reason, "was": job.state})
 
     def set_wish(self, job_id: str, wish: str) -> None:
         with self.transaction():
+            self._write_ahead(job_id, "job_changed", wish=wish)
             self._db.execute("UPDATE jobs SET wish = ? WHERE id = ?", (wish, job_id))
 
     def set_priority(self, job_id: str, priority: int) -> None:
         with self.transaction():
+            self._write_ahead(job_id, "job_changed", priority=priority)
             self._db.execute("UPDATE jobs SET priority = ? WHERE id = ?", (priority, job_id))
 
     # attempts
@@ -175,6 +191,8 @@ class Ledger:
         values = [json.dumps(v) if isinstance(v, dict) else v for v in fields.values()]
         assignments = ", ".join(f"{name} = ?" for name in fields)
         with self.transaction():
+            if "outcome" in fields:
+                self._write_ahead(job_id, "attempt_settled", attempt=n, **fields)
             self._db.execute(f"UPDATE attempts SET {assignments} WHERE job = ? AND n = ?",
                              (*values, job_id, n))
 
@@ -200,6 +218,26 @@ class Ledger:
             for entry in entries:
                 ingest.apply(self._db, job_id, entry)
             self._db.execute("UPDATE jobs SET journal_offset = ? WHERE id = ?", (offset, job_id))
+
+    def restore(self, job_id: str, entries: list[dict[str, Any]], offset: int, *, begun: int = 0
+                ) -> None:
+        """Takes a whole journal into a new ledger, with the decisions that stand in it.
+
+        Args:
+            begun: the last attempt that is known to have begun, from elsewhere.
+        """
+        with self.transaction():
+            for entry in entries:
+                ingest.restore(self._db, job_id, entry)
+            self._db.execute("UPDATE jobs SET journal_offset = ? WHERE id = ?", (offset, job_id))
+            job = self.job(job_id)
+            if job is not None and begun > job.attempts:
+                self.begin_attempt(job_id, begun, time.time())
+                self._db.execute("UPDATE jobs SET state = ?, reason = ? WHERE id = ?",
+                                 (JobState.RUNNING, f"Attempt {begun} had begun.", job_id))
+            self._db.execute(
+                "UPDATE attempts SET outcome = 'lost', cause = 'lost' WHERE job = ? AND outcome IS"
+                " NULL AND n < (SELECT attempts FROM jobs WHERE id = ?)", (job_id, job_id))
 
     def epochs(self, job_id: str) -> list[EpochRow]:
         where = "FROM epochs WHERE job = ? ORDER BY stage, epoch"
@@ -239,10 +277,29 @@ class Ledger:
                   for row in self._db.execute("PRAGMA foreign_key_check")]
         return [line for line in found if line != "ok"]
 
+    def _write_ahead(self, job_id: str, kind: str, **fields: Any) -> None:
+        """Writes a decision into the journal of the run, before it is committed here."""
+        try:
+            journal.append(Home(self._path.parent).run(job_id).journal, kind, **fields)
+        except FileNotFoundError:
+            return  # without a run directory nothing could be built from it; `verify` says so
+        except OSError as error:
+            # a full disk must not keep a person from stopping a job
+            self.add_event("decision_not_journaled", job=job_id,
+                           data={"kind": kind, "error": str(error)})
+
     def _rows(self, kind: type[Row], query: str, values: Collection[Any]) -> Iterator[Row]:
         columns = ", ".join(kind.__dataclass_fields__)
         for row in self._db.execute(f"SELECT {columns} {query}", tuple(values)):
             yield kind.of(row)
+
+
+def _run_names(path: Path) -> list[str]:
+    try:
+        return sorted(run.name for run in Home(path.parent).runs.iterdir()
+                      if not run.name.startswith("."))
+    except FileNotFoundError:
+        return []
 
 
 def _connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
@@ -277,19 +334,14 @@ def _check(connection: sqlite3.Connection, path: Path, *, thorough: bool) -> Non
         result = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if result != "ok":
             raise LedgerCorrupt(
-                f"The ledger is damaged: {result}.", where=path,
-                hint="`rekindle verify --rebuild` builds it anew from the run directories; "
-                "the damaged file is kept.")
+                f"The ledger is damaged: {result}.", where=path, hint=_REBUILD)
 
 
 def _explain(error: sqlite3.DatabaseError, path: Path) -> HomeUnusable:
     if isinstance(error, sqlite3.OperationalError):
         return HomeUnusable(f"The ledger cannot be opened: {error}.", where=path,
                             hint="Check the rights, the space on the disk, and who else uses it.")
-    return LedgerCorrupt(
-        f"The ledger is damaged: {error}.", where=path,
-        hint="`rekindle verify --rebuild` builds it anew from the run directories; the damaged "
-        "file is kept.")
+    return LedgerCorrupt(f"The ledger is damaged: {error}.", where=path, hint=_REBUILD)
 
 
 def _among(column: str, values: Collection[str] | None) -> tuple[str, tuple[str, ...]]:
