@@ -17,7 +17,6 @@ from rekindle.jobs.job import Job
 from rekindle.state import durable, journal
 from rekindle.state.errors import HomeUnusable, LockHeld, SpecError
 from rekindle.state.ledger import Ledger
-from rekindle.state.lifecycle import JobState
 from rekindle.state.paths import Home, Run
 
 

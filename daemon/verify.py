@@ -49,15 +49,14 @@ def verify(home: Home) -> list[Finding]:
         return [Finding("error", str(home.ledger), error.what, error.hint),
                 *_checkpoints(home, None), *([] if served else _leftovers(home))]
     try:
-        return [
-            *(Finding("error", str(home.ledger), f"The ledger is damaged: {fault}.",
-                      "Stop the daemon, then `rekindle verify --rebuild`.")
-              for fault in ledger.check()),
-            *_jobs(home, ledger),
-            *_strangers(home, ledger),
-            *_checkpoints(home, ledger),
-            *([] if served else _leftovers(home)),
-        ]
+        faults = ledger.check()
+        if faults:
+            return [*(Finding("error", str(home.ledger), f"The ledger is damaged: {fault}.",
+                              "Stop the daemon, then `rekindle verify --rebuild`.")
+                      for fault in faults),
+                    *_checkpoints(home, None), *([] if served else _leftovers(home))]
+        return [*_jobs(home, ledger), *_strangers(home, ledger), *_checkpoints(home, ledger),
+                *([] if served else _leftovers(home))]
     finally:
         ledger.close()
 

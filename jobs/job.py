@@ -68,8 +68,9 @@ class Job:
     """One accepted job.
 
     ``claim`` is the token of the inbox file that it came from, ``submitted_at`` unix seconds
-    of its acceptance. Exactly one of ``script``, ``module`` and ``command`` is set. ``python`` is None for the
-    interpreter of the daemon. ``env`` may hold secrets and is left out of ``repr``.
+    of its acceptance. Exactly one of ``script``, ``module`` and ``command`` is set.
+    ``python`` is None for the interpreter of the daemon. ``env`` may hold secrets and is
+    left out of ``repr``.
     """
 
     name: str

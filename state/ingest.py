@@ -7,7 +7,7 @@ between the commit and anything else reads it a second time.
 import json
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rekindle.state.lifecycle import JobState
@@ -31,7 +31,7 @@ def restore(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     _take(_DECISIONS, db, job, entry)
 
 
-def _take(handlers: dict[str, Handler], db: sqlite3.Connection, job: str, entry: Entry) -> None:
+def _take(handlers: Mapping[str, Handler], db: sqlite3.Connection, job: str, entry: Entry) -> None:
     kind = entry.get("kind")
     handler = handlers.get(kind) if isinstance(kind, str) else None
     if handler is None:
@@ -144,7 +144,7 @@ def _is_running(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     # what was decided about an attempt comes after this; until then it runs, or the next
     # daemon settles it
     db.execute("UPDATE jobs SET state = ?, reason = ?, updated_at = ? WHERE id = ? AND state <> ?",
-               (JobState.RUNNING, f"Attempt {entry['attempt']} is running.", entry["t"], job,
+               (JobState.RUNNING, f"Attempt {int(entry['attempt'])} is running.", entry["t"], job,
                 JobState.STOPPING))
 
 
@@ -155,7 +155,7 @@ def _attempt_ended(db: sqlite3.Connection, job: str, entry: Entry) -> None:
             signal=entry.get("signal"), ended_at=entry["t"])
 
 
-def _attempt_settled(db: sqlite3.Connection, job: str, entry: Entry) -> None:
+def _attempt_changed(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     known = {row[1] for row in db.execute("PRAGMA table_info(attempts)")} - {"job", "n"}
     fields = {k: v for k, v in entry.items() if k in known}
     _update(db, job, entry, **{
@@ -163,6 +163,8 @@ def _attempt_settled(db: sqlite3.Connection, job: str, entry: Entry) -> None:
 
 
 def _update(db: sqlite3.Connection, job: str, entry: Entry, **fields: Any) -> None:
+    if not fields:
+        return
     assignments = ", ".join(f"{name} = ?" for name in fields)
     db.execute(f"UPDATE attempts SET {assignments} WHERE job = ? AND n = ?",
                (*fields.values(), job, entry["attempt"]))
@@ -187,5 +189,5 @@ _DECISIONS = {
     "job_changed": _job_changed,
     "attempt_started": _is_running,
     "attempt_ended": _attempt_ended,
-    "attempt_settled": _attempt_settled,
+    "attempt_changed": _attempt_changed,
 }

@@ -21,6 +21,7 @@ from rekindle.state.paths import Home
 from rekindle.state.rows import AttemptRow, CheckpointRow, EpochRow, EventRow, JobRow
 
 Row = TypeVar("Row", bound="rows._Row")
+_KEEPER_TELLS: Final = frozenset({"keeper_pid", "keeper_start", "boot_id"})
 _KEEP: Final[Any] = object()
 _REBUILD: Final = ("`rekindle verify --rebuild` builds it anew from the run directories; a damaged "
                    "file is kept.")
@@ -191,8 +192,8 @@ class Ledger:
         values = [json.dumps(v) if isinstance(v, dict) else v for v in fields.values()]
         assignments = ", ".join(f"{name} = ?" for name in fields)
         with self.transaction():
-            if "outcome" in fields:
-                self._write_ahead(job_id, "attempt_settled", attempt=n, **fields)
+            if not fields.keys() <= _KEEPER_TELLS:
+                self._write_ahead(job_id, "attempt_changed", attempt=n, **fields)
             self._db.execute(f"UPDATE attempts SET {assignments} WHERE job = ? AND n = ?",
                              (*values, job_id, n))
 
@@ -272,9 +273,12 @@ class Ledger:
 
     def check(self) -> list[str]:
         """All faults that SQLite's full integrity check finds; empty for a sound ledger."""
-        found = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check")]
-        found += [f"a row of {row[0]} belongs to no job"
-                  for row in self._db.execute("PRAGMA foreign_key_check")]
+        try:
+            found = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check")]
+            found += [f"a row of {row[0]} belongs to no job"
+                      for row in self._db.execute("PRAGMA foreign_key_check")]
+        except sqlite3.DatabaseError as error:
+            return [str(error)]
         return [line for line in found if line != "ok"]
 
     def _write_ahead(self, job_id: str, kind: str, **fields: Any) -> None:
@@ -290,8 +294,11 @@ class Ledger:
 
     def _rows(self, kind: type[Row], query: str, values: Collection[Any]) -> Iterator[Row]:
         columns = ", ".join(kind.__dataclass_fields__)
-        for row in self._db.execute(f"SELECT {columns} {query}", tuple(values)):
-            yield kind.of(row)
+        try:
+            for row in self._db.execute(f"SELECT {columns} {query}", tuple(values)):
+                yield kind.of(row)
+        except sqlite3.DatabaseError as error:
+            raise _explain(error, self._path) from error
 
 
 def _run_names(path: Path) -> list[str]:

@@ -1,0 +1,318 @@
+"""A lost or damaged ledger is built anew from the run directories, and says the same."""
+
+import dataclasses
+import fcntl
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rekindle.daemon import rebuild, verify
+from rekindle.daemon.answers import Answers
+from rekindle.daemon.attempts import Attempts
+from rekindle.daemon.inbox import Inbox
+from rekindle.daemon.launcher import Launcher
+from rekindle.daemon.requests import Request
+from rekindle.state import checkpoints, journal
+from rekindle.state.checkpoints import Position
+from rekindle.state.errors import LedgerCorrupt, LockHeld
+from rekindle.state.ledger import Ledger
+from rekindle.state.lifecycle import JobState
+from rekindle.state.paths import Home, Run
+
+# told by the keeper beside the ledger's own clock, or by the order of commits
+UNLIKE = {"journal_offset"}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    made = Home(tmp_path / "home")
+    made.create()
+    return made
+
+
+def accept(home: Home, ledger: Ledger, *names: str) -> None:
+    """Drops and accepts a spec for each name, as the daemon does."""
+    for name in names:
+        (home.inbox / f"{name}.toml").write_text(
+            f'command = ["true"]\nworkdir = "{home.root}"\nenv = {{ TOKEN = "hush" }}\n')
+    found = Inbox(home, ledger).scan(time.time() + 60)
+    assert len(found.accepted) == len(names), found
+
+
+def attempt(ledger: Ledger, run: Run, n: int, cause: str, *, decided: JobState | None = None,
+            **verdict: Any) -> None:
+    """One attempt with an epoch and a checkpoint, as daemon, keeper and trainer tell of it."""
+    with ledger.transaction():
+        ledger.begin_attempt(run.id, n, time.time())
+        ledger.set_state(run.id, JobState.STARTING, f"Attempt {n} is starting.", now=time.time())
+    journal.append(run.journal, "attempt_started", attempt=n, keeper_pid=10 + n, keeper_start=1,
+                   trainer_pid=20 + n, trainer_start=2, boot_id="boot")
+    journal.append(run.journal, "resumed", attempt=n, epoch=n - 1, step=10 * (n - 1),
+                   checkpoint=None, lost_steps=0)
+    journal.append(run.journal, "epoch_ended", attempt=n, epoch=n - 1, step=10 * n, stage=0,
+                   seconds=1.5, logs={"loss": 1 / n})
+    run.checkpoints.mkdir(exist_ok=True)
+    made = checkpoints.commit(run.checkpoints, Position(0, n, 10 * n),
+                              lambda folder: (folder / "state.safetensors").write_bytes(b"x") and
+                              None, {})
+    journal.append(run.journal, "checkpoint_committed", attempt=n, name=made.name, epoch=n,
+                   step=10 * n, stage=0, bytes=1, best=True)
+    row = ledger.job(run.id)
+    assert row is not None
+    ledger.set_state(run.id, JobState.RUNNING, f"Attempt {n} is running.", now=time.time())
+    if not cause:
+        return
+    journal.append(run.journal, "attempt_ended", attempt=n, cause=cause, exit_code=3, signal=None)
+    replay = journal.replay(run.journal, row.journal_offset)
+    ledger.ingest(run.id, replay.entries, replay.offset)
+    if decided is None:
+        return
+    with ledger.transaction():
+        ledger.update_attempt(run.id, n, outcome="crashed", cause="poison", exit_code=3,
+                              ended_at=time.time(), to_epoch=n, to_step=10 * n)
+        ledger.set_state(run.id, decided, "It ended, and here is why.", hint="Do this.",
+                         now=time.time(), **verdict)
+
+
+def contents(home: Home) -> dict[str, Any]:
+    """All that matters of a ledger, as plain values."""
+    ledger = Ledger.open(home.ledger, readonly=True)
+    try:
+        jobs = {row.id: dataclasses.asdict(row) for row in ledger.jobs()}
+        for row in jobs.values():
+            for name in UNLIKE:
+                del row[name]
+        return {
+            "jobs": jobs,
+            "order": list(jobs),
+            "specs": {job: ledger.spec(job) for job in jobs},
+            "attempts": {job: ledger.attempts(job) for job in jobs},
+            "epochs": {job: ledger.epochs(job) for job in jobs},
+            "checkpoints": {job: ledger.checkpoints(job) for job in jobs},
+            "states": {job: [e.kind for e in ledger.events(job) if e.kind.startswith("job_")
+                             and e.kind != "job_running"] for job in jobs},
+        }
+    finally:
+        ledger.close()
+
+
+def test_a_rebuilt_ledger_equals_the_original(home: Home) -> None:
+    """Every column of jobs, attempts, epochs and checkpoints; the damaged file is kept."""
+    ledger = Ledger.open(home.ledger)
+    accept(home, ledger, "new")
+    accept(home, ledger, "done", "failed", "held", "cancelled", "waiting", "stopped", "urgent")
+    answers = Answers(home, ledger, Attempts(home, ledger, Launcher()))
+    attempt(ledger, home.run("done-1"), 1, "crash", decided=JobState.WAITING, failures=1,
+            next_at=time.time() + 5)
+    attempt(ledger, home.run("done-1"), 2, "done", decided=JobState.DONE, failures=0)
+    attempt(ledger, home.run("failed-1"), 1, "crash", decided=JobState.FAILED, failures=2)
+    attempt(ledger, home.run("held-1"), 1, "crash", decided=JobState.HELD, failures=6)
+    attempt(ledger, home.run("waiting-1"), 1, "crash", decided=JobState.WAITING, failures=1,
+            next_at=time.time() + 600)
+    attempt(ledger, home.run("stopped-1"), 1, "")
+    for verb, job, fields in (("cancel", "cancelled-1", {}), ("priority", "urgent-1", {"value": 7}),
+                              ("stop", "stopped-1", {}), ("cancel", "stopped-1", {}),
+                              ("stop", "urgent-1", {}), ("release", "held-1", {}),
+                              ("stop", "held-1", {})):
+        answers.carry_out(Request(home.inbox / "none", verb, job, fields))
+    row = ledger.job("stopped-1")
+    assert row is not None
+    assert (row.state, row.wish) == (JobState.STOPPING, "cancel")
+    replay = journal.replay(home.run("stopped-1").journal)
+    ledger.ingest("stopped-1", replay.entries, replay.offset)
+    ledger.close()
+    before = contents(home)
+    home.ledger.write_bytes(b"this is no ledger" * 1000)
+
+    made = rebuild.rebuild(home)
+
+    assert made.problems == []
+    assert (made.jobs, made.attempts) == (8, 6)
+    assert made.kept_damaged is not None
+    assert made.kept_damaged.read_bytes().startswith(b"this is no ledger")
+    after = contents(home)
+    for job in before["jobs"]:
+        for one, other in zip(before["attempts"][job], after["attempts"][job], strict=True):
+            assert abs(one.started_at - other.started_at) < 1
+    for side in (before, after):
+        side["attempts"] = {job: [dataclasses.replace(a, started_at=0.0) for a in found]
+                            for job, found in side["attempts"].items()}
+    assert before == after
+    assert "hush" not in str(after)
+
+
+def test_an_end_that_nobody_has_judged_is_left_to_the_next_daemon(home: Home) -> None:
+    """The job is running in the new ledger: the daemon that adopts it comes to the verdict."""
+    ledger = Ledger.open(home.ledger)
+    accept(home, ledger, "a")
+    attempt(ledger, home.run("a-1"), 1, "done")
+    ledger.close()
+    home.ledger.unlink()
+
+    assert rebuild.rebuild(home).kept_damaged is None
+
+    ledger = Ledger.open(home.ledger)
+    row = ledger.job("a-1")
+    assert row is not None
+    assert row.state == JobState.RUNNING
+    Attempts(home, ledger, Launcher()).adopt()
+    row = ledger.job("a-1")
+    assert row is not None
+    assert (row.state, ledger.attempts("a-1")[0].outcome) == (JobState.DONE, "done")
+    ledger.close()
+
+
+def test_an_attempt_of_which_only_the_log_is_left_is_not_started_again(home: Home) -> None:
+    """Its number is taken, so that no second attempt writes the same log."""
+    ledger = Ledger.open(home.ledger)
+    accept(home, ledger, "a")
+    ledger.close()
+    home.run("a-1").log(3).write_text("up\n")
+    home.ledger.unlink()
+
+    rebuild.rebuild(home)
+
+    ledger = Ledger.open(home.ledger)
+    Attempts(home, ledger, Launcher()).adopt()
+    row = ledger.job("a-1")
+    assert row is not None
+    assert (row.attempts, row.state) == (3, JobState.QUEUED)
+    ledger.close()
+
+
+def test_a_home_that_lost_its_ledger_is_refused_and_not_begun_anew(home: Home) -> None:
+    """An empty ledger over full run directories would start every job again."""
+    ledger = Ledger.open(home.ledger)
+    accept(home, ledger, "a")
+    ledger.close()
+    home.ledger.unlink()
+
+    with pytest.raises(LedgerCorrupt, match="gone") as caught:
+        Ledger.open(home.ledger)
+
+    assert "--rebuild" in caught.value.hint
+    assert not home.ledger.exists()
+
+
+def test_no_ledger_is_built_under_a_living_daemon(home: Home) -> None:
+    """Two writers would be the end of both."""
+    fd = os.open(home.daemon_lock, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    with pytest.raises(LockHeld):
+        rebuild.rebuild(home)
+    os.close(fd)
+
+
+def test_the_wal_of_the_damaged_ledger_never_meets_the_new_one(home: Home) -> None:
+    """It is set aside with its file: its pages would be played into the new ledger."""
+    ledger = Ledger.open(home.ledger)
+    accept(home, ledger, "a", "b")
+    # a second connection keeps the -wal from being folded in, as a killed daemon would
+    copy = home.ledger.with_name(home.ledger.name + "-wal").read_bytes()
+    ledger.close()
+    wal = home.ledger.with_name(home.ledger.name + "-wal")
+    wal.write_bytes(copy)
+
+    made = rebuild.rebuild(home)
+
+    assert made.kept_damaged is not None
+    assert made.kept_damaged.with_name(made.kept_damaged.name + "-wal").read_bytes() == copy
+    assert not wal.exists()
+    assert set(contents(home)["jobs"]) == {"a-1", "b-1"}
+
+
+def test_a_run_that_cannot_be_read_is_named_and_the_others_are_restored(home: Home) -> None:
+    """One damaged job.json costs one job, and is not passed over without a word."""
+    ledger = Ledger.open(home.ledger)
+    accept(home, ledger, "a", "b", "c")
+    ledger.close()
+    home.run("a-1").job_file.write_text("{")
+    home.run("b-1").job_file.write_text(home.run("c-1").job_file.read_text())
+    home.ledger.unlink()
+
+    made = rebuild.rebuild(home)
+
+    assert made.jobs == 1
+    assert [p.split()[0] for p in made.problems] == ["a-1", "b-1"]
+    assert home.run("a-1").root.is_dir()
+
+
+def test_entries_that_make_no_sense_do_not_stop_a_rebuild(home: Home) -> None:
+    """The journal lies where the user's script can write: good sums prove no good content."""
+    ledger = Ledger.open(home.ledger)
+    accept(home, ledger, "a")
+    ledger.close()
+    path = home.run("a-1").journal
+    journal.append(path, "state_changed", state="on holiday", at=1, attempt=1)
+    journal.append(path, "state_changed")
+    journal.append(path, "attempt_changed", attempt=1, **{"outcome = 'x' --": 1})
+    journal.append(path, "attempt_started", attempt="first")
+    journal.append(path, "epoch_ended", attempt=1, epoch=2**70)
+    journal.append(path, "job_changed", priority=[])
+    home.ledger.unlink()
+
+    assert rebuild.rebuild(home).jobs == 1
+
+    assert contents(home)["jobs"]["a-1"]["state"] == "queued"
+    ledger = Ledger.open(home.ledger, readonly=True)
+    assert sum(e.kind == "entry_not_understood" for e in ledger.events("a-1")) >= 4
+    assert verify.verify(home) == []
+    ledger.close()
+
+
+def test_a_sound_home_gives_no_finding_and_each_damage_gives_one(home: Home) -> None:
+    """Ledger, job, journal, checkpoint, leftover: each is named with a hint."""
+    ledger = Ledger.open(home.ledger)
+    accept(home, ledger, "a", "b", "c", "d")
+    for job in ("a-1", "b-1"):
+        attempt(ledger, home.run(job), 1, "done", decided=JobState.DONE)
+    ledger.close()
+    assert verify.verify(home) == []
+
+    run = home.run("a-1")
+    (run.checkpoints / "e0001-s00000010" / "state.safetensors").write_bytes(b"y")
+    os.rename(home.run("b-1").checkpoints / "e0001-s00000010", home.root / "elsewhere")
+    home.run("c-1").job_file.unlink()
+    os.rename(home.run("d-1").root, home.runs / "stranger-1")
+    (home.claimed / "1-2--x.toml").write_text("")
+    (home.runs / ".new-e-1").mkdir()
+    with run.journal.open("ab") as file:
+        file.write(b"half a line\n")
+
+    found = verify.verify(home)
+
+    assert all(finding.hint and finding.what.endswith(".") for finding in found)
+    assert sorted((f.severity, f.job or Path(f.where).name, f.what[:24]) for f in found) == sorted([
+        ("error", "a-1", "This checkpoint is bad: "),
+        ("warning", "a-1", "1 lines are damaged and "),
+        ("error", "b-1", "This checkpoint is in th"),
+        ("error", "c-1", "The accepted job cannot "),
+        ("error", "d-1", "The run directory of the"),
+        ("warning", "stranger-1", "The ledger does not know"),
+        ("warning", "1-2--x.toml", "This spec was taken from"),
+        ("warning", ".new-e-1", "This run directory was n"),
+    ])
+
+
+def test_a_damaged_ledger_is_a_finding(home: Home) -> None:
+    """Also where a page in its middle is overwritten."""
+    ledger = Ledger.open(home.ledger)
+    accept(home, ledger, *(f"job{n:03d}" for n in range(40)))
+    ledger.close()
+    data = bytearray(home.ledger.read_bytes())
+    data[8192:12288] = os.urandom(4096)
+    home.ledger.write_bytes(data)
+
+    assert any(f.severity == "error" and f.where == str(home.ledger) for f in verify.verify(home))
+
+    with pytest.raises(LedgerCorrupt):
+        Ledger.open(home.ledger)
+    assert home.ledger.read_bytes() == data, "never replaced, never mended in silence"
+    rebuild.rebuild(home)
+    assert len(contents(home)["jobs"]) == 40
+    with sqlite3.connect(home.ledger) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
