@@ -51,15 +51,13 @@ def install(session: Session) -> None:
 
 
 class _Stages:
-    """Counts the calls of ``fit`` and runs each as a stage."""
+    """Runs each call of ``fit`` as a stage."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._next = 0
-        self._inside = False
 
     def fit(self, model: Any, *args: Any, **kwargs: Any) -> Any:
-        if self._inside:
+        if self._session.within:
             return _plain_fit(model, *args, **kwargs)  # part of the stage that called it
         if threading.current_thread() is not threading.main_thread():
             self._session.warn("`fit` was called in a thread, where it is not resumable.",
@@ -69,13 +67,12 @@ class _Stages:
         bound.apply_defaults()
         arguments = dict(bound.arguments)
         del arguments["self"]
-        number, self._next = self._next, self._next + 1
-        self._inside = True
+        number = self._session.enter_stage()
         stop.training(True)
         try:
             return Stage(self._session, number, model, arguments).run()
         finally:
-            self._inside = False
+            self._session.leave_stage()
             stop.training(False)
             self._session.beat("script")
 

@@ -9,6 +9,7 @@ import numpy as np
 from rekindle.jobs.encoding import Tensors, decode, encode
 
 _generators: list["weakref.ref[Any]"] = []
+_watching = False
 
 
 def watch_seed_generators() -> None:
@@ -17,8 +18,17 @@ def watch_seed_generators() -> None:
     Those of layers inside a data pipeline cannot be reached from the model; the order of
     creation is the same in every attempt, since the script is.
     """
-    from keras.src.random.seed_generator import SeedGenerator
+    from keras.src.backend.common import global_state
+    from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR, SeedGenerator
 
+    global _watching
+    if _watching:
+        return
+    _watching = True
+    # a script that asks for this itself may have drawn from it before
+    existing = global_state.get_global_attribute(GLOBAL_SEED_GENERATOR)
+    if existing is not None:
+        _generators.append(weakref.ref(existing))
     made = SeedGenerator.__init__
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:

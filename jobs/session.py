@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rekindle.jobs import heartbeat
 from rekindle.jobs.cadence import Cadence, is_better
@@ -66,7 +66,12 @@ class Session:
         epoch: 0-based epoch in work, for the heartbeat and for failure reports.
         step: batches trained in the whole run.
         trained: whether this attempt has trained a batch.
+        within: a stage is under way; a `fit` in it is part of it.
+        left: what a loop that was left by `break` has still to commit.
     """
+
+    current: ClassVar["Session | None"] = None
+    """The session of this process, for loops that the script writes itself."""
 
     def __init__(self, run: Run, job: Job, attempt: int) -> None:
         self.run = run
@@ -86,6 +91,9 @@ class Session:
         self._sound: set[str] = set()
         self._restored_once = False
         self._warned: set[str] = set()
+        self._stages = 0
+        self.within = False
+        self.left: Callable[[], None] | None = None
 
     @classmethod
     def open(cls, run: Run, job: Job, attempt: int) -> "Session":
@@ -93,7 +101,26 @@ class Session:
         Raises:
             OSError: the run directory cannot be written.
         """
-        return cls(run, job, attempt)
+        Session.current = cls(run, job, attempt)
+        return Session.current
+
+    # stages
+
+    def enter_stage(self) -> int:
+        """A `fit` or a loop begins; its number in the script, 0-based."""
+        self.settle()
+        number, self._stages = self._stages, self._stages + 1
+        self.within = True
+        return number
+
+    def leave_stage(self) -> None:
+        self.within = False
+
+    def settle(self) -> None:
+        """The script goes on, or has ended well: a loop that it had left is over for good."""
+        commit, self.left = self.left, None
+        if commit is not None:
+            commit()
 
     # where the training is
 

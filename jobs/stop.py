@@ -7,17 +7,39 @@ nothing to save beyond the checkpoints on disk, so the process ends at once.
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 from rekindle.jobs.environment import EXIT_SAVED
 
 _requested = False
 _training = False
+_alone = False
 
 
 def install() -> None:
     """Takes over SIGTERM; call in the main thread before the user's script runs."""
     signal.signal(signal.SIGTERM, _on_signal)
+
+
+def install_alone() -> Callable[[], None]:
+    """Takes over SIGTERM and Ctrl-C for a script without a daemon; returns what undoes it.
+
+    Such a process is not ours: it ends by an exception, so that the script can clean up, and
+    a second Ctrl-C ends it without saving.
+    """
+    global _alone, _requested
+    _alone, _requested = True, False
+    before = {number: signal.signal(number, _on_signal)
+              for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def undo() -> None:
+        global _alone
+        _alone = False
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    return undo
 
 
 def requested() -> bool:
@@ -37,8 +59,10 @@ def leave() -> None:
     """Ends the process at once with the exit code for *saved, wants to go on*.
 
     Not ``sys.exit``: an ``except`` in the user's script, or a thread that is not a daemon
-    thread, must not keep the process alive.
+    thread, must not keep the process alive. Without a daemon nobody would wait for that.
     """
+    if _alone:
+        raise SystemExit(EXIT_SAVED)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -49,6 +73,8 @@ def leave() -> None:
 
 def _on_signal(signum: int, frame: FrameType | None) -> None:
     global _requested
+    if _alone and signum == signal.SIGINT and (_requested or not _training):
+        raise KeyboardInterrupt
     _requested = True
     if not _training:
         leave()

@@ -51,9 +51,11 @@ def main() -> NoReturn:
     _AfterImport("keras", lambda keras: _make_fit_resumable(keras, session, job.seed))
     try:
         _run_script(job)
+        session.settle()
     except SystemExit as leaving:
         code = leaving.code
         if code is None or code == environment.EXIT_DONE:
+            session.settle()
             _finish(environment.EXIT_DONE)
         if code == environment.EXIT_SAVED and stop.requested():
             _finish(environment.EXIT_SAVED)
