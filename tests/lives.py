@@ -6,19 +6,20 @@ a loop that starts the next attempt as soon as the last one has ended.
 
 import fcntl
 import hashlib
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rig import environment
+from rig import ROOT, environment
 
 from rekindle.jobs import bootstrap
 from rekindle.jobs.job import CheckpointPolicy, Job, Limits
@@ -84,16 +85,22 @@ class Lives:
     def write(self) -> None:
         durable.write_bytes(self.run.job_file, self.job.to_json().encode(), 0o600)
 
-    def start(self) -> None:
-        """Starts the next attempt; returns once its trainer runs."""
+    def start(self, blow: "Blow | None" = None, told: Path | None = None) -> None:
+        """Starts the next attempt, with a blow that hits it from within."""
         self.attempt += 1
         lock = os.open(self.run.lock, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
+        env = environment()
+        # where blows come from
+        env["PYTHONPATH"] += f":{ROOT / 'tests' / 'crash' / 'strike'}"
+        if blow is not None and blow.place != "early":
+            assert told is not None
+            env["STRIKE"] = blow.as_json(told)
         self.keeper = subprocess.Popen(
             bootstrap.command(sys.executable, "rekindle.jobs.keeper", str(self.run.root),
                               str(self.attempt), str(lock), options=("-I", "-S")),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env=environment(), pass_fds=(lock,))
+            env=env, pass_fds=(lock,))
         os.close(lock)
 
     def trainer(self) -> Identity | None:
@@ -110,8 +117,13 @@ class Lives:
         """Until the attempt has ended; its end as journalled."""
         assert self.keeper is not None
         self.keeper.wait(seconds)
-        return next(e for e in reversed(self.entries("attempt_ended"))
-                    if e["attempt"] == self.attempt)
+        ended = [e for e in self.entries("attempt_ended") if e["attempt"] == self.attempt]
+        if ended:
+            return ended[-1]
+        # the keeper was killed: the lock is free once the trainer is dead, too
+        with self.run.lock.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        return {"cause": "lost", "attempt": self.attempt}
 
     def until(self, probe: Callable[[], Any], seconds: float = 90.0) -> Any:
         """Polls until ``probe`` is true or the attempt has ended; what it gave last."""
@@ -123,12 +135,12 @@ class Lives:
                 return found
             if time.monotonic() > end:
                 raise AssertionError(f"waited in vain: {self.log()}")
-            time.sleep(0.002)
+            time.sleep(0.01)
 
-    def kill(self, signum: int) -> None:
+    def kill(self, signum: int) -> bool:
+        """Sends the trainer a signal; False where there is none any more."""
         trainer = self.trainer()
-        if trainer is not None:
-            trainer.send(signum)
+        return trainer is not None and trainer.send(signum)
 
     def log(self) -> str:
         """The last lines of the newest log."""
@@ -146,6 +158,67 @@ class Lives:
             self.keeper.wait()
 
 
+@dataclass(frozen=True)
+class Blow:
+    """One signal at one place; `tests/crash/strike` carries it out inside the trainer.
+
+    Attributes:
+        place: ``step`` (between two), ``batch`` (within one), ``validation``, ``compile``, a
+            crash point of a checkpoint's commit, or ``before the line KIND`` of the journal.
+        count: at which occurrence, 1-based; for steps: how many after the attempt's start.
+        keeper: the signal goes to the keeper, which hands SIGTERM on and takes the trainer
+            with it when it is killed.
+        delay: seconds into the batch.
+        seconds: for the place ``early``: how long after the start, from outside.
+    """
+
+    place: str
+    count: int = 1
+    signum: int = signal.SIGKILL
+    keeper: bool = False
+    delay: float = 0.0
+    seconds: float = 0.0
+
+    def as_json(self, told: Path) -> str:
+        return json.dumps({"place": self.place, "count": self.count, "signal": int(self.signum),
+                           "keeper": self.keeper, "delay": self.delay, "told": str(told)})
+
+    def __str__(self) -> str:
+        return f"{signal.Signals(self.signum).name}{' to the keeper' if self.keeper else ''}"
+
+
+COMMIT = ("before_write", "in_write", "before_digest", "before_manifest", "before_rename",
+          "before_folder_fsync", "before the line checkpoint_committed",
+          "after the line checkpoint_committed", "before the line checkpoint_pruned")
+
+
+def within(dice: random.Random) -> Blow:
+    """A blow in the middle of training, behind a checkpoint of this attempt."""
+    signum = dice.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM])
+    return Blow(dice.choice(["step", "batch", "batch"]), dice.randint(6, 16), signum,
+                keeper=dice.random() < 0.3, delay=dice.uniform(0, 0.004))
+
+
+def anywhere(dice: random.Random, *, validation: bool) -> Blow:
+    """A blow at any place."""
+    signum = dice.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM])
+    kinds = ["within", "commit", "commit", "journal", "early", "compile", "epoch"]
+    kind = dice.choice([*kinds, "validation", "validation"] if validation else kinds)
+    keeper = dice.random() < 0.2
+    if kind == "within":
+        return Blow(dice.choice(["step", "batch", "batch"]), dice.randint(1, 20), signum,
+                    keeper=keeper, delay=dice.uniform(0, 0.004))
+    if kind in ("commit", "journal"):
+        places = COMMIT[:6] if kind == "commit" else COMMIT[6:]
+        return Blow(dice.choice(places), dice.randint(1, 4), signum, keeper=keeper)
+    if kind == "epoch":
+        line = dice.choice(["before", "after"])
+        return Blow(f"{line} the line epoch_ended", dice.randint(1, 2), signum)
+    if kind == "early":
+        return Blow("early", 1, signum, seconds=dice.uniform(0.05, 3.0))
+    return Blow(kind, 1 if kind == "compile" else dice.randint(1, 4), signum, keeper=keeper)
+
+
 def undisturbed(lives: Lives) -> Result:
     """One attempt, to the end."""
     lives.start()
@@ -154,56 +227,35 @@ def undisturbed(lives: Lives) -> Result:
     return lives.result()
 
 
-def stormy(lives: Lives, kills: int, seed: int, *, signals: tuple[int, ...] = (
-        signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)) -> Result:
-    """Kills at random places: after some steps, in validation, in a checkpoint's write."""
-    dice = random.Random(seed)
-    told = []
+def stormy(lives: Lives, blows: Iterable[Blow]) -> Result:
+    """An attempt for each blow, and one that is left alone; those that come too late are over."""
+    told = lives.run.root / "told.jsonl"
+    hits: list[str] = []
+    blow: Blow | None = None
+    plan = iter(blows)
     while True:
         assert lives.attempt < MAX_LIVES, "it does not come to an end"
-        lives.start()
-        if len(told) < kills and lives.until(lives.trainer):
-            signum = dice.choice(signals)
-            where = _await_place(lives, dice)
-            if where is not None:
-                lives.kill(signum)
-                told.append(f"{signal.Signals(signum).name} {where}")
+        blow = next(plan, None)
+        lives.start(blow, told)
+        if blow is not None and blow.place == "early":
+            end = time.monotonic() + blow.seconds
+            lives.until(lambda until=end: time.monotonic() > until)
+            if lives.kill(blow.signum):
+                hits.append(f"{blow} {blow.seconds:.1f} s after the start")
+        before = len(hits)
         end = lives.wait(300)
+        if told.exists():
+            line = json.loads(told.read_text())
+            told.unlink()
+            hits.append(f"{blow} {line['place']} (epoch {line['epoch']}, step {line['step']})")
         if end["cause"] == "done":
             result = lives.result()
-            result.kills = told
+            result.kills = hits
             return result
-        assert end["cause"] in ("preempted", "crash"), lives.log()
-        if end["cause"] == "crash":
-            assert end["signal"] is not None, lives.log()
-
-
-def _await_place(lives: Lives, dice: random.Random) -> str | None:
-    """Waits for a place in this attempt that the dice choose; None if it ended before."""
-    kind = dice.choice(["steps", "steps", "steps", "write", "validation", "early"])
-    if kind == "early":
-        pause = dice.uniform(0.1, 3.0)
-        end = time.monotonic() + pause
-        lives.until(lambda: time.monotonic() > end)
-        return f"after {pause:.1f} s"
-    from rekindle.jobs import heartbeat
-
-    def beat() -> heartbeat.Beat | None:
-        found = heartbeat.read(lives.run.heartbeat)
-        return found if found and found.attempt == lives.attempt else None
-
-    first = lives.until(lambda: (b := beat()) and b.section == "step" and b)
-    if not first:
-        return None
-    if kind == "write":
-        hit = lives.until(lambda: list(lives.run.checkpoints.glob(".tmp-*")))
-        return f"in the write of {hit[0].name}" if hit else None
-    if kind == "validation":
-        hit = lives.until(lambda: (b := beat()) and b.section == "validation" and b)
-        return f"in validation at step {hit.step}" if hit else None
-    ahead = dice.randint(1, 25)
-    hit = lives.until(lambda: (b := beat()) and b.step >= first.step + ahead and b)
-    return f"at epoch {hit.epoch}, step {hit.step}" if hit else None
+        # nothing but what was done to it may have ended it
+        assert len(hits) > before or (blow is not None and blow.place == "early"), lives.log()
+        assert end["cause"] in ("preempted", "crash", "lost"), lives.log()
+        assert end["cause"] != "crash" or end["signal"] is not None, lives.log()
 
 
 def digests(lives: Lives) -> dict[str, str]:
@@ -215,8 +267,6 @@ def digests(lives: Lives) -> dict[str, str]:
         arrays, metadata = tensors.load(checkpoint.state)
         for name, array in arrays.items():
             found[f"{checkpoint.name}:{name}"] = _digest(array)
-        import json
-
         state = json.loads(metadata["state"])
         for key in ("position", "callbacks", "stop_training", "logs", "iterator", "evals",
                     "variables"):

@@ -315,10 +315,10 @@ def tensorboard():
     seen = []
     for file in tf.io.gfile.glob("board/*/events.out.tfevents.*"):
         for event in tf.compat.v1.train.summary_iterator(file):
-            for value in event.summary.value:
-                if value.tag != "keras" and "steps_per_second" not in value.tag:
-                    seen.append([file.split("/")[1], value.tag, event.step,
-                                 float(tf.make_ndarray(value.tensor))])
+            seen.extend(
+                [file.split("/")[1], value.tag, event.step, float(tf.make_ndarray(value.tensor))]
+                for value in event.summary.value
+                if value.tag != "keras" and "steps_per_second" not in value.tag)
     with open("events.json", "w") as file:
         json.dump(sorted(seen), file)
 

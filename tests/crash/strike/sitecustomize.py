@@ -1,0 +1,142 @@
+"""Python loads this in a trainer under test: it strikes at the place that ``$STRIKE`` names.
+
+A place is a moment in the trainer's own work: the Nth step from where the attempt began, a
+batch of the validation, a point inside the commit of a checkpoint, the instant between that
+commit and its line in the journal. The signal is a real one, to the trainer itself or to
+its keeper. The product knows nothing of this.
+"""
+
+import importlib.abc
+import importlib.util
+import json
+import os
+import signal
+import sys
+import threading
+import time
+
+# optional companions of Keras and TensorFlow, which no script of the matrix uses: a third of
+# the time that importing takes
+UNUSED = {"jax", "sklearn", "torch", "pandas"}
+BLOW = json.loads(os.environ.pop("STRIKE", "null"))
+
+
+class Striker:
+    """Counts what happens and strikes once."""
+
+    def __init__(self, blow):
+        self.place, self.left, self.told = blow["place"], blow["count"], blow["told"]
+        self.signal, self.keeper, self.delay = blow["signal"], blow["keeper"], blow["delay"]
+        self.armed = True
+        self.base = None
+        self.where = (0, 0, "start")
+
+    def at(self, place):
+        """Something of this name happens now, in this thread."""
+        if not self.armed or place != self.place:
+            return
+        self.left -= 1
+        if self.left <= 0:
+            self.strike()
+
+    def beat(self, section, epoch, step):
+        """The trainer says where it is."""
+        self.where = (epoch, step, section)
+        if section != "step":
+            self.at(section)
+            return
+        if self.base is None:
+            self.base = step
+        if self.armed and self.place in ("step", "batch") and step >= self.base + self.left:
+            if self.place == "step":
+                self.strike()
+            else:  # somewhere in the batches that follow
+                self.armed = False
+                threading.Timer(self.delay, self.strike).start()
+
+    def strike(self):
+        self.armed = False
+        epoch, step, section = self.where
+        line = {"place": self.place, "epoch": epoch, "step": step, "section": section}
+        with open(self.told, "a") as file:
+            file.write(json.dumps(line) + "\n")
+        os.kill(os.getppid() if self.keeper else os.getpid(), self.signal)
+        if self.keeper and self.signal == signal.SIGKILL:
+            time.sleep(30)  # the kernel ends us with it: nothing may happen before
+
+
+def patch_heartbeat(module, striker):
+    plain = module.Heartbeat.beat
+
+    def beat(self, section, epoch=0, step=0):
+        plain(self, section, epoch, step)
+        striker.beat(section, epoch, step)
+
+    module.Heartbeat.beat = beat
+
+
+def patch_checkpoints(module, striker):
+    plain = module.commit
+
+    def commit(folder, position, write, manifest, **more):
+        def write_and_strike(temporary):
+            if striker.armed and striker.place == "in_write":
+                # half of a file, as it is when the process dies within the write
+                write(temporary)
+                whole = (temporary / module.STATE).read_bytes()
+                (temporary / module.STATE).write_bytes(whole[: len(whole) // 2])
+                striker.at("in_write")
+            write(temporary)
+
+        return plain(folder, position, write_and_strike, manifest, crash_point=striker.at)
+
+    module.commit = commit
+
+
+def patch_journal(module, striker):
+    plain = module.append
+
+    def append(path, kind, **fields):
+        striker.at(f"before the line {kind}")
+        entry = plain(path, kind, **fields)
+        striker.at(f"after the line {kind}")
+        return entry
+
+    module.append = append
+
+
+PATCHES = {
+    "rekindle.jobs.heartbeat": patch_heartbeat,
+    "rekindle.state.checkpoints": patch_checkpoints,
+    "rekindle.state.journal": patch_journal,
+}
+
+
+class Finder(importlib.abc.MetaPathFinder):
+    """Patches modules right after they were loaded, and hides the unused ones."""
+
+    def __init__(self, striker):
+        self.striker = striker
+        self.busy = False
+
+    def find_spec(self, name, path, target=None):
+        if name in UNUSED:
+            raise ModuleNotFoundError(f"{name} is hidden in this test", name=name)
+        if self.striker is None or self.busy or name not in PATCHES:
+            return None
+        self.busy = True
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self.busy = False
+        execute = spec.loader.exec_module
+
+        def exec_module(module):
+            execute(module)
+            PATCHES[name](module, self.striker)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+sys.meta_path.insert(0, Finder(None if BLOW is None else Striker(BLOW)))

@@ -1,0 +1,82 @@
+"""Kill a training anywhere, any number of times: it ends as the undisturbed one did.
+
+Each script of the matrix is run twice through the real keeper, once left alone and once
+struck again and again, and everything that either left behind is compared. Equality alone
+would show nothing, since a run from scratch equals a run from scratch: the tests ask for
+lives that went on from within an epoch, and print where.
+
+``REKINDLE_CRASH_KILLS=1000`` spreads so many kills over the matrix (``make crash``), other
+than the ones of the last time with ``REKINDLE_CRASH_SEED``; ``REKINDLE_CRASH_RECORD=FILE``
+keeps one JSON line for each storm.
+"""
+
+import ast
+import json
+import math
+import os
+import random
+import zlib
+from pathlib import Path
+
+import lives as driver
+import pytest
+from lives import Lives
+
+from rekindle.jobs.job import CheckpointPolicy
+
+pytestmark = [pytest.mark.crash, pytest.mark.slow]
+
+SCRIPT = Path(__file__).with_name("matrix.py")
+NAMES = [node.name for node in ast.parse(SCRIPT.read_text()).body
+         if isinstance(node, ast.FunctionDef) and not node.args.args]
+KILLS = int(os.environ.get("REKINDLE_CRASH_KILLS", "0"))
+SEED = int(os.environ.get("REKINDLE_CRASH_SEED", "1"))
+RECORD = os.environ.get("REKINDLE_CRASH_RECORD")
+EVERY = 5
+"""Steps between checkpoints; no epoch of the matrix is a multiple of it."""
+STORM = 6
+"""Kills in one run of a long series."""
+
+
+def test_the_matrix_is_there() -> None:
+    """An empty parametrization would pass."""
+    assert len(NAMES) >= 40
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_killed_training_ends_as_the_undisturbed_one(name: str, tmp_path: Path) -> None:
+    """Model, optimizer, seeds, History, callbacks, files and metrics: digest by digest."""
+    body = next(ast.unparse(node) for node in ast.parse(SCRIPT.read_text()).body
+                if isinstance(node, ast.FunctionDef) and node.name == name)
+    validation = "validation_" in body
+    calm = driver.undisturbed(_lives(tmp_path / "calm", name))
+    assert len(calm.digests) > 10
+    left = math.ceil(KILLS / len(NAMES)) if KILLS else 2
+    storm = 0
+    while left > 0:
+        dice = random.Random(zlib.crc32(f"{name} {SEED} {storm}".encode()))
+        count = min(left, STORM)
+        blows = [driver.within(dice),
+                 *[driver.anywhere(dice, validation=validation) for _ in range(count - 1)]]
+        lives = _lives(tmp_path / f"storm-{storm}", name)
+        result = driver.stormy(lives, blows)
+        different = driver.differences(calm.digests, result.digests)
+        record = {"name": name, "storm": storm, "kills": result.kills,
+                  "resumed": result.went_on, "in_mid_epoch": result.in_mid_epoch,
+                  "at": [f"e{r['epoch']}-s{r['step']}" for r in result.resumed],
+                  "identical": not different, "different": different}
+        print(json.dumps(record))
+        if RECORD:
+            with open(RECORD, "a") as file:
+                file.write(json.dumps(record) + "\n")
+        assert [] == different, record
+        assert result.kills, "no blow hit"
+        # the first blow fell within an epoch, behind a checkpoint
+        assert result.went_on >= 1, record
+        assert result.in_mid_epoch >= 1, record
+        left -= count
+        storm += 1
+
+
+def _lives(root: Path, name: str) -> Lives:
+    return Lives(root, SCRIPT, args=[name], policy=CheckpointPolicy(every_steps=EVERY, keep=3))
