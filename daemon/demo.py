@@ -22,7 +22,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from rekindle.daemon import curve, demo_script
+from rekindle.daemon import curve, demo_script, terminal
 from rekindle.jobs import process
 from rekindle.state import checkpoints, durable, journal
 from rekindle.state.errors import RekindleError, UsageError
@@ -66,7 +66,7 @@ def main(args: argparse.Namespace) -> int:
             "The demo wants a home of its own.", where=home.root, hint="Name an empty folder."
         )
     home.create()
-    return _Demo(home, Console(highlight=False)).run()
+    return _Demo(home, terminal.console()).run()
 
 
 class _Demo:
@@ -248,8 +248,7 @@ class _Demo:
                 f"{entry['epoch']}, step {entry['step']}; {_steps(entry['lost_steps'])} lost"
             )
         elif kind == "epoch_ended":
-            logs = "  ".join(f"{name} {value:.4f}" for name, value in entry["logs"].items())
-            self._say(f"[{style}]  epoch {entry['epoch']:2d}[/]  [dim]{logs}[/]")
+            self._say(f"[{style}]  epoch {entry['epoch']:2d}[/]  [dim]{_logs(entry['logs'])}[/]")
         elif kind == "attempt_ended":
             self._say(f"[{style}]attempt {attempt}[/] ended: {_how(entry)}")
         elif kind in ("warned", "failed", "save_failed", "checkpoint_refused"):
@@ -281,11 +280,9 @@ class _Demo:
         histories = [[(e["epoch"], e["step"], e["logs"]) for e in j["epochs"]]
                      for j in (killed, twin)]
         resumed = [a for a in killed["attempts"] if a["from_step"]]
-        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-        table.add_row(f"killed {len(resumed)} times", ours)
-        table.add_row("undisturbed", theirs)
         self.console.print(f"[bold]SHA-256 over the {count} arrays of the final state[/]")
-        self.console.print(table)
+        self.console.print(f"{ours}  killed {len(resumed)} times", soft_wrap=True)
+        self.console.print(f"{theirs}  undisturbed\n", soft_wrap=True)
         if len(resumed) != 2:
             self.console.print("[bold red]NOT PROVEN[/]: the job did not resume twice.")
             return 1
@@ -342,18 +339,23 @@ def _digest(run: Run) -> tuple[str, int]:
 
 
 def _attempts_table(attempts: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, header_style="dim", padding=(0, 3, 0, 0))
-    for name in ("attempt", "from", "to", "ended", "lost work"):
-        table.add_column(name)
+    table = terminal.table("attempt", "from epoch / step", "to", "ended", "trained again")
     for a in attempts:
         table.add_row(
             f"[{curve.colour(a['n'])}]{a['n']}[/]",
-            f"epoch {a['from_epoch'] or 0}, step {a['from_step'] or 0}",
-            f"epoch {a['to_epoch']}, step {a['to_step']}",
+            f"{a['from_epoch'] or 0} / {a['from_step'] or 0}",
+            f"{a['to_epoch']} / {a['to_step']}",
             _how(a),
             _steps(a["lost_steps"] or 0),
         )
     return table
+
+
+def _logs(logs: dict[str, float]) -> str:
+    """``loss 0.182 (0.230)  accuracy 0.942 (0.919)``: in brackets on the validation data."""
+    return "  ".join(
+        f"{name} {value:.4f}" + (f" ({logs[f'val_{name}']:.4f})" if f"val_{name}" in logs else "")
+        for name, value in logs.items() if not name.startswith("val_"))
 
 
 def _how(end: dict[str, Any]) -> str:

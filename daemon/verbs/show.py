@@ -108,7 +108,7 @@ class _Page:
         if not self._attempts:
             console.print("It has not started yet.")
             return
-        table = terminal.table("attempt", "started", "took", "from", "to", "ended", "lost work")
+        table = terminal.table("attempt", "started", "took", "from", "to", "ended", "trained again")
         for row in self._newest(self._attempts, _ATTEMPTS):
             took = None if row.ended_at is None else row.ended_at - row.started_at
             table.add_row(
