@@ -114,9 +114,10 @@ class Rig:
         return wait_for(find, f"attempt {attempt} of {job} starts")
 
     def wait_epochs(self, job: str, count: int, seconds: float = 120) -> None:
-        """Until ``count`` different epochs have ended."""
-        wait_for(lambda: len({e["epoch"] for e in self.entries(job, "epoch_ended")}) >= count,
-                 f"{count} epochs of {job}", seconds)
+        """Until ``count`` epochs have ended and a checkpoint after them is committed."""
+        wait_for(lambda: any(e["epoch"] >= count
+                             for e in self.entries(job, "checkpoint_committed")),
+                 f"a checkpoint after {count} epochs of {job}", seconds)
 
     def wait_state(self, job: str, *states: str, seconds: float = 120) -> dict[str, Any]:
         def find() -> dict[str, Any] | None:
