@@ -26,6 +26,7 @@ VERBS: Final = {
     "release": "let a held job go on",
     "cancel": "end a job for good",
     "retry": "run a job that ended again",
+    "verify": "check ledger and checkpoints; --rebuild builds the ledger anew",
     "demo": "train, kill it twice, and compare with an undisturbed run",
 }
 
