@@ -9,7 +9,7 @@ from rekindle.daemon.ending import Ending
 from rekindle.jobs.job import RetryPolicy
 from rekindle.state.lifecycle import JobState
 
-_NEEDS_A_PERSON = {"CheckpointsUnreadable", "StateMismatch"}
+_NEEDS_A_PERSON = {"CheckpointsUnreadable", "SourceMissing", "StateMismatch"}
 
 
 @dataclass(frozen=True, slots=True)
