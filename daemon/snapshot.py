@@ -93,8 +93,8 @@ class Snapshots:
         shutil.rmtree(temporary, ignore_errors=True)
         try:
             files = _copy(listing, chosen, temporary / TREE, self._limits.max_file_bytes)
-            if script is not None and (
-                    mine := script.relative_to(listing.root).as_posix()) not in files:
+            mine = script.relative_to(listing.root).as_posix() if script else None
+            if mine is not None and mine not in files:
                 raise SpecError(f"The script {script} cannot be kept: "
                                 f"{listing.left_out.get(mine, 'it is no file of its own')}.",
                                 where="script", hint=f"Let the daemon's user read it, or {_LIVE}.")
@@ -106,7 +106,7 @@ class Snapshots:
         names = [f"{name}: {why}" for name, why in sorted(listing.left_out.items())]
         return Source(
             root=str(listing.root), digest=digest, commit=listing.commit,
-            script=script.relative_to(listing.root).as_posix() if script else None,
+            script=mine, script_sha256=str(files[mine]["sha256"]) if mine else None,
             dirty=listing.dirty, untracked=listing.untracked, taken_at=time.time(),
             files=len(files), bytes=sum(int(entry["bytes"]) for entry in files.values()),
             left_out=names[:_NAMED], left_out_count=len(names))

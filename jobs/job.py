@@ -70,7 +70,8 @@ class Source:
     Attributes:
         root: original folder, absolute, without links.
         digest: SHA-256 over names, modes and contents.
-        script: the script's path below ``root``, None where a module is run.
+        script: the script's path below ``root``, None where a module is run;
+            ``script_sha256`` is its content's digest.
         commit: git's HEAD then; ``dirty`` where a tracked file differed from it, None where
             there was none; ``untracked`` counts files that are not in it.
         taken_at: unix time, seconds.
@@ -80,6 +81,7 @@ class Source:
     root: str
     digest: str
     script: str | None = None
+    script_sha256: str | None = None
     commit: str | None = None
     dirty: bool | None = None
     untracked: int = 0

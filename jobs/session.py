@@ -66,6 +66,7 @@ class Session:
         epoch: 0-based epoch in work, for the heartbeat and for failure reports.
         step: batches trained in the whole run.
         trained: whether this attempt has trained a batch.
+        changed: what this attempt runs on that the one before did not, in words.
         within: a stage is under way; a `fit` in it is part of it.
         left: what a loop that was left by `break` has still to commit.
     """
@@ -80,6 +81,7 @@ class Session:
         self.epoch = 0
         self.step = 0
         self.trained = False
+        self.changed: list[str] = []
         self.cadence = Cadence(job.checkpoint)
         # where the run had got to before: the new heartbeat must not hide it from the next
         before = heartbeat.read(run.heartbeat)
@@ -197,7 +199,7 @@ class Session:
                   f"step {step}; {lost} steps were lost.", flush=True)
         self._note("resumed", stage=stage, epoch=epoch, step=step, checkpoint=name,
                    refused=[{"name": r.name, "reason": r.reason} for r in departure.refused],
-                   lost_steps=lost, restored=restored, inexact=inexact)
+                   lost_steps=lost, restored=restored, inexact=inexact, changed=self.changed)
         self.beat("step")
 
     def stage_restored(self, stage: int, departure: Departure) -> None:

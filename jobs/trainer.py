@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from rekindle.jobs import environment, stop
+from rekindle.jobs import environment, provenance, stop
 from rekindle.jobs.frozen import Frozen
 from rekindle.jobs.job import Job
 from rekindle.state import journal
@@ -47,6 +47,7 @@ def main() -> NoReturn:
     except RekindleError as error:
         _refuse(run, attempt, error)
     session.beat("start")
+    _tell_provenance(run, job, session)
     if frozen is not None:
         _tell_changed(frozen, session)
         frozen.install()
@@ -99,6 +100,18 @@ def _run_script(job: Job, frozen: Frozen | None) -> None:
         sys.path.insert(0, job.workdir)
         sys.argv = [job.module, *job.args]
         runpy.run_module(job.module, run_name="__main__", alter_sys=True)
+
+
+def _tell_provenance(run: Run, job: Job, session: "Session") -> None:
+    """Journals what this attempt runs on; a change since the last one is said aloud."""
+    about = provenance.collect(job)
+    session.changed = provenance.changes(provenance.previous(run, session.attempt), about)
+    with contextlib.suppress(OSError):
+        journal.append(run.journal, "provenance", attempt=session.attempt,
+                       changed=session.changed, **about)
+    if session.changed:
+        session.warn(f"Changed since the last attempt: {', '.join(session.changed)}.",
+                     "The result may differ from that of an undisturbed run.")
 
 
 def _tell_changed(frozen: Frozen, session: "Session") -> None:

@@ -17,7 +17,7 @@ class _Row:
 
     @staticmethod
     def _value(name: str, value: Any) -> Any:
-        if name in ("logs", "data", "receipt", "failure", "spec"):
+        if name in ("logs", "data", "receipt", "failure", "spec", "provenance"):
             return None if value is None else json.loads(value)
         if name == "state":
             return JobState(value)
@@ -71,6 +71,7 @@ class AttemptRow(_Row):
     lost_steps: int | None
     receipt: dict[str, Any] | None
     failure: dict[str, Any] | None
+    provenance: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)

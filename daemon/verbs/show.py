@@ -67,7 +67,7 @@ def _attempt(row: AttemptRow) -> dict[str, Any]:
         "signal": row.signal, "from_epoch": row.from_epoch, "from_step": row.from_step,
         "to_epoch": row.to_epoch, "to_step": row.to_step, "lost_steps": row.lost_steps,
         "keeper_pid": row.keeper_pid, "trainer_pid": row.trainer_pid, "receipt": row.receipt,
-        "failure": row.failure,
+        "failure": row.failure, "provenance": row.provenance,
     }
 
 
@@ -124,6 +124,9 @@ class _Page:
     def _print_receipts(self, console: Console) -> None:
         for row in self._newest(self._attempts, 3):
             receipt = row.receipt or {}
+            if (row.provenance or {}).get("changed"):
+                console.print(f"[yellow]changed[/] at attempt {row.n}: "
+                              f"{escape(', '.join((row.provenance or {})['changed']))}")
             if not receipt.get("checkpoint"):
                 continue
             lines = [f"attempt {row.n} went on from {receipt['checkpoint']}"]
