@@ -22,7 +22,7 @@ from typing import Final
 
 import structlog
 
-from rekindle.daemon import requests
+from rekindle.daemon import arrivals, requests
 from rekindle.daemon.config import SourceLimits
 from rekindle.daemon.snapshot import Snapshots
 from rekindle.jobs import spec
@@ -106,7 +106,7 @@ class Inbox:
             self._tell("inbox", f"The inbox cannot be read: {error.strerror}.")
             return result
         for entry in entries:
-            if _is_temporary(entry.name) or entry.path == str(self._home.rejected):
+            if arrivals.is_temporary(entry.name) or entry.path == str(self._home.rejected):
                 continue
             if entry.name.endswith(requests.SUFFIX):
                 result.requests.append(Path(entry.path))
@@ -124,8 +124,7 @@ class Inbox:
 
     def pending(self) -> bool:
         """Whether files lie there that a scan would take."""
-        return any(not _is_temporary(e.name) and e.path != str(self._home.rejected)
-                   for e in os.scandir(self._home.inbox))
+        return bool(arrivals.waiting(self._home))
 
     def reject(self, path: Path, what: str, *, hint: str) -> Path:
         """Moves a file to ``rejected/`` beside a text that says why; overwrites nothing."""
@@ -255,12 +254,6 @@ def _unusable(name: str, info: os.stat_result) -> SpecError | None:
     else:
         return None
     return SpecError(what, where=name, hint=hint)
-
-
-def _is_temporary(name: str) -> bool:
-    """Files that editors and copying tools put beside the one they write."""
-    return (name.startswith((".", "#")) or name.endswith(("~", ".tmp", ".swp", ".part", ".bak"))
-            or name == "4913")
 
 
 def _read(path: Path) -> bytes:
