@@ -6,13 +6,14 @@ that fails never ends a training that runs; a state that cannot be read never st
 
 import contextlib
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rekindle.jobs import heartbeat
+from rekindle.jobs import environment, heartbeat, stop
 from rekindle.jobs.cadence import Cadence, is_better
 from rekindle.jobs.job import Job
 from rekindle.state import checkpoints, journal
@@ -94,6 +95,7 @@ class Session:
         self._restored_once = False
         self._warned: set[str] = set()
         self._stages = 0
+        self._until = Position.parse(os.environ.get(environment.UNTIL, ""))
         self.within = False
         self.left: Callable[[], None] | None = None
 
@@ -130,6 +132,12 @@ class Session:
         """Tells the daemon that the trainer lives, and where it is; about a microsecond."""
         step = self.step if self._restored_once else max(self.step, self._reached)
         self.heartbeat.beat(section, self.epoch, step)
+
+    def must_stop(self) -> bool:
+        """Whether training ends here: it was asked to, or has come as far as it should."""
+        return stop.requested() or (
+            self._until is not None
+            and Position(self._stages - 1, self.epoch, self.step) >= self._until)
 
     def warn(self, message: str, hint: str) -> None:
         """Tells something a person should know, once, in the journal and in the log."""
