@@ -5,17 +5,21 @@ in `verdicts`. The ledger learns of a start before anything is spawned, and of e
 else from the run directory, so that a restarted daemon comes to the same ends.
 """
 
+import contextlib
+import re
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import structlog
 
-from rekindle.daemon import ending, verdicts
+from rekindle.daemon import ending, room, verdicts
 from rekindle.daemon.launcher import Launcher
 from rekindle.jobs import heartbeat, process
-from rekindle.jobs.job import Job
-from rekindle.state import journal
+from rekindle.jobs.job import Job, RetryPolicy
+from rekindle.state import crash_points, journal
+from rekindle.state.errors import LockHeld, SpecError
 from rekindle.state.ledger import Ledger
 from rekindle.state.lifecycle import ACTIVE, JobState
 from rekindle.state.paths import Home, Run
@@ -38,7 +42,7 @@ class Attempts:
         ledger: Ledger,
         launcher: Launcher,
         *,
-        crash_point: Callable[[str], None] = lambda name: None,
+        crash_point: Callable[[str], None] = crash_points.reached,
     ) -> None:
         self._home = home
         self._ledger = ledger
@@ -46,8 +50,10 @@ class Attempts:
         self._crash_point = crash_point
         self._told_to_end: set[str] = set()
         self._orphaned: dict[str, float] = {}
+        self._troubled: dict[str, str] = {}
         self._log = structlog.get_logger()
         self.daemon_stopping = False
+        self.machine_leaving = False
 
     def active(self) -> list[JobRow]:
         """Jobs that have an attempt which has not ended, as the ledger knows it."""
@@ -56,10 +62,10 @@ class Attempts:
     def adopt(self) -> None:
         """Takes over what an earlier daemon left: live attempts go on, ended ones are settled."""
         for job in self.active():
-            run = self._home.run(job.id)
-            if self._launcher.alive(run):
-                self._log.info("attempt_adopted", job=job.id, attempt=job.attempts)
-                self._ledger.add_event("attempt_adopted", job=job.id, attempt=job.attempts)
+            with self._apart(job):
+                if self._launcher.alive(self._home.run(job.id)):
+                    self._log.info("attempt_adopted", job=job.id, attempt=job.attempts)
+                    self._ledger.add_event("attempt_adopted", job=job.id, attempt=job.attempts)
         self.watch()
 
     def start(self, job: JobRow) -> None:
@@ -69,6 +75,10 @@ class Attempts:
         if self._launcher.alive(run):
             self._postpone(job, "Something of an earlier attempt is still alive.", now)
             return
+        lacking = room.lacking(run, self._memory_to_wait_for(job, run))
+        if lacking is not None:
+            self._postpone(job, lacking, now)
+            return
         attempt = job.attempts + 1
         with self._ledger.transaction():
             self._ledger.begin_attempt(job.id, attempt, now)
@@ -77,10 +87,11 @@ class Attempts:
         self._crash_point("attempt_begun")
         try:
             keeper = self._launcher.start(run, attempt)
-        except OSError as error:
+        except (OSError, LockHeld) as error:
             self._ledger.update_attempt(job.id, attempt, outcome="not started", ended_at=now,
                                         cause="unknown")
-            self._postpone(job, f"The attempt could not be started: {error.strerror}.", now)
+            why = error.what if isinstance(error, LockHeld) else f"{error.strerror}."
+            self._postpone(job, f"The attempt could not be started: {why}", now)
             return
         self._crash_point("keeper_spawned")
         if keeper is not None:
@@ -91,16 +102,19 @@ class Attempts:
     def watch(self) -> None:
         """Reads what the attempts wrote, and settles those that have ended."""
         for job in self.active():
-            run = self._home.run(job.id)
-            alive = self._launcher.alive(run)
-            # read after the probe: what a dead attempt wrote is then all there
-            self.read(job)
-            if not alive:
-                self._settle(job, run)
-            elif job.state == JobState.STOPPING or self.daemon_stopping:
-                self._tell_to_end(job)
-            elif self._is_orphaned(job, run):
-                self._end_orphan(job, run)
+            with self._apart(job):
+                self._watch(job, self._home.run(job.id))
+
+    def _watch(self, job: JobRow, run: Run) -> None:
+        alive = self._launcher.alive(run)
+        # read after the probe: what a dead attempt wrote is then all there
+        self.read(job)
+        if not alive:
+            self._settle(job, run)
+        elif job.state == JobState.STOPPING or self.daemon_stopping or self.machine_leaving:
+            self._tell_to_end(job)
+        elif self._is_orphaned(job, run):
+            self._end_orphan(job, run)
 
     def read(self, job: JobRow) -> None:
         """Takes new journal entries of a job into the ledger."""
@@ -109,6 +123,7 @@ class Attempts:
         if replay.offset == job.journal_offset:
             return
         self._ledger.ingest(job.id, replay.entries, replay.offset)
+        self._crash_point("journal_ingested")
         if replay.torn:
             self._log.warning("journal_lines_torn", job=job.id, lines=replay.torn)
         for entry in replay.entries:
@@ -120,13 +135,28 @@ class Attempts:
             self._ledger.set_state(job.id, JobState.STOPPING, reason, now=time.time(), wish=wish)
         elif job.wish != wish:
             self._ledger.set_wish(job.id, wish)
+        self._crash_point("wish_noted")
         self._tell_to_end(job)
 
     def stop_all(self) -> None:
         """Asks every attempt to save and end; their jobs go on with the next daemon."""
         self.daemon_stopping = True
         for job in self.active():
-            self._tell_to_end(job)
+            with self._apart(job):
+                self._tell_to_end(job)
+
+    @contextlib.contextmanager
+    def _apart(self, job: JobRow) -> Iterator[None]:
+        """What goes wrong with one job is told once and tried again; the others go on."""
+        try:
+            yield
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            if self._troubled.get(job.id) != text:
+                self._troubled[job.id] = text
+                self._log.exception("job_in_trouble", job=job.id, error=text)
+        else:
+            self._troubled.pop(job.id, None)
 
     def _note(self, job: JobRow, entry: dict[str, Any]) -> None:
         kind = entry["kind"]
@@ -155,16 +185,22 @@ class Attempts:
         """Records the end of the latest attempt and the verdict, in one transaction."""
         current = self._ledger.job(job.id)
         assert current is not None
-        accepted = Job.from_json(run.job_file.read_text())
+        try:
+            policy, damage = Job.from_json(run.job_file.read_text()).retry, None
+        except (OSError, ValueError, SpecError) as error:
+            policy, damage = RetryPolicy(), error
         facts = ending.read(journal.replay(run.journal).entries, current.attempts)
         verdict = verdicts.decide(
             facts,
-            policy=accepted.retry,
+            policy=policy,
             failures=current.failures,
             wish=current.wish,
             boot_id=process.boot_id(),
             daemon_stopping=self.daemon_stopping,
         )
+        if damage is not None and verdict.state in (JobState.QUEUED, JobState.WAITING):
+            verdict = verdicts.cannot_go_on(verdict, damage)
+        self._crash_point("before_settle")
         now = time.time()
         fields: dict[str, Any] = {}
         beat = heartbeat.read(run.heartbeat)
@@ -178,6 +214,7 @@ class Attempts:
                 job.id, verdict.state, verdict.reason, hint=verdict.hint or None, now=now,
                 next_at=now + verdict.delay if verdict.delay else None,
                 failures=verdict.failures, wish=None)
+        self._crash_point("settled")
         self._told_to_end.discard(job.id)
         self._orphaned.pop(job.id, None)
         log = self._log.bind(job=job.id, attempt=current.attempts)
@@ -186,9 +223,26 @@ class Attempts:
         log.info("job_state_changed", state=str(verdict.state), reason=verdict.reason)
 
     def _postpone(self, job: JobRow, reason: str, now: float) -> None:
-        self._ledger.set_state(job.id, JobState.WAITING, reason, now=now,
-                               next_at=now + _START_RETRY_S)
+        """Waits a little; the same reason as before is not told again every few seconds."""
+        until = now + _START_RETRY_S
+        current = self._ledger.job(job.id)
+        # digits are how much is free: they change all the time
+        same = current is not None and _without_digits(current.reason) == _without_digits(reason)
+        if current is not None and current.state == JobState.WAITING and same:
+            self._ledger.put_off(job.id, until)
+            return
+        self._ledger.set_state(job.id, JobState.WAITING, reason, now=now, next_at=until)
         self._log.warning("start_postponed", job=job.id, reason=reason)
+
+    def _memory_to_wait_for(self, job: JobRow, run: Run) -> int | None:
+        """Bytes that an attempt which the memory was too small for should find free now."""
+        last = self._ledger.attempt(job.id, job.attempts)
+        if last is None or last.cause != "host_oom":
+            return None
+        try:
+            return Job.from_json(run.job_file.read_text()).resources.memory
+        except (OSError, ValueError, SpecError):
+            return None
 
     def _tell_to_end(self, job: JobRow) -> None:
         """Once per attempt; an attempt whose keeper is not known yet is told at a later tick."""
@@ -215,10 +269,12 @@ class Attempts:
         return time.monotonic() - since > _ORPHAN_GRACE_S
 
     def _end_orphan(self, job: JobRow, run: Run) -> None:
-        row = self._ledger.attempt(job.id, job.attempts)
-        if row is None or row.trainer_pid is None:
-            return
-        for pid in process.group_members(row.trainer_pid):
+        """Ends all that holds the run's lock: by that, and not by a pid, it is the job's."""
+        for pid in process.users_of(run.lock):
             leftover = process.Identity.of(pid)
-            if leftover is not None and leftover.send(9):
+            if leftover is not None and leftover.send(signal.SIGKILL):
                 self._log.warning("leftover_killed", job=job.id, pid=pid)
+
+
+def _without_digits(text: str) -> str:
+    return re.sub(r"\d+", "", text)

@@ -9,24 +9,39 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from types import FrameType
+from typing import Final, TypeVar
 
 import structlog
 
-from rekindle.daemon import log, presence, requests, scheduler, systemd
+from rekindle.daemon import (
+    log,
+    preemption,
+    presence,
+    requests,
+    room,
+    scheduler,
+    stopping,
+    systemd,
+)
 from rekindle.daemon.answers import Answers
 from rekindle.daemon.attempts import Attempts
+from rekindle.daemon.clock import TOLERANCE_S, Clock
 from rekindle.daemon.config import Config
 from rekindle.daemon.inbox import SETTLE_S, Inbox
 from rekindle.daemon.launcher import Launcher
-from rekindle.daemon.snapshot import Snapshots
 from rekindle.daemon.watch import Watcher
-from rekindle.state.errors import HomeUnusable, LockHeld
+from rekindle.state import crash_points
+from rekindle.state.errors import HomeUnusable, LockHeld, RekindleError
 from rekindle.state.ledger import Ledger
 from rekindle.state.lifecycle import ACTIVE, JobState
 from rekindle.state.paths import Home
+
+T = TypeVar("T")
+_DISK_LOOK_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,48 +91,123 @@ class Service:
         self._home = home
         self._options = options
         self._wake = threading.Event()
-        self._stopping = False
+        self._stop: stopping.Stop | None = None
+        self._told: int | None = None
+        self._troubled: dict[str, str] = {}
+        self._clock = Clock(time.time(), time.monotonic())
+        self._next_disk = 0.0
+        self._short: str | None = None
+        self._leaving: str | None = None
+        self._notices = preemption.Notices(options.config.preemption, self._wake)
         self._last_start: float | None = None
         self._next_scan = 0.0
         self._log = structlog.get_logger()
         self._ledger = Ledger.open(home.ledger)
         self._attempts = Attempts(home, self._ledger, Launcher())
         self._answers = Answers(home, self._ledger, self._attempts)
-        self._inbox = Inbox(home, self._ledger, Snapshots(
-            home.sources, options.config.source, home.root))
+        self._inbox = Inbox(home, self._ledger)
         self._watcher = Watcher(home.inbox, self._wake)
 
     def run(self) -> int:
-        for signum in (signal.SIGTERM, signal.SIGINT):
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
             signal.signal(signum, self._on_signal)
         self._watcher.start()
+        self._notices.start()
         try:
+            self._mend_clock_at_start()
             self._inbox.recover()
             self._attempts.adopt()
             presence.announce(self._home, _version())
             self._log.info("daemon_started", home=str(self._home.root), version=_version(),
                            slots=self._options.slots)
             systemd.notify("READY=1")
-            while not self._finished():
+            while not self._guarded("finished", self._finished):
                 self.tick()
-                self._wake.wait(self._pause())
+                self._wake.wait(self._guarded("pause", self._pause) or self._options.tick)
         finally:
+            self._notices.stop()
             self._watcher.stop()
             self._ledger.close()
         self._log.info("daemon_ended")
         return 0
 
     def tick(self) -> None:
-        """One look at everything."""
-        if self._wake.is_set() or time.monotonic() >= self._next_scan:
-            self._wake.clear()
-            self._scan_inbox()
-        self._attempts.watch()
-        if self._stopping:
-            systemd.notify("WATCHDOG=1")
-            return
-        self._start_next()
+        """One look at everything; what fails is told, and tried again at the next."""
+        if self._told is not None and self._stop is None:
+            self._begin_to_stop(self._told)
+        if self._stop is not stopping.Stop.LEAVE_RUNNING:
+            self._guarded("clock", self._mend_clock)
+            if self._wake.is_set() or time.monotonic() >= self._next_scan:
+                self._wake.clear()
+                self._guarded("inbox", self._scan_inbox)
+            self._guarded("preemption", self._look_for_notice)
+            self._guarded("attempts", self._attempts.watch)
+            self._guarded("disk", self._look_at_disk)
+            if self._stop is None and self._leaving is None:
+                self._guarded("start", self._start_next)
         systemd.notify("WATCHDOG=1")
+
+    def _guarded(self, what: str, part: Callable[[], T]) -> T | None:
+        """A full disk or a defect in one part must not end the service; told once each."""
+        try:
+            result = part()
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            if self._troubled.get(what) != text:
+                self._troubled[what] = text
+                self._log.exception("service_in_trouble", part=what, error=text)
+            return None
+        if self._troubled.pop(what, None) is not None:
+            self._log.info("service_out_of_trouble", part=what)
+        return result
+
+    def _begin_to_stop(self, signum: int) -> None:
+        self._stop = stopping.decide(signum, stopping.own_unit(), stopping.systemctl)
+        self._log.info("daemon_told_to_end", signal=signal.Signals(signum).name,
+                       trainings=self._stop.value)
+        if self._stop is stopping.Stop.SAVE_ALL:
+            self._attempts.daemon_stopping = True
+
+    def _look_for_notice(self) -> None:
+        """A machine that will be taken away saves now and starts nothing until told otherwise."""
+        source = self._notices.in_force()
+        if source == self._leaving:
+            return
+        was, self._leaving = self._leaving, source
+        self._attempts.machine_leaving = source is not None
+        if was is None or source is None:
+            kind = "preemption_noticed" if source else "preemption_lifted"
+            self._log.warning(kind, source=source or was)
+            self._ledger.add_event(kind, data={"source": source or was})
+
+    def _look_at_disk(self) -> None:
+        """Says once that the home's disk is full, and once that it is not any more."""
+        if time.monotonic() < self._next_disk:
+            return
+        self._next_disk = time.monotonic() + _DISK_LOOK_S
+        short = room.disk(self._home.root)
+        before, self._short = self._short, short
+        if bool(short) != bool(before):
+            kind = "disk_full" if short else "disk_has_room"
+            self._log.warning(kind, home=str(self._home.root), message=short)
+            self._ledger.add_event(kind, data={"message": short})
+
+    def _mend_clock(self) -> None:
+        jump = self._clock.jump(time.time(), time.monotonic())
+        if jump:
+            self._note_jump(jump)
+
+    def _mend_clock_at_start(self) -> None:
+        """A ledger from the future: the clock was set back while no daemon ran."""
+        latest = self._ledger.latest_change()
+        if latest is not None and latest - time.time() > TOLERANCE_S:
+            self._guarded("clock", lambda: self._note_jump(time.time() - latest))
+
+    def _note_jump(self, jump: float) -> None:
+        self._log.warning("clock_jumped", seconds=round(jump, 1))
+        if jump < 0:
+            self._ledger.set_clock_back(-jump)
+        self._ledger.add_event("clock_jumped", data={"seconds": round(jump, 1)})
 
     def _scan_inbox(self) -> None:
         self._next_scan = time.monotonic() + self._options.rescan
@@ -138,8 +228,17 @@ class Service:
             self._inbox.reject(self._home.inbox / path, f"It is not a request: {error}.",
                                hint="Use the verbs of `rekindle`; they write requests.")
             return
-        self._answers.carry_out(request)
+        try:
+            self._answers.carry_out(request)
+        except (RekindleError, ValueError) as error:
+            what = error.what if isinstance(error, RekindleError) else f"{error}."
+            self._inbox.reject(request.file, f"It could not be carried out: {what}",
+                               hint=error.hint if isinstance(error, RekindleError) else
+                               "`rekindle show` tells more; write it once more when it is mended.")
+            return
+        crash_points.reached("request_answered")
         request.file.unlink(missing_ok=True)
+        crash_points.reached("request_removed")
 
     def _start_next(self) -> None:
         jobs = self._ledger.jobs(states={JobState.QUEUED, JobState.WAITING, *ACTIVE})
@@ -149,23 +248,24 @@ class Service:
             running=sum(job.state in ACTIVE for job in jobs),
             slots=self._options.slots,
             now=time.time(),
-            last_start=self._last_start,
+            last_start=None if self._last_start is None else (
+                time.time() - (time.monotonic() - self._last_start)),
         )
         if chosen is None:
             return
-        self._last_start = time.time()
+        self._last_start = time.monotonic()
         self._attempts.start(next(job for job in jobs if job.id == chosen.id))
 
     def _pause(self) -> float:
         """Seconds to the next tick; long when nothing runs and nothing waits."""
-        if self._stopping or self._ledger.count(states={
+        if self._stop or self._ledger.count(states={
                 JobState.QUEUED, JobState.WAITING, *ACTIVE}):
             return max(min(self._next_scan - time.monotonic(), self._options.tick), 0.01)
         return max(min(self._next_scan - time.monotonic(), self._options.rescan), 0.01)
 
     def _finished(self) -> bool:
-        if self._stopping:
-            if self._attempts.active():
+        if self._stop is not None:
+            if self._stop is stopping.Stop.SAVE_ALL and self._attempts.active():
                 return False
             systemd.notify("STOPPING=1")
             return True
@@ -175,9 +275,10 @@ class Service:
         return not self._ledger.count(states=open_jobs) and not self._inbox.pending()
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
-        if not self._stopping:
-            self._stopping = True
-            self._attempts.daemon_stopping = True
+        if signum == signal.SIGUSR2:
+            self._notices.signal()
+        elif self._told is None:
+            self._told = signum
         self._wake.set()
 
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from tenacity import RetryCallState, Retrying, wait_exponential_jitter
 
-from rekindle.daemon.ending import Ending
+from rekindle.daemon.ending import COUNTED, Ending
 from rekindle.jobs.job import RetryPolicy
+from rekindle.state.errors import RekindleError
 from rekindle.state.lifecycle import JobState
 
-_NEEDS_A_PERSON = {"CheckpointsUnreadable", "SourceMissing", "StateMismatch"}
+_NEEDS_A_PERSON = {"CheckpointsUnreadable", "StateMismatch", "NonFinite", "SpecError"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,18 @@ def decide(
                        f"{who} goes on from its latest checkpoint.{how}", failures)
     if cause == "permanent":
         return _permanent(ending, failures)
+    if cause in COUNTED:
+        return _counted(ending, policy, 0 if ending.progressed else failures)
     return _failed(ending, policy, failures)
+
+
+def cannot_go_on(verdict: Verdict, damage: Exception) -> Verdict:
+    """A job whose accepted spec cannot be read any more: nothing may start with half of it."""
+    what = damage.what if isinstance(damage, RekindleError) else f"{damage}."
+    hint = damage.hint if isinstance(damage, RekindleError) else ""
+    return Verdict(JobState.HELD, verdict.outcome, verdict.cause,
+                   f"{verdict.reason} But its job.json cannot be used: {what}", verdict.failures,
+                   hint=hint or "Restore job.json from a backup, then `rekindle release`.")
 
 
 def backoff(policy: RetryPolicy, failures: int) -> float:
@@ -94,7 +106,39 @@ def _permanent(ending: Ending, failures: int) -> Verdict:
     reason = failure.message if failure else "The trainer said that trying again cannot help."
     hint = (failure.hint if failure else "") or "Read its log with `rekindle logs`."
     state = (JobState.HELD if failure and failure.kind in _NEEDS_A_PERSON else JobState.FAILED)
-    return Verdict(state, "refused", "permanent", reason, failures, hint=hint)
+    cause = "non_finite" if failure and failure.kind == "NonFinite" else "permanent"
+    return Verdict(state, "refused", cause, reason, failures, hint=hint)
+
+
+def _counted(ending: Ending, policy: RetryPolicy, failures: int) -> Verdict:
+    """Hangs, memory and disk: tried again on a count of their own."""
+    cause, count = ending.cause, 1 if ending.progressed else ending.same_before + 1
+    outcome = "hung" if cause == "hang" else "crashed"
+    what, hint = _SHORT_OF[cause]
+    if cause == "hang" and ending.where:
+        what = f"It hung in the section {ending.where}."
+    if cause == "host_oom" and ending.memory_limit is not None:
+        what = f"It was killed for its memory; its limit is {ending.memory_limit / 2**30:.3g} GiB."
+    # space comes back at some time, and trying costs nothing: no limit
+    if count > policy.max_failures and cause != "disk_full":
+        return Verdict(JobState.HELD, outcome, cause,
+                       f"{what} That was the {count}. time in a row without a new checkpoint.",
+                       failures, hint=hint)
+    delay = backoff(policy, count)
+    of = "" if cause == "disk_full" else f" of {policy.max_failures}"
+    return Verdict(JobState.WAITING, outcome, cause,
+                   f"{what} It is tried again in {delay:.0f} s (time {count}{of}).",
+                   failures, hint=hint, delay=delay)
+
+
+_SHORT_OF = {
+    "hang": ("It hung.", "`rekindle logs` shows where; limits.hang_timeout is another limit."),
+    "host_oom": ("The machine had no memory left for it.",
+                 "Raise resources.memory, or let it use less."),
+    "gpu_oom": ("The GPU had no memory left for it.",
+                "Lower the batch size, or look who else uses the GPU."),
+    "disk_full": ("The disk was full.", "Make space on the disk that its message names."),
+}
 
 
 def _failed(ending: Ending, policy: RetryPolicy, failures: int) -> Verdict:
@@ -102,15 +146,16 @@ def _failed(ending: Ending, policy: RetryPolicy, failures: int) -> Verdict:
     failure, previous = ending.failure, ending.previous
     same = (failure is not None and previous is not None
             and (failure.kind, failure.message) == (previous.kind, previous.message))
-    if same and failure and previous and not failure.trained and not previous.trained:
+    native = failure is not None and failure.kind.startswith("SIG")
+    anywhere = failure is not None and (failure.trained or failure.step > 0)
+    if same and failure and previous and not (anywhere or previous.trained or native):
         return Verdict(JobState.FAILED, "crashed", "mistake",
                        f"The script failed twice in the same way before it trained a step: {what}",
                        failures + 1,
                        hint="Mend the script and submit it again; `rekindle show` has the "
                        "traceback.")
-    if same and failure and previous and (failure.epoch, failure.step) == (
-        previous.epoch, previous.step
-    ):
+    if same and failure and previous and anywhere and (
+            failure.epoch, failure.step) == (previous.epoch, previous.step):
         return Verdict(JobState.HELD, "crashed", "poison",
                        f"It failed twice at the same batch (epoch {failure.epoch}, step "
                        f"{failure.step}): {what}", failures + 1,
@@ -129,11 +174,12 @@ def _failed(ending: Ending, policy: RetryPolicy, failures: int) -> Verdict:
 
 
 def _outcome(cause: str) -> str:
-    return {"preempted": "preempted", "crash": "crashed", "permanent": "refused"}.get(cause, cause)
+    return {"preempted": "preempted", "permanent": "refused", "hang": "hung",
+            "lost": "lost"}.get(cause, "crashed")
 
 
 def _what(ending: Ending) -> str:
-    if ending.failure is not None:
+    if ending.failure is not None and ending.signal is None:
         first = ending.failure.message.splitlines()[0][:200] if ending.failure.message else ""
         return f"{ending.failure.kind}: {first}".rstrip(": ") + "."
     if ending.cause == "lost":

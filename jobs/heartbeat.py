@@ -32,6 +32,7 @@ class Beat:
         section: start, script, compile, step, validation or save.
         epoch: 0-based epoch in work.
         step: batches trained in the whole run.
+        count: beats of this attempt so far, modulo 2**32.
     """
 
     at: float
@@ -39,6 +40,7 @@ class Beat:
     section: str
     epoch: int
     step: int
+    count: int = 0
 
 
 class Heartbeat:
@@ -80,11 +82,10 @@ def read(path: Path) -> Beat | None:
         body = slot[: _SLOT.size]
         if slot == _EMPTY or _SUM.unpack_from(slot, _SLOT.size)[0] != zlib.crc32(body):
             continue
-        _, _, at, attempt, section, epoch, step = _SLOT.unpack(body)
-        # by attempt and step before time: a clock that was set back must not hide progress
-        found = Beat(at, attempt, section.rstrip(b"\0").decode(), epoch, step)
-        if newest is None or (found.attempt, found.step, found.at) > (
-            newest.attempt, newest.step, newest.at
-        ):
+        _, count, at, attempt, section, epoch, step = _SLOT.unpack(body)
+        # never by time: a clock that was set back must not hide progress
+        found = Beat(at, attempt, section.rstrip(b"\0").decode(errors="replace"), epoch, step,
+                     count)
+        if newest is None or (found.attempt, found.count) > (newest.attempt, newest.count):
             newest = found
     return newest

@@ -33,6 +33,7 @@ class CheckpointPolicy:
         keep: how many of the newest are kept; the best is kept beside them.
         monitor: the metric that tells the best, None for none.
         mode: ``auto``, ``min`` or ``max``, as in Keras.
+        non_finite: ``hold`` or ``continue`` where the loss or a variable is NaN or infinity.
     """
 
     every_epochs: int | None = None
@@ -42,6 +43,7 @@ class CheckpointPolicy:
     monitor: str | None = None
     mode: str = "auto"
     save_best_only: bool = False
+    non_finite: str = "hold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,35 +63,6 @@ class Limits:
     hang_timeout: float | None = None
     max_runtime: float | None = None
     window: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The snapshot of a job's code, as it was taken at acceptance.
-
-    Attributes:
-        root: original folder, absolute, without links.
-        digest: SHA-256 over names, modes and contents.
-        script: the script's path below ``root``, None where a module is run;
-            ``script_sha256`` is its content's digest.
-        commit: git's HEAD then; ``dirty`` where a tracked file differed from it, None where
-            there was none; ``untracked`` counts files that are not in it.
-        taken_at: unix time, seconds.
-        left_out: names, each with its reason; at most 50 of ``left_out_count``.
-    """
-
-    root: str
-    digest: str
-    script: str | None = None
-    script_sha256: str | None = None
-    commit: str | None = None
-    dirty: bool | None = None
-    untracked: int = 0
-    taken_at: float = 0.0
-    files: int = 0
-    bytes: int = 0
-    left_out: list[str] = field(default_factory=list)
-    left_out_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +96,6 @@ class Job:
     checkpoint: CheckpointPolicy = field(default_factory=CheckpointPolicy)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     limits: Limits = field(default_factory=Limits)
-    source: Source | None = None
 
     def replace(self, **changes: Any) -> "Job":
         """The same job with some fields changed."""
@@ -154,7 +126,7 @@ class Job:
                 )
             fields = _known(cls, value)
             for name, kind in _NESTED.items():
-                if fields.get(name) is not None:
+                if name in fields:
                     fields[name] = kind(**_known(kind, fields[name]))
             return cls(**fields)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -170,7 +142,6 @@ _NESTED: Final[dict[str, Any]] = {
     "checkpoint": CheckpointPolicy,
     "retry": RetryPolicy,
     "limits": Limits,
-    "source": Source,
 }
 
 

@@ -1,8 +1,8 @@
 """The keeper: the small parent process of one attempt, from lock to exit status.
 
-It outlives the daemon, holds the run's lock, forwards SIGTERM, enforces the grace period,
-ends whatever the trainer left behind, and writes how the attempt ended into the journal.
-Standard library only: it runs with ``-I -S``.
+It outlives the daemon, holds the run's lock, forwards SIGTERM, enforces the grace period and
+the memory limit, ends a trainer that hangs, ends whatever the trainer left behind, and
+writes how the attempt ended into the journal. Standard library only: it runs with ``-I -S``.
 """
 
 import os
@@ -13,19 +13,24 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from rekindle.jobs import bootstrap, environment, process
+from rekindle.jobs import bootstrap, environment, heartbeat, memory, process, stacks
 from rekindle.jobs.job import Job
-from rekindle.state import checkpoints, journal
+from rekindle.jobs.pace import LOOK_S, Pace, seen_before
+from rekindle.jobs.record import Record, say
+from rekindle.state import checkpoints, crash_points, journal
 from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Run
 
 _SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
+_DUMP_S = 0.5
+"""A dump of all stacks is written in C and takes milliseconds."""
 
 
 def main() -> NoReturn:
     """``keeper RUN_DIR ATTEMPT LOCK_FD``: runs one attempt and exits 0 once it is recorded."""
     run, attempt, lock = Run(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    crash_points.reached("keeper_entered")
     run.logs.mkdir(exist_ok=True)
     log = os.open(run.log(attempt), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
     os.dup2(log, 1)
@@ -45,6 +50,12 @@ class Attempt:
         self.stop_requested = False
         self.deadline: float | None = None
         self.killed = False
+        self.hung = False
+        self.over_memory = False
+        self.pace = Pace(None)
+        self.fence = memory.Fence(None)
+        self._looks = 0
+        self.record = Record(run.journal, number)
 
     def run_to_end(self) -> None:
         """Starts the trainer, waits for it, and records its end."""
@@ -52,28 +63,51 @@ class Attempt:
         try:
             job = Job.from_json(self.run.job_file.read_text())
             checkpoints.sweep(self.run.checkpoints)
+            self.fence = memory.Fence.build(job.resources.memory,
+                                            f"rekindle-{self.run.id}-{os.getpid()}")
+            self.pace = Pace(job.limits.hang_timeout, speaks=job.command is None,
+                             longest=seen_before(
+                                 journal.replay(self.run.journal).entries))
+            self.pace.look(*self._mark(), time.monotonic())
             trainer = self._start(job)
         except (OSError, RekindleError, ValueError) as error:
-            print(f"rekindle: the attempt could not start: {error}", flush=True)
-            self._record("failed", error_type=type(error).__name__, message=str(error),
+            say(f"the attempt could not start: {error}")
+            self.record.add("failed", error_type=type(error).__name__, message=str(error),
                          traceback="", epoch=0, step=0)
             # a missing interpreter or folder may be a mount that comes back: worth a retry
             cause = "crash" if isinstance(error, OSError) else "permanent"
-            self._record("attempt_ended", exit_code=None, signal=None, cause=cause,
+            self.record.add("attempt_ended", exit_code=None, signal=None, cause=cause,
                          stop_requested=False, seconds=time.monotonic() - began)
+            self._write_all()
             return
+        if job.resources.memory is not None and not self.fence.enforced:
+            self.record.add("warned", message="The kernel does not enforce the memory limit here; "
+                         "the keeper looks every second instead.",
+                         hint="Run the daemon as a systemd service, or as root.")
         status = self._wait(trainer, job.limits.stop_grace)
+        crash_points.reached("trainer_ended")
         self._end_leftovers(trainer)
+        crash_points.reached("leftovers_ended")
         code, signum = (None, -status) if status < 0 else (status, None)
-        self._record(
+        killer = self.fence.killed()
+        beat = heartbeat.read(self.run.heartbeat)
+        at = beat if beat is not None and beat.attempt == self.number else None
+        self.record.add(
             "attempt_ended",
             exit_code=code,
             signal=signum,
-            cause=self._cause(code),
+            cause=self._cause(code, signum, killer),
             stop_requested=self.stop_requested,
             killed_after_grace=self.killed,
+            memory_limit=job.resources.memory,
+            at_epoch=at.epoch if at else None,
+            at_step=at.step if at else None,
+            longest={section: round(s, 3) for section, s in self.pace.longest.items()},
             seconds=time.monotonic() - began,
         )
+        self._write_all()
+        crash_points.reached("end_recorded")
+        self.fence.remove()
 
     def _start(self, job: Job) -> subprocess.Popen[bytes]:
         if job.command is not None:
@@ -91,6 +125,7 @@ class Attempt:
             # safe here: the keeper has a single thread
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             process.die_with_parent(parent)
+            self.fence.enter()
 
         trainer = subprocess.Popen(
             argv,
@@ -102,9 +137,10 @@ class Attempt:
             # the lock lives as long as anything that may still write the run directory
             pass_fds=(self.lock,),
         )
+        crash_points.reached("trainer_spawned")
         me = process.Identity.of(parent)
         child = process.Identity.of(trainer.pid)
-        self._record(
+        self.record.add(
             "attempt_started",
             keeper_pid=parent,
             keeper_start=me.start if me else None,
@@ -114,6 +150,7 @@ class Attempt:
             python=job.python or sys.executable,
             argv=argv if job.command is not None else [job.script or job.module or "", *job.args],
         )
+        crash_points.reached("attempt_recorded")
         return trainer
 
     def _environment(self, job: Job) -> dict[str, str]:
@@ -134,26 +171,80 @@ class Attempt:
 
     def _wait(self, trainer: subprocess.Popen[bytes], grace: float) -> int:
         """Reaps until the trainer has ended; returns its status as Popen gives it."""
+        look_at = time.monotonic() + LOOK_S
         while True:
             status = self._reap(trainer.pid)
             if status is not None:
                 return status
-            if self.deadline is None:
-                received = signal.sigwaitinfo(_SIGNALS)
-            else:
-                left = max(self.deadline - time.monotonic(), 0.0)
-                timed = signal.sigtimedwait(_SIGNALS, left)
-                if timed is None:
-                    print("rekindle: the grace period is over; the trainer is killed.", flush=True)
-                    self.killed = True
-                    self.deadline = None
-                    os.killpg(trainer.pid, signal.SIGKILL)
-                    continue
-                received = timed
-            if received.si_signo in (signal.SIGTERM, signal.SIGINT) and not self.stop_requested:
-                self.stop_requested = True
-                self.deadline = time.monotonic() + grace
-                os.kill(trainer.pid, signal.SIGTERM)
+            now = time.monotonic()
+            if self.deadline is not None and now >= self.deadline:
+                say("the grace period is over; the trainer is killed.")
+                self.killed = True
+                self.deadline = None
+                os.killpg(trainer.pid, signal.SIGKILL)
+                continue
+            if now >= look_at:
+                look_at = now + LOOK_S
+                self._look(trainer, grace, now)
+            until = look_at if self.deadline is None else min(look_at, self.deadline)
+            received = signal.sigtimedwait(_SIGNALS, max(until - time.monotonic(), 0.0))
+            if received is None or received.si_signo == signal.SIGCHLD or self.stop_requested:
+                continue
+            self.stop_requested = True
+            self._ask_to_end(trainer, grace)
+
+    def _look(self, trainer: subprocess.Popen[bytes], grace: float, now: float) -> None:
+        """Once a second: does it still move, and does it keep within its memory?"""
+        self.record.write()
+        self._looks += 1
+        if self._looks % 4 == 0:
+            self.fence.look()
+        limit = self.fence.limit
+        if limit is not None and not self.fence.enforced and not self.over_memory:
+            used = memory.used(process.descendants(trainer.pid))
+            if used > limit:
+                say(f"it uses {used} bytes of memory of the {limit} it may; it is killed.")
+                self.over_memory = True
+                os.killpg(trainer.pid, signal.SIGKILL)
+        if self.deadline is None and not (self.killed or self.hung or self.stop_requested) and (
+                self.pace.look(*self._mark(), now)):
+            self._end_hung(trainer, grace)
+
+    def _end_hung(self, trainer: subprocess.Popen[bytes], grace: float) -> None:
+        """Writes down where every thread stands, then TERM; KILL comes after the grace."""
+        self.hung = True
+        beat = heartbeat.read(self.run.heartbeat)
+        self.record.add("hung", section=self.pace.section, silent=round(self.pace.silent, 1),
+                     limit=round(self.pace.limit(), 1), epoch=beat.epoch if beat else 0,
+                     step=beat.step if beat else 0)
+        say(f"no heartbeat for {self.pace.silent:.0f} s in the section "
+             f"{self.pace.section}; all its threads follow, then it is ended.")
+        for line in stacks.seen_by_the_kernel(trainer.pid):
+            say(line)
+        if stacks.ask(trainer.pid):
+            # a process that was stopped by a signal answers once it goes on; it may then save
+            os.kill(trainer.pid, signal.SIGCONT)
+            time.sleep(_DUMP_S)
+        else:
+            say("it has no handler for a dump of its stacks.")
+        self._ask_to_end(trainer, grace)
+        os.killpg(trainer.pid, signal.SIGCONT)
+
+    def _ask_to_end(self, trainer: subprocess.Popen[bytes], grace: float) -> None:
+        if self.deadline is None:
+            self.deadline = time.monotonic() + grace
+        os.kill(trainer.pid, signal.SIGTERM)
+
+    def _mark(self) -> tuple[object, str | None]:
+        """What changes with each beat, and the section of the last one."""
+        try:
+            # a command may just touch the file
+            touched = self.run.heartbeat.stat().st_mtime_ns
+        except OSError:
+            return None, None
+        beat = heartbeat.read(self.run.heartbeat)
+        ours = beat is not None and beat.attempt == self.number
+        return (touched, beat), beat.section if beat is not None and ours else None
 
     def _reap(self, trainer: int) -> int | None:
         ended = None
@@ -183,9 +274,16 @@ class Attempt:
             self._reap(trainer.pid)
             time.sleep(0.01)
 
-    def _cause(self, code: int | None) -> str:
+    def _cause(self, code: int | None, signum: int | None, killer: str | None) -> str:
         if code == environment.EXIT_DONE:
             return "done"
+        # a killed data worker ends its trainer by an exception: the count of the job's own
+        # cgroup is evidence enough; that of the whole machine only with a SIGKILL not of ours
+        if self.over_memory or killer == "job" or (
+                killer == "host" and signum == signal.SIGKILL and not self.killed):
+            return "host_oom"
+        if self.hung:
+            return "hang"
         if code == environment.EXIT_SAVED:
             return "preempted"
         # asked to end before it could listen, or after its grace: the checkpoints count
@@ -195,14 +293,9 @@ class Attempt:
             return "permanent"
         return "crash"
 
-    def _record(self, kind: str, **fields: object) -> None:
-        """Appends to the journal, waiting while the disk is full: an end must not get lost."""
-        while True:
-            try:
-                journal.append(self.run.journal, kind, attempt=self.number, **fields)
+    def _write_all(self) -> None:
+        """Waits while the disk is full: an end must not get lost."""
+        while not self.record.write():
+            # asked to end while waiting: the daemon then infers the end from the lock
+            if signal.sigtimedwait({signal.SIGTERM}, 1.0) is not None:
                 return
-            except OSError as error:
-                print(f"rekindle: the journal cannot be written: {error}", flush=True)
-                # asked to end while waiting: the daemon then infers the end from the lock
-                if signal.sigtimedwait({signal.SIGTERM}, 1.0) is not None:
-                    return

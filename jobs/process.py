@@ -92,17 +92,27 @@ def children(pid: int) -> list[int]:
         return []
 
 
-def group_members(group: int) -> list[int]:
-    """All processes of this boot whose process group is ``group``."""
+def descendants(pid: int) -> list[int]:
+    """A process of this boot and all that came from it, as far as they are still its own."""
+    found = [pid]
+    for one in found:
+        found += [child for child in children(one) if child not in found]
+    return found
+
+
+def users_of(file: Path) -> list[int]:
+    """All processes of this boot, but this one, that have ``file`` open; of this user, or all
+    for root."""
+    wanted = os.path.realpath(file)
     found = []
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[2]) == group:
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            if any(os.readlink(fd) == wanted for fd in os.scandir(entry / "fd")):
                 found.append(int(entry.name))
+        except OSError:
+            continue  # gone, or another user's
     return found
 
 

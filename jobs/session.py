@@ -4,18 +4,17 @@ Knows no Keras: `fit` tells it where the training is and hands it states to writ
 that fails never ends a training that runs; a state that cannot be read never starts it.
 """
 
-import contextlib
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from rekindle.jobs import environment, heartbeat, stop
+from rekindle.jobs import environment, heartbeat
 from rekindle.jobs.cadence import Cadence, is_better
 from rekindle.jobs.job import Job
+from rekindle.jobs.record import Record
 from rekindle.state import checkpoints, journal
 from rekindle.state.checkpoints import Checkpoint, Position, Refusal
 from rekindle.state.errors import CheckpointsUnreadable
@@ -67,7 +66,6 @@ class Session:
         epoch: 0-based epoch in work, for the heartbeat and for failure reports.
         step: batches trained in the whole run.
         trained: whether this attempt has trained a batch.
-        changed: what this attempt runs on that the one before did not, in words.
         within: a stage is under way; a `fit` in it is part of it.
         left: what a loop that was left by `break` has still to commit.
     """
@@ -79,10 +77,10 @@ class Session:
         self.run = run
         self.job = job
         self.attempt = attempt
+        self._record = Record(run.journal, attempt)
         self.epoch = 0
         self.step = 0
         self.trained = False
-        self.changed: list[str] = []
         self.cadence = Cadence(job.checkpoint)
         # where the run had got to before: the new heartbeat must not hide it from the next
         before = heartbeat.read(run.heartbeat)
@@ -95,7 +93,6 @@ class Session:
         self._restored_once = False
         self._warned: set[str] = set()
         self._stages = 0
-        self._until = Position.parse(os.environ.get(environment.UNTIL, ""))
         self.within = False
         self.left: Callable[[], None] | None = None
 
@@ -132,12 +129,6 @@ class Session:
         """Tells the daemon that the trainer lives, and where it is; about a microsecond."""
         step = self.step if self._restored_once else max(self.step, self._reached)
         self.heartbeat.beat(section, self.epoch, step)
-
-    def must_stop(self) -> bool:
-        """Whether training ends here: it was asked to, or has come as far as it should."""
-        return stop.requested() or (
-            self._until is not None
-            and Position(self._stages - 1, self.epoch, self.step) >= self._until)
 
     def warn(self, message: str, hint: str) -> None:
         """Tells something a person should know, once, in the journal and in the log."""
@@ -207,7 +198,7 @@ class Session:
                   f"step {step}; {lost} steps were lost.", flush=True)
         self._note("resumed", stage=stage, epoch=epoch, step=step, checkpoint=name,
                    refused=[{"name": r.name, "reason": r.reason} for r in departure.refused],
-                   lost_steps=lost, restored=restored, inexact=inexact, changed=self.changed)
+                   lost_steps=lost, restored=restored, inexact=inexact)
         self.beat("step")
 
     def stage_restored(self, stage: int, departure: Departure) -> None:
@@ -245,8 +236,11 @@ class Session:
 
         began = time.monotonic()
         position = snapshot.position
-        self.beat("save")
         policy = self.job.checkpoint
+        finite = snapshot.finite and _is_finite(snapshot.logs.get("loss"))
+        if not finite and policy.non_finite == "hold":
+            self._hold(position)
+        self.beat("save")
         if best:
             self._best = float(snapshot.logs[policy.monitor or ""])
             self._best_name = position.name
@@ -255,7 +249,7 @@ class Session:
             "attempt": self.attempt,
             "seed": self.job.seed,
             "why": why,
-            "finite": snapshot.finite,
+            "finite": finite,
             "logs": _finite_only(snapshot.logs),
             "monitor": {"name": policy.monitor, "best": self._best, "best_name": self._best_name},
             "fingerprint": snapshot.state.get("fingerprint", {}),
@@ -274,10 +268,10 @@ class Session:
             return False
         now = time.monotonic()
         self.cadence.saved(position.epoch, position.step, now)
-        if snapshot.finite:
+        if finite:
             self._sound.add(made.name)
         else:
-            self.warn("The model holds variables that are not finite (NaN or infinity).",
+            self.warn("The loss or a variable is not finite (NaN or infinity).",
                       "Checkpoints from here on are not used to go on; lower the learning rate "
                       "or look at the data.")
         self._note("checkpoint_committed", name=made.name, stage=position.stage,
@@ -306,12 +300,24 @@ class Session:
             print(f"rekindle: older checkpoints could not be removed: {error}", flush=True)
 
     def _note(self, kind: str, **fields: Any) -> None:
-        """Appends to the journal; a full disk costs the line, never the training."""
-        try:
-            journal.append(self.run.journal, kind, attempt=self.attempt, **fields)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                print(f"rekindle: the journal cannot be written: {error}", flush=True)
+        """Appends to the journal; on a full disk later, and never at the training's cost."""
+        self._record.add(kind, **fields)
+
+    def _hold(self, position: Position) -> NoReturn:
+        """Ends the attempt for a person to look: what follows NaN is NaN."""
+        from rekindle.jobs import stop
+
+        last = next((c.name for c in checkpoints.scan(self.run.checkpoints)
+                     if c.name in self._sound), None)
+        where = f"the last finite checkpoint is {last}" if last else "no checkpoint is finite"
+        message = (f"The loss or a variable is not finite (NaN or infinity) at epoch "
+                   f"{position.epoch}, step {position.step}; {where}.")
+        print(f"rekindle: {message}", flush=True)
+        self._note("failed", error_type="NonFinite", message=message,
+                   hint="Lower the learning rate or look at the data, then `rekindle release`; "
+                   'checkpoint.non_finite = "continue" trains on instead.',
+                   traceback="", epoch=position.epoch, step=position.step, trained=self.trained)
+        stop.end(environment.EXIT_PERMANENT)
 
 
 def _committed(entries: list[dict[str, Any]]) -> set[str]:
@@ -332,6 +338,10 @@ def _json(value: Any) -> str:
     import json
 
     return json.dumps(value, separators=(",", ":"))
+
+
+def _is_finite(loss: Any) -> bool:
+    return not isinstance(loss, int | float) or math.isfinite(loss)
 
 
 def _finite_only(logs: dict[str, Any]) -> dict[str, Any]:

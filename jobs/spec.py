@@ -150,7 +150,8 @@ class _Builder:
             "gpus": _whole(0, 1024), "memory": _size})
         checkpoint = self._section(top.pop("checkpoint", {}), "checkpoint", {
             "every": _every, "keep": _whole(1, 10**6), "monitor": _text,
-            "mode": _one_of("auto", "min", "max"), "save_best_only": _flag})
+            "mode": _one_of("auto", "min", "max"), "save_best_only": _flag,
+            "non_finite": _one_of("hold", "continue")})
         retry = self._section(top.pop("retry", {}), "retry", {
             "max_failures": _whole(0, 10**6), "backoff": _backoff})
         limits = self._section(top.pop("limits", {}), "limits", {

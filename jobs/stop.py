@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
+from typing import NoReturn
 
 from rekindle.jobs.environment import EXIT_SAVED
 
@@ -55,20 +56,25 @@ def training(active: bool) -> None:
         leave()
 
 
-def leave() -> None:
+def leave() -> NoReturn:
     """Ends the process at once with the exit code for *saved, wants to go on*.
 
     Not ``sys.exit``: an ``except`` in the user's script, or a thread that is not a daemon
     thread, must not keep the process alive. Without a daemon nobody would wait for that.
     """
+    end(EXIT_SAVED)
+
+
+def end(code: int) -> NoReturn:
+    """Ends the process at once, as :func:`leave` does, with another exit code."""
     if _alone:
-        raise SystemExit(EXIT_SAVED)
+        raise SystemExit(code)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):
             pass
-    os._exit(EXIT_SAVED)
+    os._exit(code)
 
 
 def _on_signal(signum: int, frame: FrameType | None) -> None:

@@ -19,7 +19,7 @@ from functools import total_ordering
 from pathlib import Path
 from typing import Any
 
-from rekindle.state import durable
+from rekindle.state import crash_points, durable
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -121,7 +121,7 @@ def commit(
     write: Callable[[Path], None],
     manifest: dict[str, Any],
     *,
-    crash_point: Callable[[str], None] = lambda name: None,
+    crash_point: Callable[[str], None] = crash_points.reached,
 ) -> Checkpoint:
     """Writes a checkpoint so that it is there as a whole or not at all.
 

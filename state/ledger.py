@@ -34,7 +34,6 @@ class Ledger:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._db = connection
         self._path = path
-        self._older = int(connection.execute("PRAGMA user_version").fetchone()[0]) < schema.VERSION
 
     @classmethod
     def open(cls, path: Path, *, readonly: bool = False) -> Self:
@@ -75,10 +74,12 @@ class Ledger:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            # a full disk makes SQLite roll back by itself, or leaves a COMMIT undone
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     # jobs
 
@@ -165,6 +166,23 @@ class Ledger:
             )
             self.add_event(f"job_{new}", job=job_id, attempt=job.attempts or None, at=now,
                            data={"reason": reason, "was": job.state})
+
+    def put_off(self, job_id: str, next_at: float) -> None:
+        """Moves the end of a wait (unix time) whose reason stays the same; no event."""
+        with self.transaction():
+            self._db.execute("UPDATE jobs SET next_at = ? WHERE id = ? AND state = 'waiting'",
+                             (next_at, job_id))
+
+    def set_clock_back(self, seconds: float) -> None:
+        """Moves the ends of all waits along with a clock that was set back."""
+        with self.transaction():
+            self._db.execute("UPDATE jobs SET next_at = next_at - ? WHERE state = 'waiting'"
+                             " AND next_at IS NOT NULL", (seconds,))
+
+    def latest_change(self) -> float | None:
+        """Unix time of the newest change of a job."""
+        found = self._db.execute("SELECT max(updated_at) FROM jobs").fetchone()[0]
+        return None if found is None else float(found)
 
     def set_wish(self, job_id: str, wish: str) -> None:
         with self.transaction():
@@ -294,13 +312,7 @@ class Ledger:
                            data={"kind": kind, "error": str(error)})
 
     def _rows(self, kind: type[Row], query: str, values: Collection[Any]) -> Iterator[Row]:
-        names = list(kind.__dataclass_fields__)
-        if self._older:
-            # opened for reading, as an older rekindle made it: what it lacks reads as None
-            table = query.split()[1]
-            known = {row["name"] for row in self._db.execute(f"PRAGMA table_info({table})")}
-            names = [name if name in known else f"NULL AS {name}" for name in names]
-        columns = ", ".join(names)
+        columns = ", ".join(kind.__dataclass_fields__)
         try:
             for row in self._db.execute(f"SELECT {columns} {query}", tuple(values)):
                 yield kind.of(row)

@@ -88,8 +88,6 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     ) STRICT;
     CREATE INDEX events_by_job ON events (job, id);
     """,
-    # what an attempt ran on, JSON
-    "ALTER TABLE attempts ADD COLUMN provenance TEXT",
 )
 
 VERSION: Final = len(MIGRATIONS)

@@ -1,0 +1,123 @@
+"""A notice that this machine will be taken away: save everything now, start nothing, go on after.
+
+Sources, each as configured in `rekindle.toml`: a file that appears, SIGUSR2 to the daemon, and
+the metadata services of AWS and GCE. A thread asks the services, since they may not answer.
+"""
+
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from rekindle.daemon.config import Preemption
+
+SIGNALLED_S: Final = 900.0
+"""A machine that still runs this long after SIGUSR2 was not taken away."""
+_ANSWER_S: Final = 2.0
+_MAX_BYTES: Final = 4096
+
+
+class Notices:
+    """Whether a notice is in force, and from where.
+
+    Args:
+        wake: set when the services' answer changes, so that no tick is waited for.
+    """
+
+    def __init__(self, config: Preemption, wake: threading.Event) -> None:
+        self._config = config
+        self._wake = wake
+        self._signalled: float | None = None
+        self._remote: dict[str, str] = {}
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._told: set[str] = set()
+        self._log = structlog.get_logger()
+
+    def start(self) -> None:
+        """Begins to ask the metadata services, where any is configured."""
+        if self._config.aws or self._config.gce:
+            self._thread = threading.Thread(target=self._ask_on, name="preemption", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join(2 * _ANSWER_S + 1)
+
+    def signal(self) -> None:
+        """SIGUSR2 came; safe in a signal handler."""
+        self._signalled = time.monotonic()
+
+    def in_force(self) -> str | None:
+        """Who says that the machine will be taken away, or None."""
+        file = self._config.notice_file
+        if file is not None and Path(file).exists():
+            return f"the file {file}"
+        if self._signalled is not None and time.monotonic() - self._signalled < SIGNALLED_S:
+            return "SIGUSR2"
+        return next(iter(self._remote.values()), None)
+
+    def _ask_on(self) -> None:
+        while not self._ended.is_set():
+            for name, base, ask in (("aws", self._config.aws, aws), ("gce", self._config.gce, gce)):
+                if base is None:
+                    continue
+                try:
+                    noticed = ask(base)
+                    self._told.discard(name)
+                except (OSError, ValueError) as error:
+                    # what was last known stays: silence is no all-clear
+                    if name not in self._told:
+                        self._told.add(name)
+                        self._log.warning("metadata_service_silent", service=name,
+                                          error=str(error))
+                    continue
+                before = dict(self._remote)
+                if noticed:
+                    self._remote = {**before, name: f"the metadata service of {name.upper()}"}
+                else:
+                    self._remote = {k: v for k, v in before.items() if k != name}
+                if self._remote != before:
+                    self._wake.set()
+            self._ended.wait(self._config.poll)
+
+
+def aws(base: str) -> bool:
+    """Whether AWS will stop or end this instance (IMDSv2, ``spot/instance-action``).
+
+    Raises:
+        OSError: the service does not answer.
+    """
+    token = _get(f"{base}/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"},
+                 method="PUT")
+    answer = _get(f"{base}/latest/meta-data/spot/instance-action",
+                  {"X-aws-ec2-metadata-token": token or ""})
+    return answer is not None
+
+
+def gce(base: str) -> bool:
+    """Whether Google Compute Engine preempts this instance (``instance/preempted``).
+
+    Raises:
+        OSError: the service does not answer.
+    """
+    answer = _get(f"{base}/computeMetadata/v1/instance/preempted", {"Metadata-Flavor": "Google"})
+    return (answer or "").strip().upper() == "TRUE"
+
+
+def _get(url: str, headers: dict[str, str], method: str = "GET") -> str | None:
+    """The answer, or None for 404; never through a proxy, which would answer for another host."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310
+    try:
+        with opener.open(request, timeout=_ANSWER_S) as answer:
+            return str(answer.read(_MAX_BYTES).decode("utf-8", "replace"))
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return None
+        raise

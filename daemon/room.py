@@ -1,0 +1,59 @@
+"""Is there room to start: nothing begins on a full disk, or before its memory is free again."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from rekindle.jobs import memory
+from rekindle.state import checkpoints
+from rekindle.state.paths import Run
+
+LEAST_BYTES: Final = 64 * 2**20
+LEAST_FILES: Final = 256
+
+
+def lacking(run: Run, wanted_memory: int | None) -> str | None:
+    """Why an attempt should not start now, as a sentence; None where there is room.
+
+    Args:
+        wanted_memory: bytes, where the last attempt ended for want of them; else None.
+    """
+    short = disk(run.root, more=2 * _newest(run))
+    if short is not None:
+        return short
+    free = memory.available() if wanted_memory is not None else None
+    if free is not None and wanted_memory is not None and free < wanted_memory:
+        return (f"It waits for memory: {_mib(free)} MiB are free, and it may use "
+                f"{_mib(wanted_memory)} MiB.")
+    return None
+
+
+def disk(folder: Path, *, more: int = 0) -> str | None:
+    """What is short on the disk of ``folder``; ``more`` bytes beyond the least are wanted.
+
+    Raises:
+        OSError: the folder is not there.
+    """
+    info = os.statvfs(folder)
+    free = info.f_bavail * info.f_frsize
+    if free < LEAST_BYTES + more:
+        return (f"It waits for space on the disk: {_mib(free)} MiB are free of the "
+                f"{_mib(LEAST_BYTES + more)} MiB that a start needs.")
+    # btrfs and the like count no files
+    if info.f_files and info.f_favail < LEAST_FILES:
+        return f"It waits for space on the disk: only {info.f_favail} more files can be made."
+    return None
+
+
+def _newest(run: Run) -> int:
+    """Bytes of the newest checkpoint: the next one will be of its size."""
+    for checkpoint in checkpoints.scan(run.checkpoints)[:1]:
+        try:
+            return checkpoint.bytes
+        except OSError:
+            return 0
+    return 0
+
+
+def _mib(value: int) -> int:
+    return value // 2**20

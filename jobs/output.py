@@ -1,0 +1,64 @@
+"""Standard output and error of a trainer: a log that a full disk cannot turn into a crash.
+
+`print` in a user's script raises when the log's disk is full, which would end a training
+that has nothing to do with it. What cannot be written is dropped and counted; once there is
+space again, the log says how much is missing.
+"""
+
+import errno
+import io
+import sys
+from typing import Any, Final
+
+_DISK: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+
+
+def install() -> None:
+    """Puts a forgiving writer under ``sys.stdout`` and ``sys.stderr``; their names, encodings
+    and buffering stay what they were."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        try:
+            if stream is None or stream.isatty():
+                continue
+            stream.flush()
+            raw = Forgiving(stream.fileno())
+        except (OSError, ValueError, AttributeError):
+            continue
+        unbuffered = stream.write_through
+        made = io.TextIOWrapper(
+            raw if unbuffered else io.BufferedWriter(raw),
+            encoding=stream.encoding, errors=stream.errors,
+            line_buffering=stream.line_buffering, write_through=unbuffered)
+        setattr(sys, name, made)
+        setattr(sys, f"__{name}__", made)
+
+
+class Forgiving(io.FileIO):
+    """Writes to a descriptor that it does not close; passes over a full or failing disk."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd, "w", closefd=False)
+        self._lost = 0
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        size = len(view)
+        if self._lost and self._attempt(
+                f"\nrekindle: {self._lost} bytes of output were lost (disk full).\n".encode()):
+            self._lost = 0
+        while view:
+            written = self._attempt(view)
+            if not written:
+                self._lost += len(view)
+                break
+            view = view[written:]
+        return size
+
+    def _attempt(self, data: Any) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError as error:
+            if error.errno not in _DISK:
+                raise
+            return 0

@@ -1,0 +1,103 @@
+"""How long each section of a training may go without a heartbeat: learned from what was seen.
+
+The keeper watches, not the daemon: a hang must be found while no daemon lives, and one
+process alone may signal the trainer. It looks at the heartbeat file every second and
+measures silences with its own monotonic clock, so that the time of day plays no part. A
+keeper that was itself suspended counts at most two of its looks: a machine that slept is
+no hang.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+LOOK_S: Final = 1.0
+
+_HOUR: Final = 3600.0
+UNSEEN_S: Final = {"start": 2 * _HOUR, "script": 12 * _HOUR, "compile": 2 * _HOUR,
+                   "step": _HOUR, "validation": _HOUR, "save": _HOUR}
+"""Limits before a section was ever seen to end. Code around ``fit`` may load data for hours."""
+SEEN_S: Final = {"start": 1200.0, "script": 12 * _HOUR, "compile": 1200.0, "step": 300.0,
+                 "validation": 300.0, "save": 600.0}
+"""The least that a learned limit is; ``script`` is never the same code twice, so it keeps that."""
+TIMES_LONGEST: Final = 20.0
+"""A learned limit is this many times the longest silence that ended well."""
+TIMES_COMPILE: Final = 3.0
+"""A later epoch may fill its shuffle buffer anew, which the first one did in ``compile``."""
+
+
+def limit(section: str, longest: Mapping[str, float], *, timeout: float | None) -> float:
+    """Seconds without a heartbeat after which ``section`` counts as hung.
+
+    Args:
+        longest: the longest silence seen in each section that ended well, seconds.
+        timeout: the spec's ``limits.hang_timeout``, which overrides everything; None for auto.
+    """
+    if timeout is not None:
+        return timeout
+    seen = longest.get(section)
+    if seen is None:
+        return UNSEEN_S.get(section, _HOUR)
+    learned = max(SEEN_S.get(section, 600.0), TIMES_LONGEST * seen)
+    if section in ("step", "validation"):
+        learned = max(learned, TIMES_COMPILE * longest.get("compile", 0.0))
+    return learned
+
+
+@dataclass(slots=True)
+class Pace:
+    """The silences of one attempt.
+
+    Attributes:
+        timeout: the spec's ``hang_timeout``, None for learned limits.
+        speaks: False for a command that has not beaten yet; without a ``timeout`` it is never
+            taken for hung, since nobody asked it to beat.
+        longest: by section; what earlier attempts saw goes in, what this one sees is added.
+        section: where the trainer is.
+        silent: seconds since the last beat.
+    """
+
+    timeout: float | None
+    speaks: bool = True
+    longest: dict[str, float] = field(default_factory=dict)
+    section: str = "start"
+    silent: float = 0.0
+    _last: object = None
+    _at: float | None = None
+
+    def look(self, mark: object, section: str | None, now: float) -> bool:
+        """One look at the heartbeat; True where the trainer has been silent for too long.
+
+        Args:
+            mark: anything that is another value after each beat.
+            section: the section of the last beat, None where it is not known.
+            now: monotonic seconds.
+        """
+        if self._at is None:
+            # what an earlier attempt left behind is no beat of this one
+            self._last, self._at = mark, now
+            return False
+        passed, self._at = min(now - self._at, 2 * LOOK_S), now
+        self.silent += max(passed, 0.0)
+        if mark != self._last:
+            # the time since the beat is less than one look: it belongs to what follows
+            self.longest[self.section] = max(self.longest.get(self.section, 0.0), self.silent)
+            self._last, self.silent, self.speaks = mark, 0.0, True
+            self.section = section or self.section
+            return False
+        return (self.speaks or self.timeout is not None) and self.silent > self.limit()
+
+    def limit(self) -> float:
+        """Seconds of silence after which the present section counts as hung."""
+        return limit(self.section, self.longest, timeout=self.timeout)
+
+
+def seen_before(entries: Iterable[dict[str, Any]]) -> dict[str, float]:
+    """The longest silences that ended well in earlier attempts, from their journal entries."""
+    longest: dict[str, float] = {}
+    for entry in entries:
+        seen = entry.get("longest") if entry["kind"] == "attempt_ended" else None
+        for section, seconds in seen.items() if isinstance(seen, dict) else ():
+            if isinstance(seconds, int | float):
+                longest[section] = max(longest.get(section, 0.0), float(seconds))
+    return longest

@@ -1,0 +1,53 @@
+"""What a process of an attempt tells the journal; nothing of it is lost on a full disk.
+
+What cannot be written now is kept in memory and written later, in the same order and with
+the time at which it happened. The training goes on meanwhile.
+"""
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from rekindle.state import journal
+
+_MOST: Final = 10_000
+"""More than that is not kept: a night of a full disk must not become a full memory."""
+
+
+class Record:
+    """The journal of a run, written by one process of one attempt."""
+
+    def __init__(self, path: Path, attempt: int) -> None:
+        self._path = path
+        self._attempt = attempt
+        self._waiting: list[tuple[str, dict[str, Any]]] = []
+        self._told = False
+
+    def add(self, kind: str, **fields: Any) -> None:
+        """Appends an entry now, or as soon as it can be written; never raises OSError."""
+        if len(self._waiting) < _MOST:
+            self._waiting.append((kind, {"attempt": self._attempt, "t": time.time(), **fields}))
+        self.write()
+
+    def write(self) -> bool:
+        """Writes what waits; True where nothing is left."""
+        while self._waiting:
+            kind, fields = self._waiting[0]
+            try:
+                journal.append(self._path, kind, **fields)
+            except OSError as error:
+                if not self._told:
+                    say(f"the journal cannot be written: {error}; it is tried again.")
+                self._told = True
+                return False
+            del self._waiting[0]
+        self._told = False
+        return True
+
+
+def say(text: str) -> None:
+    """Into the attempt's log, past Python's buffers; its disk may be full."""
+    with contextlib.suppress(OSError):
+        os.write(1, f"rekindle: {text}\n".encode())

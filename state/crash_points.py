@@ -1,0 +1,34 @@
+"""Every commit point of daemon, keeper and trainer has a name here, so that tests can die there.
+
+What is promised about crashes is promised for the instants between two durable steps. The
+test that walks them all sets ``REKINDLE_CRASH_POINT=<name>@<file>``: the first process that
+reaches the point makes the file and kills itself. Without the variable nothing happens.
+"""
+
+import os
+import signal
+from typing import Final
+
+VARIABLE: Final = "REKINDLE_CRASH_POINT"
+
+INBOX: Final = ("before_claim", "claimed", "before_accept", "accepted", "known", "finished",
+                "explained", "refused")
+DAEMON: Final = ("attempt_begun", "keeper_spawned", "journal_ingested", "before_settle",
+                 "settled", "wish_noted", "request_answered", "request_removed")
+KEEPER: Final = ("keeper_entered", "trainer_spawned", "attempt_recorded", "trainer_ended",
+                 "leftovers_ended", "end_recorded")
+CHECKPOINT: Final = ("before_write", "before_digest", "before_manifest", "before_rename",
+                     "before_folder_fsync")
+POINTS: Final = (*INBOX, *DAEMON, *KEEPER, *CHECKPOINT)
+
+_WANTED, _, _ONCE = os.environ.get(VARIABLE, "").partition("@")
+
+
+def reached(name: str) -> None:
+    """The step before ``name`` is durable, the next one has not begun."""
+    if name == _WANTED:
+        try:
+            os.close(os.open(_ONCE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
