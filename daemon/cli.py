@@ -9,7 +9,6 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from rekindle.state.errors import RekindleError
@@ -58,7 +57,7 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rekindle", parents=[common],
         description="Trains Keras models overnight: whatever is killed goes on, bit-identical.")
-    parser.add_argument("--version", action="version", version=f"rekindle {_version()}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="say which version this is")
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb, summary in VERBS.items():
         one = verbs.add_parser(verb, parents=[common], help=summary,
@@ -80,7 +79,17 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
     return words[:at], words[at + 1 :]
 
 
+class _Version(argparse.Action):
+    """As argparse's own, but looks the version up only when it is asked for: that is slow."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *args: Any) -> None:
+        print(f"rekindle {_version()}")
+        parser.exit()
+
+
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("rekindle")
     except PackageNotFoundError:

@@ -10,6 +10,7 @@ these steps is found again by `recover`:
 4. ``claimed/<token>--x.toml`` removed                        (finished)
 """
 
+import math
 import os
 import shutil
 import stat
@@ -21,7 +22,9 @@ from typing import Final
 
 import structlog
 
-from rekindle.daemon import requests
+from rekindle.daemon import arrivals, requests
+from rekindle.daemon.config import SourceLimits
+from rekindle.daemon.snapshot import Snapshots
 from rekindle.jobs import spec
 from rekindle.jobs.job import Job
 from rekindle.state import crash_points, durable
@@ -64,17 +67,19 @@ class Inbox:
     """
 
     def __init__(
-        self, home: Home, ledger: Ledger, *,
+        self, home: Home, ledger: Ledger, snapshots: Snapshots | None = None, *,
         crash_point: Callable[[str], None] = crash_points.reached,
     ) -> None:
         self._home = home
         self._ledger = ledger
+        self._snapshots = snapshots or Snapshots(home.sources, SourceLimits(), home.root)
         self._crash_point = crash_point
         self._log = structlog.get_logger()
         self._told: dict[str, str] = {}
 
     def recover(self) -> None:
         """Finishes what an earlier daemon had begun; call once before the first scan."""
+        self._snapshots.sweep()
         for run in sorted(self._home.runs.iterdir()):
             if run.name.startswith(".new-"):
                 shutil.rmtree(run)
@@ -94,13 +99,14 @@ class Inbox:
             now: unix time, seconds.
         """
         result = Scan()
+        self._snapshots.forget()
         try:
             entries = sorted(os.scandir(self._home.inbox), key=lambda entry: entry.name)
         except OSError as error:
             self._tell("inbox", f"The inbox cannot be read: {error.strerror}.")
             return result
         for entry in entries:
-            if _is_temporary(entry.name) or entry.path == str(self._home.rejected):
+            if arrivals.is_temporary(entry.name) or entry.path == str(self._home.rejected):
                 continue
             if entry.name.endswith(requests.SUFFIX):
                 result.requests.append(Path(entry.path))
@@ -118,8 +124,7 @@ class Inbox:
 
     def pending(self) -> bool:
         """Whether files lie there that a scan would take."""
-        return any(not _is_temporary(e.name) and e.path != str(self._home.rejected)
-                   for e in os.scandir(self._home.inbox))
+        return bool(arrivals.waiting(self._home))
 
     def reject(self, path: Path, what: str, *, hint: str) -> Path:
         """Moves a file to ``rejected/`` beside a text that says why; overwrites nothing."""
@@ -146,17 +151,23 @@ class Inbox:
             self._reject(claimed, path.name, problem)
             result.rejected.append(path.name)
             return
-        made = self._decide(claimed, token, path.name)
+        made = self._decide(claimed, token, path.name, max(info.st_mtime, info.st_ctime))
         (result.accepted if made else result.rejected).append(made or path.name)
 
-    def _decide(self, claimed: Path, token: str, name: str) -> str | None:
-        """Accepts or refuses a claimed file; the new job's id, or None."""
+    def _decide(self, claimed: Path, token: str, name: str, dropped: float = math.inf
+                ) -> str | None:
+        """Accepts or refuses a claimed file; the new job's id, or None.
+
+        Args:
+            dropped: unix time at which it came, where that is known.
+        """
         try:
             problem = _unusable(name, claimed.lstat())
             if problem is not None:
                 raise problem
             data = _read(claimed)
             job = spec.parse(data, name, self._home.inbox)
+            job = job.replace(source=self._snapshots.take(job, dropped))
         except SpecError as error:
             self._reject(claimed, name, error)
             return None
@@ -181,6 +192,8 @@ class Inbox:
         durable.write_bytes(new / "job.json", job.to_json().encode(), 0o600)
         for folder in ("logs", "checkpoints"):
             (new / folder).mkdir()
+        if job.source is not None:
+            os.symlink(self._snapshots.place(job.source), new / "source")
         durable.fsync_folder(new)
         self._crash_point("before_accept")
         os.rename(new, self._home.runs / job.id)
@@ -242,12 +255,6 @@ def _unusable(name: str, info: os.stat_result) -> SpecError | None:
     else:
         return None
     return SpecError(what, where=name, hint=hint)
-
-
-def _is_temporary(name: str) -> bool:
-    """Files that editors and copying tools put beside the one they write."""
-    return (name.startswith((".", "#")) or name.endswith(("~", ".tmp", ".swp", ".part", ".bak"))
-            or name == "4913")
 
 
 def _read(path: Path) -> bytes:

@@ -33,6 +33,7 @@ from rekindle.daemon.clock import TOLERANCE_S, Clock
 from rekindle.daemon.config import Config
 from rekindle.daemon.inbox import SETTLE_S, Inbox
 from rekindle.daemon.launcher import Launcher
+from rekindle.daemon.snapshot import Snapshots
 from rekindle.daemon.watch import Watcher
 from rekindle.state import crash_points
 from rekindle.state.errors import HomeUnusable, LockHeld, RekindleError
@@ -105,7 +106,8 @@ class Service:
         self._ledger = Ledger.open(home.ledger)
         self._attempts = Attempts(home, self._ledger, Launcher())
         self._answers = Answers(home, self._ledger, self._attempts)
-        self._inbox = Inbox(home, self._ledger)
+        self._inbox = Inbox(home, self._ledger, Snapshots(
+            home.sources, options.config.source, home.root))
         self._watcher = Watcher(home.inbox, self._wake)
 
     def run(self) -> int:

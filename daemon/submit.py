@@ -12,7 +12,7 @@ from rekindle.state.paths import Home
 
 
 def spec_for_script(script: Path, *, name: str | None, args: list[str],
-                    python: str | None = None) -> tuple[str, bytes]:
+                    python: str | None = None, live: bool = False) -> tuple[str, bytes]:
     """File name and content of a spec that runs a script straight away.
 
     Raises:
@@ -24,6 +24,8 @@ def spec_for_script(script: Path, *, name: str | None, args: list[str],
         values["args"] = args
     if python:
         values["python"] = python
+    if live:
+        values["live"] = True
     # JSON's texts and lists of texts are TOML's as well
     data = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items()).encode()
     filename = f"{values['name']}.toml"
@@ -31,7 +33,7 @@ def spec_for_script(script: Path, *, name: str | None, args: list[str],
     return filename, data
 
 
-def spec_from_file(path: Path) -> tuple[str, bytes]:
+def spec_from_file(path: Path, *, live: bool = False) -> tuple[str, bytes]:
     """A person's spec, checked, with the folder added that its relative paths mean.
 
     Raises:
@@ -50,13 +52,21 @@ def spec_from_file(path: Path) -> tuple[str, bytes]:
     job = spec.parse(data, path.name, folder)
     if path.name.endswith(".toml"):
         import tomllib
-        if "workdir" not in tomllib.loads(data.decode("utf-8-sig")):
-            data = f"workdir = {json.dumps(str(folder))}\n".encode() + data.removeprefix(
-                b"\xef\xbb\xbf")
+        table = tomllib.loads(data.decode("utf-8-sig"))
+        head = "" if "workdir" in table else f"workdir = {json.dumps(str(folder))}\n"
+        if live and not table.get("live"):
+            if "live" in table:
+                raise SpecError("The spec says `live = false`, and --live is given.", where=path,
+                                hint="Leave one of them out.")
+            head += "live = true\n"
+        if head:
+            data = head.encode() + data.removeprefix(b"\xef\xbb\xbf")
     else:
         import yaml
         table = yaml_text.load(data.decode("utf-8-sig"))[0]
         table.setdefault("workdir", str(folder))
+        if live:
+            table["live"] = True
         data = yaml.safe_dump(table, sort_keys=False, allow_unicode=True).encode()
     spec.parse(data, path.name, folder)
     return f"{job.name}{path.suffix}", data

@@ -73,5 +73,6 @@ def number(value: Any) -> str:
 
 def print_json(value: dict[str, Any]) -> None:
     """The versioned JSON of a reading verb; docs/json.md has the shapes."""
-    json.dump({"format": 1, **value}, sys.stdout, indent=1)
-    print()
+    # without indentation for a program: the encoder in C makes ten thousand jobs at once
+    indent = 1 if sys.stdout.isatty() else None
+    print(json.dumps({"format": 1, **value}, indent=indent))

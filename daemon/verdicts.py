@@ -10,7 +10,8 @@ from rekindle.jobs.job import RetryPolicy
 from rekindle.state.errors import RekindleError
 from rekindle.state.lifecycle import JobState
 
-_NEEDS_A_PERSON = {"CheckpointsUnreadable", "StateMismatch", "NonFinite", "SpecError"}
+_NEEDS_A_PERSON = {"CheckpointsUnreadable", "NonFinite", "SourceMissing", "SpecError",
+                   "StateMismatch"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,9 @@ INITIAL_EPOCH: Final = "REKINDLE_INITIAL_EPOCH"
 CHECKPOINT: Final = "REKINDLE_CHECKPOINT"
 HEARTBEAT: Final = "REKINDLE_HEARTBEAT"
 
+# for `verify-resume`: the name of a checkpoint at which a training ends as if it was told to
+UNTIL: Final = "REKINDLE_UNTIL"
+
 # a user's process must not speak for the service: systemd would take its messages as ours
 NOT_INHERITED: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS",
                         "LISTEN_PID", "LISTEN_FDNAMES", "INVOCATION_ID", "JOURNAL_STREAM")

@@ -364,7 +364,7 @@ class Stage:
         session.step = self.base + epoch_step
         session.trained = True
         session.heartbeat.beat("step", self.epoch, session.step)
-        if stop.requested():
+        if session.must_stop():
             self.leave(self.snapshot())
         if session.cadence.due_in_epoch(session.step, time.monotonic()):
             session.save(self.snapshot(), "steps" if session.job.checkpoint.every_steps else "time")
@@ -382,7 +382,7 @@ class Stage:
         self.epoch = session.epoch = epoch + 1
         values = _plain_logs(logs)
         best = session.epoch_ended(self.number, epoch, time.monotonic() - self.epoch_began, values)
-        asked = stop.requested()
+        asked = session.must_stop()
         if best or asked or session.cadence.due_after_epoch(
                 self.epoch, session.step, time.monotonic()):
             snapshot = self.snapshot(logs=values)

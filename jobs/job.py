@@ -66,6 +66,35 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """The snapshot of a job's code, as it was taken at acceptance.
+
+    Attributes:
+        root: original folder, absolute, without links.
+        digest: SHA-256 over names, modes and contents.
+        script: the script's path below ``root``, None where a module is run;
+            ``script_sha256`` is its content's digest.
+        commit: git's HEAD then; ``dirty`` where a tracked file differed from it, None where
+            there was none; ``untracked`` counts files that are not in it.
+        taken_at: unix time, seconds.
+        left_out: names, each with its reason; at most 50 of ``left_out_count``.
+    """
+
+    root: str
+    digest: str
+    script: str | None = None
+    script_sha256: str | None = None
+    commit: str | None = None
+    dirty: bool | None = None
+    untracked: int = 0
+    taken_at: float = 0.0
+    files: int = 0
+    bytes: int = 0
+    left_out: list[str] = field(default_factory=list)
+    left_out_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One accepted job.
 
@@ -96,6 +125,7 @@ class Job:
     checkpoint: CheckpointPolicy = field(default_factory=CheckpointPolicy)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     limits: Limits = field(default_factory=Limits)
+    source: Source | None = None
 
     def replace(self, **changes: Any) -> "Job":
         """The same job with some fields changed."""
@@ -126,7 +156,7 @@ class Job:
                 )
             fields = _known(cls, value)
             for name, kind in _NESTED.items():
-                if name in fields:
+                if fields.get(name) is not None:
                     fields[name] = kind(**_known(kind, fields[name]))
             return cls(**fields)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -142,6 +172,7 @@ _NESTED: Final[dict[str, Any]] = {
     "checkpoint": CheckpointPolicy,
     "retry": RetryPolicy,
     "limits": Limits,
+    "source": Source,
 }
 
 

@@ -5,13 +5,14 @@ that fails never ends a training that runs; a state that cannot be read never st
 """
 
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from rekindle.jobs import environment, heartbeat
+from rekindle.jobs import environment, heartbeat, stop
 from rekindle.jobs.cadence import Cadence, is_better
 from rekindle.jobs.job import Job
 from rekindle.jobs.record import Record
@@ -66,6 +67,7 @@ class Session:
         epoch: 0-based epoch in work, for the heartbeat and for failure reports.
         step: batches trained in the whole run.
         trained: whether this attempt has trained a batch.
+        changed: what this attempt runs on that the one before did not, in words.
         within: a stage is under way; a `fit` in it is part of it.
         left: what a loop that was left by `break` has still to commit.
     """
@@ -81,6 +83,7 @@ class Session:
         self.epoch = 0
         self.step = 0
         self.trained = False
+        self.changed: list[str] = []
         self.cadence = Cadence(job.checkpoint)
         # where the run had got to before: the new heartbeat must not hide it from the next
         before = heartbeat.read(run.heartbeat)
@@ -93,6 +96,7 @@ class Session:
         self._restored_once = False
         self._warned: set[str] = set()
         self._stages = 0
+        self._until = Position.parse(os.environ.get(environment.UNTIL, ""))
         self.within = False
         self.left: Callable[[], None] | None = None
 
@@ -129,6 +133,12 @@ class Session:
         """Tells the daemon that the trainer lives, and where it is; about a microsecond."""
         step = self.step if self._restored_once else max(self.step, self._reached)
         self.heartbeat.beat(section, self.epoch, step)
+
+    def must_stop(self) -> bool:
+        """Whether training ends here: it was asked to, or has come as far as it should."""
+        return stop.requested() or (
+            self._until is not None
+            and Position(self._stages - 1, self.epoch, self.step) >= self._until)
 
     def warn(self, message: str, hint: str) -> None:
         """Tells something a person should know, once, in the journal and in the log."""
@@ -198,7 +208,7 @@ class Session:
                   f"step {step}; {lost} steps were lost.", flush=True)
         self._note("resumed", stage=stage, epoch=epoch, step=step, checkpoint=name,
                    refused=[{"name": r.name, "reason": r.reason} for r in departure.refused],
-                   lost_steps=lost, restored=restored, inexact=inexact)
+                   lost_steps=lost, restored=restored, inexact=inexact, changed=self.changed)
         self.beat("step")
 
     def stage_restored(self, stage: int, departure: Departure) -> None:
@@ -305,8 +315,6 @@ class Session:
 
     def _hold(self, position: Position) -> NoReturn:
         """Ends the attempt for a person to look: what follows NaN is NaN."""
-        from rekindle.jobs import stop
-
         last = next((c.name for c in checkpoints.scan(self.run.checkpoints)
                      if c.name in self._sound), None)
         where = f"the last finite checkpoint is {last}" if last else "no checkpoint is finite"

@@ -20,7 +20,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from rekindle.jobs import environment, output, stacks, stop
+from rekindle.jobs import environment, output, provenance, stacks, stop
+from rekindle.jobs.frozen import Frozen
 from rekindle.jobs.job import Job
 from rekindle.state import journal
 from rekindle.state.errors import RekindleError
@@ -44,9 +45,14 @@ def main() -> NoReturn:
     try:
         job = Job.from_json(run.job_file.read_text())
         session = Session.open(run, job, attempt)
+        frozen = Frozen.of(run, job, session.warn)
     except RekindleError as error:
         _refuse(run, attempt, error)
     session.beat("start")
+    _tell_provenance(run, job, session)
+    if frozen is not None:
+        _tell_changed(frozen, session)
+        frozen.install()
     # seeded as they appear: importing numpy here would be before the script can set the
     # environment variables that its libraries read once
     random.seed(job.seed)
@@ -54,7 +60,7 @@ def main() -> NoReturn:
     _AfterImport("tensorflow", lambda tensorflow: None)
     _AfterImport("keras", lambda keras: _make_fit_resumable(keras, session, job.seed))
     try:
-        _run_script(job)
+        _run_script(job, frozen)
         session.settle()
     except SystemExit as leaving:
         code = leaving.code
@@ -77,12 +83,16 @@ def main() -> NoReturn:
     _finish(environment.EXIT_DONE)
 
 
-def _run_script(job: Job) -> None:
+def _run_script(job: Job, frozen: Frozen | None) -> None:
     if job.script is not None:
-        folder = str(Path(job.script).resolve().parent)
+        if frozen is not None:
+            folder, source = frozen.folder, frozen.script_source(job.script)
+        else:
+            folder = str(Path(job.script).resolve().parent)
+            source = Path(job.script).read_bytes()
         sys.path.insert(0, folder)
         sys.argv = [job.script, *job.args]
-        code = compile(Path(job.script).read_bytes(), job.script, "exec", dont_inherit=True)
+        code = compile(source, job.script, "exec", dont_inherit=True)
         script = types.ModuleType("__main__")
         script.__dict__.update(__file__=job.script, __builtins__=__builtins__)
         sys.modules["__main__"] = script
@@ -92,6 +102,27 @@ def _run_script(job: Job) -> None:
         sys.path.insert(0, job.workdir)
         sys.argv = [job.module, *job.args]
         runpy.run_module(job.module, run_name="__main__", alter_sys=True)
+
+
+def _tell_provenance(run: Run, job: Job, session: "Session") -> None:
+    """Journals what this attempt runs on; a change since the last one is said aloud."""
+    about = provenance.collect(job)
+    session.changed = provenance.changes(provenance.previous(run, session.attempt), about)
+    with contextlib.suppress(OSError):
+        journal.append(run.journal, "provenance", attempt=session.attempt,
+                       changed=session.changed, **about)
+    if session.changed:
+        session.warn(f"Changed since the last attempt: {', '.join(session.changed)}.",
+                     "The result may differ from that of an undisturbed run.")
+
+
+def _tell_changed(frozen: Frozen, session: "Session") -> None:
+    changed = frozen.changed()
+    if changed:
+        names = ", ".join(changed[:5]) + (" and others" if len(changed) > 5 else "")
+        session.warn(f"Changed since the job was accepted: {names}.",
+                     "Code comes from the snapshot, but the script reads these files as they "
+                     "are now.")
 
 
 class _AfterImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -103,3 +103,9 @@ class StateMismatch(RekindleError):
     """A checkpoint does not fit the model, optimizer or data of this attempt."""
 
     exit_code = 1
+
+
+class SourceMissing(RekindleError):
+    """The snapshot of a job's code is gone; running other code instead must be asked for."""
+
+    exit_code = 1

@@ -105,6 +105,11 @@ def _checkpoint_pruned(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     db.execute("DELETE FROM checkpoints WHERE job = ? AND name = ?", (job, entry["name"]))
 
 
+def _provenance(db: sqlite3.Connection, job: str, entry: Entry) -> None:
+    about = {k: v for k, v in entry.items() if k not in ("v", "t", "kind", "attempt")}
+    _update(db, job, entry, provenance=json.dumps(about))
+
+
 def _failed(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     failure = {k: v for k, v in entry.items() if k not in ("v", "t", "kind", "attempt")}
     _update(db, job, entry, failure=json.dumps(failure))
@@ -177,6 +182,7 @@ _HANDLERS = {
     "checkpoint_committed": _checkpoint_committed,
     "checkpoint_refused": _checkpoint_refused,
     "checkpoint_pruned": _checkpoint_pruned,
+    "provenance": _provenance,
     "failed": _failed,
     "save_failed": _event,
     "warned": _event,

@@ -34,6 +34,7 @@ class Ledger:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._db = connection
         self._path = path
+        self._older = int(connection.execute("PRAGMA user_version").fetchone()[0]) < schema.VERSION
 
     @classmethod
     def open(cls, path: Path, *, readonly: bool = False) -> Self:
@@ -312,7 +313,13 @@ class Ledger:
                            data={"kind": kind, "error": str(error)})
 
     def _rows(self, kind: type[Row], query: str, values: Collection[Any]) -> Iterator[Row]:
-        columns = ", ".join(kind.__dataclass_fields__)
+        names = list(kind.__dataclass_fields__)
+        if self._older:
+            # opened for reading, as an older rekindle made it: what it lacks reads as None
+            table = query.split()[1]
+            known = {row["name"] for row in self._db.execute(f"PRAGMA table_info({table})")}
+            names = [name if name in known else f"NULL AS {name}" for name in names]
+        columns = ", ".join(names)
         try:
             for row in self._db.execute(f"SELECT {columns} {query}", tuple(values)):
                 yield kind.of(row)

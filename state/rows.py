@@ -1,9 +1,11 @@
 """Rows of the ledger as plain values."""
 
+import functools
 import json
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from rekindle.state.lifecycle import JobState
 
@@ -12,18 +14,28 @@ from rekindle.state.lifecycle import JobState
 class _Row:
     @classmethod
     def of(cls, row: sqlite3.Row) -> Self:
-        """From a row that has a column for each field."""
-        return cls(**{f.name: cls._value(f.name, row[f.name]) for f in fields(cls)})
+        """From a row whose columns are the fields, in their order."""
+        values = list(row)
+        for index, convert in _conversions(cls):  # type: ignore[arg-type]
+            values[index] = convert(values[index])
+        return cls(*values)
 
-    @staticmethod
-    def _value(name: str, value: Any) -> Any:
-        if name in ("logs", "data", "receipt", "failure", "spec"):
-            return None if value is None else json.loads(value)
-        if name == "state":
-            return JobState(value)
-        if name in ("good", "best"):
-            return bool(value)
-        return value
+
+def _json(value: str | None) -> Any:
+    return None if value is None else json.loads(value)
+
+
+_CONVERSIONS: Final[dict[str, Callable[[Any], Any]]] = {
+    "logs": _json, "data": _json, "receipt": _json, "failure": _json, "spec": _json,
+    "provenance": _json, "state": JobState, "good": bool, "best": bool,
+}
+
+
+@functools.cache
+def _conversions(kind: type[_Row]) -> tuple[tuple[int, Callable[[Any], Any]], ...]:
+    # found once for each kind: `ls` makes ten thousand rows
+    return tuple((index, _CONVERSIONS[f.name]) for index, f in enumerate(fields(kind))
+                 if f.name in _CONVERSIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +83,7 @@ class AttemptRow(_Row):
     lost_steps: int | None
     receipt: dict[str, Any] | None
     failure: dict[str, Any] | None
+    provenance: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)

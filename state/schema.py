@@ -88,6 +88,8 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     ) STRICT;
     CREATE INDEX events_by_job ON events (job, id);
     """,
+    # what an attempt ran on, JSON
+    "ALTER TABLE attempts ADD COLUMN provenance TEXT",
 )
 
 VERSION: Final = len(MIGRATIONS)

@@ -43,9 +43,9 @@ def test_every_key_is_read_and_all_have_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "line", "says", "hint"), [
     (b"slots = 1\nslotz = 2\n", 2, "no key `slotz`", "`slots`"),
     (b"\n[logs]\nmax_byte = '1MB'\n", 3, "no key `logs.max_byte`", "`max_bytes`"),
-    (b"[retention]\nmax_bytes = 5\n", 2, "retention.max_bytes", "docs/operations.md"),
-    (b"slots = 0\n", 1, "1 or more", "docs/operations.md"),
-    (b"slots = true\n", 1, "1 or more", "docs/operations.md"),
+    (b"[retention]\nmax_bytes = 5\n", 2, "retention.max_bytes", "docs/configuration.md"),
+    (b"slots = 0\n", 1, "1 or more", "docs/configuration.md"),
+    (b"slots = true\n", 1, "1 or more", "docs/configuration.md"),
     (b"logs = 3\n", 1, "must be a table", "[logs]"),
     (b"format = 2\n", 1, "format 2", "format = 1"),
     (b"[preemption]\nnotice_file = 'here'\n", 2, "absolute", "docs/"),

@@ -4,10 +4,13 @@ import argparse
 import time
 from typing import Any, Final
 
-from rekindle.daemon import lookup, presence, terminal
+from rich.markup import escape
+
+from rekindle.daemon import arrivals, lookup, presence, terminal
 from rekindle.state.errors import NotFound
 from rekindle.state.ledger import Ledger
 from rekindle.state.lifecycle import TERMINAL, JobState
+from rekindle.state.paths import Home
 from rekindle.state.rows import JobRow
 
 _FINISHED: Final = 20
@@ -30,21 +33,34 @@ def main(args: argparse.Namespace) -> int:
     try:
         book = lookup.ledger(home)
     except NotFound:
-        # a home without a ledger has no jobs; --json says so in its own shape
-        if not args.json:
+        # the first specs may come before the first daemon; no home at all is a mistake
+        if not args.json and not home.inbox.is_dir():
             raise
     else:
         jobs, reached = _read(book, args)
         book.close()
+    waiting = _inbox(home)
     if args.json:
         terminal.print_json({
             "home": str(home.root), "daemon": None if daemon is None else {"pid": daemon.pid},
+            "inbox": waiting,
             "jobs": [_as_json(job, reached) for job in jobs]})
         return 0
     _print(jobs, reached, everything=args.all or bool(args.state))
+    if waiting:
+        more = f" and {len(waiting) - 5} more" if len(waiting) > 5 else ""
+        terminal.console().print(f"In the inbox: {escape(', '.join(waiting[:5]))}{more}")
     if daemon is None:
         terminal.console().print("[dim]No daemon is running: `rekindle run` starts one.[/]")
     return 0
+
+
+def _inbox(home: Home) -> list[str]:
+    """Files that the daemon has not taken yet; none where this user may not look."""
+    try:
+        return arrivals.waiting(home)
+    except OSError:
+        return []
 
 
 def _read(book: Ledger, args: argparse.Namespace

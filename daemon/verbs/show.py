@@ -67,7 +67,7 @@ def _attempt(row: AttemptRow) -> dict[str, Any]:
         "signal": row.signal, "from_epoch": row.from_epoch, "from_step": row.from_step,
         "to_epoch": row.to_epoch, "to_step": row.to_step, "lost_steps": row.lost_steps,
         "keeper_pid": row.keeper_pid, "trainer_pid": row.trainer_pid, "receipt": row.receipt,
-        "failure": row.failure,
+        "failure": row.failure, "provenance": row.provenance,
     }
 
 
@@ -93,6 +93,7 @@ class _Page:
         words = " ".join([str(runs), *self._spec.get("args", [])])
         console.print(f"  [dim]runs[/]  {escape(words)}")
         console.print(f"  [dim]in[/]    {escape(job.run_dir)}")
+        console.print(f"  [dim]code[/]  {escape(_code(self._spec))}")
         console.print(f"  [dim]since[/] {terminal.when(job.submitted_at)}\n")
         self._print_attempts(console)
         self._print_receipts(console)
@@ -123,6 +124,9 @@ class _Page:
     def _print_receipts(self, console: Console) -> None:
         for row in self._newest(self._attempts, 3):
             receipt = row.receipt or {}
+            if (row.provenance or {}).get("changed"):
+                console.print(f"[yellow]changed[/] at attempt {row.n}: "
+                              f"{escape(', '.join((row.provenance or {})['changed']))}")
             if not receipt.get("checkpoint"):
                 continue
             lines = [f"attempt {row.n} went on from {receipt['checkpoint']}"]
@@ -196,6 +200,23 @@ def how(row: AttemptRow) -> str:
     if row.exit_code is None:
         return f"{row.cause}"
     return f"{row.cause} (exit code {row.exit_code})"
+
+
+def _code(spec: dict[str, Any]) -> str:
+    """Which code the job runs."""
+    source = spec.get("source")
+    if not source:
+        return "live: the files as they are at each start"
+    text = f"snapshot {source['digest'][:12]}, {source['files']} files of {source['root']}"
+    if source.get("commit"):
+        text += f", git {source['commit'][:12]}"
+        text += " with changes" if source.get("dirty") else ""
+        text += f" and {source['untracked']} untracked" if source.get("untracked") else ""
+    if source.get("left_out_count"):
+        text += f"; left out: {'; '.join(source['left_out'][:3])}"
+        more = source["left_out_count"] - 3
+        text += f" and {more} more" if more > 0 else ""
+    return text
 
 
 def _place(epoch: int | None, step: int | None) -> str:

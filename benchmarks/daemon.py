@@ -1,0 +1,170 @@
+"""The daemon's size and speed, and the command line's with many jobs in the ledger.
+
+    python benchmarks/daemon.py [--jobs 10000] [--idle 20]
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rekindle.state import journal
+from rekindle.state.ledger import Ledger
+from rekindle.state.lifecycle import JobState
+from rekindle.state.paths import Home
+
+TICKS = os.sysconf("SC_CLK_TCK")
+TARGETS = {"rss": 60.0, "idle": 0.5, "spawn": 0.3, "verb": 0.5}
+
+
+class Daemon:
+    def __init__(self, home):
+        self.home = home
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "rekindle.daemon", "--home", str(home.root), "run"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(home.daemon_status.exists, "the daemon starts")
+
+    @property
+    def rss(self):
+        """MB, and of it what is this process' own."""
+        text = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
+        of = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in text.splitlines()[1:]
+              if line.split()[-1] == "kB"}
+        return of["Rss"], of["Private_Clean"] + of["Private_Dirty"]
+
+    @property
+    def cpu(self):
+        """Seconds of processor time so far, all threads."""
+        # finer than the clock ticks of stat: nanoseconds on the processor, of each thread
+        return sum(int((task / "schedstat").read_text().split()[0]) / 1e9
+                   for task in Path(f"/proc/{self.process.pid}/task").iterdir())
+
+    def idle(self, seconds):
+        """Percent of a core over so many seconds."""
+        before, begun = self.cpu, time.monotonic()
+        time.sleep(seconds)
+        return 100 * (self.cpu - before) / (time.monotonic() - begun)
+
+    def end(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+
+
+def until(probe, what, seconds=30.0):
+    end = time.monotonic() + seconds
+    while not (found := probe()):
+        if time.monotonic() > end:
+            raise SystemExit(f"waited in vain: {what}")
+        time.sleep(0.001)
+    return found
+
+
+def spawn(home, name):
+    """Seconds from the rename into the inbox to the start of the trainer process."""
+    temporary = home.inbox / f".{name}.tmp"
+    temporary.write_text(f'name = "{name}"\ncommand = ["true"]\nworkdir = "{home.root}"\n')
+    begun = time.time()
+    os.rename(temporary, home.inbox / f"{name}.toml")
+    run = home.run(f"{name}-1")
+
+    def started():
+        return [e for e in journal.replay(run.journal).entries
+                if e["kind"] == "attempt_started"] if run.journal.exists() else []
+
+    entry = until(started, "the attempt starts")[0]
+    until(lambda: any(e["kind"] == "attempt_ended" for e in
+                      journal.replay(run.journal).entries), "it ends")
+    return entry["t"] - begun
+
+
+def fill(home, jobs):
+    """A ledger of a long-lived box: most jobs done, each with epochs, attempts and events."""
+    book = Ledger.open(home.ledger)
+    now = time.time() - 86400
+    with book.transaction():
+        for n in range(1, jobs + 1):
+            job = f"old-{n}"
+            book.insert_job(job, name="old", number=n, run_dir=str(home.runs / job), priority=0,
+                            spec='{"script": "train.py", "args": []}', claim=f"c{n}",
+                            submitted_at=now + n)
+            book.begin_attempt(job, 1, now + n)
+            book.update_attempt(job, 1, outcome="done", cause="done", ended_at=now + n + 1,
+                                exit_code=0)
+            book.ingest(job, [
+                {"kind": "epoch_ended", "t": now + n, "attempt": 1, "stage": 0, "epoch": e,
+                 "step": 45 * (e + 1), "seconds": 0.5, "logs": {"loss": 0.5, "accuracy": 0.9}}
+                for e in range(10)], 1000)
+            for state in (JobState.STARTING, JobState.RUNNING, JobState.DONE):
+                book.set_state(job, state, "It has ended with exit code 0.", now=now + n)
+    book.close()
+
+
+def verb(home, *words):
+    """Seconds of a whole call of the command line, as a person waits for it."""
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "rekindle.daemon", "--home", str(home.root), *words],
+                   stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - begun
+
+
+def row(what, found, target, unit):
+    word = "" if target is None else f"target under {target:g} {unit}: " + (
+        "met" if found < target else "MISSED")
+    print(f"{what:<46} {found:9.3f} {unit:<9} {word}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--jobs", type=int, default=10_000)
+    parser.add_argument("--idle", type=float, default=15.0, metavar="SECONDS")
+    parser.add_argument("--repeats", type=int, default=7)
+    args = parser.parse_args()
+    root = Path(tempfile.mkdtemp(prefix="rekindle-bench-"))
+    home = Home(root)
+    home.create()
+    daemon = Daemon(home)
+    try:
+        row("spec to spawn, idle daemon (median)", statistics.median(
+            spawn(home, f"job{n}") for n in range(args.repeats)
+            if not time.sleep(1.5)), TARGETS["spawn"], "s")
+        time.sleep(1)
+        row("idle processor time, few jobs", daemon.idle(args.idle), TARGETS["idle"], "% of core")
+        row("RSS after some jobs", daemon.rss[0], TARGETS["rss"], "MiB")
+        row("  of it private", daemon.rss[1], None, "MiB")
+        daemon.end()
+        fill(home, args.jobs)
+        print(f"with {args.jobs} jobs in the ledger ({home.ledger.stat().st_size / 1e6:.0f} MB)")
+        daemon = Daemon(home)
+        time.sleep(2)
+        row("spec to spawn (median)", statistics.median(
+            spawn(home, f"late{n}") for n in range(args.repeats)
+            if not time.sleep(1.5)), TARGETS["spawn"], "s")
+        time.sleep(1)
+        row("idle processor time", daemon.idle(args.idle), TARGETS["idle"], "% of core")
+        row("RSS", daemon.rss[0], TARGETS["rss"], "MiB")
+        python = statistics.median(_bare() for _ in range(args.repeats))
+        row("python itself, to compare with (median)", python, None, "s")
+        for words in (("ls",), ("ls", "--json"), ("show", f"old-{args.jobs // 2}"),
+                      ("show", f"old-{args.jobs // 2}", "--json")):
+            found = statistics.median(verb(home, *words) for _ in range(args.repeats))
+            row(f"rekindle {' '.join(words)} (median)", found, TARGETS["verb"], "s")
+    finally:
+        daemon.end()
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _bare():
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "pass"], check=True)
+    return time.perf_counter() - begun
+
+
+if __name__ == "__main__":
+    main()

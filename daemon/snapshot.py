@@ -1,0 +1,248 @@
+"""The snapshot of a job's code, taken when the job is accepted.
+
+By the daemon, not by `submit`: every way into the inbox leads past here, it reads with the
+rights that the trainer will have, and it belongs to the step that accepts a job exactly once.
+Equal trees are kept once, under the digest of their content, and each run links to its own.
+
+Nothing is followed out of the tree, whatever is swapped for a link meanwhile.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from rekindle.daemon import source_listing
+from rekindle.daemon.config import SourceLimits
+from rekindle.daemon.source_listing import CODE, Listing
+from rekindle.jobs.frozen import FILES, TREE
+from rekindle.jobs.job import Job, Source
+from rekindle.state import durable
+from rekindle.state.errors import SpecError
+
+FORMAT: Final = 1
+_NAMED: Final = 50
+_LIVE: Final = "write `live = true` into the spec, to run the code as it then is"
+
+
+class Snapshots:
+    """The store of one home.
+
+    Args:
+        folder: where it is; a sub-folder for each distinct tree.
+        exclude: never part of a snapshot: the home itself.
+    """
+
+    def __init__(self, folder: Path, limits: SourceLimits, exclude: Path) -> None:
+        self._folder = folder
+        self._limits = limits
+        self._exclude = exclude
+        self._recent: dict[tuple[str, str], tuple[float, Source]] = {}
+
+    def sweep(self) -> None:
+        """Removes what an interrupted daemon left; call before the first :meth:`take`."""
+        for entry in self._folder.iterdir():
+            if entry.name.startswith(".tmp-"):
+                shutil.rmtree(entry, ignore_errors=True)
+
+    def forget(self) -> None:
+        """Call before each look at the inbox: snapshots are shared within one look only."""
+        self._recent.clear()
+
+    def take(self, job: Job, dropped: float) -> Source | None:
+        """The code of a job about to be accepted; None where it runs its code live.
+
+        Args:
+            dropped: unix time at which the spec came into the inbox. A snapshot that was
+                begun later than that holds what was submitted, so that many specs dropped
+                together share one.
+
+        Raises:
+            SpecError: there is too much code, or the script cannot be read.
+            OSError: the store cannot be written.
+        """
+        if job.live or job.command is not None:
+            return None
+        script = Path(os.path.realpath(job.script)) if job.script else None
+        folder = script.parent if script else Path(os.path.realpath(job.workdir))
+        key = (str(folder), str(script))
+        known = self._recent.get(key)
+        if known is not None and dropped < known[0]:
+            return known[1]
+        began = time.time()
+        source = self._take(folder, script)
+        self._recent[key] = began, source
+        return source
+
+    def place(self, source: Source) -> str:
+        """The target of a run's link ``source``, relative, so that the home can be moved."""
+        return os.path.join("..", "..", self._folder.name, source.digest[:32], TREE)
+
+    def _take(self, folder: Path, script: Path | None) -> Source:
+        listing = source_listing.of(folder, self._exclude)
+        if script is not None:
+            listing.files.setdefault(script.relative_to(listing.root).as_posix())
+        chosen = self._choose(listing, folder)
+        temporary = self._folder / f".tmp-{os.getpid()}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            files = _copy(listing, chosen, temporary / TREE, self._limits.max_file_bytes)
+            mine = script.relative_to(listing.root).as_posix() if script else None
+            if mine is not None and mine not in files:
+                raise SpecError(f"The script {script} cannot be kept: "
+                                f"{listing.left_out.get(mine, 'it is no file of its own')}.",
+                                where="script", hint=f"Let the daemon's user read it, or {_LIVE}.")
+            record = {"format": FORMAT, "files": files}
+            digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+            self._commit(temporary, self._folder / digest[:32], record)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        names = [f"{name}: {why}" for name, why in sorted(listing.left_out.items())]
+        return Source(
+            root=str(listing.root), digest=digest, commit=listing.commit,
+            script=mine, script_sha256=str(files[mine]["sha256"]) if mine else None,
+            dirty=listing.dirty, untracked=listing.untracked, taken_at=time.time(),
+            files=len(files), bytes=sum(int(entry["bytes"]) for entry in files.values()),
+            left_out=names[:_NAMED], left_out_count=len(names))
+
+    def _choose(self, listing: "Listing", folder: Path) -> list[str]:
+        """All code, and of the rest the small files first, as long as there is room."""
+        sized: list[tuple[bool, int, str]] = []
+        for name in list(listing.files):
+            try:
+                size = os.stat(listing.root / name).st_size
+            except OSError as error:
+                listing.leave_out(name, f"cannot be read ({error.strerror})")
+                continue
+            if size > self._limits.max_file_bytes:
+                listing.leave_out(name, f"has {size} bytes, above the limit for one file")
+                continue
+            sized.append((os.path.splitext(name)[1].lower() not in CODE, size, name))
+        chosen: list[str] = []
+        total = 0
+        for rest, size, name in sorted(sized):
+            if total + size > self._limits.max_bytes or len(chosen) >= self._limits.max_files:
+                if not rest:
+                    if listing.commit is None and not listing.flat:
+                        listing.only_beside(folder)
+                        return self._choose(listing, folder)
+                    raise self._too_much(listing.root, sized)
+                listing.leave_out(name, "was left out, since the snapshot is full")
+                continue
+            total += size
+            chosen.append(name)
+        return chosen
+
+    def _too_much(self, root: Path, sized: list[tuple[bool, int, str]]) -> SpecError:
+        code = [(size, name) for rest, size, name in sized if not rest]
+        largest = ", ".join(name for _, name in sorted(code, reverse=True)[:3])
+        return SpecError(
+            f"The code under {root} is too much for a snapshot: {len(code)} files with "
+            f"{sum(size for size, _ in code)} bytes, the largest: {largest}.", where="script",
+            hint=f"Name what is no code in .gitignore, raise [source] in rekindle.toml "
+            f"({self._limits.max_files} files, {self._limits.max_bytes} bytes), or {_LIVE}.")
+
+    def _commit(self, temporary: Path, final: Path, record: dict[str, object]) -> None:
+        if final.exists():
+            # its age protects it from being removed before a run links to it
+            os.utime(final)
+            return
+        for folder, _, names in os.walk(temporary):
+            for name in names:
+                if not os.path.islink(os.path.join(folder, name)):
+                    durable.fsync_file(Path(folder, name))
+            durable.fsync_folder(Path(folder))
+        durable.write_json(temporary / FILES, record, 0o640)
+        os.rename(temporary, final)
+        durable.fsync_folder(self._folder)
+
+
+def _copy(listing: Listing, chosen: list[str], target: Path, limit: int
+          ) -> dict[str, dict[str, int | str]]:
+    """Copies the chosen files; returns digest, size and mode of each that was copied."""
+    files: dict[str, dict[str, int | str]] = {}
+    target.mkdir(parents=True, mode=0o750)
+    root = os.open(listing.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for name in sorted(chosen):
+            try:
+                data, mode = _read(root, _inside(listing.root, name), limit)
+            except (OSError, ValueError) as error:
+                listing.leave_out(name, str(error.strerror if isinstance(error, OSError)
+                                            else error))
+                continue
+            copy = target / name
+            copy.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+            fd = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC,
+                         0o550 if mode & 0o100 else 0o440)
+            with os.fdopen(fd, "wb") as file:
+                file.write(data)
+            files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data),
+                           "mode": 0o755 if mode & 0o100 else 0o644}
+            oid = listing.tracked.get(name)
+            if oid is not None and oid != _blob(data, oid):
+                listing.dirty = True
+    finally:
+        os.close(root)
+    return files
+
+
+def _inside(root: Path, name: str) -> str:
+    """Where a name leads without leaving ``root``: links within the tree are resolved.
+
+    Raises:
+        ValueError: it leads out.
+    """
+    real = os.path.realpath(root / name)
+    if os.path.commonpath([real, root]) != str(root):
+        raise ValueError("leads out of the tree by a link")
+    return os.path.relpath(real, root)
+
+
+def _read(root: int, name: str, limit: int) -> tuple[bytes, int]:
+    """Content and mode of a regular file; no part of its path may have become a link.
+
+    Raises:
+        ValueError: it is no regular file, or has grown.
+        OSError: it cannot be read.
+    """
+    *folders, last = name.split("/")
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    with contextlib.ExitStack() as opened:
+        at = root
+        for folder in folders:
+            at = os.open(folder, flags | os.O_DIRECTORY, dir_fd=at)
+            opened.callback(os.close, at)
+        fd = os.open(last, flags, dir_fd=at)
+        opened.callback(os.close, fd)
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            raise ValueError("is no regular file")
+        with os.fdopen(os.dup(fd), "rb") as file:
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise ValueError("is above the limit for one file")
+        return data, info.st_mode
+
+
+def _blob(data: bytes, like: str) -> str:
+    """Git's object id of a file's content, in the repository's kind of digest."""
+    content = b"blob %d\0" % len(data) + data
+    if len(like) == 64:
+        return hashlib.sha256(content).hexdigest()
+    return hashlib.sha1(content, usedforsecurity=False).hexdigest()
+
+
+def used(runs: Path) -> Iterator[str]:
+    """The names in the store that runs link to."""
+    for run in os.scandir(runs):
+        try:
+            yield Path(os.readlink(os.path.join(run.path, "source"))).parts[-2]
+        except (OSError, IndexError):
+            continue

@@ -1,0 +1,196 @@
+"""What an attempt ran on: code, packages, machine; and what changed since the one before.
+
+Bit-identical needs the same code, libraries and hardware. A driver or TensorFlow that was
+updated between two attempts is nothing rekindle can prevent; it can say so. Everything is
+read from files and installed metadata, in milliseconds; nothing is imported.
+"""
+
+import hashlib
+import os
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from rekindle.jobs.job import Job
+from rekindle.state import journal
+from rekindle.state.paths import Run
+
+# the first of each row that is installed: TensorFlow comes under several names
+_PACKAGES: Final = (("keras",), ("tensorflow", "tensorflow-cpu", "tf-nightly", "tf-nightly-cpu"),
+                    ("numpy",))
+_NVIDIA: Final = Path("/proc/driver/nvidia")
+
+
+def collect(job: Job) -> dict[str, Any]:
+    """Python, packages, machine and code of the process that calls it, as plain JSON values."""
+    return {
+        "python": platform.python_version(),
+        "packages": packages(),
+        "machine": machine(),
+        "code": code(job),
+    }
+
+
+def packages() -> dict[str, str]:
+    """Versions of what decides the numbers, as installed for this interpreter."""
+    found = {}
+    for names in _PACKAGES:
+        for name in names:
+            try:
+                found[name] = metadata.version(name)
+            except metadata.PackageNotFoundError:
+                continue
+            break
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """CPU, the cores this process may use, memory in bytes, kernel, GPUs and their driver."""
+    gpus = _visible(_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return {
+        "host": platform.node(),
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "kernel": platform.release(),
+        "gpus": [model for _, model in gpus],
+        "driver": driver(),
+    }
+
+
+def code(job: Job) -> dict[str, Any]:
+    """Which code the attempt runs: the snapshot's digest and commit, or the live script's."""
+    if job.source is not None:
+        return {"live": False, "digest": job.source.digest, "commit": job.source.commit,
+                "dirty": job.source.dirty, "script": _script_digest(job)}
+    return {"live": True, "digest": None, "script": _script_digest(job), "dirty": None,
+            "commit": _commit(Path(os.path.realpath(job.script or job.workdir)))}
+
+
+def previous(run: Run, attempt: int) -> dict[str, Any] | None:
+    """What the latest attempt before this one ran on, from the journal."""
+    entry: dict[str, Any]
+    for entry in reversed(journal.replay(run.journal).entries):
+        if entry["kind"] == "provenance" and int(entry.get("attempt") or 0) < attempt:
+            return entry
+    return None
+
+
+def changes(old: dict[str, Any] | None, new: dict[str, Any]) -> list[str]:
+    """What differs and may change the numbers, in words; memory and kernel do not."""
+    if old is None:
+        return []
+    found = [_differs("python", old.get("python"), new.get("python"))]
+    before, after = old.get("packages") or {}, new.get("packages") or {}
+    found += [_differs(name, before.get(name), after.get(name))
+              for name in sorted({*before, *after})]
+    before, after = old.get("machine") or {}, new.get("machine") or {}
+    for key, name in (("cpu", "CPU"), ("cores", "cores"), ("driver", "NVIDIA driver")):
+        found.append(_differs(name, before.get(key), after.get(key)))
+    found.append(_differs("GPUs", _list(before.get("gpus")), _list(after.get("gpus"))))
+    before, after = old.get("code") or {}, new.get("code") or {}
+    for key in ("digest", "script"):
+        if before.get(key) != after.get(key):
+            found.append("the code" if key == "digest" else "the script")
+            break
+    return [text for text in found if text]
+
+
+def driver() -> str | None:
+    """Version of NVIDIA's kernel module, None where there is none."""
+    for path in (_NVIDIA / "version", Path("/sys/module/nvidia/version")):
+        try:
+            match = re.search(r"\b(\d{2,4}\.\d+(?:\.\d+)?)\b", path.read_text())
+        except OSError:
+            continue
+        if match:
+            return match[1]
+    return None
+
+
+def _differs(name: str, old: object, new: object) -> str:
+    return "" if old == new else f"{name} {_shown(old)} → {_shown(new)}"
+
+
+def _shown(value: object) -> str:
+    return "none" if value in (None, "") else str(value)
+
+
+def _list(value: Any) -> str:
+    return ", ".join(map(str, value or []))
+
+
+def _cpu() -> str:
+    try:
+        match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(),
+                          re.MULTILINE)
+    except OSError:
+        match = None
+    return match[1].strip() if match else platform.machine()
+
+
+def _gpus() -> list[tuple[str, str]]:
+    """UUID and model of each GPU of the box, in the order of their bus addresses."""
+    found = []
+    for path in sorted(_NVIDIA.glob("gpus/*/information")):
+        try:
+            about = dict(re.findall(r"^([\w ]+):\s*(.*?)\s*$", path.read_text(), re.MULTILINE))
+        except OSError:
+            continue
+        found.append((about.get("GPU UUID", ""), about.get("Model", "unknown")))
+    return found
+
+
+def _visible(gpus: list[tuple[str, str]], names: str | None) -> list[tuple[str, str]]:
+    """Those that ``CUDA_VISIBLE_DEVICES`` leaves: none set is all; a number out of range, and
+    what follows it, is nothing."""
+    if names is None:
+        return gpus
+    found: list[tuple[str, str]] = []
+    for name in filter(None, (part.strip() for part in names.split(","))):
+        if name.isdigit() and int(name) < len(gpus):
+            found.append(gpus[int(name)])
+            continue
+        mine = [gpu for gpu in gpus if gpu[0].startswith(name)]
+        if not mine:
+            break
+        found.append(mine[0])
+    return found
+
+
+def _script_digest(job: Job) -> str | None:
+    if job.script is None:
+        return None
+    if job.source is not None and job.source.script_sha256:
+        return job.source.script_sha256
+    try:
+        return hashlib.sha256(Path(job.script).read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def _commit(place: Path) -> str | None:
+    """HEAD of the repository around a path, read from its files without git."""
+    for folder in (place, *place.parents):
+        git = folder / ".git"
+        try:
+            if git.is_file():
+                git = folder / git.read_text().removeprefix("gitdir:").strip()
+            if not git.is_dir():
+                continue
+            head = (git / "HEAD").read_text().strip()
+            if not head.startswith("ref:"):
+                return head
+            name = head.removeprefix("ref:").strip()
+            common = git / (git / "commondir").read_text().strip() if (
+                git / "commondir").exists() else git
+            if (common / name).exists():
+                return (common / name).read_text().strip()
+            match = re.search(rf"^([0-9a-f]+) {re.escape(name)}$",
+                              (common / "packed-refs").read_text(), re.MULTILINE)
+            return match[1] if match else None
+        except OSError:
+            return None
+    return None

@@ -1,0 +1,109 @@
+"""What an attempt ran on, and that a change between two attempts is told."""
+
+import platform
+import subprocess
+from pathlib import Path
+
+import pytest
+from rig import Rig
+
+from rekindle.jobs import provenance
+from rekindle.jobs.job import Job
+
+ABOUT = {
+    "python": "3.11.7", "packages": {"keras": "3.15.1", "tensorflow": "2.20.0"},
+    "machine": {"cpu": "Xeon", "cores": 8, "memory": 1, "kernel": "6.1", "gpus": ["A100"],
+                "driver": "550.54"},
+    "code": {"live": True, "digest": None, "script": "aa"},
+}
+
+
+def test_what_may_change_the_numbers_is_named_with_both_values() -> None:
+    """Memory, kernel and host do not change them."""
+    new = {
+        "python": "3.11.7", "packages": {"keras": "3.15.1", "tensorflow": "2.21.0", "numpy": "2"},
+        "machine": {"cpu": "Xeon", "cores": 8, "memory": 2, "kernel": "6.2", "gpus": ["H100"],
+                    "driver": "560.1"},
+        "code": {"live": True, "digest": None, "script": "bb"},
+    }
+    assert provenance.changes(ABOUT, new) == [
+        "numpy none → 2", "tensorflow 2.20.0 → 2.21.0", "NVIDIA driver 550.54 → 560.1",
+        "GPUs A100 → H100", "the script"]
+    assert provenance.changes(ABOUT, ABOUT) == []
+    assert provenance.changes(None, ABOUT) == []
+    assert provenance.changes({}, {}) == []
+
+
+@pytest.mark.parametrize(("names", "seen"), [
+    (None, ["a", "b", "c"]), ("", []), ("2,0", ["c", "a"]), ("GPU-b", ["b"]), ("-1", []),
+    ("0,7,1", ["a"])])
+def test_only_the_gpus_that_the_attempt_may_use_count(names: str | None, seen: list[str]) -> None:
+    """CUDA_VISIBLE_DEVICES names them by number or by UUID; after a wrong one comes nothing."""
+    box = [("GPU-a1", "a"), ("GPU-b1", "b"), ("GPU-c1", "c")]
+    assert [model for _, model in provenance._visible(box, names)] == seen
+
+
+def test_this_machine_is_described() -> None:
+    """From files that every Linux has."""
+    about = provenance.collect(Job(name="x", workdir="/", script=__file__))
+    assert about["python"] == platform.python_version()
+    assert about["packages"]["numpy"]
+    assert about["machine"]["cores"] >= 1
+    assert about["machine"]["memory"] > 2**20
+    assert about["machine"]["cpu"]
+    assert len(about["code"]["script"]) == 64
+
+
+def test_the_commit_of_live_code_is_read_without_git(tmp_path: Path) -> None:
+    """The user's machine may have no git; packed references and worktrees are known."""
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-c", "user.name=Ana", "-c", "user.email=ana@example.org", "-C",
+             str(tmp_path), *words], check=True, capture_output=True, text=True).stdout.strip()
+
+    script = tmp_path / "train.py"
+    script.write_text("")
+    job = Job(name="x", workdir=str(tmp_path), script=str(script))
+    assert provenance.code(job)["commit"] is None
+    git("init", "-q", "-b", "night")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    head = git("rev-parse", "HEAD")
+    assert provenance.code(job)["commit"] == head
+    git("pack-refs", "--all")
+    assert provenance.code(job)["commit"] == head
+    git("worktree", "add", "-q", "--detach", "other")
+    other = Job(name="x", workdir=str(tmp_path), script=str(tmp_path / "other" / "train.py"))
+    assert provenance.code(other)["commit"] == head
+
+
+def test_an_update_between_two_attempts_is_told(tmp_path: Path) -> None:
+    """A package that is another one in the morning stands in show, events and the log."""
+    packages = tmp_path / "packages"
+    script = tmp_path / "train.py"
+    script.write_text(f"""
+import pathlib, sys
+info = pathlib.Path({str(packages)!r}, "keras-99.1.dist-info")
+if info.exists():
+    sys.exit(0)
+info.mkdir(parents=True)
+(info / "METADATA").write_text("Metadata-Version: 2.1\\nName: keras\\nVersion: 99.1\\n")
+sys.exit(3)
+""")
+    rig = Rig(tmp_path / "home")
+    rig.drop(f'name = "x"\nscript = "{script}"\nenv = {{ PYTHONPATH = "{packages}" }}\n'
+             'retry = { backoff = "1s..1s" }\n')
+    try:
+        rig.start("--until-idle").wait(60)
+        shown = rig.show("x-1")
+    finally:
+        rig.close()
+    first, second = (attempt["provenance"] for attempt in shown["attempts"])
+    assert first["changed"] == []
+    assert len(second["changed"]) == 1
+    assert second["changed"][0].startswith("keras ")
+    assert second["changed"][0].endswith("→ 99.1")
+    assert second["code"]["digest"] == shown["spec"]["source"]["digest"]
+    assert "changed at attempt 2: keras" in rig.cli("show", "x-1")
+    assert "→ 99.1" in rig.home.run("x-1").log(2).read_text()
+    assert any(e["kind"] == "warned" for e in shown["events"])
