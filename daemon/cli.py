@@ -26,6 +26,7 @@ VERBS: Final = {
     "cancel": "end a job for good",
     "retry": "run a job that ended again",
     "verify": "check ledger and checkpoints; --rebuild builds the ledger anew",
+    "verify-resume": "kill a job of yours at random points, and compare the result",
     "demo": "train, kill it twice, and compare with an undisturbed run",
 }
 

@@ -1,0 +1,273 @@
+"""What differs between two trainings of one job: variables, epochs, callbacks, files.
+
+Bit by bit. Of the arrays nothing is computed with but the size of the first difference,
+so that no numeric library is needed.
+"""
+
+import array
+import json
+import math
+import re
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rekindle.daemon.rehearsal import Training
+from rekindle.state import checkpoints
+from rekindle.state.checkpoints import Checkpoint, Position
+from rekindle.state.layout import Layout
+
+_FLOATS: Final = {"F32": "f", "F64": "d"}
+_AT_MOST: Final = 1 << 20
+# of the state that is not an array: what must be equal, and what it is called
+_PARTS: Final = {"position": "position", "iterator": "position in the data",
+                 "evals": "position in the validation data", "stop_training": "stop_training",
+                 "logs": "metrics of the last batch", "random": "random state"}
+# Keras writes the address of an object into a model's configuration
+_ADDRESS: Final = re.compile(rb'"shared_object_id": \d+')
+_PASSED_OVER: Final = ("events.out.tfevents.",)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not the same.
+
+    Attributes:
+        kind: variable, epoch, callback, random, state or file.
+        name: the variable's path, ``epoch 3``, the callback's attribute, the file.
+        detail: how it differs.
+        checkpoint: at which checkpoint it was seen, empty for epochs and files.
+    """
+
+    kind: str
+    name: str
+    detail: str
+    checkpoint: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.kind, self.name
+
+
+def compare(ours: Training, theirs: Training, before: dict[str, str] | None = None
+            ) -> list[Difference]:
+    """All differences: of an array variable, of an epoch's metrics, and so on, the first first.
+
+    Args:
+        before: digests of the files that were in the working directories before the training;
+            None where files are not to be compared.
+    """
+    until = ours.end or theirs.end
+    found = [*_finals(ours, theirs, until), *_epochs(ours, theirs, until)]
+    found.sort(key=lambda difference: _ORDER.index(difference.kind))
+    if before is not None and until is None:
+        found += _files(ours.workdir, theirs.workdir, before)
+    return found
+
+
+_ORDER: Final = ("variable", "epoch", "callback", "random", "state", "file")
+
+
+def files(workdir: Path) -> dict[str, str]:
+    """Digests of all regular files below a folder, by their path in it."""
+    return {path: checkpoints.digest(workdir / path) for path in _regular(workdir)}
+
+
+def counted(training: Training) -> tuple[int, int]:
+    """How many arrays the compared checkpoints hold, and how many epochs had ended."""
+    arrays = sum(len(Layout.read(c.state).entries)
+                 for c in _compared(training, training.end).values())
+    return arrays, len(_by_epoch(training, training.end))
+
+
+# states
+
+def _compared(training: Training, until: Position | None) -> dict[str, Checkpoint]:
+    """Ends of stages; where the training was cut short, the state there as well."""
+    found = {}
+    for checkpoint in checkpoints.scan(training.run.checkpoints):
+        if checkpoint.position == until or (
+                checkpoint.position.end and (until is None or checkpoint.position < until)):
+            found[checkpoint.name] = checkpoint
+    return dict(sorted(found.items(), key=lambda item: item[1].position))
+
+
+def _finals(ours: Training, theirs: Training, until: Position | None) -> Iterator[Difference]:
+    mine, others = _compared(ours, until), _compared(theirs, until)
+    for name in mine.keys() ^ others.keys():
+        yield Difference("state", "the end", f"only one training came to {name}", name)
+    for name, checkpoint in mine.items():
+        if name in others:
+            yield from _states(name, Layout.read(checkpoint.state),
+                               Layout.read(others[name].state))
+
+
+def _states(at: str, ours: Layout, theirs: Layout) -> Iterator[Difference]:
+    state, other = (json.loads(layout.metadata["state"]) for layout in (ours, theirs))
+    names = _names(state)
+    for key in ours.differing(theirs):
+        kind, name = names.get(key, ("state", key))
+        if key.startswith("live/"):
+            continue  # where the pass began: of interest only through what it led to
+        yield Difference(kind, name, _size(key, ours, theirs), at)
+    for key, words in _PARTS.items():
+        place = _first(state.get(key), other.get(key))
+        if place is not None:
+            yield Difference("random" if key == "random" else "state",
+                             ".".join([words, *place[0]]), f"{place[1]} and {place[2]}", at)
+    for (name, mine), (other_name, others) in zip(
+            state.get("callbacks", []), other.get("callbacks", []), strict=False):
+        place = _first(mine, others)
+        if name != other_name:
+            yield Difference("callback", name, f"is {other_name} in the other", at)
+        elif place is not None:
+            path = [part for part in place[0] if part not in ("attributes", "own")]
+            yield Difference("callback", ".".join([name, *path]), f"{place[1]} and {place[2]}", at)
+
+
+def _names(state: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """What stands behind each array: its kind and name for a person."""
+    names: dict[str, tuple[str, str]] = {}
+    for group, entries in state.get("variables", {}).items():
+        prefix = "" if group == "model" else f"{group}: "
+        for index, (path, _, _) in enumerate(entries):
+            names[f"{group}/{index:05d}"] = ("variable", f"{prefix}{path}")
+    for _, name, key in state.get("random", {}).get("seeds", []):
+        names[key] = ("random", f"seed generator {name}")
+    for index, (name, kept) in enumerate(state.get("callbacks", [])):
+        for attribute, value in kept.get("attributes", {"state_dict": kept.get("own")}).items():
+            for key in _array_keys(value):
+                names[key] = ("callback", f"{name}.{attribute}")
+        names[f"callbacks/{index:02d}"] = ("callback", name)
+    for part in ("python", "numpy", "eager"):
+        for key in _array_keys(state.get("random", {}).get(part)):
+            names[key] = ("random", f"{part}'s random state")
+    return names
+
+
+def _array_keys(value: Any) -> Iterator[str]:
+    """Keys of arrays that an encoded value refers to."""
+    if isinstance(value, list):
+        if len(value) == 2 and isinstance(value[0], str) and "/" in value[0]:
+            yield value[0]
+        for item in value:
+            yield from _array_keys(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _array_keys(item)
+
+
+def _size(key: str, ours: Layout, theirs: Layout) -> str:
+    mine, others = ours.entries.get(key), theirs.entries.get(key)
+    if mine is None or others is None:
+        return "exists in one training only"
+    if (mine.shape, mine.dtype) != (others.shape, others.dtype):
+        return f"{mine.dtype}{list(mine.shape)} and {others.dtype}{list(others.shape)}"
+    a, b = ours.data(key), theirs.data(key)
+    kind = _FLOATS.get(mine.dtype)
+    width = max(len(a) // max(math.prod(mine.shape), 1), 1)
+    if kind is None or len(a) > _AT_MOST * width:
+        apart = sum(a[i : i + width] != b[i : i + width]
+                    for i in range(0, min(len(a), _AT_MOST * width), width))
+        return f"{apart} of {math.prod(mine.shape)} elements differ"
+    left, right = array.array(kind, a), array.array(kind, b)
+    gaps = [abs(x - y) for x, y in zip(left, right, strict=True) if x != y]
+    largest = max(gaps, default=0.0)
+    return (f"{len(gaps)} of {math.prod(mine.shape)} elements differ, by {largest:.3g} at most")
+
+
+def _first(ours: Any, theirs: Any, path: tuple[str, ...] = ()
+           ) -> tuple[tuple[str, ...], str, str] | None:
+    """The first place at which two JSON values differ, and both values there, shortened."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in [*ours, *(key for key in theirs if key not in ours)]:
+            found = _first(ours.get(key), theirs.get(key), (*path, str(key)))
+            if found is not None:
+                return found
+        return None
+    if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for index, (mine, others) in enumerate(zip(ours, theirs, strict=True)):
+            found = _first(mine, others, (*path, str(index)))
+            if found is not None:
+                return found
+        return None
+    if ours == theirs or (ours != ours and theirs != theirs):  # noqa: PLR0124 - NaN
+        return None
+    return path, _short(ours), _short(theirs)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+# epochs
+
+def _by_epoch(training: Training, until: Position | None) -> dict[tuple[int, int], Any]:
+    """Metrics of each epoch, the last time it ended."""
+    found = {}
+    for entry in training.entries("epoch_ended"):
+        if until is None or entry["step"] <= until.step:
+            found[entry["stage"], entry["epoch"]] = {"step": entry["step"], **entry["logs"]}
+    return dict(sorted(found.items()))
+
+
+def _epochs(ours: Training, theirs: Training, until: Position | None) -> Iterator[Difference]:
+    mine, others = _by_epoch(ours, until), _by_epoch(theirs, until)
+    stages = any(stage for stage, _ in mine)
+    for stage, epoch in sorted(mine.keys() | others.keys()):
+        name = f"epoch {epoch}" + (f" of stage {stage}" if stages else "")
+        here, there = mine.get((stage, epoch)), others.get((stage, epoch))
+        if here is None or there is None:
+            yield Difference("epoch", name, "ended in one training only")
+            continue
+        apart = [f"{key} {here.get(key)} and {there.get(key)}"
+                 for key in [*here, *(k for k in there if k not in here)]
+                 if _first(here.get(key), there.get(key)) is not None]
+        if apart:
+            yield Difference("epoch", name, ", ".join(apart))
+
+
+# files
+
+def _regular(folder: Path) -> list[str]:
+    return sorted(
+        str(path.relative_to(folder)) for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink() and "__pycache__" not in path.parts
+        and not path.name.startswith(_PASSED_OVER))
+
+
+def _files(ours: Path, theirs: Path, before: dict[str, str]) -> Iterator[Difference]:
+    mine, others = files(ours), files(theirs)
+    for name in sorted(mine.keys() | others.keys()):
+        a, b = mine.get(name), others.get(name)
+        if a == b or (a == before.get(name) and b == before.get(name)):
+            continue
+        if a is None or b is None:
+            yield Difference("file", name, "was written by one training only")
+            continue
+        detail = _content(ours / name, theirs / name)
+        if detail is not None:
+            yield Difference("file", name, detail)
+
+
+def _content(ours: Path, theirs: Path) -> str | None:
+    """How two files differ, None where only the time is another that is noted in them."""
+    if ours.suffix == ".keras" and zipfile.is_zipfile(ours) and zipfile.is_zipfile(theirs):
+        with zipfile.ZipFile(ours) as mine, zipfile.ZipFile(theirs) as others:
+            names = sorted({*mine.namelist(), *others.namelist()} - {"metadata.json"})
+            apart = [name for name in names
+                     if name not in mine.namelist() or name not in others.namelist()
+                     or _ADDRESS.sub(b"", mine.read(name)) != _ADDRESS.sub(b"", others.read(name))]
+        return f"{apart[0]} in it differs" if apart else None
+    a, b = ours.read_bytes(), theirs.read_bytes()
+    try:
+        lines, other_lines = a.decode().splitlines(), b.decode().splitlines()
+    except UnicodeDecodeError:
+        return f"{len(a)} and {len(b)} bytes, which differ"
+    for number, (line, other) in enumerate(zip(lines, other_lines, strict=False), 1):
+        if line != other:
+            return f"line {number}: {_short(line)} and {_short(other)}"
+    return f"{len(lines)} and {len(other_lines)} lines"

@@ -1,0 +1,197 @@
+"""Is a job's result the same when it is killed on the way? The proof, on the job itself.
+
+It is trained once in peace and once with kills, and both are compared bit by bit. Where
+they differ it is trained in peace once more: that tells a script which never gives the same
+twice from one that does not go on exactly.
+"""
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from rekindle.daemon import comparison, rehearsal, suspects, workcopy
+from rekindle.daemon.comparison import Difference
+from rekindle.daemon.rehearsal import Rehearsal, Training
+from rekindle.daemon.suspects import Suspect
+from rekindle.jobs.job import CheckpointPolicy, Job
+from rekindle.state.checkpoints import Position
+from rekindle.state.errors import UsageError
+from rekindle.state.paths import Home
+
+# of the time that may be spent, for the first training: there may be two more, and restarts
+_SHARE: Final = 0.22
+_SAVES: Final = 25
+_MEANWHILE_S: Final = 5.0
+
+
+class Verdict(enum.StrEnum):
+    """What was found."""
+
+    IDENTICAL = "identical"
+    SCRIPT_DIFFERS = "script differs"
+    RESUME_DIFFERS = "resume differs"
+    RESUME_FAILED = "resume failed"
+    NOT_PROVEN = "not proven"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is to be proven.
+
+    Attributes:
+        job: the user's, with absolute paths.
+        kills: how often the training is killed.
+        seed: of the places of the kills.
+        limit: seconds that it should take about, None for the whole job however long.
+        link: paths in the job's folder that are linked instead of copied.
+    """
+
+    job: Job
+    kills: int
+    seed: int
+    limit: float | None
+    link: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Answer:
+    """What came out.
+
+    Attributes:
+        undisturbed, killed: the two trainings; ``again`` is a second undisturbed one.
+        differences: between the killed and the undisturbed one, or, where the script
+            differs from itself, between the two undisturbed ones.
+        noted: what differs between undisturbed trainings as well, beside the result.
+        suspects: places in the code that may be why.
+        arrays, epochs: how many were compared.
+    """
+
+    verdict: Verdict
+    undisturbed: Training
+    killed: Training
+    again: Training | None = None
+    differences: list[Difference] = field(default_factory=list)
+    noted: list[Difference] = field(default_factory=list)
+    suspects: list[Suspect] = field(default_factory=list)
+    arrays: int = 0
+    epochs: int = 0
+
+    @property
+    def inexact(self) -> list[str]:
+        """What the receipts and the journal say cannot be exact."""
+        said = [text for receipt in self.killed.receipts for text in receipt.get("inexact", [])]
+        said += [f"{e['message']} {e['hint']}" for e in self.killed.entries("warned")]
+        return list(dict.fromkeys(said))
+
+
+def find(question: Question, home: Home, tell: Callable[[str], None]) -> Answer:
+    """Trains in ``home``, a folder for this alone, and compares.
+
+    Args:
+        tell: called with a sentence for each thing that begins or has ended.
+
+    Raises:
+        ScriptFailed: the script fails without being disturbed.
+        UsageError: there is nothing to prove, or too much to copy.
+    """
+    return _Proof(question, home, tell).run()
+
+
+class _Proof:
+    def __init__(self, question: Question, home: Home, tell: Callable[[str], None]) -> None:
+        self._question = question
+        self._home = home
+        self._tell = tell
+        self._before: dict[str, str] = {}
+
+    def run(self) -> Answer:
+        question = self._question
+        undisturbed = self._first()
+        until, steps = undisturbed.end, undisturbed.steps
+        each = max(1, steps // _SAVES)
+        blows = rehearsal.plan(question.kills, steps, question.seed)
+        self._tell(f"killed {question.kills} times on the way, with a checkpoint every "
+                   f"{each} steps; about {_about(undisturbed, question.kills)}")
+        killed = self._train("killed", until, lambda it: it.killed(blows), every_steps=each)
+        for hit in killed.hits:
+            self._tell(f"  {hit}")
+        answer = self._judge(undisturbed, killed)
+        if not killed.failure:
+            answer.arrays, answer.epochs = comparison.counted(killed)
+        return answer
+
+    def _first(self) -> Training:
+        question = self._question
+        enough = None if question.limit is None else question.limit * _SHARE
+        self._tell("undisturbed" + ("" if enough is None else
+                                    f", for about {enough:.0f} s of training at most"))
+        meanwhile = _MEANWHILE_S if enough is None else max(enough / 6, 0.5)
+        training = self._train("undisturbed", None, lambda it: it.undisturbed(enough=enough),
+                               every_seconds=meanwhile)
+        if not training.steps:
+            raise UsageError("The script ended without having trained a step.",
+                             where=question.job.script or question.job.module,
+                             hint="verify-resume is for scripts that call `model.fit` or a loop "
+                             "of rekindle.jobs.")
+        return training
+
+    def _judge(self, undisturbed: Training, killed: Training) -> Answer:
+        if killed.failure:
+            return Answer(Verdict.RESUME_FAILED, undisturbed, killed)
+        found = comparison.compare(undisturbed, killed, self._before)
+        if not found:
+            proven = bool(killed.went_on)
+            return Answer(Verdict.IDENTICAL if proven else Verdict.NOT_PROVEN, undisturbed, killed)
+        self._tell("they differ; undisturbed once more, to see whether the script does so by "
+                   "itself")
+        again = self._train("again", undisturbed.end, lambda it: it.undisturbed(),
+                            every_steps=10**12)
+        own = comparison.compare(undisturbed, again, self._before)
+        return self._tell_apart(undisturbed, killed, again, found, own)
+
+    def _tell_apart(self, undisturbed: Training, killed: Training, again: Training,
+                    found: list[Difference], own: list[Difference]) -> Answer:
+        """The script's own differences say nothing about resuming."""
+        job = self._question.job
+        known = {difference.key for difference in own}
+        noted = [difference for difference in found if difference.key in known]
+        left = [difference for difference in found if difference.key not in known]
+        script = Path(job.script) if job.script else Path(
+            job.workdir, *(job.module or "").split(".")).with_suffix(".py")
+        suspected = suspects.of_script(script, gpus=job.resources.gpus, env=job.env)
+        if any(difference.kind in ("variable", "epoch") for difference in own):
+            return Answer(Verdict.SCRIPT_DIFFERS, undisturbed, killed, again, own, [], suspected)
+        if left:
+            return Answer(Verdict.RESUME_DIFFERS, undisturbed, killed, again, left, noted,
+                          suspected)
+        # a time in a file or in a callback, which the model knows nothing of
+        proven = bool(killed.went_on)
+        return Answer(Verdict.IDENTICAL if proven else Verdict.NOT_PROVEN, undisturbed, killed,
+                      again, [], noted, suspected)
+
+    def _train(self, name: str, until: Position | None, go: Callable[[Rehearsal], Training],
+               **cadence: Any) -> Training:
+        """One more training, in a fresh copy of the job's folder."""
+        job = self._question.job
+        source = Path(job.workdir).resolve()
+        # every training sees the same paths: some scripts print or save them
+        work = self._home.root / "work"
+        workcopy.make(source, work, link=self._question.link)
+        self._before = comparison.files(work)
+        script = job.script
+        if script is not None and Path(script).resolve().is_relative_to(source):
+            script = str(work / Path(script).resolve().relative_to(source))
+        policy = CheckpointPolicy(monitor=job.checkpoint.monitor, mode=job.checkpoint.mode,
+                                  **cadence)
+        training = go(Rehearsal(self._home, job.replace(
+            id=name, workdir=str(work), script=script), policy=policy, until=until))
+        training.workdir = work.rename(self._home.root / f"work-{name}")
+        return training
+
+
+def _about(training: Training, kills: int) -> str:
+    seconds = training.seconds * 1.2 + kills * (training.start_seconds + 1)
+    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
+

@@ -1,0 +1,286 @@
+"""`rekindle verify-resume` tells an exact job from one that is not, and names what differs."""
+
+import json
+import subprocess
+import sys
+import textwrap
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rig import environment
+
+from rekindle.daemon import comparison, rehearsal, suspects, workcopy
+from rekindle.daemon.rehearsal import Training
+from rekindle.state import checkpoints, tensors
+from rekindle.state.errors import UsageError
+from rekindle.state.layout import Layout
+from rekindle.state.paths import Run
+
+# a training of some seconds, so that kills find it at work
+SCRIPT = """
+import time
+import keras
+import numpy as np
+import tensorflow as tf
+
+{before}
+dice = np.random.default_rng(3)
+x = dice.normal(size=(240, 8)).astype("float32")
+y = (x.sum(1) > 0).astype("int32")
+model = keras.Sequential([
+    keras.layers.Input((8,)), keras.layers.Dense(8, activation="relu", name="hidden"),
+    keras.layers.Dropout(0.3), keras.layers.Dense(2, activation="softmax", name="last")])
+model.compile("adam", "sparse_categorical_crossentropy")
+
+
+class Slow(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        time.sleep(0.004)
+
+
+{change}
+model.fit(x, y, epochs={epochs}, batch_size=8, verbose=2,
+          callbacks=[Slow(), keras.callbacks.CSVLogger("log.csv"), *more])
+model.save("model.keras")
+"""
+
+
+def written(folder: Path, change: str = "more = []", before: str = "", epochs: int = 6) -> Path:
+    script = folder / "train.py"
+    script.write_text(SCRIPT.format(change=textwrap.dedent(change),
+                                    before=textwrap.dedent(before), epochs=epochs))
+    return script
+
+
+def asked(script: Path, *options: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and answer of the verb."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "rekindle.daemon", "verify-resume", "--json", *options,
+         str(script)], capture_output=True, text=True, env=environment(), timeout=400)
+    assert ran.returncode in (0, 1), ran.stderr
+    return ran.returncode, json.loads(ran.stdout)
+
+
+@pytest.mark.crash
+@pytest.mark.slow
+def test_an_honest_script_is_identical_and_nothing_of_its_folder_is_touched(tmp_path: Path) -> None:
+    """With kills that hit, and attempts that went on in mid-epoch."""
+    script = written(tmp_path)
+    (tmp_path / "log.csv").write_text("mine\n")
+    code, answer = asked(script, "--kills", "3")
+    assert (code, answer["verdict"]) == (0, "identical"), answer
+    assert len(answer["kills"]) == 3, answer
+    assert answer["resumed_in_mid_epoch"] > 0, answer
+    assert answer["compared"]["whole"] is True
+    assert answer["compared"]["epochs"] == 6
+    assert answer["differences"] == answer["noted"] == []
+    assert (tmp_path / "log.csv").read_text() == "mine\n"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["log.csv", "train.py"]
+
+
+@pytest.mark.crash
+@pytest.mark.slow
+def test_an_unseeded_generator_is_found_and_named(tmp_path: Path) -> None:
+    """The script differs from itself: not the resuming is at fault."""
+    script = written(tmp_path, "x += np.random.default_rng().normal(size=x.shape) * 0.1\nmore = []")
+    code, answer = asked(script, "--kills", "1")
+    assert (code, answer["verdict"]) == (1, "script differs"), answer
+    assert answer["differences"][0]["kind"] == "variable"
+    assert answer["differences"][0]["name"].endswith("hidden/kernel"), answer["differences"][0]
+    first = answer["suspects"][0]
+    assert (first["kind"], first["code"]) == ("unseeded", "np.random.default_rng()")
+    assert "default_rng()" in script.read_text().splitlines()[first["line"] - 1]
+
+
+@pytest.mark.crash
+@pytest.mark.slow
+def test_a_state_that_no_checkpoint_holds_is_told_from_a_script_that_differs(tmp_path: Path
+                                                                             ) -> None:
+    """Undisturbed it is the same every time; a count in a global variable begins anew."""
+    script = written(tmp_path, """
+        count = 0
+
+        class Falling(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                global count
+                count += 1
+                self.model.optimizer.learning_rate.assign(0.01 / count)
+
+        more = [Falling()]
+        """)
+    code, answer = asked(script, "--kills", "2")
+    assert (code, answer["verdict"]) == (1, "resume differs"), answer
+    assert answer["differences"][0]["kind"] == "variable", answer["differences"]
+
+
+@pytest.mark.crash
+@pytest.mark.slow
+def test_a_long_job_is_compared_up_to_where_the_limit_lets_it_get(tmp_path: Path) -> None:
+    """All trainings end at the same step; a time that a callback notes is noted and no more."""
+    script = written(tmp_path, """
+        class Timer(keras.callbacks.Callback):
+            def on_train_begin(self, logs=None):
+                self.began = time.time()
+
+        more = [Timer()]
+        """, epochs=10_000)
+    code, answer = asked(script, "--kills", "2", "--limit", "12s")
+    assert (code, answer["verdict"]) == (0, "identical"), answer
+    assert answer["compared"]["whole"] is False
+    assert 0 < answer["compared"]["steps"] < 30_000
+    assert answer["compared"]["arrays"] > 10
+    assert answer["resumed"] > 0
+    assert [d["name"] for d in answer["noted"]] == ["Timer.began"], answer
+    assert [s["code"] for s in answer["suspects"] if s["kind"] == "clock"] == ["time.time()"]
+
+
+@pytest.mark.crash
+@pytest.mark.slow
+def test_a_script_that_cannot_be_started_twice_is_said_to_fail(tmp_path: Path) -> None:
+    """The most common reason: it refuses to write over what it has written."""
+    script = written(tmp_path, before="import os\nos.mkdir('results')")
+    code, answer = asked(script, "--kills", "1")
+    assert (code, answer["verdict"]) == (1, "resume failed"), answer
+    assert answer["failure"]["error_type"] == "FileExistsError"
+
+
+@pytest.mark.parametrize(("code", "kind"), [
+    ("import numpy as np\nnp.random.default_rng()", "unseeded"),
+    ("from numpy.random import default_rng as make\nmake(None)", "unseeded"),
+    ("import random\nrandom.seed()", "unseeded"),
+    ("import os\nos.urandom(8)", "entropy"),
+    ("import uuid\nname = uuid.uuid4()", "entropy"),
+    ("import time\nseed = int(time.time())", "clock"),
+    ("from datetime import datetime\ndatetime.now()", "clock"),
+    ("import tensorflow as tf\nd.map(lambda x: x + tf.random.normal((3,)))", "stateful"),
+    ("import tensorflow as tf\ndef f(x):\n  return tf.image.random_flip_up_down(x)\nd.map(f)",
+     "stateful"),
+    ("import tensorflow as tf\nd.map(lambda x: tf.py_function(g, [x], tf.int32))", "python"),
+    ("d.map(f, num_parallel_calls=4, deterministic=False)", "order"),
+    ("options.deterministic = False", "order"),
+    ("Rows(workers=4)", "workers"),
+    ("import numpy as np\ndef data():\n  yield np.random.normal()", "global"),
+    (("import keras, random\nclass D(keras.utils.PyDataset):\n  def __getitem__(self, i):\n"
+      "    return random.random()"), "global"),
+])
+def test_places_that_make_trainings_differ_are_found(code: str, kind: str, tmp_path: Path) -> None:
+    """Each kind, under the names that the script gave it."""
+    script = tmp_path / "s.py"
+    script.write_text(code)
+    assert [s.kind for s in suspects.of_script(script)] == [kind]
+
+
+@pytest.mark.parametrize("code", [
+    "import numpy as np\nnp.random.default_rng(3)\nnp.random.seed(1)\nnp.random.normal()",
+    "import tensorflow as tf\nd.map(lambda x: tf.random.stateless_normal((3,), seed=(1, 2)))",
+    "import tensorflow as tf\nw = tf.random.normal((3,))\nd.map(f, num_parallel_calls=2)",
+    "import time\ntime.sleep(1)",
+    "this is no python",
+])
+def test_places_that_are_exact_are_not_suspected(code: str, tmp_path: Path) -> None:
+    """A seed, a stateless function, a file that cannot be read."""
+    script = tmp_path / "s.py"
+    script.write_text(code)
+    assert [] == suspects.of_script(script)
+
+
+def test_modules_beside_the_script_are_read_and_a_gpu_needs_determinism(tmp_path: Path) -> None:
+    """The data is often in a file of its own."""
+    (tmp_path / "data.py").write_text("import numpy as np\nrng = np.random.default_rng()\n")
+    script = tmp_path / "s.py"
+    script.write_text("import data\n")
+    found = suspects.of_script(script, gpus=1)
+    assert [(s.file, s.line, s.kind) for s in found] == [
+        ("data.py", 2, "unseeded"), ("s.py", 0, "device")]
+    assert [s.kind for s in suspects.of_script(
+        script, gpus=1, env={"TF_DETERMINISTIC_OPS": "1"})] == ["unseeded"]
+
+
+def test_kills_are_planned_by_seed_and_lie_within_the_training() -> None:
+    """In the order in which they come, with both signals."""
+    blows = rehearsal.plan(40, 1000, 3)
+    assert blows == rehearsal.plan(40, 1000, 3) != rehearsal.plan(40, 1000, 4)
+    assert [b.step for b in blows] == sorted(b.step for b in blows)
+    assert all(0 < b.step < 1000 for b in blows)
+    assert {b.signum for b in blows} == {9, 15}
+    assert {b.place for b in blows} == {"step", "save"}
+
+
+def test_a_folder_is_copied_without_environments_and_with_what_is_linked(tmp_path: Path) -> None:
+    """Links of the folder go on leading where they led."""
+    source = tmp_path / "job"
+    for path in ("data/big.npz", ".venv/bin/python", ".git/config", "src/model.py"):
+        (source / path).parent.mkdir(parents=True, exist_ok=True)
+        (source / path).write_text(path)
+    (tmp_path / "outside").write_text("outside")
+    (source / "up").symlink_to("../outside")
+    (source / "here").symlink_to("src/model.py")
+    target = tmp_path / "elsewhere" / "copy"
+    workcopy.make(source, target, link=["data"])
+    assert sorted(p.name for p in target.iterdir()) == ["data", "here", "src", "up"]
+    assert (target / "data").is_symlink()
+    assert (target / "up").read_text() == "outside"
+    (target / "here").write_text("changed")
+    assert (source / "src/model.py").read_text() == "src/model.py"
+    with pytest.raises(UsageError, match="nothing to link"):
+        workcopy.make(source, tmp_path / "other", link=["missing"])
+
+
+def trained(folder: Path, files: dict[str, bytes]) -> Training:
+    """A training that left nothing but files."""
+    work = folder / "work"
+    run = Run(folder / "run")
+    for place in (work, run.checkpoints):
+        place.mkdir(parents=True)
+    for name, data in files.items():
+        (work / name).write_bytes(data)
+    run.journal.touch()
+    return Training(run, work)
+
+
+def model_file(folder: Path, saved: str, weights: bytes, address: int) -> bytes:
+    """What `model.save` writes: weights, a configuration, and the time."""
+    path = folder / f"{address}.keras"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("metadata.json", saved)
+        file.writestr("config.json", f'{{"shared_object_id": {address}}}')
+        file.writestr("model.weights.h5", weights)
+    return path.read_bytes()
+
+
+def test_files_are_compared_by_line_and_models_without_the_time_of_saving(tmp_path: Path) -> None:
+    """A file that the job did not touch is not among them."""
+    ours = trained(tmp_path / "ours", {
+        "log.csv": b"epoch,loss\n0,1.5\n1,0.25\n", "old.txt": b"a", "mine.txt": b"",
+        "same.keras": model_file(tmp_path, "monday", b"w", 1),
+        "other.keras": model_file(tmp_path, "monday", b"w", 2)})
+    theirs = trained(tmp_path / "theirs", {
+        "log.csv": b"epoch,loss\n0,1.5\n1,0.50\n", "old.txt": b"a",
+        "same.keras": model_file(tmp_path, "tuesday", b"w", 3),
+        "other.keras": model_file(tmp_path, "tuesday", b"v", 4)})
+    found = comparison.compare(ours, theirs, {"old.txt": checkpoints.digest(
+        ours.workdir / "old.txt")})
+    assert [(d.kind, d.name, d.detail) for d in found] == [
+        ("file", "log.csv", 'line 3: "1,0.25" and "1,0.50"'),
+        ("file", "mine.txt", "was written by one training only"),
+        ("file", "other.keras", "model.weights.h5 in it differs")]
+
+
+def test_a_state_file_is_read_without_numpy_as_it_was_written_with_it(tmp_path: Path) -> None:
+    """Names, shapes, bytes, and which of two files' tensors differ, -0.0 and NaN included."""
+    one = {"a": np.float32([[1, 2], [3, -0.0]]), "b": np.array(7), "c": np.float64([np.nan])}
+    tensors.save(tmp_path / "one", one, {"state": "{}"})
+    tensors.save(tmp_path / "two", {**one, "a": np.float32([[1, 2], [3, 0.0]]), "d": one["b"]}, {})
+    read, other = Layout.read(tmp_path / "one"), Layout.read(tmp_path / "two")
+    assert read.metadata == {"state": "{}"}
+    assert {name: (e.dtype, e.shape) for name, e in read.entries.items()} == {
+        "a": ("F32", (2, 2)), "b": ("I64", ()), "c": ("F64", (1,))}
+    assert read.data("a") == one["a"].tobytes()
+    assert list(read.differing(other)) == ["a", "d"]
+    for cut in (0, 4, 40):
+        (tmp_path / "cut").write_bytes((tmp_path / "one").read_bytes()[:cut])
+        with pytest.raises(ValueError):
+            Layout.read(tmp_path / "cut")
