@@ -5,6 +5,7 @@ from typing import Any
 
 import structlog
 
+from rekindle.daemon import transfer
 from rekindle.daemon.attempts import Attempts
 from rekindle.daemon.requests import Request
 from rekindle.jobs.job import Job
@@ -27,7 +28,10 @@ class Answers:
     def carry_out(self, request: Request) -> str:
         """Does what is asked and says in a sentence what was done."""
         job = self._ledger.job(request.job)
-        if job is None:
+        if request.verb == "import":
+            answer = transfer.settle(self._home, self._ledger, request.job,
+                                    hold=bool(request.fields.get("hold")))
+        elif job is None:
             answer = f"There is no job {request.job}."
         else:
             answer = {

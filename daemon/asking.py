@@ -28,10 +28,10 @@ def about_job(args: argparse.Namespace, verb: str, **fields: Any) -> int:
     return 0
 
 
-def ask(home: Home, book: Ledger, verb: str, job: str, **fields: Any) -> str:
+def ask(home: Home, book: Ledger | None, verb: str, job: str, **fields: Any) -> str:
     """Leaves a request and returns the daemon's answer, or a sentence on when it will come."""
     path = requests.write(home, verb, job, **fields)
-    if presence.find(home) is None:
+    if book is None or presence.find(home) is None:
         return "No daemon is running; it is done as soon as one does."
     end = time.monotonic() + ANSWER_S
     while time.monotonic() < end:

@@ -22,7 +22,7 @@ from typing import Final
 
 import structlog
 
-from rekindle.daemon import arrivals, requests
+from rekindle.daemon import arrivals, requests, transfer
 from rekindle.daemon.config import SourceLimits
 from rekindle.daemon.snapshot import Snapshots
 from rekindle.jobs import spec
@@ -207,6 +207,10 @@ class Inbox:
             job = Job.from_json((run / "job.json").read_text())
         except (OSError, SpecError) as error:
             self._tell(run.name, f"The run directory {run.name} holds no accepted job: {error}")
+            return
+        if (run / "journal.jsonl").exists():
+            # it came from another box, and a crash was faster than the ledger
+            transfer.enter(self._home, self._ledger, job)
             return
         self._ledger.insert_job(
             job.id, name=job.name, number=int(job.id.rpartition("-")[2]), run_dir=str(run),

@@ -76,7 +76,7 @@ def _rebuild(home: Home) -> Rebuilt:
     try:
         with ledger.transaction():
             for run, job in sorted(found, key=lambda pair: _submitted_at(*pair)):
-                problems += _enter(ledger, run, job)
+                problems += enter(ledger, run, job)
                 attempts += len(ledger.attempts(run.id))
             ledger.add_event("ledger_rebuilt", data={"jobs": ledger.count(), "problems": problems})
         jobs = ledger.count()
@@ -93,7 +93,7 @@ def _rebuild(home: Home) -> Rebuilt:
 _PARTS = ("", "-wal", "-shm")
 
 
-def _enter(ledger: Ledger, run: Run, job: Job) -> list[str]:
+def enter(ledger: Ledger, run: Run, job: Job) -> list[str]:
     """Takes one run in; sentences about what is not whole."""
     name, _, number = run.id.rpartition("-")
     if job.id != run.id or not number.isdecimal():

@@ -17,7 +17,7 @@ from rekindle.state.paths import Home
 
 FORMAT: Final = 1
 SUFFIX: Final = ".request.json"
-VERBS: Final = ("stop", "release", "cancel", "retry", "priority")
+VERBS: Final = ("stop", "release", "cancel", "retry", "priority", "import")
 _MAX_BYTES: Final = 64 * 1024
 
 

@@ -1,0 +1,326 @@
+"""One job as one file, to move it to another box: a tar with a list of digests in front.
+
+The list is the archive's first member, so that a reader knows what must come before it
+writes anything. Nothing but regular files is written, read or believed: no links, no
+devices, no name that leads out of the folder it is unpacked into.
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import tarfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Final
+
+from rekindle.jobs.frozen import FILES, TREE
+from rekindle.jobs.job import Job
+from rekindle.state import durable, lock
+from rekindle.state.errors import RekindleError, UsageError
+from rekindle.state.paths import Home, Run
+
+FORMAT: Final = 1
+LIST: Final = "rekindle-run.json"
+_MAX_LIST: Final = 64 * 2**20
+_CHUNK: Final = 1 << 20
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class ArchiveRefused(RekindleError):
+    """The file is no archive of a run, is damaged, or holds what no run holds."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What went into an archive; ``left_out`` are names that are no regular files."""
+
+    files: int
+    bytes: int
+    left_out: list[str]
+
+
+def pack(run: Run, target: Path, *, state: str, version: str) -> Packed:
+    """Writes a job's run directory and its snapshot to ``target``, whole or not at all.
+
+    Args:
+        state: the job's state as the ledger has it, for the reader.
+
+    Raises:
+        LockHeld: an attempt of the job is alive.
+        UsageError: ``target`` is there already, or cannot be written.
+        OSError: a file of the run cannot be read.
+    """
+    if os.path.lexists(target):
+        raise UsageError("The file is there already.", where=target,
+                         hint="Choose another name; nothing is written over.")
+    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
+    with lock.held(run.lock, f"An attempt of {run.id} is alive.",
+                   f"Save and stop it first: `rekindle stop {run.id}`."):
+        left_out: list[str] = []
+        paths = dict(_files(run, left_out))
+        listed = {name: {"bytes": path.stat().st_size, "sha256": _digest(path)}
+                  for name, path in paths.items()}
+        about = {"format": FORMAT, "job": run.id, "version": version, "state": state,
+                 "created": time.time(), "files": listed}
+        try:
+            # the job's environment may hold secrets
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise UsageError(f"The archive cannot be written: {error.strerror}.", where=target,
+                             hint="Name a file in a folder that you may write.") from error
+        try:
+            with os.fdopen(fd, "wb") as file, tarfile.open(
+                    fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+                data = json.dumps(about, indent=1).encode()
+                _add(tar, LIST, len(data), io.BytesIO(data))
+                for name, path in paths.items():
+                    with path.open("rb") as content:
+                        _add(tar, name, int(str(listed[name]["bytes"])), content)
+                tar.close()
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(temporary, target)
+            durable.fsync_folder(target.absolute().parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return Packed(len(paths), sum(int(str(entry["bytes"])) for entry in listed.values()),
+                  left_out)
+
+
+def unpack(source: Path, home: Home, *, workdir: str | None = None, python: str | None = None
+           ) -> str:
+    """Puts an archived job into the home's waiting room, whole and verified, or not at all.
+
+    Args:
+        workdir, python: instead of those that the job had on its old box.
+
+    Returns:
+        A token; the daemon makes a job of what waits under it (`daemon.transfer`).
+
+    Raises:
+        ArchiveRefused: the archive is damaged or not one.
+        UsageError: it cannot be read, or the job cannot run here; the hint names the option.
+        OSError: the home cannot be written.
+    """
+    staging = home.imports / f".tmp-{os.getpid()}"
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir(mode=0o700)
+        try:
+            with source.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+                listed = _read_list(tar, source)
+                _check_room(listed, home, source)
+                _extract(tar, listed, staging, source)
+        except (tarfile.TarError, EOFError) as error:
+            raise _refused(source, f"It cannot be read as an archive ({error})") from error
+        except FileNotFoundError as error:
+            raise UsageError("There is no such file.", where=source,
+                             hint="Name what `rekindle export-run` wrote.") from error
+        return _settle(staging, home, source, workdir, python)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _files(run: Run, left_out: list[str]) -> Iterator[tuple[str, Path]]:
+    """Name in the archive and place of each file of a run and of its snapshot."""
+    for folder, folders, names in os.walk(run.root):
+        folders[:] = sorted(name for name in folders if not name.startswith(".tmp-"))
+        for name in sorted(names + [f for f in folders if Path(folder, f).is_symlink()]):
+            path = Path(folder, name)
+            inside = path.relative_to(run.root).as_posix()
+            if inside in ("lock", "source") or name.startswith("."):
+                continue
+            if path.is_symlink() or not path.is_file():
+                left_out.append(inside)
+                continue
+            yield f"run/{inside}", path
+    if run.source.exists():
+        tree = Path(os.path.realpath(run.source))
+        yield f"source/{FILES}", tree.with_name(FILES)
+        for path in sorted(tree.rglob("*")):
+            if path.is_file() and not path.is_symlink():
+                yield f"source/{TREE}/{path.relative_to(tree).as_posix()}", path
+
+
+def _add(tar: tarfile.TarFile, name: str, size: int, content: IO[bytes]) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.mtime = size, 0o600, int(time.time())
+    tar.addfile(info, content)
+
+
+def _read_list(tar: tarfile.TarFile, source: Path) -> dict[str, dict[str, Any]]:
+    first = tar.next()
+    if first is None or first.name != LIST or not first.isreg() or first.size > _MAX_LIST:
+        raise _refused(source, "It does not begin with the list of a run's files")
+    content = tar.extractfile(first)
+    assert content is not None
+    try:
+        about = json.loads(content.read())
+        version, files = about["format"], about["files"]
+        if version > FORMAT:
+            raise ArchiveRefused(
+                f"The archive is of a newer format ({version}).", where=source,
+                hint=f"Install rekindle {about.get('version')} or newer here.")
+        for name, entry in files.items():
+            if not (isinstance(entry["bytes"], int) and entry["bytes"] >= 0
+                    and _DIGEST.fullmatch(entry["sha256"]) and _is_safe(name)):
+                raise ValueError(name)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _refused(source, f"Its list of files cannot be used ({error})") from error
+    return dict(files)
+
+
+def _is_safe(name: str) -> bool:
+    parts = name.split("/")
+    return (name.startswith(("run/", "source/")) and "\0" not in name and len(name) < 4096
+            and all(part not in ("", ".", "..") for part in parts)
+            and parts[1] not in ("lock", "source"))
+
+
+def _check_room(listed: dict[str, dict[str, Any]], home: Home, source: Path) -> None:
+    wanted = sum(entry["bytes"] for entry in listed.values())
+    space = os.statvfs(home.root)
+    if wanted > space.f_bavail * space.f_frsize:
+        raise UsageError(f"The run has {wanted} bytes; the home's disk has "
+                         f"{space.f_bavail * space.f_frsize} left.", where=source,
+                         hint="Make room: `rekindle prune` shows what may go.")
+
+
+def _extract(tar: tarfile.TarFile, listed: dict[str, dict[str, Any]], folder: Path, source: Path
+             ) -> None:
+    missing = set(listed)
+    while (member := tar.next()) is not None:
+        name = member.name
+        if name not in missing:
+            raise _refused(source, f"It holds {name!r}, which its list does not name once")
+        missing.discard(name)
+        if not member.isreg():
+            raise _refused(source, f"{name} is no regular file")
+        if member.size != listed[name]["bytes"]:
+            raise _refused(source, f"{name} has {member.size} bytes, not {listed[name]['bytes']}")
+        content = tar.extractfile(member)
+        assert content is not None
+        target = folder / PurePosixPath(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256()
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
+                     0o600)
+        with os.fdopen(fd, "wb") as file:
+            while chunk := content.read(_CHUNK):
+                digest.update(chunk)
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        if digest.hexdigest() != listed[name]["sha256"]:
+            raise _refused(source, f"{name} does not have the digest it was packed with")
+    if missing:
+        raise _refused(source, f"{min(missing)} is missing, with {len(missing) - 1} others")
+
+
+def _settle(staging: Path, home: Home, source: Path, workdir: str | None, python: str | None
+            ) -> str:
+    """Checks that the job can run here, and moves what was unpacked to its waiting place."""
+    run = Run(staging / "run")
+    try:
+        job = Job.from_json(run.job_file.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise _refused(source, f"It holds no job ({error})") from error
+    job = _at_home(job, workdir, python)
+    if job.source is not None:
+        _check_source(staging / "source", job.source.digest, source)
+        stored = home.sources / job.source.digest[:32]
+        if not stored.exists():
+            os.rename(staging / "source", stored)
+            durable.fsync_folder(home.sources)
+        os.symlink(os.path.join("..", "..", home.sources.name, stored.name, TREE), run.source)
+    token = f"{time.time_ns():x}-import"
+    job = job.replace(claim=token)
+    durable.write_bytes(run.job_file, job.to_json().encode(), 0o600)
+    for folder in ("logs", "checkpoints"):
+        (run.root / folder).mkdir(exist_ok=True)
+    os.chmod(run.root, 0o750)  # noqa: S103  as every run directory
+    for path, _, _ in os.walk(run.root):
+        durable.fsync_folder(Path(path))
+    os.rename(run.root, home.imports / token)
+    durable.fsync_folder(home.imports)
+    return token
+
+
+def _at_home(job: Job, workdir: str | None, python: str | None) -> Job:
+    """The job with its folders as they are on this box."""
+    if workdir is not None:
+        new = os.path.abspath(workdir)
+        changes: dict[str, Any] = {"workdir": new}
+        if job.source is not None:
+            root = _moved(job.source.root, job.workdir, new)
+            script = os.path.join(root, job.source.script) if job.source.script else None
+            changes.update(source=_replace(job.source, root), script=script or job.script)
+        elif job.script is not None:
+            changes["script"] = _moved(job.script, job.workdir, new)
+        job = job.replace(**changes)
+    if python is not None:
+        job = job.replace(python=os.path.abspath(python))
+    if not os.path.isdir(job.workdir):
+        raise UsageError(f"The job works in {job.workdir}, which is no folder here.",
+                         hint="Make it, with the data that the script reads, or name another "
+                         "one with --workdir.")
+    if job.python is not None and not os.access(job.python, os.X_OK):
+        raise UsageError(f"The job's interpreter {job.python} is not here.",
+                         hint="Name one that has its packages with --python.")
+    if job.source is None and job.script is not None and not os.path.isfile(job.script):
+        raise UsageError(f"The job runs {job.script} live, and it is not here.",
+                         hint="Copy the script here first.")
+    return job
+
+
+def _replace(source: Any, root: str) -> Any:
+    import dataclasses
+
+    return dataclasses.replace(source, root=root)
+
+
+def _moved(path: str, old: str, new: str) -> str:
+    """Where ``path`` is once the folder ``old`` is ``new``; unchanged where that says nothing."""
+    inside = os.path.relpath(path, old)
+    if not inside.startswith(".."):
+        return os.path.normpath(os.path.join(new, inside))
+    below = os.path.relpath(old, path)
+    if not below.startswith("..") and new.endswith(os.sep + below):
+        return new[: -len(os.sep + below)]
+    return path
+
+
+def _check_source(folder: Path, digest: str, source: Path) -> None:
+    """The snapshot must be the one that the job was accepted with."""
+    try:
+        record = json.loads((folder / FILES).read_bytes())
+        whole = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+        tree = folder / TREE
+        same = whole == digest and all(
+            _is_safe(f"source/{TREE}/{name}") and _digest(tree / name) == entry["sha256"]
+            for name, entry in record["files"].items())
+        found = sum(path.is_file() for path in tree.rglob("*"))
+        if not same or found != len(record["files"]):
+            raise _refused(source, "Its snapshot of the code is not the one of its job")
+        for name, entry in record["files"].items():
+            os.chmod(tree / name, 0o550 if entry["mode"] & 0o100 else 0o440)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _refused(source, f"Its snapshot of the code cannot be used ({error})") from error
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _refused(source: Path, what: str) -> ArchiveRefused:
+    return ArchiveRefused(f"{what}; nothing was imported.", where=source,
+                          hint="Copy the archive again, and compare with `sha256sum`, or write "
+                          "it anew with `rekindle export-run`.")

@@ -1,0 +1,92 @@
+"""A cap for an attempt's log: the middle is cut out, the log itself says so.
+
+The trainer writes straight into the file, so that nothing can stand in between when the
+keeper is slow or dead. The keeper looks at the size and removes whole blocks from the middle
+(``FALLOC_FL_COLLAPSE_RANGE``: ext4, XFS): the file system moves the end forward while the
+trainer goes on appending, and no byte of head or tail is lost. Where it cannot (tmpfs,
+Btrfs, NFS), the tail is copied; what is printed in that instant may be lost.
+
+Source: fallocate(2).
+"""
+
+import ctypes
+import os
+from pathlib import Path
+from typing import Final
+
+DEFAULT_BYTES: Final = 64 * 2**20
+_COLLAPSE_RANGE: Final = 0x08
+_BLOCK: Final = 4096
+_LEAST: Final = 16 * _BLOCK
+_NOTICE: Final = ("\nrekindle: {cut} bytes were cut out here; `[logs] max_bytes` in rekindle.toml "
+                  "says how much is kept.\n")
+
+
+class LogCap:
+    """Keeps one log below ``max_bytes`` (at least 64 KiB), between two looks at it."""
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        self._path = path
+        self._max = max(max_bytes, _LEAST)
+        self.cut = 0
+
+    def look(self) -> bool:
+        """Cuts where the log is too long; True where it was.
+
+        Raises:
+            OSError: the log cannot be shortened.
+        """
+        fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            info = os.fstat(fd)
+            if info.st_size <= self._max:
+                return False
+            block = max(info.st_blksize, _BLOCK)
+            # a quarter from the beginning, half from the end: room until the next cut
+            start = -(-(self._max // 4) // block) * block
+            length = (info.st_size - self._max // 2 - start) // block * block
+            if length <= 0:
+                return False
+            if not _collapse(fd, start, length):
+                length = _copy_down(fd, self._path, start, self._max // 2)
+            self.cut += length
+            # over the end of the head: pwrite, since the descriptor does not append
+            notice = _NOTICE.format(cut=self.cut).encode()
+            os.pwrite(fd, notice, start - len(notice))
+            return True
+        finally:
+            os.close(fd)
+
+
+def _collapse(fd: int, start: int, length: int) -> bool:
+    libc = ctypes.CDLL(None, use_errno=True)
+    done = libc.fallocate(fd, ctypes.c_int(_COLLAPSE_RANGE), ctypes.c_int64(start),
+                          ctypes.c_int64(length))
+    return int(done) == 0
+
+
+def _copy_down(fd: int, path: Path, start: int, tail: int) -> int:
+    """Keeps ``start`` bytes and about the last ``tail``; returns how many were removed."""
+    size = os.fstat(fd).st_size
+    kept = os.pread(fd, tail, size - tail)
+    # what came while that was read
+    now = os.fstat(fd).st_size
+    kept += os.pread(fd, now - size, size)
+    os.ftruncate(fd, start)
+    appending = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    try:
+        view = memoryview(kept)
+        while view:
+            view = view[os.write(appending, view) :]
+    finally:
+        os.close(appending)
+    return now - start - len(kept)
+
+
+def remove_older(logs: Path, keep: int) -> list[str]:
+    """Removes the logs of all but the newest ``keep`` attempts; returns their names."""
+    found = sorted(logs.glob("attempt-*.log"))
+    doomed = found[:-keep] if keep > 0 else []
+    for path in doomed:
+        path.unlink(missing_ok=True)
+    return [path.name for path in doomed]

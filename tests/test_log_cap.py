@@ -1,0 +1,106 @@
+"""A trainer that prints gigabytes must not fill the disk, and what was cut is said."""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rig import wait_for
+
+from rekindle.jobs import log_cap
+from rekindle.jobs.log_cap import LogCap
+
+LINE = "line {:09d} of a trainer that prints too much\n"
+
+
+def fill(path: Path, lines: int, first: int = 0) -> None:
+    with path.open("a") as file:
+        file.writelines(LINE.format(n) for n in range(first, first + lines))
+
+
+def numbers(text: str) -> list[int]:
+    return [int(line.split()[1]) for line in text.splitlines()
+            if line.startswith("line ") and line.endswith("too much") and len(line) == len(LINE) - 1]
+
+
+@pytest.mark.parametrize("collapses", [True, False])
+def test_head_and_tail_stay_and_the_notice_stands_between(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, collapses: bool) -> None:
+    """Twice over: the second cut counts on from the first."""
+    if not collapses:
+        monkeypatch.setattr(log_cap, "_collapse", lambda *_: False)
+    path = tmp_path / "attempt-0001.log"
+    cap = LogCap(path, 2**20)
+    written = 0
+    for _ in range(3):
+        fill(path, 40_000, written)
+        written += 40_000
+        assert cap.look()
+        assert path.stat().st_size <= 2**20
+        assert not cap.look()
+    text = path.read_text()
+    assert text.count("rekindle: ") == 1
+    assert f"rekindle: {cap.cut} bytes were cut out here" in text
+    assert len(text) + cap.cut == written * len(LINE)
+    found = numbers(text)
+    assert found[0] == 0
+    assert found[-1] == written - 1
+    steps = {b - a for a, b in itertools.pairwise(found)}
+    assert len(steps) == 2, "one gap, all else in order"
+    assert 1 in steps
+
+
+def test_a_log_below_the_cap_is_left_alone(tmp_path: Path) -> None:
+    """The ordinary case costs one stat."""
+    path = tmp_path / "attempt-0001.log"
+    fill(path, 100)
+    before = path.read_bytes()
+    assert not LogCap(path, 2**20).look()
+    assert path.read_bytes() == before
+
+
+def test_nothing_is_lost_at_the_seam_while_the_trainer_goes_on_printing(tmp_path: Path) -> None:
+    """A process that appends all the time: the end stays gapless over many cuts."""
+    path = tmp_path / "attempt-0001.log"
+    path.touch()
+    if not log_cap._collapse(_two_blocks(tmp_path), 4096, 4096):
+        pytest.skip("this file system cannot collapse a range")
+    code = (f"import os\nn = 0\nwhile True:\n os.write(1, ({LINE!r}.format(n)).encode()); n += 1")
+    with path.open("ab") as log:
+        printer = subprocess.Popen([sys.executable, "-c", code], stdout=log)
+    try:
+        cap = LogCap(path, 2**20)
+        cuts = 0
+
+        def cut_often() -> bool:
+            nonlocal cuts
+            cuts += cap.look()
+            return cuts >= 5
+        wait_for(cut_often, "five cuts")
+    finally:
+        printer.kill()
+        printer.wait()
+    cap.look()
+    text = path.read_text()
+    found = numbers(text.partition("is kept.")[2])
+    assert found == list(range(found[0], found[0] + len(found)))
+    assert len(text) + cap.cut == (found[-1] + 1) * len(LINE)
+
+
+def _two_blocks(folder: Path) -> int:
+    fd = os.open(folder / "probe", os.O_RDWR | os.O_CREAT)
+    os.write(fd, bytes(16384))
+    return fd
+
+
+def test_only_the_newest_logs_of_a_job_are_kept(tmp_path: Path) -> None:
+    """A job with five hundred attempts keeps the last ones."""
+    for n in range(1, 8):
+        (tmp_path / f"attempt-{n:04d}.log").touch()
+    (tmp_path / "other.txt").touch()
+    log_cap.remove_older(tmp_path, 3)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "attempt-0005.log", "attempt-0006.log", "attempt-0007.log", "other.txt"]
+    assert log_cap.remove_older(tmp_path, 3) == []
