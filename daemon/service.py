@@ -35,6 +35,7 @@ from rekindle.daemon.inbox import SETTLE_S, Inbox
 from rekindle.daemon.launcher import Launcher
 from rekindle.daemon.snapshot import Snapshots
 from rekindle.daemon.watch import Watcher
+from rekindle.jobs import environment
 from rekindle.state import crash_points
 from rekindle.state.errors import HomeUnusable, LockHeld, RekindleError
 from rekindle.state.ledger import Ledger
@@ -78,6 +79,9 @@ def run(home: Home, options: Options) -> int:
     """
     log.configure(options.log_format)
     home.create()
+    # keepers inherit them; they may outlive this daemon
+    os.environ[environment.LOG_MAX_BYTES] = str(options.config.logs.max_bytes)
+    os.environ[environment.LOG_KEEP] = str(options.config.logs.keep)
     lock = _lock(home)
     try:
         return Service(home, options).run()

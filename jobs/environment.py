@@ -13,9 +13,14 @@ HEARTBEAT: Final = "REKINDLE_HEARTBEAT"
 # for `verify-resume`: the name of a checkpoint at which a training ends as if it was told to
 UNTIL: Final = "REKINDLE_UNTIL"
 
+# from the daemon to the keeper: bytes of one attempt's log, and logs of how many attempts
+LOG_MAX_BYTES: Final = "REKINDLE_LOG_MAX_BYTES"
+LOG_KEEP: Final = "REKINDLE_LOG_KEEP"
+
 # a user's process must not speak for the service: systemd would take its messages as ours
 NOT_INHERITED: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS",
-                        "LISTEN_PID", "LISTEN_FDNAMES", "INVOCATION_ID", "JOURNAL_STREAM")
+                        "LISTEN_PID", "LISTEN_FDNAMES", "INVOCATION_ID", "JOURNAL_STREAM",
+                        LOG_MAX_BYTES, LOG_KEEP)
 
 # exit codes of a trainer
 EXIT_DONE: Final = 0

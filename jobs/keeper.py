@@ -5,6 +5,7 @@ the memory limit, ends a trainer that hangs, ends whatever the trainer left behi
 writes how the attempt ended into the journal. Standard library only: it runs with ``-I -S``.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from rekindle.jobs import bootstrap, environment, heartbeat, memory, process, stacks
+from rekindle.jobs import bootstrap, environment, heartbeat, log_cap, memory, process, stacks
 from rekindle.jobs.job import Job
 from rekindle.jobs.pace import LOOK_S, Pace, seen_before
 from rekindle.jobs.record import Record, say
@@ -36,6 +37,8 @@ def main() -> NoReturn:
     os.dup2(log, 1)
     os.dup2(log, 2)
     process.become_subreaper()
+    with contextlib.suppress(OSError):
+        log_cap.remove_older(run.logs, _number(environment.LOG_KEEP, log_cap.DEFAULT_KEEP))
     Attempt(run, attempt, lock).run_to_end()
     sys.exit(0)
 
@@ -54,6 +57,8 @@ class Attempt:
         self.over_memory = False
         self.pace = Pace(None)
         self.fence = memory.Fence(None)
+        self.log_cap = log_cap.LogCap(
+            run.log(number), _number(environment.LOG_MAX_BYTES, log_cap.DEFAULT_BYTES))
         self._looks = 0
         self.record = Record(run.journal, number)
 
@@ -87,6 +92,7 @@ class Attempt:
         status = self._wait(trainer, job.limits.stop_grace)
         crash_points.reached("trainer_ended")
         self._end_leftovers(trainer)
+        self._cap_log()
         crash_points.reached("leftovers_ended")
         code, signum = (None, -status) if status < 0 else (status, None)
         killer = self.fence.killed()
@@ -196,6 +202,7 @@ class Attempt:
     def _look(self, trainer: subprocess.Popen[bytes], grace: float, now: float) -> None:
         """Once a second: does it still move, and does it keep within its memory?"""
         self.record.write()
+        self._cap_log()
         self._looks += 1
         if self._looks % 4 == 0:
             self.fence.look()
@@ -209,6 +216,11 @@ class Attempt:
         if self.deadline is None and not (self.killed or self.hung or self.stop_requested) and (
                 self.pace.look(*self._mark(), now)):
             self._end_hung(trainer, grace)
+
+    def _cap_log(self) -> None:
+        # a log that cannot be shortened is no reason to end a training
+        with contextlib.suppress(OSError):
+            self.log_cap.look()
 
     def _end_hung(self, trainer: subprocess.Popen[bytes], grace: float) -> None:
         """Writes down where every thread stands, then TERM; KILL comes after the grace."""
@@ -299,3 +311,8 @@ class Attempt:
             # asked to end while waiting: the daemon then infers the end from the lock
             if signal.sigtimedwait({signal.SIGTERM}, 1.0) is not None:
                 return
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name, "")
+    return int(text) if text.isdecimal() else default

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 DEFAULT_BYTES: Final = 64 * 2**20
+DEFAULT_KEEP: Final = 50
 _COLLAPSE_RANGE: Final = 0x08
 _BLOCK: Final = 4096
 _LEAST: Final = 16 * _BLOCK

@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from rig import wait_for
+from rig import Rig, wait_for
 
 from rekindle.jobs import log_cap
 from rekindle.jobs.log_cap import LogCap
 
 LINE = "line {:09d} of a trainer that prints too much\n"
+WIDTH = len(LINE.format(0))
 
 
 def fill(path: Path, lines: int, first: int = 0) -> None:
@@ -22,7 +23,7 @@ def fill(path: Path, lines: int, first: int = 0) -> None:
 
 def numbers(text: str) -> list[int]:
     return [int(line.split()[1]) for line in text.splitlines()
-            if line.startswith("line ") and line.endswith("too much") and len(line) == len(LINE) - 1]
+            if line.startswith("line ") and len(line) == WIDTH - 1]
 
 
 @pytest.mark.parametrize("collapses", [True, False])
@@ -43,7 +44,7 @@ def test_head_and_tail_stay_and_the_notice_stands_between(
     text = path.read_text()
     assert text.count("rekindle: ") == 1
     assert f"rekindle: {cap.cut} bytes were cut out here" in text
-    assert len(text) + cap.cut == written * len(LINE)
+    assert len(text) + cap.cut == written * WIDTH
     found = numbers(text)
     assert found[0] == 0
     assert found[-1] == written - 1
@@ -86,7 +87,7 @@ def test_nothing_is_lost_at_the_seam_while_the_trainer_goes_on_printing(tmp_path
     text = path.read_text()
     found = numbers(text.partition("is kept.")[2])
     assert found == list(range(found[0], found[0] + len(found)))
-    assert len(text) + cap.cut == (found[-1] + 1) * len(LINE)
+    assert len(text) + cap.cut == (found[-1] + 1) * WIDTH
 
 
 def _two_blocks(folder: Path) -> int:
@@ -104,3 +105,29 @@ def test_only_the_newest_logs_of_a_job_are_kept(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "attempt-0005.log", "attempt-0006.log", "attempt-0007.log", "other.txt"]
     assert log_cap.remove_older(tmp_path, 3) == []
+
+
+def test_a_trainer_that_prints_without_end_fills_no_disk(tmp_path: Path) -> None:
+    """The keeper of a real job cuts; `rekindle.toml` sets the size and how many logs stay."""
+    (tmp_path / "loud.py").write_text(
+        "import os, sys\nprint('first words', flush=True)\n"
+        f"for n in range(400_000): os.write(1, {LINE!r}.format(n).encode())\n"
+        "print('REKINDLE_LOG_KEEP' in os.environ, 'last words')\nsys.exit(3)\n")
+    rig = Rig(tmp_path / "home")
+    rig.home.config.write_text('[logs]\nmax_bytes = "1MiB"\nkeep = 2\n')
+    rig.drop(f'name = "loud"\nscript = "{tmp_path}/loud.py"\n'
+             'retry = { backoff = "1s..1s", max_failures = 3 }\n')
+    try:
+        rig.start("--until-idle").wait(120)
+        run = rig.home.run("loud-1")
+        logs = sorted(path.name for path in run.logs.iterdir())
+        attempts = len(rig.entries("loud-1", "attempt_ended"))
+        assert attempts >= 2
+        assert logs == [f"attempt-{n:04d}.log" for n in (attempts - 1, attempts)]
+        text = run.log(attempts).read_text()
+    finally:
+        rig.close()
+    assert len(text) <= 2**20
+    assert text.startswith("first words\n")
+    assert "bytes were cut out here" in text
+    assert "False last words" in text[-500:]

@@ -70,8 +70,11 @@ def _copy(path: Path, offset: int) -> int:
     """Prints a file from ``offset`` (bytes) on; returns where it ended."""
     try:
         with path.open("rb") as file:
-            if offset > path.stat().st_size:
-                offset = 0
+            size = path.stat().st_size
+            if offset > size:
+                # its middle was cut out while it was followed
+                _write(b"--- the log was cut; on from its end\n")
+                offset = size
             file.seek(offset)
             while chunk := file.read(_CHUNK):
                 _write(chunk)
