@@ -7,6 +7,8 @@ import structlog
 
 from rekindle.daemon import transfer
 from rekindle.daemon.attempts import Attempts
+from rekindle.daemon.config import Retention
+from rekindle.daemon.pruning import Pruning
 from rekindle.daemon.requests import Request
 from rekindle.jobs.job import Job
 from rekindle.state import checkpoints, durable, journal
@@ -19,10 +21,11 @@ from rekindle.state.rows import JobRow
 class Answers:
     """Each verb is carried out at most once in effect: a repeated request changes nothing."""
 
-    def __init__(self, home: Home, ledger: Ledger, attempts: Attempts) -> None:
+    def __init__(self, home: Home, ledger: Ledger, attempts: Attempts, pruning: Pruning) -> None:
         self._home = home
         self._ledger = ledger
         self._attempts = attempts
+        self._pruning = pruning
         self._log = structlog.get_logger()
 
     def carry_out(self, request: Request) -> str:
@@ -31,6 +34,8 @@ class Answers:
         if request.verb == "import":
             answer = transfer.settle(self._home, self._ledger, request.job,
                                     hold=bool(request.fields.get("hold")))
+        elif request.verb == "prune":
+            answer = self._prune(request.fields)
         elif job is None:
             answer = f"There is no job {request.job}."
         else:
@@ -46,6 +51,17 @@ class Answers:
                                      "request": request.file.name})
         self._log.info("request_answered", job=request.job, verb=request.verb, answer=answer)
         return answer
+
+    def _prune(self, fields: dict[str, Any]) -> str:
+        only, age = fields.get("only"), fields.get("max_age")
+        if only is not None and not (isinstance(only, list)
+                                     and all(isinstance(name, str) for name in only)):
+            return "The jobs must be a list of ids."
+        if age is None:
+            return self._pruning.begin(only, Retention(max_bytes=0))
+        if isinstance(age, bool) or not isinstance(age, int | float):
+            return "The age must be a number of seconds."
+        return self._pruning.begin(only, Retention(max_age=float(age)))
 
     def _stop(self, job: JobRow, fields: dict[str, Any]) -> str:
         if job.state in TERMINAL or job.state == JobState.HELD:

@@ -27,6 +27,7 @@ VERBS: Final = {
     "retry": "run a job that ended again",
     "verify": "check ledger and checkpoints; --rebuild builds the ledger anew",
     "verify-resume": "kill a job of yours at random points, and compare the result",
+    "prune": "show what could be removed; --yes removes it",
     "export-run": "write a job into one archive, for another box",
     "import-run": "take a job over from another box",
     "demo": "train, kill it twice, and compare with an undisturbed run",

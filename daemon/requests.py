@@ -17,7 +17,7 @@ from rekindle.state.paths import Home
 
 FORMAT: Final = 1
 SUFFIX: Final = ".request.json"
-VERBS: Final = ("stop", "release", "cancel", "retry", "priority", "import")
+VERBS: Final = ("stop", "release", "cancel", "retry", "priority", "import", "prune")
 _MAX_BYTES: Final = 64 * 1024
 
 

@@ -33,6 +33,7 @@ from rekindle.daemon.clock import TOLERANCE_S, Clock
 from rekindle.daemon.config import Config
 from rekindle.daemon.inbox import SETTLE_S, Inbox
 from rekindle.daemon.launcher import Launcher
+from rekindle.daemon.pruning import Pruning
 from rekindle.daemon.snapshot import Snapshots
 from rekindle.daemon.watch import Watcher
 from rekindle.jobs import environment
@@ -109,7 +110,8 @@ class Service:
         self._log = structlog.get_logger()
         self._ledger = Ledger.open(home.ledger)
         self._attempts = Attempts(home, self._ledger, Launcher())
-        self._answers = Answers(home, self._ledger, self._attempts)
+        self._pruning = Pruning(home, self._ledger, options.config.retention, self._attempts)
+        self._answers = Answers(home, self._ledger, self._attempts, self._pruning)
         self._inbox = Inbox(home, self._ledger, Snapshots(
             home.sources, options.config.source, home.root))
         self._watcher = Watcher(home.inbox, self._wake)
@@ -123,6 +125,7 @@ class Service:
             self._mend_clock_at_start()
             self._inbox.recover()
             self._attempts.adopt()
+            self._pruning.catch_up()
             presence.announce(self._home, _version())
             self._log.info("daemon_started", home=str(self._home.root), version=_version(),
                            slots=self._options.slots)
@@ -133,6 +136,7 @@ class Service:
         finally:
             self._notices.stop()
             self._watcher.stop()
+            self._pruning.close()
             self._ledger.close()
         self._log.info("daemon_ended")
         return 0
@@ -149,6 +153,7 @@ class Service:
             self._guarded("preemption", self._look_for_notice)
             self._guarded("attempts", self._attempts.watch)
             self._guarded("disk", self._look_at_disk)
+            self._guarded("pruning", self._pruning.tick)
             if self._stop is None and self._leaving is None:
                 self._guarded("start", self._start_next)
         systemd.notify("WATCHDOG=1")
@@ -278,7 +283,8 @@ class Service:
         if not self._options.until_idle or self._next_scan == 0.0:
             return False
         open_jobs = {JobState.QUEUED, JobState.WAITING, *ACTIVE}
-        return not self._ledger.count(states=open_jobs) and not self._inbox.pending()
+        return not (self._ledger.count(states=open_jobs) or self._inbox.pending()
+                    or self._pruning.busy)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if signum == signal.SIGUSR2:

@@ -105,6 +105,12 @@ def _checkpoint_pruned(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     db.execute("DELETE FROM checkpoints WHERE job = ? AND name = ?", (job, entry["name"]))
 
 
+def _quarantine_pruned(db: sqlite3.Connection, job: str, entry: Entry) -> None:
+    # a good one of the same name may have been committed since
+    db.execute("DELETE FROM checkpoints WHERE job = ? AND name = ? AND good = 0",
+               (job, entry["name"]))
+
+
 def _provenance(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     about = {k: v for k, v in entry.items() if k not in ("v", "t", "kind", "attempt")}
     _update(db, job, entry, provenance=json.dumps(about))
@@ -182,6 +188,7 @@ _HANDLERS = {
     "checkpoint_committed": _checkpoint_committed,
     "checkpoint_refused": _checkpoint_refused,
     "checkpoint_pruned": _checkpoint_pruned,
+    "quarantine_pruned": _quarantine_pruned,
     "provenance": _provenance,
     "failed": _failed,
     "save_failed": _event,

@@ -13,8 +13,10 @@ import pytest
 from rekindle.daemon import rebuild, verify
 from rekindle.daemon.answers import Answers
 from rekindle.daemon.attempts import Attempts
+from rekindle.daemon.config import Retention
 from rekindle.daemon.inbox import Inbox
 from rekindle.daemon.launcher import Launcher
+from rekindle.daemon.pruning import Pruning
 from rekindle.daemon.requests import Request
 from rekindle.state import checkpoints, journal
 from rekindle.state.checkpoints import Position
@@ -105,7 +107,8 @@ def test_a_rebuilt_ledger_equals_the_original(home: Home) -> None:
     ledger = Ledger.open(home.ledger)
     accept(home, ledger, "new")
     accept(home, ledger, "done", "failed", "held", "cancelled", "waiting", "stopped", "urgent")
-    answers = Answers(home, ledger, Attempts(home, ledger, Launcher()))
+    attempts = Attempts(home, ledger, Launcher())
+    answers = Answers(home, ledger, attempts, Pruning(home, ledger, Retention(), attempts))
     attempt(ledger, home.run("done-1"), 1, "crash", decided=JobState.WAITING, failures=1,
             next_at=time.time() + 5)
     attempt(ledger, home.run("done-1"), 2, "done", decided=JobState.DONE, failures=0)

@@ -1,0 +1,193 @@
+"""What may be removed, and when: never the last good or the best checkpoint of any job.
+
+A job that is over is reduced to these two (and to the ends of its finished stages, which hold
+its History); a held one to as many as its spec keeps. What a running, queued or waiting job
+has is its trainer's business. The choice is pure; removing happens under the run's lock, and
+only once a newer checkpoint was verified.
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from rekindle.daemon import snapshot
+from rekindle.daemon.config import Retention
+from rekindle.state import checkpoints, journal, lock
+from rekindle.state.errors import LockHeld
+from rekindle.state.ledger import Ledger
+from rekindle.state.lifecycle import TERMINAL, JobState
+from rekindle.state.paths import Home, Run
+
+UNUSED_S: Final = 3600.0
+"""A snapshot that no run links to is removed when it is this old: it may just be taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Something that may go: a checkpoint, or a quarantined one."""
+
+    path: Path
+    bytes: int
+    quarantined: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What a job that does not run has.
+
+    Attributes:
+        over: done, failed or cancelled; else held.
+        since: unix time of the end.
+        keep: how many of its newest good checkpoints stay.
+        best: names of checkpoints that always stay.
+        removable: what would go, were all newest checkpoints good.
+    """
+
+    job: str
+    over: bool
+    since: float
+    attempts: int
+    keep: int
+    best: frozenset[str]
+    removable: tuple[Piece, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        return sum(piece.bytes for piece in self.removable)
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What was removed of one job, or ``reason`` why nothing was."""
+
+    job: str
+    names: tuple[str, ...] = ()
+    bytes: int = 0
+    reason: str = ""
+
+
+def stocks(ledger: Ledger, only: Collection[str] | None = None) -> list[Stock]:
+    """Jobs that may be reduced, as the ledger knows them; their folders are not looked at."""
+    found = []
+    for row in ledger.jobs(states={*TERMINAL, JobState.HELD}):
+        if only is not None and row.id not in only:
+            continue
+        over = row.state in TERMINAL
+        keep = 1 if over else int(ledger.spec(row.id).get("checkpoint", {}).get("keep") or 1)
+        best = frozenset(c.name for c in ledger.checkpoints(row.id) if c.best)
+        found.append(Stock(row.id, over, row.updated_at, row.attempts, keep, best))
+    return found
+
+
+def look(run: Run, stock: Stock) -> Stock:
+    """The stock with what lies in its folder and could go."""
+    found: list[Piece] = []
+    newest = 0
+    for checkpoint in checkpoints.scan(run.checkpoints):
+        newest += 1
+        if newest > stock.keep and checkpoint.name not in stock.best and (
+                not checkpoint.position.end):
+            found.append(Piece(checkpoint.path, checkpoint.bytes))
+    if newest:
+        found += [Piece(path, size_of(path), quarantined=True) for path in _quarantined(run)]
+    return replace(stock, removable=tuple(found))
+
+
+def choose(candidates: Iterable[Stock], limits: Retention, *, total: int, now: float
+           ) -> list[Stock]:
+    """Which jobs are to be reduced, the first first.
+
+    Args:
+        total: bytes of the whole home.
+        now: unix time, seconds.
+
+    By age: all that are over for longer than ``max_age``. By size: as many more as bring the
+    home below ``max_bytes``, those that are over before the held ones, the oldest first.
+    """
+    rest = sorted((c for c in candidates if c.removable), key=lambda c: (not c.over, c.since))
+    chosen = []
+    for stock in rest:
+        old = limits.max_age is not None and stock.over and now - stock.since > limits.max_age
+        large = limits.max_bytes is not None and total > limits.max_bytes
+        if old or large:
+            chosen.append(stock)
+            total -= stock.bytes
+    return chosen
+
+
+def reduce(run: Run, stock: Stock) -> Removed:
+    """Removes what may go of a job, and journals it; nothing where no checkpoint is good.
+
+    Raises:
+        OSError: the run directory cannot be written; what was removed is journalled.
+    """
+    names: list[str] = []
+    freed = 0
+    try:
+        with lock.held(run.lock, "An attempt is alive.", "Wait for its end."):
+            good = checkpoints.latest_good(run.checkpoints).checkpoint
+            if good is None:
+                return Removed(stock.job, reason="none of its checkpoints is good")
+            best = set(stock.best)
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                best.add(str(good.read_manifest()["monitor"]["best_name"]))
+            sizes = {c.name: c.bytes for c in checkpoints.scan(run.checkpoints)}
+            for gone in checkpoints.prune(run.checkpoints, stock.keep, best,
+                                          known_good={good.name}):
+                journal.append(run.journal, "checkpoint_pruned", attempt=stock.attempts,
+                               name=gone.name)
+                names.append(gone.name)
+                freed += sizes.get(gone.name, 0)
+            for path in _quarantined(run):
+                size = size_of(path)
+                journal.append(run.journal, "quarantine_pruned", attempt=stock.attempts,
+                               name=path.name.partition(".")[0])
+                shutil.rmtree(path, ignore_errors=True)
+                path.with_name(f"{path.name}.reason.txt").unlink(missing_ok=True)
+                names.append(f"quarantine/{path.name}")
+                freed += size
+    except LockHeld:
+        return Removed(stock.job, reason="an attempt of it is alive")
+    return Removed(stock.job, tuple(names), freed)
+
+
+def remove_unused_sources(home: Home, now: float) -> int:
+    """Removes snapshots that no run links to; only by the daemon, which takes them. Bytes."""
+    freed = 0
+    used = set(snapshot.used(home.runs))
+    for path in unused_sources(home, used, now):
+        size = size_of(path)
+        doomed = path.with_name(f".tmp-{path.name}-unused")
+        os.rename(path, doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+        freed += size
+    return freed
+
+
+def unused_sources(home: Home, used: Collection[str], now: float) -> Iterator[Path]:
+    for entry in os.scandir(home.sources):
+        if (not entry.name.startswith(".") and entry.name not in used
+                and now - entry.stat(follow_symlinks=False).st_mtime > UNUSED_S):
+            yield Path(entry.path)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below a folder; links count as themselves."""
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(path, name)).st_size
+    return total
+
+
+def _quarantined(run: Run) -> list[Path]:
+    try:
+        return sorted(Path(entry.path) for entry in os.scandir(run.quarantine)
+                      if entry.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,115 @@
+"""``rekindle prune``: shows what could be removed; ``--yes`` removes it."""
+
+import argparse
+import time
+from typing import Any, Final
+
+from rich.markup import escape
+
+from rekindle.daemon import asking, config, lookup, presence, retention, snapshot, terminal
+from rekindle.daemon.config import Retention
+from rekindle.daemon.retention import Stock
+from rekindle.jobs import quantities
+from rekindle.state.errors import UsageError
+from rekindle.state.ledger import Ledger
+from rekindle.state.paths import Home
+
+_WAIT_S: Final = 600.0
+_ALL: Final = 2**63
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Shows what could be removed of jobs that are over or held: all checkpoints but the last "
+        "good one, the best one and the ends of stages (of a held job: as many as its spec "
+        "keeps), and what lies in quarantine. Removes nothing without --yes.")
+    parser.add_argument("jobs", nargs="*", metavar="job", help="only these (default: all)")
+    parser.add_argument("--older-than", metavar="AGE",
+                        help='only jobs that are over for longer, e.g. "7 days"')
+    parser.add_argument("--yes", action="store_true", help="remove it")
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+
+
+def main(args: argparse.Namespace) -> int:
+    home = lookup.home(args)
+    age = _age(args.older_than)
+    book = lookup.ledger(home)
+    try:
+        only = [lookup.job(book, named).id for named in args.jobs] or None
+        found = [retention.look(home.run(stock.job), stock)
+                 for stock in retention.stocks(book, only)]
+        chosen = retention.choose(found, _everything(age), total=_ALL, now=time.time())
+        sources = list(retention.unused_sources(home, set(snapshot.used(home.runs)), time.time()))
+        unused = sum(map(retention.size_of, sources))
+        if args.yes:
+            return _remove(home, book, only, age)
+        if args.json:
+            terminal.print_json(_as_json(chosen, unused))
+        else:
+            _print(chosen, unused, config.read(home).retention)
+    finally:
+        book.close()
+    return 0
+
+
+def _everything(age: float | None) -> Retention:
+    """Without an age all that may go; with one only what is older."""
+    return Retention(max_age=age) if age is not None else Retention(max_bytes=0)
+
+
+def _age(text: str | None) -> float | None:
+    try:
+        return None if text is None else quantities.seconds(text)
+    except ValueError as error:
+        raise UsageError(f"--older-than is not understood: {error}.",
+                         hint='For example --older-than "7 days".') from error
+
+
+def _remove(home: Home, book: Ledger, only: list[str] | None, age: float | None) -> int:
+    since = time.time()
+    print(asking.ask(home, book, "prune", "", only=only, max_age=age))
+    end = time.monotonic() + _WAIT_S
+    while presence.find(home) is not None and time.monotonic() < end:
+        for event in book.events(kind="pruned", newest=5):
+            if event.at >= since:
+                _tell(event.data)
+                return 0
+        time.sleep(0.1)
+    return 0
+
+
+def _tell(data: dict[str, Any]) -> None:
+    print(f"{data['checkpoints']} checkpoints of {len(data['jobs'])} jobs are removed; "
+          f"{terminal.size(data['bytes'])} are free.")
+    for job, reason in data["passed_over"].items():
+        print(f"  {job} was passed over: {reason}.")
+
+
+def _as_json(chosen: list[Stock], unused: int) -> dict[str, Any]:
+    return {"bytes": sum(stock.bytes for stock in chosen) + unused, "sources_bytes": unused,
+            "jobs": [{"id": stock.job, "over": stock.over, "since": stock.since,
+                      "bytes": stock.bytes,
+                      "checkpoints": [p.path.name for p in stock.removable if not p.quarantined],
+                      "quarantined": [p.path.name for p in stock.removable if p.quarantined]}
+                     for stock in chosen]}
+
+
+def _print(chosen: list[Stock], unused: int, limits: Retention) -> None:
+    console = terminal.console()
+    table = terminal.table("job", "over since", "would go", "size")
+    for stock in chosen:
+        quarantined = sum(piece.quarantined for piece in stock.removable)
+        count = len(stock.removable) - quarantined
+        what = f"{count} checkpoint{'s' * (count != 1)}"
+        what += f" and {quarantined} in quarantine" if quarantined else ""
+        table.add_row(escape(stock.job), terminal.when(stock.since) if stock.over else "held",
+                      what, terminal.size(stock.bytes))
+    if chosen:
+        console.print(table)
+    total = sum(stock.bytes for stock in chosen) + unused
+    if unused:
+        console.print(f"Snapshots of code that no job uses: {terminal.size(unused)}.")
+    console.print(f"{terminal.size(total)} would be freed." +
+                  (" `rekindle prune --yes` removes it." if total else ""))
+    if limits.max_age is None and limits.max_bytes is None:
+        console.print("[dim]Nothing is removed by itself: rekindle.toml sets no [retention].[/]")
