@@ -27,6 +27,7 @@ VERBS: Final = {
     "retry": "run a job that ended again",
     "verify": "check ledger and checkpoints; --rebuild builds the ledger anew",
     "verify-resume": "kill a job of yours at random points, and compare the result",
+    "doctor": "look at the box before the night; 1 where something will hurt",
     "prune": "show what could be removed; --yes removes it",
     "export-run": "write a job into one archive, for another box",
     "import-run": "take a job over from another box",

@@ -38,12 +38,19 @@ def packages() -> dict[str, str]:
     found = {}
     for names in _PACKAGES:
         for name in names:
-            try:
-                found[name] = metadata.version(name)
-            except metadata.PackageNotFoundError:
-                continue
-            break
+            installed = version(name)
+            if installed is not None:
+                found[name] = installed
+                break
     return found
+
+
+def version(package: str) -> str | None:
+    """Of an installed package, None where it is not there."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def machine() -> dict[str, Any]:

@@ -1,0 +1,42 @@
+"""``rekindle doctor``: looks at the box before the night; 1 where something will hurt."""
+
+import argparse
+
+from rich.markup import escape
+
+from rekindle.daemon import doctor, lookup, terminal
+
+_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--no-imports", action="store_true",
+                        help="do not import Keras in the interpreters of waiting jobs")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+
+
+def main(args: argparse.Namespace) -> int:
+    home = lookup.home(args)
+    console = terminal.console()
+    findings = []
+    for finding in doctor.examine(home, imports=not args.no_imports):
+        findings.append(finding)
+        if args.json:
+            continue
+        style = _STYLES[finding.severity]
+        console.print(f"[{style}]{finding.severity:7}[/] {finding.check}: {escape(finding.what)}",
+                      soft_wrap=True)
+        if finding.hint:
+            console.print(f"        hint: {escape(finding.hint)}", soft_wrap=True)
+    errors = sum(finding.severity == "error" for finding in findings)
+    warnings = sum(finding.severity == "warning" for finding in findings)
+    if args.json:
+        terminal.print_json({"home": str(home.root), "fine": not errors, "findings": [
+            {"severity": f.severity, "check": f.check, "what": f.what, "hint": f.hint}
+            for f in findings]})
+    elif errors:
+        console.print(f"{errors} things will hurt tonight; {warnings} more may.")
+    else:
+        console.print(f"Ready for the night; {warnings} things may be better."
+                      if warnings else "Ready for the night.")
+    return 1 if errors else 0

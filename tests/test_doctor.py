@@ -1,0 +1,209 @@
+"""`rekindle doctor`: each thing that will hurt at night is found, with what to do."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rig import Rig, wait_for
+
+from rekindle.daemon import doctor, units
+from rekindle.daemon.box import Finding
+from rekindle.jobs.job import CheckpointPolicy, Job, Resources
+from rekindle.state import checkpoints
+from rekindle.state.checkpoints import Position
+from rekindle.state.ledger import Ledger
+from rekindle.state.paths import Home
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    made = Home(tmp_path / "home")
+    made.create()
+    return made
+
+
+def errors(home: Home, check: str, *, imports: bool = False) -> list[Finding]:
+    found = [f for f in doctor.examine(home, imports=imports) if f.check == check]
+    assert found, f"nothing was said about {check}"
+    assert all(f.hint for f in found if f.severity != "ok"), "each finding has a hint"
+    return [f for f in found if f.severity == "error"]
+
+
+def waiting_job(home: Home, **fields: Any) -> Job:
+    """A job that waits in the ledger."""
+    job = Job(**{"name": "night", "id": "night-1", "workdir": str(home.root), "claim": "c",
+                 "script": "/x.py", **fields})
+    ledger = Ledger.open(home.ledger)
+    run = home.run(job.id)
+    run.root.mkdir(exist_ok=True)
+    run.job_file.write_text(job.to_json())
+    run.job_file.chmod(0o600)
+    ledger.insert_job(job.id, name=job.name, number=1, run_dir=str(run.root), priority=0,
+                      spec=job.to_json(), claim="c", submitted_at=time.time())
+    ledger.close()
+    return job
+
+
+def test_a_served_home_with_nothing_wrong_is_ready(tmp_path: Path) -> None:
+    """Exit code 0, beside a real daemon; nothing is left behind in the home."""
+    rig = Rig(tmp_path / "home")
+    try:
+        rig.start()
+        wait_for(rig.home.daemon_status.exists, "the daemon is up")
+        wait_for(rig.home.ledger.exists, "the ledger is there")
+        before = set(rig.home.root.iterdir())
+        shown = json.loads(rig.cli("doctor", "--json"))
+        assert shown["fine"] is True, shown
+        assert {"permissions", "disk", "disk speed", "clock", "inotify", "systemd", "ledger",
+                "GPUs", "daemon", "configuration"} <= {f["check"] for f in shown["findings"]}
+        assert {p.name for p in set(rig.home.root.iterdir()) - before} <= {
+            "ledger.db-wal", "ledger.db-shm"}
+        assert "Ready for the night" in rig.cli("doctor")
+    finally:
+        rig.close()
+    said = rig.cli("doctor", code=1)
+    assert "No daemon serves this home" in said
+    assert "will hurt tonight" in said
+
+
+def test_no_home_is_one_clear_finding(tmp_path: Path) -> None:
+    """Rather a dozen consequences of it."""
+    found = list(doctor.examine(Home(tmp_path / "none")))
+    assert [f.severity for f in found] == ["error"]
+    assert "--home" in found[0].hint
+
+
+def test_rights_that_let_others_in_are_found(home: Home) -> None:
+    """The inbox for everybody, a ledger that a group writes, secrets that all may read."""
+    waiting_job(home)
+    assert errors(home, "permissions") == []
+    home.inbox.chmod(0o2777)
+    home.ledger.chmod(0o664)
+    home.run("night-1").job_file.chmod(0o644)
+    found = [f.what for f in errors(home, "permissions")]
+    assert len(found) == 3
+    assert any("Everybody" in what for what in found)
+    assert any("ledger" in what for what in found)
+    assert any("secrets" in what for what in found)
+
+
+def test_a_bad_configuration_and_a_bad_spec_are_found_before_the_night(home: Home) -> None:
+    """They would be refused by the daemon in an hour when nobody looks."""
+    home.config.write_text("slotz = 1\n")
+    (home.inbox / "x.toml").write_text('script = "/nowhere.py"\n')
+    assert "slotz" in errors(home, "configuration")[0].what
+    assert "x.toml will be refused" in errors(home, "spec")[0].what
+
+
+def test_a_damaged_ledger_and_a_clock_set_back_are_found(home: Home) -> None:
+    """The doctor itself goes on with its other checks."""
+    waiting_job(home)
+    ledger = Ledger.open(home.ledger)
+    ledger.add_event("tomorrow", at=time.time() + 86400)
+    ledger.close()
+    assert "to come" in errors(home, "clock")[0].what
+    aside = home.ledger.rename(home.root / "aside.db")
+    assert "gone" in errors(home, "ledger")[0].what
+    aside.rename(home.ledger)
+    for suffix in ("-wal", "-shm"):
+        home.ledger.with_name(home.ledger.name + suffix).unlink(missing_ok=True)
+    home.ledger.write_bytes(b"x" * 8192)
+    found = list(doctor.examine(home, imports=False))
+    assert any(f.check == "ledger" and f.severity == "error" for f in found)
+    assert any(f.check == "inotify" for f in found)
+
+
+def test_a_disk_too_small_for_the_checkpoints_to_come_is_found(home: Home) -> None:
+    """From the size of a checkpoint of this job, times as many as its spec keeps."""
+    job = waiting_job(home, checkpoint=CheckpointPolicy(keep=2))
+    checkpoints.commit(home.run(job.id).checkpoints, Position(0, 1, 10),
+                       lambda f: (f / checkpoints.STATE).write_bytes(bytes(10**6)) and None, {})
+    assert errors(home, "disk") == []
+    space = os.statvfs(home.root)
+    too_many = 2 * space.f_bavail * space.f_frsize // 10**6
+    waiting_job(home, checkpoint=CheckpointPolicy(keep=too_many))
+    found = errors(home, "disk")
+    assert "need about" in found[0].what
+    assert "prune" in found[0].hint
+
+
+def test_what_the_box_does_not_have_is_found(home: Home) -> None:
+    """More GPUs or memory than there are, a folder that is not mounted."""
+    waiting_job(home, workdir="/not/mounted", resources=Resources(gpus=99, memory=2**60))
+    assert "99 GPUs" in errors(home, "GPUs")[0].what
+    assert "may use" in errors(home, "memory")[0].what
+    assert "/not/mounted" in errors(home, "spec")[0].what
+
+
+@pytest.mark.parametrize(("python", "says"), [
+    ("/nowhere/python", "cannot be run"), ("/bin/true", "cannot run a trainer"),
+    ("bare", "cannot import Keras")])
+def test_an_interpreter_that_cannot_train_is_found(
+        home: Home, tmp_path: Path, python: str, says: str) -> None:
+    """Gone, no Python at all, or one without Keras."""
+    if python == "bare":
+        import venv
+
+        venv.create(tmp_path / "bare", symlinks=True)
+        python = str(tmp_path / "bare" / "bin" / "python")
+    waiting_job(home, python=python)
+    found = errors(home, "interpreter", imports=True)
+    assert says in found[0].what
+    assert "night-1" in found[0].what
+
+
+@pytest.mark.slow
+def test_an_interpreter_with_keras_is_told_with_its_versions(home: Home) -> None:
+    """Imported for real, as the trainer would."""
+    waiting_job(home, python=sys.executable)
+    found = [f for f in doctor.examine(home) if f.check == "interpreter"]
+    assert [f.severity for f in found] == ["ok"]
+    assert "keras 3" in found[0].what
+    assert "resumed to the batch" in found[0].what
+
+
+GOOD = {"manager": "system", "LoadState": "loaded", "ActiveState": "active",
+        "UnitFileState": "enabled", "KillMode": "process", "TimeoutStopUSec": "3min",
+        "Restart": "always", "StartLimitIntervalUSec": "0", "Linger": ""}
+
+
+def units_with(**changes: str) -> Iterator[tuple[str, str, str]]:
+    return iter(units.judge({**GOOD, **changes}, 120.0))
+
+
+@pytest.mark.parametrize(("changes", "severity", "says"), [
+    ({}, "ok", "set up for the night"),
+    ({"KillMode": "control-group"}, "error", "ends the trainings"),
+    ({"TimeoutStopUSec": "1min 30s"}, "warning", "90 s"),
+    ({"TimeoutStopUSec": "infinity"}, "ok", "set up"),
+    ({"Restart": "no"}, "error", "stays dead"),
+    ({"StartLimitIntervalUSec": "10s"}, "warning", "start limit"),
+    ({"UnitFileState": "disabled"}, "error", "not enabled"),
+    ({"manager": "user", "Linger": "no"}, "error", "linger"),
+    ({"manager": "user", "Linger": "yes"}, "ok", "user manager"),
+])
+def test_settings_of_the_unit_that_hurt_are_named(
+        changes: dict[str, str], severity: str, says: str) -> None:
+    """What systemctl shows is judged; that it is asked right, the tests of the service show."""
+    found = list(units_with(**changes))
+    assert [one[0] for one in found] == [severity]
+    assert says in found[0][1]
+    assert found[0][2] or severity == "ok"
+
+
+def test_without_systemd_it_is_said_that_nothing_starts_the_daemon_again() -> None:
+    """A person's home on a box without it is no error."""
+    for unit in (None, {"manager": ""}):
+        assert units.judge(unit, 1.0)[0][0] == "warning"
+
+
+def test_spans_of_systemctl_are_read() -> None:
+    """As it prints them."""
+    assert units._seconds("1h 2min 3s 500ms") == 3723.5
+    assert units._seconds("") is None
+    assert units._seconds("infinity") is None
