@@ -1,6 +1,8 @@
 """Carrying out requests: what each verb means in each state of a job."""
 
+import dataclasses
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -9,7 +11,9 @@ from rekindle.daemon import transfer
 from rekindle.daemon.attempts import Attempts
 from rekindle.daemon.config import Retention
 from rekindle.daemon.pruning import Pruning
+from rekindle.daemon.queue import Queue
 from rekindle.daemon.requests import Request
+from rekindle.jobs import quantities
 from rekindle.jobs.job import Job
 from rekindle.state import checkpoints, durable, journal
 from rekindle.state.ledger import Ledger
@@ -21,8 +25,10 @@ from rekindle.state.rows import JobRow
 class Answers:
     """Each verb is carried out at most once in effect: a repeated request changes nothing."""
 
-    def __init__(self, home: Home, ledger: Ledger, attempts: Attempts, pruning: Pruning) -> None:
+    def __init__(self, home: Home, ledger: Ledger, attempts: Attempts, pruning: Pruning,
+                 queue: Queue) -> None:
         self._home = home
+        self._queue = queue
         self._ledger = ledger
         self._attempts = attempts
         self._pruning = pruning
@@ -30,8 +36,10 @@ class Answers:
 
     def carry_out(self, request: Request) -> str:
         """Does what is asked and says in a sentence what was done."""
-        job = self._ledger.job(request.job)
-        if request.verb == "import":
+        job = None if request.job is None else self._ledger.job(request.job)
+        if request.job is None:
+            answer = {"pause": self._pause, "resume": self._resume}[request.verb](request.fields)
+        elif request.verb == "import":
             answer = transfer.settle(self._home, self._ledger, request.job,
                                     hold=bool(request.fields.get("hold")))
         elif request.verb == "prune":
@@ -63,6 +71,13 @@ class Answers:
             return "The age must be a number of seconds."
         return self._pruning.begin(only, Retention(max_age=float(age)))
 
+    def _pause(self, fields: dict[str, Any]) -> str:
+        return self._queue.pause(free=bool(fields.get("now")))
+
+    def _resume(self, fields: dict[str, Any]) -> str:
+        gpu = fields.get("gpu")
+        return self._queue.resume() if gpu is None else self._queue.take_back(str(gpu))
+
     def _stop(self, job: JobRow, fields: dict[str, Any]) -> str:
         if job.state in TERMINAL or job.state == JobState.HELD:
             return f"It is {job.state} already."
@@ -86,7 +101,15 @@ class Answers:
     def _release(self, job: JobRow, fields: dict[str, Any]) -> str:
         if job.state != JobState.HELD:
             return f"It is not held but {job.state}."
-        return self._queue(job, "It was released on request.")
+        longer = fields.get("max_runtime")
+        if longer is not None:
+            try:
+                seconds = quantities.seconds(longer if isinstance(longer, str) else "")
+            except ValueError as error:
+                return f"Its max_runtime is not understood: {error}."
+            self._change(job, lambda accepted: accepted.replace(
+                limits=dataclasses.replace(accepted.limits, max_runtime=seconds)))
+        return self._back(job, "It was released on request.")
 
     def _retry(self, job: JobRow, fields: dict[str, Any]) -> str:
         again = {JobState.HELD, JobState.FAILED, JobState.CANCELLED, JobState.WAITING}
@@ -98,8 +121,8 @@ class Answers:
         if scratch:
             self._set_checkpoints_aside(job)
         if fields.get("allow_change"):
-            self._allow_change(job)
-        return self._queue(job, "It is tried again from scratch, on request." if scratch
+            self._change(job, lambda accepted: accepted.replace(allow_change=True))
+        return self._back(job, "It is tried again from scratch, on request." if scratch
                            else "It is tried again on request.")
 
     def _priority(self, job: JobRow, fields: dict[str, Any]) -> str:
@@ -109,7 +132,7 @@ class Answers:
         self._ledger.set_priority(job.id, value)
         return f"Its priority is {value}."
 
-    def _queue(self, job: JobRow, reason: str) -> str:
+    def _back(self, job: JobRow, reason: str) -> str:
         self._ledger.set_state(job.id, JobState.QUEUED, reason, now=time.time(), failures=0)
         return reason
 
@@ -124,8 +147,9 @@ class Answers:
         journal.append(run.journal, "scratch_requested", attempt=job.attempts)
         self._attempts.read(job)
 
-    def _allow_change(self, job: JobRow) -> None:
+    def _change(self, job: JobRow, change: Callable[[Job], Job]) -> None:
+        """Changes the accepted spec of a job, as a person asked for it."""
         run = self._home.run(job.id)
-        accepted = Job.from_json(run.job_file.read_text())
-        changed = accepted.replace(allow_change=True)
+        changed = change(Job.from_json(run.job_file.read_text()))
         durable.write_bytes(run.job_file, changed.to_json().encode(), 0o600)
+        self._ledger.set_spec(job.id, changed.to_json(secrets=False))

@@ -10,6 +10,7 @@ from rekindle.state.paths import Home
 
 ANSWER_S: Final = 10.0
 """So long an answer is waited for; the request stays where it is after that."""
+_LATER: Final = "No daemon is running; it is done as soon as one does."
 
 
 def about_job(args: argparse.Namespace, verb: str, **fields: Any) -> int:
@@ -28,11 +29,27 @@ def about_job(args: argparse.Namespace, verb: str, **fields: Any) -> int:
     return 0
 
 
-def ask(home: Home, book: Ledger | None, verb: str, job: str, **fields: Any) -> str:
+def about_queue(args: argparse.Namespace, verb: str, **fields: Any) -> int:
+    """Writes a request about the whole queue; 0 once it is written. The home may be new."""
+    home = lookup.home(args)
+    if presence.find(home) is None:
+        home.create()
+        requests.write(home, verb, None, **fields)
+        print(_LATER)
+        return 0
+    book = lookup.ledger(home)
+    try:
+        print(ask(home, book, verb, None, **fields))
+    finally:
+        book.close()
+    return 0
+
+
+def ask(home: Home, book: Ledger | None, verb: str, job: str | None, **fields: Any) -> str:
     """Leaves a request and returns the daemon's answer, or a sentence on when it will come."""
     path = requests.write(home, verb, job, **fields)
     if book is None or presence.find(home) is None:
-        return "No daemon is running; it is done as soon as one does."
+        return _LATER
     end = time.monotonic() + ANSWER_S
     while time.monotonic() < end:
         for event in reversed(book.events(kind="request_answered", newest=50)):

@@ -9,7 +9,7 @@ import contextlib
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import structlog
@@ -68,8 +68,12 @@ class Attempts:
                     self._ledger.add_event("attempt_adopted", job=job.id, attempt=job.attempts)
         self.watch()
 
-    def start(self, job: JobRow) -> None:
-        """Begins the next attempt of a job that is queued or whose wait is over."""
+    def start(self, job: JobRow, gpus: Sequence[str] | None = None) -> None:
+        """Begins the next attempt of a job that is queued or whose wait is over.
+
+        Args:
+            gpus: UUIDs of the GPUs it gets; None on a box without.
+        """
         run = self._home.run(job.id)
         now = time.time()
         if self._launcher.alive(run):
@@ -81,12 +85,12 @@ class Attempts:
             return
         attempt = job.attempts + 1
         with self._ledger.transaction():
-            self._ledger.begin_attempt(job.id, attempt, now)
+            self._ledger.begin_attempt(job.id, attempt, now, gpus)
             self._ledger.set_state(job.id, JobState.STARTING, f"Attempt {attempt} is starting.",
                                    now=now)
         self._crash_point("attempt_begun")
         try:
-            keeper = self._launcher.start(run, attempt)
+            keeper = self._launcher.start(run, attempt, gpus)
         except (OSError, LockHeld) as error:
             self._ledger.update_attempt(job.id, attempt, outcome="not started", ended_at=now,
                                         cause="unknown")
@@ -130,7 +134,7 @@ class Attempts:
             self._note(job, entry)
 
     def stop(self, job: JobRow, wish: str, reason: str) -> None:
-        """Asks the job's attempt to save and end; ``wish`` is ``"hold"`` or ``"cancel"``."""
+        """Asks the job's attempt to save and end; ``wish`` is one of `verdicts.WISHES`."""
         if job.state != JobState.STOPPING:
             self._ledger.set_state(job.id, JobState.STOPPING, reason, now=time.time(), wish=wish)
         elif job.wish != wish:

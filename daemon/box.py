@@ -119,7 +119,7 @@ def speed(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
 def gpus(waiting: list[Waiting]) -> Iterator[Finding]:
     there = provenance.machine()
     models, driver = there["gpus"], there["driver"]
-    wanted = max((one.job.resources.gpus for one in waiting), default=0)
+    wanted = max((one.job.resources.gpus or 0 for one in waiting), default=0)
     if wanted > len(models):
         yield Finding("error", "GPUs", f"A job wants {wanted} GPUs; this box shows "
                       f"{len(models)}.", "Load the driver (`nvidia-smi`), or lower "

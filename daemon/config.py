@@ -80,10 +80,19 @@ class Preemption:
 
 
 @dataclass(frozen=True, slots=True)
+class Gpus:
+    """``free_memory``: the part of a GPU's memory, 0 to 1, that must be free before it is given
+    to an attempt."""
+
+    free_memory: float = 0.8
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    """``slots``: how many attempts may run at once, None where the file does not say."""
+    """``slots``: how many jobs without a GPU may run at once, None where the file does not say."""
 
     slots: int | None = None
+    gpus: Gpus = field(default_factory=Gpus)
     source: SourceLimits = field(default_factory=SourceLimits)
     logs: LogLimits = field(default_factory=LogLimits)
     retention: Retention = field(default_factory=Retention)
@@ -183,6 +192,13 @@ def _whole(low: int) -> Callable[[Any], int]:
     return check
 
 
+def _percent(value: Any) -> float:
+    match = re.fullmatch(r"(\d{1,3})\s*%", value) if isinstance(value, str) else None
+    if match is None or not 1 <= int(match[1]) <= 100:
+        raise ValueError('expected a percentage such as "80%"')
+    return int(match[1]) / 100
+
+
 def _size(value: Any) -> int:
     return quantities.size(value if isinstance(value, str) else "")
 
@@ -209,6 +225,7 @@ def _endpoint(default: str) -> Callable[[Any], str | None]:
 
 _TOP: Final[dict[str, Callable[[Any], Any]]] = {"slots": _whole(1)}
 _SECTIONS: Final[dict[str, tuple[Any, dict[str, Callable[[Any], Any]]]]] = {
+    "gpus": (Gpus, {"free_memory": _percent}),
     "source": (SourceLimits, {"max_bytes": _size, "max_files": _whole(1),
                               "max_file_bytes": _size}),
     "logs": (LogLimits, {"max_bytes": _size, "keep": _whole(1)}),

@@ -9,8 +9,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 
-from rekindle.jobs import bootstrap, process
+from rekindle.jobs import bootstrap, environment, process
 from rekindle.state.errors import LockHeld
 from rekindle.state.paths import Run
 
@@ -21,8 +22,12 @@ class Launcher:
     def __init__(self) -> None:
         self._keepers: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, run: Run, attempt: int) -> process.Identity | None:
+    def start(self, run: Run, attempt: int, gpus: Sequence[str] | None = None
+              ) -> process.Identity | None:
         """Spawns the keeper of an attempt; it inherits the run's lock.
+
+        Args:
+            gpus: UUIDs of the GPUs it gets; None on a box without.
 
         Returns:
             The keeper, or None where it has ended already.
@@ -52,6 +57,7 @@ class Launcher:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd=run.root,
+                env=_environment(gpus),
                 # neither a Ctrl-C in the daemon's terminal nor its hang-up is for the keeper
                 start_new_session=True,
                 pass_fds=(lock,),
@@ -75,6 +81,11 @@ class Launcher:
     def terminate(self, keeper: process.Identity) -> bool:
         """Asks an attempt to save and end; False where its keeper is gone."""
         return keeper.send(signal.SIGTERM)
+
+
+def _environment(gpus: Sequence[str] | None) -> dict[str, str]:
+    env = {key: value for key, value in os.environ.items() if key != environment.GPUS}
+    return env if gpus is None else {**env, environment.GPUS: ",".join(gpus)}
 
 
 def _try_lock(run: Run) -> int | None:

@@ -160,7 +160,7 @@ class _Proof:
         left = [difference for difference in found if difference.key not in known]
         script = Path(job.script) if job.script else Path(
             job.workdir, *(job.module or "").split(".")).with_suffix(".py")
-        suspected = suspects.of_script(script, gpus=job.resources.gpus, env=job.env)
+        suspected = suspects.of_script(script, gpus=job.resources.gpus or 0, env=job.env)
         if any(difference.kind in ("variable", "epoch") for difference in own):
             return Answer(Verdict.SCRIPT_DIFFERS, undisturbed, killed, again, own, [], suspected)
         if left:

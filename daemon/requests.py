@@ -18,34 +18,43 @@ from rekindle.state.paths import Home
 FORMAT: Final = 1
 SUFFIX: Final = ".request.json"
 VERBS: Final = ("stop", "release", "cancel", "retry", "priority", "import", "prune")
+"""Those about one job."""
+QUEUE_VERBS: Final = ("pause", "resume")
+"""Those about the whole queue; their requests name no job."""
 _MAX_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What somebody asks the daemon to do with a job.
+    """What somebody asks the daemon to do with a job, or with the whole queue.
 
     Attributes:
         file: its file in the inbox, removed once it was carried out.
+        job: None where the verb is about the whole queue.
         fields: further values of the verb, e.g. ``from_scratch`` of ``retry``.
     """
 
     file: Path
     verb: str
-    job: str
+    job: str | None
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-def write(home: Home, verb: str, job: str, **fields: Any) -> Path:
+def write(home: Home, verb: str, job: str | None, **fields: Any) -> Path:
     """Drops a request into the inbox; it is carried out in the order of arrival.
+
+    Args:
+        job: a job's id, None for a verb about the whole queue.
 
     Raises:
         UsageError: the inbox cannot be written by this user.
     """
-    if verb not in VERBS:
-        raise UsageError(f"There is no request {verb!r}.", hint=f"Known: {', '.join(VERBS)}.")
+    known = QUEUE_VERBS if job is None else VERBS
+    if verb not in known:
+        raise UsageError(f"There is no request {verb!r}.", hint=f"Known: {', '.join(known)}.")
     path = home.inbox / f"{time.time_ns():020d}-{os.getpid()}{SUFFIX}"
-    data = json.dumps({"format": FORMAT, "verb": verb, "job": job, **fields}) + "\n"
+    named = {} if job is None else {"job": job}
+    data = json.dumps({"format": FORMAT, "verb": verb, **named, **fields}) + "\n"
     try:
         durable.write_bytes(path, data.encode(), 0o640)
     except OSError as error:
@@ -79,9 +88,12 @@ def read(path: Path) -> Request:
     if value.get("format") != FORMAT:
         raise ValueError(f"the format must be {FORMAT}, not {value.get('format')!r}")
     verb, job = value.get("verb"), value.get("job")
-    if verb not in VERBS:
-        raise ValueError(f"the verb must be one of {', '.join(VERBS)}, not {verb!r}")
-    if not isinstance(job, str):
+    if verb not in (*VERBS, *QUEUE_VERBS):
+        raise ValueError(f"the verb must be one of {', '.join((*VERBS, *QUEUE_VERBS))}, not "
+                         f"{verb!r}")
+    if verb in QUEUE_VERBS and job is not None:
+        raise ValueError(f"{verb} is about the whole queue, and names no job")
+    if verb in VERBS and not isinstance(job, str):
         raise ValueError("the job must be a job id")
     rest = {key: item for key, item in value.items() if key not in ("format", "verb", "job")}
     return Request(path, verb, job, rest)

@@ -1,9 +1,21 @@
-"""Who runs next: pure, from plain data and ``now``."""
+"""Who runs next: pure, kept from change to change, asked with plain data and the time.
 
-from collections.abc import Iterable
+The order is priority, then arrival. Jobs that need the same stand in one *lane*; only the
+heads of the lanes are looked at, so that a decision costs O(log n) in the number of jobs.
+
+A job that is the first in order but needs more GPUs than are free keeps its place: no
+other GPU job overtakes it, and GPUs that become free are left to it. Otherwise a wide job
+would starve behind narrow ones. What can not be had at all for now (its window is closed,
+too many GPUs are set aside) holds nobody back.
+"""
+
+import heapq
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
-MIN_BETWEEN_STARTS_S = 1.0
+MIN_BETWEEN_STARTS_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,32 +23,173 @@ class Candidate:
     """A job that wants to run.
 
     Attributes:
-        order: rank of arrival; the smaller came first.
-        not_before: unix time of the earliest start, None for at once.
+        arrival: rank of arrival; the smaller came first.
+        gpus: how many it needs at once; 0 for a CPU slot.
+        window: times of day in which it may run, e.g. ``"22:00-07:00"``, None for always.
+        not_before: the earliest start on the clock that ``choose`` is asked with.
     """
 
     id: str
     priority: int
-    order: float
+    arrival: tuple[float, int]
+    gpus: int = 0
+    window: str | None = None
     not_before: float | None = None
 
+    @property
+    def rank(self) -> tuple[int, tuple[float, int], str]:
+        """The smaller goes first; different for any two jobs."""
+        return (-self.priority, self.arrival, self.id)
 
-def choose(
-    candidates: Iterable[Candidate],
-    *,
-    running: int,
-    slots: int,
-    now: float,
-    last_start: float | None,
-) -> Candidate | None:
-    """The next job to start, or None while there is none or no room.
 
-    The highest priority first, then the earliest arrival. ``now`` and ``last_start`` are of
-    one monotonic clock only in their difference: no two starts within a second.
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What may be given out now.
+
+    Attributes:
+        slots: free CPU slots.
+        gpus: GPUs that can be given out at once.
+        reach: GPUs that are free or become free when attempts of ours end.
     """
-    if running >= slots:
-        return None
-    if last_start is not None and now - last_start < MIN_BETWEEN_STARTS_S:
-        return None
-    ready = [c for c in candidates if c.not_before is None or c.not_before <= now]
-    return min(ready, key=lambda c: (-c.priority, c.order), default=None)
+
+    slots: int
+    gpus: int = 0
+    reach: int = 0
+
+
+class Lane(NamedTuple):
+    """What all jobs of one lane need."""
+
+    gpus: int
+    window: str | None
+
+
+class _Line:
+    """The jobs of one lane, the first on top; removed ones are passed over when they come up."""
+
+    __slots__ = ("heap", "ids")
+
+    def __init__(self) -> None:
+        self.heap: list[tuple[tuple[int, tuple[float, int], str], int]] = []
+        self.ids: set[str] = set()
+
+
+class Scheduler:
+    """The jobs of one box that want to run. No clock, no I/O: every call is deterministic."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Candidate] = {}
+        self._version: dict[str, int] = {}
+        self._puts = 0
+        self._timed: list[tuple[float, int, str]] = []
+        self._lines: dict[Lane, _Line] = {}
+        self._fresh: set[str] = set()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._jobs)
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __contains__(self, job_id: object) -> bool:
+        return job_id in self._jobs
+
+    def put(self, candidate: Candidate) -> None:
+        """Takes a job in, in place of what was known of it."""
+        if self._jobs.get(candidate.id) == candidate:
+            return
+        self.remove(candidate.id)
+        self._puts += 1
+        self._jobs[candidate.id] = candidate
+        self._version[candidate.id] = self._puts
+        if candidate.not_before is None:
+            self._line_up(candidate)
+        else:
+            heapq.heappush(self._timed, (candidate.not_before, self._puts, candidate.id))
+            if len(self._timed) > 2 * len(self._jobs) + 64:
+                self._timed = [entry for entry in self._timed if self._valid(entry[1], entry[2])]
+                heapq.heapify(self._timed)
+
+    def remove(self, job_id: str) -> None:
+        """Forgets a job; one that is not known is fine."""
+        candidate = self._jobs.pop(job_id, None)
+        if candidate is None:
+            return
+        del self._version[job_id]
+        lane = Lane(candidate.gpus, candidate.window)
+        line = self._lines.get(lane)
+        if line is None or job_id not in line.ids:
+            return
+        line.ids.discard(job_id)
+        self._fresh.discard(job_id)
+        if not line.ids:
+            del self._lines[lane]
+        elif len(line.heap) > 2 * len(line.ids) + 64:
+            line.heap = [entry for entry in line.heap if self._valid(entry[1], entry[0][2])]
+            heapq.heapify(line.heap)
+
+    def choose(self, now: float, room: Room, is_open: Callable[[str], bool]) -> Candidate | None:
+        """The next job to start, or None while there is none or no room for it.
+
+        Args:
+            now: on the clock of ``not_before``.
+            is_open: whether a window is open now.
+        """
+        self._let_in(now)
+        cpu: Candidate | None = None
+        gpu: Candidate | None = None
+        for lane, line in self._lines.items():
+            if lane.gpus > room.reach or (lane.window is not None and not is_open(lane.window)):
+                continue
+            head = self._head(line)
+            if lane.gpus == 0 and (cpu is None or head.rank < cpu.rank):
+                cpu = head
+            elif lane.gpus > 0 and (gpu is None or head.rank < gpu.rank):
+                gpu = head
+        if room.slots < 1:
+            cpu = None
+        if gpu is not None and gpu.gpus > room.gpus:
+            gpu = None
+        if cpu is None or gpu is None:
+            return cpu or gpu
+        return min(cpu, gpu, key=lambda one: one.rank)
+
+    def lanes(self) -> Iterator[tuple[Lane, AbstractSet[str]]]:
+        """All lanes with the jobs that wait there for room, or for their window."""
+        return ((lane, line.ids) for lane, line in self._lines.items())
+
+    def take_fresh(self) -> set[str]:
+        """The jobs that came into a lane since the last call."""
+        taken, self._fresh = self._fresh, set()
+        return taken
+
+    @property
+    def has_fresh(self) -> bool:
+        return bool(self._fresh)
+
+    def timed(self) -> int:
+        """How many jobs wait for a time."""
+        return len(self._jobs) - sum(len(line.ids) for line in self._lines.values())
+
+    def _let_in(self, now: float) -> None:
+        while self._timed and self._timed[0][0] <= now:
+            _, version, job_id = heapq.heappop(self._timed)
+            if self._valid(version, job_id):
+                self._line_up(self._jobs[job_id])
+
+    def _line_up(self, candidate: Candidate) -> None:
+        line = self._lines.setdefault(Lane(candidate.gpus, candidate.window), _Line())
+        line.ids.add(candidate.id)
+        self._fresh.add(candidate.id)
+        heapq.heappush(line.heap, (candidate.rank, self._version[candidate.id]))
+
+    def _head(self, line: _Line) -> Candidate:
+        """The first of a line, which has at least one."""
+        while True:
+            rank, version = line.heap[0]
+            if self._valid(version, rank[2]):
+                return self._jobs[rank[2]]
+            heapq.heappop(line.heap)
+
+    def _valid(self, version: int, job_id: str) -> bool:
+        return self._version.get(job_id) == version

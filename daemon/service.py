@@ -23,7 +23,6 @@ from rekindle.daemon import (
     presence,
     requests,
     room,
-    scheduler,
     stopping,
     systemd,
 )
@@ -31,16 +30,19 @@ from rekindle.daemon.answers import Answers
 from rekindle.daemon.attempts import Attempts
 from rekindle.daemon.clock import TOLERANCE_S, Clock
 from rekindle.daemon.config import Config
+from rekindle.daemon.gpus import Monitor
 from rekindle.daemon.inbox import SETTLE_S, Inbox
 from rekindle.daemon.launcher import Launcher
+from rekindle.daemon.pool import Pool
 from rekindle.daemon.pruning import Pruning
+from rekindle.daemon.queue import Queue
+from rekindle.daemon.queue_file import QueueFile
 from rekindle.daemon.snapshot import Snapshots
 from rekindle.daemon.watch import Watcher
 from rekindle.jobs import environment
 from rekindle.state import crash_points
 from rekindle.state.errors import HomeUnusable, LockHeld, RekindleError
 from rekindle.state.ledger import Ledger
-from rekindle.state.lifecycle import ACTIVE, JobState
 from rekindle.state.paths import Home
 
 T = TypeVar("T")
@@ -53,7 +55,7 @@ class Options:
 
     Attributes:
         until_idle: end when no job is left that could go on by itself.
-        slots: how many attempts may run at once.
+        slots: how many jobs may run at once that need no GPU.
         tick: seconds between two looks at running attempts.
         rescan: seconds between two looks at the inbox without an event.
         log_format: one of :data:`rekindle.daemon.log.FORMATS`.
@@ -105,13 +107,16 @@ class Service:
         self._short: str | None = None
         self._leaving: str | None = None
         self._notices = preemption.Notices(options.config.preemption, self._wake)
-        self._last_start: float | None = None
         self._next_scan = 0.0
         self._log = structlog.get_logger()
         self._ledger = Ledger.open(home.ledger)
         self._attempts = Attempts(home, self._ledger, Launcher())
         self._pruning = Pruning(home, self._ledger, options.config.retention, self._attempts)
-        self._answers = Answers(home, self._ledger, self._attempts, self._pruning)
+        file = QueueFile(home)
+        self._monitor = Monitor(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        pool = Pool(self._ledger, self._monitor, file, free_share=options.config.gpus.free_memory)
+        self._queue = Queue(self._ledger, self._attempts, pool, file, slots=options.slots)
+        self._answers = Answers(home, self._ledger, self._attempts, self._pruning, self._queue)
         self._inbox = Inbox(home, self._ledger, Snapshots(
             home.sources, options.config.source, home.root))
         self._watcher = Watcher(home.inbox, self._wake)
@@ -121,11 +126,13 @@ class Service:
             signal.signal(signum, self._on_signal)
         self._watcher.start()
         self._notices.start()
+        self._monitor.start()
         try:
             self._mend_clock_at_start()
             self._inbox.recover()
             self._attempts.adopt()
             self._pruning.catch_up()
+            self._queue.load()
             presence.announce(self._home, _version())
             self._log.info("daemon_started", home=str(self._home.root), version=_version(),
                            slots=self._options.slots)
@@ -137,6 +144,7 @@ class Service:
             self._notices.stop()
             self._watcher.stop()
             self._pruning.close()
+            self._monitor.stop()
             self._ledger.close()
         self._log.info("daemon_ended")
         return 0
@@ -155,7 +163,7 @@ class Service:
             self._guarded("disk", self._look_at_disk)
             self._guarded("pruning", self._pruning.tick)
             if self._stop is None and self._leaving is None:
-                self._guarded("start", self._start_next)
+                self._guarded("queue", self._queue.tick)
         systemd.notify("WATCHDOG=1")
 
     def _guarded(self, what: str, part: Callable[[], T]) -> T | None:
@@ -251,26 +259,9 @@ class Service:
         request.file.unlink(missing_ok=True)
         crash_points.reached("request_removed")
 
-    def _start_next(self) -> None:
-        jobs = self._ledger.jobs(states={JobState.QUEUED, JobState.WAITING, *ACTIVE})
-        chosen = scheduler.choose(
-            [scheduler.Candidate(job.id, job.priority, job.submitted_at, job.next_at)
-             for job in jobs if job.state not in ACTIVE],
-            running=sum(job.state in ACTIVE for job in jobs),
-            slots=self._options.slots,
-            now=time.time(),
-            last_start=None if self._last_start is None else (
-                time.time() - (time.monotonic() - self._last_start)),
-        )
-        if chosen is None:
-            return
-        self._last_start = time.monotonic()
-        self._attempts.start(next(job for job in jobs if job.id == chosen.id))
-
     def _pause(self) -> float:
         """Seconds to the next tick; long when nothing runs and nothing waits."""
-        if self._stop or self._ledger.count(states={
-                JobState.QUEUED, JobState.WAITING, *ACTIVE}):
+        if self._stop or self._queue.busy():
             return max(min(self._next_scan - time.monotonic(), self._options.tick), 0.01)
         return max(min(self._next_scan - time.monotonic(), self._options.rescan), 0.01)
 
@@ -282,9 +273,7 @@ class Service:
             return True
         if not self._options.until_idle or self._next_scan == 0.0:
             return False
-        open_jobs = {JobState.QUEUED, JobState.WAITING, *ACTIVE}
-        return not (self._ledger.count(states=open_jobs) or self._inbox.pending()
-                    or self._pruning.busy)
+        return self._queue.idle() and not (self._inbox.pending() or self._pruning.busy)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if signum == signal.SIGUSR2:

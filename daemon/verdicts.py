@@ -2,6 +2,7 @@
 
 import signal
 from dataclasses import dataclass
+from typing import Final
 
 from tenacity import RetryCallState, Retrying, wait_exponential_jitter
 
@@ -10,6 +11,8 @@ from rekindle.jobs.job import RetryPolicy
 from rekindle.state.errors import RekindleError
 from rekindle.state.lifecycle import JobState
 
+WISHES: Final = ("hold", "cancel", "window", "pause", "runtime")
+"""Why an attempt is asked to end while its job could go on: two of a person, three of the queue."""
 _NEEDS_A_PERSON = {"CheckpointsUnreadable", "NonFinite", "SourceMissing", "SpecError",
                    "StateMismatch"}
 
@@ -48,7 +51,7 @@ def decide(
 
     Args:
         failures: failures in a row before this attempt, without progress in between.
-        wish: ``"hold"`` or ``"cancel"`` where a person asked for it, else None.
+        wish: one of :data:`WISHES` where the attempt was asked to end for it, else None.
         boot_id: the boot that is running now.
         daemon_stopping: the daemon asked all attempts to end because it ends itself.
     """
@@ -62,6 +65,8 @@ def decide(
         return Verdict(JobState.HELD, _outcome(cause), "stopped",
                        "It was stopped on request; everything is kept.", failures,
                        hint="`rekindle release` lets it go on from its latest checkpoint.")
+    if wish is not None and cause != "permanent":
+        return _asked_to_end(wish, ending, failures)
     if not ending.started and cause == "lost":
         return Verdict(JobState.QUEUED, "not started", "lost",
                        "The attempt had not started when the daemon ended.", failures)
@@ -90,6 +95,20 @@ def cannot_go_on(verdict: Verdict, damage: Exception) -> Verdict:
     return Verdict(JobState.HELD, verdict.outcome, verdict.cause,
                    f"{verdict.reason} But its job.json cannot be used: {what}", verdict.failures,
                    hint=hint or "Restore job.json from a backup, then `rekindle release`.")
+
+
+def _asked_to_end(wish: str, ending: Ending, failures: int) -> Verdict:
+    """The queue took its place away; how the trainer took that is no failure of the job."""
+    outcome = _outcome(ending.cause)
+    if wish == "runtime":
+        return Verdict(JobState.HELD, outcome, "max_runtime",
+                       "It has run as long as its `max_runtime` allows; everything is kept.",
+                       failures, hint="`rekindle release JOB --max-runtime 12h` gives it more.")
+    if wish == "pause":
+        return Verdict(JobState.QUEUED, outcome, "paused",
+                       "The queue was paused; it goes on from its latest checkpoint.", failures)
+    return Verdict(JobState.QUEUED, outcome, "window",
+                   "Its window has closed; it goes on from its latest checkpoint.", failures)
 
 
 def backoff(policy: RetryPolicy, failures: int) -> float:

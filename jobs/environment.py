@@ -9,6 +9,9 @@ ATTEMPT: Final = "REKINDLE_ATTEMPT"
 INITIAL_EPOCH: Final = "REKINDLE_INITIAL_EPOCH"
 CHECKPOINT: Final = "REKINDLE_CHECKPOINT"
 HEARTBEAT: Final = "REKINDLE_HEARTBEAT"
+GPUS: Final = "REKINDLE_GPUS"
+"""UUIDs of the GPUs that the attempt holds, with commas; empty for none. Not set on a box that
+has no GPUs. ``CUDA_VISIBLE_DEVICES`` says the same to CUDA."""
 
 # for `verify-resume`: the name of a checkpoint at which a training ends as if it was told to
 UNTIL: Final = "REKINDLE_UNTIL"

@@ -17,9 +17,14 @@ DEFAULT_SEED: Final = 0
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a job needs; ``memory`` in bytes, None for no limit."""
+    """What a job needs.
 
-    gpus: int = 0
+    Attributes:
+        gpus: how many GPUs; 0 for a CPU slot, None for one GPU where the box has any.
+        memory: bytes, None for no limit.
+    """
+
+    gpus: int | None = None
     memory: int | None = None
 
 

@@ -153,6 +153,7 @@ class Attempt:
             trainer_pid=trainer.pid,
             trainer_start=child.start if child else None,
             boot_id=process.boot_id(),
+            gpus=_gpus(),
             python=job.python or sys.executable,
             argv=argv if job.command is not None else [job.script or job.module or "", *job.args],
         )
@@ -169,6 +170,13 @@ class Attempt:
         env[environment.JOB] = self.run.id
         env[environment.ATTEMPT] = str(self.number)
         env[environment.HEARTBEAT] = str(self.run.heartbeat)
+        gpus = env.get(environment.GPUS)
+        if gpus:
+            # whatever else the environment says: these, and no others, are this attempt's
+            env["CUDA_VISIBLE_DEVICES"] = gpus
+        elif gpus is not None and "CUDA_VISIBLE_DEVICES" not in job.env:
+            # TensorFlow would take the memory of all it sees, from jobs that were given them
+            env["CUDA_VISIBLE_DEVICES"] = "-1"
         if job.command is not None:
             newest = next(iter(checkpoints.scan(self.run.checkpoints)), None)
             env[environment.INITIAL_EPOCH] = str(newest.position.epoch if newest else 0)
@@ -316,3 +324,9 @@ class Attempt:
 def _number(name: str, default: int) -> int:
     text = os.environ.get(name, "")
     return int(text) if text.isdecimal() else default
+
+
+def _gpus() -> list[str] | None:
+    """The GPUs that the daemon gave this attempt, None on a box without."""
+    given = os.environ.get(environment.GPUS)
+    return None if given is None else [uuid for uuid in given.split(",") if uuid]

@@ -54,6 +54,12 @@ def _attempt_started(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     _update(db, job, entry, keeper_pid=entry.get("keeper_pid"),
             keeper_start=entry.get("keeper_start"), trainer_pid=entry.get("trainer_pid"),
             trainer_start=entry.get("trainer_start"), boot_id=entry.get("boot_id"))
+    if entry.get("gpus") is not None:
+        _update(db, job, entry, gpus=json.dumps(entry["gpus"]))
+
+
+def _attempt_measured(db: sqlite3.Connection, job: str, entry: Entry) -> None:
+    _update(db, job, entry, seconds=entry.get("seconds"))
 
 
 def _resumed(db: sqlite3.Connection, job: str, entry: Entry) -> None:
@@ -183,6 +189,7 @@ def _update(db: sqlite3.Connection, job: str, entry: Entry, **fields: Any) -> No
 
 _HANDLERS = {
     "attempt_started": _attempt_started,
+    "attempt_ended": _attempt_measured,
     "resumed": _resumed,
     "epoch_ended": _epoch_ended,
     "checkpoint_committed": _checkpoint_committed,

@@ -35,6 +35,7 @@ class Ledger:
         self._db = connection
         self._path = path
         self._older = int(connection.execute("PRAGMA user_version").fetchone()[0]) < schema.VERSION
+        self._changed: set[str] = set()
 
     @classmethod
     def open(cls, path: Path, *, readonly: bool = False) -> Self:
@@ -97,6 +98,7 @@ class Ledger:
                 (job_id, name, number, priority, claim, run_dir, spec, submitted_at, submitted_at),
             ).rowcount
             if inserted:
+                self._changed.add(job_id)
                 self.add_event("job_accepted", job=job_id, at=submitted_at)
 
     def job(self, job_id: str) -> JobRow | None:
@@ -120,6 +122,12 @@ class Ledger:
         row = self._db.execute("SELECT spec FROM jobs WHERE id = ?", (job_id,)).fetchone()
         spec: dict[str, Any] = json.loads(row[0]) if row else {}
         return spec
+
+    def set_spec(self, job_id: str, spec: str) -> None:
+        """Notes a spec that a person changed; ``job.json`` holds it already."""
+        with self.transaction():
+            self._db.execute("UPDATE jobs SET spec = ? WHERE id = ?", (spec, job_id))
+            self._changed.add(job_id)
 
     def highest_number(self, name: str) -> int:
         """The highest number given to a job of this name, 0 where there is none."""
@@ -165,6 +173,7 @@ class Ledger:
                 " failures = ?, wish = ? WHERE id = ?",
                 (new, reason, hint or "", next_at, now, failures, wish, job_id),
             )
+            self._changed.add(job_id)
             self.add_event(f"job_{new}", job=job_id, attempt=job.attempts or None, at=now,
                            data={"reason": reason, "was": job.state})
 
@@ -173,6 +182,7 @@ class Ledger:
         with self.transaction():
             self._db.execute("UPDATE jobs SET next_at = ? WHERE id = ? AND state = 'waiting'",
                              (next_at, job_id))
+            self._changed.add(job_id)
 
     def set_clock_back(self, seconds: float) -> None:
         """Moves the ends of all waits along with a clock that was set back."""
@@ -185,6 +195,27 @@ class Ledger:
         found = self._db.execute("SELECT max(updated_at) FROM jobs").fetchone()[0]
         return None if found is None else float(found)
 
+    def set_waiting(self, job_ids: Collection[str], reason: str, *, now: float, hint: str = ""
+                    ) -> None:
+        """Says of jobs that are queued or waiting what they wait for, where it has changed.
+
+        Not journaled: the queue works it out anew from what is.
+        """
+        with self.transaction():
+            for job_id in job_ids:
+                changed = self._db.execute(
+                    "UPDATE jobs SET state = 'waiting', reason = ?1, hint = ?2, next_at = NULL,"
+                    " updated_at = ?3 WHERE id = ?4 AND (state = 'queued' OR (state = 'waiting' AND"
+                    " (reason != ?1 OR hint != ?2 OR next_at IS NOT NULL)))",
+                    (reason, hint, now, job_id)).rowcount
+                if changed:
+                    self.add_event("job_waiting", job=job_id, at=now, data={"reason": reason})
+
+    def take_changed(self) -> set[str]:
+        """Ids of the jobs that this connection took in or changed since the last call."""
+        taken, self._changed = self._changed, set()
+        return taken
+
     def set_wish(self, job_id: str, wish: str) -> None:
         with self.transaction():
             self._write_ahead(job_id, "job_changed", wish=wish)
@@ -194,14 +225,16 @@ class Ledger:
         with self.transaction():
             self._write_ahead(job_id, "job_changed", priority=priority)
             self._db.execute("UPDATE jobs SET priority = ? WHERE id = ?", (priority, job_id))
+            self._changed.add(job_id)
 
     # attempts
 
-    def begin_attempt(self, job_id: str, n: int, now: float) -> None:
-        """Notes an attempt before anything of it is spawned."""
+    def begin_attempt(self, job_id: str, n: int, now: float, gpus: Collection[str] | None = None
+                      ) -> None:
+        """Notes an attempt, and the GPUs it gets, before anything of it is spawned."""
         with self.transaction():
-            self._db.execute("INSERT INTO attempts (job, n, started_at) VALUES (?, ?, ?)",
-                             (job_id, n, now))
+            self._db.execute("INSERT INTO attempts (job, n, started_at, gpus) VALUES (?, ?, ?, ?)",
+                             (job_id, n, now, None if gpus is None else json.dumps(list(gpus))))
             self._db.execute("UPDATE jobs SET attempts = ? WHERE id = ?", (n, job_id))
 
     def update_attempt(self, job_id: str, n: int, **fields: Any) -> None:
@@ -223,6 +256,31 @@ class Ledger:
 
     def attempts(self, job_id: str) -> list[AttemptRow]:
         return list(self._rows(AttemptRow, "FROM attempts WHERE job = ? ORDER BY n", (job_id,)))
+
+    def runtime(self, job_id: str) -> float:
+        """Seconds that all ended attempts of a job have run, together."""
+        row = self._db.execute(
+            "SELECT sum(coalesce(seconds, max(ended_at - started_at, 0), 0)) FROM attempts"
+            " WHERE job = ? AND outcome IS NOT NULL", (job_id,)).fetchone()
+        return float(row[0] or 0.0)
+
+    def named_for(self, job: JobRow, named: str) -> JobRow | None:
+        """The job that ``named`` means in the ``after`` of ``job``, None while there is none.
+
+        A job's id; else the newest job of that name that came before ``job``; else, but not
+        for the job's own name, the first that came after it.
+        """
+        found = self.job(named)
+        if found is not None:
+            return found
+        place = (named, job.submitted_at, job.rowid)
+        before = "FROM jobs WHERE name = ? AND (submitted_at, rowid) < (?, ?)"
+        after = "FROM jobs WHERE name = ? AND (submitted_at, rowid) > (?, ?)"
+        rows = self._rows(JobRow, f"{before} ORDER BY number DESC LIMIT 1", place)
+        found = next(rows, None)
+        if found is None and named != job.name:
+            found = next(self._rows(JobRow, f"{after} ORDER BY number LIMIT 1", place), None)
+        return found
 
     def reached(self) -> dict[str, tuple[int | None, int | None]]:
         """Epoch and step that the latest attempt of each job has reached, by the job's id."""
@@ -250,6 +308,7 @@ class Ledger:
         with self.transaction():
             for entry in entries:
                 ingest.restore(self._db, job_id, entry)
+            self._changed.add(job_id)
             self._db.execute("UPDATE jobs SET journal_offset = ? WHERE id = ?", (offset, job_id))
             job = self.job(job_id)
             if job is not None and begun > job.attempts:

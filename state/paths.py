@@ -115,6 +115,11 @@ class Home:
         return self.root / "rekindle.toml"
 
     @property
+    def queue(self) -> Path:
+        """What a person decided about the whole queue: paused, GPUs taken back; JSON."""
+        return self.root / "queue.json"
+
+    @property
     def runs(self) -> Path:
         return self.root / "runs"
 

@@ -26,7 +26,7 @@ def _json(value: str | None) -> Any:
 
 
 _CONVERSIONS: Final[dict[str, Callable[[Any], Any]]] = {
-    "logs": _json, "data": _json, "receipt": _json, "failure": _json, "spec": _json,
+    "logs": _json, "data": _json, "receipt": _json, "failure": _json, "spec": _json, "gpus": _json,
     "provenance": _json, "state": JobState, "good": bool, "best": bool,
 }
 
@@ -40,7 +40,7 @@ def _conversions(kind: type[_Row]) -> tuple[tuple[int, Callable[[Any], Any]], ..
 
 @dataclass(frozen=True, slots=True)
 class JobRow(_Row):
-    """A job; times in unix seconds."""
+    """A job; times in unix seconds. ``rowid`` grows in the order of arrival."""
 
     id: str
     name: str
@@ -57,11 +57,15 @@ class JobRow(_Row):
     failures: int
     attempts: int
     journal_offset: int
+    rowid: int
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptRow(_Row):
-    """One start of a job's training process; ``outcome`` is None while it runs."""
+    """One start of a job's training process; ``outcome`` is None while it runs.
+
+    ``gpus`` are the UUIDs that it holds; ``seconds`` its length by the keeper's own clock.
+    """
 
     job: str
     n: int
@@ -84,6 +88,8 @@ class AttemptRow(_Row):
     receipt: dict[str, Any] | None
     failure: dict[str, Any] | None
     provenance: dict[str, Any] | None
+    gpus: list[str] | None
+    seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,10 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     """,
     # what an attempt ran on, JSON
     "ALTER TABLE attempts ADD COLUMN provenance TEXT",
+    """
+    ALTER TABLE attempts ADD COLUMN gpus TEXT;     -- JSON list of UUIDs that it holds
+    ALTER TABLE attempts ADD COLUMN seconds REAL;  -- by the keeper's own clock
+    """,
 )
 
 VERSION: Final = len(MIGRATIONS)

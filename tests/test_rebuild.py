@@ -14,9 +14,13 @@ from rekindle.daemon import rebuild, verify
 from rekindle.daemon.answers import Answers
 from rekindle.daemon.attempts import Attempts
 from rekindle.daemon.config import Retention
+from rekindle.daemon.gpus import Monitor
 from rekindle.daemon.inbox import Inbox
 from rekindle.daemon.launcher import Launcher
+from rekindle.daemon.pool import Pool
 from rekindle.daemon.pruning import Pruning
+from rekindle.daemon.queue import Queue
+from rekindle.daemon.queue_file import QueueFile
 from rekindle.daemon.requests import Request
 from rekindle.state import checkpoints, journal
 from rekindle.state.checkpoints import Position
@@ -107,8 +111,11 @@ def test_a_rebuilt_ledger_equals_the_original(home: Home) -> None:
     ledger = Ledger.open(home.ledger)
     accept(home, ledger, "new")
     accept(home, ledger, "done", "failed", "held", "cancelled", "waiting", "stopped", "urgent")
-    attempts = Attempts(home, ledger, Launcher())
-    answers = Answers(home, ledger, attempts, Pruning(home, ledger, Retention(), attempts))
+    attempts, file = Attempts(home, ledger, Launcher()), QueueFile(home)
+    pool = Pool(ledger, Monitor("-1"), file, free_share=0.8)
+    answers = Answers(home, ledger, attempts,
+                      Pruning(home, ledger, Retention(), attempts),
+                      Queue(ledger, attempts, pool, file, slots=1))
     attempt(ledger, home.run("done-1"), 1, "crash", decided=JobState.WAITING, failures=1,
             next_at=time.time() + 5)
     attempt(ledger, home.run("done-1"), 2, "done", decided=JobState.DONE, failures=0)

@@ -11,7 +11,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--until-idle", action="store_true",
                         help="end when no job is left that could go on by itself")
     parser.add_argument("--slots", type=int, metavar="N",
-                        help="how many jobs train at once (default: rekindle.toml's, else 1)")
+                        help="how many jobs that need no GPU run at once "
+                        "(default: rekindle.toml's, else 1)")
     parser.add_argument("--log-format", choices=FORMATS, default="auto",
                         help="console or json; auto: console on a terminal")
 

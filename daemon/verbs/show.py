@@ -66,7 +66,9 @@ def _attempt(row: AttemptRow) -> dict[str, Any]:
         "outcome": row.outcome, "cause": row.cause, "exit_code": row.exit_code,
         "signal": row.signal, "from_epoch": row.from_epoch, "from_step": row.from_step,
         "to_epoch": row.to_epoch, "to_step": row.to_step, "lost_steps": row.lost_steps,
-        "keeper_pid": row.keeper_pid, "trainer_pid": row.trainer_pid, "receipt": row.receipt,
+        "seconds": row.seconds, "gpus": row.gpus,
+        "keeper_pid": row.keeper_pid, "trainer_pid": row.trainer_pid,
+        "receipt": row.receipt,
         "failure": row.failure, "provenance": row.provenance,
     }
 

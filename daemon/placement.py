@@ -1,0 +1,104 @@
+"""Which GPUs may be given out: pure, from what the driver shows and what attempts hold."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+APPLICATION_XIDS: Final = frozenset({13, 31, 43, 45, 68, 109})
+"""Errors of a program after which the GPU is still sound; every other XID sets it aside.
+
+Source: the health check of NVIDIA's Kubernetes device plugin.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU, or one MIG instance, as the driver shows it; memory in bytes.
+
+    Attributes:
+        label: what a person calls it: its index as nvidia-smi shows it, ``0`` or ``0:1``.
+        parent: UUID of the GPU that a MIG instance is a part of.
+        faults: what makes it unfit, in words; empty where it is sound.
+    """
+
+    uuid: str
+    label: str
+    name: str = ""
+    total: int = 0
+    free: int = 0
+    faults: tuple[str, ...] = ()
+    parent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What there is to give out.
+
+    Attributes:
+        ready: UUIDs that can be given out now, in the order of their labels.
+        reach: how many are ready or come back when attempts of ours end.
+        away: why others are not in reach, one sentence each.
+    """
+
+    ready: tuple[str, ...] = ()
+    reach: int = 0
+    away: tuple[str, ...] = ()
+
+
+def visible(gpus: Iterable[Gpu], allowed: str | None) -> tuple[Gpu, ...]:
+    """The GPUs that the daemon's own ``CUDA_VISIBLE_DEVICES`` leaves to it.
+
+    Args:
+        allowed: UUIDs, beginnings of UUIDs or labels, as CUDA reads them: what follows the
+            first that is not there is not seen. None for all.
+    """
+    found = tuple(gpus)
+    if allowed is None:
+        return found
+    chosen: list[Gpu] = []
+    for word in (part.strip() for part in allowed.split(",")):
+        match = [gpu for gpu in found if word and (
+            gpu.label == word or (not word.isdigit() and gpu.uuid.startswith(word)))]
+        if len(match) != 1 or match[0] in chosen:
+            break
+        chosen.append(match[0])
+    return tuple(sorted(chosen, key=found.index))
+
+
+def with_faults(gpus: Iterable[Gpu], noted: Mapping[str, Collection[str]],
+                accepted: Mapping[str, Collection[str]]) -> tuple[Gpu, ...]:
+    """The GPUs with the faults that were noted earlier, without those a person accepted."""
+    return tuple(
+        replace(gpu, faults=tuple(
+            fault for fault in dict.fromkeys(
+                [*gpu.faults, *noted.get(gpu.uuid, ()), *noted.get(gpu.parent, ())])
+            if fault not in accepted.get(gpu.uuid, ())))
+        for gpu in gpus)
+
+
+def take_stock(gpus: Iterable[Gpu], *, held: Collection[str], settling: Collection[str] = (),
+               free_share: float = 0.8) -> Stock:
+    """What can be given out.
+
+    Args:
+        held: UUIDs that attempts of ours have.
+        settling: UUIDs that were given back a moment ago: the driver may need a while to
+            free their memory, and they still count as in reach.
+        free_share: the part of its memory that must be free before a GPU is given out.
+    """
+    ready: list[str] = []
+    away: list[str] = []
+    reach = 0
+    for gpu in gpus:
+        if gpu.faults:
+            away.append(f"GPU {gpu.label} is set aside ({'; '.join(gpu.faults)})")
+        elif gpu.uuid in held:
+            reach += 1
+        elif gpu.free >= free_share * gpu.total:
+            reach += 1
+            ready.append(gpu.uuid)
+        elif gpu.uuid in settling:
+            reach += 1
+        else:
+            away.append(f"GPU {gpu.label} is in use by another program")
+    return Stock(tuple(ready), reach, tuple(away))

@@ -1,0 +1,114 @@
+"""The pool of GPUs: what the monitor sees, with what attempts hold and a person decided."""
+
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from rekindle.daemon import placement
+from rekindle.daemon.gpus import Monitor
+from rekindle.daemon.placement import Gpu, Stock
+from rekindle.daemon.queue_file import QueueFile
+from rekindle.state.ledger import Ledger
+
+_SETTLE_S: Final = 30.0
+
+
+class Pool:
+    """The GPUs of one box.
+
+    Args:
+        free_share: the part of a GPU's memory that must be free before it is given out.
+
+    Attributes:
+        stock: what can be given out, as of the latest `refresh`.
+        count: how many GPUs the box has, those that cannot be had included.
+        trouble: why the driver cannot be asked; empty where it can.
+    """
+
+    def __init__(self, ledger: Ledger, monitor: Monitor, file: QueueFile, *, free_share: float
+                 ) -> None:
+        self._ledger = ledger
+        self._file = file
+        self._monitor = monitor
+        self._free_share = free_share
+        self._gpus: tuple[Gpu, ...] = ()
+        self._given_back: dict[str, float] = {}
+        self._faults: dict[str, tuple[str, ...]] = {}
+        self._log = structlog.get_logger()
+        self.stock = Stock()
+        self.count = 0
+        self.trouble = ""
+
+    def refresh(self, held: Collection[str]) -> bool:
+        """Looks anew; True where the number of GPUs is another one than before.
+
+        Args:
+            held: UUIDs that attempts have.
+        """
+        seen = self._monitor.seen()
+        for uuid, xid in self._monitor.take_xids():
+            self._note(uuid, f"XID {xid} at {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        decided = self._file.now
+        self._gpus = placement.with_faults(seen.gpus, decided.noted, decided.accepted)
+        self._tell_faults()
+        now = time.monotonic()
+        self._given_back = {uuid: at for uuid, at in self._given_back.items()
+                            if now - at < _SETTLE_S}
+        # a look from before an attempt ended does not know what memory it left behind
+        stale = {uuid for uuid, at in self._given_back.items() if seen.at <= at}
+        stock = placement.take_stock(self._gpus, held={*held, *stale},
+                                     settling=self._given_back, free_share=self._free_share)
+        if len(seen.gpus) < seen.count and not seen.trouble:
+            away = f"the driver shows {len(seen.gpus)} of {seen.count} GPUs"
+            stock = replace(stock, away=(*stock.away, away))
+        self.stock = stock
+        changed = (seen.count, bool(seen.trouble)) != (self.count, bool(self.trouble))
+        self.count, self.trouble = seen.count, seen.trouble if seen.count else ""
+        return changed
+
+    @property
+    def may_come_back(self) -> bool:
+        """Whether GPUs out of reach may come back without a person."""
+        return bool(self.trouble) or any("in use" in text for text in self.stock.away)
+
+    @property
+    def known(self) -> bool:
+        """Whether the box has been looked at, so that what it lacks is known."""
+        return self._monitor.looked
+
+    def gpus_for(self, wanted: int | None) -> int:
+        """How many GPUs a job gets: what it says, else one where the box has any."""
+        return int(self.count > 0) if wanted is None else wanted
+
+    def give_back(self, uuids: Iterable[str]) -> None:
+        """Notes that an attempt has ended; its memory is looked at before it is given out."""
+        self._given_back.update(dict.fromkeys(uuids, time.monotonic()))
+
+    def find(self, named: str) -> Gpu | None:
+        """The GPU of this label, UUID or beginning of a UUID."""
+        found = placement.visible(self._gpus, named)
+        return found[0] if len(found) == 1 else None
+
+    def accept(self, gpu: Gpu) -> None:
+        """Uses a GPU again in spite of the faults that it has now."""
+        known = self._file.now.accepted
+        self._file.decide(accepted={
+            **known, gpu.uuid: sorted({*known.get(gpu.uuid, []), *gpu.faults})})
+
+    def _note(self, uuid: str, fault: str) -> None:
+        noted = self._file.now.noted
+        self._file.decide(noted={**noted, uuid: [*noted.get(uuid, []), fault]})
+
+    def _tell_faults(self) -> None:
+        now = {gpu.uuid: gpu.faults for gpu in self._gpus if gpu.faults}
+        for uuid, faults in now.items():
+            if self._faults.get(uuid) != faults:
+                self._ledger.add_event("gpu_set_aside", data={"gpu": uuid, "faults": [*faults]})
+                self._log.error("gpu_set_aside", gpu=uuid, faults=[*faults])
+        for uuid in self._faults.keys() - now.keys():
+            self._ledger.add_event("gpu_sound", data={"gpu": uuid})
+            self._log.info("gpu_sound", gpu=uuid)
+        self._faults = now
