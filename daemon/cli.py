@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = _parser(words).parse_args(words, argparse.Namespace(home=None, rest=rest))
         return int(_module(args.verb).main(args))
     except RekindleError as error:
-        print(f"rekindle: {error}", file=sys.stderr)
+        _tell(error)
         return error.exit_code
     except BrokenPipeError:
         # the reader has gone (`rekindle ls | head`); python would complain once more at exit
@@ -74,6 +74,15 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
         if verb in words:
             _module(verb).add_arguments(one)
     return parser
+
+
+def _tell(error: RekindleError) -> None:
+    if "JOURNAL_STREAM" in os.environ:
+        from rekindle.daemon import log
+
+        if log.under_journal() and log.refuse(error):
+            return
+    print(f"rekindle: {error}", file=sys.stderr)
 
 
 def _module(verb: str) -> Any:

@@ -1,28 +1,43 @@
-"""The daemon's own log: structlog, pretty on a terminal, one JSON object a line elsewhere."""
+"""The daemon's own log: structlog, pretty on a terminal, one JSON object a line elsewhere.
+
+Under systemd events go to the journal with fields of their own, so that
+``journalctl REKINDLE_JOB=fashion-1`` finds what concerns one job.
+Protocol: https://systemd.io/JOURNAL_NATIVE_PROTOCOL
+"""
 
 import logging
+import os
+import re
+import socket
 import sys
 from typing import Final, TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from rekindle.state.errors import RekindleError
 
 FORMATS: Final = ("auto", "console", "json")
+_JOURNAL: Final = "/run/systemd/journal/socket"
+_PRIORITY: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 
 def configure(style: str = "auto", stream: TextIO | None = None) -> None:
     """Sets up structlog for this process.
 
     Args:
-        style: one of :data:`FORMATS`; ``auto`` is pretty on a terminal and JSON elsewhere.
+        style: one of :data:`FORMATS`; ``auto`` is pretty on a terminal, fields in the journal
+            of systemd where that is what reads us, and JSON elsewhere.
     """
     out = stream or sys.stderr
     pretty = style == "console" or (style == "auto" and out.isatty())
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=not pretty),
     ]
+    if style == "auto" and stream is None and under_journal():
+        processors += [structlog.processors.format_exc_info, _to_journal]
+    processors.append(structlog.processors.TimeStamper(fmt="iso", utc=not pretty))
     if pretty:
         processors.append(structlog.dev.ConsoleRenderer(colors=out.isatty()))
     else:
@@ -33,3 +48,54 @@ def configure(style: str = "auto", stream: TextIO | None = None) -> None:
         logger_factory=structlog.PrintLoggerFactory(out),
         cache_logger_on_first_use=True,
     )
+
+
+def under_journal() -> bool:
+    """Whether standard error is connected to the journal of systemd.
+
+    Source: systemd.exec(5), ``$JOURNAL_STREAM``: device and inode of that connection.
+    """
+    try:
+        info = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{info.st_dev}:{info.st_ino}"
+
+
+def refuse(error: RekindleError) -> bool:
+    """Says in one line of the journal why the daemon does not start; False where it failed."""
+    where = "" if error.where is None else f" ({error.where})"
+    return to_journal(
+        {"event": "daemon_refused", "level": "error", "kind": type(error).__name__,
+         "where": error.where or "", "hint": error.hint},
+        f"{error.what}{where} {error.hint}".replace("\n", " "))
+
+
+def to_journal(event: EventDict, message: str) -> bool:
+    """Sends one entry; each value becomes a field ``REKINDLE_<KEY>``. False where it failed."""
+    fields = {"MESSAGE": message, "SYSLOG_IDENTIFIER": "rekindle",
+              "PRIORITY": _PRIORITY.get(str(event.get("level")), 6)}
+    # the journal drops fields with other characters in their names
+    fields |= {"REKINDLE_" + re.sub(r"[^A-Z0-9_]", "_", key.upper()): value
+               for key, value in event.items() if key != "level"}
+    data = bytearray()
+    for name, value in fields.items():
+        text = str(value).encode(errors="replace")
+        # name, newline, length, value: right for any value, of several lines as well
+        data += name.encode() + b"\n" + len(text).to_bytes(8, "little") + text + b"\n"
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+            sock.sendto(data, _JOURNAL)
+    except OSError:
+        # too long for a datagram, or no journal: the line on standard error has to do
+        return False
+    return True
+
+
+def _to_journal(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    told = " ".join(f"{key}={value}" for key, value in event.items()
+                    if key not in ("event", "level") and value is not None)
+    if to_journal({k: v for k, v in event.items() if v is not None},
+                  f"{event.get('event')} {told}".rstrip()):
+        raise structlog.DropEvent
+    return event

@@ -4,6 +4,7 @@ A tick looks at everything that may have changed and is safe to repeat at any mo
 a signal, a file event or a restart interrupted is simply found again.
 """
 
+import faulthandler
 import fcntl
 import os
 import signal
@@ -43,6 +44,7 @@ from rekindle.jobs import environment
 from rekindle.state import crash_points
 from rekindle.state.errors import HomeUnusable, LockHeld, RekindleError
 from rekindle.state.ledger import Ledger
+from rekindle.state.lifecycle import ACTIVE, JobState
 from rekindle.state.paths import Home
 
 T = TypeVar("T")
@@ -101,6 +103,7 @@ class Service:
         self._wake = threading.Event()
         self._stop: stopping.Stop | None = None
         self._told: int | None = None
+        self._lifeline = systemd.Lifeline()
         self._troubled: dict[str, str] = {}
         self._clock = Clock(time.time(), time.monotonic())
         self._next_disk = 0.0
@@ -124,6 +127,8 @@ class Service:
     def run(self) -> int:
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
             signal.signal(signum, self._on_signal)
+        # a hang is told with the place where it hung: the watchdog sends SIGABRT
+        faulthandler.enable()
         self._watcher.start()
         self._notices.start()
         self._monitor.start()
@@ -164,7 +169,11 @@ class Service:
             self._guarded("pruning", self._pruning.tick)
             if self._stop is None and self._leaving is None:
                 self._guarded("queue", self._queue.tick)
-        systemd.notify("WATCHDOG=1")
+        if self._stop is stopping.Stop.SAVE_ALL:
+            # trainers save; how long that may take is up to their keepers
+            systemd.notify(systemd.MORE_TIME)
+        # a tick in trouble is one that went round: a restart would not mend a full disk
+        self._lifeline.tick_was_good(time.monotonic(), self._status())
 
     def _guarded(self, what: str, part: Callable[[], T]) -> T | None:
         """A full disk or a defect in one part must not end the service; told once each."""
@@ -181,6 +190,8 @@ class Service:
         return result
 
     def _begin_to_stop(self, signum: int) -> None:
+        # asking systemd what is going on takes a moment
+        systemd.notify("STOPPING=1", systemd.MORE_TIME)
         self._stop = stopping.decide(signum, stopping.own_unit(), stopping.systemctl)
         self._log.info("daemon_told_to_end", signal=signal.Signals(signum).name,
                        trainings=self._stop.value)
@@ -259,18 +270,25 @@ class Service:
         request.file.unlink(missing_ok=True)
         crash_points.reached("request_removed")
 
+    def _status(self) -> str:
+        """One line for `systemctl status`."""
+        running, queued, held = (self._ledger.count(states=states) for states in (
+            ACTIVE, {JobState.QUEUED, JobState.WAITING}, {JobState.HELD}))
+        line = f"{running} running, {queued} queued or waiting, {held} held"
+        trouble = f"; trouble with: {', '.join(self._troubled)}" if self._troubled else ""
+        return f"{'Stopping: trainers save. ' if self._stop else ''}{line}{trouble}"
+
     def _pause(self) -> float:
         """Seconds to the next tick; long when nothing runs and nothing waits."""
-        if self._stop or self._queue.busy():
-            return max(min(self._next_scan - time.monotonic(), self._options.tick), 0.01)
-        return max(min(self._next_scan - time.monotonic(), self._options.rescan), 0.01)
+        busy = self._stop or self._queue.busy()
+        longest = self._options.tick if busy else self._options.rescan
+        if self._lifeline.interval is not None:
+            longest = min(longest, self._lifeline.interval)
+        return max(min(self._next_scan - time.monotonic(), longest), 0.01)
 
     def _finished(self) -> bool:
         if self._stop is not None:
-            if self._stop is stopping.Stop.SAVE_ALL and self._attempts.active():
-                return False
-            systemd.notify("STOPPING=1")
-            return True
+            return self._stop is stopping.Stop.LEAVE_RUNNING or not self._attempts.active()
         if not self._options.until_idle or self._next_scan == 0.0:
             return False
         return self._queue.idle() and not (self._inbox.pending() or self._pruning.busy)

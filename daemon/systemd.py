@@ -1,10 +1,14 @@
 """Talking to systemd: readiness, status, watchdog. Nothing happens where it is not there.
 
-Protocol: sd_notify(3).
+Protocol: sd_notify(3), sd_watchdog_enabled(3).
 """
 
 import os
 import socket
+from typing import Final
+
+MORE_TIME: Final = f"EXTEND_TIMEOUT_USEC={30 * 1_000_000}"
+"""Asks for half a minute more to stop in; to be said again before that is over."""
 
 
 def notify(*assignments: str) -> None:
@@ -21,3 +25,41 @@ def notify(*assignments: str) -> None:
         except OSError:
             # the manager restarting is no reason for the daemon to end
             return
+
+
+def watchdog_seconds() -> float | None:
+    """How long systemd waits for a sign of life of this process; None where it does not."""
+    try:
+        seconds = int(os.environ["WATCHDOG_USEC"]) / 1e6
+        pid = int(os.environ.get("WATCHDOG_PID", os.getpid()))
+    except (KeyError, ValueError):
+        return None
+    return seconds if seconds > 0 and pid == os.getpid() else None
+
+
+class Lifeline:
+    """What the main loop tells systemd after each good tick, and no one else may."""
+
+    def __init__(self) -> None:
+        watched = watchdog_seconds()
+        self.interval = watched / 3 if watched else None
+        """Seconds between two pings at most; None where nobody waits for them."""
+        self._last_ping = float("-inf")
+        self._last_status = ""
+
+    def tick_was_good(self, now: float, status: str) -> None:
+        """
+        Args:
+            now: monotonic time, seconds.
+            status: one line for ``systemctl status``; sent where it is a new one.
+        """
+        said = []
+        # a tick may come a little late: pinged well before the interval is over
+        if self.interval is not None and now - self._last_ping >= self.interval / 2:
+            said.append("WATCHDOG=1")
+            self._last_ping = now
+        if status != self._last_status:
+            said.append(f"STATUS={status}")
+            self._last_status = status
+        if said:
+            notify(*said)

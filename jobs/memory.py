@@ -50,8 +50,11 @@ class Fence:
                  for line in membership.splitlines() if line.count(":") >= 2}
         fence = cls(limit)
         if "" in paths and (root / paths[""] / "memory.events").exists():
-            fence.group = root / paths[""]
-            fence.enforced = limit is not None and _number(fence.group / "memory.max") is not None
+            group = root / paths[""]
+            # a cgroup shared with the daemon and other jobs has their kills and their limit
+            if _processes(group) <= {os.getpid()}:
+                fence.group = group
+                fence.enforced = limit is not None and _number(group / "memory.max") is not None
         elif "memory" in paths and limit is not None:
             fence._make_v1(root / "memory" / paths["memory"] / name, limit)
         fence._kills = fence._group_kills()
@@ -126,6 +129,13 @@ def available() -> int | None:
     """Bytes that new processes could have without pushing others out; None where not known."""
     kib = _field(Path("/proc/meminfo"), "MemAvailable:")
     return None if kib is None else kib * 1024
+
+
+def _processes(group: Path) -> set[int]:
+    try:
+        return {int(pid) for pid in (group / "cgroup.procs").read_text().split()}
+    except OSError:
+        return set()
 
 
 def _number(path: Path) -> int | None:
