@@ -138,7 +138,9 @@ class Inbox:
             raise _Unsettled
         if problem is None:
             try:
-                spec.parse(_read(path), path.name, self._home.inbox)
+                job = spec.parse(_read(path), path.name, self._home.inbox)
+                # before the claim: where the store cannot be written, the file stays here
+                self._snapshots.take(job, max(info.st_mtime, info.st_ctime))
             except SpecError:
                 if 0 <= age < BROKEN_SETTLE_S:
                     raise _Unsettled from None
