@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final
 
-from rekindle.jobs.frozen import FILES, TREE
+from rekindle.jobs.frozen import FILES, TREE, damage
 from rekindle.jobs.job import Job
 from rekindle.state import durable, lock
 from rekindle.state.errors import RekindleError, UsageError
@@ -299,20 +299,19 @@ def _moved(path: str, old: str, new: str) -> str:
 
 def _check_source(folder: Path, digest: str, source: Path) -> None:
     """The snapshot must be the one that the job was accepted with."""
+    tree = folder / TREE
     try:
-        record = json.loads((folder / FILES).read_bytes())
-        whole = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-        tree = folder / TREE
-        same = whole == digest and all(
-            _is_safe(f"source/{TREE}/{name}") and _digest(tree / name) == entry["sha256"]
-            for name, entry in record["files"].items())
-        found = sum(path.is_file() for path in tree.rglob("*"))
-        if not same or found != len(record["files"]):
-            raise _refused(source, "Its snapshot of the code is not the one of its job")
-        for name, entry in record["files"].items():
-            os.chmod(tree / name, 0o550 if entry["mode"] & 0o100 else 0o440)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        files = json.loads((folder / FILES).read_bytes())["files"]
+        there = {path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()}
+        if there != set(files):
+            raise ValueError("its list names other files than it holds")
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise _refused(source, f"Its snapshot of the code cannot be used ({error})") from error
+    reason = damage(tree, digest)
+    if reason is not None:
+        raise _refused(source, f"Its snapshot of the code cannot be used ({reason})")
+    for name, entry in files.items():
+        os.chmod(tree / name, 0o550 if entry["mode"] & 0o100 else 0o440)
 
 
 def _digest(path: Path) -> str:

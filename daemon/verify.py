@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rekindle.jobs import frozen
 from rekindle.jobs.job import Job
 from rekindle.state import checkpoints, journal
 from rekindle.state.errors import HomeUnusable, NotFound, SpecError
 from rekindle.state.ledger import Ledger
+from rekindle.state.lifecycle import TERMINAL
 from rekindle.state.paths import Home, Run
 from rekindle.state.rows import JobRow
 
@@ -63,6 +65,7 @@ def verify(home: Home) -> list[Finding]:
 
 def _jobs(home: Home, ledger: Ledger) -> Iterator[Finding]:
     """Each job of the ledger against its run directory."""
+    snapshots: dict[str, str | None] = {}
     for row in ledger.jobs():
         run = home.run(row.id)
         if not run.root.is_dir():
@@ -81,6 +84,14 @@ def _jobs(home: Home, ledger: Ledger) -> Iterator[Finding]:
                           f"It is the job of another run directory ({job.id}).",
                           "Restore it from a backup.", row.id)
         yield from _journal(run, row)
+        if job.source is not None and row.state not in TERMINAL:
+            digest = job.source.digest
+            if digest not in snapshots:
+                snapshots[digest] = frozen.damage(Path(os.path.realpath(run.source)), digest)
+            if snapshots[digest] is not None:
+                yield Finding("error", str(run.source), "The snapshot of the job's code is "
+                              f"damaged: {snapshots[digest]}.",
+                              "Restore it from a backup, or submit the job again.", row.id)
 
 
 def _journal(run: Run, row: JobRow) -> Iterator[Finding]:

@@ -229,3 +229,19 @@ class _Editable(importlib.abc.MetaPathFinder):
                 spec.loader = _Loader(fullname, spec.origin, self._frozen)
                 return spec
         return None
+
+
+def damage(tree: Path, digest: str) -> str | None:
+    """What is wrong with a snapshot of this digest, in words; None where it is whole."""
+    try:
+        record = json.loads(tree.with_name(FILES).read_bytes())
+        if hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest() != digest:
+            return "its list of files is not the one it was taken with"
+        for name, entry in record["files"].items():
+            if hashlib.sha256((tree / name).read_bytes()).hexdigest() != entry["sha256"]:
+                return f"{name} is not what it was taken as"
+    except FileNotFoundError as error:
+        return f"{os.path.basename(str(error.filename))} is missing"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"it cannot be read ({error})"
+    return None

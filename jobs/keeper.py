@@ -14,7 +14,16 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from rekindle.jobs import bootstrap, environment, heartbeat, log_cap, memory, process, stacks
+from rekindle.jobs import (
+    bootstrap,
+    environment,
+    heartbeat,
+    log_cap,
+    memory,
+    process,
+    provenance,
+    stacks,
+)
 from rekindle.jobs.job import Job
 from rekindle.jobs.pace import LOOK_S, Pace, seen_before
 from rekindle.jobs.record import Record, say
@@ -158,6 +167,11 @@ class Attempt:
             argv=argv if job.command is not None else [job.script or job.module or "", *job.args],
         )
         crash_points.reached("attempt_recorded")
+        if job.command is not None:
+            # other jobs' trainers tell it, with the packages of their interpreter
+            about = {"machine": provenance.machine(), "code": provenance.code(job)}
+            before = provenance.previous(self.run, self.number)
+            self.record.add("provenance", changed=provenance.changes(before, about), **about)
         return trainer
 
     def _environment(self, job: Job) -> dict[str, str]:

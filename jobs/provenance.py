@@ -7,9 +7,8 @@ read from files and installed metadata, in milliseconds; nothing is imported.
 
 import hashlib
 import os
-import platform
 import re
-from importlib import metadata
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +25,7 @@ _NVIDIA: Final = Path("/proc/driver/nvidia")
 def collect(job: Job) -> dict[str, Any]:
     """Python, packages, machine and code of the process that calls it, as plain JSON values."""
     return {
-        "python": platform.python_version(),
+        "python": ".".join(map(str, sys.version_info[:3])),
         "packages": packages(),
         "machine": machine(),
         "code": code(job),
@@ -47,6 +46,9 @@ def packages() -> dict[str, str]:
 
 def version(package: str) -> str | None:
     """Of an installed package, None where it is not there."""
+    # imported late: the keeper must stay small
+    from importlib import metadata
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -57,11 +59,11 @@ def machine() -> dict[str, Any]:
     """CPU, the cores this process may use, memory in bytes, kernel, GPUs and their driver."""
     gpus = _visible(_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     return {
-        "host": platform.node(),
+        "host": os.uname().nodename,
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "kernel": platform.release(),
+        "kernel": os.uname().release,
         "gpus": [model for _, model in gpus],
         "driver": driver(),
     }
@@ -135,7 +137,7 @@ def _cpu() -> str:
                           re.MULTILINE)
     except OSError:
         match = None
-    return match[1].strip() if match else platform.machine()
+    return match[1].strip() if match else os.uname().machine
 
 
 def _gpus() -> list[tuple[str, str]]:

@@ -107,3 +107,39 @@ sys.exit(3)
     assert "changed at attempt 2: keras" in rig.cli("show", "x-1")
     assert "→ 99.1" in rig.home.run("x-1").log(2).read_text()
     assert any(e["kind"] == "warned" for e in shown["events"])
+
+
+def test_gpus_and_driver_are_read_from_the_kernel_module(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files as the NVIDIA module writes them, for a box that has none."""
+    monkeypatch.setattr(provenance, "_NVIDIA", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert provenance.machine()["gpus"] == []
+    (tmp_path / "version").write_text(
+        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  560.35.03  Release Build\n"
+        "GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n")
+    for bus, model in (("0000:02:00.0", "NVIDIA H100 80GB HBM3"), ("0000:01:00.0", "NVIDIA A100")):
+        folder = tmp_path / "gpus" / bus
+        folder.mkdir(parents=True)
+        (folder / "information").write_text(
+            f"Model: \t\t {model}\nIRQ:   \t\t 24\nGPU UUID: \t GPU-{bus[6]}\n"
+            f"Video BIOS: \t ??.??\nBus Location: \t {bus}\nDevice Minor: \t 0\n")
+    about = provenance.machine()
+    assert about["gpus"] == ["NVIDIA A100", "NVIDIA H100 80GB HBM3"]
+    assert about["driver"] == "560.35.03"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-2")
+    assert provenance.machine()["gpus"] == ["NVIDIA H100 80GB HBM3"]
+
+
+def test_a_command_job_tells_its_machine_and_runs_live(tmp_path: Path) -> None:
+    """Its packages are its own affair; the keeper tells the rest."""
+    rig = Rig(tmp_path / "home")
+    rig.drop(f'name = "c"\ncommand = ["/bin/true"]\nworkdir = "{tmp_path}"\n')
+    try:
+        rig.start("--until-idle").wait(60)
+        about = rig.show("c-1")["attempts"][0]["provenance"]
+    finally:
+        rig.close()
+    assert about["machine"]["cores"] >= 1
+    assert about["code"] == {"live": True, "digest": None, "script": None, "dirty": None,
+                             "commit": None}

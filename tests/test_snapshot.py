@@ -283,8 +283,11 @@ def test_a_lost_snapshot_holds_the_job(tmp_path: Path, folder: Path) -> None:
         rig.drop(f'name = "x"\nscript = "{folder}/train.py"\n'
                  'retry = { backoff = "1s..1s" }\n')
         rig.wait_state("x-1", "waiting")
+        assert json.loads(rig.cli("verify", "--json"))["findings"] == []
         shutil.rmtree(rig.home.sources)
         held = rig.wait_state("x-1", "held")
+        found = json.loads(rig.cli("verify", "--json", code=1))["findings"]
+        assert any("snapshot" in finding["what"] for finding in found)
     finally:
         rig.close()
     assert "snapshot" in held["reason"]
