@@ -31,8 +31,11 @@ _plain_fit: Callable[..., Any] = keras_trainer.TensorFlowTrainer.fit
 _plain_iterator: Callable[..., Any] = keras_trainer.TFEpochIterator
 
 
-def install(session: Session) -> None:
-    """Makes ``fit`` resumable in this process; call once, right after Keras was imported."""
+def install(session: Session) -> Callable[[], None]:
+    """Makes ``fit`` resumable in this process; returns what undoes it.
+
+    Call it right after Keras was imported: random generators are known from then on.
+    """
     if keras.__version__ not in iterators.TESTED:
         session.warn(f"Keras {keras.__version__} is not among the versions that exact resume "
                      f"was tested with ({', '.join(iterators.TESTED)}).",
@@ -48,6 +51,11 @@ def install(session: Session) -> None:
     if keras.Model.fit is not fit:
         session.warn("`Model.fit` is not the one that was made resumable.",
                      "Report this with the Keras version.")
+
+    def undo() -> None:
+        keras_trainer.TensorFlowTrainer.fit = _plain_fit
+
+    return undo
 
 
 class _Stages:

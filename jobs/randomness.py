@@ -65,17 +65,25 @@ def restore_seed_states(kept: list[list[Any]], tensors: Tensors) -> None:
             _assign(generator.state, tensors[key])
 
 
-def capture(tensors: Tensors) -> dict[str, Any]:
-    """The state of all generators of the process, as JSON and arrays."""
+def capture(tensors: Tensors, prefix: str = "random", *, only: list[int] | None = None
+            ) -> dict[str, Any]:
+    """The state of all generators of the process, as JSON and arrays.
+
+    Args:
+        prefix: of the arrays' names; those of seed generators begin with ``seeds`` in it where
+            it is not the usual one.
+        only: numbers of seed generators, None for all.
+    """
     from tensorflow.python.eager import context
 
     eager = context.context()
     rng = getattr(eager, "_rng", None)
     return {
-        "python": encode(random.getstate(), tensors, "random/python"),
-        "numpy": encode(np.random.get_state(), tensors, "random/numpy"),
-        "eager": None if rng is None else encode(rng.getstate(), tensors, "random/eager"),
-        "seeds": seed_states(tensors),
+        "python": encode(random.getstate(), tensors, f"{prefix}/python"),
+        "numpy": encode(np.random.get_state(), tensors, f"{prefix}/numpy"),
+        "eager": None if rng is None else encode(rng.getstate(), tensors, f"{prefix}/eager"),
+        "seeds": seed_states(tensors, "seeds" if prefix == "random" else f"{prefix}/seeds",
+                             only=only),
     }
 
 

@@ -39,6 +39,9 @@ def install_alone() -> Callable[[], None]:
         _alone = False
         for number, handler in before.items():
             signal.signal(number, handler)
+        if _requested:
+            # nobody looked at it in time: the script's own way to end
+            signal.raise_signal(signal.SIGTERM)
 
     return undo
 
@@ -48,11 +51,15 @@ def requested() -> bool:
     return _requested
 
 
-def training(active: bool) -> None:
-    """Tells whether a training loop is there that will look at :func:`requested`."""
+def training(active: bool, *, quietly: bool = False) -> None:
+    """Tells whether a training loop is there that will look at :func:`requested`.
+
+    Args:
+        quietly: nothing can be raised here, so that a wish is kept for later.
+    """
     global _training
     _training = active
-    if _requested and not active:
+    if _requested and not active and not (quietly and _alone):
         leave()
 
 
@@ -67,7 +74,11 @@ def leave() -> NoReturn:
 
 def end(code: int) -> NoReturn:
     """Ends the process at once, as :func:`leave` does, with another exit code."""
+    global _requested
     if _alone:
+        _requested = False
+        if code == EXIT_SAVED:
+            print("rekindle: run the script again to go on.", flush=True)
         raise SystemExit(code)
     for stream in (sys.stdout, sys.stderr):
         try:

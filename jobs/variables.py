@@ -37,7 +37,7 @@ def of_model(model: Any) -> Groups:
 def optimizers(model: Any) -> dict[str, Any]:
     """The compiled optimizer, and those a custom ``train_step`` keeps as attributes."""
     found: dict[str, Any] = {}
-    if isinstance(model.optimizer, keras.optimizers.Optimizer):
+    if isinstance(getattr(model, "optimizer", None), keras.optimizers.Optimizer):
         found["optimizer"] = model.optimizer
     for name, value in sorted(vars(model).items()):
         if (isinstance(value, keras.optimizers.Optimizer)

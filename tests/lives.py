@@ -269,9 +269,9 @@ def digests(lives: Lives) -> dict[str, str]:
             found[f"{checkpoint.name}:{name}"] = _digest(array)
         state = json.loads(metadata["state"])
         for key in ("position", "callbacks", "stop_training", "logs", "iterator", "evals",
-                    "variables"):
+                    "variables", "loop", "state"):
             found[f"{checkpoint.name}:{key}"] = hashlib.sha256(
-                json.dumps(state[key], sort_keys=True).encode()).hexdigest()
+                json.dumps(state.get(key), sort_keys=True).encode()).hexdigest()
     for file in sorted(lives.work.rglob("*")):
         if file.is_file() and file.suffix in (".csv", ".txt", ".npz", ".json"):
             found[f"file:{file.relative_to(lives.work)}"] = _file_digest(file)

@@ -1,0 +1,146 @@
+"""Training loops that a script writes itself, one per function; run as ``loops.py NAME``.
+
+Each writes what it ended with to ``end.npz`` and what it saw on the way to ``seen.json``.
+"""
+
+import json
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from rekindle.jobs import resumable
+
+keras.utils.set_random_seed(3)
+dice = np.random.default_rng(1)
+X = dice.normal(size=(330, 12)).astype("float32")
+Y = (X.sum(1) > 0).astype("int32") + (X[:, 0] > 0).astype("int32")
+EPOCHS, STEPS, BATCH = 5, 90, 16
+layers = keras.layers
+
+
+def network(out=3):
+    return keras.Sequential([
+        layers.Input((12,)), layers.Dense(16, activation="relu"), layers.Dropout(0.4),
+        layers.BatchNormalization(), layers.Dense(out)])
+
+
+def compiled():
+    model = network()
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+                  metrics=["accuracy"])
+    return model
+
+
+def keep(seen, *models, **more):
+    """What must be equal in the end."""
+    arrays = {f"{number}-{index:03d}": np.asarray(variable)
+              for number, model in enumerate(models)
+              for index, variable in enumerate(
+                  [*model.variables, *getattr(getattr(model, "optimizer", None), "variables", [])])}
+    arrays |= {name: np.asarray(value) for name, value in more.items()}
+    arrays["draws"] = np.array([np.random.rand(), float(tf.random.uniform([]))])
+    with open("seen.json", "w") as file:
+        json.dump(seen, file)
+    # no time stamps in it, unlike a zip of numpy's
+    with open("end.npz", "wb") as file:
+        file.writelines(name.encode() + value.tobytes() for name, value in sorted(arrays.items()))
+
+
+def mixed():
+    return tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(100).batch(BATCH).prefetch(2)
+
+
+def train_on_batch():
+    model, seen = compiled(), []
+    loop = resumable(STEPS, model=model, state={"seen": seen}, every=7)
+    batches = loop.data(mixed())
+    for step in loop:
+        x, y = next(batches)
+        seen.append([step, *map(float, model.train_on_batch(x, y))])
+    assert [row[0] for row in seen] == list(range(STEPS))
+    keep(seen, model)
+
+
+def gradient_tape():
+    model, optimizer = network(), keras.optimizers.AdamW(3e-3, use_ema=True)
+    loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    mean, accuracy = keras.metrics.Mean(), keras.metrics.SparseCategoricalAccuracy()
+    shared = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(330)
+    train, valid = shared.take(270).batch(BATCH), shared.skip(270).batch(BATCH)
+    state = {"best": 0.0, "history": [], "mixup": np.random.default_rng(9)}
+    history = state["history"]
+    loop = resumable(model=model, optimizer=optimizer, metrics=[mean, accuracy], state=state,
+                     every=7)
+    train, valid = loop.data(train), loop.data(valid)
+
+    @tf.function
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            out = model(x, training=True)
+            loss = loss_of(y, out)
+        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        mean.update_state(loss)
+        accuracy.update_state(y, out)
+
+    for epoch in loop.epochs(EPOCHS):
+        mean.reset_state()
+        accuracy.reset_state()
+        noise = np.random.rand(12).astype("float32") * 0.1
+        for x, y in loop.batches(train):
+            step(x * state["mixup"].uniform(0.8, 1.2) + noise, y)
+        result = {"loss": float(mean.result()), "accuracy": float(accuracy.result())}
+        accuracy.reset_state()
+        for x, y in valid:
+            accuracy.update_state(y, model(x))
+        result["val_accuracy"] = float(accuracy.result())
+        state["best"] = max(state["best"], result["val_accuracy"])
+        history.append([epoch, result])
+        loop.log(**result)
+    assert [row[0] for row in history] == list(range(EPOCHS))
+    keep([history, state["best"]], model, own=np.array(state["mixup"].random(3)))
+
+
+def arrays_and_generator():
+    """Two optimizers, two inner loops in an epoch, a dataset made anew in each epoch."""
+    first, second = compiled(), compiled()
+    seen = []
+
+    def rows():
+        for start in np.random.permutation(20)[:12]:
+            yield X[start : start + BATCH], Y[start : start + BATCH]
+
+    loop = resumable(model={"a": first, "b": second}, state={"seen": seen}, every=5)
+    for epoch in loop.epochs(EPOCHS):
+        for x, y in loop.batches((X, Y), 32):
+            seen.append([epoch, float(first.train_on_batch(x, y)[0])])
+        for x, y in loop.batches(rows):
+            seen.append([epoch, float(second.train_on_batch(x + np.random.rand(), y)[0])])
+    keep(seen, first, second)
+
+
+def left_by_break():
+    """Then a `fit`, then a loop that stops itself, then a `fit`."""
+    model, seen = compiled(), []
+    loop = resumable(1000, model=model, state={"seen": seen}, every=7)
+    batches = loop.data((X, Y), BATCH)
+    for step in loop:
+        x, y = next(batches)
+        seen.append(float(model.train_on_batch(x, y)[0]))
+        if step == 40:
+            break
+    history = model.fit(mixed(), epochs=2, verbose=2)
+    other = resumable(1000, model=model, every=7)
+    batches = other.data(mixed)
+    for step in other:
+        model.train_on_batch(*next(batches))
+        if step == 40:
+            other.stop()
+    assert other.step == 41
+    again = model.fit(X, Y, batch_size=BATCH, epochs=2, verbose=2)
+    keep([seen, history.history, again.history], model)
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]]()
