@@ -33,8 +33,8 @@ def test_a_killed_loop_ends_as_the_undisturbed_one(name: str, tmp_path: Path) ->
     calm = driver.undisturbed(_lives(tmp_path / "calm", name))
     assert {"file:end.npz", "file:seen.json"} <= calm.digests.keys()
     dice = random.Random(zlib.crc32(name.encode()))
-    blows = [driver.Blow("batch", 12, signal.SIGKILL, delay=0.002), driver.within(dice), driver.anywhere(dice, validation=False),
-             driver.within(dice)]
+    blows = [driver.Blow("batch", 12, signal.SIGKILL, delay=0.002), driver.within(dice),
+             driver.anywhere(dice, validation=False), driver.within(dice)]
     storm = driver.stormy(_lives(tmp_path / "storm", name), blows)
     print(name, storm.kills, [f"e{r['epoch']}-s{r['step']}" for r in storm.resumed])
     assert [] == driver.differences(calm.digests, storm.digests)
