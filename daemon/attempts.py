@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from rekindle.daemon import ending, room, verdicts
+from rekindle.daemon import ending, room, verdicts, warm_start
 from rekindle.daemon.launcher import Launcher
 from rekindle.jobs import heartbeat, process
 from rekindle.jobs.job import Job, RetryPolicy
@@ -79,6 +79,8 @@ class Attempts:
         if self._launcher.alive(run):
             self._postpone(job, "Something of an earlier attempt is still alive.", now)
             return
+        if self._weights_are_missing(job, run, now):
+            return
         lacking = room.lacking(run, self._memory_to_wait_for(job, run))
         if lacking is not None:
             self._postpone(job, lacking, now)
@@ -102,6 +104,20 @@ class Attempts:
             self._ledger.update_attempt(job.id, attempt, keeper_pid=keeper.pid,
                                         keeper_start=keeper.start, boot_id=keeper.boot_id)
         self._log.info("attempt_started", job=job.id, attempt=attempt)
+
+    def _weights_are_missing(self, job: JobRow, run: Run, now: float) -> bool:
+        """Fetches what ``warm_start`` names; True, with the reason told, where that fails."""
+        obstacle = warm_start.fetch(self._home, self._ledger, Job.from_json(
+            run.job_file.read_text()))
+        if obstacle is None:
+            return False
+        if obstacle.wait:
+            self._postpone(job, obstacle.reason, now)
+        else:
+            self._ledger.set_state(job.id, JobState.HELD, obstacle.reason, now=now,
+                                   hint=obstacle.hint)
+            self._log.warning("job_held", job=job.id, reason=obstacle.reason)
+        return True
 
     def watch(self) -> None:
         """Reads what the attempts wrote, and settles those that have ended."""

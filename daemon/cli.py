@@ -34,6 +34,7 @@ VERBS: Final = {
     "prune": "show what could be removed; --yes removes it",
     "export-run": "write a job into one archive, for another box",
     "import-run": "take a job over from another box",
+    "export": "write a job's model as a file that needs nothing of rekindle",
     "demo": "train, kill it twice, and compare with an undisturbed run",
 }
 

@@ -20,8 +20,16 @@ import keras
 import tensorflow as tf
 from keras.src.backend.tensorflow import trainer as keras_trainer
 
+from rekindle.jobs import (
+    architecture,
+    iterators,
+    pipeline,
+    randomness,
+    stop,
+    variables,
+    warm_start,
+)
 from rekindle.jobs import callbacks as callback_states
-from rekindle.jobs import iterators, pipeline, randomness, stop, variables
 from rekindle.jobs.encoding import Tensors
 from rekindle.jobs.session import Departure, Session, Snapshot
 from rekindle.state import tensors as tensor_files
@@ -113,6 +121,8 @@ class Stage:
     def run(self) -> Any:
         state = self.departure.state
         if self.departure.checkpoint is not None:
+            if self.session.show is not None and self.session.show[0] == self.number:
+                self._show(self.session.show[1])
             if not self.session.job.allow_change:
                 callback_states.check(self.callbacks, state["callbacks"])
             if state["position"]["end"]:
@@ -132,6 +142,14 @@ class Stage:
         self.session.save(self.snapshot(end=True), "end")
         self.session.stage_ended(self.number, self.epoch)
         return history
+
+    def _show(self, wanted: Callable[[dict[str, Any]], None]) -> None:
+        """Fills the model from the checkpoint and gives it away; no callback hears of it."""
+        self._build(self._make_train_iterator(self._iterator_arguments()))
+        self._guard()
+        variables.restore(variables.of_model(self.model), self.departure.state["variables"],
+                          self.departure.tensors)
+        wanted({"model": self.model})
 
     # a stage that had ended
 
@@ -281,15 +299,17 @@ class Stage:
         assert train is not None
         self._build(train)
         self._guard()
+        architecture.store(self.session.run, self.number, {"model": self.model})
         if train.exactness is not None:
             self.inexact.append(train.exactness)
         if self.departure.checkpoint is None:
+            begun = warm_start.apply(self.session, self.number, {"model": self.model})
             self.base = self.session.step
             self.epoch = self.model._initial_epoch or self.arguments["initial_epoch"]
             train.boundary = self._boundary
             snapshot = self.snapshot()
             self.session.resumed(self.number, self.departure, epoch=self.epoch, step=self.base,
-                                 restored=[], inexact=self.inexact)
+                                 restored=begun, inexact=self.inexact)
             if variables.are_all_there(self.model):
                 self.session.save(snapshot, "start")
         else:

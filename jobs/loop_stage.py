@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from rekindle.jobs import randomness, stop, variables
+from rekindle.jobs import architecture, randomness, stop, variables, warm_start
 from rekindle.jobs.batches import Batches
 from rekindle.jobs.belongings import Belongings
 from rekindle.jobs.cadence import Cadence
@@ -110,13 +110,16 @@ class LoopStage:
             self._key(index, stream)
         self._belongings.build()
         self._fingerprint = self._belongings.fingerprint({"the stage": "a loop"})
+        models = self._belongings.models
+        architecture.store(session.run, self._number, models)
         if departure.checkpoint is None:
+            begun = warm_start.apply(session, self._number, models)
             self._base = session.step
             snapshot = self._snapshot()
             if self._inexact:
                 raise UsageError(f"Not all of the state can be saved: {'; '.join(self._inexact)}.",
                                  hint="Name only what can be put back.")
-            session.resumed(self._number, departure, epoch=0, step=self._base, restored=[],
+            session.resumed(self._number, departure, epoch=0, step=self._base, restored=begun,
                             inexact=[])
             session.save(snapshot, "start")
             session.beat("compile")
@@ -128,6 +131,9 @@ class LoopStage:
                 raise variables.refuse(found)
         if "loop" not in state:
             raise variables.refuse("this stage was a call of fit")
+        if session.show is not None and session.show[0] == self._number:
+            variables.restore(self._belongings.groups(), state["variables"], departure.tensors)
+            session.show[1](models)
         self.resumed = departure.checkpoint.name
         self._saved, self._saved_tensors = state, departure.tensors
         position, loop = state["position"], state["loop"]
@@ -240,7 +246,7 @@ class LoopStage:
         session.step = self._base + self.step
         session.trained = True
         session.heartbeat.beat("step", self.epoch, session.step)
-        if stop.requested():
+        if session.must_stop():
             self._leave()
         if session.cadence.due_in_epoch(session.step, time.monotonic()):
             why = "steps" if session.cadence.policy.every_steps else "time"
@@ -277,7 +283,7 @@ class LoopStage:
         session.epoch, session.step = self.epoch, self._base + self.step
         session.trained = True
         best = session.epoch_ended(self._number, self.epoch - 1, seconds, dict(self.logs))
-        asked = stop.requested()
+        asked = session.must_stop()
         if best or asked or session.cadence.due_after_epoch(
                 self.epoch, session.step, time.monotonic()):
             session.save(self._snapshot(), "signal" if asked else "best" if best else "epoch",

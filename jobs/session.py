@@ -70,6 +70,8 @@ class Session:
         changed: what this attempt runs on that the one before did not, in words.
         within: a stage is under way; a `fit` in it is part of it.
         left: what a loop that was left by `break` has still to commit.
+        show: in an export, the stage whose models are wanted as they were in its newest
+            checkpoint, and who wants them; nothing is trained then.
     """
 
     current: ClassVar["Session | None"] = None
@@ -99,6 +101,7 @@ class Session:
         self._until = Position.parse(os.environ.get(environment.UNTIL, ""))
         self.within = False
         self.left: Callable[[], None] | None = None
+        self.show: tuple[int, Callable[[dict[str, Any]], None]] | None = None
 
     @classmethod
     def open(cls, run: Run, job: Job, attempt: int) -> "Session":

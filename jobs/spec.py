@@ -142,7 +142,7 @@ class _Builder:
         top = self._section(table, "", {
             "name": _name, "script": _text, "module": _module, "command": _texts, "args": _texts,
             "workdir": _workdir, "python": _python, "env": _env, "seed": _whole(0, 2**32 - 1),
-            "priority": _whole(-(10**9), 10**9), "after": _after, "warm_start": _name,
+            "priority": _whole(-(10**9), 10**9), "after": _after, "warm_start": _warm_start,
             "live": _flag, "allow_change": _flag, "resources": _table, "checkpoint": _table,
             "retry": _table, "limits": _table,
         })
@@ -264,6 +264,17 @@ def _texts(value: Any) -> list[str]:
 
 def _after(value: Any) -> list[str]:
     return [_name(item) for item in ([value] if isinstance(value, str) else _texts(value))]
+
+
+def _warm_start(value: Any) -> str:
+    text = value if isinstance(value, str) else ""
+    job, mark, which = text.partition(":")
+    if not _NAME.fullmatch(job) or ".." in job or (mark and which not in ("best", "last")
+                                                   and not which.isdecimal()):
+        raise _Problem(f"cannot be {repr(value)[:80]}",
+                       'Write the id of a job, "pretrain-3", or "pretrain-3:best", '
+                       '"pretrain-3:last", "pretrain-3:7" (after 7 epochs).')
+    return text
 
 
 def _workdir(value: Any) -> str:

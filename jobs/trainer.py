@@ -53,14 +53,9 @@ def main() -> NoReturn:
     if frozen is not None:
         _tell_changed(frozen, session)
         frozen.install()
-    # seeded as they appear: importing numpy here would be before the script can set the
-    # environment variables that its libraries read once
-    random.seed(job.seed)
-    _AfterImport("numpy", lambda numpy: numpy.random.seed(job.seed % 2**32))
-    _AfterImport("tensorflow", lambda tensorflow: None)
-    _AfterImport("keras", lambda keras: _make_fit_resumable(keras, session, job.seed))
+    seed(job, session)
     try:
-        _run_script(job, frozen)
+        run_script(job, frozen)
         session.settle()
     except SystemExit as leaving:
         code = leaving.code
@@ -83,7 +78,20 @@ def main() -> NoReturn:
     _finish(environment.EXIT_DONE)
 
 
-def _run_script(job: Job, frozen: Frozen | None) -> None:
+def seed(job: Job, session: "Session") -> None:
+    """Seeds random generators as they appear, and makes ``fit`` resumable when it does.
+
+    Importing numpy here would be before the script can set the environment variables that
+    its libraries read once.
+    """
+    random.seed(job.seed)
+    _AfterImport("numpy", lambda numpy: numpy.random.seed(job.seed % 2**32))
+    _AfterImport("tensorflow", lambda tensorflow: None)
+    _AfterImport("keras", lambda keras: _make_fit_resumable(keras, session, job.seed))
+
+
+def run_script(job: Job, frozen: Frozen | None) -> None:
+    """Runs the script or module of a job as ``__main__``."""
     if job.script is not None:
         if frozen is not None:
             folder, source = frozen.folder, frozen.script_source(job.script)

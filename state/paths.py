@@ -61,6 +61,16 @@ class Run:
         return self.root / "exports"
 
     @property
+    def warm_start(self) -> Path:
+        """A checkpoint of another job, from whose weights this one begins."""
+        return self.root / "warm_start"
+
+    @property
+    def warm_start_source(self) -> Path:
+        """Which job and checkpoint those are."""
+        return self.warm_start / "source.json"
+
+    @property
     def architecture(self) -> Path:
         return self.root / "architecture.json"
 

@@ -129,9 +129,10 @@ class _Page:
             if (row.provenance or {}).get("changed"):
                 console.print(f"[yellow]changed[/] at attempt {row.n}: "
                               f"{escape(', '.join((row.provenance or {})['changed']))}")
-            if not receipt.get("checkpoint"):
+            if not receipt.get("checkpoint") and not receipt.get("restored"):
                 continue
-            lines = [f"attempt {row.n} went on from {receipt['checkpoint']}"]
+            lines = [f"attempt {row.n} went on from {receipt['checkpoint']}"
+                     if receipt.get("checkpoint") else f"attempt {row.n} began anew"]
             if receipt.get("restored"):
                 lines.append(f"  restored: {', '.join(receipt['restored'])}")
             lines += [f"  [yellow]refused[/] {r['name']}: {escape(r['reason'])}"

@@ -1,0 +1,98 @@
+"""``warm_start``: the other job's checkpoint comes into the run directory, once.
+
+It is done before the first attempt. From then on the run needs nothing of the other job,
+whose checkpoints may be pruned.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+from typing import Final
+
+from rekindle.daemon import choice
+from rekindle.jobs.job import Job
+from rekindle.state import durable
+from rekindle.state.checkpoints import Checkpoint
+from rekindle.state.errors import NotFound
+from rekindle.state.ledger import Ledger
+from rekindle.state.lifecycle import TERMINAL, JobState
+from rekindle.state.paths import Home, Run
+from rekindle.state.rows import JobRow
+
+_SETTLED: Final = TERMINAL | {JobState.HELD}
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why the weights are not there: something to wait for, or for a person to see to."""
+
+    reason: str
+    hint: str
+    wait: bool
+
+
+def fetch(home: Home, ledger: Ledger, job: Job) -> Obstacle | None:
+    """Puts the checkpoint that ``job.warm_start`` names into its run; None once it is there."""
+    run = home.run(job.id)
+    if job.warm_start is None or run.warm_start.exists():
+        return None
+    named, _, which = job.warm_start.partition(":")
+    source = _find(ledger, named, job.id)
+    if source is None:
+        return Obstacle(f"There is no job {named}, from whose weights it would begin.",
+                        "Submit it again with another `warm_start`; `rekindle ls` lists all jobs.",
+                        wait=False)
+    if source.state not in _SETTLED:
+        return Obstacle(f"It waits for {source.id}, from whose weights it begins.", "", wait=True)
+    try:
+        chosen = _choose(home.run(source.id), which)
+        _take(chosen, run, {"job": source.id, "checkpoint": chosen.name, "asked": job.warm_start})
+    except NotFound as error:
+        return Obstacle(f"The weights from which it would begin are missing: {error.what}",
+                        f"{error.hint} Then `rekindle release` lets it go on.", wait=False)
+    except OSError as error:
+        return Obstacle(f"The weights of {source.id} could not be copied: {error.strerror}.", "",
+                        wait=True)
+    return None
+
+
+def _find(ledger: Ledger, named: str, me: str) -> JobRow | None:
+    """The job of this id, or the newest other one of this name."""
+    found = ledger.job(named)
+    if found is not None and found.id != me:
+        return found
+    return next((row for row in ledger.jobs_named(named) if row.id != me), None)
+
+
+def _choose(run: Run, which: str) -> Checkpoint:
+    """The best where the job has one and nothing else is said.
+
+    Raises:
+        NotFound: it has none that is good.
+    """
+    if which == "last":
+        return choice.last(run)
+    if which == "best":
+        return choice.best(run)
+    if which:
+        return choice.after_epoch(run, int(which))
+    has_best = (choice.last(run).read_manifest().get("monitor") or {}).get("best_name")
+    return choice.best(run) if has_best else choice.last(run)
+
+
+def _take(chosen: Checkpoint, run: Run, source: dict[str, str]) -> None:
+    """By links, which cost nothing, or copies; there as a whole or not at all."""
+    new = run.root / f".new-{run.warm_start.name}"
+    shutil.rmtree(new, ignore_errors=True)
+    folder = new / chosen.name
+    folder.mkdir(parents=True)
+    for file in chosen.path.iterdir():
+        try:
+            os.link(file, folder / file.name)
+        except OSError:
+            shutil.copyfile(file, folder / file.name)
+            durable.fsync_file(folder / file.name)
+    durable.write_json(new / run.warm_start_source.name, source)
+    durable.fsync_folder(folder)
+    os.rename(new, run.warm_start)
+    durable.fsync_folder(run.root)

@@ -1,0 +1,228 @@
+"""Writes a model from a checkpoint; runs in the job's own interpreter, where Keras is.
+
+``exporter ORDER``: a JSON file that :mod:`rekindle.daemon.verbs.export` wrote. The answer
+goes into the file beside it that the order names. Nothing of the run directory is changed:
+the order names a folder that holds its checkpoints under a second name.
+"""
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rekindle.jobs import architecture
+from rekindle.jobs.job import Job
+from rekindle.jobs.publish import publish, publish_bundle
+from rekindle.state import durable, tensors
+from rekindle.state.errors import RekindleError, StateMismatch, UsageError
+from rekindle.state.paths import Run
+
+_SCRIPT_HINT = ("Weights can be exported as .safetensors without it; for the rest add "
+                "--run-script, which runs the job's script up to this stage.")
+
+
+def main() -> NoReturn:
+    """Exits 0 with ``{"file": ...}`` or the exit code of an error with ``{"error": ...}``."""
+    order = json.loads(Path(sys.argv[1]).read_text())
+    answer = Path(order["answer"])
+    try:
+        run = Run(Path(order["run"]))
+        if order["run_script"]:
+            _by_script(order, run, answer)
+        _finish(answer, {"file": _export(order, run)})
+    except RekindleError as error:
+        _finish(answer, {"error": error.what, "hint": error.hint, "code": error.exit_code})
+
+
+def _finish(answer: Path, value: dict[str, Any]) -> NoReturn:
+    durable.write_json(answer, value)
+    sys.stdout.flush()
+    # threads of a script's must not keep it alive
+    os._exit(int(value.get("code", 0)))
+
+
+def _export(order: dict[str, Any], run: Run) -> str:
+    """Without the script: from the arrays, and what the trainer said of the model."""
+    arrays, metadata = tensors.load(Path(order["checkpoint"]))
+    state = json.loads(metadata["state"])
+    label, target = order["model"], Path(order["to"])
+    if label not in state["variables"]:
+        known = [name for name in state["variables"] if name.split(".")[0] == "model"]
+        raise UsageError(f"The checkpoint has no {label}.", hint=f"It has: {', '.join(known)}.")
+    entry = _entry(run, state["position"]["stage"], label)
+    if order["format"] == "safetensors" and not order["ema"]:
+        _write_safetensors(target, state["variables"][label], arrays, label, entry, order)
+        return str(target)
+    model_of = entry.get("model")
+    if model_of is None:
+        raise UsageError(
+            f"The architecture of the model ({entry.get('class', 'unknown')}) is not known: "
+            f"{entry.get('problem', 'the trainer has not kept it')}.", hint=_SCRIPT_HINT)
+    if order["format"] == "json":
+        publish(target, lambda path: path.write_text(json.dumps(model_of)), force=order["force"])
+        return str(target)
+    model = _build(model_of)
+    _fill(model, label, state["variables"], arrays)
+    return write(model, order)
+
+
+def _entry(run: Run, stage: int, label: str) -> dict[str, Any]:
+    try:
+        return architecture.load(run).get(str(stage), {}).get(label, {})
+    except (OSError, ValueError) as error:
+        return {"problem": str(error)}
+
+
+def _build(model_of: dict[str, Any]) -> Any:
+    import keras
+
+    try:
+        return keras.models.model_from_json(json.dumps(model_of))
+    except Exception as first:
+        # a loss or metric of the script's own is not needed for the model itself
+        bare = {key: value for key, value in model_of.items() if key != "compile_config"}
+        try:
+            model = keras.models.model_from_json(json.dumps(bare))
+        except Exception as error:
+            raise UsageError(f"The model cannot be made without the script's code: "
+                             f"{_line(error)}.", hint=_SCRIPT_HINT) from error
+        print(f"rekindle: the model is exported without its compile settings: {_line(first)}.",
+              file=sys.stderr)
+        return model
+
+
+def _fill(model: Any, label: str, described: dict[str, Any], arrays: dict[str, Any]) -> None:
+    """Puts the checkpoint's values into a model that was made anew, by position."""
+    from rekindle.jobs import variables
+
+    suffix = label.removeprefix("model")
+    wanted = {"model": _renamed(model.variables, described[label], label)}
+    groups = {"model": list(model.variables)}
+    renamed = {"model": label}
+    for name, optimizer in variables.optimizers(model).items():
+        saved = described.get(name + suffix)
+        if saved:
+            if not optimizer.built:
+                optimizer.build(model.trainable_variables)
+            wanted[name] = [[str(v.path), *entry[1:]] for v, entry in zip(
+                optimizer.variables, saved, strict=False)] + saved[len(optimizer.variables):]
+            groups[name] = list(optimizer.variables)
+            renamed[name] = name + suffix
+    moved = {f"{name}/{key.removeprefix(f'{old}/')}": array
+             for name, old in renamed.items() for key, array in arrays.items()
+             if key.startswith(f"{old}/")}
+    variables.restore(groups, wanted, moved)
+
+
+def _renamed(here: list[Any], saved: list[list[Any]], label: str) -> list[list[Any]]:
+    """Saved descriptions under the paths of now: a model that is made anew loses the outermost
+    name, and generators are numbered by process."""
+    if len(here) != len(saved):
+        raise StateMismatch(
+            f"The {label} has {len(saved)} variables in the checkpoint and {len(here)} now.",
+            hint=_SCRIPT_HINT)
+    for variable, entry in zip(here, saved, strict=True):
+        if _tail(str(variable.path)) != _tail(entry[0]):
+            raise StateMismatch(
+                f"The variable {entry[0]} of the checkpoint is {variable.path} now.",
+                hint=_SCRIPT_HINT)
+    return [[str(v.path), *entry[1:]] for v, entry in zip(here, saved, strict=True)]
+
+
+def _tail(path: str) -> list[str]:
+    return [re.sub(r"^seed_generator(_\d+)?$", "seed_generator", part)
+            for part in path.split("/")[-2:]]
+
+
+def write(model: Any, order: dict[str, Any]) -> str:
+    """Writes a model that holds the checkpoint's values; returns what can be loaded."""
+    target, kind, force = Path(order["to"]), order["format"], order["force"]
+    if order["ema"]:
+        optimizer = getattr(model, "optimizer", None)
+        inner: Any = getattr(optimizer, "inner_optimizer", optimizer)
+        if not getattr(inner, "use_ema", False):
+            raise UsageError("The optimizer keeps no averages of the weights.",
+                             hint="Leave out --ema, or train with use_ema=True.")
+        inner.finalize_variable_values(model.trainable_variables)
+    if kind == "keras":
+        publish(target, model.save, force=force)
+    elif kind == "h5":
+        publish(target, model.save_weights, force=force)
+    elif kind == "json":
+        publish(target, lambda path: path.write_text(model.to_json()), force=force)
+    elif kind == "safetensors":
+        from rekindle.jobs import variables
+
+        arrays: dict[str, Any] = {}
+        described = variables.capture({"model": list(model.variables)}, arrays)
+        _write_safetensors(target, described["model"], arrays, "model", {}, order)
+    else:
+        import tensorflow as tf
+
+        parts = {"model": model}
+        if getattr(model, "optimizer", None) is not None:
+            parts["optimizer"] = model.optimizer
+        saver = tf.train.Checkpoint(**parts)
+        # makes the counter, which every reader looks for
+        saver.save_counter.assign(1)
+        publish_bundle(target, lambda prefix: saver.write(str(prefix)), force=force)
+    return str(target)
+
+
+def _write_safetensors(target: Path, described: list[list[Any]], arrays: dict[str, Any],
+                       label: str, entry: dict[str, Any], order: dict[str, Any]) -> None:
+    import ml_dtypes  # noqa: F401  (gives numpy the names of bfloat16 and its like)
+    import numpy as np
+
+    found: dict[str, Any] = {}
+    for index, (path, _shape, dtype) in enumerate(described):
+        if path.endswith("seed_generator_state"):
+            continue  # no weight: what Dropout would draw next
+        name, n = path, 1
+        while name in found:
+            name, n = f"{path}#{n}", n + 1
+        array = arrays[f"{label}/{index:05d}"]
+        found[name] = array if array.dtype.name == dtype else array.view(np.dtype(dtype))
+    metadata = {"format": "keras", "job": order["job"], "checkpoint": order["name"]}
+    if entry.get("model") is not None:
+        metadata["architecture"] = json.dumps(entry["model"])
+    publish(target, lambda path: tensors.save(path, found, metadata), force=order["force"])
+
+
+def _by_script(order: dict[str, Any], run: Run, answer: Path) -> NoReturn:
+    """Runs the script up to the stage of the checkpoint, where its own model is filled.
+
+    The session works on a folder of its own, which holds that checkpoint as the newest: what
+    a relaunch does is all that happens, and then the process ends.
+    """
+    from rekindle.jobs import trainer
+    from rekindle.jobs.frozen import Frozen
+    from rekindle.jobs.session import Session
+
+    job = Job.from_json(run.job_file.read_text()).replace(allow_change=False)
+    session = Session.open(Run(Path(order["shadow"])), job, 1)
+
+    def put_back(models: dict[str, Any]) -> None:
+        try:
+            if order["model"] not in models:
+                raise UsageError(f"The stage has no {order['model']}.",
+                                 hint=f"It has: {', '.join(models)}.")
+            _finish(answer, {"file": write(models[order["model"]], order)})
+        except RekindleError as error:
+            _finish(answer, {"error": error.what, "hint": error.hint, "code": error.exit_code})
+
+    session.show = (order["stage"], put_back)
+    # the run's own snapshot of the code, not that of the folder the session works on
+    frozen = Frozen.of(run, job, session.warn)
+    if frozen is not None:
+        frozen.install()
+    trainer.seed(job, session)
+    trainer.run_script(job, frozen)
+    raise UsageError("The script ended without reaching the stage of the checkpoint.",
+                     hint="Is it the script that the job was submitted with?")
+
+
+def _line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
