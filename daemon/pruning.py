@@ -37,6 +37,7 @@ class Pruning:
         self._above = 0
         self._told_above = False
         self._asked = False
+        self._queued: list[tuple[list[str] | None, Retention]] = []
         self._ending = False
         self._next = time.monotonic() + _FIRST_S
         self._log = structlog.get_logger()
@@ -44,7 +45,8 @@ class Pruning:
     def begin(self, only: list[str] | None, limits: Retention) -> str:
         """Starts to remove on request; says in a sentence what happens."""
         if self._thread is not None:
-            return "Pruning is under way already."
+            self._queued.append((only, limits))
+            return "Pruning begins as soon as the round that is under way has ended."
         self._asked = True
         self._start(retention.stocks(self._ledger, only), limits)
         return "Pruning has begun."
@@ -55,6 +57,8 @@ class Pruning:
             if not self._thread.is_alive():
                 self._thread = None
                 self._take_in()
+                if self._queued:
+                    self.begin(*self._queued.pop(0))
         elif time.monotonic() >= self._next and (
                 self._limits.max_age is not None or self._limits.max_bytes is not None):
             self._start(retention.stocks(self._ledger), self._limits)

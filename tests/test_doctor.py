@@ -189,7 +189,7 @@ def units_with(**changes: str) -> Iterator[tuple[str, str, str]]:
 ])
 def test_settings_of_the_unit_that_hurt_are_named(
         changes: dict[str, str], severity: str, says: str) -> None:
-    """What systemctl shows is judged; that it is asked right, the tests of the service show."""
+    """Judged from what systemctl shows: each alone, and nothing where all is well."""
     found = list(units_with(**changes))
     assert [one[0] for one in found] == [severity]
     assert says in found[0][1]

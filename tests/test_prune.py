@@ -154,6 +154,19 @@ def test_a_job_whose_lock_is_held_is_passed_over(home: Home) -> None:
     ledger.close()
 
 
+def test_a_request_during_a_round_gets_a_round_of_its_own(home: Home) -> None:
+    """It is neither lost nor answered with the numbers of the other alone."""
+    ledger = Ledger.open(home.ledger)
+    runs = [make_job(home, ledger, name, JobState.DONE) for name in "ab"]
+    pruning = Pruning(home, ledger, Retention(), Attempts(home, ledger, Launcher()))
+    assert pruning.begin(["a-1"], Retention(max_bytes=0)) == "Pruning has begun."
+    assert "as soon as" in pruning.begin(["b-1"], Retention(max_bytes=0))
+    wait_for(lambda: pruning.tick() or not pruning.busy, "both rounds end")
+    assert [names(run) for run in runs] == [{2, 5}, {2, 5}]
+    assert [e.data["jobs"] for e in ledger.events(kind="pruned")] == [["a-1"], ["b-1"]]
+    ledger.close()
+
+
 def test_what_a_killed_daemon_removed_is_known_to_the_next(home: Home) -> None:
     """The journal says it; the ledger takes it in at the start."""
     ledger = Ledger.open(home.ledger)
