@@ -35,6 +35,8 @@ VERBS: Final = {
     "export-run": "write a job into one archive, for another box",
     "import-run": "take a job over from another box",
     "export": "write a job's model as a file that needs nothing of rekindle",
+    "install": "make the daemon a systemd service",
+    "uninstall": "take the service away; all data stays",
     "demo": "train, kill it twice, and compare with an undisturbed run",
 }
 

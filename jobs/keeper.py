@@ -140,6 +140,7 @@ class Attempt:
             # safe here: the keeper has a single thread
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             process.die_with_parent(parent)
+            process.go_before_others_when_memory_ends()
             self.fence.enter()
 
         trainer = subprocess.Popen(

@@ -14,8 +14,9 @@ PARTS = ("daemon", "jobs", "state")
 
 
 def in_the_tree() -> set[str]:
-    """Every file of the three folders, under the name it has in a wheel."""
-    return {
+    """Every file of the three folders and the units, under the name it has in a wheel."""
+    units = {f"rekindle/units/{path.name}" for path in (ROOT / "systemd").iterdir()}
+    return units | {
         f"rekindle/{path.relative_to(ROOT).as_posix()}"
         for part in PARTS
         for path in (ROOT / part).rglob("*")
@@ -32,9 +33,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]
         source.mkdir(exist_ok=True)
         (source / name).write_bytes((ROOT / name).read_bytes())
     for name in in_the_tree():
-        target = source / name.removeprefix("rekindle/")
+        here = name.removeprefix("rekindle/").replace("units/", "systemd/")
+        target = source / here
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes((ROOT / name.removeprefix("rekindle/")).read_bytes())
+        target.write_bytes((ROOT / here).read_bytes())
     built = subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, source],
         capture_output=True,

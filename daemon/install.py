@@ -1,0 +1,222 @@
+"""Installing the daemon as a systemd service: a list of steps, printed or carried out.
+
+Every step may be repeated: a file that is as it should be is left alone, and the commands
+change nothing the second time. A restart interrupts no training.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from rekindle.state.errors import RekindleError
+
+SERVICE: Final = "rekindle.service"
+HOME: Final = Path("/var/lib/rekindle")
+_UNITS: Final = Path("/etc/systemd/system")
+_SYSUSERS: Final = Path("/etc/sysusers.d/rekindle.conf")
+_TMPFILES: Final = Path("/etc/tmpfiles.d/rekindle.conf")
+_COMMAND: Final = Path("/usr/local/bin/rekindle")
+_COMMAND_S: Final = 400.0
+
+Say = Callable[[str], None]
+
+
+class InstallFailed(RekindleError):
+    """A step of an installation could not be carried out; the ones before it stay."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A file with this content, readable by all."""
+
+    path: Path
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A command.
+
+    Attributes:
+        optional: its failure is told and ends nothing.
+        hint: what to do where it fails.
+        where_changed: run only where one of the files before it was changed.
+    """
+
+    argv: tuple[str, ...]
+    hint: str = ""
+    optional: bool = False
+    where_changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A symbolic link, unless something of another owner has the name."""
+
+    path: Path
+    target: Path
+
+
+Step = Write | Remove | Run | Link
+
+
+def system(python: str) -> list[Step]:
+    """What makes the system service with the interpreter ``python``; needs root."""
+    command = Path(python).with_name("rekindle")
+    steps: list[Step] = [
+        Write(_SYSUSERS, _read("rekindle.sysusers.conf")),
+        Run(("systemd-sysusers", str(_SYSUSERS))),
+        Write(_TMPFILES, _read("rekindle.tmpfiles.conf")),
+        Run(("systemd-tmpfiles", "--create", str(_TMPFILES))),
+        Run(("setpriv", "--reuid=rekindle", "--regid=rekindle", "--init-groups", "--reset-env",
+             python, "-m", "rekindle.daemon", "--version"),
+            hint="The user rekindle must be able to read and run this interpreter and what is "
+            "installed in it. A home folder keeps others out: install rekindle into a virtual "
+            "environment in /opt/rekindle, and run its `rekindle install`."),
+    ]
+    if command.exists():
+        steps.append(Link(_COMMAND, command))
+    return [*steps, Write(_UNITS / SERVICE, _unit("rekindle.service", python)),
+            *_start(("systemctl",))]
+
+
+def user(python: str, home: Path) -> list[Step]:
+    """The same for one person's own manager; needs no root. ``home``: the user's folder."""
+    return [Write(_user_unit(home), _unit("rekindle-user.service", python)),
+            Run(("loginctl", "enable-linger"), optional=True,
+                hint="Without lingering the daemon ends with your last session: ask root for "
+                "`loginctl enable-linger` with your name."),
+            *_start(("systemctl", "--user"))]
+
+
+def removal(home: Path | None) -> list[Step]:
+    """What takes the service away; trainings save first, and all data stays.
+
+    Args:
+        home: the user's folder for a service of their own, None for the system's.
+    """
+    systemctl = ("systemctl",) if home is None else ("systemctl", "--user")
+    unit = _UNITS / SERVICE if home is None else _user_unit(home)
+    steps: list[Step] = [Run((*systemctl, "disable", "--now", SERVICE), optional=True),
+                         Remove(unit)]
+    if home is None:
+        steps += [Remove(_TMPFILES), Remove(_SYSUSERS)]
+        if _COMMAND.is_symlink() and _COMMAND.readlink().name == "rekindle":
+            steps.append(Remove(_COMMAND))
+    return [*steps, Run((*systemctl, "daemon-reload"))]
+
+
+def describe(step: Step) -> str:
+    """A step in words that a person could carry out by hand."""
+    match step:
+        case Write(path, text):
+            return f"write {path} ({len(text)} bytes)"
+        case Remove(path):
+            return f"remove {path}"
+        case Link(path, target):
+            return f"link {path} -> {target}"
+        case Run(argv, where_changed=where_changed):
+            return f"run {shlex.join(argv)}" + (" (where a file changed)" if where_changed else "")
+
+
+def carry_out(steps: list[Step], say: Say) -> bool:
+    """Carries the steps out in order, telling each; True where a file was changed.
+
+    Raises:
+        InstallFailed: one could not be carried out; it can be tried again from the start.
+    """
+    changed = False
+    for step in steps:
+        try:
+            match step:
+                case Run():
+                    if changed or not step.where_changed:
+                        say(describe(step))
+                        _run(step, say)
+                case _:
+                    did = _change(step)
+                    changed = changed or did
+                    say(describe(step) if did else f"{step.path} is as it should be")
+        except OSError as error:
+            raise InstallFailed(f"A step failed: {describe(step)}: {error.strerror}.",
+                                where=error.filename,
+                                hint="Run it as root (or with --user for yourself alone); it can "
+                                "be repeated.") from error
+    return changed
+
+
+def interpreter() -> str:
+    """The Python that runs this, by a path that stays valid for a service."""
+    return sys.executable
+
+
+def _change(step: Write | Remove | Link) -> bool:
+    match step:
+        case Write(path, text):
+            if path.exists() and path.read_text() == text:
+                return False
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.name}.new")
+            temporary.write_text(text)
+            temporary.chmod(0o644)
+            os.replace(temporary, path)
+        case Remove(path):
+            if not os.path.lexists(path):
+                return False
+            path.unlink()
+        case Link(path, target):
+            if os.path.lexists(path):
+                return False
+            path.symlink_to(target)
+    return True
+
+
+def _run(step: Run, say: Say) -> None:
+    done = subprocess.run(step.argv, capture_output=True, text=True, check=False,
+                          stdin=subprocess.DEVNULL, timeout=_COMMAND_S)
+    if done.returncode == 0:
+        return
+    said = (done.stderr or done.stdout).strip()
+    if step.optional:
+        say(f"  it failed: {said or done.returncode} {step.hint}".rstrip())
+        return
+    raise InstallFailed(f"A step failed: {describe(step)}: {said or done.returncode}",
+                        hint=step.hint or "Mend what it says, then run it again.")
+
+
+def _start(systemctl: tuple[str, ...]) -> list[Step]:
+    why = f"`{' '.join(systemctl)} status rekindle` and `journalctl` tell why it does not start."
+    return [Run((*systemctl, "daemon-reload")),
+            Run((*systemctl, "enable", SERVICE)),
+            Run((*systemctl, "restart", SERVICE), hint=why, where_changed=True),
+            Run((*systemctl, "start", SERVICE), hint=why)]
+
+
+def _user_unit(home: Path) -> Path:
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else home / ".config") / "systemd" / "user" / SERVICE
+
+
+def _unit(name: str, python: str) -> str:
+    # a percent sign, a space or a quote in a path would mean something else to systemd
+    quoted = python.replace("\\", "\\\\").replace("%", "%%").replace('"', '\\"')
+    line = f'ExecStart="{quoted}" -m rekindle.daemon run'
+    return re.sub(r"^ExecStart=.*$", lambda match: line, _read(name), flags=re.MULTILINE)
+
+
+def _read(name: str) -> str:
+    return (resources.files("rekindle.units") / name).read_text()
