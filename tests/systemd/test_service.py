@@ -278,7 +278,7 @@ def test_a_trainer_over_its_memory_limit_ends_alone(box: Service) -> None:
     daemon = box.until_active()
     job = box.submit("hungry", HUNGRY, '[resources]\nmemory = "300MiB"\n')
     ended = box.wait(lambda: box.entries(job, "attempt_ended"), "it is ended", 120)
-    assert ended[0]["cause"] == "memory", ended
+    assert ended[0]["cause"] == "host_oom", ended
     assert box.lives(other)
     assert box.main_pid() == daemon
     box.rekindle("cancel", job, "beside-1")
