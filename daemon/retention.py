@@ -169,7 +169,11 @@ def remove_unused_sources(home: Home, now: float) -> int:
 
 
 def unused_sources(home: Home, used: Collection[str], now: float) -> Iterator[Path]:
-    for entry in os.scandir(home.sources):
+    try:
+        entries = list(os.scandir(home.sources))
+    except FileNotFoundError:
+        return  # the home of an older version
+    for entry in entries:
         if (not entry.name.startswith(".") and entry.name not in used
                 and now - entry.stat(follow_symlinks=False).st_mtime > UNUSED_S):
             yield Path(entry.path)

@@ -21,7 +21,7 @@ from typing import Final
 from rekindle.daemon import source_listing
 from rekindle.daemon.config import SourceLimits
 from rekindle.daemon.source_listing import CODE, Listing
-from rekindle.jobs.frozen import FILES, TREE
+from rekindle.jobs.frozen import FILES, TREE, damage
 from rekindle.jobs.job import Job, Source
 from rekindle.state import durable
 from rekindle.state.errors import SpecError
@@ -100,7 +100,7 @@ class Snapshots:
                                 where="script", hint=f"Let the daemon's user read it, or {_LIVE}.")
             record = {"format": FORMAT, "files": files}
             digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-            self._commit(temporary, self._folder / digest[:32], record)
+            self._commit(temporary, self._folder / digest[:32], record, digest)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         names = [f"{name}: {why}" for name, why in sorted(listing.left_out.items())]
@@ -148,11 +148,15 @@ class Snapshots:
             hint=f"Name what is no code in .gitignore, raise [source] in rekindle.toml "
             f"({self._limits.max_files} files, {self._limits.max_bytes} bytes), or {_LIVE}.")
 
-    def _commit(self, temporary: Path, final: Path, record: dict[str, object]) -> None:
+    def _commit(self, temporary: Path, final: Path, record: dict[str, object], digest: str
+                ) -> None:
         if final.exists():
-            # its age protects it from being removed before a run links to it
-            os.utime(final)
-            return
+            if damage(final / TREE, digest) is None:
+                # its age protects it from being removed before a run links to it
+                os.utime(final)
+                return
+            # the same code is at hand: that mends it for every job that links to it
+            os.rename(final, final.with_name(f".tmp-damaged-{final.name}-{time.time_ns():x}"))
         for folder, _, names in os.walk(temporary):
             for name in names:
                 if not os.path.islink(os.path.join(folder, name)):

@@ -177,6 +177,21 @@ def test_equal_trees_are_kept_once_and_specs_dropped_before_share_one_look(
     assert len(list(store.folder.iterdir())) == 2
 
 
+def test_a_damaged_snapshot_is_mended_when_the_same_code_comes_again(
+        tmp_path: Path, folder: Path) -> None:
+    """A new job must not inherit the damage, and the older ones get whole code back."""
+    store = Store(tmp_path)
+    first = store.take(folder / "train.py")
+    kept = store.folder / first.digest[:32] / "tree" / "model.py"
+    kept.unlink()
+    kept.write_text("WIDTH = 'rotten'\n")
+    store.snapshots.forget()
+    assert store.take(folder / "train.py").digest == first.digest
+    assert kept.read_text() == "WIDTH = 1\n"
+    store.snapshots.sweep()
+    assert [p.name for p in store.folder.iterdir()] == [first.digest[:32]]
+
+
 def test_a_snapshot_that_cannot_be_written_leaves_nothing_behind(
         tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk refuses nothing for good: the spec stays, and so does the store."""
