@@ -8,6 +8,9 @@ from rekindle.jobs.job import CheckpointPolicy
 
 AUTO_SECONDS: Final = 600.0
 """``every = "auto"``: each epoch, and within an epoch when this long has passed."""
+AUTO_COST: Final = 10.0
+"""``every = "auto"``: an epoch is passed over while less than this many times the last save's
+own duration has passed, so that saving takes at most about a tenth of the time."""
 
 
 @dataclass(slots=True)
@@ -18,16 +21,19 @@ class Cadence:
         step: batches trained in the whole run when it was taken.
         epoch: epochs finished then.
         at: monotonic seconds when it was taken.
+        cost: seconds that the last save of this process took.
     """
 
     policy: CheckpointPolicy
     step: int = 0
     epoch: int = 0
     at: float = 0.0
+    cost: float = 0.0
 
-    def saved(self, epoch: int, step: int, now: float) -> None:
+    def saved(self, epoch: int, step: int, now: float, cost: float = 0.0) -> None:
         """A checkpoint was taken here, or training goes on from one."""
         self.epoch, self.step, self.at = epoch, step, now
+        self.cost = cost
 
     def due_in_epoch(self, step: int, now: float) -> bool:
         """Between two batches of an epoch."""
@@ -45,7 +51,7 @@ class Cadence:
             return epoch - self.epoch >= policy.every_epochs
         if policy.every_steps is not None or policy.every_seconds is not None:
             return self.due_in_epoch(step, now)
-        return True
+        return now - self.at >= AUTO_COST * self.cost
 
 
 _HIGHER_IS_BETTER: Final = ("acc", "auc", "precision", "recall", "f1", "fbeta", "fmeasure", "iou",

@@ -5,6 +5,7 @@ the attributes that are plain data are kept. Keras resets some of them in
 ``on_train_begin``, so their state is put back after it.
 """
 
+import json
 import os
 from pathlib import Path
 from typing import Any, Final
@@ -19,12 +20,21 @@ from rekindle.state.errors import StateMismatch
 _MONITOR: Final = {"monitor_op", "min_delta"}
 _NEVER: Final = {"model", "_model", "params"}
 _CSV: Final = {"writer", "csv_file", "append", "append_header"}
+# the rest of it is writers, and times of the clock
+_TENSORBOARD: Final = {"_global_train_batch", "_global_test_batch", "_previous_epoch_iterations",
+                       "_should_write_train_graph"}
 # not state but machinery: silently left out
+_DESCRIPTORS: Final = (property, classmethod, staticmethod)
 _MACHINERY: Final = (type(os), type(len), type(lambda: None), type)
 
 
-def capture(callbacks: list[Any], tensors: Tensors) -> tuple[list[Any], list[str]]:
-    """State of each callback, and in words what of it cannot be kept."""
+def capture(callbacks: list[Any], tensors: Tensors, began: dict[str, dict[str, str]]
+            ) -> tuple[list[Any], list[str]]:
+    """State of each callback, and in words what of it cannot be kept.
+
+    Args:
+        began: attributes of the callbacks' classes as the script made them, by class name.
+    """
     states, left_out = [], []
     for index, callback in enumerate(callbacks):
         prefix = f"callbacks/{index:02d}"
@@ -37,6 +47,10 @@ def capture(callbacks: list[Any], tensors: Tensors) -> tuple[list[Any], list[str
                 state = {}
         else:
             state = {"attributes": _attributes(callback, name, tensors, prefix, left_out)}
+            changed = {key: text for key, text in class_attributes(callback).items()
+                       if began.get(name, {}).get(key) != text}
+            if changed:
+                state["class"] = changed
         if isinstance(callback, keras.callbacks.CSVLogger):
             state["size"] = _flushed_size(callback)
         if isinstance(callback, keras.callbacks.TensorBoard):
@@ -51,6 +65,11 @@ def restore(callbacks: list[Any], states: list[Any], tensors: Tensors) -> None:
         if "own" in state:
             callback.load_state_dict(decode(state["own"], tensors))
             continue
+        for key, text in state.get("class", {}).items():
+            owner, _, name = key.partition(".")
+            for base in type(callback).__mro__:
+                if base.__name__ == owner:
+                    setattr(base, name, decode(json.loads(text), tensors))
         for name, value in state.get("attributes", {}).items():
             existing = callback.__dict__.get(name)
             decoded = decode(value, tensors, existing)
@@ -81,13 +100,51 @@ def check(callbacks: list[Any], states: list[Any]) -> None:
     Raises:
         StateMismatch: the list of callbacks is another than in the checkpoint.
     """
-    now = [type(callback).__name__ for callback in callbacks]
-    then = [name for name, _ in states]
-    if now != then:
+    found = difference(callbacks, states)
+    if found is not None:
         raise StateMismatch(
-            f"The callbacks were {', '.join(then)} and are {', '.join(now)}.",
+            f"The script has changed since the checkpoint was made: {found}.",
             hint="Use the same callbacks in the same order in every attempt, or accept the "
             "change with `rekindle retry JOB --allow-change`: their state then starts anew.")
+
+
+def variables_of(callbacks: list[Any]) -> list[Any]:
+    """TensorFlow variables that are attributes of callbacks, and so in a checkpoint."""
+    found = (getattr(value, "_value", value) for callback in callbacks
+             for value in vars(callback).values())
+    return [value for value in found if hasattr(value, "assign") and hasattr(value, "handle")]
+
+
+def class_attributes(callback: Any) -> dict[str, str]:
+    """Plain data that the classes of a user's callback hold, as JSON, by ``Class.name``.
+
+    A counter may live there, too. Arrays are left out: a class that holds one holds a
+    constant.
+    """
+    found = {}
+    for base in type(callback).__mro__:
+        if base.__module__.startswith("keras.") or base is object:
+            continue
+        for name, value in vars(base).items():
+            if name.startswith("__") or callable(value) or isinstance(value, _DESCRIPTORS):
+                continue
+            tensors: Tensors = {}
+            try:
+                text = json.dumps(encode(value, tensors, "class"))
+            except NotPlain:
+                continue
+            if not tensors:
+                found[f"{base.__name__}.{name}"] = text
+    return found
+
+
+def difference(callbacks: list[Any], states: list[Any]) -> str | None:
+    """In words, how the list of callbacks is another than in the checkpoint."""
+    now = [type(callback).__name__ for callback in callbacks]
+    then = [name for name, _ in states]
+    if now == then:
+        return None
+    return f"the callbacks were {', '.join(then)} and are {', '.join(now)}"
 
 
 def _speaks(callback: Any) -> bool:
@@ -106,6 +163,8 @@ def _attributes(callback: Any, owner: str, tensors: Tensors, prefix: str, left_o
     own = not type(callback).__module__.startswith("keras.")
     for name, value in vars(callback).items():
         if name in skipped or isinstance(value, _MACHINERY):
+            continue
+        if isinstance(callback, keras.callbacks.TensorBoard) and name not in _TENSORBOARD:
             continue
         try:
             kept[name] = encode(value, tensors, f"{prefix}/{name}")

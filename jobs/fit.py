@@ -12,6 +12,7 @@ import json
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 from keras.src.backend.tensorflow import trainer as keras_trainer
+from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
 
 from rekindle.jobs import (
     architecture,
+    audit,
     iterators,
     pipeline,
     randomness,
@@ -44,9 +47,13 @@ def install(session: Session) -> Callable[[], None]:
 
     Call it right after Keras was imported: random generators are known from then on.
     """
-    if keras.__version__ not in iterators.TESTED:
-        session.warn(f"Keras {keras.__version__} is not among the versions that exact resume "
-                     f"was tested with ({', '.join(iterators.TESTED)}).",
+    if not iterators.is_known():
+        session.warn(f"The training loop of Keras {keras.__version__} is not known here, so "
+                     "this job goes on from whole epochs only, and a stop costs the epoch in "
+                     "work.", f"Install a tested version ({', '.join(iterators.TESTED)}).")
+    elif keras.__version__ not in iterators.TESTED:
+        session.warn(f"Keras {keras.__version__} has the training loop that exact resume was "
+                     f"tested with, in version {', '.join(iterators.TESTED)}.",
                      "Prove your job with a kill, or install a tested version.")
     randomness.watch_seed_generators()
     stages = _Stages(session)
@@ -74,7 +81,7 @@ class _Stages:
 
     def fit(self, model: Any, *args: Any, **kwargs: Any) -> Any:
         if self._session.within:
-            return _plain_fit(model, *args, **kwargs)  # part of the stage that called it
+            return _fit_within(model, *args, **kwargs)  # part of the stage that called it
         if threading.current_thread() is not threading.main_thread():
             self._session.warn("`fit` was called in a thread, where it is not resumable.",
                                "Call it in the main thread.")
@@ -93,6 +100,15 @@ class _Stages:
             self._session.beat("script")
 
 
+def _fit_within(model: Any, *args: Any, **kwargs: Any) -> Any:
+    """A `fit` that a callback or a custom loop calls: trained again with what it is part of."""
+    outer, keras_trainer.TFEpochIterator = keras_trainer.TFEpochIterator, _plain_iterator
+    try:
+        return _plain_fit(model, *args, **kwargs)
+    finally:
+        keras_trainer.TFEpochIterator = outer
+
+
 class Stage:
     """One call of ``fit``."""
 
@@ -104,7 +120,12 @@ class Stage:
         self.arguments = arguments
         self.departure = session.depart(number, _read)
         self.callbacks = self._user_callbacks()
-        self.train: iterators.TrainIterator | None = None
+        self._classes = {type(callback).__name__: callback_states.class_attributes(callback)
+                         for callback in self.callbacks}
+        self.train: iterators.TrainIterator | iterators.EpochwiseIterator | None = None
+        self._exact = iterators.is_known()
+        self._boundary_at = 0.0
+        self.changed: str | None = None
         self.eval: iterators.EvalIterator | None = None
         self.base = 0
         self.epoch = 0
@@ -117,6 +138,7 @@ class Stage:
         self._live_tensors: Tensors = {}
         self._before_validation: tuple[Tensors, dict[str, Any]] | None = None
         self._piped: list[int] = []
+        self._traced = False
 
     def run(self) -> Any:
         state = self.departure.state
@@ -229,8 +251,10 @@ class Stage:
         self.eval.created = self._evals_replayed
         return self.eval
 
-    def _make_train_iterator(self, arguments: dict[str, Any]) -> iterators.TrainIterator:
-        self.train = iterators.TrainIterator(self.session.job.seed, self.number, **arguments)
+    def _make_train_iterator(self, arguments: dict[str, Any]
+                             ) -> iterators.TrainIterator | iterators.EpochwiseIterator:
+        kind = iterators.TrainIterator if self._exact else iterators.EpochwiseIterator
+        self.train = kind(self.session.job.seed, self.number, **arguments)
         self.train.pass_begins = self._pass_begins
         if self.train.dataset is not None:
             self._piped = pipeline.seed_generators(self.train.dataset)
@@ -256,7 +280,7 @@ class Stage:
 
     # building
 
-    def _build(self, train: iterators.TrainIterator) -> None:
+    def _build(self, train: iterators.TrainIterator | iterators.EpochwiseIterator) -> None:
         """Makes all variables exist before the first batch, so that they can be restored."""
         model = self.model
         with model.distribute_strategy.scope():
@@ -269,7 +293,8 @@ class Stage:
         if saved and variables.difference(variables.of_model(model), saved) is not None:
             self._trace(train, None)
 
-    def _trace(self, train: iterators.TrainIterator, error: Exception | None) -> None:
+    def _trace(self, train: iterators.TrainIterator | iterators.EpochwiseIterator,
+               error: Exception | None) -> None:
         """Traces a training step without running it, which makes the rest of the variables."""
         if self.departure.checkpoint is None:
             return
@@ -285,11 +310,21 @@ class Stage:
         plan = {**self.train.plan, "validation_split": self.arguments["validation_split"],
                 "jit_compile": str(self.model.jit_compile)}
         self.fingerprint = variables.fingerprint(self.model, plan)
-        if self.departure.checkpoint is None or self.session.job.allow_change:
+        if self.departure.checkpoint is None:
             return
-        found = variables.compare(self.fingerprint, self.departure.state["fingerprint"])
-        if found is not None:
+        state = self.departure.state
+        found = variables.compare(self.fingerprint, state["fingerprint"])
+        if found is None and state["position"]["end"]:
+            epochs = self.arguments["epochs"]
+            if state.get("epochs", epochs) != epochs:
+                found = f"epochs was {state['epochs']} and is {epochs}"
+        if found is None:
+            found = variables.difference(variables.of_model(self.model), state["variables"])
+        if found is None:
+            found = callback_states.difference(self.callbacks, state["callbacks"])
+        if found is not None and not self.session.job.allow_change:
             raise variables.refuse(found)
+        self.changed = found
 
     # from outside in
 
@@ -300,8 +335,7 @@ class Stage:
         self._build(train)
         self._guard()
         architecture.store(self.session.run, self.number, {"model": self.model})
-        if train.exactness is not None:
-            self.inexact.append(train.exactness)
+        self._audit_data(train)
         if self.departure.checkpoint is None:
             begun = warm_start.apply(self.session, self.number, {"model": self.model})
             self.base = self.session.step
@@ -314,10 +348,46 @@ class Stage:
                 self.session.save(snapshot, "start")
         else:
             self._go_on(train)
+        self.session.deadline.watch()
         if stop.requested():
             stop.leave()
 
-    def _go_on(self, train: iterators.TrainIterator) -> None:
+    def _audit_data(self, train: iterators.TrainIterator | iterators.EpochwiseIterator) -> None:
+        """Says what cannot be put back exactly, as far as it can be known before a step."""
+        if train.exactness is not None:
+            self.inexact.append(train.exactness)
+        if not self._exact:
+            self.inexact.append("Only whole epochs can be put back with this version of Keras; "
+                                f"install a tested one ({', '.join(iterators.TESTED)}).")
+        if isinstance(train.data_adapter, TFDatasetAdapter) and train.dataset is not None:
+            self.inexact += audit.of_data(train.dataset, bool(self._piped))
+        if isinstance(self.arguments["validation_data"], types.GeneratorType):
+            self.inexact.append("A generator as validation data is read ahead to an unknown "
+                                "place; use arrays, a tf.data.Dataset or a PyDataset.")
+        self.inexact += audit.of_process()
+
+    def audit_step(self) -> None:
+        """Says the same of the training step, once it has been traced."""
+        groups = variables.of_model(self.model)
+        known = [component for group in groups.values() for variable in group
+                 for component in variables.components(variable)]
+        known += [randomness.variable_of(generator) for _, generator in randomness.generators()]
+        known += callback_states.variables_of(self.callbacks)
+        try:
+            found = audit.of_step(self.model.train_function, known)
+        except Exception as error:
+            # looks at what TensorFlow keeps for itself: not worth a training
+            print(f"rekindle: the training step could not be looked through: {error!r}.",
+                  flush=True)
+            return
+        for sentence in found:
+            if sentence not in self.inexact:
+                self.inexact.append(sentence)
+                what, _, way = sentence.rpartition("; ")
+                self.session.warn(f"Not exact after a relaunch: {what}.",
+                                  way[:1].upper() + way[1:])
+
+    def _go_on(self, train: iterators.TrainIterator | iterators.EpochwiseIterator) -> None:
         state = self.departure.state
         position = state["position"]
         self.epoch, self.base = position["epoch"], position["base"]
@@ -339,12 +409,13 @@ class Stage:
         self.model._initial_epoch = epochs if stopped else min(self.epoch, epochs)
         self.session.resumed(
             self.number, self.departure, epoch=self.epoch, step=position["step"],
-            restored=_restored(state), inexact=[*state["inexact"], *self.inexact])
+            restored=_restored(state), allowed=self.changed,
+            inexact=list(dict.fromkeys([*state["inexact"], *self.inexact])))
 
     def restore(self) -> None:
         """Puts variables, random state and callbacks back to the checkpoint."""
         state, arrays = self.departure.state, self.departure.tensors
-        lenient = self.session.job.allow_change
+        lenient = self.changed is not None
         variables.restore(variables.of_model(self.model), state["variables"], arrays,
                           lenient=lenient)
         kept = [entry for entry in state["random"]["seeds"] if entry[0] not in self._piped]
@@ -353,6 +424,8 @@ class Stage:
             callback_states.restore(self.callbacks, state["callbacks"], arrays)
         self.model.stop_training = state["stop_training"]
         self.logs = state["logs"]
+        if self.train is not None:
+            self.inexact = list(dict.fromkeys([*state["inexact"], *self.inexact]))
 
     def epoch_begins(self, epoch: int) -> None:
         """At the end of ``on_epoch_begin``, after Keras has reset the metrics."""
@@ -380,11 +453,21 @@ class Stage:
 
     # from inside out
 
+    def batch_begins(self) -> None:
+        """At the end of ``on_train_batch_begin``."""
+        if not self._traced:
+            self._boundary_at = time.monotonic()
+            stop.unchanged(True)
+
     def batch_ended(self, batch: int, logs: dict[str, Any] | None) -> None:
         """At the end of ``on_train_batch_end`` of the batch (0-based, the last of an execution)."""
         assert self.train is not None
-        self.train.trained(batch + 1)
         self.logs = dict(logs or {})
+        if not self._traced:
+            stop.unchanged(False)
+            self._traced = True
+            self.audit_step()
+        self.train.trained(batch + 1)
 
     def _boundary(self, epoch_step: int) -> None:
         """Between two batches, in the main thread, after the callbacks."""
@@ -393,9 +476,20 @@ class Stage:
         session.trained = True
         session.heartbeat.beat("step", self.epoch, session.step)
         if session.must_stop():
+            if not self._exact:
+                stop.leave()  # this epoch is trained again
             self.leave(self.snapshot())
-        if session.cadence.due_in_epoch(session.step, time.monotonic()):
+        now = time.monotonic()
+        if self._exact and session.cadence.due_in_epoch(session.step, now):
             session.save(self.snapshot(), "steps" if session.job.checkpoint.every_steps else "time")
+            if stop.requested():
+                stop.leave()  # it came while that was written
+            now = time.monotonic()
+        elif self._exact and self._boundary_at and session.deadline.is_long(
+                now - self._boundary_at):
+            session.deadline.spare = functools.partial(session.save, self.snapshot(), "signal")
+            now = time.monotonic()
+        self._boundary_at = now
 
     def epoch_ends(self, epoch: int, logs: dict[str, Any] | None) -> None:
         """At the end of ``on_epoch_end``."""
@@ -415,8 +509,12 @@ class Stage:
                 self.epoch, session.step, time.monotonic()):
             snapshot = self.snapshot(logs=values)
             session.save(snapshot, "signal" if asked else "best" if best else "epoch", best=best)
-        if asked:
+        if asked or stop.requested():
+            # where it came while that was written there is the less to be written
+            if not asked:
+                session.save(self.snapshot(logs=values), "signal")
             stop.leave()
+        self._boundary_at = 0.0
         session.beat("step")
 
     def validation_begins(self) -> None:
@@ -436,6 +534,8 @@ class Stage:
     def validation_goes_on(self) -> None:
         self.session.beat("validation")
         if stop.requested() and self._before_validation is not None:
+            if not self._exact:
+                stop.leave()
             # the weights are those of before: only what validation changes is put back
             snapshot = self.snapshot()
             arrays, state = self._before_validation
@@ -456,7 +556,7 @@ class Stage:
         arrays: Tensors = {}
         groups = variables.of_model(self.model)
         described = variables.capture(groups, arrays)
-        states, left_out = callback_states.capture(self.callbacks, arrays)
+        states, left_out = callback_states.capture(self.callbacks, arrays, self._classes)
         if left_out:
             for text in left_out:
                 self.session.warn(f"Not restored on a relaunch: {text}.",
@@ -474,7 +574,8 @@ class Stage:
             "callbacks": states,
             "stop_training": bool(self.model.stop_training),
             "logs": _plain_logs(self.logs),
-            "inexact": left_out,
+            "inexact": [*self.inexact, *[text for text in left_out if text not in self.inexact]],
+            "epochs": self.arguments["epochs"],
             "fingerprint": self.fingerprint,
             "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
         }
@@ -498,6 +599,9 @@ class _Hook(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._stage.epoch_begins(epoch)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self._stage.batch_begins()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._stage.batch_ended(batch, logs)

@@ -1,8 +1,8 @@
-"""Which seed generators a ``tf.data`` pipeline draws from."""
+"""Which random generators a ``tf.data`` pipeline draws from."""
 
 from typing import Any
 
-from rekindle.jobs import randomness
+from rekindle.jobs import audit, randomness
 
 
 def seed_generators(dataset: Any) -> list[int]:
@@ -11,29 +11,7 @@ def seed_generators(dataset: Any) -> list[int]:
     Those advance as the pipeline reads ahead, so they are put back to where a pass over
     the data began, and the pass is read again.
     """
-    handles = {id(handle) for handle in _captured(dataset)}
+    handles = {id(handle) for node in audit.nodes(dataset) for function in audit.functions(node)
+               for handle in getattr(function, "captured_inputs", ())}
     return [number for number, generator in randomness.generators()
-            if id(generator.state._value.handle) in handles]
-
-
-def _captured(dataset: Any) -> list[Any]:
-    found: list[Any] = []
-    queue, seen = [dataset], set()
-    while queue:
-        current = queue.pop()
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        for function in _call(current, "_functions"):
-            concrete = getattr(function, "function", None)
-            found.extend(getattr(concrete, "captured_inputs", ()))
-        queue.extend(_call(current, "_inputs"))
-    return found
-
-
-def _call(dataset: Any, name: str) -> list[Any]:
-    method = getattr(dataset, name, None)
-    try:
-        return list(method()) if callable(method) else []
-    except NotImplementedError:
-        return []
+            if id(randomness.variable_of(generator).handle) in handles]

@@ -1,5 +1,7 @@
 """Random state of a process: python, numpy, Keras' generators and TensorFlow's eager seeds."""
 
+import functools
+import itertools
 import random
 import weakref
 from typing import Any
@@ -8,34 +10,71 @@ import numpy as np
 
 from rekindle.jobs.encoding import Tensors, decode, encode
 
+_GLOBAL = "global_seed_generator"
+"""What Keras calls the generator that everything without one of its own draws from."""
+
 _generators: list["weakref.ref[Any]"] = []
 _watching = False
 
 
 def watch_seed_generators() -> None:
-    """Keeps track of every ``SeedGenerator`` from now on, in the order of creation.
+    """Keeps track of every generator of Keras and TensorFlow from now on, as they are made.
 
     Those of layers inside a data pipeline cannot be reached from the model; the order of
     creation is the same in every attempt, since the script is.
     """
     from keras.src.backend.common import global_state
-    from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR, SeedGenerator
+    from keras.src.random.seed_generator import SeedGenerator
 
     global _watching
     if _watching:
         return
     _watching = True
     # a script that asks for this itself may have drawn from it before
-    existing = global_state.get_global_attribute(GLOBAL_SEED_GENERATOR)
+    existing = global_state.get_global_attribute(_GLOBAL)
     if existing is not None:
         _generators.append(weakref.ref(existing))
-    made = SeedGenerator.__init__
+    import tensorflow as tf
 
+    for kind in (SeedGenerator, tf.random.Generator):
+        _count(kind)
+
+
+def _count(kind: Any) -> None:
+    made = kind.__init__
+
+    @functools.wraps(made)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         made(self, *args, **kwargs)
-        _generators.append(weakref.ref(self))
+        if variable_of(self) is not None:
+            _generators.append(weakref.ref(self))
 
-    SeedGenerator.__init__ = init
+    kind.__init__ = init
+
+
+def variable_of(generator: Any) -> Any:
+    """The TensorFlow variable that holds a generator's state, None for one made in a graph."""
+    state = generator.state
+    value = getattr(state, "_value", state)
+    return value if hasattr(value, "assign") else None
+
+
+def seed_unseeded(numpy: Any, job_seed: int) -> None:
+    """Makes ``numpy.random.default_rng()`` without a seed the same in every attempt.
+
+    The global generators are seeded; one that a script makes for itself without a seed
+    would be the only thing left that differs from attempt to attempt.
+    """
+    plain = numpy.random.default_rng
+    made = itertools.count()
+
+    @functools.wraps(plain)
+    def default_rng(seed: Any = None) -> Any:
+        if seed is None:
+            seed = numpy.random.SeedSequence([job_seed % 2**64, 0x7E4D1E, next(made)])
+        return plain(seed)
+
+    numpy.random.default_rng = default_rng
 
 
 def generators() -> list[tuple[int, Any]]:
@@ -51,8 +90,8 @@ def seed_states(tensors: Tensors, prefix: str = "seeds", *, only: list[int] | No
     for number, generator in generators():
         if only is None or number in only:
             key = f"{prefix}/{number:05d}"
-            tensors[key] = _replicas(generator.state)
-            kept.append([number, generator.name, key])
+            tensors[key] = _replicas(variable_of(generator))
+            kept.append([number, _name(generator), key])
     return kept
 
 
@@ -61,8 +100,8 @@ def restore_seed_states(kept: list[list[Any]], tensors: Tensors) -> None:
     _make_global_generator(kept)
     for number, name, key in kept:
         generator = _generators[number]() if number < len(_generators) else None
-        if generator is not None and generator.name == name:
-            _assign(generator.state, tensors[key])
+        if generator is not None and _name(generator) == name:
+            _assign(variable_of(generator), tensors[key])
 
 
 def capture(tensors: Tensors, prefix: str = "random", *, only: list[int] | None = None
@@ -102,26 +141,30 @@ def restore(state: dict[str, Any], tensors: Tensors) -> None:
 def _make_global_generator(kept: list[list[Any]]) -> None:
     """The global one is made at its first use, which may come later in this process."""
     from keras.src.backend.common import global_state
-    from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR, global_seed_generator
+    from keras.src.random.seed_generator import global_seed_generator
 
-    if len(kept) and global_state.get_global_attribute(GLOBAL_SEED_GENERATOR) is None:
+    if len(kept) and global_state.get_global_attribute(_GLOBAL) is None:
         live = {number for number, reference in enumerate(_generators) if reference() is not None}
         missing = [number for number, _, _ in kept if number not in live]
         if missing == [len(_generators)]:
             global_seed_generator()
 
 
+def _name(generator: Any) -> str:
+    return str(getattr(generator, "name", type(generator).__name__))
+
+
 def _replicas(variable: Any) -> np.ndarray[Any, Any]:
-    values = getattr(variable._value, "values", None)
+    values = getattr(variable, "values", None)
     if isinstance(values, tuple):
         return np.stack([component.numpy() for component in values])
-    return np.array(variable._value.numpy(), copy=True)
+    return np.array(variable.numpy(), copy=True)
 
 
 def _assign(variable: Any, array: np.ndarray[Any, Any]) -> None:
-    values = getattr(variable._value, "values", None)
+    values = getattr(variable, "values", None)
     if isinstance(values, tuple):
         for component, row in zip(values, array, strict=True):
             component.assign(row)
     else:
-        variable._value.assign(array)
+        variable.assign(array)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from rekindle.jobs import environment, heartbeat, stop
 from rekindle.jobs.cadence import Cadence, is_better
+from rekindle.jobs.deadline import Deadline
 from rekindle.jobs.job import Job
 from rekindle.jobs.record import Record
 from rekindle.state import checkpoints, journal
@@ -90,8 +91,11 @@ class Session:
         # where the run had got to before: the new heartbeat must not hide it from the next
         before = heartbeat.read(run.heartbeat)
         self._reached = before.step if before is not None else 0
+        self.deadline = Deadline(job.limits.stop_grace)
         self.heartbeat = heartbeat.Heartbeat(run.heartbeat, attempt)
-        self._expected = _committed(journal.replay(run.journal).entries)
+        entries = journal.replay(run.journal).entries
+        self._expected = _committed(entries)
+        self._spans = spans(entries, attempt, before)
         self._best: float | None = None
         self._best_name: str | None = None
         self._sound: set[str] = set()
@@ -171,8 +175,10 @@ class Session:
                 except (OSError, ValueError, KeyError) as error:
                     reason = f"its state cannot be read ({error})"
                 else:
-                    self._sound.add(checkpoint.name)
-                    return Departure(checkpoint, refused, tensors, state)
+                    reason = _non_finite(tensors)
+                    if reason is None:
+                        self._sound.add(checkpoint.name)
+                        return Departure(checkpoint, refused, tensors, state)
             where = checkpoints.quarantine(checkpoint, reason)
             refused.append(Refusal(checkpoint.name, reason))
             print(f"rekindle: checkpoint {checkpoint.name} is not used: {reason}.", flush=True)
@@ -192,12 +198,21 @@ class Session:
         return Departure(None)
 
     def resumed(self, stage: int, departure: Departure, *, epoch: int, step: int,
-                restored: list[str], inexact: list[str]) -> None:
-        """Writes the receipt: once for each stage in which training begins or goes on."""
+                restored: list[str], inexact: list[str], allowed: str | None = None) -> None:
+        """Writes the receipt: once for each stage in which training begins or goes on.
+
+        Args:
+            allowed: in words, what of the script is another and was allowed to be.
+        """
         first = not self._restored_once
         lost = max(self._reached - step, 0) if first and departure.checkpoint else 0
         if first and departure.checkpoint is None:
             lost = self._reached
+        seconds = 0.0
+        if first and lost:
+            made = departure.checkpoint.read_manifest()["created"] if departure.checkpoint else 0.0
+            seconds = round(sum(max(until - max(since, made), 0.0)
+                                for since, until in self._spans), 3)
         self.epoch, self.step = epoch, step
         self._restored_once = True
         manifest = departure.checkpoint.read_manifest() if departure.checkpoint else {}
@@ -208,10 +223,11 @@ class Session:
         name = departure.checkpoint.name if departure.checkpoint else None
         if name is not None:
             print(f"rekindle: attempt {self.attempt} goes on from {name}: epoch {epoch}, "
-                  f"step {step}; {lost} steps were lost.", flush=True)
+                  f"step {step}; {lost} steps ({seconds:.1f} s) were lost.", flush=True)
         self._note("resumed", stage=stage, epoch=epoch, step=step, checkpoint=name,
                    refused=[{"name": r.name, "reason": r.reason} for r in departure.refused],
-                   lost_steps=lost, restored=restored, inexact=inexact, changed=self.changed)
+                   lost_steps=lost, lost_seconds=seconds, restored=restored, inexact=inexact,
+                   changed=self.changed, allowed=allowed)
         self.beat("step")
 
     def stage_restored(self, stage: int, departure: Departure) -> None:
@@ -245,6 +261,11 @@ class Session:
             why: start, epoch, best, steps, time, signal or end.
             best: it holds the best value of the monitored metric so far.
         """
+        with self.deadline.saving:
+            self.deadline.spare = None  # older than what is saved now
+            return self._save(snapshot, why, best=best)
+
+    def _save(self, snapshot: Snapshot, why: str, *, best: bool) -> bool:
         from rekindle.state import tensors
 
         began = time.monotonic()
@@ -280,7 +301,8 @@ class Session:
             self.beat("step")
             return False
         now = time.monotonic()
-        self.cadence.saved(position.epoch, position.step, now)
+        self.deadline.save_seconds = now - began
+        self.cadence.saved(position.epoch, position.step, now, now - began)
         if finite:
             self._sound.add(made.name)
         else:
@@ -329,6 +351,44 @@ class Session:
                    'checkpoint.non_finite = "continue" trains on instead.',
                    traceback="", epoch=position.epoch, step=position.step, trained=self.trained)
         stop.end(environment.EXIT_PERMANENT)
+
+
+def _non_finite(tensors: "Tensors") -> str | None:
+    """Looks again at what is about to be used: a flag in a manifest proves nothing."""
+    import numpy as np
+
+    for name, array in tensors.items():
+        if (name.startswith(("model/", "optimizer")) and array.dtype.kind == "f"
+                and not np.isfinite(array).all()):
+            return f"it holds non-finite variables ({name})"
+    return None
+
+
+def spans(entries: list[dict[str, Any]], attempt: int, last: heartbeat.Beat | None
+          ) -> list[tuple[float, float]]:
+    """When earlier attempts were training: from their receipt to their last sign of life.
+
+    Args:
+        attempt: the one that begins now.
+        last: the last heartbeat of one before.
+
+    Returns:
+        Unix times.
+    """
+    began: dict[int, float] = {}
+    ended: dict[int, float] = {}
+    for entry in entries:
+        number = entry.get("attempt")
+        if not isinstance(number, int) or number >= attempt:
+            continue
+        if entry["kind"] == "resumed":
+            began.setdefault(number, entry["t"])
+        if entry["kind"] != "attempt_ended" and number in began:
+            # the end itself may be hours after the last step, when a machine was off
+            ended[number] = entry["t"]
+    if last is not None and last.attempt in began:
+        ended[last.attempt] = max(ended[last.attempt], last.at)
+    return [(since, ended[number]) for number, since in began.items()]
 
 
 def _committed(entries: list[dict[str, Any]]) -> set[str]:

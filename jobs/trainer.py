@@ -24,7 +24,7 @@ from rekindle.jobs import environment, output, provenance, stacks, stop
 from rekindle.jobs.frozen import Frozen
 from rekindle.jobs.job import Job
 from rekindle.state import journal
-from rekindle.state.errors import RekindleError
+from rekindle.state.errors import RekindleError, StateMismatch
 from rekindle.state.paths import Run
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def seed(job: Job, session: "Session") -> None:
     its libraries read once.
     """
     random.seed(job.seed)
-    _AfterImport("numpy", lambda numpy: numpy.random.seed(job.seed % 2**32))
+    _AfterImport("numpy", lambda numpy: _seed_numpy(numpy, job.seed))
     _AfterImport("tensorflow", lambda tensorflow: None)
     _AfterImport("keras", lambda keras: _make_fit_resumable(keras, session, job.seed))
 
@@ -177,14 +177,27 @@ class _AfterImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self._action(module)
 
 
+def _seed_numpy(numpy: types.ModuleType, seed: int) -> None:
+    from rekindle.jobs import randomness
+
+    numpy.random.seed(seed % 2**32)
+    randomness.seed_unseeded(numpy, seed)
+
+
 def _make_fit_resumable(keras: types.ModuleType, session: "Session", seed: int) -> None:
     backend = keras.config.backend()
     if backend != "tensorflow":
         session.warn(f"Keras runs on {backend}, where `fit` cannot be made resumable.",
                      "Set KERAS_BACKEND=tensorflow.")
         return
-    from rekindle.jobs import fit
-
+    try:
+        from rekindle.jobs import fit
+    except (ImportError, AttributeError) as error:
+        # going on would train from the start in every attempt, and say so to nobody
+        raise StateMismatch(
+            f"This Keras ({keras.__version__}) has no training loop that could be made resumable "
+            f"({error}).", hint="Install Keras 3.8 or newer; 3.11 and newer go on in mid-epoch."
+            ) from error
     keras.utils.set_random_seed(seed)
     fit.install(session)
 

@@ -25,13 +25,42 @@ def of_model(model: Any) -> Groups:
     """All variables that training changes, in groups, each in an order fixed by the script.
 
     Groups: ``model`` (weights, statistics, seed states of layers), ``metrics``,
-    ``optimizer``, and for each further optimizer that is an attribute of the model
-    ``optimizer.<attribute>``.
+    ``optimizer``, for each further optimizer that is an attribute of the model
+    ``optimizer.<attribute>``, and ``plain``: variables of TensorFlow that layers keep as
+    attributes, which Keras does not count as theirs.
     """
     groups: Groups = {"model": list(model.variables), "metrics": list(model.metrics_variables)}
     for name, optimizer in optimizers(model).items():
         groups[name] = list(optimizer.variables)
+    plain = _plain(model)
+    if plain:
+        groups["plain"] = plain
     return groups
+
+
+def _plain(model: Any) -> list[Any]:
+    import tensorflow as tf
+
+    found: list[Any] = []
+    seen: set[int] = set()
+
+    def look(value: Any) -> None:
+        if isinstance(value, tf.Variable):
+            if id(value) not in seen:
+                seen.add(id(value))
+                found.append(value)
+        elif isinstance(value, dict):
+            for item in value.values():
+                look(item)
+        elif isinstance(value, list | tuple):
+            for item in value:
+                look(item)
+
+    for layer in model._flatten_layers():
+        for name, value in sorted(vars(layer).items()):
+            if not name.startswith("_"):
+                look(value)
+    return found
 
 
 def optimizers(model: Any) -> dict[str, Any]:
@@ -61,7 +90,7 @@ def capture(groups: Groups, tensors: Tensors) -> dict[str, list[list[Any]]]:
     for group, variables in groups.items():
         entries = []
         for index, variable in enumerate(variables):
-            for replica, component in enumerate(_components(variable)):
+            for replica, component in enumerate(components(variable)):
                 array = np.array(component.numpy(), order="C", copy=True)
                 tensors[_key(group, index, replica)] = array
             entries.append(_describe(variable))
@@ -110,7 +139,7 @@ def restore(groups: Groups, saved: dict[str, list[list[Any]]], tensors: Tensors,
         if found is not None:
             raise StateMismatch(f"The checkpoint does not fit the model: {found}.", hint=_HINT)
     for group, entries in wanted.items():
-        by_path = {v.path: v for v in groups.get(group, [])} if lenient else {}
+        by_path = {_path(v): v for v in groups.get(group, [])} if lenient else {}
         for index, (path, shape, _dtype) in enumerate(entries):
             if lenient:
                 variable = by_path.get(path)
@@ -118,8 +147,7 @@ def restore(groups: Groups, saved: dict[str, list[list[Any]]], tensors: Tensors,
                     continue
             else:
                 variable = groups[group][index]
-            components = _components(variable)
-            for replica, component in enumerate(components):
+            for replica, component in enumerate(components(variable)):
                 array = tensors.get(_key(group, index, replica))
                 if array is None:
                     raise StateMismatch(
@@ -131,14 +159,14 @@ def restore(groups: Groups, saved: dict[str, list[list[Any]]], tensors: Tensors,
 def non_finite(groups: Groups, tensors: Tensors) -> str | None:
     """The path of the first variable of model or optimizer that holds NaN or infinity."""
     for group, variables in groups.items():
-        if group == "metrics":
-            continue
+        if group in ("metrics", "plain"):
+            continue  # what a script keeps for itself may well begin at infinity
         for index, variable in enumerate(variables):
             array = tensors[_key(group, index, 0)]
             if array.dtype.kind == "V":
                 array = array.astype(np.float32)
             if array.dtype.kind == "f" and not np.isfinite(array).all():
-                return str(variable.path)
+                return _path(variable)
     return None
 
 
@@ -160,14 +188,16 @@ def fingerprint(model: Any, plan: dict[str, Any]) -> dict[str, Any]:
 
 def compare(now: dict[str, Any], saved: dict[str, Any]) -> str | None:
     """The first difference between two fingerprints, in words, or None."""
+    before, after = len(saved.get("layers", [])), len(now["layers"])
+    count = "" if before == after else f"the model had {before} layers and has {after}: "
     for name, layer in zip(saved.get("layers", []), now["layers"], strict=False):
         if name[0] != layer[0]:
-            return f"the layer {name[1]} was a {name[0]}, and {layer[1]} is a {layer[0]}"
+            return f"{count}the layer {name[1]} was a {name[0]}, and {layer[1]} is a {layer[0]}"
         if name[2] != layer[2]:
-            return f"the settings of the layer {layer[1]} ({layer[0]}) have changed"
-    before, after = len(saved.get("layers", [])), len(now["layers"])
-    if before != after:
-        return f"the model had {before} layers and has {after}"
+            return f"{count}the settings of the layer {layer[1]} ({layer[0]}) have changed"
+    if count:
+        more = (saved.get("layers", []) if before > after else now["layers"])[min(before, after)]
+        return f"{count}{more[1]} ({more[0]}) is {'gone' if before > after else 'new'}"
     for name, (kind, config) in saved.get("optimizers", {}).items():
         if name not in now["optimizers"]:
             return f"the {name} {kind} is gone"
@@ -190,10 +220,14 @@ def refuse(found: str) -> StateMismatch:
 
 
 def _describe(variable: Any) -> list[Any]:
-    return [str(variable.path), [int(d) for d in variable.shape], str(variable.dtype)]
+    return [_path(variable), [int(d) for d in variable.shape], str(variable.dtype)]
 
 
-def _components(variable: Any) -> list[Any]:
+def _path(variable: Any) -> str:
+    return str(getattr(variable, "path", None) or variable.name)
+
+
+def components(variable: Any) -> list[Any]:
     """The TensorFlow variables behind a Keras one: one, or one for each replica."""
     value = getattr(variable, "_value", variable)
     values = getattr(value, "values", None)
@@ -220,8 +254,13 @@ def _readable(config: Any) -> dict[str, Any]:
     """Settings as short texts; none where the object cannot give them."""
     if not isinstance(config, dict):
         return {}
-    return {key: json.dumps(value, default=_by_type, sort_keys=True)[:200]
+    return {key: json.dumps(_short(value), default=_by_type, sort_keys=True)[:200]
             for key, value in config.items() if key != "name"}
+
+
+def _short(value: Any) -> Any:
+    """A float32 that was 0.001 in the script, as 0.001."""
+    return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
 def _digest(config: Any) -> str:

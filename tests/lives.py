@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,6 +83,21 @@ class Lives:
         self.attempt = 0
         self.keeper: subprocess.Popen[bytes] | None = None
 
+    def copy(self, root: Path) -> "Lives":
+        """The same run with everything that it has come to, somewhere else."""
+        shutil.copytree(self.run.root, root / "run", symlinks=True)
+        shutil.copytree(self.work, root / "work")
+        made = Lives(root, Path(self.job.script or ""), args=list(self.job.args),
+                     seed=self.job.seed, policy=self.job.checkpoint, env=dict(self.job.env),
+                     grace=self.job.limits.stop_grace)
+        made.attempt = self.attempt
+        return made
+
+    def change(self, **changes: Any) -> None:
+        """Another spec for the attempts that follow."""
+        self.job = self.job.replace(**changes)
+        self.write()
+
     def write(self) -> None:
         durable.write_bytes(self.run.job_file, self.job.to_json().encode(), 0o600)
 
@@ -93,6 +109,8 @@ class Lives:
         env = environment()
         # where blows come from
         env["PYTHONPATH"] += f":{ROOT / 'tests' / 'crash' / 'strike'}"
+        if other := os.environ.get("REKINDLE_CRASH_KERAS"):
+            env["PYTHONPATH"] += f":{other}"
         if blow is not None and blow.place != "early":
             assert told is not None
             env["STRIKE"] = blow.as_json(told)
@@ -268,6 +286,8 @@ def digests(lives: Lives) -> dict[str, str]:
         for name, array in arrays.items():
             found[f"{checkpoint.name}:{name}"] = _digest(array)
         state = json.loads(metadata["state"])
+        for _, kept in state["callbacks"]:
+            kept.pop("files", None)  # TensorBoard's event files are named by time and pid
         for key in ("position", "callbacks", "stop_training", "logs", "iterator", "evals",
                     "variables", "loop", "state"):
             found[f"{checkpoint.name}:{key}"] = hashlib.sha256(

@@ -129,10 +129,15 @@ class _Page:
             if (row.provenance or {}).get("changed"):
                 console.print(f"[yellow]changed[/] at attempt {row.n}: "
                               f"{escape(', '.join((row.provenance or {})['changed']))}")
-            if not receipt.get("checkpoint") and not receipt.get("restored"):
+            if receipt.get("checkpoint"):
+                at = receipt["checkpoint"]
+                lines = [f"attempt {row.n} went on from {at}; {_lost(row)} lost"]
+            elif receipt.get("restored") or receipt.get("inexact"):
+                lines = [f"attempt {row.n} began anew"]
+            else:
                 continue
-            lines = [f"attempt {row.n} went on from {receipt['checkpoint']}"
-                     if receipt.get("checkpoint") else f"attempt {row.n} began anew"]
+            if receipt.get("allowed"):
+                lines.append(f"  [yellow]changed, and allowed to:[/] {escape(receipt['allowed'])}")
             if receipt.get("restored"):
                 lines.append(f"  restored: {', '.join(receipt['restored'])}")
             lines += [f"  [yellow]refused[/] {r['name']}: {escape(r['reason'])}"
@@ -229,7 +234,11 @@ def _place(epoch: int | None, step: int | None) -> str:
 def _lost(row: AttemptRow) -> str:
     if row.lost_steps is None:
         return "-"
-    return f"{row.lost_steps} step{'s' * (row.lost_steps != 1)}" if row.lost_steps else "nothing"
+    if not row.lost_steps:
+        return "nothing"
+    seconds = (row.receipt or {}).get("lost_seconds")
+    took = f" ({seconds:.1f} s)" if seconds else ""
+    return f"{row.lost_steps} step{'s' * (row.lost_steps != 1)}{took}"
 
 
 def _mark(row: CheckpointRow) -> str:

@@ -133,7 +133,7 @@ def generator():
             rows = mine.integers(0, len(X), BATCH)
             yield X[rows], Y[rows]
 
-    fit(compiled(head()), batches(), steps_per_epoch=15)
+    fit(compiled(head()), batches(), steps_per_epoch=14)
 
 
 def sample_weights():
@@ -180,6 +180,88 @@ class Own(keras.Model):
 
 def subclassed():
     fit(compiled(Own()), dataset().shuffle(200).batch(BATCH))
+
+
+class Noisy(layers.Layer):
+    """State that Keras does not know of: a generator and a variable of TensorFlow's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = tf.random.Generator.from_seed(11)
+        self.calls = tf.Variable(0.0, trainable=False)
+
+    def call(self, x, training=False):
+        if training:
+            self.calls.assign_add(1.0)
+            x += self.generator.normal(tf.shape(x), stddev=0.1) / (1.0 + self.calls)
+        return x
+
+
+def tensorflow_state():
+    generator = tf.random.Generator.from_seed(12)
+    data = dataset().batch(BATCH).map(lambda x, y: (x + generator.normal([]), y))
+    fit(compiled(head(Noisy())), data)
+
+
+def unseeded_generator():
+    mine = np.random.default_rng()
+
+    class Shifted(Rows):
+        def __getitem__(self, index):
+            x, y = super().__getitem__(index)
+            return x + shift, y
+
+    shift = mine.normal(size=(1, 8, 8, 1)).astype("float32")
+    fit(compiled(head()), Shifted(), shuffle=False)
+
+
+def pydataset_in_processes():
+    fit(compiled(head()), Rows(workers=2, use_multiprocessing=True), shuffle=True, epochs=3)
+
+
+class Teaching(keras.callbacks.Callback):
+    """Trains another model at each epoch's end, and counts in its class."""
+
+    count = 0
+    seen = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        type(self).count += 1
+        self.seen.append(batch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        # begun anew each time: what it learns is no part of the run
+        pupil = compiled(head())
+        pupil.set_weights([weight * 0 + 0.1 for weight in pupil.get_weights()])
+        pupil.fit(X[:32], Y[:32], verbose=0)
+        self.model.evaluate(XV, YV, verbose=0)
+        self.model.predict(XV, verbose=0)
+
+    def on_train_end(self, logs=None):
+        with open("class.json", "w") as file:
+            json.dump([self.count, self.seen], file)
+
+
+def fit_within_a_callback():
+    fit(compiled(head()), X, Y, batch_size=BATCH, callbacks=[Teaching()],
+        validation_data=(XV, YV))
+
+
+def eagerly():
+    fit(compiled(head(), run_eagerly=True), X[:96], Y[:96], batch_size=BATCH, epochs=3)
+
+
+def fit_that_fails_and_is_tried_again():
+    class Failing(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 17:
+                raise ValueError("it does not fit into memory")
+
+    model = compiled(head())
+    try:
+        model.fit(X, Y, batch_size=BATCH, epochs=2, verbose=2, callbacks=[Failing()])
+    except ValueError:
+        fit(model, X, Y, batch_size=8, epochs=2)
 
 
 class Two(keras.Model):
@@ -277,13 +359,14 @@ def bfloat16():
     fit(compiled(head()), X, Y, batch_size=BATCH)
 
 
-def mirrored(data=(X, Y), **more):
+def mirrored(data=lambda: (X, Y), **more):
+    # before anything else makes TensorFlow begin
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
         model = compiled(head(layers.BatchNormalization()))
-    fit(model, *data, epochs=3, **more)
+    fit(model, *data(), epochs=3, **more)
 
 
 def mirrored_arrays():
@@ -291,7 +374,7 @@ def mirrored_arrays():
 
 
 def mirrored_dataset():
-    mirrored((dataset().shuffle(100).batch(BATCH),))
+    mirrored(lambda: (dataset().shuffle(100).batch(BATCH),))
 
 
 def stock_callbacks():

@@ -19,6 +19,7 @@ import time
 # the time that importing takes
 UNUSED = {"jax", "sklearn", "torch", "pandas"}
 BLOW = json.loads(os.environ.pop("STRIKE", "null"))
+UNKNOWN_KERAS = os.environ.pop("STRIKE_UNKNOWN_KERAS", "")
 
 
 class Striker:
@@ -105,7 +106,13 @@ def patch_journal(module, striker):
     module.append = append
 
 
+def patch_iterators(module, striker):
+    if UNKNOWN_KERAS:
+        module._FOLLOWED = "the digest of another loop"
+
+
 PATCHES = {
+    "rekindle.jobs.iterators": patch_iterators,
     "rekindle.jobs.heartbeat": patch_heartbeat,
     "rekindle.state.checkpoints": patch_checkpoints,
     "rekindle.state.journal": patch_journal,
@@ -122,7 +129,7 @@ class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name in UNUSED:
             raise ModuleNotFoundError(f"{name} is hidden in this test", name=name)
-        if self.striker is None or self.busy or name not in PATCHES:
+        if self.busy or name not in PATCHES:
             return None
         self.busy = True
         try:
@@ -139,4 +146,5 @@ class Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
-sys.meta_path.insert(0, Finder(None if BLOW is None else Striker(BLOW)))
+NOTHING = {"place": "", "count": 0, "told": "", "signal": 0, "keeper": False, "delay": 0}
+sys.meta_path.insert(0, Finder(Striker(BLOW or NOTHING)))

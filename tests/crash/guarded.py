@@ -1,0 +1,48 @@
+"""One ordinary script that can be changed between two attempts: ``guarded.py CHANGE``."""
+
+import json
+import sys
+import time
+
+import keras
+import numpy as np
+
+change = sys.argv[1]
+rows = 160 if change == "shorter" else 208
+dice = np.random.default_rng(3)
+x = dice.normal(size=(rows, 6)).astype("float32")
+y = (x.sum(1) > 0).astype("int32")
+
+layers = [keras.layers.Input((6,)),
+          keras.layers.Dense(24 if change == "wider" else 12, activation="relu"),
+          keras.layers.Dropout(0.3)]
+if change == "deeper":
+    layers.append(keras.layers.Dense(12, activation="relu"))
+model = keras.Sequential([*layers, keras.layers.Dense(2, activation="softmax")])
+optimizer = (keras.optimizers.SGD(0.01) if change == "sgd"
+             else keras.optimizers.Adam(0.002 if change == "faster" else 0.001))
+model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+callbacks = [keras.callbacks.CSVLogger("log.csv")]
+if change == "callbacks":
+    callbacks.append(keras.callbacks.EarlyStopping("loss", patience=9))
+
+
+class Stuck(keras.callbacks.Callback):
+    """Hangs in one batch, the first time."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == 8:
+            try:
+                with open("stuck", "x"):
+                    pass
+            except FileExistsError:
+                return
+            time.sleep(60)
+
+
+if change == "stuck":
+    callbacks.append(Stuck())
+history = model.fit(x, y, batch_size=8, epochs=3, verbose=2, callbacks=callbacks,
+                    validation_data=(x[:40], y[:40]))
+with open("history.json", "w") as file:
+    json.dump(history.history, file)

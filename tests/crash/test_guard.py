@@ -1,0 +1,60 @@
+"""A script that has changed since the checkpoint: refused with the first difference, or allowed."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import lives as driver
+import pytest
+from lives import Blow, Lives
+
+from rekindle.jobs.job import CheckpointPolicy
+
+pytestmark = [pytest.mark.crash, pytest.mark.slow]
+
+SCRIPT = Path(__file__).with_name("guarded.py")
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lives]:
+    lives = Lives(tmp_path_factory.mktemp("guard"), SCRIPT, args=["none"],
+                  policy=CheckpointPolicy(every_steps=5, keep=99))
+    told = lives.run.root / "told.jsonl"
+    lives.start(Blow("step", 13), told)
+    assert lives.wait()["signal"] == signal.SIGKILL
+    told.unlink()
+    yield lives
+
+
+@pytest.mark.parametrize(("change", "difference"), [
+    ("wider", "the settings of the layer dense (Dense) have changed"),
+    ("deeper", "the model had 4 layers and has 5"),
+    ("sgd", "the optimizer was Adam and is SGD"),
+    ("faster", "learning_rate of the optimizer was 0.001"),
+    ("shorter", "the number of batches was 26 and is 20"),
+    ("callbacks", "callbacks were CSVLogger, History and are CSVLogger, EarlyStopping, History"),
+])
+def test_a_changed_script_is_refused_and_goes_on_once_that_is_allowed(
+        killed: Lives, tmp_path: Path, change: str, difference: str) -> None:
+    """The first difference and the way on are named; no checkpoint is lost by either."""
+    lives = killed.copy(tmp_path)
+    lives.change(args=[change])
+    names = sorted(path.name for path in lives.run.checkpoints.iterdir())
+    lives.start()
+    end = lives.wait()
+    assert ("permanent", 78) == (end["cause"], end["exit_code"]), lives.log()
+    failed = lives.entries("failed")[-1]
+    assert "StateMismatch" == failed["error_type"]
+    assert difference in failed["message"]
+    assert "--allow-change" in failed["hint"]
+    assert names == sorted(path.name for path in lives.run.checkpoints.iterdir())
+
+    lives.change(allow_change=True)
+    result = driver.stormy(lives, [])
+    receipt = result.resumed[-1]
+    assert ("e0000-s00000010", 10) == (receipt["checkpoint"], receipt["step"])
+    assert difference in receipt["allowed"]
+    # it trained to its end from there: three epochs, the first of them already begun
+    assert [0, 1, 2] == [entry["epoch"] for entry in lives.entries("epoch_ended")]
+    last = lives.entries("epoch_ended")[-1]["step"]
+    assert last == (60 if change == "shorter" else 78)

@@ -1,0 +1,86 @@
+"""When a checkpoint is due, and what a lost attempt had been worth."""
+
+import pytest
+
+from rekindle.jobs.cadence import AUTO_SECONDS, Cadence, is_better
+from rekindle.jobs.heartbeat import Beat
+from rekindle.jobs.job import CheckpointPolicy
+from rekindle.jobs.session import spans
+
+
+def test_every_n_steps_counts_from_the_last_checkpoint_over_epochs() -> None:
+    """A checkpoint for another reason begins the count anew."""
+    cadence = Cadence(CheckpointPolicy(every_steps=500))
+    assert not cadence.due_in_epoch(499, 0.0)
+    assert cadence.due_in_epoch(500, 0.0)
+    cadence.saved(1, 620, 0.0)
+    assert not cadence.due_in_epoch(1119, 0.0)
+    assert cadence.due_after_epoch(2, 1120, 0.0)
+
+
+def test_every_n_minutes_looks_at_the_clock_alone() -> None:
+    """Within an epoch and after it."""
+    cadence = Cadence(CheckpointPolicy(every_seconds=600.0))
+    cadence.saved(0, 0, 100.0)
+    assert not cadence.due_in_epoch(10**6, 699.0)
+    assert cadence.due_in_epoch(1, 700.0)
+    assert not cadence.due_after_epoch(5, 10**6, 699.0)
+
+
+def test_every_epoch_never_saves_within_one() -> None:
+    """However long it is: that is what the spec says."""
+    cadence = Cadence(CheckpointPolicy(every_epochs=2))
+    assert not cadence.due_in_epoch(10**6, 10.0**6)
+    assert not cadence.due_after_epoch(1, 10, 0.0)
+    assert cadence.due_after_epoch(2, 20, 0.0)
+
+
+def test_auto_saves_each_epoch_and_within_a_long_one() -> None:
+    """At most ten minutes of work are at risk."""
+    cadence = Cadence(CheckpointPolicy())
+    cadence.saved(0, 0, 0.0, cost=0.1)
+    assert cadence.due_after_epoch(1, 10, 1.0)
+    assert not cadence.due_in_epoch(10, AUTO_SECONDS - 1)
+    assert cadence.due_in_epoch(10, AUTO_SECONDS)
+
+
+def test_auto_does_not_spend_the_night_on_saving() -> None:
+    """Where saving takes longer than a tenth of an epoch, some epochs are passed over."""
+    cadence = Cadence(CheckpointPolicy())
+    cadence.saved(0, 0, 0.0, cost=5.0)
+    assert not cadence.due_after_epoch(1, 10, 20.0)
+    assert not cadence.due_after_epoch(2, 20, 40.0)
+    assert cadence.due_after_epoch(3, 30, 60.0)
+
+
+@pytest.mark.parametrize(("value", "best", "monitor", "mode", "better"), [
+    (0.9, 0.8, "val_accuracy", "auto", True),
+    (0.9, 0.8, "val_loss", "auto", False),
+    (0.9, 0.8, "speed", "max", True),
+    (0.7, 0.8, "val_accuracy", "min", True),
+    (float("nan"), None, "val_loss", "auto", False),
+    (0.5, None, "val_loss", "auto", True),
+])
+def test_better_is_what_keras_calls_better(value: float, best: float | None, monitor: str,
+                                           mode: str, better: bool) -> None:
+    """By name where the mode is auto; NaN never is."""
+    assert better is is_better(value, best, monitor, mode)
+
+
+def test_lost_time_is_training_time_without_the_hours_that_the_machine_was_off() -> None:
+    """From each attempt's receipt to its last sign of life."""
+    entries = [
+        {"kind": "attempt_started", "attempt": 1, "t": 0.0},
+        {"kind": "resumed", "attempt": 1, "t": 10.0},
+        {"kind": "checkpoint_committed", "attempt": 1, "t": 20.0},
+        {"kind": "attempt_ended", "attempt": 1, "t": 9000.0},
+        {"kind": "attempt_started", "attempt": 2, "t": 9001.0},
+        {"kind": "resumed", "attempt": 2, "t": 9010.0},
+        {"kind": "attempt_ended", "attempt": 2, "t": 9500.0},
+        {"kind": "attempt_started", "attempt": 3, "t": 9600.0},
+    ]
+    last = Beat(9100.0, 2, "step", 0, 7)
+    assert [(10.0, 20.0), (9010.0, 9100.0)] == spans(entries, 3, last)
+    # the attempt that beat last had not come to training
+    assert [(10.0, 20.0)] == spans(entries[:4], 3, Beat(9600.0, 2, "start", 0, 7))
+    assert [] == spans([], 1, None)
