@@ -157,6 +157,10 @@ def _leftovers(home: Home) -> Iterator[Finding]:
         if path.name.startswith(".new-"):
             yield Finding("warning", str(path), "This run directory was not finished.",
                           "The daemon makes it anew at its next start.")
+    for path in sorted(_entries(home.imports)):
+        yield Finding("warning", str(path), "This run came from another box and is no job yet.",
+                      "The daemon makes it one where `import-run` had asked for it; else remove "
+                      "the folder, and import the archive again.")
 
 
 def _runs(home: Home) -> list[Run]:

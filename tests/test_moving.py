@@ -269,6 +269,7 @@ def test_stop_export_import_and_the_job_goes_on_there(tmp_path: Path, work: Path
         there.cli("export-run", "night-1", "--to", str(file))
         (work / "train.py").unlink()
         here.cli("import-run", str(file))
+        assert "from another box" in here.cli("verify", code=None)
         here.start()
         here.wait_state("night-1", "running")
         (work / "go").touch()
