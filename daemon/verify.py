@@ -3,13 +3,12 @@
 Changes nothing, and may run beside a daemon: what it is just at work on is no finding.
 """
 
-import fcntl
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rekindle.jobs import frozen
+from rekindle.daemon import presence
+from rekindle.jobs import command, frozen
 from rekindle.jobs.job import Job
 from rekindle.state import checkpoints, journal
 from rekindle.state.errors import HomeUnusable, NotFound, SpecError
@@ -44,7 +43,7 @@ def verify(home: Home) -> list[Finding]:
 
     Reads every checkpoint whole, so that its time is that of reading the disk.
     """
-    served = _is_served(home)
+    served = presence.find(home) is not None
     try:
         ledger = Ledger.open(home.ledger, readonly=True)
     except (HomeUnusable, NotFound) as error:
@@ -131,9 +130,10 @@ def _strangers(home: Home, ledger: Ledger) -> Iterator[Finding]:
 def _checkpoints(home: Home, ledger: Ledger | None) -> Iterator[Finding]:
     for run in _runs(home):
         there = set()
+        check = command.verify if _runs_a_command(run) else checkpoints.verify
         for checkpoint in checkpoints.scan(run.checkpoints):
             there.add(checkpoint.name)
-            reason = checkpoints.verify(checkpoint)
+            reason = check(checkpoint)
             if reason is not None and checkpoint.path.exists():
                 yield Finding("error", str(checkpoint.path), f"This checkpoint is bad: {reason}.",
                               "The next attempt sets it aside and goes on from an older one.",
@@ -146,6 +146,13 @@ def _checkpoints(home: Home, ledger: Ledger | None) -> Iterator[Finding]:
                     yield Finding("error", str(run.checkpoints / row.name),
                                   "This checkpoint is in the ledger and not on the disk.",
                                   "The next attempt goes on from the newest that is there.", run.id)
+
+
+def _runs_a_command(run: Run) -> bool:
+    try:
+        return Job.from_json(run.job_file.read_text()).command is not None
+    except (OSError, ValueError, SpecError):
+        return False
 
 
 def _leftovers(home: Home) -> Iterator[Finding]:
@@ -173,19 +180,3 @@ def _entries(folder: Path) -> list[Path]:
         return list(folder.iterdir())
     except OSError:
         return []
-
-
-def _is_served(home: Home) -> bool:
-    """Whether a daemon holds the home's lock now."""
-    try:
-        fd = os.open(home.daemon_lock, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        # shared, so that two looks at once do not take each other for a daemon
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False

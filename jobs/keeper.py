@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from rekindle.jobs import (
     bootstrap,
+    command,
     environment,
     heartbeat,
     log_cap,
@@ -70,6 +71,7 @@ class Attempt:
             run.log(number), _number(environment.LOG_MAX_BYTES, log_cap.DEFAULT_BYTES))
         self._looks = 0
         self.record = Record(run.journal, number)
+        self.departure: command.Departure | None = None
 
     def run_to_end(self) -> None:
         """Starts the trainer, waits for it, and records its end."""
@@ -77,6 +79,8 @@ class Attempt:
         try:
             job = Job.from_json(self.run.job_file.read_text())
             checkpoints.sweep(self.run.checkpoints)
+            if job.command is not None:
+                self.departure = command.departure(self.run)
             self.fence = memory.Fence.build(job.resources.memory,
                                             f"rekindle-{self.run.id}-{os.getpid()}")
             self.pace = Pace(job.limits.hang_timeout, speaks=job.command is None,
@@ -103,6 +107,9 @@ class Attempt:
         self._end_leftovers(trainer)
         self._cap_log()
         crash_points.reached("leftovers_ended")
+        if self.departure is not None:
+            for saved in command.committed(self.run, self.departure):
+                self.record.add("checkpoint_committed", **saved)
         code, signum = (None, -status) if status < 0 else (status, None)
         killer = self.fence.killed()
         beat = heartbeat.read(self.run.heartbeat)
@@ -173,6 +180,8 @@ class Attempt:
             about = {"machine": provenance.machine(), "code": provenance.code(job)}
             before = provenance.previous(self.run, self.number)
             self.record.add("provenance", changed=provenance.changes(before, about), **about)
+        if self.departure is not None:
+            self.record.add("resumed", **self.departure.receipt())
         return trainer
 
     def _environment(self, job: Job) -> dict[str, str]:
@@ -192,10 +201,8 @@ class Attempt:
         elif gpus is not None and "CUDA_VISIBLE_DEVICES" not in job.env:
             # TensorFlow would take the memory of all it sees, from jobs that were given them
             env["CUDA_VISIBLE_DEVICES"] = "-1"
-        if job.command is not None:
-            newest = next(iter(checkpoints.scan(self.run.checkpoints)), None)
-            env[environment.INITIAL_EPOCH] = str(newest.position.epoch if newest else 0)
-            env[environment.CHECKPOINT] = str(newest.path) if newest else ""
+        if self.departure is not None:
+            env.update(self.departure.variables())
         return env
 
     def _wait(self, trainer: subprocess.Popen[bytes], grace: float) -> int:

@@ -1,0 +1,79 @@
+"""Jobs that run a command of any kind: where it goes on, and what it has saved.
+
+The contract is in docs/spec.md: the command commits directories into ``checkpoints/`` by a
+rename; the keeper names the newest good one to the next attempt and tells the journal.
+Standard library only: the keeper imports this.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from rekindle.jobs import environment
+from rekindle.state import checkpoints
+from rekindle.state.checkpoints import Checkpoint, Refusal
+from rekindle.state.paths import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """Where an attempt of a command goes on from.
+
+    Attributes:
+        checkpoint: the newest good one, None for the beginning.
+        refused: newer ones that are damaged, each with the reason.
+        known: names of all that were there.
+    """
+
+    checkpoint: Checkpoint | None
+    refused: list[Refusal]
+    known: frozenset[str]
+
+    def variables(self) -> dict[str, str]:
+        """What the command finds in its environment."""
+        found = self.checkpoint
+        return {
+            environment.INITIAL_EPOCH: str(found.position.epoch if found else 0),
+            environment.CHECKPOINT: str(found.path) if found else "",
+        }
+
+    def receipt(self) -> dict[str, Any]:
+        """The fields of the journal's ``resumed``."""
+        found = self.checkpoint
+        return {
+            "stage": 0,
+            "epoch": found.position.epoch if found else 0,
+            "step": found.position.step if found else 0,
+            "checkpoint": found.name if found else None,
+            "refused": [{"name": r.name, "reason": r.reason} for r in self.refused],
+        }
+
+
+def departure(run: Run) -> Departure:
+    """Looks at what earlier attempts of a command have left."""
+    refused = []
+    chosen = None
+    there = checkpoints.scan(run.checkpoints)
+    for checkpoint in there:
+        reason = verify(checkpoint)
+        if reason is None:
+            chosen = checkpoint
+            break
+        refused.append(Refusal(checkpoint.name, reason))
+    return Departure(chosen, refused, frozenset(c.name for c in there))
+
+
+def verify(checkpoint: Checkpoint) -> str | None:
+    """Why a command's checkpoint cannot be used, or None; a manifest is not asked for."""
+    if not (checkpoint.path / checkpoints.MANIFEST).exists():
+        return None if checkpoint.path.is_dir() else "it is not a directory"
+    return checkpoints.verify(checkpoint)
+
+
+def committed(run: Run, before: Departure) -> Iterator[dict[str, Any]]:
+    """For each checkpoint that came since, the journal's fields, oldest first."""
+    for checkpoint in reversed(checkpoints.scan(run.checkpoints)):
+        if checkpoint.name not in before.known and verify(checkpoint) is None:
+            position = checkpoint.position
+            yield {"name": checkpoint.name, "stage": position.stage, "epoch": position.epoch,
+                   "step": position.step, "bytes": checkpoint.bytes, "best": False}
