@@ -164,7 +164,7 @@ class Job:
                 if fields.get(name) is not None:
                     fields[name] = kind(**_known(kind, fields[name]))
             return cls(**fields)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise SpecError(
                 f"The accepted job cannot be read: {error}.",
                 where="job.json",

@@ -6,19 +6,18 @@ All problems of a spec are found at once; the first is the headline of the error
 import difflib
 import os
 import re
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from rekindle.jobs import quantities, yaml_text
+from rekindle.jobs import quantities, toml_text, yaml_text
 from rekindle.jobs.job import CheckpointPolicy, Job, Limits, Resources, RetryPolicy
 from rekindle.state.errors import SpecError
 
 SUFFIXES: Final = (".toml", ".yaml", ".yml")
 MAX_BYTES: Final = 1024 * 1024
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_EVERY: Final = re.compile(r"\s*(\d+)\s*(epochs?|steps?)\s*")
+_EVERY: Final = re.compile(r"\s*(\d+)\s*(epochs?|steps?)\s*", re.ASCII)
 _NAME_HINT: Final = "Use small letters, digits, '.', '_' and '-', at most 64, e.g. \"fashion\"."
 _ARTICLE_KEYS: Final = {
     "save_freq": 'Write every = "epoch" or every = "500 steps".',
@@ -80,13 +79,9 @@ class _Reader:
     def table(self) -> dict[str, Any]:
         if self.is_toml:
             try:
-                return tomllib.loads(self.text)
-            except tomllib.TOMLDecodeError as error:
-                found = re.search(r"at line (\d+)", str(error))
-                line = int(found[1]) if found else self.text.count("\n") + 1
-                raise self._syntax("TOML", str(error), line) from error
-            except RecursionError as error:
-                raise self._syntax("TOML", "it is nested too deeply", None) from error
+                return toml_text.load(self.text)
+            except toml_text.TomlProblem as error:
+                raise self._syntax("TOML", str(error), error.line) from error
         try:
             value, self.yaml_lines = yaml_text.load(self.text)
         except yaml_text.YamlProblem as error:
@@ -328,7 +323,7 @@ def _whole(low: int, high: int) -> Callable[[Any], int]:
             raise _Problem(f"must be a whole number, not {_kind(value)}",
                            "Write it without quotes.")
         if not low <= value <= high:
-            raise _Problem(f"must be from {low} to {high}, not {value}", "Choose another number.")
+            raise _Problem(f"must be from {low} to {high}", "Choose another number.")
         return value
     return check
 

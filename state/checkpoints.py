@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -91,8 +92,12 @@ class Checkpoint:
             ValueError: the manifest is not JSON of a format known here.
             OSError: it cannot be read.
         """
-        manifest = json.loads((self.path / MANIFEST).read_bytes())
-        if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        try:
+            manifest = json.loads((self.path / MANIFEST).read_bytes())
+        except RecursionError:
+            raise ValueError("the manifest is nested too deeply") from None
+        if (not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict)
+                or not isinstance(manifest.get("format", 0), int)):
             raise ValueError("the manifest is not in the format of a manifest")
         if manifest.get("format", 0) > FORMAT:
             raise ValueError(f"the manifest is of a newer format ({manifest['format']})")
@@ -217,7 +222,10 @@ def verify(checkpoint: Checkpoint) -> str | None:
             return f"its manifest lists a file outside of it ({name})"
         file = checkpoint.path / name
         try:
-            size = file.stat().st_size
+            info = file.lstat()
+            if not stat.S_ISREG(info.st_mode):
+                return f"{name} is not a regular file"  # a FIFO would block the reader
+            size = info.st_size
             if size != expected["bytes"]:
                 return f"{name} has {size} bytes where {expected['bytes']} were written"
             if digest(file) != expected["sha256"]:
@@ -226,8 +234,10 @@ def verify(checkpoint: Checkpoint) -> str | None:
             return f"{name} is missing"
         except OSError as error:
             return f"{name} cannot be read ({error.strerror})"
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, IndexError):
             return f"its manifest has no size and digest for {name}"
+        except ValueError:
+            return f"its manifest lists a name that no file can have ({name!r})"
     if manifest.get("finite") is False:
         return "it holds non-finite variables"
     return None

@@ -90,6 +90,7 @@ def _decode(line: bytes) -> dict[str, Any] | None:
         return None
     try:
         entry = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return entry if isinstance(entry, dict) else None
+    # what a script of a user's wrote with a good sum need not be an entry
+    return entry if isinstance(entry, dict) and isinstance(entry.get("kind"), str) else None
