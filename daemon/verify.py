@@ -3,6 +3,7 @@
 Changes nothing, and may run beside a daemon: what it is just at work on is no finding.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,0 +1,71 @@
+"""What `--json` prints has the fields that docs/json.md describes."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from rig import ROOT, Rig
+
+PAGE = (ROOT / "docs" / "json.md").read_text()
+
+# commits one checkpoint, then fails; finds it in the next attempt, and is done
+COMMAND = """
+import os, pathlib, sys
+folder = pathlib.Path(os.environ["REKINDLE_RUN_DIR"]) / "checkpoints"
+if os.environ["REKINDLE_CHECKPOINT"]:
+    assert os.environ["REKINDLE_CHECKPOINT"] == str(folder / "e0001-s00000010")
+    assert os.environ["REKINDLE_INITIAL_EPOCH"] == "1"
+    sys.exit(0)
+(folder / ".tmp-x").mkdir()
+(folder / ".tmp-x" / "weights.bin").write_bytes(b"w")
+os.rename(folder / ".tmp-x", folder / "e0001-s00000010")
+sys.exit(1)
+"""
+
+
+def documented(heading: str) -> set[str]:
+    """The fields of the first table behind a heading or a line of the page."""
+    table = PAGE.split(heading, 1)[1].split("| field | is |", 1)[1].split("\n\n", 1)[0]
+    names: set[str] = set()
+    for first in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE):
+        names |= set(re.findall(r"`(\w+)`", first))
+    return names
+
+
+def fields(value: dict[str, Any]) -> set[str]:
+    return set(value)
+
+
+def test_the_documented_fields_are_really_there(rig: Rig, tmp_path: Path) -> None:
+    """Of `ls` and `show`, for a command job that failed once and went on from what it saved."""
+    (tmp_path / "job.py").write_text(COMMAND)
+    rig.drop(f"command = [{json.dumps(sys.executable)}, 'job.py']\nworkdir = '{tmp_path}'\n"
+             "[retry]\nbackoff = '1s..2s'\n", "count.toml")
+    assert rig.start("--until-idle").wait(90) == 0
+
+    listed = json.loads(rig.cli("ls", "--json"))
+    shown = rig.show("count-1")
+
+    assert shown["state"] == "done", rig.cli("logs", "--all", "count-1")
+    assert listed["format"] == shown["format"] == 1
+    assert documented("## `rekindle ls --json`") <= fields(listed)
+    assert documented("Each of `jobs`:") <= fields(listed["jobs"][0])
+    assert documented("## `rekindle show JOB --json`") <= fields(shown)
+    for name in ("attempts", "checkpoints", "events"):
+        assert shown[name], f"no {name} to compare with"
+        for item in shown[name]:
+            assert documented(f"Each of `{name}`:") <= fields(item)
+    first, second = shown["attempts"]
+    assert (first["from_epoch"], first["to_epoch"], first["exit_code"]) == (0, 1, 1)
+    assert (second["from_epoch"], second["from_step"], second["outcome"]) == (1, 10, "done")
+    assert [c["name"] for c in shown["checkpoints"]] == ["e0001-s00000010"]
+    assert shown["checkpoints"][0]["good"]
+
+
+def test_the_epochs_of_the_page_are_those_that_are_printed() -> None:
+    """A command has no epochs of Keras: the code that prints them is compared instead."""
+    code = (ROOT / "daemon" / "verbs" / "show.py").read_text()
+    for name in documented("Each of `epochs`, one for each that has ended:"):
+        assert f'"{name}"' in code
