@@ -246,6 +246,27 @@ def test_a_bad_configuration_is_one_line_and_no_restart_loop(box: Service) -> No
     box.until_active()
 
 
+def test_the_doctor_judges_the_unit_that_systemd_has_loaded(box: Service) -> None:
+    """As installed it is set up for the night; a drop-in that is not is found, with the setting."""
+    box.until_active()
+
+    def said() -> list[dict[str, str]]:
+        out = box.run("runuser", "-u", "rekindle", "--", REKINDLE, "--home", HOME, "doctor",
+                      "--no-imports", "--json", check=False).stdout
+        return [f for f in json.loads(out)["findings"] if f["check"] == "systemd"]
+
+    assert [f["severity"] for f in said()] == ["ok"]
+    drop_in = "/etc/systemd/system/rekindle.service.d/bad.conf"
+    box.put(drop_in, "[Service]\nKillMode=control-group\nRestart=no\n")
+    box.run("systemctl", "daemon-reload")
+    try:
+        assert [(f["severity"], f["what"].partition(":")[0]) for f in said()] == [
+            ("error", "KillMode=control-group"), ("error", "Restart=no")]
+    finally:
+        box.path(drop_in).unlink()
+        box.run("systemctl", "daemon-reload")
+
+
 def test_the_journal_is_filtered_by_job_and_event(box: Service) -> None:
     """journalctl REKINDLE_JOB=... finds what concerns one job and nothing else."""
     job = box.submit("fields", "print(1)")
