@@ -190,6 +190,17 @@ def test_a_job_is_told_as_fresh_once_each_time_it_comes_into_a_lane() -> None:
     assert scheduler.take_fresh() == {"a"}
 
 
+def test_a_wait_that_was_made_longer_is_not_cut_short_by_the_old_one() -> None:
+    """A second failure's backoff counts, not what is left of the first."""
+    scheduler = Scheduler()
+    scheduler.put(Candidate("a", 0, (1, 1), not_before=5.0))
+    scheduler.put(Candidate("a", 0, (1, 1), not_before=50.0))
+    assert scheduler.choose(10.0, Room(1), lambda window: True) is None
+    chosen = scheduler.choose(50.0, Room(1), lambda window: True)
+    assert chosen is not None
+    assert chosen.id == "a"
+
+
 def test_replacing_jobs_for_ever_does_not_grow() -> None:
     """A night of changed priorities leaves no heap of outdated entries."""
     scheduler = Scheduler()
