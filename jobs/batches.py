@@ -61,12 +61,16 @@ class Batches:
     def __iter__(self) -> Iterator[Any]:
         """One pass, or what is left of it in the first epoch after a relaunch."""
         self.open()
-        while True:
-            try:
-                batch = self.take()
-            except StopIteration:
-                return
-            yield batch
+        try:
+            while True:
+                try:
+                    batch = self.take()
+                except StopIteration:
+                    return
+                yield batch
+        finally:
+            # one that was left by `break` is not gone on with
+            self.close()
 
     def __next__(self) -> Any:
         """The next batch, of the next pass where one is over."""

@@ -8,6 +8,7 @@ JOB: Final = "REKINDLE_JOB"
 ATTEMPT: Final = "REKINDLE_ATTEMPT"
 INITIAL_EPOCH: Final = "REKINDLE_INITIAL_EPOCH"
 CHECKPOINT: Final = "REKINDLE_CHECKPOINT"
+WARM_START: Final = "REKINDLE_WARM_START"
 HEARTBEAT: Final = "REKINDLE_HEARTBEAT"
 GPUS: Final = "REKINDLE_GPUS"
 """UUIDs of the GPUs that the attempt holds, with commas; empty for none. Not set on a box that

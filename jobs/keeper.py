@@ -203,6 +203,8 @@ class Attempt:
             env["CUDA_VISIBLE_DEVICES"] = "-1"
         if self.departure is not None:
             env.update(self.departure.variables())
+        if job.command is not None and self.run.warm_start.exists():
+            env[environment.WARM_START] = str(self.run.warm_start)
         return env
 
     def _wait(self, trainer: subprocess.Popen[bytes], grace: float) -> int:

@@ -95,6 +95,7 @@ class LoopStage:
     def close(self, *, broken: bool = False) -> None:
         """The loop is over, or the process ends; ``broken``: nothing may be raised now."""
         session, self._session = self._now(), None
+        self._saved_tensors = {}
         session.cadence = self._cadence
         session.leave_stage()
         session.beat("script")
@@ -148,6 +149,8 @@ class LoopStage:
         if self._ended:
             session.stage_restored(self._number, departure)
             return
+        if self._within is None:
+            self._forget()
         session.resumed(self._number, departure, epoch=self.epoch, step=position["step"],
                         restored=_restored(state), inexact=state["inexact"])
         session.beat("compile")
@@ -192,6 +195,7 @@ class LoopStage:
             return stream, False  # it was over before the checkpoint
         # the code before this has begun the epoch once more: what it changed is put back
         self._restore()
+        self._forget()
         self._within = None
         self._exhausted = within["exhausted"]
         return stream, not self._exhausted
@@ -368,6 +372,11 @@ class LoopStage:
         self.stopped = state["stop_training"]
         self.logs.clear()
         self.logs.update(state["logs"])
+
+    def _forget(self) -> None:
+        """Lets go of a second copy of the model; data that is not known yet needs its part."""
+        self._saved_tensors = {key: value for key, value in self._saved_tensors.items()
+                               if key.startswith("data/")}
 
     def _now(self) -> Session:
         if self._session is None:

@@ -1,13 +1,16 @@
 """Without a daemon: run by hand, stopped by hand, run again, and exact all the same."""
 
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from rig import environment, wait_for
+from rig import ROOT, environment, wait_for
 
+from rekindle.jobs import bootstrap
+from rekindle.jobs.job import Job
 from rekindle.state import checkpoints, journal
 from rekindle.state.paths import Run
 
@@ -65,6 +68,29 @@ def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
     finally:
         first.kill()
         first.wait()
+
+
+@pytest.mark.slow
+def test_a_script_finds_resumable_where_rekindle_is_not_installed(tmp_path: Path) -> None:
+    """Keeper and trainer bring it along: from a folder that is on no path."""
+    brought = tmp_path / "brought"
+    for part in ("jobs", "state"):
+        shutil.copytree(ROOT / part, brought / part, ignore=shutil.ignore_patterns("__pycache__"))
+    script = tmp_path / "train.py"
+    script.write_text("from rekindle.jobs import Loop, resumable\nimport rekindle.jobs.loop\n"
+                      "print('FROM', rekindle.jobs.loop.__file__)\n"
+                      "assert isinstance(resumable(5), Loop)\n")
+    run = Run(tmp_path / "run")
+    for folder in (run.root, run.checkpoints):
+        folder.mkdir()
+    run.job_file.write_text(Job(name="a", workdir=str(tmp_path), script=str(script)).to_json())
+    env = environment()
+    del env["PYTHONPATH"]
+    ran = subprocess.run(
+        [sys.executable, "-c", bootstrap._CODE, str(brought), "rekindle.jobs.trainer",
+         str(run.root), "1"], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert f"FROM {brought / 'jobs/loop.py'}" in ran.stdout
 
 
 def test_importing_jobs_loads_no_keras() -> None:
