@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -98,22 +99,45 @@ def _fill(model: Any, label: str, described: dict[str, Any], arrays: dict[str, A
     from rekindle.jobs import variables
 
     suffix = label.removeprefix("model")
-    wanted = {"model": _renamed(model.variables, described[label], label)}
     groups = {"model": list(model.variables)}
-    renamed = {"model": label}
+    wanted = {"model": _renamed(model.variables, described[label], label)}
+    moved = _moved(arrays, label, "model", range(len(described[label])))
     for name, optimizer in variables.optimizers(model).items():
         saved = described.get(name + suffix)
-        if saved:
-            if not optimizer.built:
-                optimizer.build(model.trainable_variables)
-            wanted[name] = [[str(v.path), *entry[1:]] for v, entry in zip(
-                optimizer.variables, saved, strict=False)] + saved[len(optimizer.variables):]
-            groups[name] = list(optimizer.variables)
-            renamed[name] = name + suffix
-    moved = {f"{name}/{key.removeprefix(f'{old}/')}": array
-             for name, old in renamed.items() for key, array in arrays.items()
-             if key.startswith(f"{old}/")}
-    variables.restore(groups, wanted, moved)
+        if not saved:
+            continue
+        if not optimizer.built:
+            optimizer.build(model.trainable_variables)
+        groups[name] = list(optimizer.variables)
+        kept = _in_use(saved, len(groups[name]))
+        if len(kept) != len(groups[name]):
+            raise StateMismatch(
+                f"The {name} has {len(kept)} variables in the checkpoint and "
+                f"{len(groups[name])} now.", hint=_SCRIPT_HINT)
+        wanted[name] = [[str(v.path), *saved[index][1:]] for v, index in zip(
+            groups[name], kept, strict=False)]
+        moved |= _moved(arrays, name + suffix, name, kept)
+    try:
+        variables.restore(groups, wanted, moved)
+    except StateMismatch as error:
+        raise StateMismatch(error.what, hint=_SCRIPT_HINT) from error
+
+
+def _in_use(saved: list[list[Any]], count: int) -> Sequence[int]:
+    """Indices of saved optimizer variables without those that were made anew under their name.
+
+    Keras builds a loss-scaling optimizer twice, and keeps the first ones as well.
+    """
+    if len(saved) == count:
+        return range(count)
+    last = {entry[0]: index for index, entry in enumerate(saved)}
+    return sorted(last.values())
+
+
+def _moved(arrays: dict[str, Any], old: str, new: str, indices: Sequence[int]) -> dict[str, Any]:
+    """The arrays of one group under another name, numbered without gaps."""
+    return {f"{new}/{number:05d}": arrays[f"{old}/{index:05d}"]
+            for number, index in enumerate(indices)}
 
 
 def _renamed(here: list[Any], saved: list[list[Any]], label: str) -> list[list[Any]]:

@@ -16,8 +16,8 @@ layers = keras.layers
 class Residual(keras.Model):
     """A model with code of its own; Keras cannot know it in another process."""
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, **more):
+        super().__init__(**more)
         self.first = layers.Dense(16, activation="relu")
         self.drop = layers.Dropout(0.2)
         self.last = layers.Dense(2)
