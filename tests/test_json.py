@@ -47,7 +47,12 @@ def test_the_documented_fields_are_really_there(rig: Rig, tmp_path: Path) -> Non
 
     listed = json.loads(rig.cli("ls", "--json"))
     shown = rig.show("count-1")
+    pruned = json.loads(rig.cli("prune", "--json"))
+    examined = json.loads(rig.cli("doctor", "--no-imports", "--json", code=None))
 
+    assert documented("## `rekindle prune --json`") <= fields(pruned)
+    assert documented("## `rekindle doctor --json`") <= fields(examined)
+    assert pruned["format"] == examined["format"] == 1
     assert shown["state"] == "done", rig.cli("logs", "--all", "count-1")
     assert listed["format"] == shown["format"] == 1
     assert documented("## `rekindle ls --json`") <= fields(listed)
