@@ -13,6 +13,7 @@ these steps is found again by `recover`:
 import math
 import os
 import shutil
+import sqlite3
 import stat
 import time
 from collections.abc import Callable
@@ -37,6 +38,9 @@ SETTLE_S: Final = 0.1
 BROKEN_SETTLE_S: Final = 2.0
 """A file this long unchanged is refused where its spec is not sound: it may be half written."""
 
+_BATCH: Final = 64
+"""So many specs share the waits for the disk; a kill in between repeats none of them."""
+
 
 @dataclass(slots=True)
 class Scan:
@@ -47,12 +51,24 @@ class Scan:
         rejected: names of the files refused.
         requests: request files, in the order of their names.
         settling: files that are still changing were left for the next look.
+        more: the time was over before every file was looked at.
     """
 
     accepted: list[str] = field(default_factory=list)
     rejected: list[str] = field(default_factory=list)
     requests: list[Path] = field(default_factory=list)
     settling: bool = False
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A file taken out of the inbox; ``dropped`` is unix time, where it is known."""
+
+    path: Path
+    token: str
+    name: str
+    dropped: float = math.inf
 
 
 class _Unsettled(Exception):
@@ -76,43 +92,62 @@ class Inbox:
         self._crash_point = crash_point
         self._log = structlog.get_logger()
         self._told: dict[str, str] = {}
+        self._unfinished = False
 
     def recover(self) -> None:
-        """Finishes what an earlier daemon had begun; call once before the first scan."""
-        self._snapshots.sweep()
-        for run in sorted(self._home.runs.iterdir()):
-            if run.name.startswith(".new-"):
-                shutil.rmtree(run)
-            elif self._ledger.job(run.name) is None:
-                self._enter(run)
-        for claimed in sorted(self._home.claimed.iterdir()):
-            token, _, name = claimed.name.partition("--")
-            if self._ledger.find_claim(token) is not None:
-                claimed.unlink()
-            else:
-                self._decide(claimed, token, name)
+        """Finishes what an earlier daemon, or a full disk, had interrupted."""
+        self._unfinished = False
+        try:
+            self._snapshots.sweep()
+            for run in sorted(self._home.runs.iterdir()):
+                if run.name.startswith(".new-"):
+                    shutil.rmtree(run)
+                elif self._ledger.job(run.name) is None:
+                    self._enter(run)
+            claims = []
+            for claimed in sorted(self._home.claimed.iterdir()):
+                token, _, name = claimed.name.partition("--")
+                if self._ledger.find_claim(token) is not None:
+                    claimed.unlink()
+                else:
+                    claims.append(_Claim(claimed, token, name))
+            self._decide(claims, Scan())
+        except (OSError, sqlite3.OperationalError) as error:
+            self._interrupted(error)
 
-    def scan(self, now: float) -> Scan:
+    def scan(self, now: float, budget: float = math.inf) -> Scan:
         """Looks at every file once; never raises for what lies there.
 
         Args:
             now: unix time, seconds.
+            budget: seconds after which specs are left for the next look, so that a daemon
+                with ten thousand of them still answers requests and watches its attempts.
         """
         result = Scan()
         self._snapshots.forget()
+        if self._unfinished:
+            self.recover()
+            if self._unfinished:
+                return result
         try:
             entries = sorted(os.scandir(self._home.inbox), key=lambda entry: entry.name)
         except OSError as error:
             self._tell("inbox", f"The inbox cannot be read: {error.strerror}.")
             return result
+        self._told.pop("inbox", None)
+        began = time.monotonic()
+        claims: list[_Claim] = []
         for entry in entries:
             if arrivals.is_temporary(entry.name) or entry.path == str(self._home.rejected):
                 continue
             if entry.name.endswith(requests.SUFFIX):
                 result.requests.append(Path(entry.path))
                 continue
+            if result.more or self._unfinished or time.monotonic() - began > budget:
+                result.more = True
+                continue  # requests behind it are still collected
             try:
-                self._take(Path(entry.path), entry.stat(follow_symlinks=False), now, result)
+                claims.append(self._claim(Path(entry.path), entry.stat(follow_symlinks=False), now))
                 self._told.pop(entry.name, None)
             except _Unsettled:
                 result.settling = True
@@ -120,88 +155,102 @@ class Inbox:
                 continue  # taken back by whoever dropped it
             except OSError as error:
                 self._tell(entry.name, f"{entry.name} stays in the inbox: {error.strerror}.")
+            if len(claims) == _BATCH:
+                self._decide_guarded(claims, result)
+                claims = []
+        self._decide_guarded(claims, result)
         return result
 
     def pending(self) -> bool:
         """Whether files lie there that a scan would take."""
-        return bool(arrivals.waiting(self._home))
+        return self._unfinished or bool(arrivals.waiting(self._home))
 
     def reject(self, path: Path, what: str, *, hint: str) -> Path:
         """Moves a file to ``rejected/`` beside a text that says why; overwrites nothing."""
         return self._reject(path, path.name, RekindleError(what, where=path.name, hint=hint))
 
-    def _take(self, path: Path, info: os.stat_result, now: float, result: Scan) -> None:
+    def _claim(self, path: Path, info: os.stat_result, now: float) -> "_Claim":
         problem = _unusable(path.name, info)
         age = now - max(info.st_mtime, info.st_ctime)
         # a clock that was set back gives ages below zero: those have settled as well
         if 0 <= age < SETTLE_S:
             raise _Unsettled
-        if problem is None:
+        if problem is None and 0 <= age < BROKEN_SETTLE_S:
             try:
-                job = spec.parse(_read(path), path.name, self._home.inbox)
-                # before the claim: where the store cannot be written, the file stays here
-                self._snapshots.take(job, max(info.st_mtime, info.st_ctime))
+                spec.parse(_read(path), path.name, self._home.inbox)
             except SpecError:
-                if 0 <= age < BROKEN_SETTLE_S:
-                    raise _Unsettled from None
+                raise _Unsettled from None
         token = f"{time.time_ns():x}-{info.st_ino:x}"
         claimed = self._home.claimed / f"{token}--{path.name}"
         self._crash_point("before_claim")
         os.rename(path, claimed)
         self._crash_point("claimed")
-        if problem is not None:
-            self._reject(claimed, path.name, problem)
-            result.rejected.append(path.name)
-            return
-        made = self._decide(claimed, token, path.name, max(info.st_mtime, info.st_ctime))
-        (result.accepted if made else result.rejected).append(made or path.name)
+        return _Claim(claimed, token, path.name, max(info.st_mtime, info.st_ctime))
 
-    def _decide(self, claimed: Path, token: str, name: str, dropped: float = math.inf
-                ) -> str | None:
-        """Accepts or refuses a claimed file; the new job's id, or None.
-
-        Args:
-            dropped: unix time at which it came, where that is known.
-        """
+    def _decide_guarded(self, claims: "list[_Claim]", result: Scan) -> None:
         try:
-            problem = _unusable(name, claimed.lstat())
-            if problem is not None:
-                raise problem
-            data = _read(claimed)
-            job = spec.parse(data, name, self._home.inbox)
-            job = job.replace(source=self._snapshots.take(job, dropped))
-        except SpecError as error:
-            self._reject(claimed, name, error)
-            return None
-        job_id = self._make_run(job, token, data, Path(name).suffix)
-        self._enter(self._home.runs / job_id)
-        self._crash_point("known")
-        claimed.unlink()
-        self._crash_point("finished")
-        self._log.info("job_accepted", job=job_id, file=name)
-        return job_id
+            self._decide(claims, result)
+            self._told.pop("claimed", None)
+        except (OSError, sqlite3.OperationalError) as error:
+            self._interrupted(error)
 
-    def _make_run(self, job: Job, token: str, data: bytes, suffix: str) -> str:
+    def _interrupted(self, error: Exception) -> None:
+        """What was claimed stays claimed; the next scan goes on with it."""
+        self._unfinished = True
+        self._tell("claimed", f"Specs cannot be accepted now: {error}. They are kept, and it is "
+                   "tried again.")
+
+    def _decide(self, claims: "list[_Claim]", result: Scan) -> None:
+        """Accepts or refuses claimed files, many with few waits for the disk."""
+        made: list[tuple[_Claim, Job, Path]] = []
+        for claim in claims:
+            try:
+                problem = _unusable(claim.name, claim.path.lstat())
+                if problem is not None:
+                    raise problem
+                data = _read(claim.path)
+                job = spec.parse(data, claim.name, self._home.inbox)
+                job = job.replace(source=self._snapshots.take(job, claim.dropped))
+            except SpecError as error:
+                self._reject(claim.path, claim.name, error)
+                result.rejected.append(claim.name)
+                continue
+            job, new = self._make_run(job, claim, data)
+            made.append((claim, job, new))
+        if not made:
+            return
+        durable.fsync_all([path for _, _, new in made for path in (*_files(new), new)])
+        self._crash_point("before_accept")
+        for _, job, new in made:
+            os.rename(new, self._home.runs / job.id)
+        durable.fsync_folder(self._home.runs)
+        self._crash_point("accepted")
+        with self._ledger.transaction():
+            for _, job, _ in made:
+                self._enter(self._home.runs / job.id)
+        self._crash_point("known")
+        for claim, job, _ in made:
+            claim.path.unlink()
+            result.accepted.append(job.id)
+            self._log.info("job_accepted", job=job.id, file=claim.name)
+        self._crash_point("finished")
+
+    def _make_run(self, job: Job, claim: "_Claim", data: bytes) -> tuple[Job, Path]:
+        """Builds a run directory under a temporary name; nothing of it is fsynced yet."""
         number = self._ledger.highest_number(job.name) + 1
-        while (self._home.runs / f"{job.name}-{number}").exists():
+        while any((self._home.runs / f"{hidden}{job.name}-{number}").exists()
+                  for hidden in ("", ".new-")):
             number += 1
-        job = job.replace(id=f"{job.name}-{number}", claim=token,
-                          submitted_at=time.time())
+        job = job.replace(id=f"{job.name}-{number}", claim=claim.token, submitted_at=time.time())
         new = self._home.runs / f".new-{job.id}"
-        shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o750)
-        durable.write_bytes(new / f"spec{suffix}", data, 0o600)
-        durable.write_bytes(new / "job.json", job.to_json().encode(), 0o600)
+        durable.write_new(new / f"spec{Path(claim.name).suffix}", data, 0o600)
+        durable.write_new(new / "job.json", job.to_json().encode(), 0o600)
         for folder in ("logs", "checkpoints"):
             (new / folder).mkdir()
         if job.source is not None:
             os.symlink(self._snapshots.place(job.source), new / "source")
-        durable.fsync_folder(new)
-        self._crash_point("before_accept")
-        os.rename(new, self._home.runs / job.id)
-        durable.fsync_folder(self._home.runs)
-        self._crash_point("accepted")
-        return job.id
+        return job, new
 
     def _enter(self, run: Path) -> None:
         """Makes an accepted run known to the ledger."""
@@ -220,6 +269,8 @@ class Inbox:
             submitted_at=job.submitted_at or (run / "job.json").stat().st_mtime)
 
     def _reject(self, claimed: Path, name: str, error: RekindleError) -> Path:
+        # somebody may have removed the inbox with all that was in it
+        self._home.rejected.mkdir(mode=0o2770, parents=True, exist_ok=True)
         target = self._home.rejected / name
         n = 1
         while os.path.lexists(target):
@@ -263,8 +314,17 @@ def _unusable(name: str, info: os.stat_result) -> SpecError | None:
     return SpecError(what, where=name, hint=hint)
 
 
+def _files(folder: Path) -> list[Path]:
+    return [Path(entry.path) for entry in os.scandir(folder)
+            if entry.is_file(follow_symlinks=False)]
+
+
 def _read(path: Path) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except PermissionError as error:
+        raise SpecError("The file cannot be read by the daemon.", where=path.name,
+                        hint="Give its group the right to read it: chmod g+r.") from error
     with os.fdopen(fd, "rb") as file:
         problem = _unusable(path.name, os.fstat(file.fileno()))
         if problem is not None:

@@ -48,6 +48,8 @@ from rekindle.state.lifecycle import ACTIVE, JobState
 from rekindle.state.paths import Home
 
 T = TypeVar("T")
+_SCAN_BUDGET_S: Final = 0.25
+"""So long specs are accepted before requests and attempts have their turn."""
 _DISK_LOOK_S: Final = 10.0
 
 
@@ -242,8 +244,10 @@ class Service:
     def _scan_inbox(self) -> None:
         self._next_scan = time.monotonic() + self._options.rescan
         self._watcher.ensure()
-        scan = self._inbox.scan(time.time())
-        if scan.settling:
+        scan = self._inbox.scan(time.time(), _SCAN_BUDGET_S)
+        if scan.more:
+            self._next_scan = time.monotonic()
+        elif scan.settling:
             # a file that is still being written: look again soon, without an event
             self._next_scan = time.monotonic() + SETTLE_S / 2
         for path in scan.requests:

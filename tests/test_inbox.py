@@ -1,0 +1,301 @@
+"""A dropped file becomes exactly one job or a refusal with a reason; nothing crashes the daemon."""
+
+import errno
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from rekindle.daemon import requests, submit
+from rekindle.daemon.inbox import Inbox, Scan
+from rekindle.jobs.job import Job
+from rekindle.state import durable
+from rekindle.state.ledger import Ledger
+from rekindle.state.paths import Home
+
+GOOD = b'command = ["true"]\nworkdir = "/"\n'
+LATER = 60.0
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL at a commit point: nothing after it happens."""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    made = Home(tmp_path / "home")
+    made.create()
+    return made
+
+
+def scan(home: Home, now: float | None = None, budget: float = 1e9) -> Scan:
+    """One look with a daemon of its own, as after a restart."""
+    ledger = Ledger.open(home.ledger)
+    try:
+        inbox = Inbox(home, ledger)
+        inbox.recover()
+        return inbox.scan(time.time() + LATER if now is None else now, budget)
+    finally:
+        ledger.close()
+
+
+def jobs(home: Home) -> list[str]:
+    ledger = Ledger.open(home.ledger)
+    try:
+        return [job.id for job in ledger.jobs()]
+    finally:
+        ledger.close()
+
+
+def reason(home: Home, name: str) -> str:
+    return (home.rejected / f"{name}.error.txt").read_text()
+
+
+def test_a_good_spec_becomes_one_job_with_its_spec_kept(home: Home) -> None:
+    """Byte for byte beside the resolved form, unreadable for others from the start."""
+    (home.inbox / "a.toml").write_bytes(GOOD)
+    assert scan(home).accepted == ["a-1"]
+    run = home.run("a-1")
+    assert run.spec_copy(".toml").read_bytes() == GOOD
+    assert Job.from_json(run.job_file.read_text()).id == "a-1"
+    assert [run.job_file.stat().st_mode & 0o777, run.spec_copy(".toml").stat().st_mode & 0o777] == [
+        0o600, 0o600]
+    assert run.root.stat().st_mode & 0o027 == 0
+    assert scan(home).accepted == []
+    assert list(home.claimed.iterdir()) == []
+
+
+def link_of(path: Path) -> None:
+    (path.parent.parent / "elsewhere.toml").write_bytes(GOOD)
+    os.link(path.parent.parent / "elsewhere.toml", path)
+
+
+def socket_at(path: Path) -> None:
+    here = os.getcwd()
+    os.chdir(path.parent)  # the path of a socket has at most 107 bytes
+    try:
+        socket.socket(socket.AF_UNIX).bind(path.name)
+    finally:
+        os.chdir(here)
+
+
+@pytest.mark.parametrize(("name", "make", "told"), [
+    ("broken.toml", lambda p: p.write_bytes(b"name = "), "not valid TOML"),
+    ("broken.yaml", lambda p: p.write_bytes(b"a: [1"), "not valid YAML"),
+    ("unknown.toml", lambda p: p.write_bytes(GOOD + b"sede = 1\n"), "Did you mean `seed`?"),
+    ("type.toml", lambda p: p.write_bytes(GOOD + b"seed = 'x'\n"), "whole number"),
+    ("script.toml", lambda p: p.write_bytes(b"script = '/no/train.py'"), "is not there"),
+    ("up.toml", lambda p: p.write_bytes(GOOD + b"name = '../../up'\n"), "`name` cannot be"),
+    ("big.toml", lambda p: p.write_bytes(b"#" * 2 * 2**20), "at most 1 MiB"),
+    ("latin.toml", lambda p: p.write_bytes(GOOD + b"# \xe4\n"), "UTF-8"),
+    ("notes.txt", lambda p: p.write_bytes(b"hello"), "ending"),
+    ("link.toml", lambda p: p.symlink_to("/etc/passwd"), "symbolic link"),
+    ("loop.toml", lambda p: p.symlink_to(p), "symbolic link"),
+    ("hard.toml", link_of, "hard link"),
+    ("fifo.toml", os.mkfifo, "not a regular file"),
+    ("socket.toml", socket_at, "not a regular file"),
+    ("folder.toml", lambda p: (p.mkdir(), (p / "x").write_bytes(GOOD)), "not a regular file"),
+    ("empty.toml", lambda p: p.touch(), "what to run"),
+])
+def test_what_cannot_be_a_spec_is_moved_aside_with_its_reason(
+    home: Home, name: str, make: "object", told: str
+) -> None:
+    """None is lost without a word, and the good one beside it is accepted."""
+    assert callable(make)
+    make(home.inbox / name)
+    (home.inbox / "zzz.toml").write_bytes(GOOD)
+    found = scan(home)
+    assert (found.accepted, found.rejected) == (["zzz-1"], [name])
+    assert told in reason(home, name)
+    assert "hint: " in reason(home, name)
+    assert os.path.lexists(home.rejected / name)
+    assert not os.path.lexists(home.inbox / name)
+
+
+@pytest.mark.parametrize("name", [
+    ".x.toml.swp", "x.toml~", "x.toml.tmp", "x.part", "#x.toml#", ".#x.toml", "4913", "x.toml.bak",
+    ".hidden.toml",
+])
+def test_temporary_files_of_editors_are_left_alone(home: Home, name: str) -> None:
+    """Neither accepted nor refused: they are somebody's work."""
+    (home.inbox / name).write_bytes(GOOD)
+    found = scan(home)
+    assert (found.accepted, found.rejected) == ([], [])
+    assert (home.inbox / name).read_bytes() == GOOD
+
+
+def test_a_file_that_is_still_being_written_is_left_until_it_settles(home: Home) -> None:
+    """Half a spec is never taken for the whole, nor refused for being half."""
+    path = home.inbox / "a.toml"
+    path.write_bytes(GOOD[:20])
+    written = path.stat().st_mtime
+    for age in (0.0, 0.05, 1.0, 1.9):
+        found = scan(home, written + age)
+        assert (found.accepted, found.rejected, found.settling) == ([], [], True)
+    path.write_bytes(GOOD)
+    assert scan(home, path.stat().st_mtime + 0.05).settling
+    assert scan(home, path.stat().st_mtime + 0.5).accepted == ["a-1"]
+
+
+def test_a_half_file_that_stays_half_is_refused(home: Home) -> None:
+    """After two seconds nobody is writing any more."""
+    (home.inbox / "a.toml").write_bytes(GOOD[:20])
+    assert scan(home, (home.inbox / "a.toml").stat().st_mtime + 2.5).rejected == ["a.toml"]
+
+
+def test_a_clock_that_was_set_back_holds_no_spec_up(home: Home) -> None:
+    """A file from the future has settled as well."""
+    path = home.inbox / "a.toml"
+    path.write_bytes(GOOD)
+    assert scan(home, time.time() - 86400).accepted == ["a-1"]
+
+
+def test_two_files_of_one_name_become_two_jobs(home: Home) -> None:
+    """One after the other, and at once under two endings; neither replaces the other."""
+    (home.inbox / "a.toml").write_bytes(GOOD)
+    assert scan(home).accepted == ["a-1"]
+    (home.inbox / "a.toml").write_bytes(GOOD)
+    (home.inbox / "a.yaml").write_bytes(b"command: ['true']\nworkdir: /\n")
+    assert scan(home).accepted == ["a-2", "a-3"]
+
+
+def test_two_refused_files_of_one_name_are_both_kept(home: Home) -> None:
+    """The second overwrites neither the first nor its reason."""
+    for text in (b"first = ", b"second = "):
+        (home.inbox / "a.toml").write_bytes(text)
+        scan(home)
+    assert (home.rejected / "a.toml").read_bytes() == b"first = "
+    assert (home.rejected / "a-2.toml").read_bytes() == b"second = "
+    assert reason(home, "a.toml")
+    assert reason(home, "a-2.toml")
+
+
+def test_submitting_never_replaces_what_lies_there(home: Home) -> None:
+    """Two people may hand in the same name in the same moment."""
+    first = submit.drop(home, "a.toml", GOOD)
+    second = submit.drop(home, "a.toml", GOOD + b"seed = 2\n")
+    assert first != second
+    assert first.read_bytes() == GOOD
+    assert scan(home).accepted == ["a-2-1", "a-1"]
+
+
+@pytest.mark.parametrize("point", [
+    "before_claim", "claimed", "before_accept", "accepted", "known", "finished"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_kill_at_any_commit_point_makes_each_spec_one_job(
+    home: Home, point: str, count: int
+) -> None:
+    """Neither lost nor accepted twice, also where several are accepted together."""
+    for n in range(count):
+        (home.inbox / f"job{n}.toml").write_bytes(GOOD)
+
+    def die(name: str) -> None:
+        if name == point:
+            raise Killed
+
+    ledger = Ledger.open(home.ledger)
+    with pytest.raises(Killed):
+        Inbox(home, ledger, crash_point=die).scan(time.time() + LATER)
+    ledger.close()
+
+    scan(home)
+    scan(home)
+
+    assert sorted(jobs(home)) == [f"job{n}-1" for n in range(count)]
+    assert sorted(run.name for run in home.runs.iterdir()) == sorted(jobs(home))
+    assert list(home.claimed.iterdir()) == []
+
+
+@pytest.mark.parametrize("point", ["claimed", "explained"])
+def test_a_kill_while_refusing_loses_neither_file_nor_reason(home: Home, point: str) -> None:
+    """The file is in `rejected/` with a reason in the end."""
+    (home.inbox / "a.toml").write_bytes(b"x = ")
+
+    def die(name: str) -> None:
+        if name == point:
+            raise Killed
+
+    ledger = Ledger.open(home.ledger)
+    with pytest.raises(Killed):
+        Inbox(home, ledger, crash_point=die).scan(time.time() + LATER)
+    ledger.close()
+    scan(home)
+    assert [p.name for p in home.rejected.iterdir() if p.suffix == ".toml"]
+    assert any("TOML" in p.read_text() for p in home.rejected.glob("*.error.txt"))
+    assert jobs(home) == []
+
+
+def test_a_full_disk_loses_no_spec_and_is_recovered_from(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was claimed when the disk was full is accepted when it has room again."""
+    for n in range(3):
+        (home.inbox / f"job{n}.toml").write_bytes(GOOD)
+    ledger = Ledger.open(home.ledger)
+    inbox = Inbox(home, ledger)
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "fsync_all", full)
+        assert inbox.scan(time.time() + LATER).accepted == []
+        assert inbox.pending()
+        assert inbox.scan(time.time() + LATER).accepted == []
+    inbox.scan(time.time() + LATER)
+    assert [job.id for job in ledger.jobs()] == ["job0-1", "job1-1", "job2-1"]
+    assert not inbox.pending()
+    ledger.close()
+
+
+def test_an_inbox_that_is_gone_is_told_and_found_again(home: Home) -> None:
+    """Deleted and made anew: no exception, and the next look takes what lies there."""
+    ledger = Ledger.open(home.ledger)
+    inbox = Inbox(home, ledger)
+    home.rejected.rmdir()
+    home.inbox.rmdir()
+    assert inbox.scan(time.time()).accepted == []
+    home.inbox.mkdir()
+    (home.inbox / "a.toml").write_bytes(GOOD)
+    (home.inbox / "b.toml").write_bytes(b"x = ")
+    found = inbox.scan(time.time() + LATER)
+    inbox.scan(time.time() + LATER)
+    ledger.close()
+    assert found.accepted == ["a-1"]
+    assert reason(home, "b.toml")
+
+
+def test_many_specs_are_taken_in_slices_and_requests_come_between(home: Home) -> None:
+    """A request behind a hundred specs is seen at the first look."""
+    for n in range(100):
+        (home.inbox / f"job{n:03d}.toml").write_bytes(GOOD)
+    requests.write(home, "stop", "job000-1")
+    found = scan(home, budget=0.0)
+    assert found.more
+    assert len(found.requests) == 1
+    assert len(found.accepted) < 100
+    for _ in range(200):
+        if not scan(home, budget=0.01).more:
+            break
+    assert len(jobs(home)) == 100
+
+
+def test_a_file_that_is_swapped_for_a_link_after_the_look_is_not_followed(home: Home) -> None:
+    """Between the check and the reading stands only a file descriptor."""
+    path = home.inbox / "a.toml"
+    path.write_bytes(GOOD)
+
+    def swap(name: str) -> None:
+        if name == "claimed":
+            claimed = next(home.claimed.iterdir())
+            claimed.unlink()
+            claimed.symlink_to("/etc/passwd")
+
+    ledger = Ledger.open(home.ledger)
+    found = Inbox(home, ledger, crash_point=swap).scan(time.time() + LATER)
+    ledger.close()
+    assert found.rejected == ["a.toml"]
+    assert "symbolic link" in reason(home, "a.toml")
+    assert jobs(home) == []
