@@ -13,20 +13,25 @@ orbax-checkpoint`) and left out where it is missing.
 
 import argparse
 import fcntl
+import io
 import json
 import os
 import random
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from rekindle.jobs import bootstrap
 from rekindle.jobs.job import CheckpointPolicy, Job
 from rekindle.state import checkpoints, durable, journal
+from rekindle.state.layout import Layout
 from rekindle.state.paths import Run
 
 SCRIPT = Path(__file__).resolve().parent / "scripts" / "peer.py"
@@ -131,12 +136,42 @@ class Peer:
         if how == "truncated":
             os.truncate(file, size // 2)
         else:
+            at = within_weights(file)
             with file.open("r+b") as stream:
-                stream.seek(size // 2)
+                stream.seek(at)
                 byte = stream.read(1)[0]
-                stream.seek(size // 2)
-                stream.write(bytes([byte ^ 0x10]))
+                stream.seek(at)
+                stream.write(bytes([byte ^ 0x01]))
         return file.name
+
+
+def within_weights(file):
+    """A byte of a weight where the format is known to put one; else the middle of the file."""
+    if file.suffix == ".keras":
+        with zipfile.ZipFile(file) as archive:
+            inner = archive.getinfo("model.weights.h5")
+            data = archive.read(inner)
+        with file.open("rb") as stream:
+            stream.seek(inner.header_offset + 26)
+            name, extra = struct.unpack("<HH", stream.read(4))
+        return inner.header_offset + 30 + name + extra + in_hdf5(io.BytesIO(data))
+    if file.suffix == ".h5":
+        return in_hdf5(file)
+    if file.suffix == ".safetensors":
+        layout = Layout.read(file)
+        entry = layout.entries["model/00000"]
+        return (entry.start + entry.end) // 8 * 4 + 3
+    return file.stat().st_size // 2
+
+
+def in_hdf5(source):
+    """The exponent of a float in the middle of the largest weight of a layer."""
+    found = []
+    with h5py.File(source) as file:
+        file.visititems(lambda name, item: found.append((item.size, item.id.get_offset()))
+                        if isinstance(item, h5py.Dataset) and name.startswith("layers") else None)
+    size, start = max(found)
+    return start + size // 2 * 4 + 3
 
 
 def gap(one, other):
@@ -149,15 +184,16 @@ def install(folder):
     return folder if done.returncode == 0 else None
 
 
-def verdict(peer, end, clean):
-    """What became of a run whose newest file was broken."""
+def verdict(peer, end, same):
+    """What became of a run whose newest file was broken, beside one killed but not broken."""
     if end != "done":
         return f"ends: {end}"
-    apart = gap(peer.weights, clean.weights)
+    apart = gap(peer.weights, same.weights)
     said = "no word" if peer.saver != "rekindle" else "; ".join(
         f"refused {e['name']}: {e['reason']}"
         for e in journal.replay(peer.run.journal).entries if e["kind"] == "checkpoint_refused")
-    return f"{peer.steps - clean.steps:+d} steps, max |dw| {apart:.2g}; {said}"
+    return (f"goes on, {peer.steps - same.steps:+d} steps, max abs dw {apart:.2g} from the same "
+            f"kill without damage; {said}")
 
 
 def main():
@@ -185,6 +221,9 @@ def compare(args, root):
         more = orbax if saver == "orbax" else None
         clean = Peer(root / f"{saver}-clean", saver, [], more)
         assert clean.to_the_end() == "done", clean.live()
+        # undamaged, to compare the damaged ones with
+        same = Peer(root / f"{saver}-same", saver, [67], more)
+        assert same.to_the_end() == "done"
         # the same plan for all: it ends before the earliest undisturbed end
         dice = random.Random(args.seed)
         plan = sorted(dice.randint(3, 118) for _ in range(args.kills))
@@ -193,24 +232,25 @@ def compare(args, root):
         if end == "done":
             result, right = killed.result, clean.result
             rows.append((NAMES[saver], f"{killed.steps}/{clean.steps}",
+                         f"{result['iterations']}/{right['iterations']}",
                          f"{gap(killed.weights, clean.weights):.3g}",
                          f"{result['epochs']}/{right['epochs']}",
                          f"{result['rate']:.3g}/{right['rate']:.3g}",
                          f"{result['history']}/{right['history']}",
                          f"{killed.rows}/{clean.rows}", f"{killed.lives - 1}"))
         else:
-            rows.append((NAMES[saver], f"{killed.steps}/{clean.steps}", "-", "-", "-", "-", "-",
+            rows.append((NAMES[saver], f"{killed.steps}/{clean.steps}", *"------",
                          f"{killed.lives}, then {end}"))
         print("|", " | ".join(rows[-1]), "|", flush=True)
         for how in ("truncated", "bit flipped"):
             peer = Peer(root / f"{saver}-{how}".replace(" ", "-"), saver, [67], more)
             assert peer.live() == "killed"
             file = peer.damage(how)
-            damages.append((NAMES[saver], how, file, verdict(peer, peer.to_the_end(), clean)))
+            damages.append((NAMES[saver], how, file, verdict(peer, peer.to_the_end(), same)))
             print("|", " | ".join(damages[-1]), "|", flush=True)
     print(f"\n{args.kills} kills by SIGKILL, plan of seed {args.seed}; found/right\n")
-    table(("", "steps trained", "max abs dw", "last epoch", "learning rate", "History",
-           "CSV rows", "kills"), rows)
+    table(("", "steps run", "steps in the model", "max abs dw", "last epoch", "learning rate",
+           "History", "CSV rows", "kills"), rows)
     print("\nThe newest file is damaged once between two lives\n")
     table(("", "damage", "file", "what came of it"), damages)
 

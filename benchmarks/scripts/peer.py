@@ -90,4 +90,5 @@ history = model.fit(train, validation_data=test, epochs=EPOCHS, initial_epoch=fi
 np.savez("weights.npz", *[variable.numpy() for variable in model.trainable_variables])
 with open("result.json", "w") as file:
     json.dump({"epochs": max(history.epoch, default=-1) + 1, "history": len(history.epoch),
+               "iterations": int(model.optimizer.iterations.numpy()),
                "rate": float(model.optimizer.learning_rate.numpy())}, file)
