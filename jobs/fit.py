@@ -496,6 +496,7 @@ class Stage:
         assert self.train is not None
         session = self.session
         self._before_validation = None
+        stop.unchanged(False)  # also where the data had no batch
         self.model.__dict__.pop("_get_metrics_result_or_logs", None)
         # the last batch may have ended the epoch without a boundary after it
         session.step = self.base = self.base + self.train.epoch_step

@@ -52,8 +52,8 @@ def install_alone() -> Callable[[], None]:
 
 
 def listens() -> bool:
-    """Whether SIGTERM still comes here; a script may have taken it over."""
-    return signal.getsignal(signal.SIGTERM) is _on_signal
+    """Whether SIGTERM comes here in a process of ours; a script may have taken it over."""
+    return not _alone and signal.getsignal(signal.SIGTERM) is _on_signal
 
 
 def requested() -> bool:
