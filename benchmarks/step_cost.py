@@ -25,6 +25,7 @@ import tensorflow as tf
 from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
 
 from rekindle.jobs import fit as resumable
+from rekindle.jobs import stage as stages
 from rekindle.jobs.job import CheckpointPolicy, Job
 from rekindle.jobs.session import Session
 from rekindle.state.paths import Run
@@ -107,7 +108,7 @@ def sized(plain, steps):
 
 def own_cost(session, steps=20_000):
     """Microseconds a step spends in our own code, called without any training around it."""
-    stage = resumable.Stage.__new__(resumable.Stage)
+    stage = stages.Stage.__new__(stages.Stage)
     stage.session, stage.base, stage.epoch, stage.logs = session, 0, 0, {}
     stage.model = None
     stage._exact, stage._traced, stage._boundary_at = True, True, 0.0
@@ -119,7 +120,7 @@ def own_cost(session, steps=20_000):
             self.epoch_step = step
 
     stage.train = Train()
-    hook = resumable._Hook(stage)
+    hook = stages.Hook(stage)
     logs = {"loss": 0.5, "accuracy": 0.5}
     begun = time.perf_counter()
     for step in range(steps):
