@@ -1,0 +1,115 @@
+"""A home whose jobs are quick trainings without Keras, and what must hold of it in the end."""
+
+import hashlib
+import json
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from rig import ROOT, Rig, environment, wait_for
+
+from rekindle.daemon import requests, verify
+from rekindle.jobs import process
+from rekindle.state import journal
+
+PLAIN = ROOT / "tests" / "faults" / "plain.py"
+
+
+class Night(Rig):
+    """A rig, and plain trainings to submit to it."""
+
+    def __init__(self, root: Path, work: Path) -> None:
+        super().__init__(root)
+        self.work = work
+
+    def submit(self, name: str, *, args: str = "", spec: str = "") -> Path:
+        """Drops a job; returns the folder that it runs in.
+
+        Args:
+            args: options of plain.py.
+            spec: further tables of the spec.
+        """
+        folder = self.work / name
+        folder.mkdir(parents=True, exist_ok=True)
+        retry = "" if "[retry]" in spec else '[retry]\nbackoff = "100ms..200ms"\n'
+        self.drop(f'name = "{name}"\nscript = "{PLAIN}"\nworkdir = "{folder}"\nlive = true\n'
+                  f"args = {json.dumps(args.split())}\n{retry}{spec}", f"{name}.toml")
+        return folder
+
+    def submit_command(self, name: str, *words: str, spec: str = "") -> None:
+        self.work.mkdir(parents=True, exist_ok=True)
+        argv = [sys.executable, *words]
+        self.drop(f'name = "{name}"\ncommand = {json.dumps(argv)}\nworkdir = "{self.work}"\n'
+                  f'[retry]\nbackoff = "100ms..200ms"\n{spec}', f"{name}.toml")
+
+    def until_idle(self, *options: str, seconds: float = 90, **env: str) -> None:
+        assert self.start("--until-idle", *options, **env).wait(seconds) == 0, self.said()
+
+    def start_in(self, *prefix: str, options: tuple[str, ...] = (), **env: str
+                 ) -> "subprocess.Popen[bytes]":
+        """A daemon behind another command that ends in executing it."""
+        with self.log.open("ab") as log:
+            self.daemon = subprocess.Popen(
+                [*prefix, sys.executable, "-m", "rekindle.daemon", "--home", str(self.home.root),
+                 "run", *options], stdout=log, stderr=log, env=environment(**env))
+        return self.daemon
+
+    def said(self) -> str:
+        return self.log.read_text()[-4000:] if self.log.exists() else ""
+
+    def step(self, job: str, beyond: int, seconds: float = 60) -> None:
+        """Until the job has trained more than ``beyond`` steps."""
+        folder = self.work / job.rpartition("-")[0]
+        wait_for(lambda: len(steps(folder)) > beyond, f"step {beyond} of {job}", seconds)
+
+    def states(self) -> dict[str, str]:
+        """Each job's state, from the ledger; the command line takes a tenth of a second."""
+        with sqlite3.connect(f"file:{self.home.ledger}?mode=ro", uri=True) as db:
+            try:
+                return dict(db.execute("SELECT id, state FROM jobs").fetchall())
+            except sqlite3.OperationalError:
+                return {}  # a daemon is just making it
+
+    def request(self, verb: str, job: str, **fields: Any) -> None:
+        requests.write(self.home, verb, job, **fields)
+
+    def invariants(self) -> None:
+        """What holds after whatever happened: each spec one job, one lock, a home that agrees."""
+        with sqlite3.connect(self.home.ledger) as db:
+            claims = [row[0] for row in db.execute("SELECT claim FROM jobs")]
+        assert len(claims) == len(set(claims)), "a spec became two jobs"
+        for run in self.runs():
+            assert overlapping(journal.replay(run.journal).entries) == [], run.id
+        assert [f for f in verify.verify(self.home) if f.severity == "error"] == []
+
+
+def overlapping(entries: list[dict[str, Any]]) -> list[int]:
+    """Attempts that began while the one before had neither ended nor lost its processes."""
+    found, open_attempt = [], None
+    for entry in entries:
+        if entry["kind"] == "attempt_started":
+            if open_attempt is not None and process.Identity(
+                    open_attempt["trainer_pid"], open_attempt["trainer_start"] or 0,
+                    open_attempt["boot_id"]).alive():
+                found.append(entry["attempt"])
+            open_attempt = entry
+        elif entry["kind"] == "attempt_ended":
+            open_attempt = None
+    return found
+
+
+def steps(folder: Path) -> list[tuple[int, int]]:
+    """Each step that was trained in ``folder``: (attempt, step), in order."""
+    file = folder / "steps.txt"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [(int(a), int(s)) for a, _, s in (line.partition(" ") for line in lines)]
+
+
+def result(count: int) -> str:
+    """What plain.py must come to after ``count`` steps, whatever happened on the way."""
+    digest = ""
+    for step in range(count):
+        digest = hashlib.sha256(f"{digest} {step}".encode()).hexdigest()
+    return digest
