@@ -41,7 +41,10 @@ def fail(kind: str, step: int) -> None:
         lock.acquire()
         lock.acquire()
     if kind == "gil":
-        ctypes.PyDLL(None).sleep(600)  # a native call that never lets go of the interpreter
+        # a native deadlock that never lets go of the interpreter
+        mutex, native = ctypes.create_string_buffer(64), ctypes.PyDLL(None)
+        native.pthread_mutex_lock(mutex)
+        native.pthread_mutex_lock(mutex)
     if kind == "memory":
         hoard = []
         while True:
@@ -116,6 +119,7 @@ def main() -> None:
         time.sleep(args.pause)
     save()
     Path(f"{session.job.name}.result.txt").write_text(digest)
+    print("came to", digest)
     stop.training(False)
 
 

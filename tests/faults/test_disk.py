@@ -1,0 +1,197 @@
+"""A full or failing disk costs no running training, and everything heals with the space."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from nights import Night, result, steps
+from rig import wait_for
+
+from rekindle.jobs.record import Record
+from rekindle.state import checkpoints, journal
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 80 MiB; a start needs 64."""
+    where = tmp_path / "disk"
+    where.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "none", str(where)],
+                             capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no disk can be mounted: {mounted.stderr.strip()}")
+    yield where
+    subprocess.run(["umount", "-l", str(where)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Takes all space of the disk; removing the file gives it back."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        for size in (2**20, 4096, 1):
+            try:
+                while True:
+                    file.write(b"b" * size)
+            except OSError:
+                continue
+    return ballast
+
+
+def test_a_full_disk_stops_no_training_and_starts_none(small: Path, tmp_path: Path) -> None:
+    """Checkpoint, journal, ledger and log are on it: the training goes on, prints and all."""
+    night = Night(small / "home", tmp_path / "work")
+    night.log = tmp_path / "daemon.log"
+    try:
+        folder = night.submit("job", args=f"--steps 80 --every 5 --fault chatter@none "
+                              f"--wait-for {tmp_path}/go")
+        night.start("--slots", "2")
+        night.step("job-1", 10)
+        ballast = fill(small)
+        trained = len(steps(folder))
+        night.step("job-1", trained + 15)
+        trainer = night.trainer("job-1", 1)
+        assert trainer.alive()
+        run = night.home.run("job-1")
+        committed = checkpoints.scan(run.checkpoints)[0].position.step
+        assert committed <= trained + 5
+        wait_for(lambda: "disk_full" in night.said(), "the daemon says so")
+
+        ballast.unlink()
+        (tmp_path / "go").touch()
+        night.wait_state("job-1", "done")
+        assert steps(folder) == [(1, step) for step in range(80)]
+        assert (folder / "job.result.txt").read_text() == result(80)
+        shown = night.show("job-1")
+        assert [(a["n"], a["cause"], a["exit_code"]) for a in shown["attempts"]] == [
+            (1, "done", 0)]
+        assert "save_failed" in [e["kind"] for e in shown["events"]]
+        assert "bytes of output were lost" in run.log(1).read_text(errors="replace")
+        kinds = [e["kind"] for e in journal.replay(run.journal).entries]
+        assert kinds[-1] in ("attempt_ended", "state_changed", "attempt_changed")
+        wait_for(lambda: "disk_has_room" in night.said(), "the daemon says so again")
+        assert night.end() == 0
+        night.invariants()
+    finally:
+        night.close()
+
+
+def test_nothing_starts_while_the_disk_is_full(small: Path, tmp_path: Path) -> None:
+    """It waits with its reason, told once, and starts by itself when there is space."""
+    night = Night(small / "home", tmp_path / "work")
+    night.log = tmp_path / "daemon.log"
+    try:
+        ballast = small / "ballast"
+        with ballast.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, 50 * 2**20)
+        night.submit("job", args="--steps 5")
+        night.start()
+        waiting = night.wait_state("job-1", "waiting")
+        assert "space on the disk" in waiting["reason"]
+        assert night.show("job-1")["attempts"] == []
+        ballast.unlink()
+        night.wait_state("job-1", "done")
+        kinds = [e["kind"] for e in night.show("job-1")["events"]]
+        assert kinds.count("job_waiting") == 1
+        assert night.end() == 0
+    finally:
+        night.close()
+
+
+def test_lines_of_the_journal_wait_for_space_in_their_order(small: Path) -> None:
+    """Nothing is lost, each has the time at which it happened, and no line is torn twice."""
+    path = small / "journal.jsonl"
+    record = Record(path, 1)
+    record.add("first", n=0)
+    ballast = fill(small)
+    long = "x" * 4000
+    for n in range(1, 5):
+        record.add("later", n=n, text=long)
+    assert not record.write()
+    ballast.unlink()
+    assert record.write()
+    entries = journal.replay(path).entries
+    assert [e["n"] for e in entries] == [0, 1, 2, 3, 4]
+    assert [e["t"] for e in entries] == sorted(e["t"] for e in entries)
+    assert all(e["attempt"] == 1 for e in entries)
+
+
+def test_a_ledger_that_cannot_be_written_ends_neither_daemon_nor_training(night: Night) -> None:
+    """Every write of the ledger fails for a while; then all is in it."""
+    folder = night.submit("job", args=f"--steps 40 --wait-for {night.work}/go")
+    night.start()
+    night.step("job-1", 5)
+    wait_for(lambda: night.states().get("job-1") == "running", "it runs")
+    blocker = sqlite3.connect(night.home.ledger, isolation_level=None)
+    blocker.execute("PRAGMA max_page_count = 1")
+    blocker.execute("BEGIN EXCLUSIVE")
+    (night.work / "go").touch()
+    wait_for(lambda: night.entries("job-1", "attempt_ended"), "the training ends")
+    wait_for(lambda: "in_trouble" in night.said(), "the daemon says so", 40)
+    assert night.daemon is not None
+    assert night.daemon.poll() is None
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    night.wait_state("job-1", "done")
+    assert steps(folder) == [(1, step) for step in range(40)]
+    assert night.end() == 0
+
+
+@pytest.mark.parametrize("call", ["fsync", "fdatasync"])
+def test_errors_of_the_disk_are_lived_through(night: Night, call: str) -> None:
+    """EIO from every other flush of daemon, keeper and trainer for a while; then all heals."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not there (apt: strace)")
+    folder = night.submit("job", args=f"--steps 60 --every 4 --wait-for {night.work}/go")
+    daemon = night.start("--slots", "2")
+    night.step("job-1", 5)
+    started = night.entries("job-1", "attempt_started")[0]
+    pids = [daemon.pid, started["keeper_pid"], started["trainer_pid"]]
+    report = night.work / "strace.txt"
+    tracer = subprocess.Popen(
+        ["strace", "-f", "-qq", "-o", str(report), "-e", f"trace={call}",
+         "-e", f"inject={call}:error=EIO:when=1+2", *(w for p in pids for w in ("-p", str(p)))])
+    try:
+        night.submit("late", args="--steps 20 --every 4")
+        night.step("job-1", len(steps(folder)) + 20)
+        wait_for(lambda: report.read_text().count("INJECTED") >= 3, "errors are injected")
+        assert daemon.poll() is None
+    finally:
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait(30)
+    (night.work / "go").touch()
+    night.wait_state("job-1", "done")
+    night.wait_state("late-1", "done")
+    assert night.end() == 0
+    assert steps(folder) == [(1, step) for step in range(60)]
+    assert (folder / "job.result.txt").read_text() == result(60)
+    assert (night.work / "late" / "late.result.txt").read_text() == result(20)
+    night.invariants()
+
+
+def test_a_full_disk_at_the_end_keeps_the_exit_status(small: Path, tmp_path: Path) -> None:
+    """The keeper waits with the end of its trainer until it can be written down."""
+    night = Night(small / "home", tmp_path / "work")
+    night.log = tmp_path / "daemon.log"
+    try:
+        night.submit("job", args=f"--steps 20 --wait-for {tmp_path}/go")
+        night.start()
+        night.step("job-1", 15)
+        trainer = night.trainer("job-1", 1)
+        night.end(signal.SIGKILL)
+        ballast = fill(small)
+        (tmp_path / "go").touch()
+        wait_for(lambda: not trainer.alive(), "the training ends")
+        assert night.entries("job-1", "attempt_ended") == []
+        ballast.unlink()
+        wait_for(lambda: night.entries("job-1", "attempt_ended"), "its end is written")
+        night.until_idle()
+        assert [a["exit_code"] for a in night.show("job-1")["attempts"]] == [0]
+    finally:
+        night.close()
