@@ -38,6 +38,7 @@ from rekindle.daemon.pool import Pool
 from rekindle.daemon.pruning import Pruning
 from rekindle.daemon.queue import Queue
 from rekindle.daemon.queue_file import QueueFile
+from rekindle.daemon.reaping import Reaper
 from rekindle.daemon.snapshot import Snapshots
 from rekindle.daemon.watch import Watcher
 from rekindle.jobs import environment
@@ -106,6 +107,7 @@ class Service:
         self._stop: stopping.Stop | None = None
         self._told: int | None = None
         self._lifeline = systemd.Lifeline()
+        self._reaper = Reaper()
         self._troubled: dict[str, str] = {}
         self._clock = Clock(time.time(), time.monotonic())
         self._next_disk = 0.0
@@ -171,6 +173,7 @@ class Service:
             self._guarded("pruning", self._pruning.tick)
             if self._stop is None and self._leaving is None:
                 self._guarded("queue", self._queue.tick)
+        self._guarded("orphans", lambda: self._reaper.tick(time.monotonic()))
         if self._stop is stopping.Stop.SAVE_ALL:
             # trainers save; how long that may take is up to their keepers
             systemd.notify(systemd.MORE_TIME)

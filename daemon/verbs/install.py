@@ -16,6 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    if args.home:
+        raise UsageError("A service finds its home by its unit, not by --home.",
+                         hint="Install it without; then name another home in a drop-in, see "
+                         "docs/operations.md.")
     python = install.interpreter()
     steps = install.user(python, Path.home()) if args.user else install.system(python)
     if args.dry_run:

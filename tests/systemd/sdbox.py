@@ -204,7 +204,7 @@ class Box:
         path = self.dir / "console.log"
         return path.read_text(errors="replace")[-2000:] if path.exists() else ""
 
-    def wait(self, probe: Callable[[], Any], what: str, seconds: float = 90) -> Any:
+    def wait(self, probe: Callable[[], Any], what: str, seconds: float = 240) -> Any:
         """Polls until ``probe`` gives something true."""
         end = time.monotonic() + seconds
         while True:

@@ -102,7 +102,7 @@ class Service(sdbox.Box):
         path = self.path(f"{HOME}/runs/{job}/journal.jsonl")
         return [e for e in journal.replay(path).entries if e["kind"] == kind]
 
-    def until_state(self, job: str, state: str, seconds: float = 90) -> dict[str, Any]:
+    def until_state(self, job: str, state: str, seconds: float = 300) -> dict[str, Any]:
         def reached() -> dict[str, Any] | None:
             out = self.rekindle("show", job, "--json", check=False)
             shown: dict[str, Any] = json.loads(out) if out else {}
@@ -173,13 +173,15 @@ def test_install_makes_a_service_that_is_ready_and_repeats_without_change(box: S
     assert again.count("is as it should be") == 4, again
     assert "write" not in again
     assert box.main_pid() == before
+    assert box.run(REKINDLE, "--home", "/srv/x", "install", check=False).returncode == 2
     dry = box.run(REKINDLE, "install", "--dry-run").stdout
     assert "run systemctl enable rekindle.service" in dry
 
 
 def test_a_person_of_the_group_drops_a_spec_and_reads_the_result(box: Service) -> None:
     """With ordinary `cp`, and no right to change the ledger or a run."""
-    job = box.submit("plain", "print('hello from the job')")
+    job = box.submit("plain", "import tempfile; tempfile.mkdtemp()\n"
+                     "open('made', 'w').close()\nprint('hello from the job')")
     assert box.until_state(job, "done")["attempts"][0]["exit_code"] == 0
     assert "hello from the job" in box.rekindle("logs", job)
     for path in (f"{HOME}/ledger.db", f"{HOME}/runs/{job}/journal.jsonl", f"{HOME}/runs/x"):
@@ -298,7 +300,7 @@ def test_a_trainer_over_its_memory_limit_ends_alone(box: Service) -> None:
     other = napping(box, "beside")
     daemon = box.until_active()
     job = box.submit("hungry", HUNGRY, '[resources]\nmemory = "300MiB"\n')
-    ended = box.wait(lambda: box.entries(job, "attempt_ended"), "it is ended", 120)
+    ended = box.wait(lambda: box.entries(job, "attempt_ended"), "it is ended", 300)
     assert ended[0]["cause"] == "host_oom", ended
     assert box.lives(other)
     assert box.main_pid() == daemon
@@ -314,24 +316,24 @@ def test_stop_and_poweroff_in_mid_epoch_lose_no_step_and_no_bit(box: Service) ->
     def mid_epoch(attempt: int) -> bool:
         return any(e["attempt"] == attempt for e in box.entries(job, "epoch_ended"))
 
-    box.wait(lambda: mid_epoch(1), "an epoch has ended", 120)
-    box.run("systemctl", "stop", "rekindle", seconds=120)
+    box.wait(lambda: mid_epoch(1), "an epoch has ended", 300)
+    box.run("systemctl", "stop", "rekindle", seconds=240)
     ended = box.entries(job, "attempt_ended")
     assert [e["cause"] for e in ended] == ["preempted"]
     assert box.show("rekindle", "Result") == "success"
     box.run("systemctl", "start", "rekindle")
-    box.wait(lambda: mid_epoch(2), "an epoch more has ended", 120)
+    box.wait(lambda: mid_epoch(2), "an epoch more has ended", 300)
     box.poweroff()
     assert [e["cause"] for e in box.entries(job, "attempt_ended")] == ["preempted"] * 2
     box.boot()
-    shown = box.until_state(job, "done", 180)
+    shown = box.until_state(job, "done", 300)
     assert [a["lost_steps"] for a in shown["attempts"]] == [0, 0, 0]
     steps = [a["from_step"] for a in shown["attempts"]]
     assert 0 == steps[0] < steps[1] < steps[2]
     assert any(step % 80 for step in steps), "no relaunch was within an epoch"
 
     calm = box.submit("calm", KERAS, 'env = { TF_NUM_INTRAOP_THREADS = "1" }\nseed = 3')
-    box.until_state(calm, "done", 180)
+    box.until_state(calm, "done", 300)
     assert final(box, job) == final(box, calm)
 
 
@@ -359,6 +361,14 @@ def test_a_person_without_root_has_a_service_of_their_own(box: Service) -> None:
     box.run(*mine, REKINDLE, "uninstall", "--user")
     assert not box.path("/home/ana/.config/systemd/user/rekindle.service").exists()
     assert box.path("/home/ana/.local/state/rekindle/ledger.db").exists()
+
+
+def test_the_unit_is_clean_and_hardened(box: Service) -> None:
+    """`systemd-analyze verify` has nothing to say, and `security` rates it 2.5 or better."""
+    unit = "/etc/systemd/system/rekindle.service"
+    verified = box.run("systemd-analyze", "--man=no", "verify", unit)
+    assert verified.stdout + verified.stderr == ""
+    box.run("systemd-analyze", "security", "--offline=yes", "--threshold=25", unit)
 
 
 def test_uninstall_keeps_the_data_and_says_where(box: Service) -> None:

@@ -1,0 +1,50 @@
+"""Orphans of a container: as PID 1 the daemon inherits what dead processes leave, and reaps it.
+
+Elsewhere init does that, and nothing happens here.
+"""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from rekindle.jobs import process
+
+# whoever started a child in this process waits for it well within this time
+_GRACE_S: Final = 5.0
+
+
+class Reaper:
+    """Reaps zombies that nobody of this process has waited for."""
+
+    def __init__(self, *, needed: bool | None = None) -> None:
+        self._needed = os.getpid() == 1 if needed is None else needed
+        self._seen: dict[int, float] = {}
+
+    def tick(self, now: float) -> list[int]:
+        """
+        Args:
+            now: monotonic time, seconds.
+
+        Returns:
+            The pids reaped.
+        """
+        if not self._needed:
+            return []
+        zombies = [pid for pid in process.children(os.getpid()) if _is_zombie(pid)]
+        self._seen = {pid: self._seen.get(pid, now) for pid in zombies}
+        reaped = []
+        for pid, since in self._seen.items():
+            if now - since >= _GRACE_S:
+                try:
+                    os.waitpid(pid, os.WNOHANG)
+                except ChildProcessError:
+                    continue
+                reaped.append(pid)
+        return reaped
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return False
