@@ -127,8 +127,8 @@ class Answers:
 
     def _priority(self, job: JobRow, fields: dict[str, Any]) -> str:
         value = fields.get("value")
-        if not isinstance(value, int) or isinstance(value, bool):
-            return "The priority must be a whole number."
+        if not isinstance(value, int) or isinstance(value, bool) or abs(value) > 10**9:
+            return "The priority must be a whole number of at most ten digits."
         self._ledger.set_priority(job.id, value)
         return f"Its priority is {value}."
 

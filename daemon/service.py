@@ -267,7 +267,7 @@ class Service:
             return
         try:
             self._answers.carry_out(request)
-        except (RekindleError, ValueError) as error:
+        except (RekindleError, ValueError, TypeError, LookupError, OverflowError) as error:
             what = error.what if isinstance(error, RekindleError) else f"{error}."
             self._inbox.reject(request.file, f"It could not be carried out: {what}",
                                hint=error.hint if isinstance(error, RekindleError) else
