@@ -18,7 +18,8 @@ from rekindle.state import checkpoints, journal
 JSON: Any = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
                          lambda inner: st.lists(inner, max_size=3)
                          | st.dictionaries(st.text(max_size=8), inner, max_size=3), max_leaves=8)
-NAMES = st.sampled_from(["state.safetensors", "../x", "/etc/passwd", "", ".", "..", "a\0b", "a" * 300,
+NAMES = st.sampled_from(["state.safetensors", "../x", "/etc/passwd", "", ".", "..", "a\0b",
+                         "a" * 300,
                          "fifo", "folder", "link", "\ud800", "manifest.json"]) | st.text(max_size=8)
 
 
@@ -44,7 +45,8 @@ def test_any_manifest_is_good_or_has_a_reason(data: bytes) -> None:
             assert set(found[0].read_manifest()["files"]) <= {"state.safetensors", "manifest.json"}
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"files":' * 50_000, '{"files": {}, "format": "2"}'])
+@pytest.mark.parametrize("text", [
+    "[" * 100_000, '{"files":' * 50_000, '{"files": {}, "format": "2"}'])
 def test_a_manifest_that_is_deep_or_strange_has_a_reason(tmp_path: Path, text: str) -> None:
     """The reader's stack is not at its mercy."""
     path = tmp_path / "e0001-s00000001"
