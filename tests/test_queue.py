@@ -6,7 +6,10 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from rig import Rig, wait_for
+import pytest
+from rig import ROOT, Rig, wait_for
+
+from rekindle.state import checkpoints, tensors
 
 # saves in no time when it is asked to, like a trainer that is told to end
 LONG = "trap 'exit 75' TERM; echo up; while :; do sleep 0.05; done"
@@ -231,3 +234,38 @@ def test_a_window_that_closes_frees_the_slot_and_the_job_comes_back_at_night(rig
     assert datetime.fromtimestamp(rig.show("night-1")["attempts"][1]["started_at"],
                                   tz=UTC)
     assert rig.show("night-1")["failures"] == 0
+
+
+@pytest.mark.slow
+def test_a_training_whose_window_closes_goes_on_at_the_same_batch_the_next_night(
+    rig: Rig, tmp_path: Path
+) -> None:
+    """Real Keras, adopted by the daemon that closes its window: no step lost, the same bits."""
+    script = ROOT / "examples" / "digits" / "train.py"
+
+    def spec(name: str) -> str:
+        return (f'name = "{name}"\nscript = "{script}"\nworkdir = "{tmp_path}"\n'
+                'args = ["--epochs", "12"]\n[limits]\nwindow = "22:00-07:00"\n')
+
+    rig.drop(spec("night"), "1.toml")
+    rig.start(TZ=tz_at("23:00:00"))
+    rig.wait_epochs("night-1", 1)
+    rig.end(signal.SIGKILL)
+    rig.start(TZ=tz_at("12:00:00"))
+    assert "until 22:00" in rig.wait_state("night-1", "waiting")["reason"]
+    assert rig.end() == 0
+    rig.drop(spec("calm"), "2.toml")
+    assert rig.start("--until-idle", TZ=tz_at("23:00:00")).wait(240) == 0
+
+    night, calm = rig.show("night-1"), rig.show("calm-1")
+    first, second = night["attempts"]
+    assert (first["cause"], second["cause"], len(calm["attempts"])) == ("window", "done", 1)
+    assert 0 < first["to_step"] == second["from_step"] < calm["attempts"][0]["to_step"]
+    assert second["lost_steps"] == 0
+    assert [e["logs"] for e in night["epochs"]] == [e["logs"] for e in calm["epochs"]]
+    states = [checkpoints.latest_good(rig.home.run(job).checkpoints).checkpoint
+              for job in ("night-1", "calm-1")]
+    assert all(states)
+    one, other = ({name: array.tobytes() for name, array in tensors.load(found.state)[0].items()}
+                  for found in states if found is not None)
+    assert one == other
