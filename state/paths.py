@@ -172,7 +172,15 @@ class Home:
         ):
             try:
                 # mode is only for a folder made here: an administrator's choice stays
-                folder.mkdir(mode=mode, parents=True, exist_ok=True)
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    folder.mkdir(mode=mode & 0o700)
+                except FileExistsError:
+                    if not folder.is_dir():
+                        raise
+                else:
+                    # neither the umask nor mkdir itself, which drops setgid, has a say
+                    folder.chmod(mode)
             except OSError as error:
                 raise HomeUnusable(
                     f"The folder cannot be made: {error.strerror}.",

@@ -299,3 +299,15 @@ def test_a_file_that_is_swapped_for_a_link_after_the_look_is_not_followed(home: 
     assert found.rejected == ["a.toml"]
     assert "symbolic link" in reason(home, "a.toml")
     assert jobs(home) == []
+
+
+def test_the_inbox_is_made_for_a_group_whatever_the_umask(tmp_path: Path) -> None:
+    """Group-writable with setgid, and what is private is private from the start."""
+    old = os.umask(0o077)
+    try:
+        made = Home(tmp_path / "other")
+        made.create()
+    finally:
+        os.umask(old)
+    modes = [folder.stat().st_mode & 0o7777 for folder in (made.inbox, made.rejected, made.claimed)]
+    assert modes == [0o2770, 0o2770, 0o700]
