@@ -49,7 +49,7 @@ def test_a_full_disk_stops_no_training_and_starts_none(small: Path, tmp_path: Pa
     night = Night(small / "home", tmp_path / "work")
     night.log = tmp_path / "daemon.log"
     try:
-        folder = night.submit("job", args=f"--steps 80 --every 5 --fault chatter@none "
+        folder = night.submit("job", args=f"--steps 250 --every 5 --fault chatter@none "
                               f"--wait-for {tmp_path}/go")
         night.start("--slots", "2")
         night.step("job-1", 10)
@@ -66,8 +66,8 @@ def test_a_full_disk_stops_no_training_and_starts_none(small: Path, tmp_path: Pa
         ballast.unlink()
         (tmp_path / "go").touch()
         night.wait_state("job-1", "done")
-        assert steps(folder) == [(1, step) for step in range(80)]
-        assert (folder / "job.result.txt").read_text() == result(80)
+        assert steps(folder) == [(1, step) for step in range(250)]
+        assert (folder / "job.result.txt").read_text() == result(250)
         shown = night.show("job-1")
         assert [(a["n"], a["cause"], a["exit_code"]) for a in shown["attempts"]] == [
             (1, "done", 0)]
@@ -186,6 +186,9 @@ def test_a_full_disk_at_the_end_keeps_the_exit_status(small: Path, tmp_path: Pat
         trainer = night.trainer("job-1", 1)
         night.end(signal.SIGKILL)
         ballast = fill(small)
+        # the rest of a page that the journal has already
+        with night.home.run("job-1").journal.open("ab") as file:
+            file.write(b"\n" * (-file.tell() % os.sysconf("SC_PAGESIZE")))
         (tmp_path / "go").touch()
         wait_for(lambda: not trainer.alive(), "the training ends")
         assert night.entries("job-1", "attempt_ended") == []
