@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from rekindle.daemon import requests
+from rekindle.daemon.intake import requests
 from rekindle.state import durable
 from rekindle.state.ledger import Ledger
 from rekindle.state.paths import Home

@@ -1,7 +1,7 @@
 """How long the scheduler takes to decide: 100,000 jobs on 1,000 GPUs, simulated to the end.
 
-Runs the real `rekindle.daemon.scheduler` against the plain way, which sorts the ready jobs at
-each decision, in the same process. The plain way is asked at a few points of the same
+Runs the real `rekindle.daemon.queueing.scheduler` against the plain way, which sorts the ready
+jobs at each decision, in the same process. The plain way is asked at a few points of the same
 simulation only, since it would need hours for all of it.
 
     .venv/bin/python benchmarks/scheduler.py [--jobs 100000] [--gpus 1000]
@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / ".importroot"))
 
-from rekindle.daemon.scheduler import Candidate, Room, Scheduler
+from rekindle.daemon.queueing.scheduler import Candidate, Room, Scheduler
 
 WINDOWS = (None, None, None, None, "22:00-07:00", "00:00-06:00")
 WIDTHS = (1, 1, 1, 1, 1, 2, 2, 4, 8)

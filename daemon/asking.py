@@ -4,7 +4,8 @@ import argparse
 import time
 from typing import Any, Final
 
-from rekindle.daemon import lookup, presence, requests
+from rekindle.daemon import lookup, presence
+from rekindle.daemon.intake import requests
 from rekindle.state.ledger import Ledger
 from rekindle.state.paths import Home
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import structlog
 
-from rekindle.daemon import ending, room, verdicts, warm_start
+from rekindle.daemon import ending, room, verdicts
+from rekindle.daemon.intake import warm_start
 from rekindle.daemon.launcher import Launcher
 from rekindle.jobs import heartbeat, process
 from rekindle.jobs.job import Job, RetryPolicy

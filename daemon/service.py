@@ -18,29 +18,22 @@ from typing import Final, TypeVar
 
 import structlog
 
-from rekindle.daemon import (
-    log,
-    preemption,
-    presence,
-    requests,
-    room,
-    stopping,
-    systemd,
-)
-from rekindle.daemon.answers import Answers
+from rekindle.daemon import log, preemption, presence, room, stopping, systemd
 from rekindle.daemon.attempts import Attempts
 from rekindle.daemon.clock import TOLERANCE_S, Clock
 from rekindle.daemon.config import Config
-from rekindle.daemon.gpus import Monitor
-from rekindle.daemon.inbox import SETTLE_S, Inbox
+from rekindle.daemon.intake import requests
+from rekindle.daemon.intake.answers import Answers
+from rekindle.daemon.intake.inbox import SETTLE_S, Inbox
+from rekindle.daemon.intake.snapshot import Snapshots
+from rekindle.daemon.intake.watch import Watcher
 from rekindle.daemon.launcher import Launcher
-from rekindle.daemon.pool import Pool
-from rekindle.daemon.pruning import Pruning
-from rekindle.daemon.queue import Queue
-from rekindle.daemon.queue_file import QueueFile
+from rekindle.daemon.queueing.gpus import Monitor
+from rekindle.daemon.queueing.pool import Pool
+from rekindle.daemon.queueing.queue import Queue
+from rekindle.daemon.queueing.queue_file import QueueFile
 from rekindle.daemon.reaping import Reaper
-from rekindle.daemon.snapshot import Snapshots
-from rekindle.daemon.watch import Watcher
+from rekindle.daemon.upkeep.pruning import Pruning
 from rekindle.jobs import environment
 from rekindle.state import crash_points
 from rekindle.state.errors import HomeUnusable, LockHeld, RekindleError

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rekindle.daemon import submit
+from rekindle.daemon.intake import submit
 from rekindle.jobs.process import Identity
 from rekindle.state import journal
 from rekindle.state.paths import Home, Run

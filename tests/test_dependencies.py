@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rekindle.daemon import dependencies
-from rekindle.daemon.dependencies import Need
+from rekindle.daemon.queueing import dependencies
+from rekindle.daemon.queueing.dependencies import Need
 from rekindle.state.lifecycle import JobState
 
 DONE, FAILED, HELD, RUNNING = JobState.DONE, JobState.FAILED, JobState.HELD, JobState.RUNNING

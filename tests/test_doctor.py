@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from rig import Rig, wait_for
 
-from rekindle.daemon import doctor, units
-from rekindle.daemon.box import Finding
+from rekindle.daemon.upkeep import doctor, units
+from rekindle.daemon.upkeep.box import Finding
 from rekindle.jobs.job import CheckpointPolicy, Job, Resources
 from rekindle.state import checkpoints
 from rekindle.state.checkpoints import Position

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rig import ROOT, Rig, wait_for
 
-from rekindle.daemon import placement
-from rekindle.daemon.placement import Gpu
+from rekindle.daemon.queueing import placement
+from rekindle.daemon.queueing.placement import Gpu
 
 LONG = "trap 'exit 75' TERM; echo cuda=$CUDA_VISIBLE_DEVICES; while :; do sleep 0.05; done"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rekindle.daemon import requests, submit
-from rekindle.daemon.inbox import Inbox, Scan
+from rekindle.daemon.intake import requests, submit
+from rekindle.daemon.intake.inbox import Inbox, Scan
 from rekindle.jobs.job import Job
 from rekindle.state import durable
 from rekindle.state.ledger import Ledger

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from rig import Rig
 
-from rekindle.daemon import archive, snapshot, transfer
 from rekindle.daemon.config import SourceLimits
+from rekindle.daemon.intake import snapshot
+from rekindle.daemon.upkeep import archive, transfer
 from rekindle.jobs.job import Job
 from rekindle.state import checkpoints, journal
 from rekindle.state.checkpoints import Position
@@ -227,7 +228,7 @@ def test_other_folders_on_the_other_box_are_named(tmp_path: Path, work: Path) ->
 
 def test_a_crash_before_the_ledger_knew_is_made_good(tmp_path: Path, work: Path) -> None:
     """The next daemon finds the run, and takes its history in."""
-    from rekindle.daemon.inbox import Inbox
+    from rekindle.daemon.intake.inbox import Inbox
 
     there, here = home_of(tmp_path / "there"), home_of(tmp_path / "here")
     run = make_run(there, work)

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rig import Rig, wait_for
 
-from rekindle.daemon import retention
 from rekindle.daemon.attempts import Attempts
 from rekindle.daemon.config import Retention
 from rekindle.daemon.launcher import Launcher
-from rekindle.daemon.pruning import Pruning
-from rekindle.daemon.retention import Piece, Stock
+from rekindle.daemon.upkeep import retention
+from rekindle.daemon.upkeep.pruning import Pruning
+from rekindle.daemon.upkeep.retention import Piece, Stock
 from rekindle.jobs.job import Job
 from rekindle.state import checkpoints, journal, lock
 from rekindle.state.checkpoints import Position
@@ -99,7 +99,7 @@ def test_of_a_finished_job_the_last_good_the_best_and_the_ends_stay(home: Home) 
 def test_the_limits_of_the_configuration_are_kept_by_themselves(
         home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """Oldest first, just as much as is needed; what cannot be reached is said aloud."""
-    monkeypatch.setattr("rekindle.daemon.pruning._FIRST_S", 0.0)
+    monkeypatch.setattr("rekindle.daemon.upkeep.pruning._FIRST_S", 0.0)
     ledger = Ledger.open(home.ledger)
     old = make_job(home, ledger, "old", JobState.DONE, at=1000.0)
     new = make_job(home, ledger, "new", JobState.DONE, at=2000.0)

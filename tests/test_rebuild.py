@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from rekindle.daemon import rebuild, verify
-from rekindle.daemon.answers import Answers
 from rekindle.daemon.attempts import Attempts
 from rekindle.daemon.config import Retention
-from rekindle.daemon.gpus import Monitor
-from rekindle.daemon.inbox import Inbox
+from rekindle.daemon.intake.answers import Answers
+from rekindle.daemon.intake.inbox import Inbox
+from rekindle.daemon.intake.requests import Request
 from rekindle.daemon.launcher import Launcher
-from rekindle.daemon.pool import Pool
-from rekindle.daemon.pruning import Pruning
-from rekindle.daemon.queue import Queue
-from rekindle.daemon.queue_file import QueueFile
-from rekindle.daemon.requests import Request
+from rekindle.daemon.queueing.gpus import Monitor
+from rekindle.daemon.queueing.pool import Pool
+from rekindle.daemon.queueing.queue import Queue
+from rekindle.daemon.queueing.queue_file import QueueFile
+from rekindle.daemon.upkeep import rebuild, verify
+from rekindle.daemon.upkeep.pruning import Pruning
 from rekindle.state import checkpoints, journal
 from rekindle.state.checkpoints import Position
 from rekindle.state.errors import LedgerCorrupt, LockHeld

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rig import Rig
 
-from rekindle.daemon import requests
+from rekindle.daemon.intake import requests
 from rekindle.state.errors import UsageError
 from rekindle.state.paths import Home
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from rekindle.daemon.scheduler import Candidate, Lane, Room, Scheduler
+from rekindle.daemon.queueing.scheduler import Candidate, Lane, Room, Scheduler
 
 WINDOWS = ("22:00-07:00", "12:00-13:00")
 candidates = st.builds(

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from rig import environment
 
-from rekindle.daemon import comparison, rehearsal, suspects, workcopy
-from rekindle.daemon.rehearsal import Training
+from rekindle.daemon.proof import comparison, rehearsal, suspects, workcopy
+from rekindle.daemon.proof.rehearsal import Training
 from rekindle.state import checkpoints, tensors
 from rekindle.state.errors import UsageError
 from rekindle.state.layout import Layout

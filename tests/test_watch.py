@@ -7,7 +7,7 @@ from pathlib import Path
 from rig import Rig, wait_for
 from watchdog.events import FileCreatedEvent
 
-from rekindle.daemon.watch import Watcher
+from rekindle.daemon.intake.watch import Watcher
 
 
 def test_a_file_wakes_also_in_a_folder_that_was_deleted_and_made_again(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rekindle.daemon import window
+from rekindle.daemon.queueing import window
 
 BERLIN = ZoneInfo("Europe/Berlin")  # 2026: forward 29 March 02:00, back 25 October 03:00
 LORD_HOWE = ZoneInfo("Australia/Lord_Howe")  # half an hour of summer time

@@ -4,7 +4,8 @@ import argparse
 
 from rich.markup import escape
 
-from rekindle.daemon import doctor, lookup, terminal
+from rekindle.daemon import lookup, terminal
+from rekindle.daemon.upkeep import doctor
 
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 

@@ -4,7 +4,8 @@ import argparse
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from rekindle.daemon import archive, lookup, terminal
+from rekindle.daemon import lookup, terminal
+from rekindle.daemon.upkeep import archive
 from rekindle.state.errors import UsageError
 from rekindle.state.lifecycle import TERMINAL, JobState
 from rekindle.state.paths import Run

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from rekindle.daemon import archive, asking, lookup
+from rekindle.daemon import asking, lookup
+from rekindle.daemon.upkeep import archive
 from rekindle.state.errors import HomeUnusable, NotFound
 from rekindle.state.ledger import Ledger
 

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from rich.markup import escape
 
-from rekindle.daemon import arrivals, lookup, presence, terminal
+from rekindle.daemon import lookup, presence, terminal
+from rekindle.daemon.intake import arrivals
 from rekindle.state.errors import NotFound
 from rekindle.state.ledger import Ledger
 from rekindle.state.lifecycle import TERMINAL, JobState

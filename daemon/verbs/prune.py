@@ -6,9 +6,11 @@ from typing import Any, Final
 
 from rich.markup import escape
 
-from rekindle.daemon import asking, config, lookup, presence, retention, snapshot, terminal
+from rekindle.daemon import asking, config, lookup, presence, terminal
 from rekindle.daemon.config import Retention
-from rekindle.daemon.retention import Stock
+from rekindle.daemon.intake import snapshot
+from rekindle.daemon.upkeep import retention
+from rekindle.daemon.upkeep.retention import Stock
 from rekindle.jobs import quantities
 from rekindle.state.errors import UsageError
 from rekindle.state.ledger import Ledger

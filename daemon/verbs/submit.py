@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from rekindle.daemon import lookup, presence, submit
+from rekindle.daemon import lookup, presence
+from rekindle.daemon.intake import submit
 from rekindle.state.errors import NotFound, UsageError
 from rekindle.state.paths import Home
 

@@ -4,7 +4,8 @@ import argparse
 
 from rich.markup import escape
 
-from rekindle.daemon import lookup, rebuild, terminal, verify
+from rekindle.daemon import lookup, terminal
+from rekindle.daemon.upkeep import rebuild, verify
 from rekindle.state.paths import Home
 
 

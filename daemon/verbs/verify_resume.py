@@ -12,11 +12,13 @@ from typing import Any, Final
 from rich.console import Console
 from rich.markup import escape
 
-from rekindle.daemon import proof, submit, terminal
-from rekindle.daemon.comparison import Difference
-from rekindle.daemon.proof import Answer, Question, Verdict
-from rekindle.daemon.rehearsal import Training
-from rekindle.daemon.suspects import Suspect
+from rekindle.daemon import terminal
+from rekindle.daemon.intake import submit
+from rekindle.daemon.proof import proof
+from rekindle.daemon.proof.comparison import Difference
+from rekindle.daemon.proof.proof import Answer, Question, Verdict
+from rekindle.daemon.proof.rehearsal import Training
+from rekindle.daemon.proof.suspects import Suspect
 from rekindle.jobs import quantities, spec
 from rekindle.jobs.job import Job
 from rekindle.state.errors import UsageError

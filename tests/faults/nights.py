@@ -10,7 +10,8 @@ from typing import Any
 
 from rig import ROOT, Rig, environment, wait_for
 
-from rekindle.daemon import requests, verify
+from rekindle.daemon.intake import requests
+from rekindle.daemon.upkeep import verify
 from rekindle.jobs import process
 from rekindle.state import journal
 

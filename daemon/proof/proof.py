@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from rekindle.daemon import comparison, rehearsal, suspects, workcopy
-from rekindle.daemon.comparison import Difference
-from rekindle.daemon.rehearsal import Rehearsal, Training
-from rekindle.daemon.suspects import Suspect
+from rekindle.daemon.proof import comparison, rehearsal, suspects, workcopy
+from rekindle.daemon.proof.comparison import Difference
+from rekindle.daemon.proof.rehearsal import Rehearsal, Training
+from rekindle.daemon.proof.suspects import Suspect
 from rekindle.jobs.job import CheckpointPolicy, Job
 from rekindle.state.checkpoints import Position
 from rekindle.state.errors import UsageError

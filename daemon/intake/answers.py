@@ -7,12 +7,12 @@ from typing import Any
 
 import structlog
 
-from rekindle.daemon import transfer
 from rekindle.daemon.attempts import Attempts
 from rekindle.daemon.config import Retention
-from rekindle.daemon.pruning import Pruning
-from rekindle.daemon.queue import Queue
-from rekindle.daemon.requests import Request
+from rekindle.daemon.intake.requests import Request
+from rekindle.daemon.queueing.queue import Queue
+from rekindle.daemon.upkeep import transfer
+from rekindle.daemon.upkeep.pruning import Pruning
 from rekindle.jobs import quantities
 from rekindle.jobs.job import Job
 from rekindle.state import checkpoints, durable, journal

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import structlog
 
-from rekindle.daemon.placement import APPLICATION_XIDS, Gpu, visible
+from rekindle.daemon.queueing.placement import APPLICATION_XIDS, Gpu, visible
 
 LOOK_S: Final = 1.0
 RETRY_S: Final = 5.0

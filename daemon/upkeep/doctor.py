@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from rekindle.daemon import box, config, presence, terminal, units
-from rekindle.daemon.box import Finding, Waiting
+from rekindle.daemon import config, presence, terminal
+from rekindle.daemon.upkeep import box, units
+from rekindle.daemon.upkeep.box import Finding, Waiting
 from rekindle.jobs import bootstrap, provenance, spec
 from rekindle.jobs.job import Job
 from rekindle.state.errors import RekindleError, SpecError

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rekindle.daemon.rehearsal import Training
+from rekindle.daemon.proof.rehearsal import Training
 from rekindle.state import checkpoints
 from rekindle.state.checkpoints import Checkpoint, Position
 from rekindle.state.layout import Layout

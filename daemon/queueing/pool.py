@@ -7,10 +7,10 @@ from typing import Final
 
 import structlog
 
-from rekindle.daemon import placement
-from rekindle.daemon.gpus import Monitor
-from rekindle.daemon.placement import Gpu, Stock
-from rekindle.daemon.queue_file import QueueFile
+from rekindle.daemon.queueing import placement
+from rekindle.daemon.queueing.gpus import Monitor
+from rekindle.daemon.queueing.placement import Gpu, Stock
+from rekindle.daemon.queueing.queue_file import QueueFile
 from rekindle.state.ledger import Ledger
 
 _SETTLE_S: Final = 30.0

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from rekindle.daemon import source_listing
 from rekindle.daemon.config import SourceLimits
-from rekindle.daemon.source_listing import CODE, Listing
+from rekindle.daemon.intake import source_listing
+from rekindle.daemon.intake.source_listing import CODE, Listing
 from rekindle.jobs.frozen import FILES, TREE, damage
 from rekindle.jobs.job import Job, Source
 from rekindle.state import durable

@@ -11,10 +11,10 @@ from typing import Final
 
 import structlog
 
-from rekindle.daemon import retention
 from rekindle.daemon.attempts import Attempts
 from rekindle.daemon.config import Retention
-from rekindle.daemon.retention import Removed, Stock
+from rekindle.daemon.upkeep import retention
+from rekindle.daemon.upkeep.retention import Removed, Stock
 from rekindle.state.ledger import Ledger
 from rekindle.state.lifecycle import TERMINAL, JobState
 from rekindle.state.paths import Home

@@ -13,12 +13,18 @@ from typing import Final
 
 import structlog
 
-from rekindle.daemon import dependencies, window
 from rekindle.daemon.attempts import Attempts
-from rekindle.daemon.dependencies import Need
-from rekindle.daemon.pool import Pool
-from rekindle.daemon.queue_file import QueueFile
-from rekindle.daemon.scheduler import MIN_BETWEEN_STARTS_S, Candidate, Lane, Room, Scheduler
+from rekindle.daemon.queueing import dependencies, window
+from rekindle.daemon.queueing.dependencies import Need
+from rekindle.daemon.queueing.pool import Pool
+from rekindle.daemon.queueing.queue_file import QueueFile
+from rekindle.daemon.queueing.scheduler import (
+    MIN_BETWEEN_STARTS_S,
+    Candidate,
+    Lane,
+    Room,
+    Scheduler,
+)
 from rekindle.jobs import process
 from rekindle.jobs.job import Limits, Resources
 from rekindle.state.ledger import Ledger

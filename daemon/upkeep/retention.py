@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from rekindle.daemon import snapshot
 from rekindle.daemon.config import Retention
+from rekindle.daemon.intake import snapshot
 from rekindle.state import checkpoints, journal, lock
 from rekindle.state.errors import LockHeld
 from rekindle.state.ledger import Ledger

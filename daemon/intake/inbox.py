@@ -23,9 +23,10 @@ from typing import Final
 
 import structlog
 
-from rekindle.daemon import arrivals, requests, transfer
 from rekindle.daemon.config import SourceLimits
-from rekindle.daemon.snapshot import Snapshots
+from rekindle.daemon.intake import arrivals, requests
+from rekindle.daemon.intake.snapshot import Snapshots
+from rekindle.daemon.upkeep import transfer
 from rekindle.jobs import spec
 from rekindle.jobs.job import Job
 from rekindle.state import crash_points, durable

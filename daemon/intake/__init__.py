@@ -1,0 +1,1 @@
+"""From a dropped file to an accepted job or an answered request."""

@@ -1,0 +1,1 @@
+"""Killing a job on purpose, to see whether its result survives it."""
