@@ -124,14 +124,15 @@ def _fill(model: Any, label: str, described: dict[str, Any], arrays: dict[str, A
 
 
 def _in_use(saved: list[list[Any]], count: int) -> Sequence[int]:
-    """Indices of saved optimizer variables without those that were made anew under their name.
+    """Indices of those saved optimizer variables that the optimizer has here as well.
 
-    Keras builds a loss-scaling optimizer twice, and keeps the first ones as well.
+    Keras puts a loss-scaling optimizer around the one of a model only where the policy of the
+    process is mixed_float16, which it is not here; the model's own optimizer is all it saves.
     """
     if len(saved) == count:
         return range(count)
-    last = {entry[0]: index for index, entry in enumerate(saved)}
-    return sorted(last.values())
+    return [index for index, entry in enumerate(saved)
+            if not entry[0].startswith("loss_scale_optimizer")]
 
 
 def _moved(arrays: dict[str, Any], old: str, new: str, indices: Sequence[int]) -> dict[str, Any]:
