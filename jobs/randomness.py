@@ -1,7 +1,6 @@
 """Random state of a process: python, numpy, Keras' generators and TensorFlow's eager seeds."""
 
 import functools
-import itertools
 import random
 import weakref
 from typing import Any
@@ -57,24 +56,6 @@ def variable_of(generator: Any) -> Any:
     state = generator.state
     value = getattr(state, "_value", state)
     return value if hasattr(value, "assign") else None
-
-
-def seed_unseeded(numpy: Any, job_seed: int) -> None:
-    """Makes ``numpy.random.default_rng()`` without a seed the same in every attempt.
-
-    The global generators are seeded; one that a script makes for itself without a seed
-    would be the only thing left that differs from attempt to attempt.
-    """
-    plain = numpy.random.default_rng
-    made = itertools.count()
-
-    @functools.wraps(plain)
-    def default_rng(seed: Any = None) -> Any:
-        if seed is None:
-            seed = numpy.random.SeedSequence([job_seed % 2**64, 0x7E4D1E, next(made)])
-        return plain(seed)
-
-    numpy.random.default_rng = default_rng
 
 
 def generators() -> list[tuple[int, Any]]:

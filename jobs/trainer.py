@@ -178,10 +178,10 @@ class _AfterImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def _seed_numpy(numpy: types.ModuleType, seed: int) -> None:
-    from rekindle.jobs import randomness
+    from rekindle.jobs import unseeded
 
     numpy.random.seed(seed % 2**32)
-    randomness.seed_unseeded(numpy, seed)
+    unseeded.make_repeatable(numpy, seed)
 
 
 def _make_fit_resumable(keras: types.ModuleType, session: "Session", seed: int) -> None:
