@@ -42,7 +42,9 @@ def main() -> NoReturn:
     run, attempt, lock = Run(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     crash_points.reached("keeper_entered")
+    # made here, not at acceptance: of ten thousand jobs waiting few have come so far
     run.logs.mkdir(exist_ok=True)
+    run.checkpoints.mkdir(exist_ok=True)
     log = os.open(run.log(attempt), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
     os.dup2(log, 1)
     os.dup2(log, 2)

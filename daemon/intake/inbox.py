@@ -228,7 +228,7 @@ class Inbox:
         self._crash_point("accepted")
         with self._ledger.transaction():
             for _, job, _ in made:
-                self._enter(self._home.runs / job.id)
+                self._insert(job, self._home.runs / job.id)
         self._crash_point("known")
         for claim, job, _ in made:
             claim.path.unlink()
@@ -239,7 +239,7 @@ class Inbox:
     def _make_run(self, job: Job, claim: "_Claim", data: bytes) -> tuple[Job, Path]:
         """Builds a run directory under a temporary name; nothing of it is fsynced yet."""
         number = self._ledger.highest_number(job.name) + 1
-        while any((self._home.runs / f"{hidden}{job.name}-{number}").exists()
+        while any(os.path.lexists(f"{self._home.runs}/{hidden}{job.name}-{number}")
                   for hidden in ("", ".new-")):
             number += 1
         job = job.replace(id=f"{job.name}-{number}", claim=claim.token, submitted_at=time.time())
@@ -247,8 +247,6 @@ class Inbox:
         new.mkdir(mode=0o750)
         durable.write_new(new / f"spec{Path(claim.name).suffix}", data, 0o600)
         durable.write_new(new / "job.json", job.to_json().encode(), 0o600)
-        for folder in ("logs", "checkpoints"):
-            (new / folder).mkdir()
         if job.source is not None:
             os.symlink(self._snapshots.place(job.source), new / "source")
         return job, new
@@ -264,6 +262,9 @@ class Inbox:
             # it came from another box, and a crash was faster than the ledger
             transfer.enter(self._home, self._ledger, job)
             return
+        self._insert(job, run)
+
+    def _insert(self, job: Job, run: Path) -> None:
         self._ledger.insert_job(
             job.id, name=job.name, number=int(job.id.rpartition("-")[2]), run_dir=str(run),
             priority=job.priority, spec=job.to_json(secrets=False), claim=job.claim,
