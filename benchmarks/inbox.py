@@ -7,6 +7,7 @@ it, from the same disk in the same run: as many bare file + fsync + rename + fol
 
 import os
 import signal
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -77,6 +78,8 @@ def _count(home: Home) -> int:
     ledger = Ledger.open(home.ledger, readonly=True)
     try:
         return ledger.count()
+    except sqlite3.OperationalError:
+        return 0  # the daemon is just making its tables
     finally:
         ledger.close()
 

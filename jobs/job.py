@@ -6,12 +6,15 @@ ours is installed.
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rekindle.state.errors import SpecError
 
 FORMAT: Final = 1
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+"""What a job may be called: run directories are named after it."""
 DEFAULT_SEED: Final = 0
 
 
@@ -166,6 +169,9 @@ class Job:
                     hint="Install that version again, or let its job end first.",
                 )
             fields = _known(cls, value)
+            if not NAME.fullmatch(fields["name"]):
+                # an archive of somebody else's may say anything
+                raise ValueError(f"{fields['name']!r} cannot be a job's name")
             for name, kind in _NESTED.items():
                 if fields.get(name) is not None:
                     fields[name] = kind(**_known(kind, fields[name]))

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from rekindle.jobs import quantities, toml_text, yaml_text
-from rekindle.jobs.job import CheckpointPolicy, Job, Limits, Resources, RetryPolicy
+from rekindle.jobs.job import NAME, CheckpointPolicy, Job, Limits, Resources, RetryPolicy
 from rekindle.state.errors import SpecError
 
 SUFFIXES: Final = (".toml", ".yaml", ".yml")
 MAX_BYTES: Final = 1024 * 1024
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _EVERY: Final = re.compile(r"\s*(\d+)\s*(epochs?|steps?)\s*", re.ASCII)
 _NAME_HINT: Final = "Use small letters, digits, '.', '_' and '-', at most 64, e.g. \"fashion\"."
 _ARTICLE_KEYS: Final = {
@@ -236,7 +235,7 @@ def _text(value: Any) -> str:
 
 
 def _name(value: Any) -> str:
-    if not isinstance(value, str) or not _NAME.fullmatch(value) or ".." in value:
+    if not isinstance(value, str) or not NAME.fullmatch(value) or ".." in value:
         shown = repr(value)[:80] if isinstance(value, str) else _kind(value)
         raise _Problem(f"cannot be {shown}", _NAME_HINT)
     return value
@@ -264,7 +263,7 @@ def _after(value: Any) -> list[str]:
 def _warm_start(value: Any) -> str:
     text = value if isinstance(value, str) else ""
     job, mark, which = text.partition(":")
-    if not _NAME.fullmatch(job) or ".." in job or (mark and which not in ("best", "last")
+    if not NAME.fullmatch(job) or ".." in job or (mark and which not in ("best", "last")
                                                    and not which.isdecimal()):
         raise _Problem(f"cannot be {repr(value)[:80]}",
                        'Write the id of a job, "pretrain-3", or "pretrain-3:best", '

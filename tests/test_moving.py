@@ -163,7 +163,23 @@ def _no_code(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
         "sha256": hashlib.sha256(members[at][1]).hexdigest()}}))
 
 
+def _job(**changes: Any) -> Callable[..., None]:
+    """Other values in ``job.json``, with right digests."""
+    def change(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
+        import hashlib
+
+        at = next(i for i, (m, _) in enumerate(members) if m.name == "run/job.json")
+        data = json.dumps({**json.loads(members[at][1]), **changes}).encode()
+        members[at] = members[at][0], data
+        _relist(members, lambda about: about["files"].update(
+            {"run/job.json": {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}}))
+    return change
+
+
 @pytest.mark.parametrize("change", [
+    pytest.param(_job(name="../../evil"), id="a job whose name leads out"),
+    pytest.param(_job(name=["x"]), id="a job whose name is a list"),
+    pytest.param(_job(format="x"), id="a job of no format"),
     pytest.param(_flip, id="a flipped bit"),
     pytest.param(_no_code, id="other code with right digests"),
     pytest.param(lambda members: members.pop(), id="a missing file"),

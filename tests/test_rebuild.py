@@ -181,6 +181,7 @@ def test_an_attempt_of_which_only_the_log_is_left_is_not_started_again(home: Hom
     ledger = Ledger.open(home.ledger)
     accept(home, ledger, "a")
     ledger.close()
+    home.run("a-1").logs.mkdir()
     home.run("a-1").log(3).write_text("up\n")
     home.ledger.unlink()
 

@@ -10,6 +10,11 @@ from pathlib import Path
 import pytest
 from rig import Rig
 
+from rekindle.daemon import lookup
+from rekindle.daemon.verbs import export
+from rekindle.state.errors import NotFound, UsageError
+from rekindle.state.ledger import Ledger
+
 SECRET = "s3cr3t-0f-a-night"
 
 
@@ -70,3 +75,26 @@ def test_a_member_of_the_group_reaches_the_inbox_and_nothing_else(rig: Rig) -> N
                                   extra_groups=[], capture_output=True)
         assert stranger.returncode != 0
         other.close()
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/etc", "..", ".", "", "a-1/../../evil", "a\0b"])
+def test_no_job_is_found_by_a_name_that_leads_out(rig: Rig, name: str) -> None:
+    """A folder of that name is there: only the ledger says what is a job."""
+    (rig.home.root.parent / "evil").mkdir()
+    book = Ledger.open(rig.home.ledger)
+    try:
+        with pytest.raises(NotFound):
+            lookup.job(book, name)
+    finally:
+        book.close()
+
+
+def test_a_script_does_not_choose_where_its_model_is_exported_to() -> None:
+    """It may journal any text as a metric; only numbers fill a pattern, and only rekindle's own
+    epoch is the epoch."""
+    assert export._target("/x/{epoch}-{loss:.1f}.keras", 3, {"loss": 0.25, "epoch": "../y"}) == (
+        "keras", Path("/x/3-0.2.keras"))
+    with pytest.raises(UsageError, match="cannot be filled"):
+        export._target("/x/{loss}.keras", 3, {"loss": "../../etc/evil"})
+    with pytest.raises(UsageError, match="cannot be filled"):
+        export._target("/x/{loss.a}.keras", 3, {"loss": 1.0})

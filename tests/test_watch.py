@@ -4,6 +4,8 @@ import shutil
 import threading
 from pathlib import Path
 
+import pytest
+import structlog
 from rig import Rig, wait_for
 from watchdog.events import FileCreatedEvent
 
@@ -44,6 +46,36 @@ def test_an_observer_that_died_is_replaced(tmp_path: Path) -> None:
         assert watcher._observer is not observer
         (tmp_path / "a").touch()
         wait_for(wake.is_set, "a file wakes")
+    finally:
+        watcher.stop()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_exception_in_the_handler_costs_one_event(tmp_path: Path) -> None:
+    """It really ends watchdog's thread; `ensure` says so and watches again."""
+    class Broken(threading.Event):
+        broken = True
+
+        def set(self) -> None:
+            if self.broken:
+                raise RuntimeError("a defect in the handler")
+            super().set()
+
+    wake = Broken()
+    watcher = Watcher(tmp_path, wake)
+    watcher.start()
+    observer = watcher._observer
+    assert observer is not None
+    try:
+        (tmp_path / "a").touch()
+        wait_for(lambda: not observer.is_alive(), "the exception ends the thread")
+        wake.broken = False
+        with structlog.testing.capture_logs() as told:
+            watcher._log = structlog.get_logger()
+            watcher.ensure()
+        assert [line["event"] for line in told] == ["inbox_watched_again"]
+        (tmp_path / "b").touch()
+        wait_for(wake.is_set, "the next file wakes")
     finally:
         watcher.stop()
 

@@ -21,7 +21,7 @@ from typing import IO, Any, Final
 from rekindle.jobs.frozen import FILES, TREE, damage
 from rekindle.jobs.job import Job
 from rekindle.state import durable, lock
-from rekindle.state.errors import RekindleError, UsageError
+from rekindle.state.errors import RekindleError, SpecError, UsageError
 from rekindle.state.paths import Home, Run
 
 FORMAT: Final = 1
@@ -230,7 +230,7 @@ def _settle(staging: Path, home: Home, source: Path, workdir: str | None, python
     run = Run(staging / "run")
     try:
         job = Job.from_json(run.job_file.read_text())
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, SpecError) as error:
         raise _refused(source, f"It holds no job ({error})") from error
     job = _at_home(job, workdir, python)
     if job.source is not None:

@@ -136,8 +136,10 @@ def _target(to: str, epoch: int, logs: dict[str, Any]) -> tuple[str, Path]:
         UsageError: neither the ending nor a folder says what is wanted.
     """
     try:
-        named = to.format(epoch=epoch, **logs)
-    except (KeyError, ValueError, IndexError) as error:
+        # numbers alone: the script wrote them, and must not choose a place for the file
+        numbers = {k: v for k, v in logs.items() if isinstance(v, int | float)}
+        named = to.format(**{**numbers, "epoch": epoch})
+    except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
         raise UsageError(f"The pattern of the file's name cannot be filled: {error}.", where=to,
                          hint=f"It may hold {{epoch:04d}} and: {', '.join(logs) or 'no metric'}."
                          ) from error

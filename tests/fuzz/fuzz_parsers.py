@@ -19,13 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / ".importroot"))
 FOLDER = Path(tempfile.mkdtemp(prefix="rekindle-fuzz-"))
 SEEDS = [
-    b'0script = "/dev/null"\nname = "a"\nseed = 3\n[limits]\nwindow = "22:00-07:00"\n'
-    b'stop_grace = "2m"\n[checkpoint]\nevery = "500 steps"\nkeep = 3\nmonitor = "loss"\n',
-    b'0command = ["true"]\nenv = { A = "b" }\n[retry]\nbackoff = "1s..2m"\nmax_failures = 2\n'
-    b'[resources]\ngpus = 1\nmemory = "2 GiB"\n',
+    (b'0script = "/dev/null"\nname = "a"\nseed = 3\n[limits]\nwindow = "22:00-07:00"\n'
+    b'stop_grace = "2m"\n[checkpoint]\nevery = "500 steps"\nkeep = 3\nmonitor = "loss"\n'),
+    (b'0command = ["true"]\nenv = { A = "b" }\n[retry]\nbackoff = "1s..2m"\nmax_failures = 2\n'
+    b'[resources]\ngpus = 1\nmemory = "2 GiB"\n'),
     b'1command: ["true"]\nworkdir: /\nafter: [a-1]\nlimits:\n  max_runtime: 2h\n',
-    b"1module: a.b\npython: /bin/sh\nargs: [--x, '1']\nwarm_start: a-1\ncheckpoint:\n"
-    b"  every: epoch\n  save_best_only: true\n",
+    (b"1module: a.b\npython: /bin/sh\nargs: [--x, '1']\nwarm_start: a-1\ncheckpoint:\n"
+    b"  every: epoch\n  save_best_only: true\n"),
     b'2{"format": 1, "verb": "priority", "job": "a-1", "value": 3}',
     b'2{"format": 1, "verb": "pause"}',
     b'3{"v":1,"t":1.5,"kind":"resumed","attempt":1,"epoch":2,"step":3}',

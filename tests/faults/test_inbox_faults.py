@@ -1,0 +1,168 @@
+"""A disk, a right or an event that is missing holds specs up, loses none, and is told."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from rig import Rig, environment, wait_for
+from test_disk import fill
+
+pytestmark = [pytest.mark.faults, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+GOOD = 'command = ["true"]\nworkdir = "/"\n'
+EVENTS = Path("/proc/sys/fs/inotify/max_queued_events")
+
+
+@pytest.fixture
+def undo() -> Iterator[ExitStack]:
+    """What is put back whatever becomes of the test."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Rig]:
+    """A rig whose log is not in the home, so that a home in trouble still has one."""
+    made = Rig(tmp_path / "home")
+    made.log = tmp_path / "daemon.log"
+    yield made
+    made.close()
+
+
+def run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"{command[0]} is not possible here: {done.stderr.strip()}")
+
+
+def started(box: Rig) -> None:
+    box.start()
+    wait_for(box.home.daemon_status.exists, "the daemon is up")
+
+
+def said(box: Rig, text: str) -> None:
+    wait_for(lambda: text in box.log.read_text(), f"the log says {text!r}")
+
+
+def meanwhile(box: Rig, change: Callable[[], object]) -> None:
+    """Makes a change between two instants of the daemon."""
+    assert box.daemon is not None
+    box.daemon.send_signal(signal.SIGSTOP)
+    try:
+        change()
+    finally:
+        box.daemon.send_signal(signal.SIGCONT)
+
+
+def jobs(box: Rig) -> list[str]:
+    return sorted(row["id"] for row in box.ls())
+
+
+def test_events_that_overflow_cost_no_spec(box: Rig, undo: ExitStack) -> None:
+    """The kernel's queue really holds one event; fifty files come while nobody reads it."""
+    before = EVENTS.read_text()
+    undo.callback(EVENTS.write_text, before)
+    try:
+        EVENTS.write_text("1")  # holds for watches that begin from now on
+    except OSError as error:
+        pytest.skip(f"the queue cannot be made short here: {error}")
+    started(box)
+    EVENTS.write_text(before)
+    meanwhile(box, lambda: [box.drop(GOOD, f"job{n:02d}.toml") for n in range(50)])
+    said(box, "overflow")
+    wait_for(lambda: jobs(box) == [f"job{n:02d}-1" for n in range(50)], "all are accepted")
+    assert box.end() == 0
+
+
+@pytest.mark.parametrize("kind", ["immutable", "read-only mount"])
+def test_an_inbox_that_cannot_be_changed_keeps_its_specs(
+    box: Rig, undo: ExitStack, kind: str
+) -> None:
+    """It is told once, the daemon goes on, and takes them when it can."""
+    started(box)
+    inbox = str(box.home.inbox)
+
+    def lock() -> None:
+        box.drop(GOOD, "a.toml")
+        if kind == "immutable":
+            run("chattr", "+i", inbox)
+        else:
+            run("mount", "--bind", inbox, inbox)
+            undo.callback(subprocess.run, ["umount", "-l", inbox], capture_output=True)
+            run("mount", "-o", "remount,ro,bind", inbox)
+    if kind == "immutable":
+        undo.callback(subprocess.run, ["chattr", "-i", inbox], capture_output=True)
+
+    meanwhile(box, lock)
+    said(box, "a.toml stays in the inbox")
+    assert jobs(box) == []
+    undo.close()
+    box.wait_state("a-1", "done")
+    assert box.log.read_text().count("a.toml stays in the inbox") == 1
+    assert box.end() == 0
+
+
+def test_rights_that_are_missing_are_told_and_found_again(box: Rig, undo: ExitStack) -> None:
+    """A daemon without root's power over files; file and inbox belong to somebody else."""
+    caps = "-dac_override,-dac_read_search"
+    with box.log.open("ab") as log:
+        box.daemon = subprocess.Popen(
+            ["setpriv", f"--bounding-set={caps}", f"--inh-caps={caps}", sys.executable, "-m",
+             "rekindle.daemon", "--home", str(box.home.root), "run"],
+            stdout=log, stderr=log, env=environment())
+    wait_for(box.home.daemon_status.exists, "the daemon is up")
+    inbox = box.home.inbox
+    reason = box.home.rejected / "mine.toml.error.txt"
+
+    def mine() -> None:
+        box.drop(GOOD, "mine.toml")
+        os.chown(inbox / "mine.toml", 54321, 54321)
+        os.chmod(inbox / "mine.toml", 0o600)
+    meanwhile(box, mine)
+    wait_for(reason.exists, "the unreadable one is refused")
+    assert "cannot be read by the daemon" in reason.read_text()
+
+    def foreign() -> None:
+        box.drop(GOOD, "a.toml")
+        os.chown(inbox, 54321, 54321)
+        os.chmod(inbox, 0o755)
+    meanwhile(box, foreign)
+    said(box, "a.toml stays in the inbox: Permission denied.")
+    os.chmod(inbox, 0o700)
+    said(box, "The inbox cannot be read: Permission denied.")
+    assert jobs(box) == []
+    os.chown(inbox, 0, 0)
+    box.wait_state("a-1", "done")
+    assert box.end() == 0
+
+
+def test_a_disk_that_is_really_full_holds_specs_and_loses_none(
+    tmp_path: Path, undo: ExitStack
+) -> None:
+    """Twenty are there when the last byte is taken; each is one job once there is room."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=16m", "none", str(disk))
+    undo.callback(subprocess.run, ["umount", "-l", str(disk)], check=True)
+    box = Rig(disk / "home")
+    undo.callback(box.close)
+    box.log = tmp_path / "daemon.log"
+    started(box)
+    ballast: list[Path] = []
+
+    def full() -> None:
+        for n in range(20):
+            box.drop(GOOD, f"job{n:02d}.toml")
+        ballast.append(fill(disk))
+    meanwhile(box, full)
+    said(box, "Specs cannot be accepted now")
+    assert jobs(box) == []
+    ballast[0].unlink()
+    wait_for(lambda: jobs(box) == [f"job{n:02d}-1" for n in range(20)], "all are accepted")
+    assert list(box.home.claimed.iterdir()) == []
+    assert not list(box.home.inbox.glob("*.toml"))
+    assert box.end() == 0
