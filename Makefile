@@ -18,11 +18,13 @@ endif
 
 # kills in `make crash`
 N ?= 1000
+# seconds of `make fuzz`
+FUZZ_S ?= 180
 # more arguments: make test ARGS="-k inbox", make demo ARGS="--home /tmp/demo"
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check crash bench clean
+.PHONY: help setup demo test check crash fuzz bench clean
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' \
@@ -53,6 +55,10 @@ check: $(STAMP) ## lint and type-check
 
 crash: $(STAMP) ## kill training N times (N=1000) and compare with undisturbed runs
 	REKINDLE_CRASH_KILLS=$(N) $(BIN)/python -m pytest -m crash -s $(ARGS) tests/crash
+
+fuzz: $(STAMP) ## fuzz the parsers for FUZZ_S seconds (180), guided by coverage
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(BIN)/python tests/fuzz/fuzz_parsers.py -max_total_time=$(FUZZ_S) $(ARGS)
 
 bench: $(STAMP) ## measure what the documents claim about speed and size
 	@set -e; for script in benchmarks/*.py; do \

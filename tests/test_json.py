@@ -35,7 +35,8 @@ def documented(heading: str) -> set[str]:
 
 
 def fields(value: dict[str, Any]) -> set[str]:
-    return set(value)
+    """What is there; `format` is described for the whole page."""
+    return set(value) - {"format"}
 
 
 def test_the_documented_fields_are_really_there(rig: Rig, tmp_path: Path) -> None:
@@ -50,23 +51,42 @@ def test_the_documented_fields_are_really_there(rig: Rig, tmp_path: Path) -> Non
     pruned = json.loads(rig.cli("prune", "--json"))
     examined = json.loads(rig.cli("doctor", "--no-imports", "--json", code=None))
 
-    assert documented("## `rekindle prune --json`") <= fields(pruned)
-    assert documented("## `rekindle doctor --json`") <= fields(examined)
+    assert documented("## `rekindle prune --json`") == fields(pruned)
+    assert documented("## `rekindle doctor --json`") == fields(examined)
     assert pruned["format"] == examined["format"] == 1
     assert shown["state"] == "done", rig.cli("logs", "--all", "count-1")
     assert listed["format"] == shown["format"] == 1
-    assert documented("## `rekindle ls --json`") <= fields(listed)
-    assert documented("Each of `jobs`:") <= fields(listed["jobs"][0])
-    assert documented("## `rekindle show JOB --json`") <= fields(shown)
+    assert documented("## `rekindle ls --json`") == fields(listed)
+    assert documented("Each of `jobs`:") == fields(listed["jobs"][0])
+    assert documented("## `rekindle show JOB --json`") == fields(shown)
     for name in ("attempts", "checkpoints", "events"):
         assert shown[name], f"no {name} to compare with"
         for item in shown[name]:
-            assert documented(f"Each of `{name}`:") <= fields(item)
+            assert documented(f"Each of `{name}`:") == fields(item)
     first, second = shown["attempts"]
     assert (first["from_epoch"], first["to_epoch"], first["exit_code"]) == (0, 1, 1)
     assert (second["from_epoch"], second["from_step"], second["outcome"]) == (1, 10, "done")
+    assert first["seconds"] > 0
+    assert first["gpus"] is None or isinstance(first["gpus"], list)
     assert [c["name"] for c in shown["checkpoints"]] == ["e0001-s00000010"]
     assert shown["checkpoints"][0]["good"]
+
+
+def test_the_documented_fields_of_verify_are_really_there(rig: Rig) -> None:
+    """Of a sound home, and of one with a run directory that no job belongs to."""
+    rig.drop("command = ['true']\nworkdir = '/'\n", "a.toml")
+    assert rig.start("--until-idle").wait(90) == 0
+    sound = json.loads(rig.cli("verify", "--json"))
+    (rig.home.run("a-1").job_file).write_text("{}")
+    rig.home.run("stranger-1").root.mkdir()
+    found = json.loads(rig.cli("verify", "--json", code=None))
+    assert (sound["format"], sound["sound"], sound["findings"]) == (1, True, [])
+    assert documented("## `rekindle verify --json`") == fields(sound) == fields(found)
+    assert found["findings"]
+    for finding in found["findings"]:
+        assert documented("Each of `findings`:") == fields(finding)
+        assert finding["severity"] in ("error", "warning")
+    assert found["sound"] is not any(f["severity"] == "error" for f in found["findings"])
 
 
 def test_the_epochs_of_the_page_are_those_that_are_printed() -> None:
