@@ -4,7 +4,7 @@ import signal
 from dataclasses import dataclass
 from typing import Final
 
-from tenacity import RetryCallState, Retrying, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
 
 from rekindle.daemon.ending import COUNTED, Ending
 from rekindle.jobs.job import RetryPolicy
@@ -113,12 +113,11 @@ def _asked_to_end(wish: str, ending: Ending, failures: int) -> Verdict:
 
 def backoff(policy: RetryPolicy, failures: int) -> float:
     """Seconds before the next try after ``failures`` (1 or more) in a row, with jitter."""
-    wait = wait_exponential_jitter(
-        initial=policy.backoff_min, max=policy.backoff_max, jitter=policy.backoff_min
-    )
+    wait = (wait_exponential(multiplier=policy.backoff_min, max=policy.backoff_max)
+            + wait_random(0, policy.backoff_min))
     state = RetryCallState(Retrying(), None, (), {})
     state.attempt_number = max(failures, 1)
-    return wait(state)
+    return min(wait(state), policy.backoff_max)
 
 
 def _permanent(ending: Ending, failures: int) -> Verdict:

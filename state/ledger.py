@@ -48,16 +48,17 @@ class Ledger:
             HomeUnusable: it cannot be opened.
         """
         if readonly and not path.exists():
-            raise NotFound("There is no ledger in this home yet.", where=path,
-                           hint="Name the home with --home, or start the daemon: `rekindle run`.")
-        if path == Home(path.parent).ledger and not path.exists() and (runs := _run_names(path)):
-            # an empty one would start all of them again
-            raise LedgerCorrupt(
-                f"The ledger is gone, but there are run directories ({', '.join(runs[:3])}"
-                f"{', ...' if len(runs) > 3 else ''}).", where=path, hint=_REBUILD)
+            raise _none_yet(path)
+        if not path.exists():
+            _refuse_to_begin_anew(path)
         try:
             connection = _connect(path, readonly=readonly)
-            _check(connection, path, thorough=not readonly)
+            version = _check(connection, path, thorough=not readonly)
+            if version == 0:
+                _refuse_to_begin_anew(path)
+                if readonly:
+                    # the first daemon of this home is making its tables at this moment
+                    raise _none_yet(path)
             if not readonly:
                 schema.migrate(connection)
         except sqlite3.DatabaseError as error:
@@ -416,7 +417,21 @@ def _connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
     return connection
 
 
-def _check(connection: sqlite3.Connection, path: Path, *, thorough: bool) -> None:
+def _refuse_to_begin_anew(path: Path) -> None:
+    """An empty ledger over run directories would start all of them again."""
+    if path == Home(path.parent).ledger and (runs := _run_names(path)):
+        raise LedgerCorrupt(
+            f"The ledger is gone, but there are run directories ({', '.join(runs[:3])}"
+            f"{', ...' if len(runs) > 3 else ''}).", where=path, hint=_REBUILD)
+
+
+def _none_yet(path: Path) -> NotFound:
+    return NotFound("There is no ledger in this home yet.", where=path,
+                    hint="Name the home with --home, or start the daemon: `rekindle run`.")
+
+
+def _check(connection: sqlite3.Connection, path: Path, *, thorough: bool) -> int:
+    """The schema's version, of a ledger that can be used."""
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version > schema.VERSION:
         raise LedgerTooNew(
@@ -427,6 +442,7 @@ def _check(connection: sqlite3.Connection, path: Path, *, thorough: bool) -> Non
         if result != "ok":
             raise LedgerCorrupt(
                 f"The ledger is damaged: {result}.", where=path, hint=_REBUILD)
+    return version
 
 
 def _explain(error: sqlite3.DatabaseError, path: Path) -> HomeUnusable:

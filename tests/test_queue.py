@@ -197,7 +197,7 @@ def test_a_request_to_pause_works_while_the_daemon_is_down(rig: Rig) -> None:
 
 def test_a_job_over_its_max_runtime_is_saved_and_held_and_can_be_given_more(rig: Rig) -> None:
     """The time of all attempts counts; the hint says how to go on."""
-    rig.drop(command(LONG, '[limits]max_runtime = "5s"'), "1.toml")
+    rig.drop(command(LONG, '[limits]max_runtime = "8s"'), "1.toml")
     rig.start()
     rig.wait_state("job-1", "running")
     began = rig.entries("job-1", "attempt_started")[0]["t"]
@@ -209,7 +209,7 @@ def test_a_job_over_its_max_runtime_is_saved_and_held_and_can_be_given_more(rig:
     attempts = rig.show("job-1")["attempts"]
     assert [a["cause"] for a in attempts] == ["preempted", "max_runtime"]
     assert attempts[0]["seconds"] > 2
-    assert attempts[1]["seconds"] < 4
+    assert attempts[1]["seconds"] < 7
     rig.cli("release", "job-1")
     assert "max_runtime" in rig.wait_state("job-1", "held")["reason"]
     assert len(rig.show("job-1")["attempts"]) == 2

@@ -209,6 +209,21 @@ def test_a_home_that_lost_its_ledger_is_refused_and_not_begun_anew(home: Home) -
     assert not home.ledger.exists()
 
 
+@pytest.mark.parametrize("readonly", [True, False])
+def test_a_ledger_that_was_emptied_is_refused_as_one_that_is_gone(home: Home, readonly: bool
+                                                                  ) -> None:
+    """A file of no bytes is a sound database to SQLite."""
+    ledger = Ledger.open(home.ledger)
+    accept(home, ledger, "a")
+    ledger.close()
+    home.ledger.write_bytes(b"")
+
+    with pytest.raises(LedgerCorrupt, match="gone"):
+        Ledger.open(home.ledger, readonly=readonly)
+
+    assert rebuild.rebuild(home).jobs == 1
+
+
 def test_no_ledger_is_built_under_a_living_daemon(home: Home) -> None:
     """Two writers would be the end of both."""
     fd = os.open(home.daemon_lock, os.O_RDWR | os.O_CREAT)

@@ -33,6 +33,8 @@ from rekindle.state.rows import JobRow
 
 _WAITS: Final = frozenset({JobState.QUEUED, JobState.WAITING})
 _MAY_STOP: Final = frozenset({JobState.STARTING, JobState.RUNNING})
+_NOT_WORTH_A_START_S: Final = 2.0
+"""An attempt that may run no longer than this would only just have imported its libraries."""
 _TICKS_S: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -214,7 +216,8 @@ class Queue:
         wants = self._wants_of(job)
         self._scheduler.remove(job.id)
         self._blocked.discard(job.id)
-        if wants.max_runtime is not None and self._ledger.runtime(job.id) >= wants.max_runtime:
+        if (wants.max_runtime is not None
+                and self._ledger.runtime(job.id) >= wants.max_runtime - _NOT_WORTH_A_START_S):
             self._hold(job.id, "It has run as long as its `max_runtime` allows; everything is "
                        "kept.", f"`rekindle release {job.id} --max-runtime 12h` gives it more.")
             return
