@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rekindle.daemon.intake import requests
 from rekindle.state import durable
+from rekindle.state.errors import NotFound
 from rekindle.state.ledger import Ledger
 from rekindle.state.paths import Home
 
@@ -75,7 +76,10 @@ def _measure(home: Home, folder: Path, count: int, floor: float) -> None:
 
 
 def _count(home: Home) -> int:
-    ledger = Ledger.open(home.ledger, readonly=True)
+    try:
+        ledger = Ledger.open(home.ledger, readonly=True)
+    except NotFound:
+        return 0
     try:
         return ledger.count()
     except sqlite3.OperationalError:

@@ -12,8 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rig import ROOT, Rig, wait_for
 
-from rekindle.daemon.queueing import placement
+from rekindle.daemon.queueing import gpus, placement
 from rekindle.daemon.queueing.placement import Gpu
+from rekindle.daemon.queueing.pool import Pool
+from rekindle.daemon.queueing.queue_file import QueueFile
+from rekindle.state.ledger import Ledger
+from rekindle.state.paths import Home
 
 LONG = "trap 'exit 75' TERM; echo cuda=$CUDA_VISIBLE_DEVICES; while :; do sleep 0.05; done"
 
@@ -78,8 +82,8 @@ def sees(rig: Rig, job: str) -> str:
 
 def test_each_attempt_gets_gpus_of_its_own_by_uuid(rig: Rig, box: Box) -> None:
     """One each where the spec says nothing, none for `gpus = 0`, and the third waits."""
-    for n, (name, gpus) in enumerate((("a", None), ("b", 1), ("cpu", 0), ("c", 1))):
-        rig.drop(spec(name, gpus), f"{n}.toml")
+    for n, (name, wanted) in enumerate((("a", None), ("b", 1), ("cpu", 0), ("c", 1))):
+        rig.drop(spec(name, wanted), f"{n}.toml")
     rig.start(**box.environment())
     for job in ("a-1", "b-1", "cpu-1"):
         rig.wait_state(job, "running")
@@ -217,13 +221,13 @@ def test_the_daemons_own_choice_of_gpus_is_kept_to(rig: Rig, box: Box) -> None:
     assert "this box has 1" in rig.wait_state("b-1", "held")["reason"]
 
 
-gpus = st.lists(st.builds(
+cards = st.lists(st.builds(
     Gpu, uuid=st.integers(0, 9).map(lambda n: f"GPU-{n}"), label=st.just("0"),
     total=st.just(100), free=st.integers(0, 100),
     faults=st.sampled_from([(), (), (), ("XID 79",)])), unique_by=lambda gpu: gpu.uuid)
 
 
-@given(gpus, st.sets(st.integers(0, 9).map(lambda n: f"GPU-{n}")),
+@given(cards, st.sets(st.integers(0, 9).map(lambda n: f"GPU-{n}")),
        st.sets(st.integers(0, 9).map(lambda n: f"GPU-{n}")))
 def test_what_is_given_out_is_sound_free_and_nobodys(
     seen: list[Gpu], held: set[str], settling: set[str]
@@ -260,3 +264,20 @@ def test_an_accepted_fault_is_not_held_against_a_gpu_and_a_new_one_is() -> None:
     assert [gpu.faults for gpu in found] == [(), ("XID 79 at noon",)]
     worse = [Gpu("GPU-a", "0", faults=("3 uncorrected memory errors",))]
     assert placement.with_faults(worse, {}, {"GPU-a": ["2 uncorrected memory errors"]})[0].faults
+
+
+def test_a_box_without_gpus_does_not_look_at_its_whole_queue_at_each_tick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No driver on no GPU is no news: with ten thousand jobs a tick would take seconds."""
+    monkeypatch.setattr(gpus, "_on_the_bus", lambda: 0)
+    home = Home(tmp_path / "home")
+    home.create()
+    ledger = Ledger.open(home.ledger)
+    monitor = gpus.Monitor(None)  # its thread is not started: the driver has not answered
+    assert monitor.seen().trouble
+    pool = Pool(ledger, monitor, QueueFile(home), free_share=0.8)
+    assert [pool.refresh(()) for _ in range(3)] == [False, False, False]
+    monkeypatch.setattr(gpus, "_on_the_bus", lambda: 2)
+    assert [pool.refresh(()) for _ in range(3)] == [True, False, False]
+    ledger.close()

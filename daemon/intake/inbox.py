@@ -137,16 +137,20 @@ class Inbox:
             return result
         self._told.pop("inbox", None)
         began = time.monotonic()
+        rejected = str(self._home.rejected)
         claims: list[_Claim] = []
         for entry in entries:
-            if arrivals.is_temporary(entry.name) or entry.path == str(self._home.rejected):
+            if result.more and not entry.name.endswith(requests.SUFFIX):
+                continue  # requests behind it are still collected
+            if arrivals.is_temporary(entry.name) or entry.path == rejected:
                 continue
             if entry.name.endswith(requests.SUFFIX):
                 result.requests.append(Path(entry.path))
                 continue
-            if result.more or self._unfinished or time.monotonic() - began > budget:
+            # a batch that was begun is filled: it waits for the disk once
+            if self._unfinished or (not claims and time.monotonic() - began > budget):
                 result.more = True
-                continue  # requests behind it are still collected
+                continue
             try:
                 claims.append(self._claim(Path(entry.path), entry.stat(follow_symlinks=False), now))
                 self._told.pop(entry.name, None)

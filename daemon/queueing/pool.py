@@ -65,8 +65,10 @@ class Pool:
             away = f"the driver shows {len(seen.gpus)} of {seen.count} GPUs"
             stock = replace(stock, away=(*stock.away, away))
         self.stock = stock
-        changed = (seen.count, bool(seen.trouble)) != (self.count, bool(self.trouble))
-        self.count, self.trouble = seen.count, seen.trouble if seen.count else ""
+        # a box without GPUs has no driver either, and that is no trouble
+        trouble = seen.trouble if seen.count else ""
+        changed = (seen.count, bool(trouble)) != (self.count, bool(self.trouble))
+        self.count, self.trouble = seen.count, trouble
         return changed
 
     @property
