@@ -10,6 +10,7 @@ import importlib.util
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,7 +34,7 @@ TWIN: Final = "digits-undisturbed"
 # epochs finished when the trainer is killed, and when it is asked to go
 KILL_AFTER: Final = 6
 TERM_AFTER: Final = 13
-DEADLINE_S: Final = 170.0
+DEADLINE_S: Final = 900.0
 _POLL_S: Final = 0.05
 
 
@@ -297,9 +298,18 @@ class _Demo:
             f"{len(histories[0])} epochs, to the last bit, in "
             f"{time.monotonic() - self.began:.0f} s.\n"
         )
-        self.console.print(f"[dim]Look around: rekindle --home {self.home.root} show {KILLED}-1")
-        self.console.print(f"[dim]Delete it:   rm -r {self.home.root}")
+        where = self.home.root
+        self.console.print(f"[dim]Look around: {_program()} --home {where} show {KILLED}-1")
+        self.console.print(f"[dim]Delete it:   rm -r {where}")
         return 0
+
+
+def _program() -> str:
+    """How a person calls rekindle from where they are."""
+    beside = Path(sys.executable).with_name("rekindle")
+    if shutil.which("rekindle") or not beside.exists():
+        return "rekindle"
+    return os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)
 
 
 def _command(home: Home) -> list[str]:
