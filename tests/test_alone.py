@@ -61,6 +61,8 @@ def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
     first = start(tmp_path / "work", "--slowly")
     try:
         at_step(tmp_path / "work", 10)
+        # it must not be done before the second one has imported its libraries
+        first.send_signal(signal.SIGSTOP)
         second = start(tmp_path / "work")
         assert second.wait(90) == 1
         assert "Another process trains in this folder" in (tmp_path / "work/log").read_text()
