@@ -290,7 +290,7 @@ def digests(lives: Lives) -> dict[str, str]:
         for name, array in arrays.items():
             found[f"{checkpoint.name}:{name}"] = _digest(array)
         state = json.loads(metadata["state"])
-        for _, kept in state["callbacks"]:
+        for _, kept in state.get("callbacks", []):  # a loop has none
             kept.pop("files", None)  # TensorBoard's event files are named by time and pid
         for key in ("position", "callbacks", "stop_training", "logs", "iterator", "evals",
                     "variables", "loop", "state"):
