@@ -10,9 +10,12 @@ import collections
 import json
 import random
 import types
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+
+from rekindle.state import tensors as tensor_files
 
 Tensors = dict[str, np.ndarray[Any, Any]]
 
@@ -44,6 +47,19 @@ def decode(value: Any, tensors: Tensors, existing: Any = None) -> Any:
         return value
     ((tag, body),) = value.items()
     return _DECODERS[tag](body, tensors, existing)
+
+
+def read_state(path: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Arrays and JSON of the state file of a checkpoint, of a `fit` or of a loop.
+
+    Raises:
+        OSError, ValueError, KeyError: it cannot be read, or holds no such state.
+    """
+    arrays, metadata = tensor_files.load(path)
+    state = json.loads(metadata["state"])
+    if not isinstance(state, dict) or "position" not in state:
+        raise ValueError("it holds no position")
+    return arrays, state
 
 
 class _Encoder:

@@ -1,12 +1,10 @@
 """The stage behind a loop: where it is, what is saved of it, and how it is put back."""
 
-import json
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,10 +14,9 @@ from rekindle.jobs import architecture, randomness, stop, variables, warm_start
 from rekindle.jobs.batches import Batches
 from rekindle.jobs.belongings import Belongings
 from rekindle.jobs.cadence import Cadence
-from rekindle.jobs.encoding import Tensors
+from rekindle.jobs.encoding import Tensors, read_state
 from rekindle.jobs.job import CheckpointPolicy
 from rekindle.jobs.session import Departure, Session, Snapshot
-from rekindle.state import tensors as tensor_files
 from rekindle.state.checkpoints import Position
 from rekindle.state.errors import UsageError
 
@@ -87,7 +84,7 @@ class LoopStage:
         self._cadence = session.cadence
         session.cadence = self._cadence_for(session, flat=flat)
         try:
-            self._restore_or_begin(session.depart(self._number, _read))
+            self._restore_or_begin(session.depart(self._number, read_state))
         except BaseException:
             self.close()
             raise
@@ -383,14 +380,6 @@ class LoopStage:
             raise UsageError("The loop does not run.",
                              hint="Use batches() within `for epoch in loop.epochs(...)`.")
         return self._session
-
-
-def _read(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    arrays, metadata = tensor_files.load(path)
-    state = json.loads(metadata["state"])
-    if not isinstance(state, dict) or "position" not in state:
-        raise ValueError("it holds no position")
-    return arrays, state
 
 
 def _restored(state: dict[str, Any]) -> list[str]:

@@ -1,12 +1,10 @@
 """One call of ``fit``: what is put back before it, watched within it, and saved on the way."""
 
 import functools
-import json
 import sys
 import time
 import types
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 import keras
@@ -25,9 +23,8 @@ from rekindle.jobs import (
     warm_start,
 )
 from rekindle.jobs import callbacks as callback_states
-from rekindle.jobs.encoding import Tensors
+from rekindle.jobs.encoding import Tensors, read_state
 from rekindle.jobs.session import Departure, Session, Snapshot
-from rekindle.state import tensors as tensor_files
 from rekindle.state.checkpoints import Position
 
 PLAIN_FIT: Final[Callable[..., Any]] = keras_trainer.TensorFlowTrainer.fit
@@ -44,7 +41,7 @@ class Stage:
         self.number = number
         self.model = model
         self.arguments = arguments
-        self.departure = session.depart(number, _read)
+        self.departure = session.depart(number, read_state)
         self.callbacks = self._user_callbacks()
         self._classes = {type(callback).__name__: callback_states.class_attributes(callback)
                          for callback in self.callbacks}
@@ -541,14 +538,6 @@ class Hook(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self._stage.epoch_ends(epoch, logs)
-
-
-def _read(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    arrays, metadata = tensor_files.load(path)
-    state = json.loads(metadata["state"])
-    if not isinstance(state, dict) or "position" not in state:
-        raise ValueError("it holds no position")
-    return arrays, state
 
 
 def _batch_of(spec: Any) -> Any:
