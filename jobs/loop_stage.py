@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from rekindle.jobs import architecture, randomness, stop, variables, warm_start
+from rekindle.jobs import architecture, randomness, stop, traces, variables, warm_start
 from rekindle.jobs.batches import Batches
 from rekindle.jobs.belongings import Belongings
 from rekindle.jobs.cadence import Cadence
@@ -83,6 +83,10 @@ class LoopStage:
         stop.training(True)
         self._cadence = session.cadence
         session.cadence = self._cadence_for(session, flat=flat)
+        if not traces.watch(self._belongings.models.values()):
+            session.warn("Where batches differ in size, a relaunch may differ in the last bits: "
+                         "this version of TensorFlow keeps its traces in an unknown way.",
+                         "Give batches of one size.")
         try:
             self._restore_or_begin(session.depart(self._number, read_state))
         except BaseException:
@@ -139,6 +143,7 @@ class LoopStage:
         self.epoch, self.epoch_step = position["epoch"], position["epoch_step"]
         self._calls = list(loop["calls"])
         self._passes = list(loop["passes"])
+        traces.restore(loop.get("traces", {}))  # older checkpoints have none
         self._within = loop if loop["call"] else None
         self._replay(set(self._streams))
         self._restore()
@@ -345,7 +350,8 @@ class LoopStage:
             "position": {"stage": self._number, "epoch": self.epoch, "step": step,
                          "epoch_step": epoch_step, "base": self._base, "end": end},
             "loop": {"call": self._call, "exhausted": self._exhausted, "calls": self._calls,
-                     "passes": self._passes, "streams": streams, "random": self._epoch_random},
+                     "passes": self._passes, "streams": streams, "random": self._epoch_random,
+                     "traces": traces.captured()},
             "variables": described,
             "random": randomness.capture(arrays),
             "state": own,

@@ -14,8 +14,8 @@ from rekindle.jobs import resumable
 
 keras.utils.set_random_seed(3)
 dice = np.random.default_rng(1)
-# 21 whole batches: a smaller last one would be traced by itself, see docs/loops.md
-X = dice.normal(size=(336, 12)).astype("float32")
+# the last of 21 batches is smaller than the others, and traced by itself
+X = dice.normal(size=(330, 12)).astype("float32")
 Y = (X.sum(1) > 0).astype("int32") + (X[:, 0] > 0).astype("int32")
 EPOCHS, STEPS, BATCH = 5, 90, 16
 layers = keras.layers
@@ -68,8 +68,8 @@ def gradient_tape():
     model, optimizer = network(), keras.optimizers.AdamW(3e-3, use_ema=True)
     loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     mean, accuracy = keras.metrics.Mean(), keras.metrics.SparseCategoricalAccuracy()
-    shared = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(336)
-    train, valid = shared.take(272).batch(BATCH), shared.skip(272).batch(BATCH)
+    shared = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(330)
+    train, valid = shared.take(266).batch(BATCH), shared.skip(266).batch(BATCH)
     state = {"best": 0.0, "history": [], "mixup": np.random.default_rng(9)}
     history = state["history"]
     loop = resumable(model=model, optimizer=optimizer, metrics=[mean, accuracy], state=state,

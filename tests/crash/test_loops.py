@@ -44,6 +44,16 @@ def test_a_killed_loop_ends_as_the_undisturbed_one(name: str, tmp_path: Path) ->
         assert storm.in_mid_epoch >= 2
 
 
+def test_a_loop_that_goes_on_before_a_smaller_batch_computes_as_if_it_had_not_ended(
+        tmp_path: Path) -> None:
+    """Which trace computes a batch depends on the shapes before it: they are met again."""
+    calm = driver.undisturbed(_lives(tmp_path / "calm", "train_on_batch"))
+    storm = driver.stormy(_lives(tmp_path / "storm", "train_on_batch"),
+                          [driver.Blow("step", 20, signal.SIGTERM)])
+    assert [receipt["step"] for receipt in storm.resumed] == [0, 20]
+    assert [] == driver.differences(calm.digests, storm.digests)
+
+
 def _lives(root: Path, name: str) -> Lives:
     # the script says how often, unless it calls fit
     return Lives(root, SCRIPT, args=[name], policy=CheckpointPolicy(keep=2))
