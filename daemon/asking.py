@@ -1,11 +1,13 @@
 """Asking the daemon for something: leaves the request, and tells its answer where there is one."""
 
 import argparse
+import sys
 import time
 from typing import Any, Final
 
-from rekindle.daemon import lookup, presence
+from rekindle.daemon import lookup, presence, refusals
 from rekindle.daemon.intake import requests
+from rekindle.state.errors import Refused
 from rekindle.state.ledger import Ledger
 from rekindle.state.paths import Home
 
@@ -15,19 +17,24 @@ _LATER: Final = "No daemon is running; it is done as soon as one does."
 
 
 def about_job(args: argparse.Namespace, verb: str, **fields: Any) -> int:
-    """Writes a request for each job in ``args.jobs``; 0 once they are written.
+    """Writes a request for each job in ``args.jobs``; 0 once they are written, 2 if one is refused.
 
     Raises:
         NotFound: one of the jobs is not there; nothing is written then.
     """
     home = lookup.home(args)
     book = lookup.ledger(home)
+    code = 0
     try:
         for job in [lookup.job(book, named).id for named in args.jobs]:
-            print(f"{job}: {ask(home, book, verb, job, **fields)}")
+            try:
+                print(f"{job}: {ask(home, book, verb, job, **fields)}")
+            except Refused as error:  # the others are asked for all the same
+                code = error.exit_code
+                print(f"rekindle: {job}: {error}", file=sys.stderr)
     finally:
         book.close()
-    return 0
+    return code
 
 
 def about_queue(args: argparse.Namespace, verb: str, **fields: Any) -> int:
@@ -47,7 +54,11 @@ def about_queue(args: argparse.Namespace, verb: str, **fields: Any) -> int:
 
 
 def ask(home: Home, book: Ledger | None, verb: str, job: str | None, **fields: Any) -> str:
-    """Leaves a request and returns the daemon's answer, or a sentence on when it will come."""
+    """Leaves a request and returns the daemon's answer, or a sentence on when it will come.
+
+    Raises:
+        Refused: the daemon could not understand it or carry it out.
+    """
     path = requests.write(home, verb, job, **fields)
     if book is None or presence.find(home) is None:
         return _LATER
@@ -56,5 +67,8 @@ def ask(home: Home, book: Ledger | None, verb: str, job: str | None, **fields: A
         for event in reversed(book.events(kind="request_answered", newest=50)):
             if event.data.get("request") == path.name:
                 return str(event.data["answer"])
+        refusal = refusals.of_request(home, book, path.name)
+        if refusal is not None:
+            raise refusal
         time.sleep(0.05)
     return "The daemon has not answered yet; the request stays in the inbox."

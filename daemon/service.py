@@ -22,7 +22,6 @@ from rekindle.daemon import log, preemption, presence, room, stopping, systemd
 from rekindle.daemon.attempts import Attempts
 from rekindle.daemon.clock import TOLERANCE_S, Clock
 from rekindle.daemon.config import Config
-from rekindle.daemon.intake import requests
 from rekindle.daemon.intake.answers import Answers
 from rekindle.daemon.intake.inbox import SETTLE_S, Inbox
 from rekindle.daemon.intake.snapshot import Snapshots
@@ -35,8 +34,7 @@ from rekindle.daemon.queueing.queue_file import QueueFile
 from rekindle.daemon.reaping import Reaper
 from rekindle.daemon.upkeep.pruning import Pruning
 from rekindle.jobs import environment
-from rekindle.state import crash_points
-from rekindle.state.errors import HomeUnusable, LockHeld, RekindleError
+from rekindle.state.errors import HomeUnusable, LockHeld
 from rekindle.state.ledger import Ledger
 from rekindle.state.lifecycle import ACTIVE, JobState
 from rekindle.state.paths import Home
@@ -253,29 +251,9 @@ class Service:
         elif scan.settling:
             # a file that is still being written: look again soon, without an event
             self._next_scan = time.monotonic() + SETTLE_S / 2
-        for path in scan.requests:
-            self._answer(path)
-
-    def _answer(self, path: os.PathLike[str]) -> None:
-        try:
-            request = requests.read(self._home.inbox / path)
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError) as error:
-            self._inbox.reject(self._home.inbox / path, f"It is not a request: {error}.",
-                               hint="Use the verbs of `rekindle`; they write requests.")
-            return
-        try:
-            self._answers.carry_out(request)
-        except (RekindleError, ValueError, TypeError, LookupError, OverflowError) as error:
-            what = error.what if isinstance(error, RekindleError) else f"{error}."
-            self._inbox.reject(request.file, f"It could not be carried out: {what}",
-                               hint=error.hint if isinstance(error, RekindleError) else
-                               "`rekindle show` tells more; write it once more when it is mended.")
-            return
-        crash_points.reached("request_answered")
-        request.file.unlink(missing_ok=True)
-        crash_points.reached("request_removed")
+        if scan.requests or "requests" in self._troubled:
+            self._guarded("requests",
+                          lambda: self._answers.answer(scan.requests, self._inbox.reject))
 
     def _status(self) -> str:
         """One line for `systemctl status`."""

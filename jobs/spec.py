@@ -214,9 +214,9 @@ class _Builder:
             folder = Path(top.get("workdir", self._base))
             if not script.is_absolute():
                 script = folder / script
-            if not script.is_file():
+            if not os.path.isfile(script):  # Path.is_file raises where it may not look
                 self._reader.problem(
-                    f"The script {script} is not there.",
+                    f"The script {script} is not there{_out_of_reach(script)}.",
                     "Give its absolute path, or a `workdir` that it is relative to; "
                     "`rekindle submit` resolves paths against the spec's own folder.", "script")
             top["script"] = str(script)
@@ -226,6 +226,17 @@ class _Builder:
         if "command" in top and not top["command"]:
             self._reader.problem("`command` is empty.", "Give the program and its arguments.",
                                  "command")
+
+
+def _out_of_reach(path: Path) -> str:
+    """Says where it cannot be known whether something is there: who looks has not the right to."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        return f", or user {os.geteuid()} has not the right to look"
+    except (OSError, ValueError):
+        pass
+    return ""
 
 
 def _text(value: Any) -> str:
@@ -277,15 +288,16 @@ def _workdir(value: Any) -> str:
         raise _Problem("must be an absolute path",
                        "A spec in the inbox has no folder of its own; `rekindle submit` fills "
                        "it in.")
-    if not folder.is_dir():
-        raise _Problem(f"is not a folder: {folder}", "Make the folder first.")
+    if not os.path.isdir(folder):
+        raise _Problem(f"is not a folder{_out_of_reach(folder)}: {folder}",
+                       "Make the folder first.")
     return str(folder)
 
 
 def _python(value: Any) -> str:
     path = Path(_text(value)).expanduser()
-    if not path.is_absolute() or not path.is_file() or not os.access(path, os.X_OK):
-        raise _Problem(f"is not an interpreter: {path}",
+    if not path.is_absolute() or not os.path.isfile(path) or not os.access(path, os.X_OK):
+        raise _Problem(f"is not an interpreter{_out_of_reach(path)}: {path}",
                        'Give its absolute path, e.g. "/home/ana/venv/bin/python".')
     return str(path)
 

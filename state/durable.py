@@ -24,11 +24,17 @@ def fsync_file(path: Path) -> None:
         os.close(fd)
 
 
-def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Replaces ``path`` by ``data`` in one step: temporary file, fsync, rename, fsync."""
+def write_bytes(path: Path, data: bytes, mode: int = 0o644, *, shared: bool = False) -> None:
+    """Replaces ``path`` by ``data`` in one step: temporary file, fsync, rename, fsync.
+
+    Args:
+        shared: it is meant for another user, so that the umask has no say in ``mode``.
+    """
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
+        if shared:
+            os.fchmod(fd, mode)
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]

@@ -41,6 +41,12 @@ class UsageError(RekindleError):
     exit_code = 2
 
 
+class Refused(RekindleError):
+    """The daemon did not take what was handed in; it lies in ``rejected/`` with the reason."""
+
+    exit_code = 2
+
+
 class NotFound(RekindleError):
     """A job, attempt or file that was named does not exist."""
 

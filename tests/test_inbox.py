@@ -10,6 +10,7 @@ import pytest
 
 from rekindle.daemon.intake import requests, submit
 from rekindle.daemon.intake.inbox import Inbox, Scan
+from rekindle.daemon.intake.snapshot import Snapshots
 from rekindle.jobs.job import Job
 from rekindle.state import durable
 from rekindle.state.ledger import Ledger
@@ -174,8 +175,8 @@ def test_two_refused_files_of_one_name_are_both_kept(home: Home) -> None:
 
 def test_submitting_never_replaces_what_lies_there(home: Home) -> None:
     """Two people may hand in the same name in the same moment."""
-    first = submit.drop(home, "a.toml", GOOD)
-    second = submit.drop(home, "a.toml", GOOD + b"seed = 2\n")
+    first = submit.drop(home, "a.toml", GOOD).path
+    second = submit.drop(home, "a.toml", GOOD + b"seed = 2\n").path
     assert first != second
     assert first.read_bytes() == GOOD
     assert scan(home).accepted == ["a-2-1", "a-1"]
@@ -239,15 +240,68 @@ def test_a_full_disk_loses_no_spec_and_is_recovered_from(
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    request = requests.write(home, "stop", "job0-1")
     with monkeypatch.context() as patch:
         patch.setattr(durable, "fsync_all", full)
         assert inbox.scan(time.time() + LATER).accepted == []
         assert inbox.pending()
-        assert inbox.scan(time.time() + LATER).accepted == []
+        found = inbox.scan(time.time() + LATER)
+        assert (found.accepted, found.requests, found.more) == ([], [request], False)
+    request.unlink()
     inbox.scan(time.time() + LATER)
     assert [job.id for job in ledger.jobs()] == ["job0-1", "job1-1", "job2-1"]
     assert not inbox.pending()
     ledger.close()
+
+
+def test_a_mistake_of_ours_costs_the_spec_that_met_it_alone(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a scan and in what a daemon finds at its start; the others are accepted."""
+    real = Snapshots.take
+
+    def mistaken(self: Snapshots, job: Job, dropped: float) -> object:
+        if job.name.startswith("bad"):
+            raise KeyError("a mistake")
+        return real(self, job, dropped)
+
+    monkeypatch.setattr(Snapshots, "take", mistaken)
+    (home.claimed / "1-1--bad1.toml").write_bytes(GOOD)
+    for name in ("a", "bad2", "c"):
+        (home.inbox / f"{name}.toml").write_bytes(GOOD)
+    assert scan(home).accepted == ["a-1", "c-1"]
+    assert list(home.claimed.iterdir()) == []
+    for name in ("bad1", "bad2"):
+        assert "KeyError: 'a mistake'" in reason(home, f"{name}.toml")
+
+
+def test_a_run_that_cannot_be_made_known_holds_no_spec_up(home: Home) -> None:
+    """Its job.json is a folder; or sound, with an id that has no number."""
+    ledger = Ledger.open(home.ledger)
+    (home.runs / "odd-1" / "job.json").mkdir(parents=True)
+    run = home.runs / "strange"
+    run.mkdir()
+    job = Job(name="strange", workdir="/", command=["true"], id="strange", claim="1-1")
+    (run / "job.json").write_text(job.to_json())
+    (home.inbox / "a.toml").write_bytes(GOOD)
+    inbox = Inbox(home, ledger)
+    inbox.recover()
+    assert inbox.scan(time.time() + LATER).accepted == ["a-1"]
+    ledger.close()
+
+
+def test_what_is_dropped_can_be_read_by_the_group_whatever_the_umask(home: Home) -> None:
+    """Spec, request, and the reason of a refusal; nobody else may read them."""
+    old = os.umask(0o077)
+    try:
+        paths = [submit.drop(home, "a.toml", GOOD).path, requests.write(home, "pause", None)]
+        (home.inbox / "b.toml").write_bytes(b"x = ")
+        modes = [path.stat().st_mode & 0o777 for path in paths]
+        scan(home)
+    finally:
+        os.umask(old)
+    modes.append((home.rejected / "b.toml.error.txt").stat().st_mode & 0o777)
+    assert modes == [0o640] * 3
 
 
 def test_an_inbox_that_is_gone_is_told_and_found_again(home: Home) -> None:

@@ -1,17 +1,25 @@
 """Requests are files: understood or refused with a reason, and carried out in their order."""
 
+import contextlib
+import errno
 import json
 import os
+import shutil
+import sqlite3
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rig import Rig
+from rig import Rig, environment, wait_for
 
 from rekindle.daemon.intake import requests
+from rekindle.daemon.intake.answers import Answers
 from rekindle.state.errors import UsageError
 from rekindle.state.paths import Home
 
@@ -114,3 +122,118 @@ def test_requests_work_while_the_daemon_is_down_and_strange_ones_do_no_harm(
     assert not list(rig.home.inbox.glob(f"*{requests.SUFFIX}"))
     for number in range(4):
         assert (rig.home.rejected / f"0{number}{requests.SUFFIX}.error.txt").read_text()
+
+
+def test_what_cannot_be_carried_out_is_refused_and_holds_up_no_other(rig: Rig) -> None:
+    """A run directory that is gone, a job.json that is a folder; who asks is told, with exit code
+    2, and also of the jobs named beside it."""
+    text = 'command = ["true"]\nworkdir = "/"\n'
+    rig.drop(text, "a.toml")
+    for name in ("b", "c"):
+        rig.drop(f'{text}after = ["never"]\n', f"{name}.toml")
+    rig.start()
+    rig.wait_state("a-1", "done")
+    assert "held" in rig.cli("stop", "b-1")
+    shutil.rmtree(rig.home.run("a-1").root)
+    rig.home.run("b-1").job_file.unlink()
+    rig.home.run("b-1").job_file.mkdir()
+
+    def refused(*words: str) -> tuple[str, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "rekindle.daemon", "--home", str(rig.home.root), *words],
+            capture_output=True, text=True, env=environment(), timeout=120)
+        assert done.returncode == 2, (done.stdout, done.stderr)
+        return done.stdout, done.stderr
+
+    said, error = refused("retry", "--from-scratch", "a-1", "c-1")
+    assert said.startswith("c-1: It is")
+    assert f"No such file or directory: {rig.home.run('a-1').journal}" in error
+    assert "submit the job again" in error
+    _, error = refused("release", "--max-runtime", "1h", "b-1")
+    assert "Is a directory" in error
+    assert rig.cli("priority", "c-1", "5") == "c-1: Its priority is 5.\n"
+    assert not list(rig.home.inbox.glob(f"*{requests.SUFFIX}"))
+    assert len(list(rig.home.rejected.glob("*.error.txt"))) == 2
+    assert rig.end() == 0
+
+
+def test_a_spec_that_the_daemon_refuses_is_told_by_submit(rig: Rig, tmp_path: Path) -> None:
+    """What only the daemon can know, its limits; also where an earlier refusal has the name."""
+    (rig.home.root / "rekindle.toml").write_text("[source]\nmax_files = 1\n")
+    (rig.home.rejected / "train.toml").write_text("x")
+    for name in ("train.py", "model.py"):
+        (tmp_path / name).write_text("print(1)\n")
+    rig.start()
+    wait_for(rig.home.daemon_status.exists, "the daemon is up")
+    done = subprocess.run(
+        [sys.executable, "-m", "rekindle.daemon", "--home", str(rig.home.root), "submit",
+         str(tmp_path / "train.py")],
+        capture_output=True, text=True, env=environment(), timeout=120)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "too much for a snapshot" in done.stderr
+    assert str(rig.home.rejected / "train-2.toml") in done.stderr
+    assert rig.end() == 0
+
+
+class Desk(Answers):
+    """Answers that stand in for a disk that is full for one job, and note what was done."""
+
+    def __init__(self) -> None:
+        self._log = structlog.get_logger()
+        self.full: set[str | None] = set()
+        self.done: list[str] = []
+        self.error: Exception = OSError(errno.ENOSPC, "No space left on device")
+
+    def carry_out(self, request: requests.Request) -> str:
+        if request.job in self.full:
+            raise self.error
+        self.done.append(f"{request.verb} {request.job}")
+        return "Done."
+
+
+def test_a_request_that_failed_for_want_of_space_is_kept_in_its_order(home: Home) -> None:
+    """`stop` then `release` of one job stay in order; other jobs do not wait for them."""
+    desk = Desk()
+    files = [requests.write(home, verb, job) for verb, job in (
+        ("stop", "a-1"), ("stop", "b-1"), ("release", "a-1"), ("release", "b-1"))]
+    desk.full = {"a-1"}
+    refused: list[Path] = []
+
+    def reject(path: Path, what: str, *, hint: str) -> None:
+        refused.append(path)
+
+    with pytest.raises(OSError, match="No space"):
+        desk.answer(files, reject)
+    assert desk.done == ["stop b-1", "release b-1"]
+    assert [file for file in files if file.exists()] == [files[0], files[2]]
+    desk.full.clear()
+    desk.answer(files, reject)
+    assert desk.done[2:] == ["stop a-1", "release a-1"]
+    assert (refused, [file for file in files if file.exists()]) == ([], [])
+
+
+def test_a_locked_ledger_keeps_requests_and_a_mistake_of_ours_refuses_one(home: Home) -> None:
+    """A real lock of another connection; then an error of a kind that nobody expected."""
+    desk = Desk()
+    files = [requests.write(home, "stop", job) for job in ("a-1", "b-1")]
+    refused: list[str] = []
+
+    def reject(path: Path, what: str, *, hint: str) -> None:
+        refused.append(what)
+        path.unlink()
+
+    path = home.root / "some.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as one, \
+            contextlib.closing(sqlite3.connect(path, timeout=0)) as other:
+        one.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            other.execute("CREATE TABLE x (y)")
+    desk.full, desk.error = {"a-1"}, caught.value
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        desk.answer(files, reject)
+    assert (desk.done, refused, files[0].exists()) == ([], [], True)
+    desk.error = AttributeError("a mistake")
+    desk.answer(files, reject)
+    assert desk.done == ["stop b-1"]
+    assert len(refused) == 1
+    assert "AttributeError: a mistake" in refused[0]

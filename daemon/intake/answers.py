@@ -2,24 +2,34 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 import structlog
 
+from rekindle.daemon import trouble
 from rekindle.daemon.attempts import Attempts
 from rekindle.daemon.config import Retention
+from rekindle.daemon.intake import requests
 from rekindle.daemon.intake.requests import Request
 from rekindle.daemon.queueing.queue import Queue
 from rekindle.daemon.upkeep import transfer
 from rekindle.daemon.upkeep.pruning import Pruning
 from rekindle.jobs import quantities
 from rekindle.jobs.job import Job
-from rekindle.state import checkpoints, durable, journal
+from rekindle.state import checkpoints, crash_points, durable, journal
+from rekindle.state.errors import RekindleError
 from rekindle.state.ledger import Ledger
 from rekindle.state.lifecycle import ACTIVE, TERMINAL, JobState
 from rekindle.state.paths import Home
 from rekindle.state.rows import JobRow
+
+
+class Reject(Protocol):
+    """Moves a file out of the inbox, to where its reason lies beside it."""
+
+    def __call__(self, path: Path, what: str, *, hint: str) -> object: ...
 
 
 class Answers:
@@ -33,6 +43,64 @@ class Answers:
         self._attempts = attempts
         self._pruning = pruning
         self._log = structlog.get_logger()
+
+    def answer(self, files: Sequence[Path], reject: Reject) -> None:
+        """Carries requests out in their order; one that cannot be holds up those of no other job.
+
+        What fails for want of space, of the ledger or the like is kept for the next time, with
+        all that was asked of the same job after it. Everything else is refused with its reason.
+
+        Raises:
+            Exception: the first that kept a request.
+        """
+        kept: Exception | None = None
+        later: set[str | None] = set()
+        for file in files:
+            request = None
+            try:
+                request = self._read(file, reject)
+                if request is not None and request.job not in later:
+                    self._answer(request, reject)
+            except Exception as error:
+                kept = kept or error
+                if trouble.with_ledger(error):
+                    break  # each of the others would wait for it in vain
+                if request is not None and trouble.passes(error):
+                    later.add(request.job)
+        if kept is not None:
+            raise kept
+
+    def _read(self, file: Path, reject: Reject) -> Request | None:
+        try:
+            return requests.read(file)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            if trouble.passes(error):
+                raise
+            if isinstance(error, PermissionError):
+                reject(file, "The request cannot be read by the daemon.",
+                       hint="Use the verbs of `rekindle`, or give its group the right to read it.")
+            else:
+                reject(file, f"It is not a request: {error}.",
+                       hint="Use the verbs of `rekindle`; they write requests.")
+            return None
+
+    def _answer(self, request: Request, reject: Reject) -> None:
+        try:
+            self.carry_out(request)
+        except Exception as error:
+            if trouble.passes(error):
+                raise
+            if not isinstance(error, RekindleError | OSError | ValueError | TypeError | LookupError
+                              | OverflowError):
+                self._log.exception("request_not_carried_out", file=request.file.name)
+            what, hint = trouble.told(error)
+            reject(request.file, f"It could not be carried out: {what}", hint=hint)
+            return
+        crash_points.reached("request_answered")
+        request.file.unlink(missing_ok=True)
+        crash_points.reached("request_removed")
 
     def carry_out(self, request: Request) -> str:
         """Does what is asked and says in a sentence what was done."""

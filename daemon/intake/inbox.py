@@ -23,6 +23,7 @@ from typing import Final
 
 import structlog
 
+from rekindle.daemon import trouble
 from rekindle.daemon.config import SourceLimits
 from rekindle.daemon.intake import arrivals, requests
 from rekindle.daemon.intake.snapshot import Snapshots
@@ -30,7 +31,13 @@ from rekindle.daemon.upkeep import transfer
 from rekindle.jobs import spec
 from rekindle.jobs.job import Job
 from rekindle.state import crash_points, durable
-from rekindle.state.errors import RekindleError, SpecError
+from rekindle.state.errors import (
+    HomeUnusable,
+    LedgerCorrupt,
+    LedgerTooNew,
+    RekindleError,
+    SpecError,
+)
 from rekindle.state.ledger import Ledger
 from rekindle.state.paths import Home
 
@@ -104,7 +111,7 @@ class Inbox:
                 if run.name.startswith(".new-"):
                     shutil.rmtree(run)
                 elif self._ledger.job(run.name) is None:
-                    self._enter(run)
+                    self._enter_guarded(run)
             claims = []
             for claimed in sorted(self._home.claimed.iterdir()):
                 token, _, name = claimed.name.partition("--")
@@ -113,7 +120,9 @@ class Inbox:
                 else:
                     claims.append(_Claim(claimed, token, name))
             self._decide(claims, Scan())
-        except (OSError, sqlite3.OperationalError) as error:
+        except (LedgerCorrupt, LedgerTooNew):
+            raise
+        except Exception as error:
             self._interrupted(error)
 
     def scan(self, now: float, budget: float = math.inf) -> Scan:
@@ -128,8 +137,6 @@ class Inbox:
         self._snapshots.forget()
         if self._unfinished:
             self.recover()
-            if self._unfinished:
-                return result
         try:
             entries = sorted(os.scandir(self._home.inbox), key=lambda entry: entry.name)
         except OSError as error:
@@ -140,7 +147,7 @@ class Inbox:
         rejected = str(self._home.rejected)
         claims: list[_Claim] = []
         for entry in entries:
-            if result.more and not entry.name.endswith(requests.SUFFIX):
+            if (result.more or self._unfinished) and not entry.name.endswith(requests.SUFFIX):
                 continue  # requests behind it are still collected
             if arrivals.is_temporary(entry.name) or entry.path == rejected:
                 continue
@@ -148,7 +155,7 @@ class Inbox:
                 result.requests.append(Path(entry.path))
                 continue
             # a batch that was begun is filled: it waits for the disk once
-            if self._unfinished or (not claims and time.monotonic() - began > budget):
+            if not claims and time.monotonic() - began > budget:
                 result.more = True
                 continue
             try:
@@ -183,7 +190,7 @@ class Inbox:
         if problem is None and 0 <= age < BROKEN_SETTLE_S:
             try:
                 spec.parse(_read(path), path.name, self._home.inbox)
-            except SpecError:
+            except Exception:  # what is wrong is told once it has settled and is claimed
                 raise _Unsettled from None
         token = f"{time.time_ns():x}-{info.st_ino:x}"
         claimed = self._home.claimed / f"{token}--{path.name}"
@@ -196,7 +203,7 @@ class Inbox:
         try:
             self._decide(claims, result)
             self._told.pop("claimed", None)
-        except (OSError, sqlite3.OperationalError) as error:
+        except Exception as error:  # whatever it is: they are found again as claims
             self._interrupted(error)
 
     def _interrupted(self, error: Exception) -> None:
@@ -210,18 +217,14 @@ class Inbox:
         made: list[tuple[_Claim, Job, Path]] = []
         for claim in claims:
             try:
-                problem = _unusable(claim.name, claim.path.lstat())
-                if problem is not None:
-                    raise problem
-                data = _read(claim.path)
-                job = spec.parse(data, claim.name, self._home.inbox)
+                job, data = _parse(claim, self._home.inbox)
                 job = job.replace(source=self._snapshots.take(job, claim.dropped))
-            except SpecError as error:
-                self._reject(claim.path, claim.name, error)
+                made.append((claim, *self._make_run(job, claim, data)))
+            except (OSError, MemoryError, sqlite3.Error, HomeUnusable):
+                raise  # the home is in trouble, and not this spec
+            except Exception as error:
+                self._reject(claim.path, claim.name, self._refusal(claim.name, error))
                 result.rejected.append(claim.name)
-                continue
-            job, new = self._make_run(job, claim, data)
-            made.append((claim, job, new))
         if not made:
             return
         durable.fsync_all([path for _, _, new in made for path in (*_files(new), new)])
@@ -240,6 +243,14 @@ class Inbox:
             self._log.info("job_accepted", job=job.id, file=claim.name)
         self._crash_point("finished")
 
+    def _refusal(self, name: str, error: Exception) -> RekindleError:
+        if isinstance(error, RekindleError):
+            return error
+        self._log.exception("spec_not_understood", file=name)
+        return SpecError(f"It could not be accepted: {type(error).__name__}: {error}.", where=name,
+                         hint="This is a mistake in rekindle; the daemon's log says where. Other "
+                         "specs are not concerned.")
+
     def _make_run(self, job: Job, claim: "_Claim", data: bytes) -> tuple[Job, Path]:
         """Builds a run directory under a temporary name; nothing of it is fsynced yet."""
         number = self._ledger.highest_number(job.name) + 1
@@ -254,6 +265,16 @@ class Inbox:
         if job.source is not None:
             os.symlink(self._snapshots.place(job.source), new / "source")
         return job, new
+
+    def _enter_guarded(self, run: Path) -> None:
+        """One run that cannot be made known keeps no spec of others from being accepted."""
+        try:
+            self._enter(run)
+        except Exception as error:
+            if trouble.passes(error):
+                raise
+            self._tell(run.name, f"The run directory {run.name} cannot be made known to the "
+                       f"ledger: {type(error).__name__}: {error}")
 
     def _enter(self, run: Path) -> None:
         """Makes an accepted run known to the ledger."""
@@ -283,13 +304,14 @@ class Inbox:
             n += 1
             stem, suffix = os.path.splitext(name)
             target = self._home.rejected / f"{stem}-{n}{suffix}"
+        inode = claimed.lstat().st_ino
         durable.write_bytes(target.with_name(f"{target.name}.error.txt"), f"{error}\n".encode(),
-                            0o640)
+                            0o640, shared=True)
         self._crash_point("explained")
         os.rename(claimed, target)
         self._crash_point("refused")
-        self._ledger.add_event("spec_rejected", data={"file": target.name, "error": error.what,
-                                                      "hint": error.hint})
+        self._ledger.add_event("spec_rejected", data={
+            "file": target.name, "inode": inode, "error": error.what, "hint": error.hint})
         self._log.warning("spec_rejected", file=name, error=error.what, hint=error.hint)
         return target
 
@@ -318,6 +340,26 @@ def _unusable(name: str, info: os.stat_result) -> SpecError | None:
     else:
         return None
     return SpecError(what, where=name, hint=hint)
+
+
+def _parse(claim: _Claim, base: Path) -> tuple[Job, bytes]:
+    """The job of a claimed file, and the file's content.
+
+    Raises:
+        SpecError: it is not sound, or cannot be read.
+        OSError: it is gone, or the machine lacks something just now.
+    """
+    try:
+        problem = _unusable(claim.name, claim.path.lstat())
+        if problem is not None:
+            raise problem
+        data = _read(claim.path)
+        return spec.parse(data, claim.name, base), data
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) or trouble.scarce(error):
+            raise
+        raise SpecError(f"It cannot be read: {error.strerror}.", where=claim.name,
+                        hint="Mend that, and hand it in once more.") from error
 
 
 def _files(folder: Path) -> list[Path]:

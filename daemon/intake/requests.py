@@ -56,7 +56,7 @@ def write(home: Home, verb: str, job: str | None, **fields: Any) -> Path:
     named = {} if job is None else {"job": job}
     data = json.dumps({"format": FORMAT, "verb": verb, **named, **fields}) + "\n"
     try:
-        durable.write_bytes(path, data.encode(), 0o640)
+        durable.write_bytes(path, data.encode(), 0o640, shared=True)
     except OSError as error:
         raise UsageError(
             f"The request cannot be written: {error.strerror}.",

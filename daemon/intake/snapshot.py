@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from rekindle.daemon import trouble
 from rekindle.daemon.config import SourceLimits
 from rekindle.daemon.intake import source_listing
 from rekindle.daemon.intake.source_listing import CODE, Listing
@@ -64,8 +65,8 @@ class Snapshots:
                 together share one.
 
         Raises:
-            SpecError: there is too much code, or the script cannot be read.
-            OSError: the store cannot be written.
+            SpecError: there is too much code, or it cannot be read.
+            OSError: the store cannot be written, or the machine lacks something just now.
         """
         if job.live or job.command is not None:
             return None
@@ -85,7 +86,8 @@ class Snapshots:
         return os.path.join("..", "..", self._folder.name, source.digest[:32], TREE)
 
     def _take(self, folder: Path, script: Path | None) -> Source:
-        listing = source_listing.of(folder, self._exclude)
+        with _readable(folder):
+            listing = source_listing.of(folder, self._exclude)
         if script is not None:
             listing.files.setdefault(script.relative_to(listing.root).as_posix())
         chosen = self._choose(listing, folder)
@@ -167,17 +169,34 @@ class Snapshots:
         durable.fsync_folder(self._folder)
 
 
+@contextlib.contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Around a look at somebody's code: an error there is that job's, and nobody else's."""
+    try:
+        yield
+    except OSError as error:
+        if trouble.scarce(error):
+            raise
+        raise SpecError(
+            f"The code in {folder} cannot be kept: {error.strerror}.", where="script",
+            hint="Let the daemon's user list and read the folder (chmod o+rx, or by its group), "
+            f"or {_LIVE}.") from error
+
+
 def _copy(listing: Listing, chosen: list[str], target: Path, limit: int
           ) -> dict[str, dict[str, int | str]]:
     """Copies the chosen files; returns digest, size and mode of each that was copied."""
     files: dict[str, dict[str, int | str]] = {}
     target.mkdir(parents=True, mode=0o750)
-    root = os.open(listing.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with _readable(listing.root):
+        root = os.open(listing.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for name in sorted(chosen):
             try:
                 data, mode = _read(root, _inside(listing.root, name), limit)
             except (OSError, ValueError) as error:
+                if trouble.scarce(error):
+                    raise
                 listing.leave_out(name, str(error.strerror if isinstance(error, OSError)
                                             else error))
                 continue

@@ -101,7 +101,7 @@ def _add_repository(listing: Listing, prefix: str, exclude: Path, depth: int) ->
         path = place / name
         if not name or path == exclude or exclude in path.parents or not os.path.lexists(path):
             continue
-        if path.is_dir() and not path.is_symlink():
+        if os.path.isdir(path) and not path.is_symlink():
             # a submodule, or another repository inside of this one
             if depth < _NESTING and os.path.lexists(path / ".git"):
                 _add_repository(listing, f"{prefix}{name}/", exclude, depth + 1)
@@ -129,7 +129,12 @@ def _folder_listing(folder: Path, exclude: Path) -> Listing:
     """Code in a folder and below; without hidden folders, environments and caches."""
     listing = Listing(folder, {})
     visits = 0
-    for path, folders, names in os.walk(folder):
+
+    def unreadable(error: OSError) -> None:
+        name = os.path.relpath(error.filename, folder)
+        listing.left_out[f"{name}/"] = f"cannot be listed ({error.strerror})"
+
+    for path, folders, names in os.walk(folder, onerror=unreadable):
         visits += len(names) + len(folders)
         if visits > _VISITS:
             beside = [entry.name for entry in os.scandir(folder) if entry.name.endswith(".py")]

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,21 @@ def spec_from_file(path: Path, *, live: bool = False) -> tuple[str, bytes]:
     return f"{job.name}{path.suffix}", data
 
 
-def drop(home: Home, filename: str, data: bytes) -> Path:
-    """Puts a spec into the inbox in one step; never over another file. Returns where.
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A spec that was put into the inbox.
+
+    Attributes:
+        path: where it was put; the daemon may have taken it already.
+        inode: its number, which stays with it wherever the daemon moves it.
+    """
+
+    path: Path
+    inode: int
+
+
+def drop(home: Home, filename: str, data: bytes) -> Dropped:
+    """Puts a spec into the inbox in one step; never over another file.
 
     Raises:
         HomeUnusable: the inbox cannot be written.
@@ -81,7 +95,8 @@ def drop(home: Home, filename: str, data: bytes) -> Path:
     stem, suffix = os.path.splitext(filename)
     temporary = home.inbox / f".{filename}.{os.getpid()}.tmp"
     try:
-        durable.write_bytes(temporary, data, 0o640)
+        durable.write_bytes(temporary, data, 0o640, shared=True)
+        inode = temporary.stat().st_ino
         n = 1
         while True:
             target = home.inbox / (filename if n == 1 else f"{stem}-{n}{suffix}")
@@ -99,4 +114,4 @@ def drop(home: Home, filename: str, data: bytes) -> Path:
             f"The spec cannot be put into the inbox: {error.strerror}.", where=home.inbox,
             hint="Is this the right home (--home), and are you in the group of its inbox?",
         ) from error
-    return target
+    return Dropped(target, inode)

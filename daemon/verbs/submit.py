@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from rekindle.daemon import lookup, presence
+from rekindle.daemon import lookup, presence, refusals
 from rekindle.daemon.intake import submit
 from rekindle.state.errors import NotFound, UsageError
 from rekindle.state.paths import Home
@@ -36,9 +36,10 @@ def main(args: argparse.Namespace) -> int:
     if not home.inbox.is_dir():
         # the first job may come before the first daemon
         home.create()
-    dropped = time.time()
-    path = submit.drop(home, filename, data)
-    job = _accepted(home, path, dropped) if presence.find(home) is not None else None
+    since = time.time()
+    dropped = submit.drop(home, filename, data)
+    path = dropped.path
+    job = _accepted(home, dropped, since) if presence.find(home) is not None else None
     if job is not None:
         print(f"{job} is accepted. `rekindle show {job}` tells how it goes.")
     elif presence.find(home) is not None:
@@ -48,12 +49,12 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _accepted(home: Home, path: Path, since: float) -> str | None:
-    """The id of the job that the file became, if it does soon."""
-    try:
-        inode = path.stat().st_ino
-    except FileNotFoundError:
-        return None
+def _accepted(home: Home, dropped: submit.Dropped, since: float) -> str | None:
+    """The id of the job that the file became, if it does soon.
+
+    Raises:
+        Refused: the daemon did not take it.
+    """
     end = time.monotonic() + _ACCEPT_S
     while time.monotonic() < end:
         try:
@@ -61,9 +62,12 @@ def _accepted(home: Home, path: Path, since: float) -> str | None:
         except NotFound:
             return None
         try:
-            job = book.job_of_file(inode, since)
+            job = book.job_of_file(dropped.inode, since)
+            refusal = refusals.of_spec(home, book, dropped.inode, since)
         finally:
             book.close()
+        if refusal is not None:
+            raise refusal
         if job is not None:
             return job
         time.sleep(0.05)

@@ -12,6 +12,8 @@ import pytest
 from rig import Rig, environment, wait_for
 from test_disk import fill
 
+from rekindle.daemon.intake import requests
+
 pytestmark = [pytest.mark.faults, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 GOOD = 'command = ["true"]\nworkdir = "/"\n'
 EVENTS = Path("/proc/sys/fs/inotify/max_queued_events")
@@ -106,15 +108,82 @@ def test_an_inbox_that_cannot_be_changed_keeps_its_specs(
     assert box.end() == 0
 
 
-def test_rights_that_are_missing_are_told_and_found_again(box: Rig, undo: ExitStack) -> None:
-    """A daemon without root's power over files; file and inbox belong to somebody else."""
+def without_power(box: Rig, group: int | None = None) -> None:
+    """Starts a daemon without root's power over files, a member of a group."""
     caps = "-dac_override,-dac_read_search"
+    groups = ["--clear-groups"] if group is None else ["--groups", str(group)]
     with box.log.open("ab") as log:
         box.daemon = subprocess.Popen(
-            ["setpriv", f"--bounding-set={caps}", f"--inh-caps={caps}", sys.executable, "-m",
-             "rekindle.daemon", "--home", str(box.home.root), "run"],
+            ["setpriv", *groups, f"--bounding-set={caps}", f"--inh-caps={caps}", sys.executable,
+             "-m", "rekindle.daemon", "--home", str(box.home.root), "run"],
             stdout=log, stderr=log, env=environment())
     wait_for(box.home.daemon_status.exists, "the daemon is up")
+
+
+def test_a_code_folder_that_cannot_be_read_costs_its_own_spec_alone(
+    box: Rig, tmp_path: Path
+) -> None:
+    """A folder that cannot be listed, and one that cannot be entered; a claim of before a restart,
+    the specs and requests of others go on."""
+    for name, mode in (("ana", 0o711), ("eve", 0o700)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "train.py").write_text("print(1)\n")
+        os.chown(folder, 54321, 54321)
+        folder.chmod(mode)
+        spec = f'script = "{folder}/train.py"\n'
+        # the first is met by `recover`, as what an earlier daemon had claimed
+        where = box.home.claimed / "1-1--ana.toml" if name == "ana" else box.home.inbox / "eve.toml"
+        where.write_text(spec)
+    box.drop(GOOD, "ben.toml")
+    requests.write(box.home, "pause", None)
+    without_power(box)
+    wait_for(lambda: jobs(box) == ["ben-1"], "the sound spec is accepted")
+    wait_for(lambda: not list(box.home.inbox.glob("*.request.json")), "the request is answered")
+    for name, why in (("ana", "cannot be kept: Permission denied"), ("eve", "right to look")):
+        reason = box.home.rejected / f"{name}.toml.error.txt"
+        wait_for(reason.exists, f"the spec of {name} is refused")
+        assert why in reason.read_text()
+        assert str(tmp_path / name) in reason.read_text()
+    assert list(box.home.claimed.iterdir()) == []
+    assert box.end() == 0
+
+
+def test_a_member_with_a_closed_umask_is_understood(box: Rig, tmp_path: Path) -> None:
+    """Really as another user with umask 077, through the group of the inbox; what he hand-copies
+    unreadable is refused, and he can read why."""
+    group = 54321
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == os.geteuid() and not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    for folder in (box.home.inbox, box.home.rejected):
+        os.chown(folder, 0, group)
+        folder.chmod(0o2770)
+    (tmp_path / "mine.toml").write_text(GOOD)
+    without_power(box, group)
+
+    def as_member(*command: str) -> str:
+        # he may read this checkout, wherever it lies; that gives him no files of his own making
+        done = subprocess.run(
+            ["setpriv", "--reuid", str(group), "--regid", str(group), "--clear-groups",
+             "--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search", *command],
+            capture_output=True, text=True, env=environment(), cwd="/", umask=0o077, timeout=120)
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        return done.stdout
+
+    cli = (sys.executable, "-m", "rekindle.daemon", "--home", str(box.home.root))
+    assert "is paused" in as_member(*cli, "pause")
+    assert "mine-1 is accepted" in as_member(*cli, "submit", str(tmp_path / "mine.toml"))
+    as_member("cp", str(tmp_path / "mine.toml"), str(box.home.inbox / "closed.toml"))
+    reason = box.home.rejected / "closed.toml.error.txt"
+    wait_for(reason.exists, "the unreadable one is refused")
+    assert (reason.stat().st_gid, reason.stat().st_mode & 0o777) == (group, 0o640)
+    assert box.end() == 0
+
+
+def test_rights_that_are_missing_are_told_and_found_again(box: Rig, undo: ExitStack) -> None:
+    """A daemon without root's power over files; file and inbox belong to somebody else."""
+    without_power(box)
     inbox = box.home.inbox
     reason = box.home.rejected / "mine.toml.error.txt"
 

@@ -1,0 +1,29 @@
+"""What the daemon said of a file that it did not take from the inbox."""
+
+from rekindle.state.errors import Refused
+from rekindle.state.ledger import Ledger
+from rekindle.state.paths import Home
+from rekindle.state.rows import EventRow
+
+_NEWEST = 200
+
+
+def of_request(home: Home, book: Ledger, name: str) -> Refused | None:
+    """The refusal of a request, whose file's name no other has; None as long as there is none."""
+    return next((_told(home, event) for event in _events(book) if event.data.get("file") == name),
+                None)
+
+
+def of_spec(home: Home, book: Ledger, inode: int, since: float) -> Refused | None:
+    """The refusal of a spec that was dropped at ``since`` (unix time); it may have a new name."""
+    return next((_told(home, event) for event in _events(book)
+                 if event.data.get("inode") == inode and event.at >= since - 1), None)
+
+
+def _events(book: Ledger) -> list[EventRow]:
+    return book.events(kind="spec_rejected", newest=_NEWEST)[::-1]
+
+
+def _told(home: Home, event: EventRow) -> Refused:
+    return Refused(str(event.data["error"]), where=home.rejected / str(event.data["file"]),
+                   hint=str(event.data["hint"]))
