@@ -275,6 +275,18 @@ def test_a_mistake_of_ours_costs_the_spec_that_met_it_alone(
         assert "KeyError: 'a mistake'" in reason(home, f"{name}.toml")
 
 
+def test_a_name_that_is_no_text_stops_nothing(home: Home) -> None:
+    """A sound spec under it is a job where it says its name; the reason of the others is kept."""
+    for name, data in ((b"\xff.toml", b"x = "), (b"\xfe.txt", b""), (b"\xfd.toml", GOOD),
+                       (b"\xfc.toml", GOOD + b'name = "named"\n'), (b"a.toml", GOOD)):
+        (home.inbox / os.fsdecode(name)).write_bytes(data)
+    found = scan(home)
+    assert sorted(found.accepted) == ["a-1", "named-1"]
+    assert sorted(os.fsencode(name)[0] for name in found.rejected) == [0xfd, 0xfe, 0xff]
+    assert "cannot be the job's name" in reason(home, os.fsdecode(b"\xfd.toml"))
+    assert list(home.claimed.iterdir()) == []
+
+
 def test_a_run_that_cannot_be_made_known_holds_no_spec_up(home: Home) -> None:
     """Its job.json is a folder; or sound, with an id that has no number."""
     ledger = Ledger.open(home.ledger)

@@ -176,18 +176,19 @@ def test_a_spec_that_the_daemon_refuses_is_told_by_submit(rig: Rig, tmp_path: Pa
 
 
 class Desk(Answers):
-    """Answers that stand in for a disk that is full for one job, and note what was done."""
+    """Answers that stand in for a disk that is full for some requests, and note what was done."""
 
     def __init__(self) -> None:
         self._log = structlog.get_logger()
-        self.full: set[str | None] = set()
+        self.full: set[str] = set()
         self.done: list[str] = []
         self.error: Exception = OSError(errno.ENOSPC, "No space left on device")
 
     def carry_out(self, request: requests.Request) -> str:
-        if request.job in self.full:
+        asked = f"{request.verb} {request.job}"
+        if asked in self.full:
             raise self.error
-        self.done.append(f"{request.verb} {request.job}")
+        self.done.append(asked)
         return "Done."
 
 
@@ -196,7 +197,7 @@ def test_a_request_that_failed_for_want_of_space_is_kept_in_its_order(home: Home
     desk = Desk()
     files = [requests.write(home, verb, job) for verb, job in (
         ("stop", "a-1"), ("stop", "b-1"), ("release", "a-1"), ("release", "b-1"))]
-    desk.full = {"a-1"}
+    desk.full = {"stop a-1"}
     refused: list[Path] = []
 
     def reject(path: Path, what: str, *, hint: str) -> None:
@@ -228,7 +229,7 @@ def test_a_locked_ledger_keeps_requests_and_a_mistake_of_ours_refuses_one(home: 
         one.execute("BEGIN EXCLUSIVE")
         with pytest.raises(sqlite3.OperationalError) as caught:
             other.execute("CREATE TABLE x (y)")
-    desk.full, desk.error = {"a-1"}, caught.value
+    desk.full, desk.error = {"stop a-1"}, caught.value
     with pytest.raises(sqlite3.OperationalError, match="locked"):
         desk.answer(files, reject)
     assert (desk.done, refused, files[0].exists()) == ([], [], True)

@@ -305,8 +305,9 @@ class Inbox:
             stem, suffix = os.path.splitext(name)
             target = self._home.rejected / f"{stem}-{n}{suffix}"
         inode = claimed.lstat().st_ino
-        durable.write_bytes(target.with_name(f"{target.name}.error.txt"), f"{error}\n".encode(),
-                            0o640, shared=True)
+        # a file's name may have bytes that are no text
+        durable.write_bytes(target.with_name(f"{target.name}.error.txt"),
+                            f"{error}\n".encode(errors="backslashreplace"), 0o640, shared=True)
         self._crash_point("explained")
         os.rename(claimed, target)
         self._crash_point("refused")
