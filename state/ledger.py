@@ -268,18 +268,23 @@ class Ledger:
     def named_for(self, job: JobRow, named: str) -> JobRow | None:
         """The job that ``named`` means in the ``after`` of ``job``, None while there is none.
 
-        A job's id; else the newest job of that name that came before ``job``; else, but not
-        for the job's own name, the first that came after it.
+        A job's id; else, for its own name, the one before it in number; else the newest job
+        of that name that came before ``job``; else the first that came after it.
         """
         found = self.job(named)
         if found is not None:
             return found
+        if named == job.name:
+            # by the index: to go through all the later ones is too much in a long series
+            return next(self._rows(
+                JobRow, "FROM jobs WHERE name = ? AND number < ? ORDER BY number DESC LIMIT 1",
+                (named, job.number)), None)
         place = (named, job.submitted_at, job.rowid)
         before = "FROM jobs WHERE name = ? AND (submitted_at, rowid) < (?, ?)"
         after = "FROM jobs WHERE name = ? AND (submitted_at, rowid) > (?, ?)"
         rows = self._rows(JobRow, f"{before} ORDER BY number DESC LIMIT 1", place)
         found = next(rows, None)
-        if found is None and named != job.name:
+        if found is None:
             found = next(self._rows(JobRow, f"{after} ORDER BY number LIMIT 1", place), None)
         return found
 

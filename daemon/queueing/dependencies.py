@@ -1,6 +1,6 @@
 """What a job waits for by `after`: pure, from where the others stand."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from rekindle.state.lifecycle import JobState
@@ -79,3 +79,66 @@ def cycle(start: str, edges: Callable[[str], Collection[str]]) -> list[str]:
                 came_from[there] = here
                 todo.append(there)
     return []
+
+
+class Circles:
+    """Which jobs may stand in a circle; each is walked through once, however often one asks.
+
+    What is known holds as long as no job waits for one that it did not wait for before. A job
+    of which that is true must be asked about: only then it is seen, and all is forgotten. Of
+    several that changed at once it is then told of one, at least, in each new circle.
+
+    Args:
+        edges: the ids that a job waits for or, where it is held or has ended, may wait for
+            again: a job that only stands still for now must not make others look free.
+    """
+
+    def __init__(self, edges: Callable[[str], Collection[str]]) -> None:
+        self._edges = edges
+        self._known: dict[str, tuple[frozenset[str], bool]] = {}
+
+    def hold(self, job_id: str) -> bool:
+        """Whether a job stands in a circle, or stood in one that has broken since."""
+        edges = frozenset(self._edges(job_id))
+        if job_id in self._known and not edges <= self._known[job_id][0]:
+            self._known.clear()
+        if job_id not in self._known:
+            self._walk(job_id)
+        return self._known[job_id][1]
+
+    def drop(self, job_id: str) -> None:
+        """Forgets a job that never waits again."""
+        self._known.pop(job_id, None)
+
+    def _walk(self, start: str) -> None:
+        """Tarjan's strongly connected components (1972), up to what is known already."""
+        edges: dict[str, frozenset[str]] = {}
+        entered: dict[str, int] = {}
+        back: dict[str, int] = {}
+        path: list[str] = []
+        todo: list[tuple[str, Iterator[str]]] = []
+
+        def enter(job_id: str) -> None:
+            edges[job_id] = frozenset(self._edges(job_id))
+            entered[job_id] = back[job_id] = len(entered)
+            path.append(job_id)
+            todo.append((job_id, iter(edges[job_id])))
+
+        enter(start)
+        while todo:
+            here, left = todo[-1]
+            there = next((one for one in left if one not in self._known), None)
+            if there is not None and there not in entered:
+                enter(there)
+            elif there is not None:
+                back[here] = min(back[here], entered[there])
+            else:
+                todo.pop()
+                if todo:
+                    back[todo[-1][0]] = min(back[todo[-1][0]], back[here])
+                if back[here] == entered[here]:
+                    circle = [path.pop()]
+                    while circle[-1] != here:
+                        circle.append(path.pop())
+                    stands = len(circle) > 1 or here in edges[here]
+                    self._known |= {one: (edges[one], stands) for one in circle}

@@ -83,7 +83,9 @@ class Queue:
         self._active: dict[str, _Active] = {}
         self._blocked: set[str] = set()
         self._wants: dict[str, Wants] = {}
-        self._dependents: dict[str, set[str]] = {}
+        self._dependents: dict[str, set[str]] = {}  # by id, or by name while there is no such job
+        self._registered: dict[str, set[str]] = {}
+        self._circles = dependencies.Circles(self._may_wait_for)
         self._looks: dict[str, tuple[float, window.Look]] = {}
         self._told: dict[Lane, tuple[str, str]] = {}
         self._last_start: float | None = None
@@ -186,6 +188,9 @@ class Queue:
             return
         # the spec may have been changed by a person
         self._wants.pop(job_id, None)
+        self._register(job_id, set())
+        if job.attempts:
+            self._circles.drop(job_id)
         if job.state in ACTIVE:
             self._active[job_id] = self._make_active(job, left)
         elif job.state in _WAITS:
@@ -229,15 +234,17 @@ class Queue:
             wants.window, _not_before(job)))
 
     def _has_what_it_waits_for(self, job: JobRow, wants: Wants) -> bool:
-        for named in wants.after:
-            self._dependents.setdefault(named, set()).add(job.id)
-        answer = dependencies.judge(job.id, self._needs(job, wants))
+        needs = self._needs(job, wants)
+        # not by a name that means a job already: all of a series would be looked at each time
+        self._register(job.id, {need.id or need.named for need in needs})
+        answer = dependencies.judge(job.id, needs)
         if not answer.reason:
             return True
         if answer.broken:
             self._hold(job.id, answer.reason, answer.hint)
             return False
-        way = dependencies.cycle(job.id, self._waits_for)
+        way = (dependencies.cycle(job.id, self._waits_for)
+               if self._circles.hold(job.id) else [])
         if way:
             self._hold(job.id, f"It waits for itself: {' waits for '.join(way)}.",
                        "Cancel one of them, and mend its `after`.")
@@ -245,6 +252,17 @@ class Queue:
         self._blocked.add(job.id)
         self._ledger.set_waiting([job.id], answer.reason, hint=answer.hint, now=time.time())
         return False
+
+    def _register(self, job_id: str, under: set[str]) -> None:
+        """Notes at whose changes a job is to be looked at again, in place of what was noted."""
+        for other in self._registered.pop(job_id, ()):
+            self._dependents[other].discard(job_id)
+            if not self._dependents[other]:
+                del self._dependents[other]
+        if under:
+            self._registered[job_id] = under
+        for other in under:
+            self._dependents.setdefault(other, set()).add(job_id)
 
     def _needs(self, job: JobRow, wants: Wants) -> list[Need]:
         needs = []
@@ -263,6 +281,14 @@ class Queue:
             return []
         return [need.id for need in self._needs(job, self._wants_of(job))
                 if need.id is not None and need.state != JobState.DONE]
+
+    def _may_wait_for(self, job_id: str) -> list[str]:
+        """The ids of the jobs that one that has not begun waits for, or would if it were queued."""
+        job = self._ledger.job(job_id)
+        if job is None or job.attempts:
+            return []
+        found = [self._ledger.named_for(job, named) for named in self._wants_of(job).after]
+        return [one.id for one in found if one is not None and not one.attempts]
 
     def _wants_of(self, job: JobRow) -> Wants:
         known = self._wants.get(job.id)
