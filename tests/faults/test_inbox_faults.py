@@ -13,6 +13,7 @@ from rig import Rig, environment, wait_for
 from test_disk import fill
 
 from rekindle.daemon.intake import requests
+from rekindle.jobs.job import Job
 
 pytestmark = [pytest.mark.faults, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 GOOD = 'command = ["true"]\nworkdir = "/"\n'
@@ -124,7 +125,7 @@ def test_a_code_folder_that_cannot_be_read_costs_its_own_spec_alone(
     box: Rig, tmp_path: Path
 ) -> None:
     """A folder that cannot be listed, and one that cannot be entered; a claim of before a restart,
-    the specs and requests of others go on."""
+    the specs and requests of others go on. Where only a folder below is closed, it is named."""
     for name, mode in (("ana", 0o711), ("eve", 0o700)):
         folder = tmp_path / name
         folder.mkdir()
@@ -136,9 +137,17 @@ def test_a_code_folder_that_cannot_be_read_costs_its_own_spec_alone(
         where = box.home.claimed / "1-1--ana.toml" if name == "ana" else box.home.inbox / "eve.toml"
         where.write_text(spec)
     box.drop(GOOD, "ben.toml")
+    (tmp_path / "tom" / "part").mkdir(parents=True)
+    (tmp_path / "tom" / "train.py").write_text("print(1)\n")
+    os.chown(tmp_path / "tom" / "part", 54321, 54321)
+    (tmp_path / "tom" / "part").chmod(0o700)
+    box.drop(f'script = "{tmp_path}/tom/train.py"\n', "tom.toml")
     requests.write(box.home, "pause", None)
     without_power(box)
-    wait_for(lambda: jobs(box) == ["ben-1"], "the sound spec is accepted")
+    wait_for(lambda: jobs(box) == ["ben-1", "tom-1"], "the sound specs are accepted")
+    kept = Job.from_json(box.home.run("tom-1").job_file.read_text()).source
+    assert kept is not None
+    assert kept.left_out == ["part/: cannot be listed (Permission denied)"]
     wait_for(lambda: not list(box.home.inbox.glob("*.request.json")), "the request is answered")
     for name, why in (("ana", "cannot be kept: Permission denied"), ("eve", "right to look")):
         reason = box.home.rejected / f"{name}.toml.error.txt"
