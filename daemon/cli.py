@@ -1,7 +1,7 @@
 """The command line: finds the verb's module, and turns errors into text and exit codes.
 
-Exit codes: 0 fine, 1 the job failed or is held, 2 wrong usage, 3 not found, 4 the home is
-unusable, 5 a time that was given is over.
+Exit codes: 0 fine, 1 the job failed or is held, or the system refused something, 2 wrong usage,
+3 not found, 4 the home is unusable, 5 a time that was given is over.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from rekindle.state.errors import RekindleError
@@ -46,9 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     # all behind `--` belongs to the user's script, whatever it looks like
     words, rest = _split(words)
+    args = argparse.Namespace(home=None, rest=rest)
     try:
         # a default in the parser would overwrite a --home that stands before the verb
-        args = _parser(words).parse_args(words, argparse.Namespace(home=None, rest=rest))
+        _parser(words).parse_args(words, args)
         return int(_module(args.verb).main(args))
     except RekindleError as error:
         _tell(error)
@@ -57,6 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the reader has gone (`rekindle ls | head`); python would complain once more at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        from rekindle.daemon import unforeseen
+
+        refused = unforeseen.explain(error, _home(args))
+        _tell(refused)
+        return refused.exit_code
     except KeyboardInterrupt:
         return 130
 
@@ -86,6 +94,15 @@ def _tell(error: RekindleError) -> None:
         if log.under_journal() and log.refuse(error):
             return
     print(f"rekindle: {error}", file=sys.stderr)
+
+
+def _home(args: argparse.Namespace) -> Path | None:
+    from rekindle.daemon import lookup
+
+    try:
+        return lookup.home(args).root
+    except (OSError, RuntimeError):
+        return None  # the folder we are in is gone, or this user has none
 
 
 def _module(verb: str) -> Any:

@@ -73,12 +73,9 @@ def _name(made: Path, target: Path, *, force: bool) -> None:
         os.replace(made, target)
         return
     try:
-        os.link(made, target)  # unlike a rename, never over another file
+        durable.name_new(made, target)
     except FileExistsError:
         _refuse_existing(target)
-    except OSError:  # a file system without links
-        _refuse_existing(target)
-        os.rename(made, target)
 
 
 def _refuse_existing(target: Path) -> None:

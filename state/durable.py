@@ -48,6 +48,29 @@ def write_bytes(path: Path, data: bytes, mode: int = 0o644, *, shared: bool = Fa
     fsync_folder(path.parent)
 
 
+def name_new(made: Path, target: Path) -> None:
+    """Gives a finished file beside ``target`` this name, in one step; never over another file.
+
+    ``made`` may be there afterwards under both names. FAT, exFAT and some network disks have no
+    links: there the name is reserved first, since a rename would replace what has it.
+
+    Raises:
+        FileExistsError: the name is taken.
+        OSError: the folder cannot be written; the name is then free.
+    """
+    try:
+        os.link(made, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        try:
+            os.replace(made, target)
+        except OSError:
+            os.unlink(target)
+            raise
+
+
 def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Writes a file that is not there yet; :func:`fsync_all` is the caller's.
 

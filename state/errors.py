@@ -57,6 +57,10 @@ class HomeUnusable(RekindleError):
     """The home cannot be read or written, or is of a newer format."""
 
 
+class HomeClosed(HomeUnusable):
+    """This user has not the right; the hint says how to come by it."""
+
+
 class ConfigError(RekindleError):
     """``rekindle.toml`` cannot be meant; starting again does not help (exit code 2)."""
 

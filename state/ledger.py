@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
-from rekindle.state import ingest, journal, lifecycle, rows, schema
+from rekindle.state import access, ingest, journal, lifecycle, rows, schema
 from rekindle.state.errors import HomeUnusable, LedgerCorrupt, LedgerTooNew, NotFound
 from rekindle.state.lifecycle import JobState
 from rekindle.state.paths import Home
@@ -45,11 +45,11 @@ class Ledger:
             LedgerCorrupt: it is damaged or not a ledger.
             LedgerTooNew: a newer version of rekindle wrote it.
             NotFound: ``readonly`` and there is none.
-            HomeUnusable: it cannot be opened.
+            HomeUnusable: it cannot be opened; HomeClosed: not by this user.
         """
-        if readonly and not path.exists():
-            raise _none_yet(path)
-        if not path.exists():
+        if not access.there(path, path.parent):
+            if readonly:
+                raise _none_yet(path)
             _refuse_to_begin_anew(path)
         try:
             connection = _connect(path, readonly=readonly)

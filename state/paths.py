@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from rekindle.state import access
 from rekindle.state.errors import HomeUnusable
 
 
@@ -182,11 +183,12 @@ class Home:
                     # neither the umask nor mkdir itself, which drops setgid, has a say
                     folder.chmod(mode)
             except OSError as error:
+                of_another = isinstance(error, PermissionError) and os.path.exists(self.root)
                 raise HomeUnusable(
                     f"The folder cannot be made: {error.strerror}.",
                     where=folder,
-                    hint="Choose another home with --home or $REKINDLE_HOME, or give this user "
-                    "the right to write there.",
+                    hint=access.hint(self.root) if of_another else "Choose another home with "
+                    "--home or $REKINDLE_HOME, or give this user the right to write there.",
                 ) from error
         if not os.access(self.root, os.W_OK | os.X_OK):
             raise HomeUnusable(

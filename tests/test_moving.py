@@ -3,7 +3,10 @@
 import io
 import json
 import os
+import resource
 import shutil
+import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Callable
@@ -12,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rig import Rig
+from rig import Rig, environment
 
 from rekindle.daemon.config import SourceLimits
 from rekindle.daemon.intake import snapshot
@@ -359,3 +362,58 @@ def test_a_training_goes_on_bit_identical_on_the_other_box(tmp_path: Path, work:
     assert len(moved.files) > 8
     for name in moved.files:
         assert moved[name].tobytes() == twin[name].tobytes(), name
+
+
+def test_a_disk_without_links_takes_an_archive_and_keeps_what_has_the_name(
+        tmp_path: Path, work: Path) -> None:
+    """FAT and some network disks: link(2) really fails, as strace has the kernel answer."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not there (apt: strace)")
+    run = make_run(home_of(tmp_path / "there"), work)
+    file, made = tmp_path / "out" / "night.tar", tmp_path / "out" / "made"
+    file.parent.mkdir()
+    code = f"""if True:
+        import os
+        from pathlib import Path
+        from rekindle.daemon.upkeep import archive
+        from rekindle.state import durable
+        from rekindle.state.paths import Run
+        file, made = Path({str(file)!r}), Path({str(made)!r})
+        archive.pack(Run(Path({str(run.root)!r})), file, state="held", version="1")
+        made.write_text("another")
+        try:
+            os.link(made, made.with_name("linked"))
+        except PermissionError:
+            print("no links")
+        try:
+            durable.name_new(made, file)
+        except FileExistsError:
+            print("kept")
+    """
+    done = subprocess.run(
+        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=link,linkat", "-e",
+         "inject=link,linkat:error=EPERM", sys.executable, "-c", code],
+        capture_output=True, text=True, env=environment(), timeout=300)
+    assert done.stdout.split("\n")[:2] == ["no links", "kept"], done.stderr
+    assert sorted(path.name for path in file.parent.iterdir()) == ["made", "night.tar"]
+    assert file.stat().st_mode & 0o777 == 0o600
+    here = home_of(tmp_path / "here")
+    assert archive.unpack(file, here)
+
+
+def test_an_archive_that_the_disk_cannot_take_is_refused_with_its_name(
+        tmp_path: Path, work: Path) -> None:
+    """A write that fails names no file by itself; nothing half-written stays."""
+    run = make_run(home_of(tmp_path / "there"), work)
+    (run.root / "exports" / "big").write_bytes(b"x" * 200_000)
+    file = tmp_path / "out" / "night.tar"
+    file.parent.mkdir()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(UsageError, match="File too large") as refused:
+            archive.pack(run, file, state="held", version="1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert refused.value.where == str(file)
+    assert list(file.parent.iterdir()) == []

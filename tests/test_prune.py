@@ -237,7 +237,9 @@ def test_prune_shows_first_and_removes_on_yes(tmp_path: Path) -> None:
         assert [len(job["checkpoints"]) for job in shown["jobs"]] == [3, 3, 3]
         assert 9 * MB < shown["bytes"] < 10 * MB
         assert "9 checkpoints" not in rig.cli("prune")
-        assert rig.cli("prune", "--older-than", "1 day").startswith("0 B would be freed")
+        said = rig.cli("prune", "--older-than", "1 day")
+        assert said.startswith("0 B would be freed")
+        assert "sets no [retention]." in said
         assert all(names(run) == {1, 2, 3, 4, 5} for run in runs)
         assert "3 checkpoints of 1 jobs are removed" in rig.cli("prune", "a-1", "--yes")
         assert names(rig.home.run("a-1")) == {2, 5}

@@ -5,6 +5,7 @@ writes anything. Nothing but regular files is written, read or believed: no link
 devices, no name that leads out of the folder it is unpacked into.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -58,8 +59,7 @@ def pack(run: Run, target: Path, *, state: str, version: str) -> Packed:
         OSError: a file of the run cannot be read.
     """
     if os.path.lexists(target):
-        raise UsageError("The file is there already.", where=target,
-                         hint="Choose another name; nothing is written over.")
+        raise _taken(target)
     temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
     with lock.held(run.lock, f"An attempt of {run.id} is alive.",
                    f"Save and stop it first: `rekindle stop {run.id}`."):
@@ -73,8 +73,7 @@ def pack(run: Run, target: Path, *, state: str, version: str) -> Packed:
             # the job's environment may hold secrets
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise UsageError(f"The archive cannot be written: {error.strerror}.", where=target,
-                             hint="Name a file in a folder that you may write.") from error
+            raise _unwritable(target, error) from error
         try:
             with os.fdopen(fd, "wb") as file, tarfile.open(
                     fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
@@ -86,10 +85,16 @@ def pack(run: Run, target: Path, *, state: str, version: str) -> Packed:
                 tar.close()
                 file.flush()
                 os.fsync(file.fileno())
-            os.link(temporary, target)
-            durable.fsync_folder(target.absolute().parent)
+            durable.name_new(temporary, target)
+        except FileExistsError as error:
+            raise _taken(target) from error
+        except OSError as error:
+            if error.filename is not None:
+                raise  # a file of the run
+            raise _unwritable(target, error) from error
         finally:
             temporary.unlink(missing_ok=True)
+        _settle_folder(target.absolute().parent)
     return Packed(len(paths), sum(int(str(entry["bytes"])) for entry in listed.values()),
                   left_out)
 
@@ -126,6 +131,25 @@ def unpack(source: Path, home: Home, *, workdir: str | None = None, python: str 
         return _settle(staging, home, source, workdir, python)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _settle_folder(folder: Path) -> None:
+    try:
+        durable.fsync_folder(folder)
+    except OSError as error:
+        # some network disks take no fsync of a folder; the archive itself is on the disk
+        if error.errno not in (errno.EINVAL, errno.EBADF):
+            raise
+
+
+def _taken(target: Path) -> UsageError:
+    return UsageError("The file is there already.", where=target,
+                      hint="Choose another name; nothing is written over.")
+
+
+def _unwritable(target: Path, error: OSError) -> UsageError:
+    return UsageError(f"The archive cannot be written: {error.strerror or error}.", where=target,
+                      hint="Name a file in a folder with room that you may write.")
 
 
 def _files(run: Run, left_out: list[str]) -> Iterator[tuple[str, Path]]:

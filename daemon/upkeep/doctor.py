@@ -20,6 +20,7 @@ from rekindle.daemon.upkeep import box, units
 from rekindle.daemon.upkeep.box import Finding, Waiting
 from rekindle.jobs import bootstrap, provenance, spec
 from rekindle.jobs.job import Job
+from rekindle.state import access
 from rekindle.state.errors import RekindleError, SpecError
 from rekindle.state.ledger import Ledger
 from rekindle.state.lifecycle import TERMINAL, JobState
@@ -34,7 +35,7 @@ def examine(home: Home, *, imports: bool = True) -> Iterator[Finding]:
     Args:
         imports: import Keras in each interpreter that a waiting job names; takes seconds.
     """
-    if not home.inbox.is_dir():
+    if not access.there(home.inbox, home.root):
         yield Finding("error", "home", f"{home.root} is no home: it has no inbox.",
                       "Start the daemon once, or name the home with --home.")
         return

@@ -15,6 +15,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
+from rekindle.daemon.upkeep import command_link
+from rekindle.daemon.upkeep.command_link import Link
 from rekindle.state.errors import RekindleError
 
 SERVICE: Final = "rekindle.service"
@@ -55,23 +57,24 @@ class Run:
         optional: its failure is told and ends nothing.
         hint: what to do where it fails.
         where_changed: run only where one of the files before it was changed.
+        waits: what for, where systemd sets the limit (TimeoutStopSec may be raised at will).
     """
 
     argv: tuple[str, ...]
     hint: str = ""
     optional: bool = False
     where_changed: bool = False
+    waits: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """A symbolic link, unless something of another owner has the name."""
+class Ended:
+    """Goes no further while the service runs, or while that cannot be found out."""
 
-    path: Path
-    target: Path
+    systemctl: tuple[str, ...]
 
 
-Step = Write | Remove | Run | Link
+Step = Write | Remove | Run | Link | Ended
 
 
 def system(python: str) -> list[Step]:
@@ -89,7 +92,7 @@ def system(python: str) -> list[Step]:
             "environment in /opt/rekindle, and run its `rekindle install`."),
     ]
     if command.exists():
-        steps.append(Link(_COMMAND, command))
+        steps.append(Link(_COMMAND, command, command_link.of_unit(_UNITS / SERVICE)))
     return [*steps, Write(_UNITS / SERVICE, _unit("rekindle.service", python)),
             *_start(("systemctl",))]
 
@@ -103,19 +106,25 @@ def user(python: str, home: Path) -> list[Step]:
             *_start(("systemctl", "--user"))]
 
 
-def removal(home: Path | None) -> list[Step]:
+def removal(python: str, home: Path | None) -> list[Step]:
     """What takes the service away; trainings save first, and all data stays.
 
     Args:
+        python: the interpreter that runs this; a link to what belongs to others stays.
         home: the user's folder for a service of their own, None for the system's.
     """
     systemctl = ("systemctl",) if home is None else ("systemctl", "--user")
     unit = _UNITS / SERVICE if home is None else _user_unit(home)
-    steps: list[Step] = [Run((*systemctl, "disable", "--now", SERVICE), optional=True),
-                         Remove(unit)]
+    steps: list[Step] = [
+        # optional: an attempt before this may have taken the unit; what counts is that it ended
+        Run((*systemctl, "stop", SERVICE), optional=True, waits="until the trainings have saved"),
+        Ended(systemctl),
+        Run((*systemctl, "disable", SERVICE), optional=True),
+        Remove(unit)]
     if home is None:
         steps += [Remove(_TMPFILES), Remove(_SYSUSERS)]
-        if _COMMAND.is_symlink() and _COMMAND.readlink().name == "rekindle":
+        ours = (Path(python).with_name("rekindle"), *command_link.of_unit(unit))
+        if command_link.is_ours(_COMMAND, ours):
             steps.append(Remove(_COMMAND))
     return [*steps, Run((*systemctl, "daemon-reload"))]
 
@@ -129,8 +138,11 @@ def describe(step: Step) -> str:
             return f"remove {path}"
         case Link(path, target):
             return f"link {path} -> {target}"
-        case Run(argv, where_changed=where_changed):
-            return f"run {shlex.join(argv)}" + (" (where a file changed)" if where_changed else "")
+        case Ended(systemctl):
+            return f"look that it has ended: {shlex.join((*systemctl, 'is-active', SERVICE))}"
+        case Run(argv, where_changed=where_changed, waits=waits):
+            return (f"run {shlex.join(argv)}" + (f", which waits {waits}" if waits else "")
+                    + (" (where a file changed)" if where_changed else ""))
 
 
 def carry_out(steps: list[Step], say: Say) -> bool:
@@ -147,15 +159,26 @@ def carry_out(steps: list[Step], say: Say) -> bool:
                     if changed or not step.where_changed:
                         say(describe(step))
                         _run(step, say)
+                case Ended():
+                    say(describe(step))
+                    _refuse_while_it_runs(step)
                 case _:
                     did = _change(step)
                     changed = changed or did
-                    say(describe(step) if did else f"{step.path} is as it should be")
+                    say(describe(step) if did else command_link.as_it_is(step)
+                        if isinstance(step, Link) else f"{step.path} is as it should be")
         except OSError as error:
             raise InstallFailed(f"A step failed: {describe(step)}: {error.strerror}.",
                                 where=error.filename,
                                 hint="Run it as root (or with --user for yourself alone); it can "
                                 "be repeated.") from error
+        except subprocess.TimeoutExpired as error:
+            raise InstallFailed(f"A step failed: {describe(step)}: it did not end within "
+                                f"{error.timeout:.0f} s.",
+                                hint="Find out what it waits for, then call this again.") from error
+        except subprocess.SubprocessError as error:
+            raise InstallFailed(f"A step failed: {describe(step)}: {error}",
+                                hint="Mend what it says, then call this again.") from error
     return changed
 
 
@@ -178,16 +201,27 @@ def _change(step: Write | Remove | Link) -> bool:
             if not os.path.lexists(path):
                 return False
             path.unlink()
-        case Link(path, target):
-            if os.path.lexists(path):
-                return False
-            path.symlink_to(target)
+        case Link():
+            return command_link.make(step)
     return True
+
+
+def _refuse_while_it_runs(step: Ended) -> None:
+    asked = subprocess.run((*step.systemctl, "is-active", SERVICE), capture_output=True, text=True,
+                           check=False, stdin=subprocess.DEVNULL, timeout=_COMMAND_S)
+    state = asked.stdout.strip()
+    if state not in ("inactive", "failed", "unknown"):
+        raise InstallFailed(
+            f"The service has not ended ({state or asked.stderr.strip() or asked.returncode}); "
+            "nothing was removed.",
+            hint=f"`{shlex.join((*step.systemctl, 'stop', SERVICE))}` says why; then call this "
+            "again.")
 
 
 def _run(step: Run, say: Say) -> None:
     done = subprocess.run(step.argv, capture_output=True, text=True, check=False,
-                          stdin=subprocess.DEVNULL, timeout=_COMMAND_S)
+                          stdin=subprocess.DEVNULL,
+                          timeout=None if step.waits else _COMMAND_S)
     if done.returncode == 0:
         return
     said = (done.stderr or done.stdout).strip()
@@ -202,8 +236,9 @@ def _start(systemctl: tuple[str, ...]) -> list[Step]:
     why = f"`{' '.join(systemctl)} status rekindle` and `journalctl` tell why it does not start."
     return [Run((*systemctl, "daemon-reload")),
             Run((*systemctl, "enable", SERVICE)),
-            Run((*systemctl, "restart", SERVICE), hint=why, where_changed=True),
-            Run((*systemctl, "start", SERVICE), hint=why)]
+            Run((*systemctl, "restart", SERVICE), hint=why, where_changed=True,
+                waits="until it is ready"),
+            Run((*systemctl, "start", SERVICE), hint=why, waits="until it is ready")]
 
 
 def _user_unit(home: Path) -> Path:

@@ -11,8 +11,8 @@ from pathlib import Path
 from rekindle.daemon import presence
 from rekindle.jobs import command, frozen
 from rekindle.jobs.job import Job
-from rekindle.state import checkpoints, journal
-from rekindle.state.errors import HomeUnusable, NotFound, SpecError
+from rekindle.state import access, checkpoints, journal
+from rekindle.state.errors import HomeClosed, HomeUnusable, NotFound, SpecError
 from rekindle.state.ledger import Ledger
 from rekindle.state.lifecycle import TERMINAL
 from rekindle.state.paths import Home, Run
@@ -47,6 +47,8 @@ def verify(home: Home) -> list[Finding]:
     served = presence.find(home) is not None
     try:
         ledger = Ledger.open(home.ledger, readonly=True)
+    except HomeClosed:
+        raise  # of somebody who may not look this says nothing about the home
     except (HomeUnusable, NotFound) as error:
         return [Finding("error", str(home.ledger), error.what, error.hint),
                 *_checkpoints(home, None), *([] if served else _leftovers(home))]
@@ -74,6 +76,8 @@ def _jobs(home: Home, ledger: Ledger) -> Iterator[Finding]:
             continue
         try:
             job = Job.from_json(run.job_file.read_text())
+        except PermissionError as error:
+            raise access.closed(error, run.job_file, home.root) from error
         except (OSError, ValueError, SpecError) as error:
             what = error.what if isinstance(error, SpecError) else f"{error}."
             yield Finding("error", str(run.job_file), f"The accepted job cannot be read: {what}",

@@ -11,6 +11,7 @@ from rekindle.state.errors import NotFound
 from rekindle.state.ledger import Ledger
 from rekindle.state.lifecycle import TERMINAL, JobState
 from rekindle.state.paths import Run
+from rekindle.state.rows import JobRow
 
 _POLL_S: Final = 0.2
 _CHUNK: Final = 1 << 16
@@ -30,20 +31,23 @@ def main(args: argparse.Namespace) -> int:
     try:
         job = lookup.job(book, args.job)
         run = Run(Path(job.run_dir))
-        if args.attempt is not None and not run.log(args.attempt).exists():
+        if args.attempt is not None and not 1 <= args.attempt <= job.attempts:
             raise NotFound(f"{job.id} has no attempt {args.attempt}.", where=run.logs,
                            hint=f"It has {job.attempts}; `rekindle show` lists them.")
         if args.follow:
             _follow(book, job.id, run, args.attempt or max(job.attempts, 1))
             return 0
         numbers = range(1, job.attempts + 1) if args.all else [args.attempt or job.attempts]
+        missing = []
         for number in numbers:
             if args.all:
                 _write(f"--- attempt {number}\n".encode())
-            _copy(run.log(number), 0)
+            if number and _copy(run.log(number), 0) is None:
+                missing.append(number)
+                print(f"rekindle: {_missing(job, run, number)}", file=sys.stderr)
         if not job.attempts:
             print(f"{job.id} has not started yet: {job.reason or job.state}", file=sys.stderr)
-        return 0
+        return 0 if not missing or job.state == JobState.RUNNING else NotFound.exit_code
     finally:
         book.close()
 
@@ -53,21 +57,32 @@ def _follow(book: Ledger, job_id: str, run: Run, attempt: int) -> None:
     while True:
         job = book.job(job_id)
         # read after the state: what an ended job printed is then all there
-        offset = _copy(run.log(attempt), offset)
+        end = _copy(run.log(attempt), offset)
+        offset = offset if end is None else end
         if job is None:
             return
         if job.attempts > attempt:
             attempt, offset = attempt + 1, 0
             _write(f"--- attempt {attempt}\n".encode())
         elif job.state in TERMINAL or job.state == JobState.HELD:
+            if end is None and job.attempts:
+                print(f"rekindle: {_missing(job, run, attempt)}", file=sys.stderr)
             print(f"--- {job_id} is {job.state}: {job.reason}", file=sys.stderr)
             return
         else:
             time.sleep(_POLL_S)
 
 
-def _copy(path: Path, offset: int) -> int:
-    """Prints a file from ``offset`` (bytes) on; returns where it ended."""
+def _missing(job: JobRow, run: Run, attempt: int) -> str:
+    """What to say where an attempt has no log."""
+    if job.state == JobState.RUNNING and attempt == job.attempts:
+        return f"Attempt {attempt} of {job.id} has printed nothing yet."
+    return (f"The log of attempt {attempt} of {job.id} is not there (any more): "
+            f"{run.log(attempt)}")
+
+
+def _copy(path: Path, offset: int) -> int | None:
+    """Prints a file from ``offset`` (bytes) on; returns where it ended, None where it is not."""
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
@@ -79,8 +94,8 @@ def _copy(path: Path, offset: int) -> int:
             while chunk := file.read(_CHUNK):
                 _write(chunk)
                 offset += len(chunk)
-    except FileNotFoundError:
-        pass
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     return offset
 
 

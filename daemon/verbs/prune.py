@@ -114,4 +114,4 @@ def _print(chosen: list[Stock], unused: int, limits: Retention) -> None:
     console.print(f"{terminal.size(total)} would be freed." +
                   (" `rekindle prune --yes` removes it." if total else ""))
     if limits.max_age is None and limits.max_bytes is None:
-        console.print("[dim]Nothing is removed by itself: rekindle.toml sets no [retention].[/]")
+        console.print("[dim]Nothing is removed by itself: rekindle.toml sets no \\[retention].[/]")

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    steps = install.removal(Path.home() if args.user else None)
+    steps = install.removal(install.interpreter(), Path.home() if args.user else None)
     if args.dry_run:
         for step in steps:
             print(install.describe(step))

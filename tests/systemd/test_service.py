@@ -376,6 +376,26 @@ def test_the_unit_is_clean_and_hardened(box: Service) -> None:
     box.run("systemd-analyze", "security", "--offline=yes", "--threshold=25", unit)
 
 
+def test_a_service_that_does_not_stop_is_not_taken_away(box: Service) -> None:
+    """systemd really refuses the stop: nothing is removed, and nobody says that it is gone."""
+    before = box.until_active()
+    drop_in = "/etc/systemd/system/rekindle.service.d/refuse.conf"
+    box.put(drop_in, "[Unit]\nRefuseManualStop=yes\n")
+    box.run("systemctl", "daemon-reload")
+    try:
+        refused = box.run(REKINDLE, "uninstall", check=False)
+        assert refused.returncode == 1, refused.stdout + refused.stderr
+        assert "has not ended (active); nothing was removed" in refused.stderr
+        assert "gone" not in refused.stdout
+        assert box.path("/etc/systemd/system/rekindle.service").exists()
+        assert box.path("/usr/local/bin/rekindle").is_symlink()
+        assert box.run("systemctl", "is-enabled", "rekindle").stdout.strip() == "enabled"
+        assert box.main_pid() == before
+    finally:
+        box.path(drop_in).unlink()
+        box.run("systemctl", "daemon-reload")
+
+
 def test_uninstall_keeps_the_data_and_says_where(box: Service) -> None:
     """The service is gone, every job is there; and a new installation finds them."""
     job = box.submit("kept", "print('kept')")
@@ -384,6 +404,9 @@ def test_uninstall_keeps_the_data_and_says_where(box: Service) -> None:
     assert f"kept: {HOME}" in said
     assert box.run("systemctl", "is-active", "rekindle", check=False).stdout.strip() != "active"
     assert not box.path("/etc/systemd/system/rekindle.service").exists()
+    assert not box.path("/usr/local/bin/rekindle").is_symlink()
+    again = box.run(REKINDLE, "uninstall").stdout
+    assert f"kept: {HOME}" in again
     box.run(REKINDLE, "install")
     box.until_active()
     assert box.job(job)["state"] == "done"

@@ -1,0 +1,155 @@
+"""Who has no right in a home is told so in a sentence with a way out, and never by a traceback."""
+
+import errno
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rig import Rig, environment
+
+from rekindle.daemon import cli, unforeseen
+from rekindle.daemon.unforeseen import SystemRefused
+from rekindle.state import access
+from rekindle.state.errors import HomeClosed
+from rekindle.state.ledger import Ledger
+from rekindle.state.paths import Home
+
+GROUP = 54321
+OWNER = 54322
+
+rights = pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None,
+                            reason="needs root, to drop what root may do, and setpriv")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """As the service has it: of another user, for a group, with a job that is done."""
+    rig = Rig(tmp_path_factory.mktemp("served") / "home")
+    try:
+        rig.drop("command = ['true']\nworkdir = '/'\n", "a.toml")
+        assert rig.start("--until-idle").wait(120) == 0
+    finally:
+        rig.close()
+    for path in (rig.home.root, *rig.home.root.rglob("*")):
+        mode = path.lstat().st_mode
+        os.lchown(path, OWNER, GROUP)
+        if not path.is_symlink():
+            path.chmod(mode & 0o7777)  # chown takes setgid away
+    rig.home.root.chmod(0o750)
+    yield rig.home
+
+
+def call(home: Home, *words: str, groups: str = "--clear-groups") -> tuple[int, str, str]:
+    """The command line as a user without root's powers; exit code, standard output and error."""
+    done = subprocess.run(
+        ["setpriv", "--bounding-set=-all", "--inh-caps=-all", groups, sys.executable, "-m",
+         "rekindle.daemon", "--home", str(home.root), *words],
+        capture_output=True, text=True, env=environment(), cwd="/", timeout=300)
+    return done.returncode, done.stdout, done.stderr
+
+
+@rights
+@pytest.mark.parametrize("words", [
+    "ls", "ls --json", "show a", "logs a", "wait a", "stop a", "cancel a", "retry a", "pause",
+    "verify", "verify --json", "prune", "doctor --no-imports", "export-run a --to /nowhere/x.tar",
+    "export a --to /nowhere/x.keras", "submit SCRIPT"])
+def test_somebody_outside_the_group_is_told_how_to_get_in(
+        home: Home, words: str, tmp_path: Path) -> None:
+    """Really without the right: the likely first contact is `usermod` without a new login."""
+    script = tmp_path / "a.py"
+    script.write_text("print(1)\n")
+    code, said, refused = call(home, *words.replace("SCRIPT", str(script)).split())
+    assert (code, said) == (4, ""), refused
+    assert "Traceback" not in refused
+    assert str(home.root) in refused
+    assert f"usermod --append --groups {GROUP}" in refused
+    assert "log in anew" in refused
+
+
+@rights
+def test_a_member_of_the_group_is_told_what_only_the_owner_may(home: Home, tmp_path: Path) -> None:
+    """To read the ledger is a member's right; a run's lock and secrets are the owner's."""
+    member = f"--groups={GROUP}"
+    assert "a-1" in call(home, "ls", groups=member)[1]
+    target = tmp_path / "a.tar"
+    for words in (("export-run", "a", "--to", str(target)), ("verify",)):
+        code, said, refused = call(home, *words, groups=member)
+        assert (code, said) == (4, ""), refused
+        assert "Traceback" not in refused
+        assert f"sudo -u {OWNER} rekindle" in refused
+        assert str(home.run("a-1").root) in refused
+    assert list(tmp_path.iterdir()) == []
+
+
+@rights
+def test_a_group_joined_since_the_login_asks_for_a_new_login() -> None:
+    """The accounts of the box say yes, and this session says no."""
+    account = pwd.getpwnam("daemon")
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    try:
+        folder.chmod(0o755)
+        root = folder / "home"
+        root.mkdir()
+        os.chown(root, OWNER, account.pw_gid)
+        root.chmod(0o750)
+        said = hint_as(account.pw_uid, GROUP, root)
+    finally:
+        shutil.rmtree(folder)
+    assert said == ("daemon is in the group daemon by now, but logged in before that: log in "
+                    "anew.")
+
+
+def hint_as(uid: int, gid: int, root: Path) -> str:
+    """What a process of that user and of that group alone would be told."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setgid(gid)
+            os.setuid(uid)
+            os.write(writer, access.hint(root).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.waitpid(pid, 0)
+    with os.fdopen(reader) as file:
+        return file.read()
+
+
+def test_what_the_system_refuses_otherwise_is_a_sentence_with_the_place(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder where the ledger's queue file should be: path, cause and line, exit code 1."""
+    home = Home(tmp_path / "home")
+    home.create()
+    Ledger.open(home.ledger).close()
+    home.runs.rmdir()
+    home.runs.write_text("no folder")
+    assert cli.main(["--home", str(home.root), "prune"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("rekindle: The system refused: Not a directory.")
+    assert f"where: {home.runs}" in said
+    assert "met in rekindle.daemon." in said
+
+
+def test_a_missing_right_is_of_the_home_only_within_it(tmp_path: Path) -> None:
+    """Elsewhere it says nothing about the home, and a service is to be started again."""
+    home = tmp_path / "home"
+    inside = PermissionError(errno.EACCES, "Permission denied", str(home / "runs" / "x"))
+    outside = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "x"))
+    full = OSError(errno.ENOSPC, "No space left on device", str(home / "x"))
+    assert isinstance(unforeseen.explain(inside, home), HomeClosed)
+    for error in (outside, full, OSError("no number"), OSError(errno.EIO, "x", 3)):
+        told = unforeseen.explain(error, home)
+        assert isinstance(told, SystemRefused)
+        assert told.exit_code == 1
+        assert told.what.endswith(".")
+    assert "Make room" in unforeseen.explain(full, home).hint
+    moved = OSError(errno.EACCES, "x", str(tmp_path / "a"), None, str(home / "b"))
+    assert isinstance(unforeseen.explain(moved, home), HomeClosed)
