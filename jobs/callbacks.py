@@ -12,7 +12,9 @@ from typing import Any, Final
 
 import keras
 
+from rekindle.jobs import event_files
 from rekindle.jobs.encoding import NotPlain, Tensors, decode, encode
+from rekindle.jobs.event_files import Author
 from rekindle.state.errors import StateMismatch
 
 # made anew by Keras at the first epoch end; making it flips the sign of `min_delta`, so that
@@ -28,12 +30,13 @@ _DESCRIPTORS: Final = (property, classmethod, staticmethod)
 _MACHINERY: Final = (type(os), type(len), type(lambda: None), type)
 
 
-def capture(callbacks: list[Any], tensors: Tensors, began: dict[str, dict[str, str]]
-            ) -> tuple[list[Any], list[str]]:
+def capture(callbacks: list[Any], tensors: Tensors, began: dict[str, dict[str, str]],
+            trainers: list[Author]) -> tuple[list[Any], list[str]]:
     """State of each callback, and in words what of it cannot be kept.
 
     Args:
         began: attributes of the callbacks' classes as the script made them, by class name.
+        trainers: of this run up to now, whose event files are noted.
     """
     states, left_out = [], []
     for index, callback in enumerate(callbacks):
@@ -54,7 +57,9 @@ def capture(callbacks: list[Any], tensors: Tensors, began: dict[str, dict[str, s
         if isinstance(callback, keras.callbacks.CSVLogger):
             state["size"] = _flushed_size(callback)
         if isinstance(callback, keras.callbacks.TensorBoard):
-            state["files"] = _event_files(callback, flush=True)
+            for writer in callback._writers.values():
+                writer.flush()
+            state["files"] = event_files.sizes(callback.log_dir, trainers)
         states.append([name, state])
     return states, left_out
 
@@ -77,22 +82,19 @@ def restore(callbacks: list[Any], states: list[Any], tensors: Tensors) -> None:
                 callback.__dict__[name] = decoded
 
 
-def prepare(callbacks: list[Any], states: list[Any]) -> None:
-    """Cuts files back to where they were; call before ``on_train_begin`` opens them."""
+def prepare(callbacks: list[Any], states: list[Any], trainers: list[Author]) -> None:
+    """Cuts files back to where they were; call before ``on_train_begin`` opens them.
+
+    Args:
+        trainers: of the attempts before this one, whose event files are cut back.
+    """
     for callback, (_, state) in zip(callbacks, states, strict=True):
         if isinstance(callback, keras.callbacks.CSVLogger) and state.get("size") is not None:
             # append=False would empty the file, with all rows of earlier attempts
             callback.append = True
-            _cut(Path(callback.filename), state["size"])
+            event_files.cut(Path(callback.filename), state["size"])
         if isinstance(callback, keras.callbacks.TensorBoard) and "files" in state:
-            known = state["files"]
-            for file in _event_files(callback, flush=False):
-                if file in known:
-                    _cut(Path(file), known[file])
-                else:
-                    # written after this checkpoint: its events come again
-                    name = os.path.basename(file).replace("tfevents", "lost")
-                    os.replace(file, Path(file).with_name(name))
+            event_files.cut_back(callback.log_dir, state["files"], trainers)
 
 
 def check(callbacks: list[Any], states: list[Any]) -> None:
@@ -187,27 +189,3 @@ def _flushed_size(callback: Any) -> int | None:
         return os.stat(callback.filename).st_size
     except OSError:
         return None
-
-
-def _event_files(callback: Any, *, flush: bool) -> dict[str, int]:
-    """Sizes of TensorBoard's event files by path."""
-    if flush:
-        for writer in callback._writers.values():
-            writer.flush()
-    found = {}
-    for folder, _, files in os.walk(callback.log_dir):
-        for name in files:
-            if ".tfevents." in name or name.startswith("events.out.tfevents"):
-                path = os.path.join(folder, name)
-                found[path] = os.stat(path).st_size
-    return found
-
-
-def _cut(file: Path, size: int) -> None:
-    try:
-        if file.stat().st_size > size:
-            with file.open("r+b") as stream:
-                stream.truncate(size)
-                os.fsync(stream.fileno())
-    except FileNotFoundError:
-        pass

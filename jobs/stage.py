@@ -15,6 +15,7 @@ from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
 from rekindle.jobs import (
     architecture,
     audit,
+    event_files,
     iterators,
     pipeline,
     randomness,
@@ -45,6 +46,10 @@ class Stage:
         self.callbacks = self._user_callbacks()
         self._classes = {type(callback).__name__: callback_states.class_attributes(callback)
                          for callback in self.callbacks}
+        # whose event files may be in a log folder that others share
+        self._earlier = (
+            event_files.before(session.run.journal, session.attempt)
+            if any(isinstance(c, keras.callbacks.TensorBoard) for c in self.callbacks) else [])
         self.train: iterators.TrainIterator | iterators.EpochwiseIterator | None = None
         self._exact = iterators.is_known()
         self._boundary_at = 0.0
@@ -73,7 +78,9 @@ class Stage:
             if state["position"]["end"]:
                 return self._put_back()
             if self._callbacks_fit():
-                callback_states.prepare(self.callbacks, state["callbacks"])
+                callback_states.prepare(self.callbacks, state["callbacks"], self._earlier)
+            # also 0, which Keras would take for none: a script that goes on by itself says another
+            self.arguments["initial_epoch"] = state["position"]["epoch"]
         hook = Hook(self)
         arguments = {**self.arguments, "callbacks": self._with(hook)}
         before = self.model._initial_epoch
@@ -109,7 +116,13 @@ class Stage:
         history = next((c for c in self.callbacks if isinstance(c, keras.callbacks.History)), None)
         for callback in self.callbacks:
             callback.set_model(self.model)
+            if not isinstance(self.arguments["callbacks"], keras.callbacks.CallbackList):
+                # as fit does; a list made by the user has its own
+                callback.set_params({"verbose": self.arguments["verbose"],
+                                     "epochs": self.arguments["epochs"],
+                                     "steps": train.num_batches})
         self.restore()
+        self._tell_rates()
         self.session.stage_restored(self.number, self.departure)
         self.model.history = history
         return history
@@ -327,6 +340,7 @@ class Stage:
         self._replay_evals(state["evals"])
         train.boundary = self._boundary
         self.restore()
+        self._tell_rates()
         epochs = self.arguments["epochs"]
         stopped = self.model.stop_training and not position["epoch_step"]
         self.model._initial_epoch = epochs if stopped else min(self.epoch, epochs)
@@ -349,6 +363,20 @@ class Stage:
         self.logs = state["logs"]
         if self.train is not None:
             self.inexact = list(dict.fromkeys([*state["inexact"], *self.inexact]))
+
+    def _tell_rates(self) -> None:
+        """Says which learning rate of the script is not used, since the restored one goes on."""
+        if self.changed is not None:
+            return  # a person has been told, and has allowed it
+        saved = self.departure.state["fingerprint"].get("rates", {})  # older ones have none
+        for text in variables.unused_rates(self.fingerprint["rates"], saved,
+                                           variables.rates(self.model)):
+            self.session.changed.append(text)
+            self.session.warn(f"{text[:1].upper()}{text[1:]}.",
+                              "If you have changed it: set it in a callback, or begin anew with "
+                              "`rekindle retry JOB --from-scratch`.")
+        # later attempts are told of the same change, too
+        self.fingerprint["rates"] = {**self.fingerprint["rates"], **saved}
 
     def epoch_begins(self, epoch: int) -> None:
         """At the end of ``on_epoch_begin``, after Keras has reset the metrics."""
@@ -480,7 +508,8 @@ class Stage:
         arrays: Tensors = {}
         groups = variables.of_model(self.model)
         described = variables.capture(groups, arrays)
-        states, left_out = callback_states.capture(self.callbacks, arrays, self._classes)
+        states, left_out = callback_states.capture(
+            self.callbacks, arrays, self._classes, [*self._earlier, event_files.this_process()])
         if left_out:
             for text in left_out:
                 self.session.warn(f"Not restored on a relaunch: {text}.",

@@ -7,7 +7,7 @@ are kept, since metrics and seed states differ from replica to replica.
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import keras
 import numpy as np
@@ -16,6 +16,8 @@ from rekindle.jobs.encoding import Tensors
 from rekindle.state.errors import StateMismatch
 
 Groups = dict[str, list[Any]]
+
+_RATE: Final = "learning_rate"
 
 _HINT = ("Go back to the code of the earlier attempts, or accept the change with `rekindle retry "
          "JOB --allow-change`, or begin anew with `--from-scratch`.")
@@ -112,7 +114,7 @@ def difference(groups: Groups, saved: dict[str, list[list[Any]]]) -> str | None:
             if now_dtype != dtype:
                 return (f"the {group} variable {path} is {dtype} in the checkpoint and "
                         f"{now_dtype} now")
-            if now_path != path:
+            if not _is_same_place(path, now_path):
                 return f"the {group} variable {path} of the checkpoint is {now_path} now"
         if len(here) > len(entries):
             return f"the {group} variable {here[len(entries)][0]} is not in the checkpoint"
@@ -139,10 +141,9 @@ def restore(groups: Groups, saved: dict[str, list[list[Any]]], tensors: Tensors,
         if found is not None:
             raise StateMismatch(f"The checkpoint does not fit the model: {found}.", hint=_HINT)
     for group, entries in wanted.items():
-        by_path = {_path(v): v for v in groups.get(group, [])} if lenient else {}
         for index, (path, shape, _dtype) in enumerate(entries):
             if lenient:
-                variable = by_path.get(path)
+                variable = _at(path, groups.get(group, []))
                 if variable is None or list(variable.shape) != list(shape):
                     continue
             else:
@@ -173,7 +174,8 @@ def non_finite(groups: Groups, tensors: Tensors) -> str | None:
 def fingerprint(model: Any, plan: dict[str, Any]) -> dict[str, Any]:
     """What must be the same in every attempt: layers, optimizer, loss, and ``plan``.
 
-    ``plan`` describes data and arguments of ``fit``, as JSON values.
+    ``plan`` describes data and arguments of ``fit``, as JSON values. Learning rates are noted
+    to be told, not compared: they are variables, and put back with all others.
     """
     layers = [[type(layer).__name__, layer.name, _digest(_config(layer))]
               for layer in model._flatten_layers(include_self=False, recursive=True)]
@@ -182,6 +184,7 @@ def fingerprint(model: Any, plan: dict[str, Any]) -> dict[str, Any]:
         "layers": layers,
         "optimizers": {name: [type(o).__name__, _readable(_config(o))]
                        for name, o in optimizers(model).items()},
+        "rates": rates(model),
         "plan": plan,
     }
 
@@ -205,12 +208,36 @@ def compare(now: dict[str, Any], saved: dict[str, Any]) -> str | None:
         if kind != now_kind:
             return f"the {name} was {kind} and is {now_kind}"
         for key, value in config.items():
+            if key == _RATE and _is_number(value) and _is_number(now_config.get(key)):
+                continue
             if now_config.get(key) != value:
                 return f"{key} of the {name} was {value} and is {now_config.get(key)}"
     for key, value in saved.get("plan", {}).items():
         if now["plan"].get(key) != value:
             return f"{key} was {value} and is {now['plan'].get(key)}"
     return None
+
+
+def rates(model: Any) -> dict[str, float]:
+    """The learning rate of each optimizer as it is now, where no schedule makes it."""
+    return {name: float(f"{float(components(variable)[0].numpy()):.7g}")
+            for name, optimizer in optimizers(model).items()
+            for variable in optimizer.variables if variable.name == _RATE}
+
+
+def unused_rates(now: dict[str, float], saved: dict[str, float], restored: dict[str, float]
+                 ) -> list[str]:
+    """In words, each learning rate of the script that training does not go on with.
+
+    Args:
+        now: what the script has set in this attempt.
+        saved: what it had set when the stage began: silently passed over again.
+        restored: what the checkpoint has put back.
+    """
+    return [f"the learning rate of the {name} is {rate:g} in the script, and {restored[name]:g} "
+            "of the checkpoint goes on"
+            for name, rate in now.items()
+            if name in restored and rate not in (restored[name], saved.get(name))]
 
 
 def refuse(found: str) -> StateMismatch:
@@ -225,6 +252,28 @@ def _describe(variable: Any) -> list[Any]:
 
 def _path(variable: Any) -> str:
     return str(getattr(variable, "path", None) or variable.name)
+
+
+def _is_same_place(then: str, now: str) -> bool:
+    """Whether two paths name the same variable.
+
+    A model that ``load_model`` has made has not its own name in front of the paths.
+    """
+    if then == now:
+        return True
+    short, long = sorted((then, now), key=len)
+    if long.endswith(f"/{short}"):
+        return True
+    # of an optimizer: adam/sequential_dense_kernel_momentum
+    (scope, _, name), (long_scope, _, long_name) = short.partition("/"), long.partition("/")
+    return bool(name) and scope == long_scope and long_name.endswith(f"_{name}")
+
+
+def _at(path: str, variables: list[Any]) -> Any:
+    """The variable of this path, or the only one that may be meant by it, or None."""
+    exact = [variable for variable in variables if _path(variable) == path]
+    found = exact or [variable for variable in variables if _is_same_place(path, _path(variable))]
+    return found[0] if exact or len(found) == 1 else None
 
 
 def components(variable: Any) -> list[Any]:
@@ -254,6 +303,11 @@ def _readable(config: Any) -> dict[str, Any]:
     """Settings as short texts; none where the object cannot give them."""
     if not isinstance(config, dict):
         return {}
+    inner = config.get("inner_optimizer")
+    if isinstance(inner, dict) and isinstance(inner.get("config", {}).get(_RATE), int | float):
+        # of a LossScaleOptimizer: as the one of an optimizer alone, not to be compared
+        config = {**config, "inner_optimizer": {**inner, "config": {
+            key: value for key, value in inner["config"].items() if key != _RATE}}}
     return {key: json.dumps(_short(value), default=_by_type, sort_keys=True)[:200]
             for key, value in config.items() if key != "name"}
 
@@ -261,6 +315,14 @@ def _readable(config: Any) -> dict[str, Any]:
 def _short(value: Any) -> Any:
     """A float32 that was 0.001 in the script, as 0.001."""
     return float(f"{value:.7g}") if isinstance(value, float) else value
+
+
+def _is_number(text: Any) -> bool:
+    """Whether a setting is a plain number, as :func:`_readable` writes it."""
+    try:
+        return isinstance(json.loads(text), int | float)
+    except (TypeError, ValueError):
+        return False
 
 
 def _digest(config: Any) -> str:

@@ -19,8 +19,10 @@ layers = [keras.layers.Input((6,)),
 if change == "deeper":
     layers.append(keras.layers.Dense(12, activation="relu"))
 model = keras.Sequential([*layers, keras.layers.Dense(2, activation="softmax")])
-optimizer = (keras.optimizers.SGD(0.01) if change == "sgd"
-             else keras.optimizers.Adam(0.002 if change == "faster" else 0.001))
+rate = 0.002 if change == "faster" else 0.001
+if change == "schedule":
+    rate = keras.optimizers.schedules.ExponentialDecay(0.001, 100, 0.9)
+optimizer = keras.optimizers.SGD(0.01) if change == "sgd" else keras.optimizers.Adam(rate)
 model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
 callbacks = [keras.callbacks.CSVLogger("log.csv")]
 if change == "callbacks":

@@ -30,7 +30,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lives]:
     ("wider", "the settings of the layer dense (Dense) have changed"),
     ("deeper", "the model had 4 layers and has 5"),
     ("sgd", "the optimizer was Adam and is SGD"),
-    ("faster", "learning_rate of the optimizer was 0.001"),
+    ("schedule", "learning_rate of the optimizer was 0.001 and is {"),
     ("shorter", "the number of batches was 26 and is 20"),
     ("callbacks", "callbacks were CSVLogger, History and are CSVLogger, EarlyStopping, History"),
 ])
@@ -58,3 +58,19 @@ def test_a_changed_script_is_refused_and_goes_on_once_that_is_allowed(
     assert [0, 1, 2] == [entry["epoch"] for entry in lives.entries("epoch_ended")]
     last = lives.entries("epoch_ended")[-1]["step"]
     assert last == (60 if change == "shorter" else 78)
+
+
+def test_another_learning_rate_is_told_and_the_one_of_the_checkpoint_goes_on(
+        killed: Lives, tmp_path: Path) -> None:
+    """It is a variable, which callbacks change, too: put back, and named in each receipt."""
+    calm = driver.undisturbed(Lives(tmp_path / "calm", SCRIPT, args=["none"],
+                                    policy=CheckpointPolicy(every_steps=5, keep=99)))
+    lives = killed.copy(tmp_path / "killed")
+    lives.change(args=["faster"])
+    result = driver.stormy(lives, [Blow("step", 13)])
+    told = ("learning rate of the optimizer is 0.002 in the script, and 0.001 of the checkpoint "
+            "goes on")
+    assert 2 == sum(told in entry["message"] for entry in lives.entries("warned"))
+    assert [False, True, True] == [any(told in text for text in receipt["changed"])
+                                   for receipt in result.resumed]
+    assert [] == driver.differences(calm.digests, result.digests)

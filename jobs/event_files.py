@@ -1,0 +1,122 @@
+"""TensorBoard's event files of one run, told from those of others in the same folder.
+
+A log folder is often shared: by jobs, by runs of a script without us, by other machines. An
+event file's name says who made it and when, ``events.out.tfevents.<seconds>.<host>.<pid>.<n>``,
+so that only those of this run's trainers are ever touched.
+"""
+
+import os
+import re
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rekindle.jobs import process
+from rekindle.state import journal
+
+_NAME: Final = re.compile(r"events\.out\.tfevents\.(\d+)\.(.+)\.(\d+)\.\d+(\.v2)?")
+# a name has whole seconds, and a start is known to a tick
+_SLACK = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """A trainer of this run, as the names of event files have it.
+
+    Attributes:
+        since, until: Unix times between which it lived; a pid comes again.
+    """
+
+    host: str
+    pid: int
+    since: float
+    until: float = float("inf")
+
+    def made(self, name: str) -> bool:
+        """Whether the event file of this name is from this trainer."""
+        match = _NAME.fullmatch(name)
+        return (match is not None and (match[2], int(match[3])) == (self.host, self.pid)
+                and self.since - _SLACK <= int(match[1]) <= self.until + _SLACK)
+
+
+def this_process() -> Author:
+    """The trainer that asks."""
+    ticks = process.start_ticks(os.getpid()) or 0
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return Author(socket.gethostname(), os.getpid(), time.time() - age)
+
+
+def before(run_journal: Path, attempt: int) -> list[Author]:
+    """The trainers of the attempts before ``attempt``, as journalled."""
+    return authors(journal.replay(run_journal).entries, attempt, socket.gethostname())
+
+
+def authors(entries: list[dict[str, Any]], attempt: int, host: str) -> list[Author]:
+    """
+    Args:
+        attempt: the one that asks; it is left out.
+        host: of an attempt that has not noted its own.
+    """
+    hosts: dict[int, str] = {}
+    began: dict[int, tuple[int, float]] = {}
+    ended: dict[int, float] = {}
+    for entry in entries:
+        number, kind = entry.get("attempt"), entry["kind"]
+        if not isinstance(number, int) or number >= attempt:
+            continue
+        if kind == "attempt_started" and entry.get("trainer_pid"):
+            if began:
+                # its end may be unknown, where its keeper was killed, too
+                ended.setdefault(max(began), entry["t"])
+            began[number] = (entry["trainer_pid"], entry["t"])
+        elif kind == "attempt_ended":
+            ended.setdefault(number, entry["t"])
+        elif kind == "provenance":
+            hosts[number] = entry.get("machine", {}).get("host") or host
+    return [Author(hosts.get(number, host), pid, since, ended.get(number, float("inf")))
+            for number, (pid, since) in began.items()]
+
+
+def sizes(folder: str, of: list[Author]) -> dict[str, int]:
+    """Bytes of the event files below ``folder`` that these trainers made, by path."""
+    found = {}
+    for where, _, names in os.walk(folder):
+        for name in names:
+            if any(author.made(name) for author in of):
+                path = os.path.join(where, name)
+                try:
+                    found[path] = os.stat(path).st_size
+                except FileNotFoundError:
+                    continue  # removed meanwhile, or a link to nothing
+    return found
+
+
+def cut_back(folder: str, known: dict[str, int], of: list[Author]) -> None:
+    """Takes back what these trainers wrote after a checkpoint: its events come again.
+
+    Args:
+        known: sizes of files at the checkpoint, by path; those that came later are set aside
+            under a name that TensorBoard does not read.
+    """
+    for path in sizes(folder, of):
+        if path in known:
+            cut(Path(path), known[path])
+            continue
+        name = os.path.basename(path).replace("tfevents", "lost")
+        try:
+            os.replace(path, Path(path).with_name(name))
+        except FileNotFoundError:
+            continue
+
+
+def cut(file: Path, size: int) -> None:
+    """Cuts a file back to ``size`` bytes, durably, where it is longer."""
+    try:
+        if file.stat().st_size > size:
+            with file.open("r+b") as stream:
+                stream.truncate(size)
+                os.fsync(stream.fileno())
+    except FileNotFoundError:
+        pass
