@@ -6,8 +6,10 @@ else from the run directory, so that a restarted daemon comes to the same ends.
 """
 
 import contextlib
+import errno
 import re
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -28,6 +30,11 @@ from rekindle.state.rows import JobRow
 
 _ORPHAN_GRACE_S = 5.0
 _START_RETRY_S = 10.0
+_START_RETRY_LATER_S = 30.0
+"""When the reason is the one of the last try."""
+_PASSES = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN,
+           errno.EINTR, errno.EIO, errno.EROFS, errno.ESTALE}
+"""What may be over by itself; everything else needs a person."""
 
 
 class Attempts:
@@ -52,6 +59,7 @@ class Attempts:
         self._told_to_end: set[str] = set()
         self._orphaned: dict[str, float] = {}
         self._troubled: dict[str, str] = {}
+        self._spawned: set[tuple[str, int]] = set()
         self._log = structlog.get_logger()
         self.daemon_stopping = False
         self.machine_leaving = False
@@ -69,23 +77,29 @@ class Attempts:
                     self._ledger.add_event("attempt_adopted", job=job.id, attempt=job.attempts)
         self.watch()
 
-    def start(self, job: JobRow, gpus: Sequence[str] | None = None) -> None:
+    def all_ended(self) -> bool:
+        """Whether no process of an attempt lives, settled or not."""
+        return not any(self._lives(job) for job in self.active())
+
+    def start(self, job: JobRow, gpus: Sequence[str] | None = None) -> bool:
         """Begins the next attempt of a job that is queued or whose wait is over.
 
         Args:
             gpus: UUIDs of the GPUs it gets; None on a box without.
+
+        Returns:
+            False where nothing was begun: the job then waits, or is held, with the reason.
         """
         run = self._home.run(job.id)
         now = time.time()
-        if self._launcher.alive(run):
-            self._postpone(job, "Something of an earlier attempt is still alive.", now)
-            return
-        if self._weights_are_missing(job, run, now):
-            return
-        lacking = room.lacking(run, self._memory_to_wait_for(job, run))
-        if lacking is not None:
-            self._postpone(job, lacking, now)
-            return
+        try:
+            if self._is_kept_from_starting(job, run, now):
+                return False
+        except sqlite3.Error:
+            raise  # no job's own trouble
+        except Exception as error:
+            self._cannot_start(job, error, now)
+            return False
         attempt = job.attempts + 1
         with self._ledger.transaction():
             self._ledger.begin_attempt(job.id, attempt, now, gpus)
@@ -99,12 +113,42 @@ class Attempts:
                                         cause="unknown")
             why = error.what if isinstance(error, LockHeld) else f"{error.strerror}."
             self._postpone(job, f"The attempt could not be started: {why}", now)
-            return
+            return False
         self._crash_point("keeper_spawned")
+        self._spawned.add((job.id, attempt))
         if keeper is not None:
             self._ledger.update_attempt(job.id, attempt, keeper_pid=keeper.pid,
                                         keeper_start=keeper.start, boot_id=keeper.boot_id)
         self._log.info("attempt_started", job=job.id, attempt=attempt)
+        return True
+
+    def _is_kept_from_starting(self, job: JobRow, run: Run, now: float) -> bool:
+        """Whether something is in the way; the job then waits or is held, with the reason."""
+        if self._launcher.alive(run):
+            self._postpone(job, "Something of an earlier attempt is still alive.", now)
+            return True
+        if self._weights_are_missing(job, run, now):
+            return True
+        lacking = room.lacking(run, self._memory_to_wait_for(job, run))
+        if lacking is not None:
+            self._postpone(job, lacking, now)
+        return lacking is not None
+
+    def _cannot_start(self, job: JobRow, error: Exception, now: float) -> None:
+        """One job's trouble: the jobs behind it must not wait for it."""
+        if isinstance(error, OSError) and error.errno in _PASSES:
+            self._postpone(job, f"The attempt could not be started: {error.strerror}.", now)
+        elif isinstance(error, OSError | ValueError | SpecError):
+            what = error.what if isinstance(error, SpecError) else f"{error}."
+            self._ledger.set_state(
+                job.id, JobState.HELD, f"Its run directory cannot be used: {what}", now=now,
+                hint="Put right what it names (the daemon's user must own all of the run "
+                "directory), then `rekindle release`.")
+            self._log.warning("job_held", job=job.id, reason=what)
+        else:
+            self._log.error("start_failed", job=job.id, exc_info=error)
+            self._postpone(job, "The attempt could not be started: "
+                           f"{type(error).__name__}: {error}.", now)
 
     def _weights_are_missing(self, job: JobRow, run: Run, now: float) -> bool:
         """Fetches what ``warm_start`` names; True, with the reason told, where that fails."""
@@ -126,8 +170,16 @@ class Attempts:
             with self._apart(job):
                 self._watch(job, self._home.run(job.id))
 
+    def _lives(self, job: JobRow) -> bool:
+        try:
+            return self._launcher.alive(self._home.run(job.id))
+        except OSError:
+            # without the lock its keeper is all that can be asked
+            keeper = self._keeper(job)
+            return keeper is not None and keeper.alive()
+
     def _watch(self, job: JobRow, run: Run) -> None:
-        alive = self._launcher.alive(run)
+        alive = self._lives(job)
         # read after the probe: what a dead attempt wrote is then all there
         self.read(job)
         if not alive:
@@ -211,14 +263,19 @@ class Attempts:
         except (OSError, ValueError, SpecError) as error:
             policy, damage = RetryPolicy(), error
         facts = ending.read(journal.replay(run.journal).entries, current.attempts)
-        verdict = verdicts.decide(
-            facts,
-            policy=policy,
-            failures=current.failures,
-            wish=current.wish,
-            boot_id=process.boot_id(),
-            daemon_stopping=self.daemon_stopping,
-        )
+        if not run.root.is_dir():
+            verdict, damage = verdicts.gone(current.wish, current.failures), None
+        else:
+            verdict = verdicts.decide(
+                facts,
+                policy=policy,
+                failures=current.failures,
+                wish=current.wish,
+                boot_id=process.boot_id(),
+                daemon_stopping=self.daemon_stopping,
+                last_words=self._last_words(run) if (job.id, current.attempts) in self._spawned
+                else None,
+            )
         if damage is not None and verdict.state in (JobState.QUEUED, JobState.WAITING):
             verdict = verdicts.cannot_go_on(verdict, damage)
         self._crash_point("before_settle")
@@ -237,22 +294,31 @@ class Attempts:
                 failures=verdict.failures, wish=None)
         self._crash_point("settled")
         self._told_to_end.discard(job.id)
+        self._spawned.discard((job.id, current.attempts))
         self._orphaned.pop(job.id, None)
         log = self._log.bind(job=job.id, attempt=current.attempts)
         log.info("attempt_ended", outcome=verdict.outcome, cause=verdict.cause,
                  exit_code=facts.exit_code, signal=facts.signal)
         log.info("job_state_changed", state=str(verdict.state), reason=verdict.reason)
 
+    def _last_words(self, run: Run) -> str:
+        """What the keeper, which says nothing while all is well, said last; empty for nothing."""
+        try:
+            lines = run.keeper_log.read_text(errors="replace").split("\n")
+        except OSError:
+            return ""
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")[:300]
+
     def _postpone(self, job: JobRow, reason: str, now: float) -> None:
         """Waits a little; the same reason as before is not told again every few seconds."""
-        until = now + _START_RETRY_S
         current = self._ledger.job(job.id)
         # digits are how much is free: they change all the time
         same = current is not None and _without_digits(current.reason) == _without_digits(reason)
         if current is not None and current.state == JobState.WAITING and same:
-            self._ledger.put_off(job.id, until)
+            self._ledger.put_off(job.id, now + _START_RETRY_LATER_S)
             return
-        self._ledger.set_state(job.id, JobState.WAITING, reason, now=now, next_at=until)
+        self._ledger.set_state(job.id, JobState.WAITING, reason, now=now,
+                               next_at=now + _START_RETRY_S)
         self._log.warning("start_postponed", job=job.id, reason=reason)
 
     def _memory_to_wait_for(self, job: JobRow, run: Run) -> int | None:

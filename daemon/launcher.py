@@ -43,7 +43,10 @@ class Launcher:
                 where=run.lock,
                 hint="Wait for it to end, or stop it with `rekindle stop`.",
             )
+        said = None
         try:
+            said = os.open(run.keeper_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+                           | os.O_NOFOLLOW, 0o600)
             keeper = subprocess.Popen(
                 bootstrap.command(
                     sys.executable,
@@ -55,7 +58,8 @@ class Launcher:
                 ),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                # not the daemon's own: the keeper outlives it
+                stderr=said,
                 cwd=run.root,
                 env=_environment(gpus),
                 # neither a Ctrl-C in the daemon's terminal nor its hang-up is for the keeper
@@ -64,6 +68,8 @@ class Launcher:
             )
         finally:
             os.close(lock)
+            if said is not None:
+                os.close(said)
         self._keepers[run.id] = keeper
         return process.Identity.of(keeper.pid)
 

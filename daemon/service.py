@@ -273,7 +273,7 @@ class Service:
 
     def _finished(self) -> bool:
         if self._stop is not None:
-            return self._stop is stopping.Stop.LEAVE_RUNNING or not self._attempts.active()
+            return self._stop is stopping.Stop.LEAVE_RUNNING or self._attempts.all_ended()
         if not self._options.until_idle or self._next_scan == 0.0:
             return False
         return self._queue.idle() and not (self._inbox.pending() or self._pruning.busy)

@@ -46,6 +46,7 @@ def decide(
     wish: str | None,
     boot_id: str,
     daemon_stopping: bool = False,
+    last_words: str | None = None,
 ) -> Verdict:
     """What becomes of a job whose attempt has ended.
 
@@ -54,6 +55,7 @@ def decide(
         wish: one of :data:`WISHES` where the attempt was asked to end for it, else None.
         boot_id: the boot that is running now.
         daemon_stopping: the daemon asked all attempts to end because it ends itself.
+        last_words: what the keeper said last, where this daemon has spawned it; else None.
     """
     cause = ending.cause
     if cause == "done":
@@ -67,6 +69,9 @@ def decide(
                        hint="`rekindle release` lets it go on from its latest checkpoint.")
     if wish is not None and cause != "permanent":
         return _asked_to_end(wish, ending, failures)
+    if not ending.started and cause == "lost" and last_words is not None:
+        return _again(ending, policy, failures, "Its keeper ended before the training was started"
+                      + (f": {last_words.rstrip('.')}." if last_words else "."))
     if not ending.started and cause == "lost":
         return Verdict(JobState.QUEUED, "not started", "lost",
                        "The attempt had not started when the daemon ended.", failures)
@@ -95,6 +100,16 @@ def cannot_go_on(verdict: Verdict, damage: Exception) -> Verdict:
     return Verdict(JobState.HELD, verdict.outcome, verdict.cause,
                    f"{verdict.reason} But its job.json cannot be used: {what}", verdict.failures,
                    hint=hint or "Restore job.json from a backup, then `rekindle release`.")
+
+
+def gone(wish: str | None, failures: int) -> Verdict:
+    """A job whose run directory was removed while it had an attempt: nothing of it is left."""
+    if wish == "cancel":
+        return Verdict(JobState.CANCELLED, "lost", "stopped", "It was cancelled on request.",
+                       failures)
+    return Verdict(JobState.HELD, "lost", "lost", "Its run directory is gone.", failures,
+                   hint="Restore it from a backup, then `rekindle release`; or `rekindle cancel`, "
+                   "and submit the job again.")
 
 
 def _asked_to_end(wish: str, ending: Ending, failures: int) -> Verdict:
@@ -179,6 +194,11 @@ def _failed(ending: Ending, policy: RetryPolicy, failures: int) -> Verdict:
                        f"It failed twice at the same batch (epoch {failure.epoch}, step "
                        f"{failure.step}): {what}", failures + 1,
                        hint="Look at that batch; `rekindle release` tries again.")
+    return _again(ending, policy, failures, what)
+
+
+def _again(ending: Ending, policy: RetryPolicy, failures: int, what: str) -> Verdict:
+    """After a while, until that has been tried often enough without a new checkpoint."""
     count = 1 if ending.progressed else failures + 1
     outcome, cause = ("lost", "lost") if ending.cause == "lost" else ("crashed", "crash")
     if count > policy.max_failures:

@@ -342,6 +342,8 @@ class Attempt:
     def _write_all(self) -> None:
         """Waits while the disk is full: an end must not get lost."""
         while not self.record.write():
+            if not self.run.root.is_dir():
+                return  # removed by somebody: there is nothing left to write to
             # asked to end while waiting: the daemon then infers the end from the lock
             if signal.sigtimedwait({signal.SIGTERM}, 1.0) is not None:
                 return

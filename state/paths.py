@@ -33,6 +33,11 @@ class Run:
         return self.root / "heartbeat"
 
     @property
+    def keeper_log(self) -> Path:
+        """What the keeper of the latest attempt printed: nothing, while all is well."""
+        return self.root / "keeper.log"
+
+    @property
     def journal(self) -> Path:
         return self.root / "journal.jsonl"
 

@@ -118,3 +118,12 @@ def test_the_facts_of_an_attempt_are_read_from_the_journal() -> None:
     entries.append({"kind": "attempt_ended", "attempt": 2, "cause": "crash", "signal": 9})
     facts = ending.read(entries, 2)
     assert (facts.cause, facts.signal, facts.progressed) == ("crash", 9, True)
+
+
+def test_a_keeper_that_ended_at_once_is_counted_as_a_failure() -> None:
+    """Only where this daemon has spawned it: after a restart nobody knows what it did."""
+    facts = having(cause="lost", exit_code=None, started=False)
+    verdict = verdicts.decide(facts, policy=POLICY, failures=2, wish=None, boot_id="this",
+                              last_words="OSError: no")
+    assert (verdict.state, verdict.failures) == (JobState.WAITING, 3)
+    assert "Its keeper ended before the training was started: OSError: no." in verdict.reason

@@ -35,6 +35,8 @@ _WAITS: Final = frozenset({JobState.QUEUED, JobState.WAITING})
 _MAY_STOP: Final = frozenset({JobState.STARTING, JobState.RUNNING})
 _NOT_WORTH_A_START_S: Final = 2.0
 """An attempt that may run no longer than this would only just have imported its libraries."""
+_CHOICE_BUDGET_S: Final = 0.25
+"""What one tick may spend on jobs that turn out not to be able to begin."""
 _TICKS_S: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -335,17 +337,21 @@ class Queue:
         now = time.monotonic()
         if self._last_start is not None and now - self._last_start < MIN_BETWEEN_STARTS_S:
             return True
-        stock = self._pool.stock
-        used = sum(not one.gpus for one in self._active.values())
-        room = Room(max(self._slots - used, 0), len(stock.ready), stock.reach)
-        chosen = self._scheduler.choose(now, room, self._is_open)
-        if chosen is None:
-            return False
-        job = self._ledger.job(chosen.id)
-        assert job is not None
-        self._last_start = now
-        given = stock.ready[:chosen.gpus]
-        self._attempts.start(job, given if self._pool.count else None)
+        # those that cannot begin now are passed over: the ones behind them have their turn
+        while time.monotonic() < now + _CHOICE_BUDGET_S:
+            stock = self._pool.stock
+            used = sum(not one.gpus for one in self._active.values())
+            room = Room(max(self._slots - used, 0), len(stock.ready), stock.reach)
+            chosen = self._scheduler.choose(now, room, self._is_open)
+            if chosen is None:
+                return False
+            job = self._ledger.job(chosen.id)
+            assert job is not None
+            given = stock.ready[:chosen.gpus]
+            if self._attempts.start(job, given if self._pool.count else None):
+                self._last_start = now
+                return True
+            self._follow()
         return True
 
     def _say_what_is_waited_for(self) -> None:

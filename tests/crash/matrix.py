@@ -3,6 +3,7 @@
 Each writes what its ``fit`` returned to ``history.json``, so that this is compared, too.
 """
 
+import gc
 import json
 import math
 import sys
@@ -236,6 +237,9 @@ class Teaching(keras.callbacks.Callback):
         pupil.fit(X[:32], Y[:32], verbose=0)
         self.model.evaluate(XV, YV, verbose=0)
         self.model.predict(XV, verbose=0)
+        # generators of a pupil that is not collected yet would be in some checkpoints
+        del pupil
+        gc.collect()
 
     def on_train_end(self, logs=None):
         with open("class.json", "w") as file:
