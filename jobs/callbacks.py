@@ -7,12 +7,14 @@ the attributes that are plain data are kept. Keras resets some of them in
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 import keras
 
-from rekindle.jobs import event_files
+from rekindle.jobs import constants, event_files
+from rekindle.jobs.constants import Constants
 from rekindle.jobs.encoding import NotPlain, Tensors, decode, encode
 from rekindle.jobs.event_files import Author
 from rekindle.state.errors import StateMismatch
@@ -31,12 +33,13 @@ _MACHINERY: Final = (type(os), type(len), type(lambda: None), type)
 
 
 def capture(callbacks: list[Any], tensors: Tensors, began: dict[str, dict[str, str]],
-            trainers: list[Author]) -> tuple[list[Any], list[str]]:
+            trainers: list[Author], held: Constants) -> tuple[list[Any], list[str]]:
     """State of each callback, and in words what of it cannot be kept.
 
     Args:
         began: attributes of the callbacks' classes as the script made them, by class name.
         trainers: of this run up to now, whose event files are noted.
+        held: large arrays as the script made them; the same ones are not saved.
     """
     states, left_out = [], []
     for index, callback in enumerate(callbacks):
@@ -49,7 +52,11 @@ def capture(callbacks: list[Any], tensors: Tensors, began: dict[str, dict[str, s
                 left_out.append(f"the state_dict of the callback {name} holds {error}")
                 state = {}
         else:
-            state = {"attributes": _attributes(callback, name, tensors, prefix, left_out)}
+            same = {key: constant.digest for (at, key), constant in held.items()
+                    if at == index and constants.digest(vars(callback).get(key)) == constant.digest}
+            state = {"attributes": _attributes(callback, name, tensors, prefix, left_out, same)}
+            if same:
+                state["constants"] = same
             changed = {key: text for key, text in class_attributes(callback).items()
                        if began.get(name, {}).get(key) != text}
             if changed:
@@ -64,9 +71,18 @@ def capture(callbacks: list[Any], tensors: Tensors, began: dict[str, dict[str, s
     return states, left_out
 
 
-def restore(callbacks: list[Any], states: list[Any], tensors: Tensors) -> None:
-    """Puts the state back; call after ``on_train_begin``, and again within an epoch."""
-    for callback, (_, state) in zip(callbacks, states, strict=True):
+def restore(callbacks: list[Any], states: list[Any], tensors: Tensors, held: Constants
+            ) -> list[str]:
+    """Puts the state back; call after ``on_train_begin``, and again within an epoch.
+
+    Args:
+        held: large arrays as the script made them in this attempt.
+
+    Returns:
+        In words, what could not be put back.
+    """
+    lost = []
+    for index, (callback, (kind, state)) in enumerate(zip(callbacks, states, strict=True)):
         if "own" in state:
             callback.load_state_dict(decode(state["own"], tensors))
             continue
@@ -80,6 +96,14 @@ def restore(callbacks: list[Any], states: list[Any], tensors: Tensors) -> None:
             decoded = decode(value, tensors, existing)
             if decoded is not existing:
                 callback.__dict__[name] = decoded
+        for name, digest in state.get("constants", {}).items():
+            constant = held.get((index, name))
+            if constant is None or constant.digest != digest or not constant.is_unchanged():
+                lost.append(f"the array {name} of the callback {kind} is another one than before; "
+                            "let the script make the same in every attempt")
+            else:
+                callback.__dict__[name] = constant.value
+    return lost
 
 
 def prepare(callbacks: list[Any], states: list[Any], trainers: list[Author]) -> None:
@@ -154,9 +178,9 @@ def _speaks(callback: Any) -> bool:
                for name in ("state_dict", "load_state_dict"))
 
 
-def _attributes(callback: Any, owner: str, tensors: Tensors, prefix: str, left_out: list[str]
-                ) -> dict[str, Any]:
-    skipped = set(_NEVER)
+def _attributes(callback: Any, owner: str, tensors: Tensors, prefix: str, left_out: list[str],
+                same: Iterable[str]) -> dict[str, Any]:
+    skipped = {*_NEVER, *same}
     if hasattr(callback, "monitor_op"):
         skipped |= _MONITOR
     if isinstance(callback, keras.callbacks.CSVLogger):

@@ -15,6 +15,7 @@ from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
 from rekindle.jobs import (
     architecture,
     audit,
+    constants,
     event_files,
     iterators,
     pipeline,
@@ -46,6 +47,7 @@ class Stage:
         self.callbacks = self._user_callbacks()
         self._classes = {type(callback).__name__: callback_states.class_attributes(callback)
                          for callback in self.callbacks}
+        self._constants = constants.of(self.callbacks)
         # whose event files may be in a log folder that others share
         self._earlier = (
             event_files.before(session.run.journal, session.attempt)
@@ -342,6 +344,11 @@ class Stage:
         self.restore()
         self._tell_rates()
         epochs = self.arguments["epochs"]
+        if epochs != (before := state.get("epochs", epochs)):
+            self.session.changed.append(f"epochs was {before} and is {epochs}")
+            self.session.warn(f"The script gave fit {before} epochs and gives it {epochs} now.",
+                              f"The training ends after {epochs} epochs in all: those that an "
+                              "earlier attempt trained count.")
         stopped = self.model.stop_training and not position["epoch_step"]
         self.model._initial_epoch = epochs if stopped else min(self.epoch, epochs)
         self.session.resumed(
@@ -358,7 +365,13 @@ class Stage:
         kept = [entry for entry in state["random"]["seeds"] if entry[0] not in self._piped]
         randomness.restore({**state["random"], "seeds": kept}, arrays)
         if self._callbacks_fit():
-            callback_states.restore(self.callbacks, state["callbacks"], arrays)
+            for text in callback_states.restore(self.callbacks, state["callbacks"], arrays,
+                                                self._constants):
+                what, _, way = text.partition("; ")
+                self.session.warn(f"Not exact after a relaunch: {what}.",
+                                  way[:1].upper() + way[1:] + ".")
+                if text not in self.inexact:
+                    self.inexact.append(text)
         self.model.stop_training = state["stop_training"]
         self.logs = state["logs"]
         if self.train is not None:
@@ -509,7 +522,8 @@ class Stage:
         groups = variables.of_model(self.model)
         described = variables.capture(groups, arrays)
         states, left_out = callback_states.capture(
-            self.callbacks, arrays, self._classes, [*self._earlier, event_files.this_process()])
+            self.callbacks, arrays, self._classes, [*self._earlier, event_files.this_process()],
+            self._constants)
         if left_out:
             for text in left_out:
                 self.session.warn(f"Not restored on a relaunch: {text}.",

@@ -44,7 +44,7 @@ class Stuck(keras.callbacks.Callback):
 
 if change == "stuck":
     callbacks.append(Stuck())
-history = model.fit(x, y, batch_size=8, epochs=3, verbose=2, callbacks=callbacks,
-                    validation_data=(x[:40], y[:40]))
+history = model.fit(x, y, batch_size=8, epochs=2 if change == "fewer" else 3, verbose=2,
+                    callbacks=callbacks, validation_data=(x[:40], y[:40]))
 with open("history.json", "w") as file:
     json.dump(history.history, file)

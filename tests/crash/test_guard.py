@@ -74,3 +74,14 @@ def test_another_learning_rate_is_told_and_the_one_of_the_checkpoint_goes_on(
     assert [False, True, True] == [any(told in text for text in receipt["changed"])
                                    for receipt in result.resumed]
     assert [] == driver.differences(calm.digests, result.digests)
+
+
+def test_another_number_of_epochs_is_told_and_counts_those_that_were_trained(
+        killed: Lives, tmp_path: Path) -> None:
+    """A person may shorten a training; a script that gives the epochs left ends too early."""
+    lives = killed.copy(tmp_path)
+    lives.change(args=["fewer"])
+    result = driver.stormy(lives, [])
+    assert "epochs was 3 and is 2" in result.resumed[-1]["changed"]
+    assert any("3 epochs and gives it 2" in entry["message"] for entry in lives.entries("warned"))
+    assert [0, 1] == [entry["epoch"] for entry in lives.entries("epoch_ended")]

@@ -1,0 +1,49 @@
+"""Large arrays that a callback only holds are not copied into each checkpoint."""
+
+import signal
+from pathlib import Path
+
+import lives as driver
+import pytest
+from lives import Blow, Lives
+
+from rekindle.jobs.job import CheckpointPolicy
+from rekindle.state import checkpoints, tensors
+
+pytestmark = [pytest.mark.crash, pytest.mark.slow]
+
+
+def test_what_a_callback_holds_is_made_by_the_script_and_what_it_changes_is_saved(
+        tmp_path: Path) -> None:
+    """A large array that nothing changes costs no checkpoint its bytes; the end is the same."""
+    calm = driver.undisturbed(_lives(tmp_path / "calm"))
+    lives = _lives(tmp_path / "storm")
+    storm = driver.stormy(lives, [Blow("step", 31, signal.SIGKILL)])
+    print(storm.kills, [f"e{r['epoch']}-s{r['step']}" for r in storm.resumed])
+    assert 1 == storm.in_mid_epoch
+    assert [] == driver.differences(calm.digests, storm.digests)
+    assert [[], []] == [receipt["inexact"] for receipt in storm.resumed]
+    arrays, _ = tensors.load(checkpoints.scan(lives.run.checkpoints)[0].state)
+    large = [name for name, array in arrays.items() if array.nbytes > 1 << 19]
+    assert 1 == len(large), large  # the one that moves
+    assert (300_000,) == arrays[large[0]].shape
+
+
+def test_an_array_that_the_script_made_otherwise_is_named(tmp_path: Path) -> None:
+    """It cannot be put back, since no checkpoint has it: the receipt says so."""
+    lives = _lives(tmp_path)
+    told = lives.run.root / "told.jsonl"
+    lives.start(Blow("step", 31), told)
+    assert lives.wait()["signal"] == signal.SIGKILL, lives.log()
+    told.unlink()
+    lives.change(args=["2"])
+    result = driver.stormy(lives, [])
+    found = " ".join(result.resumed[-1]["inexact"])
+    assert "the array x_val of the callback Validating is another one than before" in found
+    assert "pair" in found
+    assert "moving" not in found
+
+
+def _lives(root: Path) -> Lives:
+    return Lives(root, Path(__file__).with_name("holding.py"), args=["1"],
+                 policy=CheckpointPolicy(every_steps=7))
