@@ -273,7 +273,13 @@ class Service:
 
     def _finished(self) -> bool:
         if self._stop is not None:
-            return self._stop is stopping.Stop.LEAVE_RUNNING or self._attempts.all_ended()
+            if self._stop is stopping.Stop.LEAVE_RUNNING or not self._attempts.active():
+                return True
+            if not self._attempts.all_ended():
+                return False
+            # what cannot be settled even now is left to the next daemon
+            self._attempts.watch()
+            return True
         if not self._options.until_idle or self._next_scan == 0.0:
             return False
         return self._queue.idle() and not (self._inbox.pending() or self._pruning.busy)
