@@ -221,7 +221,7 @@ def test_a_job_over_its_max_runtime_is_saved_and_held_and_can_be_given_more(rig:
 def test_a_window_that_closes_frees_the_slot_and_the_job_comes_back_at_night(rig: Rig) -> None:
     """By the wall clock of the daemon's time zone; others run in the meantime."""
     rig.drop(command(LONG, '[limits]window = "22:00-07:00"', name="night"), "1.toml")
-    rig.start(TZ=tz_at("06:59:56"))
+    rig.start(TZ=tz_at("06:59:45"))
     rig.wait_state("night-1", "running")
     rig.drop(command("true", name="day"), "2.toml")
     waiting = rig.wait_state("night-1", "waiting")
