@@ -296,7 +296,7 @@ def test_a_lost_snapshot_holds_the_job(tmp_path: Path, folder: Path) -> None:
     try:
         rig.start()
         rig.drop(f'name = "x"\nscript = "{folder}/train.py"\n'
-                 'retry = { backoff = "1s..1s" }\n')
+                 'retry = { backoff = "8s..8s" }\n')
         rig.wait_state("x-1", "waiting")
         assert json.loads(rig.cli("verify", "--json"))["findings"] == []
         shutil.rmtree(rig.home.sources)
