@@ -64,6 +64,11 @@ def generators() -> list[tuple[int, Any]]:
             if (generator := reference()) is not None]
 
 
+def made() -> int:
+    """How many generators this process has made so far, those that are gone included."""
+    return len(_generators)
+
+
 def seed_states(tensors: Tensors, prefix: str = "seeds", *, only: list[int] | None = None
                 ) -> list[list[Any]]:
     """Live generators' states: number, name, and key of the array."""

@@ -47,6 +47,8 @@ class Stage:
         self.callbacks = self._user_callbacks()
         self._classes = {type(callback).__name__: callback_states.class_attributes(callback)
                          for callback in self.callbacks}
+        self._generators = randomness.made()
+        self._renumbered = self._is_renumbered()
         self._constants = constants.of(self.callbacks)
         # whose event files may be in a log folder that others share
         self._earlier = (
@@ -102,7 +104,7 @@ class Stage:
         self._build(self._make_train_iterator(self._iterator_arguments()))
         self._guard()
         variables.restore(variables.of_model(self.model), self.departure.state["variables"],
-                          self.departure.tensors)
+                          self.departure.tensors, renumbered=self._renumbered)
         wanted({"model": self.model})
 
     # a stage that had ended
@@ -216,6 +218,16 @@ class Stage:
                 iter(data)
         self._evals_replayed = max(count, self._evals_replayed)
 
+    def _is_renumbered(self) -> bool:
+        """Whether seed generators have other numbers now, and the model has all that count.
+
+        A script that builds its model and then loads another in its place has made more of
+        them on a relaunch. Any but those of the model are told apart by their number alone.
+        """
+        state = self.departure.state
+        return (state.get("generators", self._generators) != self._generators
+                and len(state["random"]["seeds"]) == variables.seeds_in(state["variables"]))
+
     # building
 
     def _build(self, train: iterators.TrainIterator | iterators.EpochwiseIterator) -> None:
@@ -228,7 +240,8 @@ class Stage:
                 # e.g. a custom train_step that builds what it needs by itself
                 self._trace(train, error)
         saved = self.departure.state.get("variables")
-        if saved and variables.difference(variables.of_model(model), saved) is not None:
+        if saved and variables.difference(variables.of_model(model), saved,
+                                          renumbered=self._renumbered) is not None:
             self._trace(train, None)
 
     def _trace(self, train: iterators.TrainIterator | iterators.EpochwiseIterator,
@@ -257,7 +270,8 @@ class Stage:
             if state.get("epochs", epochs) != epochs:
                 found = f"epochs was {state['epochs']} and is {epochs}"
         if found is None:
-            found = variables.difference(variables.of_model(self.model), state["variables"])
+            found = variables.difference(variables.of_model(self.model), state["variables"],
+                                         renumbered=self._renumbered)
         if found is None:
             found = callback_states.difference(self.callbacks, state["callbacks"])
         if found is not None and not self.session.job.allow_change:
@@ -361,8 +375,9 @@ class Stage:
         state, arrays = self.departure.state, self.departure.tensors
         lenient = self.changed is not None
         variables.restore(variables.of_model(self.model), state["variables"], arrays,
-                          lenient=lenient)
-        kept = [entry for entry in state["random"]["seeds"] if entry[0] not in self._piped]
+                          lenient=lenient, renumbered=self._renumbered)
+        kept = [entry for entry in state["random"]["seeds"]
+                if entry[0] not in self._piped and not self._renumbered]
         randomness.restore({**state["random"], "seeds": kept}, arrays)
         if self._callbacks_fit():
             for text in callback_states.restore(self.callbacks, state["callbacks"], arrays,
@@ -538,6 +553,7 @@ class Stage:
             "evals": self._evals(),
             "variables": described,
             "random": randomness.capture(arrays),
+            "generators": self._generators,
             "callbacks": states,
             "stop_training": bool(self.model.stop_training),
             "logs": _plain_logs(self.logs),

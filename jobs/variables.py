@@ -6,6 +6,7 @@ are kept, since metrics and seed states differ from replica to replica.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from rekindle.state.errors import StateMismatch
 Groups = dict[str, list[Any]]
 
 _RATE: Final = "learning_rate"
+_SEED_NUMBER: Final = re.compile(r"(?<=seed_generator)_\d+(?=/)")
 
 _HINT = ("Go back to the code of the earlier attempts, or accept the change with `rekindle retry "
          "JOB --allow-change`, or begin anew with `--from-scratch`.")
@@ -100,8 +102,13 @@ def capture(groups: Groups, tensors: Tensors) -> dict[str, list[list[Any]]]:
     return described
 
 
-def difference(groups: Groups, saved: dict[str, list[list[Any]]]) -> str | None:
-    """The first difference between variables that are there and those saved, in words."""
+def difference(groups: Groups, saved: dict[str, list[list[Any]]], *, renumbered: bool = False
+               ) -> str | None:
+    """The first difference between variables that are there and those saved, in words.
+
+    Args:
+        renumbered: seed generators may have other numbers in their names.
+    """
     for group, entries in saved.items():
         here = [_describe(v) for v in groups.get(group, [])]
         for index, (path, shape, dtype) in enumerate(entries):
@@ -114,7 +121,7 @@ def difference(groups: Groups, saved: dict[str, list[list[Any]]]) -> str | None:
             if now_dtype != dtype:
                 return (f"the {group} variable {path} is {dtype} in the checkpoint and "
                         f"{now_dtype} now")
-            if not _is_same_place(path, now_path):
+            if not _is_same_place(path, now_path, renumbered=renumbered):
                 return f"the {group} variable {path} of the checkpoint is {now_path} now"
         if len(here) > len(entries):
             return f"the {group} variable {here[len(entries)][0]} is not in the checkpoint"
@@ -125,19 +132,22 @@ def difference(groups: Groups, saved: dict[str, list[list[Any]]]) -> str | None:
 
 
 def restore(groups: Groups, saved: dict[str, list[list[Any]]], tensors: Tensors, *,
-            only: Iterable[str] | None = None, lenient: bool = False) -> None:
+            only: Iterable[str] | None = None, lenient: bool = False,
+            renumbered: bool = False) -> None:
     """Puts saved values back, by position.
 
     Args:
         only: names of groups to restore; all by default.
         lenient: pass over what does not fit (a change that was allowed).
+        renumbered: as in :func:`difference`.
 
     Raises:
         StateMismatch: variables differ in number, path, shape or type.
     """
     wanted = saved if only is None else {name: saved[name] for name in only if name in saved}
     if not lenient:
-        found = difference({name: groups.get(name, []) for name in wanted}, wanted)
+        found = difference({name: groups.get(name, []) for name in wanted}, wanted,
+                           renumbered=renumbered)
         if found is not None:
             raise StateMismatch(f"The checkpoint does not fit the model: {found}.", hint=_HINT)
     for group, entries in wanted.items():
@@ -254,11 +264,18 @@ def _path(variable: Any) -> str:
     return str(getattr(variable, "path", None) or variable.name)
 
 
-def _is_same_place(then: str, now: str) -> bool:
+def seeds_in(saved: dict[str, list[list[Any]]]) -> int:
+    """How many of the saved variables are states of the model's seed generators."""
+    return sum("seed_generator" in path for path, _, _ in saved["model"])
+
+
+def _is_same_place(then: str, now: str, *, renumbered: bool = False) -> bool:
     """Whether two paths name the same variable.
 
     A model that ``load_model`` has made has not its own name in front of the paths.
     """
+    if renumbered:
+        then, now = (_SEED_NUMBER.sub("", path) for path in (then, now))
     if then == now:
         return True
     short, long = sorted((then, now), key=len)
@@ -303,11 +320,6 @@ def _readable(config: Any) -> dict[str, Any]:
     """Settings as short texts; none where the object cannot give them."""
     if not isinstance(config, dict):
         return {}
-    inner = config.get("inner_optimizer")
-    if isinstance(inner, dict) and isinstance(inner.get("config", {}).get(_RATE), int | float):
-        # of a LossScaleOptimizer: as the one of an optimizer alone, not to be compared
-        config = {**config, "inner_optimizer": {**inner, "config": {
-            key: value for key, value in inner["config"].items() if key != _RATE}}}
     return {key: json.dumps(_short(value), default=_by_type, sort_keys=True)[:200]
             for key, value in config.items() if key != "name"}
 

@@ -1,7 +1,8 @@
 """A script that goes on by itself after an end, from its newest ModelCheckpoint.
 
 ``own_resume.py WHEN``: saves after each of the ``epochs``; or of so many ``batches``, under the
-number of the epoch in work, and in mixed precision.
+number of the epoch in work, in mixed precision, and builds a model before it loads the other.
+``drawing`` does so, too, and then makes a generator that is not the model's.
 """
 
 import json
@@ -19,14 +20,16 @@ x = dice.normal(size=(208, 6)).astype("float32")
 y = (x.sum(1) > 0).astype("int32")
 
 saved = sorted(Path("saved").glob("*.keras"))
-if saved:
-    model = keras.models.load_model(saved[-1])
-else:
+if not saved or when != "epochs":
     model = keras.Sequential([
         keras.layers.Input((6,)), keras.layers.Dense(12, activation="relu"),
         keras.layers.Dropout(0.3), keras.layers.Dense(2, activation="softmax", dtype="float32")])
     model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy",
                   metrics=["accuracy"])
+if saved:
+    model = keras.models.load_model(saved[-1])
+if when == "drawing":
+    dice = keras.random.SeedGenerator(3)
 history = model.fit(
     x, y, batch_size=16, epochs=6, verbose=2, validation_data=(x[:40], y[:40]),
     initial_epoch=int(saved[-1].stem) if saved else 0,
