@@ -236,8 +236,12 @@ def _by_script(order: dict[str, Any], run: Run, answer: Path) -> NoReturn:
                                  hint=f"It has: {', '.join(models)}.")
             _finish(answer, {"file": write(models[order["model"]], order)})
         except RekindleError as error:
-            _finish(answer, {"error": error.what, "hint": error.hint, "code": error.exit_code})
+            refuse(error)
 
+    def refuse(error: RekindleError) -> NoReturn:
+        _finish(answer, {"error": error.what, "hint": error.hint, "code": error.exit_code})
+
+    session.refusal = refuse
     session.show = (order["stage"], put_back)
     # the run's own snapshot of the code, not that of the folder the session works on
     frozen = Frozen.of(run, job, session.warn)

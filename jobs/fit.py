@@ -18,6 +18,7 @@ from keras.src.backend.tensorflow import trainer as keras_trainer
 from rekindle.jobs import iterators, randomness, stop
 from rekindle.jobs.session import Session
 from rekindle.jobs.stage import PLAIN_FIT, PLAIN_ITERATOR, Stage
+from rekindle.state.errors import RekindleError
 
 
 def install(session: Session) -> Callable[[], None]:
@@ -72,6 +73,9 @@ class _Stages:
         stop.training(True)
         try:
             return Stage(self._session, number, model, arguments).run()
+        except RekindleError as error:
+            self._session.refuse(error)
+            raise
         finally:
             self._session.leave_stage()
             stop.training(False)

@@ -18,7 +18,7 @@ from rekindle.jobs.encoding import Tensors, read_state
 from rekindle.jobs.job import CheckpointPolicy
 from rekindle.jobs.session import Departure, Session, Snapshot
 from rekindle.state.checkpoints import Position
-from rekindle.state.errors import UsageError
+from rekindle.state.errors import RekindleError, StateMismatch, UsageError
 
 
 class LoopStage:
@@ -89,6 +89,10 @@ class LoopStage:
                          "Give batches of one size.")
         try:
             self._restore_or_begin(session.depart(self._number, read_state))
+        except RekindleError as error:
+            session.refuse(error)
+            self.close()
+            raise
         except BaseException:
             self.close()
             raise
@@ -186,9 +190,13 @@ class LoopStage:
     def next_call(self, data: Any, batch_size: int | None, *, shuffle: bool
                   ) -> tuple[Batches, bool]:
         """The stream for the next `batches` of this epoch, and whether anything of it is left."""
-        self._now()
+        session = self._now()
         number, self._call = self._call, self._call + 1
-        stream = self._stream_of_call(number, data, batch_size, shuffle=shuffle)
+        try:
+            stream = self._stream_of_call(number, data, batch_size, shuffle=shuffle)
+        except StateMismatch as error:
+            session.refuse(error)  # it is another stream than in the checkpoint
+            raise
         within = self._within
         if within is None:
             self._exhausted = False

@@ -16,10 +16,11 @@ from rekindle.jobs import environment, heartbeat, stop
 from rekindle.jobs.cadence import Cadence, is_better
 from rekindle.jobs.deadline import Deadline
 from rekindle.jobs.job import Job
+from rekindle.jobs.past import Past
 from rekindle.jobs.record import Record
 from rekindle.state import checkpoints, journal
 from rekindle.state.checkpoints import Checkpoint, Position, Refusal
-from rekindle.state.errors import CheckpointsUnreadable
+from rekindle.state.errors import CheckpointsUnreadable, RekindleError
 from rekindle.state.paths import Run
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Session:
         changed: what this attempt runs on that the one before did not, in words.
         within: a stage is under way; a `fit` in it is part of it.
         left: what a loop that was left by `break` has still to commit.
+        refusal: ends the process with the code for *permanent*; None where it is not ours.
         show: in an export, the stage whose models are wanted as they were in its newest
             checkpoint, and who wants them; nothing is trained then.
     """
@@ -90,21 +92,21 @@ class Session:
         self.cadence = Cadence(job.checkpoint)
         # where the run had got to before: the new heartbeat must not hide it from the next
         before = heartbeat.read(run.heartbeat)
-        self._reached = before.step if before is not None else 0
+        self._past = Past.of(journal.replay(run.journal).entries, attempt, before)
+        self._expected = self._past.committed
         self.deadline = Deadline(job.limits.stop_grace)
         self.heartbeat = heartbeat.Heartbeat(run.heartbeat, attempt)
-        entries = journal.replay(run.journal).entries
-        self._expected = _committed(entries)
-        self._spans = spans(entries, attempt, before)
         self._best: float | None = None
         self._best_name: str | None = None
-        self._sound: set[str] = set()
+        # what was found of checkpoints, by name: None for a good one
+        self._verdicts: dict[str, str | None] = {}
         self._restored_once = False
         self._warned: set[str] = set()
         self._stages = 0
         self._until = Position.parse(os.environ.get(environment.UNTIL, ""))
         self.within = False
         self.left: Callable[[], None] | None = None
+        self.refusal: Callable[[RekindleError], NoReturn] | None = None
         self.show: tuple[int, Callable[[dict[str, Any]], None]] | None = None
 
     @classmethod
@@ -127,6 +129,7 @@ class Session:
 
     def leave_stage(self) -> None:
         self.within = False
+        self.deadline.spare = None  # an exception may have left it behind
 
     def settle(self) -> None:
         """The script goes on, or has ended well: a loop that it had left is over for good."""
@@ -138,7 +141,7 @@ class Session:
 
     def beat(self, section: str) -> None:
         """Tells the daemon that the trainer lives, and where it is; about a microsecond."""
-        step = self.step if self._restored_once else max(self.step, self._reached)
+        step = self.step if self._restored_once else max(self.step, self._past.reached)
         self.heartbeat.beat(section, self.epoch, step)
 
     def must_stop(self) -> bool:
@@ -146,6 +149,15 @@ class Session:
         return stop.requested() or (
             self._until is not None
             and Position(self._stages - 1, self.epoch, self.step) >= self._until)
+
+    def refuse(self, error: RekindleError) -> None:
+        """Ends the process, if it is ours, past any `except` of the script's.
+
+        A script that goes on without its training would end well, with a model that never was
+        trained; where the process is not ours the error goes up to whoever runs the script.
+        """
+        if self.refusal is not None:
+            self.refusal(error)
 
     def warn(self, message: str, hint: str) -> None:
         """Tells something a person should know, once, in the journal and in the log."""
@@ -177,7 +189,7 @@ class Session:
                 else:
                     reason = _non_finite(tensors)
                     if reason is None:
-                        self._sound.add(checkpoint.name)
+                        self._verdicts[checkpoint.name] = None
                         return Departure(checkpoint, refused, tensors, state)
             where = checkpoints.quarantine(checkpoint, reason)
             refused.append(Refusal(checkpoint.name, reason))
@@ -205,21 +217,14 @@ class Session:
             allowed: in words, what of the script is another and was allowed to be.
         """
         first = not self._restored_once
-        lost = max(self._reached - step, 0) if first and departure.checkpoint else 0
-        if first and departure.checkpoint is None:
-            lost = self._reached
-        seconds = 0.0
-        if first and lost:
-            made = departure.checkpoint.read_manifest()["created"] if departure.checkpoint else 0.0
-            seconds = round(sum(max(until - max(since, made), 0.0)
-                                for since, until in self._spans), 3)
+        lost, seconds = 0, 0.0
+        if first:
+            lost, seconds = self._past.lost(stage, step, departure.checkpoint,
+                                            checkpoints.scan(self.run.checkpoints))
         self.epoch, self.step = epoch, step
         self._restored_once = True
-        manifest = departure.checkpoint.read_manifest() if departure.checkpoint else {}
         self.cadence.saved(epoch, step, time.monotonic())
-        monitor = manifest.get("monitor") or {}
-        if monitor.get("name") == self.job.checkpoint.monitor:
-            self._best, self._best_name = monitor.get("best"), monitor.get("best_name")
+        self._take_best(departure)
         name = departure.checkpoint.name if departure.checkpoint else None
         if name is not None:
             print(f"rekindle: attempt {self.attempt} goes on from {name}: epoch {epoch}, "
@@ -235,8 +240,17 @@ class Session:
         assert departure.checkpoint is not None
         at = departure.checkpoint.position
         self.epoch, self.step = at.epoch, at.step
+        self._take_best(departure)
         print(f"rekindle: stage {stage} had ended; its result was restored from "
               f"{departure.checkpoint.name}.", flush=True)
+
+    def _take_best(self, departure: Departure) -> None:
+        """The best one so far is what the checkpoint says, where that watched the same metric."""
+        if departure.checkpoint is None:
+            return
+        monitor = departure.checkpoint.read_manifest().get("monitor") or {}
+        if monitor.get("name") == self.job.checkpoint.monitor:
+            self._best, self._best_name = monitor.get("best"), monitor.get("best_name")
 
     # saving
 
@@ -275,9 +289,10 @@ class Session:
         if not finite and policy.non_finite == "hold":
             self._hold(position)
         self.beat("save")
+        best = best and finite
+        value, name = self._best, self._best_name
         if best:
-            self._best = float(snapshot.logs[policy.monitor or ""])
-            self._best_name = position.name
+            value, name = float(snapshot.logs[policy.monitor or ""]), position.name
         metadata = {"state": _json(snapshot.state)}
         manifest = {
             "attempt": self.attempt,
@@ -285,7 +300,7 @@ class Session:
             "why": why,
             "finite": finite,
             "logs": _finite_only(snapshot.logs),
-            "monitor": {"name": policy.monitor, "best": self._best, "best_name": self._best_name},
+            "monitor": {"name": policy.monitor, "best": value, "best_name": name},
             "fingerprint": snapshot.state.get("fingerprint", {}),
         }
         try:
@@ -301,11 +316,12 @@ class Session:
             self.beat("step")
             return False
         now = time.monotonic()
+        # not before it is there: the one that was the best until now is protected by its name
+        self._best, self._best_name = value, name
         self.deadline.save_seconds = now - began
         self.cadence.saved(position.epoch, position.step, now, now - began)
-        if finite:
-            self._sound.add(made.name)
-        else:
+        self._verdicts[made.name] = None if finite else checkpoints.NON_FINITE
+        if not finite:
             self.warn("The loss or a variable is not finite (NaN or infinity).",
                       "Checkpoints from here on are not used to go on; lower the learning rate "
                       "or look at the data.")
@@ -314,21 +330,24 @@ class Session:
                    why=why, seconds=round(now - began, 6), best=best,
                    logs=snapshot.logs)
         self._expected.add(made.name)
-        self._prune()
+        self._prune(position.stage)
         self.beat("step")
         return True
 
     def stage_ended(self, stage: int, epoch: int) -> None:
         self._note("stage_ended", stage=stage, epoch=epoch, step=self.step)
+        if stage in self._past.left:
+            self.warn(f"Stage {stage} was left by an exception in an earlier attempt, and ended "
+                      "without one in this.", "What the script decides by is not part of the "
+                      "state: the result may differ from that of an undisturbed run.")
 
-    def _prune(self) -> None:
+    def _prune(self, stage: int) -> None:
         policy = self.job.checkpoint
         keep = 1 if policy.save_best_only and self._best_name else policy.keep
         protected = {self._best_name} if self._best_name else set()
         try:
-            for gone in checkpoints.prune(self.run.checkpoints, keep, protected,
-                                          known_good=self._sound):
-                self._sound.discard(gone.name)
+            for gone in checkpoints.prune(self.run.checkpoints, keep, protected, stage=stage,
+                                          verdicts=self._verdicts):
                 self._expected.discard(gone.name)
                 self._note("checkpoint_pruned", name=gone.name)
         except OSError as error:
@@ -341,7 +360,7 @@ class Session:
     def _hold(self, position: Position) -> NoReturn:
         """Ends the attempt for a person to look: what follows NaN is NaN."""
         last = next((c.name for c in checkpoints.scan(self.run.checkpoints)
-                     if c.name in self._sound), None)
+                     if self._verdicts.get(c.name, "") is None), None)
         where = f"the last finite checkpoint is {last}" if last else "no checkpoint is finite"
         message = (f"The loss or a variable is not finite (NaN or infinity) at epoch "
                    f"{position.epoch}, step {position.step}; {where}.")
@@ -362,47 +381,6 @@ def _non_finite(tensors: "Tensors") -> str | None:
                 and not np.isfinite(array).all()):
             return f"it holds non-finite variables ({name})"
     return None
-
-
-def spans(entries: list[dict[str, Any]], attempt: int, last: heartbeat.Beat | None
-          ) -> list[tuple[float, float]]:
-    """When earlier attempts were training: from their receipt to their last sign of life.
-
-    Args:
-        attempt: the one that begins now.
-        last: the last heartbeat of one before.
-
-    Returns:
-        Unix times.
-    """
-    began: dict[int, float] = {}
-    ended: dict[int, float] = {}
-    for entry in entries:
-        number = entry.get("attempt")
-        if not isinstance(number, int) or number >= attempt:
-            continue
-        if entry["kind"] == "resumed":
-            began.setdefault(number, entry["t"])
-        if entry["kind"] != "attempt_ended" and number in began:
-            # the end itself may be hours after the last step, when a machine was off
-            ended[number] = entry["t"]
-    if last is not None and last.attempt in began:
-        ended[last.attempt] = max(ended[last.attempt], last.at)
-    return [(since, ended[number]) for number, since in began.items()]
-
-
-def _committed(entries: list[dict[str, Any]]) -> set[str]:
-    """Names of checkpoints that should be there, since the last start from scratch."""
-    names: set[str] = set()
-    for entry in entries:
-        kind = entry["kind"]
-        if kind == "checkpoint_committed":
-            names.add(entry["name"])
-        elif kind == "checkpoint_pruned":
-            names.discard(entry["name"])
-        elif kind == "scratch_requested":
-            names.clear()
-    return names
 
 
 def _json(value: Any) -> str:

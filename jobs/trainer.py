@@ -45,6 +45,7 @@ def main() -> NoReturn:
     try:
         job = Job.from_json(run.job_file.read_text())
         session = Session.open(run, job, attempt)
+        session.refusal = lambda error: _refuse(run, attempt, error)
         frozen = Frozen.of(run, job, session.warn)
     except RekindleError as error:
         _refuse(run, attempt, error)
@@ -194,10 +195,11 @@ def _make_fit_resumable(keras: types.ModuleType, session: "Session", seed: int) 
         from rekindle.jobs import fit
     except (ImportError, AttributeError) as error:
         # going on would train from the start in every attempt, and say so to nobody
-        raise StateMismatch(
+        found = StateMismatch(
             f"This Keras ({keras.__version__}) has no training loop that could be made resumable "
-            f"({error}).", hint="Install Keras 3.8 or newer; 3.11 and newer go on in mid-epoch."
-            ) from error
+            f"({error}).", hint="Install Keras 3.8 or newer; 3.11 and newer go on in mid-epoch.")
+        session.refuse(found)
+        raise found from error
     keras.utils.set_random_seed(seed)
     fit.install(session)
 

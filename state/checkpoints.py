@@ -14,7 +14,7 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from functools import total_ordering
 from pathlib import Path
@@ -25,6 +25,7 @@ from rekindle.state import crash_points, durable
 FORMAT = 1
 MANIFEST = "manifest.json"
 STATE = "state.safetensors"
+NON_FINITE = "it holds non-finite variables"
 _NAME = re.compile(r"e(\d{4,})-s(\d{8,})(?:-f(\d+))?(-end)?")
 
 
@@ -204,8 +205,8 @@ def scan(folder: Path) -> list[Checkpoint]:
 def verify(checkpoint: Checkpoint) -> str | None:
     """Why a checkpoint cannot be used, in words, or None when it is good.
 
-    Checked: the manifest, that each file it lists is there with its size and digest, and
-    that the variables were finite when it was written.
+    Checked: the manifest, that the variables were finite when it was written, and that each
+    file it lists is there with its size and digest.
     """
     try:
         manifest = checkpoint.read_manifest()
@@ -217,6 +218,8 @@ def verify(checkpoint: Checkpoint) -> str | None:
         return f"its manifest belongs to {manifest.get('name')}"
     if not manifest["files"]:
         return "its manifest lists no files"
+    if manifest.get("finite") is False:
+        return NON_FINITE  # reading gigabytes would not make it better
     for name, expected in manifest["files"].items():
         if "/" in name or name.startswith("."):
             return f"its manifest lists a file outside of it ({name})"
@@ -238,8 +241,6 @@ def verify(checkpoint: Checkpoint) -> str | None:
             return f"its manifest has no size and digest for {name}"
         except ValueError:
             return f"its manifest lists a name that no file can have ({name!r})"
-    if manifest.get("finite") is False:
-        return "it holds non-finite variables"
     return None
 
 
@@ -270,27 +271,75 @@ def quarantine(checkpoint: Checkpoint, reason: str) -> Path:
 
 
 def prune(
-    folder: Path, keep: int, protected: Collection[str], *, known_good: Collection[str] = ()
+    folder: Path, keep: int, protected: Collection[str], *, stage: int | None = None,
+    verdicts: MutableMapping[str, str | None] | None = None,
 ) -> Iterator[Checkpoint]:
-    """Removes all but the newest ``keep`` good checkpoints and the ``protected`` names.
-
-    Nothing is removed before ``keep`` newer ones were verified; each removed one is yielded.
-    The end of a finished stage is never removed: a relaunch returns its History from it.
+    """Removes what :func:`surplus` names; each removed one is yielded.
 
     Args:
-        known_good: names that the caller has verified or written itself; reading gigabytes
+        stage: the stage that was just saved; see :func:`surplus`.
+        verdicts: what :func:`verify` said of names before; it is added to. Reading gigabytes
             again after each save would cost more than the save.
     """
-    kept = 0
-    for checkpoint in scan(folder):
-        if kept < keep:
-            kept += checkpoint.name in known_good or verify(checkpoint) is None
-        elif checkpoint.name not in protected and not checkpoint.position.end:
-            # the rename makes the removal one step: a half-removed one is no checkpoint
-            doomed = folder / f".tmp-{checkpoint.name}-pruned-{os.getpid()}"
-            os.rename(checkpoint.path, doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
-            yield checkpoint
+    known: MutableMapping[str, str | None] = {} if verdicts is None else verdicts
+
+    def judge(checkpoint: Checkpoint) -> str | None:
+        if checkpoint.name not in known:
+            known[checkpoint.name] = verify(checkpoint)
+        return known[checkpoint.name]
+
+    for checkpoint in surplus(scan(folder), keep, protected, judge, stage=stage):
+        # the rename makes the removal one step: a half-removed one is no checkpoint
+        doomed = folder / f".tmp-{checkpoint.name}-pruned-{os.getpid()}"
+        os.rename(checkpoint.path, doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+        known.pop(checkpoint.name, None)
+        yield checkpoint
+
+
+def surplus(
+    newest_first: Iterable[Checkpoint], keep: int, protected: Collection[str],
+    judge: Callable[[Checkpoint], str | None], *, stage: int | None = None,
+) -> Iterator[Checkpoint]:
+    """All but the newest ``keep`` good checkpoints, the ``protected`` names and what a relaunch
+    goes on from in each stage.
+
+    The end of a finished stage always stays: a relaunch returns its History from it. Of a
+    stage without a good end the newest good one stays: an exception may have ended it that
+    the script caught, and a relaunch has to come to that exception again. Nothing is named
+    before ``keep`` newer ones were judged good, but non-finite ones, which are never used to
+    go on: of these ``keep`` stay for a person to look at.
+
+    Args:
+        judge: why a checkpoint cannot be used, or None; asked no more often than needed.
+        stage: later stages than this are left alone: in a relaunch an earlier one may be
+            trained once more, and its new checkpoints are older by position than theirs.
+    """
+    good = non_finite = 0
+    ends: dict[int, Checkpoint] = {}
+    provided: set[int] = set()
+    for checkpoint in newest_first:
+        at = checkpoint.position
+        if stage is not None and at.stage > stage:
+            continue
+        if at.end:
+            ends[at.stage] = checkpoint
+        if good >= keep:
+            if at.end or checkpoint.name in protected:
+                continue
+            if at.stage in ends and at.stage not in provided and judge(ends[at.stage]) is None:
+                provided.add(at.stage)
+            if at.stage in provided:
+                yield checkpoint
+                continue
+        reason = judge(checkpoint)
+        if reason is None:
+            good += 1
+            provided.add(at.stage)
+        elif reason == NON_FINITE:
+            non_finite += 1
+            if non_finite > keep and not at.end and checkpoint.name not in protected:
+                yield checkpoint
 
 
 def sweep(folder: Path) -> list[str]:

@@ -1,11 +1,9 @@
-"""When a checkpoint is due, and what a lost attempt had been worth."""
+"""When a checkpoint is due, and which one is the best."""
 
 import pytest
 
 from rekindle.jobs.cadence import AUTO_SECONDS, Cadence, is_better
-from rekindle.jobs.heartbeat import Beat
 from rekindle.jobs.job import CheckpointPolicy
-from rekindle.jobs.session import spans
 
 
 def test_every_n_steps_counts_from_the_last_checkpoint_over_epochs() -> None:
@@ -65,22 +63,3 @@ def test_better_is_what_keras_calls_better(value: float, best: float | None, mon
                                            mode: str, better: bool) -> None:
     """By name where the mode is auto; NaN never is."""
     assert better is is_better(value, best, monitor, mode)
-
-
-def test_lost_time_is_training_time_without_the_hours_that_the_machine_was_off() -> None:
-    """From each attempt's receipt to its last sign of life."""
-    entries = [
-        {"kind": "attempt_started", "attempt": 1, "t": 0.0},
-        {"kind": "resumed", "attempt": 1, "t": 10.0},
-        {"kind": "checkpoint_committed", "attempt": 1, "t": 20.0},
-        {"kind": "attempt_ended", "attempt": 1, "t": 9000.0},
-        {"kind": "attempt_started", "attempt": 2, "t": 9001.0},
-        {"kind": "resumed", "attempt": 2, "t": 9010.0},
-        {"kind": "attempt_ended", "attempt": 2, "t": 9500.0},
-        {"kind": "attempt_started", "attempt": 3, "t": 9600.0},
-    ]
-    last = Beat(9100.0, 2, "step", 0, 7)
-    assert [(10.0, 20.0), (9010.0, 9100.0)] == spans(entries, 3, last)
-    # the attempt that beat last had not come to training
-    assert [(10.0, 20.0)] == spans(entries[:4], 3, Beat(9600.0, 2, "start", 0, 7))
-    assert [] == spans([], 1, None)

@@ -176,6 +176,71 @@ def test_prune_keeps_the_newest_good_ones_the_best_and_stage_ends(tmp_path: Path
                     "e0002-s00000020-end", "e0001-s00000010"}
 
 
+def test_prune_leaves_a_stage_that_an_exception_ended_its_newest_good_one(tmp_path: Path) -> None:
+    """A relaunch comes to the exception again from there; stages that ended need their end."""
+    for stage in range(3):
+        for n in range(4):
+            save(tmp_path, n, 100 * stage + n * 10, stage=stage)
+    save(tmp_path, 3, 130, stage=1, end=True)
+    cut(tmp_path / "e0003-s00000030")
+
+    list(checkpoints.prune(tmp_path, 2, set(), stage=2))
+
+    assert left(tmp_path) == {"e0003-s00000230-f2", "e0002-s00000220-f2", "e0003-s00000130-f1-end",
+                              "e0003-s00000030", "e0002-s00000020"}
+
+
+def test_prune_does_not_take_a_damaged_end_for_an_end(tmp_path: Path) -> None:
+    """The stage goes on from the newest good one before it."""
+    for n in range(3):
+        save(tmp_path, n, n * 10)
+    cut(save(tmp_path, 3, 30, end=True).path)
+    save(tmp_path, 0, 30, stage=1)
+
+    list(checkpoints.prune(tmp_path, 1, set(), stage=1))
+
+    assert left(tmp_path) == {"e0000-s00000030-f1", "e0003-s00000030-end", "e0002-s00000020"}
+
+
+def test_prune_leaves_later_stages_than_the_saved_one_alone(tmp_path: Path) -> None:
+    """The first stage is trained once more: what it saves stays, and what they had, too."""
+    for n in range(3):
+        save(tmp_path, n, 100 + n * 10, stage=1)
+    for n in range(4):
+        save(tmp_path, n, n * 10)
+        list(checkpoints.prune(tmp_path, 2, set(), stage=0))
+    assert left(tmp_path) == {"e0003-s00000030", "e0002-s00000020", "e0002-s00000120-f1",
+                              "e0001-s00000110-f1", "e0000-s00000100-f1"}
+
+
+def test_prune_keeps_as_many_non_finite_ones_as_good_ones_beside_them(tmp_path: Path) -> None:
+    """Training on after NaN must not fill the disk, nor cost what it goes back to."""
+    for n in range(9):
+        save(tmp_path, n, n * 10, finite=n < 3)
+        list(checkpoints.prune(tmp_path, 2, set()))
+    assert left(tmp_path) == {"e0008-s00000080", "e0007-s00000070", "e0002-s00000020",
+                              "e0001-s00000010"}
+
+
+def test_prune_reads_no_checkpoint_a_second_time(tmp_path: Path) -> None:
+    """What was found of one is remembered; a non-finite one is not read at all."""
+    verdicts: dict[str, str | None] = {}
+    for n in range(4):
+        save(tmp_path, n, n * 10, finite=n < 3)
+    remove_state(tmp_path / "e0003-s00000030")
+    assert list(checkpoints.prune(tmp_path, 9, set(), verdicts=verdicts)) == []
+    assert verdicts.pop("e0003-s00000030") == checkpoints.NON_FINITE
+    assert verdicts == {f"e000{n}-s000000{n}0": None for n in range(3)}
+    remove_state(tmp_path / "e0002-s00000020")
+    gone = list(checkpoints.prune(tmp_path, 1, set(), verdicts=verdicts))
+    assert [checkpoint.position.epoch for checkpoint in gone] == [1, 0]
+    assert not {checkpoint.name for checkpoint in gone} & verdicts.keys()
+
+
+def left(folder: Path) -> set[str]:
+    return {checkpoint.name for checkpoint in checkpoints.scan(folder)}
+
+
 @pytest.mark.parametrize("position", [
     Position(0, 0, 0), Position(0, 7, 1400), Position(3, 12345, 123456789, True),
 ])

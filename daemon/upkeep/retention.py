@@ -1,9 +1,9 @@
 """What may be removed, and when: never the last good or the best checkpoint of any job.
 
 A job that is over is reduced to these two (and to the ends of its finished stages, which hold
-its History); a held one to as many as its spec keeps. What a running, queued or waiting job
-has is its trainer's business. The choice is pure; removing happens under the run's lock, and
-only once a newer checkpoint was verified.
+its History, and the newest of each other stage); a held one to as many as its spec keeps. What a
+running, queued or waiting job has is its trainer's business. The choice is pure; removing happens
+under the run's lock, and only once a newer checkpoint was verified.
 """
 
 import contextlib
@@ -85,14 +85,10 @@ def stocks(ledger: Ledger, only: Collection[str] | None = None) -> list[Stock]:
 
 def look(run: Run, stock: Stock) -> Stock:
     """The stock with what lies in its folder and could go."""
-    found: list[Piece] = []
-    newest = 0
-    for checkpoint in checkpoints.scan(run.checkpoints):
-        newest += 1
-        if newest > stock.keep and checkpoint.name not in stock.best and (
-                not checkpoint.position.end):
-            found.append(Piece(checkpoint.path, checkpoint.bytes))
-    if newest:
+    there = checkpoints.scan(run.checkpoints)
+    found = [Piece(checkpoint.path, checkpoint.bytes) for checkpoint in checkpoints.surplus(
+        there, stock.keep, stock.best, lambda _: None)]
+    if there:
         found += [Piece(path, size_of(path), quarantined=True) for path in _quarantined(run)]
     return replace(stock, removable=tuple(found))
 
@@ -137,7 +133,7 @@ def reduce(run: Run, stock: Stock) -> Removed:
                 best.add(str(good.read_manifest()["monitor"]["best_name"]))
             sizes = {c.name: c.bytes for c in checkpoints.scan(run.checkpoints)}
             for gone in checkpoints.prune(run.checkpoints, stock.keep, best,
-                                          known_good={good.name}):
+                                          verdicts={good.name: None}):
                 journal.append(run.journal, "checkpoint_pruned", attempt=stock.attempts,
                                name=gone.name)
                 names.append(gone.name)

@@ -9,10 +9,12 @@ import pytest
 from lives import Blow, Lives
 
 from rekindle.jobs.job import CheckpointPolicy
+from rekindle.state import checkpoints
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
 SCRIPT = Path(__file__).with_name("guarded.py")
+LOOP = Path(__file__).with_name("guarded_loop.py")
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +87,45 @@ def test_another_number_of_epochs_is_told_and_counts_those_that_were_trained(
     assert "epochs was 3 and is 2" in result.resumed[-1]["changed"]
     assert any("3 epochs and gives it 2" in entry["message"] for entry in lives.entries("warned"))
     assert [0, 1] == [entry["epoch"] for entry in lives.entries("epoch_ended")]
+
+
+def test_a_script_that_catches_every_exception_is_refused_all_the_same(
+        killed: Lives, tmp_path: Path) -> None:
+    """Else it would end well, with a model that nobody has trained."""
+    lives = killed.copy(tmp_path)
+    lives.change(args=["wider", "catch"])
+    lives.start()
+    assert ("permanent", 78) == ended(lives)
+    [failed] = lives.entries("failed")
+    assert "StateMismatch" == failed["error_type"]
+    assert not (lives.work / "history.json").exists()
+
+    lives.change(args=["none", "catch"])
+    for checkpoint in checkpoints.scan(lives.run.checkpoints):
+        checkpoint.state.write_bytes(b"")
+    lives.start()
+    assert ("permanent", 78) == ended(lives)
+    assert "CheckpointsUnreadable" == lives.entries("failed")[-1]["error_type"]
+    assert not (lives.work / "history.json").exists()
+
+
+@pytest.mark.parametrize("change", [["24", "8"], ["12", "16"]], ids=["model", "data"])
+def test_so_is_one_that_does_it_around_a_loop_of_its_own(change: list[str], tmp_path: Path
+                                                         ) -> None:
+    """Where the loop begins, and where it comes to its data."""
+    lives = Lives(tmp_path, LOOP, args=["12", "8"])
+    told = lives.run.root / "told.jsonl"
+    lives.start(Blow("step", 13), told)
+    assert lives.wait()["signal"] == signal.SIGKILL
+    lives.change(args=change)
+    lives.start()
+    assert ("permanent", 78) == ended(lives)
+    [failed] = lives.entries("failed")
+    assert "StateMismatch" == failed["error_type"]
+    assert failed["hint"]
+    assert "training failed" not in lives.log()
+
+
+def ended(lives: Lives) -> tuple[str, int]:
+    end = lives.wait()
+    return end["cause"], end["exit_code"]

@@ -1,0 +1,112 @@
+"""The best checkpoint stays, whatever happens to the saves and attempts after it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rekindle.jobs.encoding import Tensors
+from rekindle.jobs.job import CheckpointPolicy, Job
+from rekindle.jobs.session import Session, Snapshot
+from rekindle.state import checkpoints
+from rekindle.state.checkpoints import Position
+from rekindle.state.paths import Run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    made = Run(tmp_path)
+    made.checkpoints.mkdir()
+    return made
+
+
+def session(run: Run, attempt: int) -> Session:
+    policy = CheckpointPolicy(every_epochs=1, keep=1, monitor="loss")
+    return Session(run, Job(name="a", id="a-1", workdir="/", script="/x.py", checkpoint=policy),
+                   attempt)
+
+
+def begin(session: Session) -> int:
+    """Enters the next stage and puts back or begins what there is of it; its number."""
+    stage = session.enter_stage()
+    departure = session.depart(stage, read)
+    at = departure.checkpoint.position if departure.checkpoint else None
+    if at is not None and at.end:
+        session.stage_restored(stage, departure)
+    else:
+        session.resumed(stage, departure, epoch=at.epoch if at else 0,
+                        step=at.step if at else session.step, restored=[], inexact=[])
+    return stage
+
+
+def epoch(session: Session, stage: int, number: int, loss: float, *, finite: bool = True) -> bool:
+    """The end of an epoch, as a stage tells it."""
+    session.step += 10
+    best = session.epoch_ended(stage, number, 0.1, {"loss": loss})
+    return session.save(Snapshot(Position(stage, number + 1, session.step),
+                                 {"model/0": np.zeros(3)}, {}, {"loss": loss}, finite),
+                        "epoch", best=best)
+
+
+def end(session: Session, stage: int, epochs: int) -> None:
+    session.save(Snapshot(Position(stage, epochs, session.step, True), {}, {}, {}), "end")
+    session.stage_ended(stage, epochs)
+    session.leave_stage()
+
+
+def read(state: Path) -> "tuple[Tensors, dict[str, object]]":
+    return {}, {}
+
+
+def names(run: Run) -> list[str]:
+    return [checkpoint.name for checkpoint in checkpoints.scan(run.checkpoints)]
+
+
+def test_a_save_that_fails_does_not_take_the_place_of_the_best(run: Run) -> None:
+    """A disk that fills up at a better one: the best that is there stays the best."""
+    now = session(run, 1)
+    stage = begin(now)
+    assert epoch(now, stage, 0, 0.5)
+    aside = run.checkpoints.rename(run.root / "aside")
+    run.checkpoints.write_text("no folder: nothing can be saved here")
+    assert not epoch(now, stage, 1, 0.3)
+    run.checkpoints.unlink()
+    aside.rename(run.checkpoints)
+    assert epoch(now, stage, 2, 0.6)
+    assert names(run) == ["e0003-s00000030", "e0001-s00000010"]
+    # better than what is there, if not than what could not be saved
+    assert epoch(now, stage, 3, 0.4)
+    assert epoch(now, stage, 4, 0.7)
+    assert names(run) == ["e0005-s00000050", "e0004-s00000040"]
+    manifest = checkpoints.scan(run.checkpoints)[0].read_manifest()
+    assert manifest["monitor"] == {"name": "loss", "best": 0.4, "best_name": "e0004-s00000040"}
+
+
+def test_the_best_of_a_stage_outlives_a_kill_behind_its_end(run: Run) -> None:
+    """The next attempt takes it over with the result of that stage."""
+    first = session(run, 1)
+    stage = begin(first)
+    for number, loss in enumerate([0.5, 0.2, 0.4]):
+        epoch(first, stage, number, loss)
+    end(first, stage, 3)
+    second = session(run, 2)
+    assert begin(second) == 0
+    second.leave_stage()
+    stage = begin(second)
+    for number, loss in enumerate([0.9, 0.8, 0.7]):
+        epoch(second, stage, number, loss)
+    assert names(run) == ["e0003-s00000060-f1", "e0003-s00000030-end", "e0002-s00000020"]
+    manifest = checkpoints.scan(run.checkpoints)[0].read_manifest()
+    assert manifest["monitor"]["best_name"] == "e0002-s00000020"
+
+
+def test_a_model_that_is_not_finite_is_never_the_best(run: Run) -> None:
+    """Whatever its metric says: it cannot be gone on from or exported."""
+    policy = CheckpointPolicy(every_epochs=1, keep=1, monitor="loss", non_finite="continue")
+    now = session(run, 1)
+    now.job = now.job.replace(checkpoint=policy)
+    stage = begin(now)
+    epoch(now, stage, 0, 0.5)
+    epoch(now, stage, 1, 0.3, finite=False)
+    epoch(now, stage, 2, 0.6)
+    assert names(run) == ["e0003-s00000030", "e0001-s00000010"]

@@ -1,0 +1,90 @@
+"""What a relaunch says was lost: what is trained once more, in whichever stage."""
+
+from pathlib import Path
+from typing import Any
+
+from rekindle.jobs.heartbeat import Beat
+from rekindle.jobs.past import Past, Span, spans
+from rekindle.state import checkpoints
+from rekindle.state.checkpoints import Checkpoint, Position
+
+
+def receipt(attempt: int, stage: int, step: int, t: float, checkpoint: str | None = None
+            ) -> dict[str, Any]:
+    return {"kind": "resumed", "attempt": attempt, "stage": stage, "step": step, "t": t,
+            "checkpoint": checkpoint}
+
+
+def there(folder: Path, *positions: Position) -> list[Checkpoint]:
+    for position in positions:
+        checkpoints.commit(folder, position,
+                           lambda made: (made / checkpoints.STATE).write_bytes(b"x") and None, {})
+    return checkpoints.scan(folder)
+
+
+def test_lost_time_is_training_time_without_the_hours_that_the_machine_was_off() -> None:
+    """From each attempt's receipt to its last sign of life."""
+    entries = [
+        {"kind": "attempt_started", "attempt": 1, "t": 0.0},
+        {"kind": "resumed", "attempt": 1, "t": 10.0},
+        {"kind": "checkpoint_committed", "attempt": 1, "t": 20.0},
+        {"kind": "attempt_ended", "attempt": 1, "t": 9000.0},
+        {"kind": "attempt_started", "attempt": 2, "t": 9001.0},
+        {"kind": "resumed", "attempt": 2, "t": 9010.0},
+        {"kind": "attempt_ended", "attempt": 2, "t": 9500.0},
+        {"kind": "attempt_started", "attempt": 3, "t": 9600.0},
+    ]
+    last = Beat(9100.0, 2, "step", 0, 7)
+    assert [Span(0, 10.0, 20.0), Span(0, 9010.0, 9100.0)] == spans(entries, 3, last)
+    # the attempt that beat last had not come to training
+    assert [Span(0, 10.0, 20.0)] == spans(entries[:4], 3, Beat(9600.0, 2, "start", 0, 7))
+    assert [] == spans([], 1, None)
+
+
+def test_a_stage_left_by_an_exception_loses_its_own_steps_and_not_those_behind_it(
+        tmp_path: Path) -> None:
+    """Its end is trained once more, then the next stage goes on from its own checkpoint."""
+    entries = [receipt(1, 0, 0, 100.0), receipt(1, 1, 50, 200.0),
+               {"kind": "epoch_ended", "attempt": 1, "stage": 1, "t": 300.0}]
+    past = Past.of(entries, 2, Beat(310.0, 1, "step", 4, 95))
+    first, *_ = found = there(tmp_path, Position(0, 4, 40), Position(1, 4, 90))[::-1]
+    assert ({0}, {0: 0, 1: 50}, 1) == (past.left, past.begun, past.last)
+    # ten of the first, five of the second; their checkpoints are younger than all of this
+    assert (15, 0.0) == past.lost(0, 40, first, found[::-1])
+    # once the second has ended nothing of it is trained again
+    ended = there(tmp_path, Position(1, 5, 95, True))
+    assert (10, 0.0) == past.lost(0, 40, first, ended)
+    # an attempt that came no further than the first: that of the second was counted before
+    entries += [receipt(2, 0, 40, 400.0, first.name)]
+    past = Past.of(entries, 3, Beat(410.0, 2, "step", 4, 47))
+    assert (7, 0.0) == past.lost(0, 40, first, found[::-1])
+
+
+def test_each_stage_has_its_own_time(tmp_path: Path) -> None:
+    """Hours in the second stage are not lost with the end of the first."""
+    entries = [receipt(1, 0, 0, 100.0), receipt(1, 1, 50, 200.0),
+               {"kind": "epoch_ended", "attempt": 1, "stage": 1, "t": 9000.0}]
+    past = Past.of(entries, 2, Beat(9000.0, 1, "step", 4, 95))
+    assert [Span(0, 100.0, 200.0), Span(1, 200.0, 9000.0)] == past.spans
+    # no checkpoint of the first is there, and one of now of the second
+    assert (50 + 5, 100.0) == past.lost(0, 0, None, there(tmp_path, Position(1, 4, 90)))
+
+
+def test_nothing_is_lost_between_the_end_of_a_stage_and_the_next() -> None:
+    """A kill between two calls of `fit`: all that was trained is in the end of the first."""
+    entries = [receipt(1, 0, 0, 100.0),
+               {"kind": "stage_ended", "attempt": 1, "stage": 0, "t": 150.0}]
+    past = Past.of(entries, 2, Beat(150.0, 1, "script", 4, 50))
+    assert (0, 0.0) == past.lost(1, 50, None, [])
+    assert set() == past.left
+
+
+def test_what_is_begun_from_scratch_loses_all(tmp_path: Path) -> None:
+    """Also where no checkpoint had been taken before the end of the attempt."""
+    entries = [receipt(1, 0, 0, 100.0), receipt(1, 1, 50, 200.0)]
+    beat = Beat(210.0, 1, "step", 0, 57)
+    assert (57, 110.0) == Past.of(entries, 2, beat).lost(0, 0, None, [])
+    entries += [{"kind": "scratch_requested", "attempt": 1, "t": 220.0}]
+    past = Past.of(entries, 2, beat)
+    assert (57, 120.0) == past.lost(0, 0, None, [])
+    assert set() == past.left
