@@ -5,7 +5,7 @@ How a position is found depends on what the data is:
 - arrays and ``PyDataset``: the order of each pass is drawn from (seed, stage, pass), so that
   any batch can be the first one, at no cost;
 - ``tf.data``: as many iterators are made as before (each draws the next shuffle), and the
-  batches that were taken are skipped in the last one;
+  batches that were taken are read again from the last one, and dropped;
 - any other iterable, or a function that returns one: it is begun again with the random state
   that the pass began with, and the batches that were taken are drawn again.
 """
@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rekindle.jobs import iterators, pipeline, randomness
+from rekindle.jobs import iterators, pipeline, randomness, seek
 from rekindle.jobs.encoding import NotPlain, Tensors, decode, encode
 from rekindle.state.errors import StateMismatch, UsageError
 
@@ -48,6 +48,8 @@ class Batches:
         self.passes = 0
         self.taken = 0
         self.piped: list[int] = []
+        # called while a pass is read again; it may end the process
+        self.beat: Callable[[], None] = _nothing
         self._index = index
         self._batch_size = batch_size
         self._shuffle = shuffle
@@ -199,11 +201,11 @@ class Batches:
             return self._dataset_batches(number, first)
         if not hasattr(source, "__iter__"):
             source = source()
-        if isinstance(source, tf.data.Dataset):
-            source, first = source.skip(first) if first else source, 0
         made: Iterator[Any] = iter(source)
-        for _ in range(first):
-            next(made)
+        if first and isinstance(source, tf.data.Dataset | tf.distribute.DistributedDataset):
+            seek.forward(made, first, self.beat)
+        elif first:
+            seek.draw(made, first, self.beat)
         return made
 
     def _note_begin(self) -> None:
@@ -259,3 +261,7 @@ class Batches:
         for index in rows[first:]:
             yield self.source[int(index)]
         self.source.on_epoch_end()
+
+
+def _nothing() -> None:
+    pass

@@ -29,7 +29,7 @@ class Beat:
     Attributes:
         at: unix time of the beat, seconds.
         attempt: 1-based number of the attempt.
-        section: start, script, compile, step, validation or save.
+        section: start, script, seek, compile, step, validation or save.
         epoch: 0-based epoch in work.
         step: batches trained in the whole run.
         count: beats of this attempt so far, modulo 2**32.

@@ -7,8 +7,9 @@ process can begin at the same batch:
 - arrays and ``PyDataset``: the order of each pass is drawn from (seed, stage, pass), so
   that any batch can be the first one, at no cost;
 - ``tf.data``: as many iterators are made as before (each draws the next shuffle), and the
-  batches that were taken are skipped in the last one;
-- generators: the batches that were taken are drawn again.
+  batches that were taken are read again from the last one, and dropped;
+- generators: the batches that were taken are drawn again, from the random state that the
+  first one was drawn from (:mod:`rekindle.jobs.draws`).
 
 Source of what is followed: ``keras/src/trainers/epoch_iterator.py`` and
 ``keras/src/backend/tensorflow/trainer.py`` of the versions in :data:`TESTED`.
@@ -17,6 +18,8 @@ Source of what is followed: ``keras/src/trainers/epoch_iterator.py`` and
 import functools
 import hashlib
 import inspect
+import types
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -32,11 +35,23 @@ from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
 from keras.src.trainers.epoch_iterator import EpochIterator
 
+from rekindle.jobs import randomness, seek
+from rekindle.jobs.draws import GLOBAL, Draws, differing
+from rekindle.jobs.encoding import Tensors
+
 TESTED: Final = ("3.15.1",)
 """Keras versions that the exactness suite was run with."""
 
 _FOLLOWED: Final = "15eaf4a007e88f75"
 """Digest of Keras' own loop in those versions; see :func:`is_known`."""
+
+_IN_WORKERS: Final = (
+    "The PyDataset draws random numbers in several workers, in whatever order they run; draw from "
+    "a generator made from the index in __getitem__, or leave out workers and "
+    "use_multiprocessing.")
+
+_given: "weakref.WeakSet[Any]" = weakref.WeakSet()
+"""Generators that were given to a `fit` of this process."""
 
 Order = np.ndarray[Any, np.dtype[np.int64]]
 Boundary = Callable[[int], None]
@@ -54,6 +69,7 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
                  ) -> None:
         self.boundary: Boundary = lambda steps: None
         self.pass_begins: Callable[[], None] = lambda: None
+        self.beat: Callable[[], None] = lambda: None
         self.created = 0
         self.taken = 0
         self.epoch_step = 0
@@ -61,6 +77,13 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
         self._start_step = 0
         self._resume_live = False
         self._inputs: Any = None
+        self._begin_later: Callable[[], Any] | None = None
+        self._ready: Iterator[Any] | None = None
+        self._again: dict[str, Any] = {}
+        self._drawn: list[str] = []
+        self._draws = (Draws() if isinstance(arguments["x"], types.GeneratorType
+                                             | keras.utils.PyDataset) else None)
+        kept_inside = randomness.fingerprint() if self._draws is not None else {}
         # not TFEpochIterator's own: it would put a second copy of arrays into memory
         EpochIterator.__init__(self, **arguments)
         self._distribute_strategy = distribute_strategy
@@ -70,10 +93,45 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
         self._dataset: Any = None
         self._distributed_dataset: Any = None
         if isinstance(adapter, PyDatasetAdapter):
-            self._reordered = _Reordered(adapter, self._seed)
+            assert self._draws is not None
+            self._draws.owner = adapter.py_dataset
+            self._reordered = _Reordered(adapter, self._seed, self._draws)
+        if isinstance(adapter, GeneratorDataAdapter):
+            self._follow_generator(adapter, arguments["x"])
+        before = self._draws.now() if self._draws is not None else {}
         if not self._arrays:
             self._dataset = adapter.get_tf_dataset()
             self._distributed_dataset = self._distribute(self._dataset)
+        if self._draws is not None:
+            self._look_at_first_batches(before, kept_inside)
+
+    def _follow_generator(self, adapter: Any, given: Any) -> None:
+        draws, made = self._draws, adapter.generator
+        assert draws is not None
+
+        if given in _given:
+            self._drawn.append(
+                "An earlier fit was given the same generator and has read it ahead to a place that "
+                "differs each time; make another one for each fit.")
+        _given.add(given)
+
+        def follow() -> Iterator[Any]:
+            ready, self._ready = self._ready, None
+            return draws.follow(made()) if ready is None else ready
+
+        adapter.generator = follow
+
+    def _look_at_first_batches(self, before: dict[str, Any], kept_inside: dict[str, bytes]
+                               ) -> None:
+        """Keras has drawn two batches, in this thread, to know their shapes."""
+        # also one that was made meanwhile: Keras makes its global one at the first use
+        if any(kept_inside.get(key) != state for key, state in randomness.fingerprint().items()):
+            self._drawn.append(
+                "The data draws random numbers through Keras or TensorFlow, and is read ahead to "
+                "a place that differs each time; let it draw from numpy.")
+        if getattr(self.data_adapter, "enqueuer", None) is not None and differing(
+                before, self._draws.now() if self._draws else {}):
+            self._drawn.append(_IN_WORKERS)
 
     @property
     def element_spec(self) -> Any:
@@ -113,12 +171,44 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
             "epochs_begun": self._reordered.epochs_begun if self._reordered else 0,
         }
 
-    def seek(self, position: dict[str, Any], before_live: Callable[[], None]) -> None:
+    def draws(self, tensors: Tensors) -> dict[str, Any] | None:
+        """Where the random generators are that the data draws from, as JSON and arrays."""
+        return None if self._draws is None else self._draws.capture(tensors, self._taken_live)
+
+    def drawn(self) -> dict[str, Any]:
+        """States of Python's and numpy's generators that are to be saved for the present ones."""
+        taken = self._taken_live
+        return {} if self._draws is None or taken is None else self._draws.behind(taken)
+
+    def close(self) -> None:
+        """Nothing is read any more, and random generators stand where the training does."""
+        if self._draws is not None:
+            self._draws.close(self._taken_live)
+
+    def check_again(self) -> None:
+        """Once the random state is put back: has a generator come to it by being drawn again?"""
+        if self._draws is not None and differing(self._again, self._draws.now()):
+            self._drawn.append(
+                "The generator drew other random numbers when it was drawn again than it had at "
+                "first; it must depend on nothing but its own state and Python's and numpy's.")
+        self._again = {}
+
+    @property
+    def _taken_live(self) -> int | None:
+        """Batches taken of the pass under way; None between two."""
+        return self.taken if self._current_iterator is not None else None
+
+    def seek(self, position: dict[str, Any], before_live: Callable[[], None],
+             draws: dict[str, Any] | None = None, tensors: Tensors | None = None) -> None:
         """Begins at a position that :meth:`position` gave; before the first batch.
 
         Args:
             before_live: called between the iterators that are over and the one in use.
+            draws, tensors: what :meth:`draws` gave.
         """
+        if self._draws is not None and draws is not None:
+            self._draws.load(draws, tensors or {})
+            self._draws.call_again(draws, self.beat)
         if self.data_adapter.num_batches is None:  # a known one may have been changed
             self._num_batches = position["num_batches"]
         self._start_step = position["epoch_step"]
@@ -126,29 +216,56 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
         live = position["live"] or position["epoch_step"] > 0
         passes = position["created"] - (1 if live else 0)
         if self._reordered is not None:
-            self._reordered.replay_epochs(position["epochs_begun"], live and self._start_step > 0)
+            self._reordered.epochs_begun = position["epochs_begun"]
         self.replay(passes)
         if live:
             before_live()
             self._current_iterator = self._begin_pass(position["taken"])
             self._steps_seen = position["steps_seen"]
             self._resume_live = self._start_step > 0
+        if self._draws is not None and draws is not None:
+            self._draws.load_own(draws, tensors or {})
+
+    def put_back(self, position: dict[str, Any], draws: dict[str, Any] | None = None,
+                 tensors: Tensors | None = None) -> None:
+        """Leaves the data as a stage that had ended left it; arguments as of :meth:`seek`."""
+        self.replay(position["created"])
+        if self._draws is not None and draws is not None:
+            self._draws.load(draws, tensors or {})
+            self._draws.call_again(draws, self.beat)
+            self._draws.load_own(draws, tensors or {})
 
     def replay(self, passes: int) -> None:
         """Makes iterators until there were so many; each draws the next shuffle."""
         if not self._own_order and not isinstance(self.data_adapter, GeneratorDataAdapter):
             for _ in range(passes - self.created):
+                self.beat()
                 iter(self._distributed_dataset)
         self.created = passes
 
-    @property
-    def exactness(self) -> str | None:
-        """In words what about the data cannot be put back exactly, or None."""
-        adapter = self.data_adapter
-        if isinstance(adapter, GeneratorDataAdapter) and not self.steps_per_epoch:
-            return ("a generator without steps_per_epoch is read ahead to an unknown place; give "
-                    "steps_per_epoch, or use a tf.data.Dataset or a PyDataset")
-        return None
+    def inexact(self) -> list[str]:
+        """In words what about the data cannot be put back exactly, as far as is known now."""
+        found = list(self._drawn)
+        if isinstance(self.data_adapter, GeneratorDataAdapter) and not self.steps_per_epoch:
+            found.append(
+                "a generator without steps_per_epoch is read ahead to an unknown place; give "
+                "steps_per_epoch, or use a tf.data.Dataset or a PyDataset")
+        if self._reordered is not None:
+            if self._reordered.drawn_in_threads and _IN_WORKERS not in found:
+                found.append(_IN_WORKERS)
+            if (self._reordered.listens and self.steps_per_epoch
+                    and self.steps_per_epoch != self._num_batches):
+                found.append(
+                    "The PyDataset is told of an epoch's end while its next batches are being "
+                    "read, since steps_per_epoch is not its length; leave out steps_per_epoch, "
+                    "or change nothing in on_epoch_begin and on_epoch_end.")
+        if self._draws is not None:
+            found += [
+                f"Both the data and the script draw from {kind} during the training, by turns "
+                "that differ each time; give the data a generator of its own, "
+                "numpy.random.default_rng(seed)."
+                for kind in sorted(self._draws.moved & self._draws.foreign)]
+        return found
 
     @property
     def _own_order(self) -> bool:
@@ -166,6 +283,9 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
     def _enumerate_iterator(self) -> Iterator[tuple[int, int, Any]]:
         resumed, self._resume_live = self._resume_live, False
         start, self._start_step = self._start_step, 0
+        if self._begin_later is not None:
+            # only now: what reads ahead draws from generators that were put back meanwhile
+            self._current_iterator, self._begin_later = self._begin_later(), None
         if self._reordered is None:
             self.data_adapter.on_epoch_begin()
         elif resumed:
@@ -213,6 +333,8 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
         epoch_step = min(epoch_step, limit) if limit else epoch_step
         self.taken += epoch_step - self.epoch_step
         self.epoch_step = epoch_step
+        if self._draws is not None:
+            self._draws.passed(self.taken)
 
     def _end_pass(self) -> None:
         if self._own_order and self.steps_per_epoch is None:
@@ -233,17 +355,33 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
         self.taken = first
         if self._arrays:
             return iter(self._distribute(self._array_dataset(number, first)))
+        if self._draws is not None:
+            return self._begin_followed(self._draws, number, first)
+        iterator = iter(self._distributed_dataset)
+        if first:
+            seek.forward(iterator, first, self.beat)
+        return iterator
+
+    def _begin_followed(self, draws: Draws, number: int, first: int) -> Any:
+        """The same of a generator or a ``PyDataset``."""
         if self._reordered is not None:
             self._reordered.begin_pass(number, first)
-            return iter(self._distributed_dataset)
+            draws.begin_pass(first)
+        else:
+            if first:
+                draws.put(draws.begin)
+            else:
+                draws.begin = draws.now()
+            draws.begin_pass(0)
+            if first:
+                self._ready = self.data_adapter.generator()
+                seek.draw(self._ready, first, self.beat, draws.passed)
+                self._again = draws.behind(first)
+                draws.begin_pass(first)
         if not first:
             return iter(self._distributed_dataset)
-        if not hasattr(self._dataset, "skip"):  # one the user has distributed
-            iterator = iter(self._dataset)
-            for _ in range(first):
-                next(iterator)
-            return iterator
-        return iter(self._distribute(self._dataset.skip(first)))
+        self._begin_later = lambda: iter(self._distributed_dataset)
+        return self._begin_later
 
     def _distribute(self, dataset: Any) -> Any:
         if isinstance(dataset, tf.distribute.DistributedDataset):
@@ -284,6 +422,7 @@ class EpochwiseIterator(TFEpochIterator):  # type: ignore[misc]
     def __init__(self, seed: int, stage: int, **arguments: Any) -> None:
         self.boundary: Boundary = lambda steps: None
         self.pass_begins: Callable[[], None] = lambda: None
+        self.beat: Callable[[], None] = lambda: None
         self.created = 0
         self.epoch_step = 0
         super().__init__(**arguments)
@@ -302,23 +441,44 @@ class EpochwiseIterator(TFEpochIterator):  # type: ignore[misc]
                 "the number of batches": self.num_batches,
                 "steps_per_execution": self.steps_per_execution}
 
-    @property
-    def exactness(self) -> str | None:
+    def inexact(self) -> list[str]:
         if self.steps_per_epoch or isinstance(self.data_adapter, GeneratorDataAdapter):
-            return ("Data that goes on from one epoch into the next begins anew with this "
-                    "version of Keras; install a tested one.")
+            return [("Data that goes on from one epoch into the next begins anew with this "
+                     "version of Keras; install a tested one.")]
+        if (isinstance(self.data_adapter, PyDatasetAdapter)
+                and _listens(self.data_adapter.py_dataset)):
+            return [("What a PyDataset changes when an epoch begins or ends begins anew with this "
+                     "version of Keras; install a tested one.")]
+        return []
+
+    def draws(self, tensors: Tensors) -> None:
         return None
+
+    def drawn(self) -> dict[str, Any]:
+        return {}
+
+    def check_again(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
     def position(self) -> dict[str, Any]:
         return {"created": self.created, "taken": 0, "epoch_step": 0, "steps_seen": 0,
                 "num_batches": self._num_batches, "live": False, "epochs_begun": 0}
 
-    def seek(self, position: dict[str, Any], before_live: Callable[[], None]) -> None:
+    def seek(self, position: dict[str, Any], before_live: Callable[[], None],
+             draws: dict[str, Any] | None = None, tensors: Tensors | None = None) -> None:
+        self.replay(position["created"])
+
+    def put_back(self, position: dict[str, Any], draws: dict[str, Any] | None = None,
+                 tensors: Tensors | None = None) -> None:
         self.replay(position["created"])
 
     def replay(self, passes: int) -> None:
         if isinstance(self.data_adapter, TFDatasetAdapter):
             for _ in range(passes - self.created):
+                self.beat()
                 iter(self._distributed_dataset)
         self.created = passes
 
@@ -339,7 +499,18 @@ class EvalIterator(TFEpochIterator):  # type: ignore[misc]
 
     def __init__(self, **arguments: Any) -> None:
         self.created = 0
+        self.own_generators = False
+        data = arguments["x"]
+        if not isinstance(data, keras.utils.PyDataset):
+            super().__init__(**arguments)
+            return
+        draws = Draws()
+        draws.owner = data
+        before = draws.now()
         super().__init__(**arguments)
+        self.own_generators = bool(differing(before, draws.now()) - GLOBAL)
+        # Keras has drawn two batches for their shapes, at another time in each attempt
+        draws.put(before)
 
     def _get_iterator(self) -> Any:
         self.created += 1
@@ -363,8 +534,11 @@ class _Reordered:
     own: that order cannot be had again.
     """
 
-    def __init__(self, adapter: Any, seed: tuple[int, int]) -> None:
+    def __init__(self, adapter: Any, seed: tuple[int, int], draws: Draws) -> None:
         self._inner = adapter.py_dataset
+        self._draws = draws
+        self._in_order = adapter.enqueuer is None
+        self.drawn_in_threads = False
         self._adapter = adapter
         self._seed = seed
         self._shuffle = bool(adapter.shuffle)
@@ -384,13 +558,10 @@ class _Reordered:
             self._order = order(self._seed, number, count, 1, self._shuffle)
         self._first = first
 
-    def replay_epochs(self, begun: int, within: bool) -> None:
-        """Tells the user's dataset about the epochs that were, as Keras did."""
-        for _ in range(begun - (1 if within else 0) - self.epochs_begun):
-            self.on_epoch_begin()
-            self.on_epoch_end()
-        if within:
-            self.on_epoch_begin()
+    @property
+    def listens(self) -> bool:
+        """Whether the user's dataset does something when an epoch begins or ends."""
+        return _listens(self._inner)
 
     def enter_epoch(self) -> None:
         """Goes on within an epoch that the user's dataset knows of already."""
@@ -400,10 +571,10 @@ class _Reordered:
 
     def on_epoch_begin(self) -> None:
         self.epochs_begun += 1
-        self._inner.on_epoch_begin()
+        self._draws.call("on_epoch_begin")
 
     def on_epoch_end(self) -> None:
-        self._inner.on_epoch_end()
+        self._draws.call("on_epoch_end")
 
     @property
     def num_batches(self) -> int | None:
@@ -412,10 +583,23 @@ class _Reordered:
 
     def __getitem__(self, index: int) -> Any:
         position = index + self._first
-        return self._inner[position if self._order is None else int(self._order[position])]
+        chosen = position if self._order is None else int(self._order[position])
+        if self._in_order:
+            return self._draws.draw(lambda: self._inner[chosen])
+        before = self._draws.now()
+        batch = self._inner[chosen]
+        if differing(before, self._draws.now()):
+            self.drawn_in_threads = True
+        return batch
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
+
+
+def _listens(dataset: Any) -> bool:
+    plain = keras.utils.PyDataset
+    return any(getattr(type(dataset), name) is not getattr(plain, name)
+               for name in ("on_epoch_begin", "on_epoch_end"))
 
 
 @functools.cache

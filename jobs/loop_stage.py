@@ -149,7 +149,10 @@ class LoopStage:
         self._passes = list(loop["passes"])
         traces.restore(loop.get("traces", {}))  # older checkpoints have none
         self._within = loop if loop["call"] else None
+        # the state is the one on disk until a batch is trained, and reading may take hours
+        stop.unchanged(True)
         self._replay(set(self._streams))
+        stop.unchanged(False)
         self._restore()
         self._ended = bool(position["end"])
         if self._ended:
@@ -230,7 +233,15 @@ class LoopStage:
         return self._streams[index]
 
     def _stream(self, index: int, data: Any, batch_size: int | None, *, shuffle: bool) -> Batches:
-        return Batches(index, data, batch_size, shuffle, lambda: self._passes.append(index))
+        made = Batches(index, data, batch_size, shuffle, lambda: self._passes.append(index))
+        made.beat = self._seeks
+        return made
+
+    def _seeks(self) -> None:
+        """Between two pieces of data that is read again: nothing is there yet to be saved."""
+        self._now().beat("seek")
+        if stop.requested():
+            stop.leave()
 
     def _key(self, index: int, stream: Batches) -> None:
         stream.key = (self._now().job.seed, self._number * 4096 + index)

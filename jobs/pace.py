@@ -15,10 +15,10 @@ LOOK_S: Final = 1.0
 
 _HOUR: Final = 3600.0
 UNSEEN_S: Final = {"start": 2 * _HOUR, "script": 12 * _HOUR, "compile": 2 * _HOUR,
-                   "step": _HOUR, "validation": _HOUR, "save": _HOUR}
+                   "seek": 2 * _HOUR, "step": _HOUR, "validation": _HOUR, "save": _HOUR}
 """Limits before a section was ever seen to end. Code around ``fit`` may load data for hours."""
-SEEN_S: Final = {"start": 1200.0, "script": 12 * _HOUR, "compile": 1200.0, "step": 300.0,
-                 "validation": 300.0, "save": 600.0}
+SEEN_S: Final = {"start": 1200.0, "script": 12 * _HOUR, "compile": 1200.0, "seek": 1200.0,
+                 "step": 300.0, "validation": 300.0, "save": 600.0}
 """The least that a learned limit is; ``script`` is never the same code twice, so it keeps that."""
 TIMES_LONGEST: Final = 20.0
 """A learned limit is this many times the longest silence that ended well."""
@@ -39,7 +39,7 @@ def limit(section: str, longest: Mapping[str, float], *, timeout: float | None) 
     if seen is None:
         return UNSEEN_S.get(section, _HOUR)
     learned = max(SEEN_S.get(section, 600.0), TIMES_LONGEST * seen)
-    if section in ("step", "validation"):
+    if section in ("seek", "step", "validation"):
         learned = max(learned, TIMES_COMPILE * longest.get("compile", 0.0))
     return learned
 

@@ -90,22 +90,35 @@ def restore_seed_states(kept: list[list[Any]], tensors: Tensors) -> None:
             _assign(variable_of(generator), tensors[key])
 
 
-def capture(tensors: Tensors, prefix: str = "random", *, only: list[int] | None = None
-            ) -> dict[str, Any]:
+def fingerprint() -> dict[str, bytes]:
+    """The present states of Keras' and TensorFlow's generators, to be compared with others."""
+    from tensorflow.python.eager import context
+
+    found = {str(number): _replicas(variable_of(generator)).tobytes()
+             for number, generator in generators()}
+    rng = getattr(context.context(), "_rng", None)
+    if rng is not None:
+        found["eager"] = repr(rng.getstate()).encode()
+    return found
+
+
+def capture(tensors: Tensors, prefix: str = "random", *, only: list[int] | None = None,
+            python: Any = None, numpy: Any = None) -> dict[str, Any]:
     """The state of all generators of the process, as JSON and arrays.
 
     Args:
         prefix: of the arrays' names; those of seed generators begin with ``seeds`` in it where
             it is not the usual one.
         only: numbers of seed generators, None for all.
+        python, numpy: states to take in place of the present ones, None for those.
     """
     from tensorflow.python.eager import context
 
     eager = context.context()
     rng = getattr(eager, "_rng", None)
     return {
-        "python": encode(random.getstate(), tensors, f"{prefix}/python"),
-        "numpy": encode(np.random.get_state(), tensors, f"{prefix}/numpy"),
+        "python": encode(python or random.getstate(), tensors, f"{prefix}/python"),
+        "numpy": encode(numpy or np.random.get_state(), tensors, f"{prefix}/numpy"),
         "eager": None if rng is None else encode(rng.getstate(), tensors, f"{prefix}/eager"),
         "seeds": seed_states(tensors, "seeds" if prefix == "random" else f"{prefix}/seeds",
                              only=only),

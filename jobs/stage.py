@@ -16,6 +16,7 @@ from rekindle.jobs import (
     architecture,
     audit,
     constants,
+    draws,
     event_files,
     iterators,
     pipeline,
@@ -93,6 +94,8 @@ class Stage:
             history = PLAIN_FIT(self.model, **arguments)
         finally:
             keras_trainer.TFEpochIterator = PLAIN_ITERATOR
+            if self.train is not None:
+                self.train.close()
             self.model._initial_epoch = before
             self.model.__dict__.pop("_get_metrics_result_or_logs", None)
         self.session.save(self.snapshot(end=True), "end")
@@ -115,8 +118,9 @@ class Stage:
         self._build(train)
         self._guard()
         # a later stage may go on drawing from the same shuffle
-        train.replay(self.departure.state["iterator"]["created"])
-        self._replay_evals(self.departure.state["evals"])
+        state = self.departure.state
+        train.put_back(state["iterator"], state.get("draws"), self.departure.tensors)
+        self._replay_evals(state["evals"])
         history = next((c for c in self.callbacks if isinstance(c, keras.callbacks.History)), None)
         for callback in self.callbacks:
             callback.set_model(self.model)
@@ -189,13 +193,22 @@ class Stage:
             return self._make_train_iterator(arguments)
         self.eval = iterators.EvalIterator(**arguments)
         self.eval.created = self._evals_replayed
+        if self.eval.own_generators:
+            self._tell([
+                ("The validation data draws from generators of its own, which are not put back; "
+                 "let it draw from one that is made from the index in __getitem__.")])
         return self.eval
 
     def _make_train_iterator(self, arguments: dict[str, Any]
                              ) -> iterators.TrainIterator | iterators.EpochwiseIterator:
+        kept = self.departure.state.get("draws")
+        if kept is not None:
+            # Keras takes the first batches right away: they are drawn as they were at first
+            draws.begin_with(kept, self.departure.tensors)
         kind = iterators.TrainIterator if self._exact else iterators.EpochwiseIterator
         self.train = kind(self.session.job.seed, self.number, **arguments)
         self.train.pass_begins = self._pass_begins
+        self.train.beat = self._seeks
         if self.train.dataset is not None:
             self._piped = pipeline.seed_generators(self.train.dataset)
         return self.train
@@ -206,6 +219,12 @@ class Stage:
         self._live = {"evals": self._evals(),
                       "seeds": randomness.seed_states(self._live_tensors, "live",
                                                       only=self._piped)}
+
+    def _seeks(self) -> None:
+        """Between two pieces of data that is read again: nothing is there yet to be saved."""
+        self.session.beat("seek")
+        if stop.requested():
+            stop.leave()
 
     def _evals(self) -> int:
         return self.eval.created if self.eval is not None else self._evals_replayed
@@ -306,8 +325,7 @@ class Stage:
 
     def _audit_data(self, train: iterators.TrainIterator | iterators.EpochwiseIterator) -> None:
         """Says what cannot be put back exactly, as far as it can be known before a step."""
-        if train.exactness is not None:
-            self.inexact.append(train.exactness)
+        self.inexact += train.inexact()
         if not self._exact:
             self.inexact.append("Only whole epochs can be put back with this version of Keras; "
                                 f"install a tested one ({', '.join(iterators.TESTED)}).")
@@ -332,6 +350,10 @@ class Stage:
             print(f"rekindle: the training step could not be looked through: {error!r}.",
                   flush=True)
             return
+        self._tell(found)
+
+    def _tell(self, found: list[str]) -> None:
+        """What was found out after the receipt was written, once."""
         for sentence in found:
             if sentence not in self.inexact:
                 self.inexact.append(sentence)
@@ -349,7 +371,11 @@ class Stage:
             self._replay_evals(live.get("evals", 0))
             randomness.restore_seed_states(live.get("seeds", []), self.departure.tensors)
 
-        train.seek(state["iterator"], before_live)
+        # the state is the one on disk until a batch is trained, and reading may take hours
+        stop.unchanged(True)
+        self.session.deadline.watch()
+        train.seek(state["iterator"], before_live, state.get("draws"), self.departure.tensors)
+        stop.unchanged(False)
         self._live, self._live_tensors = live, {
             key: value for key, value in self.departure.tensors.items()
             if key.startswith("live/")}
@@ -357,6 +383,8 @@ class Stage:
         train.boundary = self._boundary
         self.restore()
         self._tell_rates()
+        train.check_again()
+        self._tell(train.inexact())
         epochs = self.arguments["epochs"]
         if epochs != (before := state.get("epochs", epochs)):
             self.session.changed.append(f"epochs was {before} and is {epochs}")
@@ -411,10 +439,12 @@ class Stage:
         self.epoch_began = time.monotonic()
         self.session.epoch = epoch
         position = self.departure.state.get("position")
-        if position and position["epoch"] == epoch and position["epoch_step"]:
-            # callbacks have begun this epoch once more: what they changed is put back
-            self.restore()
-            self._carry_logs()
+        if position:
+            if position["epoch"] == epoch and position["epoch_step"]:
+                # callbacks have begun this epoch once more: what they changed is put back
+                self.restore()
+                self._carry_logs()
+            # a second copy of model and optimizer
             self.departure = Departure(self.departure.checkpoint, self.departure.refused)
         self.epoch = epoch
         self.session.beat("step" if self.session.trained else "compile")
@@ -505,7 +535,7 @@ class Stage:
         state = {
             "metrics": variables.capture(
                 {"metrics": list(self.model.metrics_variables)}, arrays),
-            "random": randomness.capture(arrays),
+            "random": self._random(arrays),
             "evals": self._evals(),
         }
         self._before_validation = (arrays, state)
@@ -530,9 +560,17 @@ class Stage:
         self.session.save(snapshot, "signal")
         stop.leave()
 
+    def _random(self, arrays: Tensors) -> dict[str, Any]:
+        """The random state as of the last trained batch, however far the data is read ahead."""
+        assert self.train is not None
+        drawn = self.train.drawn()
+        return randomness.capture(arrays, python=drawn.get(draws.PYTHON),
+                                  numpy=drawn.get(draws.NUMPY))
+
     def snapshot(self, *, end: bool = False, logs: dict[str, Any] | None = None) -> Snapshot:
         """Everything, as of now; arrays are copies."""
         assert self.train is not None
+        self._tell(self.train.inexact())
         arrays: Tensors = {}
         groups = variables.of_model(self.model)
         described = variables.capture(groups, arrays)
@@ -552,8 +590,9 @@ class Stage:
             "live": self._live,
             "evals": self._evals(),
             "variables": described,
-            "random": randomness.capture(arrays),
             "generators": self._generators,
+            "random": self._random(arrays),
+            "draws": self.train.draws(arrays),
             "callbacks": states,
             "stop_training": bool(self.model.stop_training),
             "logs": _plain_logs(self.logs),

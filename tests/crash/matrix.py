@@ -6,6 +6,7 @@ Each writes what its ``fit`` returned to ``history.json``, so that this is compa
 import gc
 import json
 import math
+import random
 import sys
 
 import keras
@@ -135,6 +136,64 @@ def generator():
             yield X[rows], Y[rows]
 
     fit(compiled(head()), batches(), steps_per_epoch=14)
+
+
+def generator_that_draws_globally():
+    def batches():
+        while True:
+            rows = np.random.permutation(len(X))[:320]
+            for start in range(0, 320, BATCH):
+                part = rows[start : start + BATCH]
+                yield X[part] + np.float32(random.gauss(0, 0.05)), Y[part]
+
+    fit(compiled(head()), batches(), steps_per_epoch=14)
+
+
+class Drawing(keras.utils.PyDataset):
+    """Mixes and augments with whatever generator there is."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = np.arange(len(X))
+        self.files = list(range(len(X)))
+        self.mine = np.random.default_rng(6)
+        self.other = random.Random(8)
+
+    def __len__(self):
+        return len(X) // BATCH
+
+    def __getitem__(self, index):
+        part = self.rows[index * BATCH : (index + 1) * BATCH]
+        noise = np.random.normal(0, 0.05) + self.mine.normal(0, 0.05) + self.other.gauss(0, 0.05)
+        return X[part] * np.float32(1 + noise), Y[part]
+
+    def on_epoch_end(self):
+        np.random.shuffle(self.rows)
+        random.shuffle(self.files)
+        self.rows = self.rows[self.mine.permutation(len(self.rows))]
+
+
+class Shaken(Rows):
+    """Draws from numpy's global generator alone."""
+
+    def __getitem__(self, index):
+        x, y = super().__getitem__(index)
+        return x * np.float32(1 + np.random.normal(0, 0.05)), y
+
+
+def pydataset_that_draws():
+    fit(compiled(head()), Drawing(), shuffle=True, validation_data=Shaken())
+
+
+def pydataset_that_draws_over_epochs():
+    fit(compiled(head()), Drawing(), shuffle=False, steps_per_epoch=20)
+
+
+def two_fits_of_data_that_draws():
+    model, data = compiled(head()), Drawing()
+    first = model.fit(data, shuffle=False, epochs=2, verbose=2)
+    second = model.fit(data, shuffle=False, epochs=2, verbose=2)
+    keep(first, second)
 
 
 def sample_weights():

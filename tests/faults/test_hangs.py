@@ -90,6 +90,8 @@ def test_a_limit_is_learned_for_each_section() -> None:
     assert watch.limit() == max(pace.SEEN_S["step"], pace.TIMES_LONGEST * watch.longest["step"])
     assert pace.limit("step", {"step": 60.0}, timeout=None) == 20 * 60.0
     assert pace.limit("step", {"step": 0.1, "compile": 900.0}, timeout=None) == 3 * 900.0
+    assert pace.limit("seek", {}, timeout=None) == 2 * 3600.0
+    assert pace.limit("seek", {"seek": 0.5, "compile": 900.0}, timeout=None) == 3 * 900.0
     assert pace.limit("step", {"step": 60.0}, timeout=5.0) == 5.0
 
 

@@ -1,0 +1,134 @@
+"""Where random generators are that data draws from: noted behind each batch, kept, put back."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+
+from rekindle.jobs import draws
+from rekindle.jobs.draws import Draws
+from rekindle.jobs.encoding import Tensors
+
+
+class Owner:
+    """Has a generator of each kind."""
+
+    def __init__(self) -> None:
+        self.one = random.Random(1)
+        self.two = np.random.default_rng(2)
+        self.three = np.random.RandomState(3)
+        self.four = np.random.Generator(np.random.MT19937(4))
+        self.five = np.random.Generator(np.random.Philox(5))
+        self.rows = np.arange(9)
+
+    def numbers(self) -> list[float]:
+        return [self.one.random(), self.two.random(), self.three.normal(), self.four.random(),
+                self.five.random(), random.gauss(0, 1), np.random.normal()]
+
+    def on_epoch_begin(self) -> None:
+        np.random.shuffle(self.rows)
+
+    def on_epoch_end(self) -> None:
+        self.two.shuffle(self.rows)
+
+
+def followed(owner: Owner) -> Draws:
+    made = Draws()
+    made.owner = owner
+    made.begin_pass(0)
+    return made
+
+
+def test_a_checkpoint_has_the_state_behind_the_last_trained_batch() -> None:
+    """However far was read ahead, through JSON, and for each kind of generator."""
+    owner = Owner()
+    before = followed(owner)
+    batches = [before.draw(owner.numbers) for _ in range(6)]
+    before.passed(3)
+    tensors: Tensors = {}
+    kept = json.loads(json.dumps(before.capture(tensors, 3)))
+    again = Owner()
+    after = followed(again)
+    after.load(kept, tensors)
+    after.load_own(kept, tensors)
+    after.put({kind: state for kind, state in before.behind(3).items()
+               if kind in draws.GLOBAL})
+    assert batches[3:] == [after.draw(again.numbers) for _ in range(3)]
+    assert len(after.moved) == 7
+    assert not after.foreign
+
+
+def test_a_closed_one_draws_nothing_and_stands_where_the_training_does() -> None:
+    """A thread that still reads ahead must not move what the script goes on with."""
+    owner = Owner()
+    made = followed(owner)
+    batches = [made.draw(owner.numbers) for _ in range(4)]
+    made.close(2)
+    assert batches[3] == made.draw(owner.numbers)
+    assert batches[2] == owner.numbers()
+
+
+def test_who_else_draws_between_two_batches_is_noticed() -> None:
+    """Of that generator alone; before the first batch of a pass anybody may draw."""
+    owner = Owner()
+    made = followed(owner)
+    np.random.rand()
+    made.draw(np.random.rand)
+    made.draw(random.random)
+    assert not made.foreign
+    np.random.rand()
+    made.draw(owner.one.random)
+    assert made.foreign == {draws.NUMPY}
+    assert made.behind(3).keys() == made.moved - {draws.NUMPY}
+
+
+@pytest.mark.parametrize("between", [0, 3])
+def test_calls_at_ends_of_epochs_are_repeated_as_they_were(between: int) -> None:
+    """Whether or not batches draw from the same generators between them."""
+    owner = Owner()
+    made = followed(owner)
+    for _ in range(3):
+        made.call("on_epoch_begin")
+        for _ in range(between):
+            made.draw(owner.numbers)
+        made.call("on_epoch_end")
+    tensors: Tensors = {}
+    kept = json.loads(json.dumps(made.capture(tensors, None)))
+    # what follows from the call before is not kept
+    assert len(kept["calls"]) == (6 if between else 2)
+    again = Owner()
+    np.random.seed(99)
+    after = followed(again)
+    after.load(kept, tensors)
+    after.call_again(kept, lambda: None)
+    assert owner.rows.tolist() == again.rows.tolist()
+
+
+def test_a_normal_number_that_is_left_over_counts_as_state() -> None:
+    """numpy makes two at a time; drawing the second one moves nothing that could be seen."""
+    np.random.seed(5)
+    made = Draws()
+    made.begin_pass(0)
+    for _ in range(4):
+        made.draw(np.random.normal)
+    assert not made.foreign
+    np.random.seed(5)
+    wanted = [np.random.normal() for _ in range(4)]
+    for taken in range(4):
+        made.put(made.behind(taken))
+        assert wanted[taken] == np.random.normal()
+
+
+def test_another_global_generator_is_followed_as_well() -> None:
+    """A script may put one of its own in the place of numpy's."""
+    before = np.random.get_bit_generator()
+    try:
+        np.random.set_bit_generator(np.random.MT19937(3))
+        made = Draws()
+        made.begin_pass(0)
+        numbers = [made.draw(np.random.rand) for _ in range(3)]
+        made.put(made.behind(1))
+        assert numbers[1:] == [np.random.rand(), np.random.rand()]
+    finally:
+        np.random.set_bit_generator(before)
