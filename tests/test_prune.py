@@ -250,3 +250,21 @@ def test_prune_shows_first_and_removes_on_yes(tmp_path: Path) -> None:
         rig.cli("prune", "--older-than", "soon", code=2)
     finally:
         rig.close()
+
+
+def test_a_stage_that_an_exception_ended_keeps_what_a_relaunch_of_the_job_needs(home: Home) -> None:
+    """What would go and what goes are the same; `retry` then begins at no stage from zero."""
+    ledger = Ledger.open(home.ledger)
+    run = make_job(home, ledger, "a", JobState.DONE, count=3, best=0)
+    for n in (1, 2):
+        checkpoints.commit(
+            run.checkpoints, Position(1, n, 100 * n),
+            lambda folder: (folder / checkpoints.STATE).write_bytes(b"x") and None, {})
+    [stock] = [retention.look(run, stock) for stock in retention.stocks(ledger)]
+    would = {piece.path.name for piece in stock.removable}
+    assert would == {"e0001-s00000100-f1", "e0002-s00000020", "e0001-s00000010"}
+    removed = retention.reduce(run, stock)
+    assert set(removed.names) == would
+    assert {c.name for c in checkpoints.scan(run.checkpoints)} == {
+        "e0002-s00000200-f1", "e0003-s00000030"}
+    ledger.close()

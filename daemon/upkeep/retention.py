@@ -129,7 +129,7 @@ def reduce(run: Run, stock: Stock) -> Removed:
             if good is None:
                 return Removed(stock.job, reason="none of its checkpoints is good")
             best = set(stock.best)
-            with contextlib.suppress(OSError, ValueError, AttributeError):
+            with contextlib.suppress(OSError, ValueError, LookupError, AttributeError, TypeError):
                 best.add(str(good.read_manifest()["monitor"]["best_name"]))
             sizes = {c.name: c.bytes for c in checkpoints.scan(run.checkpoints)}
             for gone in checkpoints.prune(run.checkpoints, stock.keep, best,
