@@ -1,7 +1,7 @@
 """What it costs to begin at batch k of n, for each kind of input.
 
 Timed is what a relaunch does: making the iterator, seeking, and the first batch. Arrays and
-`PyDataset` should not depend on k; `tf.data` skips, which costs what its pipeline costs.
+`PyDataset` should not depend on k; `tf.data` is read again, which costs what its pipeline costs.
 
     python benchmarks/seek.py [--repeats 5]
 """
@@ -78,7 +78,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     print(f"{'input':<30} {'n':>6} " + " ".join(f"{f'k={s}':>12}" for s in (
-        "0", "n/100", "n/2", "n-1")) + f" {'a skipped batch':>16}   medians of {args.repeats}, ms")
+        "0", "n/100", "n/2", "n-1")) + f" {'a batch again':>16}   medians of {args.repeats}, ms")
     for name, make, n in kinds():
         seconds(make, 0)
         places = (0, n // 100, n // 2, n - 1)
