@@ -216,7 +216,12 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
         live = position["live"] or position["epoch_step"] > 0
         passes = position["created"] - (1 if live else 0)
         if self._reordered is not None:
-            self._reordered.epochs_begun = position["epochs_begun"]
+            begun = self._reordered.epochs_begun = position["epochs_begun"]
+            if draws is None and self._draws is not None:
+                # an older checkpoint; Keras has told of the end of an epoch once before the first
+                within = live and self._start_step > 0
+                self._draws.call_again(
+                    {"called": "e" + "be" * (begun - within) + "b" * within}, self.beat)
         self.replay(passes)
         if live:
             before_live()
