@@ -6,17 +6,15 @@ else from the run directory, so that a restarted daemon comes to the same ends.
 """
 
 import contextlib
-import errno
 import re
 import signal
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import structlog
 
-from rekindle.daemon import ending, room, verdicts
+from rekindle.daemon import ending, room, trouble, verdicts
 from rekindle.daemon.intake import warm_start
 from rekindle.daemon.launcher import Launcher
 from rekindle.jobs import heartbeat, process
@@ -32,9 +30,6 @@ _ORPHAN_GRACE_S = 5.0
 _START_RETRY_S = 10.0
 _START_RETRY_LATER_S = 30.0
 """When the reason is the one of the last try."""
-_PASSES = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN,
-           errno.EINTR, errno.EIO, errno.EROFS, errno.ESTALE}
-"""What may be over by itself; everything else needs a person."""
 
 
 class Attempts:
@@ -95,9 +90,9 @@ class Attempts:
         try:
             if self._is_kept_from_starting(job, run, now):
                 return False
-        except sqlite3.Error:
-            raise  # no job's own trouble
         except Exception as error:
+            if trouble.with_ledger(error):
+                raise  # no job's own
             self._cannot_start(job, error, now)
             return False
         attempt = job.attempts + 1
@@ -136,10 +131,10 @@ class Attempts:
 
     def _cannot_start(self, job: JobRow, error: Exception, now: float) -> None:
         """One job's trouble: the jobs behind it must not wait for it."""
-        if isinstance(error, OSError) and error.errno in _PASSES:
-            self._postpone(job, f"The attempt could not be started: {error.strerror}.", now)
+        what, _ = trouble.told(error)
+        if trouble.passes(error):
+            self._postpone(job, f"The attempt could not be started: {what}", now)
         elif isinstance(error, OSError | ValueError | SpecError):
-            what = error.what if isinstance(error, SpecError) else f"{error}."
             self._ledger.set_state(
                 job.id, JobState.HELD, f"Its run directory cannot be used: {what}", now=now,
                 hint="Put right what it names (the daemon's user must own all of the run "
@@ -147,8 +142,7 @@ class Attempts:
             self._log.warning("job_held", job=job.id, reason=what)
         else:
             self._log.error("start_failed", job=job.id, exc_info=error)
-            self._postpone(job, "The attempt could not be started: "
-                           f"{type(error).__name__}: {error}.", now)
+            self._postpone(job, f"The attempt could not be started: {what}", now)
 
     def _weights_are_missing(self, job: JobRow, run: Run, now: float) -> bool:
         """Fetches what ``warm_start`` names; True, with the reason told, where that fails."""
