@@ -18,8 +18,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rekindle.jobs import iterators, pipeline, randomness, seek
+from rekindle.jobs import pipeline, randomness, seek
 from rekindle.jobs.encoding import NotPlain, Tensors, decode, encode
+from rekindle.jobs.order import order
 from rekindle.state.errors import StateMismatch, UsageError
 
 _OWN_RANDOM = (random.Random, np.random.Generator, np.random.RandomState)
@@ -243,7 +244,7 @@ class Batches:
 
     def _array_batches(self, number: int, first: int) -> Iterator[Any]:
         size = self._batch_size or 1
-        rows = iterators.order(self.key, number, self._samples, size, self._shuffle)
+        rows = order(self.key, number, self._samples, size, self._shuffle)
         for start in range(first * size, self._samples, size):
             chosen = rows[start : start + size]
             yield keras.tree.map_structure(
@@ -257,7 +258,7 @@ class Batches:
         if count is None:
             raise UsageError("A PyDataset without a length cannot be begun in its middle.",
                              hint="Give it __len__, or use a generator.")
-        rows = iterators.order(self.key, number, count, 1, self._shuffle)
+        rows = order(self.key, number, count, 1, self._shuffle)
         for index in rows[first:]:
             yield self.source[int(index)]
         self.source.on_epoch_end()

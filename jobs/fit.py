@@ -15,7 +15,7 @@ from typing import Any
 import keras
 from keras.src.backend.tensorflow import trainer as keras_trainer
 
-from rekindle.jobs import iterators, randomness, stop
+from rekindle.jobs import randomness, stop, tested
 from rekindle.jobs.session import Session
 from rekindle.jobs.stage import PLAIN_FIT, PLAIN_ITERATOR, Stage
 from rekindle.state.errors import RekindleError
@@ -26,13 +26,13 @@ def install(session: Session) -> Callable[[], None]:
 
     Call it right after Keras was imported: random generators are known from then on.
     """
-    if not iterators.is_known():
+    if not tested.is_known():
         session.warn(f"The training loop of Keras {keras.__version__} is not known here, so "
                      "this job goes on from whole epochs only, and a stop costs the epoch in "
-                     "work.", f"Install a tested version ({', '.join(iterators.TESTED)}).")
-    elif keras.__version__ not in iterators.TESTED:
+                     "work.", f"Install a tested version ({', '.join(tested.TESTED)}).")
+    elif keras.__version__ not in tested.TESTED:
         session.warn(f"Keras {keras.__version__} has the training loop that exact resume was "
-                     f"tested with, in version {', '.join(iterators.TESTED)}.",
+                     f"tested with, in version {', '.join(tested.TESTED)}.",
                      "Prove your job with a kill, or install a tested version.")
     randomness.watch_seed_generators()
     stages = _Stages(session)

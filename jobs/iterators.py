@@ -12,19 +12,15 @@ process can begin at the same batch:
   first one was drawn from (:mod:`rekindle.jobs.draws`).
 
 Source of what is followed: ``keras/src/trainers/epoch_iterator.py`` and
-``keras/src/backend/tensorflow/trainer.py`` of the versions in :data:`TESTED`.
+``keras/src/backend/tensorflow/trainer.py`` of the versions in :mod:`rekindle.jobs.tested`.
 """
 
-import functools
-import hashlib
-import inspect
 import types
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras.src import tree
 from keras.src.backend.tensorflow.trainer import TFEpochIterator
@@ -32,18 +28,13 @@ from keras.src.trainers.data_adapters import array_slicing
 from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 from keras.src.trainers.data_adapters.generator_data_adapter import GeneratorDataAdapter
 from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
-from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
 from keras.src.trainers.epoch_iterator import EpochIterator
 
 from rekindle.jobs import randomness, seek
 from rekindle.jobs.draws import GLOBAL, Draws, differing
 from rekindle.jobs.encoding import Tensors
-
-TESTED: Final = ("3.15.1",)
-"""Keras versions that the exactness suite was run with."""
-
-_FOLLOWED: Final = "15eaf4a007e88f75"
-"""Digest of Keras' own loop in those versions; see :func:`is_known`."""
+from rekindle.jobs.order import order
+from rekindle.jobs.reordered import Reordered
 
 _IN_WORKERS: Final = (
     "The PyDataset draws random numbers in several workers, in whatever order they run; draw from "
@@ -53,7 +44,6 @@ _IN_WORKERS: Final = (
 _given: "weakref.WeakSet[Any]" = weakref.WeakSet()
 """Generators that were given to a `fit` of this process."""
 
-Order = np.ndarray[Any, np.dtype[np.int64]]
 Boundary = Callable[[int], None]
 
 
@@ -89,13 +79,13 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
         self._distribute_strategy = distribute_strategy
         adapter = self.data_adapter
         self._arrays = isinstance(adapter, ArrayDataAdapter)
-        self._reordered: _Reordered | None = None
+        self._reordered: Reordered | None = None
         self._dataset: Any = None
         self._distributed_dataset: Any = None
         if isinstance(adapter, PyDatasetAdapter):
             assert self._draws is not None
             self._draws.owner = adapter.py_dataset
-            self._reordered = _Reordered(adapter, self._seed, self._draws)
+            self._reordered = Reordered(adapter, self._seed, self._draws)
         if isinstance(adapter, GeneratorDataAdapter):
             self._follow_generator(adapter, arguments["x"])
         before = self._draws.now() if self._draws is not None else {}
@@ -418,87 +408,6 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
         return data.with_options(options).prefetch(tf.data.AUTOTUNE)
 
 
-class EpochwiseIterator(TFEpochIterator):  # type: ignore[misc]
-    """Keras' own batches, for a Keras whose loop is not known here: whole epochs only.
-
-    It counts the passes, so that a shuffle draws the next one after a relaunch.
-    """
-
-    def __init__(self, seed: int, stage: int, **arguments: Any) -> None:
-        self.boundary: Boundary = lambda steps: None
-        self.pass_begins: Callable[[], None] = lambda: None
-        self.beat: Callable[[], None] = lambda: None
-        self.created = 0
-        self.epoch_step = 0
-        super().__init__(**arguments)
-
-    @property
-    def element_spec(self) -> Any:
-        return self._distributed_dataset.element_spec
-
-    @property
-    def dataset(self) -> Any:
-        return None
-
-    @property
-    def plan(self) -> dict[str, Any]:
-        return {"the kind of data": type(self.data_adapter).__name__.removesuffix("Adapter"),
-                "the number of batches": self.num_batches,
-                "steps_per_execution": self.steps_per_execution}
-
-    def inexact(self) -> list[str]:
-        if self.steps_per_epoch or isinstance(self.data_adapter, GeneratorDataAdapter):
-            return [("Data that goes on from one epoch into the next begins anew with this "
-                     "version of Keras; install a tested one.")]
-        if (isinstance(self.data_adapter, PyDatasetAdapter)
-                and _listens(self.data_adapter.py_dataset)):
-            return [("What a PyDataset changes when an epoch begins or ends begins anew with this "
-                     "version of Keras; install a tested one.")]
-        return []
-
-    def draws(self, tensors: Tensors) -> None:
-        return None
-
-    def drawn(self) -> dict[str, Any]:
-        return {}
-
-    def check_again(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-    def position(self) -> dict[str, Any]:
-        return {"created": self.created, "taken": 0, "epoch_step": 0, "steps_seen": 0,
-                "num_batches": self._num_batches, "live": False, "epochs_begun": 0}
-
-    def seek(self, position: dict[str, Any], before_live: Callable[[], None],
-             draws: dict[str, Any] | None = None, tensors: Tensors | None = None) -> None:
-        self.replay(position["created"])
-
-    def put_back(self, position: dict[str, Any], draws: dict[str, Any] | None = None,
-                 tensors: Tensors | None = None) -> None:
-        self.replay(position["created"])
-
-    def replay(self, passes: int) -> None:
-        if isinstance(self.data_adapter, TFDatasetAdapter):
-            for _ in range(passes - self.created):
-                self.beat()
-                iter(self._distributed_dataset)
-        self.created = passes
-
-    def trained(self, epoch_step: int) -> None:
-        self.epoch_step = epoch_step
-        self.boundary(epoch_step)
-
-    def epoch_over(self) -> None:
-        self.epoch_step = 0
-
-    def _get_iterator(self) -> Any:
-        self.created += 1
-        return super()._get_iterator()
-
-
 class EvalIterator(TFEpochIterator):  # type: ignore[misc]
     """Batches for the validation of `fit`: counts its passes, so that they can be repeated."""
 
@@ -530,118 +439,6 @@ class _Lazy:
 
     def __iter__(self) -> Any:
         return self._begin()
-
-
-class _Reordered:
-    """Stands before a ``PyDataset`` and gives its batches in the order of the pass.
-
-    Keras shuffles with python's global generator, for several workers in a thread of its
-    own: that order cannot be had again.
-    """
-
-    def __init__(self, adapter: Any, seed: tuple[int, int], draws: Draws) -> None:
-        self._inner = adapter.py_dataset
-        self._draws = draws
-        self._in_order = adapter.enqueuer is None
-        self.drawn_in_threads = False
-        self._adapter = adapter
-        self._seed = seed
-        self._shuffle = bool(adapter.shuffle)
-        self._order: Order | None = None
-        self._first = 0
-        self.epochs_begun = 0
-        adapter.shuffle = False
-        adapter.py_dataset = self
-        if adapter.enqueuer is not None:
-            adapter.enqueuer.shuffle = False
-            adapter.enqueuer.py_dataset = self
-
-    def begin_pass(self, number: int, first: int) -> None:
-        """The next pass is ``number``, and its first batch is ``first``."""
-        count = self._inner.num_batches
-        if count is not None:
-            self._order = order(self._seed, number, count, 1, self._shuffle)
-        self._first = first
-
-    @property
-    def listens(self) -> bool:
-        """Whether the user's dataset does something when an epoch begins or ends."""
-        return _listens(self._inner)
-
-    def enter_epoch(self) -> None:
-        """Goes on within an epoch that the user's dataset knows of already."""
-        self._adapter._within_epoch = True
-        if self._adapter.enqueuer:
-            self._adapter.enqueuer.start()
-
-    def on_epoch_begin(self) -> None:
-        self.epochs_begun += 1
-        self._draws.call("on_epoch_begin")
-
-    def on_epoch_end(self) -> None:
-        self._draws.call("on_epoch_end")
-
-    @property
-    def num_batches(self) -> int | None:
-        count: int | None = self._inner.num_batches
-        return None if count is None else count - self._first
-
-    def __getitem__(self, index: int) -> Any:
-        position = index + self._first
-        chosen = position if self._order is None else int(self._order[position])
-        if self._in_order:
-            return self._draws.draw(lambda: self._inner[chosen])
-        before = self._draws.now()
-        batch = self._inner[chosen]
-        if differing(before, self._draws.now()):
-            self.drawn_in_threads = True
-        return batch
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-
-def _listens(dataset: Any) -> bool:
-    plain = keras.utils.PyDataset
-    return any(getattr(type(dataset), name) is not getattr(plain, name)
-               for name in ("on_epoch_begin", "on_epoch_end"))
-
-
-@functools.cache
-def loop_digest() -> str:
-    """SHA-256 of the source of everything in Keras that the classes here stand in for."""
-    parts = (EpochIterator, TFEpochIterator)
-    return hashlib.sha256("".join(inspect.getsource(part) for part in parts).encode()
-                          ).hexdigest()[:16]
-
-
-def is_known() -> bool:
-    """Whether Keras' loop is the one that is followed here, whatever its version is called."""
-    try:
-        return loop_digest() == _FOLLOWED
-    except (OSError, TypeError):  # no source is installed
-        return keras.__version__ in TESTED
-
-
-def order(seed: tuple[int, int], number: int, samples: int, batch: int, shuffle: bool | str
-          ) -> Order:
-    """The order of samples in pass ``number``, shape ``(samples,)``.
-
-    Args:
-        seed: of the job, and the stage; with ``number`` the key of a Philox generator.
-        shuffle: as in `fit`: False keeps the order, ``"batch"`` mixes within batches.
-    """
-    rows = np.arange(samples, dtype=np.int64)
-    if not shuffle:
-        return rows
-    generator = np.random.Generator(np.random.Philox(
-        np.random.SeedSequence([seed[0] % 2**64, seed[1], number])))
-    if shuffle == "batch":
-        for start in range(0, samples, batch):
-            generator.shuffle(rows[start : start + batch])
-    else:
-        generator.shuffle(rows)
-    return rows
 
 
 def _gather(indices: Any, data: Any) -> Any:

@@ -14,11 +14,11 @@ def main() -> None:
     try:
         import keras
 
-        from rekindle.jobs import iterators
+        from rekindle.jobs import tested
 
         found["keras"] = keras.__version__
         found["backend"] = keras.config.backend()
-        found["tested"] = list(iterators.TESTED)
+        found["tested"] = list(tested.TESTED)
     except BaseException as error:
         # whatever a broken installation raises is the answer
         found["error"] = f"{type(error).__name__}: {error}"

@@ -22,11 +22,14 @@ from rekindle.jobs import (
     pipeline,
     randomness,
     stop,
+    tested,
     variables,
     warm_start,
 )
 from rekindle.jobs import callbacks as callback_states
 from rekindle.jobs.encoding import Tensors, read_state
+from rekindle.jobs.epochwise import EpochwiseIterator
+from rekindle.jobs.hook import Hook
 from rekindle.jobs.session import Departure, Session, Snapshot
 from rekindle.state.checkpoints import Position
 
@@ -55,8 +58,8 @@ class Stage:
         self._earlier = (
             event_files.before(session.run.journal, session.attempt)
             if any(isinstance(c, keras.callbacks.TensorBoard) for c in self.callbacks) else [])
-        self.train: iterators.TrainIterator | iterators.EpochwiseIterator | None = None
-        self._exact = iterators.is_known()
+        self.train: iterators.TrainIterator | EpochwiseIterator | None = None
+        self._exact = tested.is_known()
         self._boundary_at = 0.0
         self.changed: str | None = None
         self.eval: iterators.EvalIterator | None = None
@@ -169,7 +172,7 @@ class Stage:
             found.append(keras.callbacks.History())
         return found
 
-    def _with(self, hook: "Hook") -> Any:
+    def _with(self, hook: Hook) -> Any:
         given = self.arguments["callbacks"]
         if isinstance(given, keras.callbacks.CallbackList):
             # made by the user with their own parameters: the hook joins it at the end
@@ -200,12 +203,12 @@ class Stage:
         return self.eval
 
     def _make_train_iterator(self, arguments: dict[str, Any]
-                             ) -> iterators.TrainIterator | iterators.EpochwiseIterator:
+                             ) -> iterators.TrainIterator | EpochwiseIterator:
         kept = self.departure.state.get("draws")
         if kept is not None:
             # Keras takes the first batches right away: they are drawn as they were at first
             draws.begin_with(kept, self.departure.tensors)
-        kind = iterators.TrainIterator if self._exact else iterators.EpochwiseIterator
+        kind = iterators.TrainIterator if self._exact else EpochwiseIterator
         self.train = kind(self.session.job.seed, self.number, **arguments)
         self.train.pass_begins = self._pass_begins
         self.train.beat = self._seeks
@@ -249,7 +252,7 @@ class Stage:
 
     # building
 
-    def _build(self, train: iterators.TrainIterator | iterators.EpochwiseIterator) -> None:
+    def _build(self, train: iterators.TrainIterator | EpochwiseIterator) -> None:
         """Makes all variables exist before the first batch, so that they can be restored."""
         model = self.model
         with model.distribute_strategy.scope():
@@ -263,7 +266,7 @@ class Stage:
                                           renumbered=self._renumbered) is not None:
             self._trace(train, None)
 
-    def _trace(self, train: iterators.TrainIterator | iterators.EpochwiseIterator,
+    def _trace(self, train: iterators.TrainIterator | EpochwiseIterator,
                error: Exception | None) -> None:
         """Traces a training step without running it, which makes the rest of the variables."""
         if self.departure.checkpoint is None:
@@ -323,12 +326,12 @@ class Stage:
         if stop.requested():
             stop.leave()
 
-    def _audit_data(self, train: iterators.TrainIterator | iterators.EpochwiseIterator) -> None:
+    def _audit_data(self, train: iterators.TrainIterator | EpochwiseIterator) -> None:
         """Says what cannot be put back exactly, as far as it can be known before a step."""
         self.inexact += train.inexact()
         if not self._exact:
             self.inexact.append("Only whole epochs can be put back with this version of Keras; "
-                                f"install a tested one ({', '.join(iterators.TESTED)}).")
+                                f"install a tested one ({', '.join(tested.TESTED)}).")
         if isinstance(train.data_adapter, TFDatasetAdapter) and train.dataset is not None:
             self.inexact += audit.of_data(train.dataset, bool(self._piped))
         if isinstance(self.arguments["validation_data"], types.GeneratorType):
@@ -361,7 +364,7 @@ class Stage:
                 self.session.warn(f"Not exact after a relaunch: {what}.",
                                   way[:1].upper() + way[1:])
 
-    def _go_on(self, train: iterators.TrainIterator | iterators.EpochwiseIterator) -> None:
+    def _go_on(self, train: iterators.TrainIterator | EpochwiseIterator) -> None:
         state = self.departure.state
         position = state["position"]
         self.epoch, self.base = position["epoch"], position["base"]
@@ -605,37 +608,6 @@ class Stage:
             Position(self.number, self.epoch, step, end), arrays, state,
             _plain_logs(self.logs) if logs is None else logs,
             finite=variables.non_finite(groups, arrays) is None)
-
-
-class Hook(keras.callbacks.Callback):  # type: ignore[misc]
-    """Stands behind all other callbacks and tells the stage what happens."""
-
-    def __init__(self, stage: Stage) -> None:
-        super().__init__()
-        self._stage = stage
-        self._training = False
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        self._training = True
-        self._stage.begin()
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._stage.epoch_begins(epoch)
-
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self._stage.batch_begins()
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._stage.batch_ended(batch, logs)
-
-    def on_test_begin(self, logs: Any = None) -> None:
-        self._stage.validation_begins()
-
-    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._stage.validation_goes_on()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._stage.epoch_ends(epoch, logs)
 
 
 def _batch_of(spec: Any) -> Any:

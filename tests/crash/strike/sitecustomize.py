@@ -106,13 +106,13 @@ def patch_journal(module, striker):
     module.append = append
 
 
-def patch_iterators(module, striker):
+def patch_tested(module, striker):
     if UNKNOWN_KERAS:
         module._FOLLOWED = "the digest of another loop"
 
 
 PATCHES = {
-    "rekindle.jobs.iterators": patch_iterators,
+    "rekindle.jobs.tested": patch_tested,
     "rekindle.jobs.heartbeat": patch_heartbeat,
     "rekindle.state.checkpoints": patch_checkpoints,
     "rekindle.state.journal": patch_journal,

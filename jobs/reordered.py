@@ -1,0 +1,83 @@
+"""A ``PyDataset`` whose batches come in an order that any process can have again."""
+
+from typing import Any
+
+import keras
+
+from rekindle.jobs.draws import Draws, differing
+from rekindle.jobs.order import Order, order
+
+
+class Reordered:
+    """Stands before a ``PyDataset`` and gives its batches in the order of the pass.
+
+    Keras shuffles with python's global generator, for several workers in a thread of its
+    own: that order cannot be had again.
+    """
+
+    def __init__(self, adapter: Any, seed: tuple[int, int], draws: Draws) -> None:
+        self._inner = adapter.py_dataset
+        self._draws = draws
+        self._in_order = adapter.enqueuer is None
+        self.drawn_in_threads = False
+        self._adapter = adapter
+        self._seed = seed
+        self._shuffle = bool(adapter.shuffle)
+        self._order: Order | None = None
+        self._first = 0
+        self.epochs_begun = 0
+        adapter.shuffle = False
+        adapter.py_dataset = self
+        if adapter.enqueuer is not None:
+            adapter.enqueuer.shuffle = False
+            adapter.enqueuer.py_dataset = self
+
+    def begin_pass(self, number: int, first: int) -> None:
+        """The next pass is ``number``, and its first batch is ``first``."""
+        count = self._inner.num_batches
+        if count is not None:
+            self._order = order(self._seed, number, count, 1, self._shuffle)
+        self._first = first
+
+    @property
+    def listens(self) -> bool:
+        """Whether the user's dataset does something when an epoch begins or ends."""
+        return listens_to_epochs(self._inner)
+
+    def enter_epoch(self) -> None:
+        """Goes on within an epoch that the user's dataset knows of already."""
+        self._adapter._within_epoch = True
+        if self._adapter.enqueuer:
+            self._adapter.enqueuer.start()
+
+    def on_epoch_begin(self) -> None:
+        self.epochs_begun += 1
+        self._draws.call("on_epoch_begin")
+
+    def on_epoch_end(self) -> None:
+        self._draws.call("on_epoch_end")
+
+    @property
+    def num_batches(self) -> int | None:
+        count: int | None = self._inner.num_batches
+        return None if count is None else count - self._first
+
+    def __getitem__(self, index: int) -> Any:
+        position = index + self._first
+        chosen = position if self._order is None else int(self._order[position])
+        if self._in_order:
+            return self._draws.draw(lambda: self._inner[chosen])
+        before = self._draws.now()
+        batch = self._inner[chosen]
+        if differing(before, self._draws.now()):
+            self.drawn_in_threads = True
+        return batch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def listens_to_epochs(dataset: Any) -> bool:
+    plain = keras.utils.PyDataset
+    return any(getattr(type(dataset), name) is not getattr(plain, name)
+               for name in ("on_epoch_begin", "on_epoch_end"))
