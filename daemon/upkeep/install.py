@@ -4,6 +4,7 @@ Every step may be repeated: a file that is as it should be is left alone, and th
 change nothing the second time. A restart interrupts no training.
 """
 
+import importlib
 import os
 import re
 import shlex
@@ -11,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Final
 
@@ -254,4 +254,10 @@ def _unit(name: str, python: str) -> str:
 
 
 def _read(name: str) -> str:
-    return (resources.files("rekindle.units") / name).read_text()
+    # not importlib.resources: an editable installation names hooks among the folders
+    folders = [Path(entry) for entry in importlib.import_module("rekindle.units").__path__]
+    found = next((folder / name for folder in folders if (folder / name).is_file()), None)
+    if found is None:
+        raise InstallFailed(f"The unit file {name} is missing.", where=folders[0],
+                            hint="Install rekindle again: a part of it is not there.")
+    return found.read_text()
