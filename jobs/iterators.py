@@ -66,6 +66,7 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
         self._seed = (seed, stage)
         self._start_step = 0
         self._resume_live = False
+        self._pass_over = False
         self._inputs: Any = None
         self._begin_later: Callable[[], Any] | None = None
         self._ready: Iterator[Any] | None = None
@@ -203,7 +204,10 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
             self._num_batches = position["num_batches"]
         self._start_step = position["epoch_step"]
         self.epoch_step = position["epoch_step"]
-        live = position["live"] or position["epoch_step"] > 0
+        # saved in the validation of the epoch: all batches are trained, and a PyDataset was told
+        self._pass_over = (self._reordered is not None and not position["live"]
+                           and self._start_step > 0)
+        live = (position["live"] or self._start_step > 0) and not self._pass_over
         passes = position["created"] - (1 if live else 0)
         if self._reordered is not None:
             begun = self._reordered.epochs_begun = position["epochs_begun"]
@@ -218,6 +222,7 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
             self._current_iterator = self._begin_pass(position["taken"])
             self._steps_seen = position["steps_seen"]
             self._resume_live = self._start_step > 0
+        self._resume_live = self._resume_live or self._pass_over
         if self._draws is not None and draws is not None:
             self._draws.load_own(draws, tensors or {})
 
@@ -283,6 +288,8 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
             self._current_iterator, self._begin_later = self._begin_later(), None
         if self._reordered is None:
             self.data_adapter.on_epoch_begin()
+        elif self._pass_over:
+            pass
         elif resumed:
             self._reordered.enter_epoch()
         else:
@@ -316,7 +323,9 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
                 self._steps_seen = step + per_execution
                 yield step, step + per_execution - 1, iterator
                 self.boundary(self.epoch_step)
-        self.data_adapter.on_epoch_end()
+        if not self._pass_over:
+            self.data_adapter.on_epoch_end()
+        self._pass_over = False
 
     def epoch_over(self) -> None:
         """The epoch has ended, by running out of data or otherwise."""

@@ -1,5 +1,6 @@
 """Data that draws from Python's generators goes on exactly, or the receipt says it does not."""
 
+import signal
 from pathlib import Path
 
 import lives as driver
@@ -32,6 +33,21 @@ def test_data_that_draws_goes_on_exactly_in_later_epochs(name: str, steps: list[
     assert [] == driver.differences(calm.digests, result.digests)
     assert [[]] * len(result.resumed) == [receipt["inexact"] for receipt in result.resumed]
     assert [] == lives.entries("warned")
+
+
+def test_a_dataset_is_told_of_the_end_of_an_epoch_once(tmp_path: Path) -> None:
+    """Saved in the validation, behind a cadence that did not fall on the epoch's end."""
+    script = Path(__file__).with_name("matrix.py")
+
+    def lives(name: str) -> Lives:
+        return Lives(tmp_path / name, script, args=["pydataset_that_draws"],
+                     policy=CheckpointPolicy(every_steps=5, keep=3))
+
+    calm = driver.undisturbed(lives("calm"))
+    storm = driver.stormy(lives("storm"), [Blow("batch", 17, signal.SIGTERM),
+                                           Blow("validation", 1, signal.SIGTERM)])
+    assert [20] == [receipt["step"] for receipt in storm.resumed if receipt["attempt"] == 3]
+    assert [] == driver.differences(calm.digests, storm.digests)
 
 
 def test_draws_that_cannot_be_had_again_are_named(tmp_path: Path) -> None:
