@@ -273,7 +273,7 @@ class Service:
 
     def _finished(self) -> bool:
         if self._stop is not None:
-            if self._stop is stopping.Stop.LEAVE_RUNNING or not self._attempts.active():
+            if self._stop is stopping.Stop.LEAVE_RUNNING:
                 return True
             if not self._attempts.all_ended():
                 return False

@@ -50,7 +50,7 @@ class Batches:
         self.taken = 0
         self.piped: list[int] = []
         # called while a pass is read again; it may end the process
-        self.beat: Callable[[], None] = _nothing
+        self.beat: Callable[[], None] = lambda: None
         self._index = index
         self._batch_size = batch_size
         self._shuffle = shuffle
@@ -262,7 +262,3 @@ class Batches:
         for index in rows[first:]:
             yield self.source[int(index)]
         self.source.on_epoch_end()
-
-
-def _nothing() -> None:
-    pass

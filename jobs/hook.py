@@ -14,10 +14,8 @@ class Hook(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(self, stage: "Stage") -> None:
         super().__init__()
         self._stage = stage
-        self._training = False
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._training = True
         self._stage.begin()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:

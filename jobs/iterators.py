@@ -65,7 +65,6 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
         self.epoch_step = 0
         self._seed = (seed, stage)
         self._start_step = 0
-        self._resume_live = False
         self._pass_over = False
         self._inputs: Any = None
         self._begin_later: Callable[[], Any] | None = None
@@ -221,8 +220,6 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
             before_live()
             self._current_iterator = self._begin_pass(position["taken"])
             self._steps_seen = position["steps_seen"]
-            self._resume_live = self._start_step > 0
-        self._resume_live = self._resume_live or self._pass_over
         if self._draws is not None and draws is not None:
             self._draws.load_own(draws, tensors or {})
 
@@ -281,17 +278,16 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
         self.taken = 0
 
     def _enumerate_iterator(self) -> Iterator[tuple[int, int, Any]]:
-        resumed, self._resume_live = self._resume_live, False
         start, self._start_step = self._start_step, 0
+        resumed = start > 0
         if self._begin_later is not None:
             # only now: what reads ahead draws from generators that were put back meanwhile
             self._current_iterator, self._begin_later = self._begin_later(), None
         if self._reordered is None:
             self.data_adapter.on_epoch_begin()
-        elif self._pass_over:
-            pass
         elif resumed:
-            self._reordered.enter_epoch()
+            if not self._pass_over:
+                self._reordered.enter_epoch()
         else:
             if self._current_iterator is None or self.steps_per_epoch is None:
                 # on_epoch_begin starts workers, which read in the order of this pass already
