@@ -23,12 +23,21 @@ FUZZ_S ?= 180
 # more arguments: make test ARGS="-k inbox", make demo ARGS="--home /tmp/demo"
 ARGS ?=
 
+# the tiers, by the markers of pyproject.toml
+QUICK := promise or not (slow or faults or systemd)
+SLOW  := slow and not (promise or faults or systemd)
+# these have the machine to themselves: a full disk, a memory kill or a clock of one test must not
+# be taken for its own by another
+ALONE := (faults or systemd) and not promise
+# a worker that is done takes tests from another one: the last minute is not one worker's
+PARALLEL := -n auto --maxprocesses 8 --dist worksteal
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check crash fuzz bench clean
+.PHONY: help setup demo test test-all check crash fuzz bench clean
 
 help: ## say what there is
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' \
-		| awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' \
+		| awk -F'|' '{printf "%-15s %s\n", $$1, $$2}'
 	@echo
 	@echo '  TENSORFLOW=tensorflow  another build than the $(TENSORFLOW) chosen for this machine'
 	@echo '  PYTHON=python3.12      another interpreter for .venv'
@@ -39,15 +48,16 @@ setup: $(STAMP) ## make .venv with everything (the other targets do it when need
 demo: $(STAMP) ## train, kill the training twice, find it finished and bit-identical
 	@$(BIN)/rekindle demo $(ARGS)
 
-# faults and systemd have the machine to themselves: a full disk, a memory kill or a clock of one
-# test must not be taken for its own by another
-test: $(STAMP) ## run the tests (ARGS="..." for some of them)
+test: $(STAMP) ## run the quick tests: every promise once, in minutes (ARGS="..." for any others)
 ifeq ($(strip $(ARGS)),)
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 -m "not faults and not systemd"
-	$(BIN)/python -m pytest -m "faults or systemd"
+	$(BIN)/python -m pytest $(PARALLEL) -m "$(QUICK)"
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
+
+test-all: test ## run the quick tests, then all the others
+	$(BIN)/python -m pytest $(PARALLEL) -m "$(SLOW)"
+	$(BIN)/python -m pytest -m "$(ALONE)"
 
 check: $(STAMP) ## lint and type-check
 	$(BIN)/ruff check .
