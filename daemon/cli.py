@@ -101,7 +101,7 @@ def _home(args: argparse.Namespace) -> Path | None:
 
     try:
         return lookup.home(args).root
-    except (OSError, RuntimeError):
+    except (OSError, RekindleError):
         return None  # the folder we are in is gone, or this user has none
 
 

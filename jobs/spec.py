@@ -210,7 +210,11 @@ class _Builder:
                                  'command = ["./train", "--fast"].', given[1] if given else None)
             return
         if "script" in top:
-            script = Path(top["script"]).expanduser()
+            try:
+                script = _expanded(top["script"])
+            except _Problem as problem:
+                self._reader.problem(f"`script` {problem.what}.", problem.hint, "script")
+                return
             folder = Path(top.get("workdir", self._base))
             if not script.is_absolute():
                 script = folder / script
@@ -237,6 +241,15 @@ def _out_of_reach(path: Path) -> str:
     except (OSError, ValueError):
         pass
     return ""
+
+
+def _expanded(text: str) -> Path:
+    """Replace ``~`` and ``~user`` at the beginning of a path."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise _Problem(f"names a home folder that does not exist: {text.partition('/')[0]}",
+                       "Write the absolute path.") from None
 
 
 def _text(value: Any) -> str:
@@ -283,7 +296,7 @@ def _warm_start(value: Any) -> str:
 
 
 def _workdir(value: Any) -> str:
-    folder = Path(_text(value)).expanduser()
+    folder = _expanded(_text(value))
     if not folder.is_absolute():
         raise _Problem("must be an absolute path",
                        "A spec in the inbox has no folder of its own; `rekindle submit` fills "
@@ -295,7 +308,7 @@ def _workdir(value: Any) -> str:
 
 
 def _python(value: Any) -> str:
-    path = Path(_text(value)).expanduser()
+    path = _expanded(_text(value))
     if not path.is_absolute() or not os.path.isfile(path) or not os.access(path, os.X_OK):
         raise _Problem(f"is not an interpreter{_out_of_reach(path)}: {path}",
                        'Give its absolute path, e.g. "/home/ana/venv/bin/python".')
@@ -324,15 +337,16 @@ def _table(value: Any) -> dict[str, Any]:
 
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise _Problem(f"must be true or false, not {_kind(value)}", "Write it without quotes.")
+        raise _Problem(f"must be true or false, not {_shown(value)}",
+                       "Write true or false, without quotes.")
     return value
 
 
 def _whole(low: int, high: int) -> Callable[[Any], int]:
     def check(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise _Problem(f"must be a whole number, not {_kind(value)}",
-                           "Write it without quotes.")
+            raise _Problem(f"must be a whole number, not {_shown(value)}",
+                           "Write its digits, without quotes and leading zeros, e.g. 1234.")
         if not low <= value <= high:
             raise _Problem(f"must be from {low} to {high}", "Choose another number.")
         return value
@@ -382,6 +396,13 @@ def _every(value: Any) -> dict[str, Any]:
             pass
     raise _Problem("is not understood",
                    'Write "auto", "epoch", "5 epochs", "500 steps" or "10 min".')
+
+
+def _shown(value: Any) -> str:
+    """Describe a value by its kind, with the value where it is short enough to be read."""
+    if isinstance(value, str):
+        return f"the text {value!r}" if len(value) <= 40 else "a text"
+    return repr(value) if isinstance(value, float) else _kind(value)
 
 
 def _kind(value: Any) -> str:

@@ -103,10 +103,15 @@ class Home:
         (``$STATE_DIRECTORY``), else ``$XDG_STATE_HOME/rekindle``.
         """
         named = explicit or os.environ.get("REKINDLE_HOME") or os.environ.get("STATE_DIRECTORY")
-        if named:
-            return cls(Path(named).expanduser().absolute())
         state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-        return cls(Path(state).expanduser().absolute() / "rekindle")
+        try:
+            if named:
+                return cls(Path(named).expanduser().absolute())
+            return cls(Path(state).expanduser().absolute() / "rekindle")
+        except RuntimeError:
+            raise HomeUnusable("It begins with a home folder that does not exist.",
+                               where=named or state,
+                               hint="Name an absolute path with --home.") from None
 
     @property
     def inbox(self) -> Path:

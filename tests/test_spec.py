@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,9 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rig import environment
 
+from rekindle.daemon.intake import submit
 from rekindle.jobs import spec
 from rekindle.jobs.job import Job
 from rekindle.state.errors import SpecError
@@ -206,7 +210,7 @@ def test_broken_toml_is_refused_with_its_line(text: str, line: int) -> None:
     ("- 1\n- 2\n", 1, "mapping"), ("just a text", 1, "mapping"), ("", 1, "mapping"),
     ("a: !!python/object/apply:os.system [id]\n", 1, "YAML"), ("a: 1\n---\nb: 2\n", 2, "YAML"),
     ("a:\n\t- 1\n", 2, "YAML"), ("checkpoint:\n  keep: 1\n  keep: 2\n", 3, "twice"),
-    ("a: !secret x\n", 1, "YAML"), ("2020-13-45: 1\n", None, "YAML"), ("? [a]\n: 1\n", None, ""),
+    ("a: !secret x\n", 1, "YAML"), ("2020-13-45: 1\n", 1, "no key"), ("? [a]\n: 1\n", None, ""),
 ])
 def test_yaml_that_is_broken_or_too_clever_is_refused(
     text: str, line: int | None, what: str
@@ -216,6 +220,94 @@ def test_yaml_that_is_broken_or_too_clever_is_refused(
     assert what in error.what
     if line is not None:
         assert error.line == line
+
+
+@pytest.mark.parametrize("text", [
+    "seed: 0123", "seed: 1:30", "seed: 1:30:00", "priority: 010", "priority: 2:00", "seed: 1_000",
+    "seed: 0b101", "seed: 1e3", "seed: 1.0", "seed: .inf", 'seed: "5"', "seed: +-1", "seed: 0o8",
+    "priority: +010", "checkpoint:\n  keep: 03", "retry: {max_failures: 1:00}",
+    "resources: {gpus: 0_1}", "live: off", "live: yes", "allow_change: on", "live: n",
+    "checkpoint: {save_best_only: Yes}", "seed: 2024-01-01", "limits: {stop_grace: 1:30}",
+    "limits: {max_runtime: 8:00:00}",
+])
+def test_yaml_numbers_and_flags_of_version_1_1_are_refused(script: Path, text: str) -> None:
+    """None becomes another value in silence: 0123 would be 83, 1:30 would be 90."""
+    error = refused(f"script: {script}\n{text}\n", "a.yaml")
+    assert error.key is not None
+    assert error.key.rpartition(".")[2] in text
+    assert error.line == 2 + text.count("\n")
+    assert "without quotes" in error.hint or "Expected a duration" in error.hint
+
+
+@pytest.mark.parametrize(("text", "key", "value"), [
+    ("seed: 0o17", "seed", 15), ("seed: 0x10", "seed", 16), ("priority: -7", "priority", -7),
+    ("priority: +7", "priority", 7), ("live: TRUE", "live", True), ("live: false", "live", False),
+    ("args: [0123, 1:30, yes, off, 2024-01-01, 1e-3]", "args",
+     ["0123", "1:30", "yes", "off", "2024-01-01", "1e-3"]),
+    ("name: no", "name", "no"), ("name: 2024-01-01", "name", "2024-01-01"),
+    ("env: {DEBUG: on, COUNTRY: NO, MODE: 0755}", "env",
+     {"DEBUG": "on", "COUNTRY": "NO", "MODE": "0755"}),
+])
+def test_yaml_means_what_version_1_2_says(
+    script: Path, text: str, key: str, value: object
+) -> None:
+    """What is a text there stays as it is written, through `rekindle submit` as well."""
+    spec_file = script.with_name("a.yaml")
+    spec_file.write_text(f"script: {script}\n{text}\n")
+    assert getattr(parse(spec_file.read_bytes(), "a.yaml"), key) == value
+    _, data = submit.spec_from_file(spec_file)
+    assert getattr(parse(data, "a.yaml"), key) == value
+
+
+def test_a_text_that_looks_like_a_number_stays_one_through_submit(script: Path) -> None:
+    """What a person quotes is written into the inbox with quotes, or the daemon would refuse it."""
+    words = ["0o17", "0x1F", "1.5e3", "-.5", "1e3", "010", "true", "~", "<<", "", "12",
+             ".inf", "no"]
+    spec_file = script.with_name("a.yaml")
+    spec_file.write_text(f"script: {script}\nargs: {json.dumps(words)}\n")
+    _, data = submit.spec_from_file(spec_file)
+    assert parse(data, "a.yaml").args == words
+
+
+@pytest.mark.parametrize("text", ["seed: !!int 0123", "seed: !!int '0123'", "live: !!bool yes",
+                                  "args: !!seq [a]", "seed: !!float 1", "name: !!str 1",
+                                  "env: !!map {}"])
+def test_yaml_tags_are_refused(script: Path, text: str) -> None:
+    """A tag would bring the octal number of YAML 1.1 back."""
+    error = refused(f"script: {script}\n{text}\n", "a.yaml")
+    assert "tags are not allowed" in error.what
+    assert error.line == 2
+
+
+@pytest.mark.parametrize(("key", "line"), [("script", 1), ("workdir", 2), ("python", 3)])
+@pytest.mark.parametrize("suffix", ["toml", "yaml"])
+def test_a_home_folder_that_does_not_exist_is_refused_with_its_line(
+    script: Path, key: str, line: int, suffix: str
+) -> None:
+    """`~nosuchuser/` in any path: no traceback, in `submit` and in the daemon."""
+    values = {"script": str(script), "workdir": str(script.parent), "python": sys.executable,
+              key: "~nosuchuser/x"}
+    mark = " =" if suffix == "toml" else ":"
+    text = "".join(f"{name}{mark} {json.dumps(value)}\n" for name, value in values.items())
+    error = refused(text, f"a.{suffix}")
+    assert (error.key, error.line) == (key, line)
+    assert "~nosuchuser" in error.what
+    written = script.with_name(f"b.{suffix}")
+    written.write_text(text)
+    with pytest.raises(SpecError):
+        submit.spec_from_file(written)
+
+
+@pytest.mark.parametrize("words", [["--home", "~nosuchuser/x", "ls"],
+                                   ["--home", "~nosuchuser", "submit", "a.py"]])
+def test_a_home_of_nobody_is_an_error_and_no_traceback(words: list[str]) -> None:
+    """`--home ~nosuchuser` is a sentence with the way on."""
+    ran = subprocess.run([sys.executable, "-m", "rekindle.daemon", *words], env=environment(),
+                         capture_output=True, text=True)
+    assert ran.returncode == 4
+    assert "Traceback" not in ran.stderr
+    assert "~nosuchuser" in ran.stderr
+    assert "--home" in ran.stderr
 
 
 @pytest.mark.parametrize(("text", "filename"), [

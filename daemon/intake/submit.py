@@ -63,12 +63,11 @@ def spec_from_file(path: Path, *, live: bool = False) -> tuple[str, bytes]:
         if head:
             data = head.encode() + data.removeprefix(b"\xef\xbb\xbf")
     else:
-        import yaml
         table = yaml_text.load(data.decode("utf-8-sig"))[0]
         table.setdefault("workdir", str(folder))
         if live:
             table["live"] = True
-        data = yaml.safe_dump(table, sort_keys=False, allow_unicode=True).encode()
+        data = yaml_text.dump(table).encode()
     spec.parse(data, path.name, folder)
     return f"{job.name}{path.suffix}", data
 

@@ -143,7 +143,11 @@ def _target(to: str, epoch: int, logs: dict[str, Any]) -> tuple[str, Path]:
         raise UsageError(f"The pattern of the file's name cannot be filled: {error}.", where=to,
                          hint=f"It may hold {{epoch:04d}} and: {', '.join(logs) or 'no metric'}."
                          ) from error
-    path = Path(named).expanduser().absolute()
+    try:
+        path = Path(named).expanduser().absolute()
+    except RuntimeError:
+        raise UsageError("It begins with a home folder that does not exist.", where=named,
+                         hint="Write the absolute path.") from None
     if named.endswith("/") or path.is_dir():
         return "tf", path / f"cp-{epoch:04d}.ckpt"
     for ending, kind in FORMATS.items():
