@@ -13,8 +13,8 @@ from rekindle.state.lifecycle import JobState
 
 WISHES: Final = ("hold", "cancel", "window", "pause", "runtime")
 """Why an attempt is asked to end while its job could go on: two of a person, three of the queue."""
-_NEEDS_A_PERSON = {"CheckpointsUnreadable", "NonFinite", "SourceMissing", "SpecError",
-                   "StateMismatch"}
+_NEEDS_A_PERSON = {"CheckpointsUnreadable", "HookFailed", "NonFinite", "SourceMissing",
+                   "SpecError", "StateMismatch"}
 
 
 @dataclass(frozen=True, slots=True)

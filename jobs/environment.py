@@ -21,10 +21,14 @@ UNTIL: Final = "REKINDLE_UNTIL"
 LOG_MAX_BYTES: Final = "REKINDLE_LOG_MAX_BYTES"
 LOG_KEEP: Final = "REKINDLE_LOG_KEEP"
 
+# from the daemon to the keeper: seconds of processor time after which an attempt in which no
+# training is followed is reported
+UNFOLLOWED_AFTER: Final = "REKINDLE_UNFOLLOWED_AFTER"
+
 # a user's process must not speak for the service: systemd would take its messages as ours
 NOT_INHERITED: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS",
                         "LISTEN_PID", "LISTEN_FDNAMES", "INVOCATION_ID", "JOURNAL_STREAM",
-                        LOG_MAX_BYTES, LOG_KEEP)
+                        LOG_MAX_BYTES, LOG_KEEP, UNFOLLOWED_AFTER)
 
 # exit codes of a trainer
 EXIT_DONE: Final = 0

@@ -225,6 +225,7 @@ def _by_script(order: dict[str, Any], run: Run, answer: Path) -> NoReturn:
     from rekindle.jobs import trainer
     from rekindle.jobs.frozen import Frozen
     from rekindle.jobs.session import Session
+    from rekindle.jobs.unfollowed import Unfollowed
 
     job = Job.from_json(run.job_file.read_text()).replace(allow_change=False)
     session = Session.open(Run(Path(order["shadow"])), job, 1)
@@ -247,7 +248,7 @@ def _by_script(order: dict[str, Any], run: Run, answer: Path) -> NoReturn:
     frozen = Frozen.of(run, job, session.warn)
     if frozen is not None:
         frozen.install()
-    trainer.seed(job, session)
+    trainer.seed(job, session, Unfollowed(session))
     trainer.run_script(job, frozen)
     raise UsageError("The script ended without reaching the stage of the checkpoint.",
                      hint="Is it the script that the job was submitted with?")

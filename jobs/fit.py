@@ -15,7 +15,7 @@ from typing import Any
 import keras
 from keras.src.backend.tensorflow import trainer as keras_trainer
 
-from rekindle.jobs import randomness, stop, tested
+from rekindle.jobs import randomness, stop, tested, unfollowed
 from rekindle.jobs.session import Session
 from rekindle.jobs.stage import PLAIN_FIT, PLAIN_ITERATOR, Stage
 from rekindle.state.errors import RekindleError
@@ -59,31 +59,40 @@ class _Stages:
         self._session = session
 
     def fit(self, model: Any, *args: Any, **kwargs: Any) -> Any:
-        if self._session.within:
-            return _fit_within(model, *args, **kwargs)  # part of the stage that called it
+        session = self._session
+        if session.forked:
+            session.report_unfollowed(
+                f"`fit` is called in a forked child process: {unfollowed.NOT_FOLLOWED}",
+                "Call it in the script's own process, one model after the other; otherwise each "
+                "relaunch trains it from the beginning.")
+            return _fit_plain(model, *args, **kwargs)
+        if session.within:
+            return _fit_plain(model, *args, **kwargs)  # part of the stage that called it
         if threading.current_thread() is not threading.main_thread():
-            self._session.warn("`fit` was called in a thread, where it is not resumable.",
-                               "Call it in the main thread.")
+            session.report_unfollowed(
+                f"`fit` is called in a thread: {unfollowed.NOT_FOLLOWED}",
+                "Call it in the main thread; otherwise each relaunch trains it from the "
+                "beginning.")
             return PLAIN_FIT(model, *args, **kwargs)
         bound = inspect.signature(PLAIN_FIT).bind(model, *args, **kwargs)
         bound.apply_defaults()
         arguments = dict(bound.arguments)
         del arguments["self"]
-        number = self._session.enter_stage()
+        number = session.enter_stage()
         stop.training(True)
         try:
-            return Stage(self._session, number, model, arguments).run()
+            return Stage(session, number, model, arguments).run()
         except RekindleError as error:
-            self._session.refuse(error)
+            session.refuse(error)
             raise
         finally:
-            self._session.leave_stage()
+            session.leave_stage()
             stop.training(False)
-            self._session.beat("script")
+            session.beat("script")
 
 
-def _fit_within(model: Any, *args: Any, **kwargs: Any) -> Any:
-    """A `fit` that a callback or a custom loop calls: trained again with what it is part of."""
+def _fit_plain(model: Any, *args: Any, **kwargs: Any) -> Any:
+    """Run Keras' own ``fit``, also while a stage has its iterator in place."""
     outer, keras_trainer.TFEpochIterator = keras_trainer.TFEpochIterator, PLAIN_ITERATOR
     try:
         return PLAIN_FIT(model, *args, **kwargs)

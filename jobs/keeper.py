@@ -18,6 +18,7 @@ from rekindle.jobs import (
     bootstrap,
     command,
     environment,
+    follow_watch,
     heartbeat,
     log_cap,
     memory,
@@ -25,6 +26,7 @@ from rekindle.jobs import (
     provenance,
     stacks,
 )
+from rekindle.jobs.follow_watch import FollowWatch
 from rekindle.jobs.job import Job
 from rekindle.jobs.pace import LOOK_S, Pace, seen_before
 from rekindle.jobs.record import Record, say
@@ -74,6 +76,7 @@ class Attempt:
         self._looks = 0
         self.record = Record(run.journal, number)
         self.departure: command.Departure | None = None
+        self.follow_watch: FollowWatch | None = None
 
     def run_to_end(self) -> None:
         """Starts the trainer, waits for it, and records its end."""
@@ -89,6 +92,9 @@ class Attempt:
                              longest=seen_before(
                                  journal.replay(self.run.journal).entries))
             self.pace.look(*self._mark(), time.monotonic())
+            self.follow_watch = FollowWatch(
+                self.run, self.number, command=job.command is not None,
+                after=_number(environment.UNFOLLOWED_AFTER, int(follow_watch.AFTER_S)))
             trainer = self._start(job)
         except (OSError, RekindleError, ValueError) as error:
             say(f"the attempt could not start: {error}")
@@ -240,6 +246,7 @@ class Attempt:
         self._looks += 1
         if self._looks % 4 == 0:
             self.fence.look()
+        self._look_for_training(trainer.pid)
         limit = self.fence.limit
         if limit is not None and not self.fence.enforced and not self.over_memory:
             used = memory.used(process.descendants(trainer.pid))
@@ -250,6 +257,13 @@ class Attempt:
         if self.deadline is None and not (self.killed or self.hung or self.stop_requested) and (
                 self.pace.look(*self._mark(), now)):
             self._end_hung(trainer, grace)
+
+    def _look_for_training(self, trainer: int) -> None:
+        found = self.follow_watch and self.follow_watch.look(trainer, self._mark()[1])
+        if found:
+            message, hint = found
+            say(f"{message} {hint}")
+            self.record.add("warned", message=message, hint=hint, unfollowed=True)
 
     def _cap_log(self) -> None:
         # a log that cannot be shortened is no reason to end a training

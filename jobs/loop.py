@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rekindle.jobs import alone, randomness, stop
 from rekindle.jobs.batches import Batches
@@ -166,7 +166,7 @@ class Loop:
         """Ends the loop after this step; over epochs, after this epoch."""
         self._stage.stopped = True
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Loop":  # noqa: PYI034  typing.Self is of Python 3.11
         """Makes ``fit`` resumable without a daemon, until the end of the ``with`` block."""
         if Session.current is None:
             from rekindle.jobs import fit

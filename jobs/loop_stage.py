@@ -73,6 +73,9 @@ class LoopStage:
             raise UsageError("The loop runs already.", hint="Make one resumable() for each loop.")
         daemon_or_with = Session.current is not None
         session = opened()
+        if session.forked:
+            raise UsageError("A `resumable` loop was begun in a forked child process, which cannot "
+                             "be resumed.", hint="Run the loop in the script's own process.")
         if session.within:
             raise UsageError("A loop was begun within another stage.",
                              hint="Let the other one end first.")

@@ -28,6 +28,7 @@ class Past:
         left: stages that did not end and after which another began: an exception left them.
         begun: the step at which each stage began.
         last: the stage that training was in at last; -1 where there was none.
+        unfollowed: what earlier attempts reported of training that is not saved.
     """
 
     reached: int = 0
@@ -36,6 +37,7 @@ class Past:
     begun: dict[int, int] = field(default_factory=dict)
     last: int = -1
     spans: list[Span] = field(default_factory=list)
+    unfollowed: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, entries: list[dict[str, Any]], attempt: int, beat: Beat | None) -> "Past":
@@ -57,6 +59,9 @@ class Past:
                 past.committed.clear()
                 past.left.clear()
                 ended.clear()
+            elif kind == "warned" and entry.get("unfollowed") is True:
+                if entry["message"] not in past.unfollowed:
+                    past.unfollowed.append(entry["message"])
             elif kind == "stage_ended":
                 ended.add(stage)
                 past.left.discard(stage)

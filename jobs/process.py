@@ -7,6 +7,7 @@ clock ticks and the boot it belongs to.
 import ctypes
 import os
 import signal
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +110,30 @@ def descendants(pid: int) -> list[int]:
     for one in found:
         found += [child for child in children(one) if child not in found]
     return found
+
+
+def processor_seconds(pids: Iterable[int]) -> float:
+    """Processor time, user and system, of live processes and the children they have reaped.
+
+    Source: proc_pid_stat(5), fields 14 to 17.
+    """
+    ticks = 0
+    for pid in pids:
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def has_mapped(pid: int, names: Iterable[str]) -> bool:
+    """Whether a process of this user has mapped a file whose path holds one of ``names``."""
+    try:
+        mapped = Path(f"/proc/{pid}/maps").read_text(errors="replace")
+    except OSError:
+        return False
+    return any(name in mapped for name in names)
 
 
 def users_of(file: Path) -> list[int]:

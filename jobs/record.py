@@ -6,6 +6,7 @@ the time at which it happened. The training goes on meanwhile.
 
 import contextlib
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -24,27 +25,38 @@ class Record:
         self._attempt = attempt
         self._waiting: list[tuple[str, dict[str, Any]]] = []
         self._told = False
+        self._owner = os.getpid()
+        # a watching thread of the trainer reports, too
+        self._lock = threading.RLock()
 
     def add(self, kind: str, **fields: Any) -> None:
         """Appends an entry now, or as soon as it can be written; never raises OSError."""
-        if len(self._waiting) < _MOST:
-            self._waiting.append((kind, {"attempt": self._attempt, "t": time.time(), **fields}))
-        self.write()
+        entry = {"attempt": self._attempt, "t": time.time(), **fields}
+        if os.getpid() != self._owner:
+            # a forked child: what waits here is its parent's, and so may be the lock
+            with contextlib.suppress(OSError):
+                journal.append(self._path, kind, **entry)
+            return
+        with self._lock:
+            if len(self._waiting) < _MOST:
+                self._waiting.append((kind, entry))
+            self.write()
 
     def write(self) -> bool:
         """Writes what waits; True where nothing is left."""
-        while self._waiting:
-            kind, fields = self._waiting[0]
-            try:
-                journal.append(self._path, kind, **fields)
-            except OSError as error:
-                if not self._told:
-                    say(f"the journal cannot be written: {error}; it is tried again.")
-                self._told = True
-                return False
-            del self._waiting[0]
-        self._told = False
-        return True
+        with self._lock:
+            while self._waiting:
+                kind, fields = self._waiting[0]
+                try:
+                    journal.append(self._path, kind, **fields)
+                except OSError as error:
+                    if not self._told:
+                        say(f"the journal cannot be written: {error}; it is tried again.")
+                    self._told = True
+                    return False
+                del self._waiting[0]
+            self._told = False
+            return True
 
 
 def say(text: str) -> None:

@@ -102,10 +102,13 @@ class Session:
         self._verdicts: dict[str, str | None] = {}
         self._restored_once = False
         self._warned: set[str] = set()
+        self._unfollowed = list(self._past.unfollowed)
         self._stages = 0
         self._until = Position.parse(os.environ.get(environment.UNTIL, ""))
         self.within = False
         self.left: Callable[[], None] | None = None
+        self._owner = os.getpid()
+        self._listeners: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self.refusal: Callable[[RekindleError], NoReturn] | None = None
         self.show: tuple[int, Callable[[dict[str, Any]], None]] | None = None
 
@@ -123,6 +126,8 @@ class Session:
     def enter_stage(self) -> int:
         """A `fit` or a loop begins; its number in the script, 0-based."""
         self.settle()
+        for entering, _ in self._listeners:
+            entering()
         number, self._stages = self._stages, self._stages + 1
         self.within = True
         return number
@@ -130,6 +135,17 @@ class Session:
     def leave_stage(self) -> None:
         self.within = False
         self.deadline.spare = None  # an exception may have left it behind
+        for _, left in self._listeners:
+            left()
+
+    def listen(self, entering: Callable[[], None], left: Callable[[], None]) -> None:
+        """Calls ``entering`` before each stage and ``left`` after it."""
+        self._listeners.append((entering, left))
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a forked child of the trainer: only the trainer itself is followed."""
+        return os.getpid() != self._owner
 
     def settle(self) -> None:
         """The script goes on, or has ended well: a loop that it had left is over for good."""
@@ -166,6 +182,15 @@ class Session:
         self._warned.add(message)
         print(f"rekindle: {message} {hint}", flush=True)
         self._note("warned", message=message, hint=hint)
+
+    def report_unfollowed(self, message: str, hint: str) -> None:
+        """Report training that is not saved: once, in the journal, the log, and to the daemon."""
+        if message in self._warned:
+            return
+        self._warned.add(message)
+        self._unfollowed.append(message)
+        print(f"rekindle: {message} {hint}", flush=True)
+        self._note("warned", message=message, hint=hint, unfollowed=True)
 
     # going on
 
@@ -232,7 +257,7 @@ class Session:
         self._note("resumed", stage=stage, epoch=epoch, step=step, checkpoint=name,
                    refused=[{"name": r.name, "reason": r.reason} for r in departure.refused],
                    lost_steps=lost, lost_seconds=seconds, restored=restored, inexact=inexact,
-                   changed=self.changed, allowed=allowed)
+                   changed=self.changed, allowed=allowed, unfollowed=self._unfollowed)
         self.beat("step")
 
     def stage_restored(self, stage: int, departure: Departure) -> None:

@@ -6,29 +6,28 @@ own environment, and an import hook makes ``fit`` resumable at that moment.
 """
 
 import contextlib
-import gc
-import importlib.abc
-import importlib.machinery
-import importlib.util
+import functools
 import os
 import random
 import runpy
 import sys
 import traceback
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from rekindle.jobs import environment, output, provenance, stacks, stop
+from rekindle.jobs.after_import import AfterImport
 from rekindle.jobs.frozen import Frozen
 from rekindle.jobs.job import Job
 from rekindle.state import journal
-from rekindle.state.errors import RekindleError, StateMismatch
+from rekindle.state.errors import HookFailed, RekindleError
 from rekindle.state.paths import Run
 
 if TYPE_CHECKING:
     from rekindle.jobs.session import Session
+    from rekindle.jobs.unfollowed import Unfollowed
 
 _TRACEBACK_LINES = 40
 
@@ -41,6 +40,7 @@ def main() -> NoReturn:
     run, attempt = Run(Path(sys.argv[1])), int(sys.argv[2])
     # imported late: a SIGTERM before this line must already find its handler
     from rekindle.jobs.session import Session
+    from rekindle.jobs.unfollowed import Unfollowed
 
     try:
         job = Job.from_json(run.job_file.read_text())
@@ -54,9 +54,13 @@ def main() -> NoReturn:
     if frozen is not None:
         _tell_changed(frozen, session)
         frozen.install()
-    seed(job, session)
+    unfollowed = Unfollowed(session)
+    seed(job, session, unfollowed)
     try:
-        run_script(job, frozen)
+        try:
+            run_script(job, frozen)
+        finally:
+            unfollowed.check(final=True)
         session.settle()
     except SystemExit as leaving:
         code = leaving.code
@@ -79,16 +83,22 @@ def main() -> NoReturn:
     _finish(environment.EXIT_DONE)
 
 
-def seed(job: Job, session: "Session") -> None:
+def seed(job: Job, session: "Session", unfollowed: "Unfollowed") -> None:
     """Seeds random generators as they appear, and makes ``fit`` resumable when it does.
 
     Importing numpy here would be before the script can set the environment variables that
     its libraries read once.
     """
     random.seed(job.seed)
-    _AfterImport("numpy", lambda numpy: _seed_numpy(numpy, job.seed))
-    _AfterImport("tensorflow", lambda tensorflow: None)
-    _AfterImport("keras", lambda keras: _make_fit_resumable(keras, session, job.seed))
+    hooks = AfterImport(lambda name, error: session.refuse(_hook_failed(name, error)))
+    hooks.add("numpy", lambda numpy: _seed_numpy(numpy, job.seed))
+    # TensorFlow imports Keras while it is half executed itself
+    hooks.add("keras", lambda keras: _hook_keras(keras, session, job.seed, unfollowed),
+              outside=("tensorflow",))
+    for name, hook in (("tensorflow", unfollowed.hook_tensorflow),
+                       ("tf_keras", unfollowed.hook_legacy), ("torch", unfollowed.hook_torch)):
+        hooks.add(name, functools.partial(_watch, session, hook), outside=("tensorflow",))
+    hooks.install()
 
 
 def run_script(job: Job, frozen: Frozen | None) -> None:
@@ -134,50 +144,6 @@ def _tell_changed(frozen: Frozen, session: "Session") -> None:
                      "are now.")
 
 
-class _AfterImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Calls ``action`` once, right after ``name`` was imported by whoever imports it first."""
-
-    def __init__(self, name: str, action: Callable[[types.ModuleType], None]) -> None:
-        self._name = name
-        self._action = action
-        self._loader: importlib.abc.Loader | None = None
-        sys.meta_path.insert(0, self)
-
-    def find_spec(
-        self,
-        fullname: str,
-        path: Sequence[str] | None,
-        target: types.ModuleType | None = None,
-    ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != self._name:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
-        if spec is not None and spec.loader is not None:
-            self._loader, spec.loader = spec.loader, self
-        return spec
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType | None:
-        assert self._loader is not None
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        assert self._loader is not None
-        if module.__spec__ is not None:
-            module.__spec__.loader = self._loader
-        module.__loader__ = self._loader
-        # loading makes objects by the hundred thousand and frees none: looking through them
-        # again and again is a fifth to a half of the time of a relaunch
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
-            self._loader.exec_module(module)
-        finally:
-            if collecting:
-                gc.enable()
-        self._action(module)
-
-
 def _seed_numpy(numpy: types.ModuleType, seed: int) -> None:
     from rekindle.jobs import unseeded
 
@@ -185,23 +151,48 @@ def _seed_numpy(numpy: types.ModuleType, seed: int) -> None:
     unseeded.make_repeatable(numpy, seed)
 
 
-def _make_fit_resumable(keras: types.ModuleType, session: "Session", seed: int) -> None:
+def _hook_keras(keras: types.ModuleType, session: "Session", seed: int,
+                unfollowed: "Unfollowed") -> None:
+    """Make ``fit`` resumable, or see to it that training is reported as not followed."""
+    if int(keras.__version__.partition(".")[0]) < 3:
+        _watch(session, unfollowed.hook_legacy, keras)
+        return
     backend = keras.config.backend()
     if backend != "tensorflow":
-        session.warn(f"Keras runs on {backend}, where `fit` cannot be made resumable.",
-                     "Set KERAS_BACKEND=tensorflow.")
+        session.report_unfollowed(
+            f"Keras runs on {backend}, where `fit` cannot be made resumable: "
+            "this training is not followed; nothing of it is saved.",
+            "Set KERAS_BACKEND=tensorflow.")
         return
-    try:
-        from rekindle.jobs import fit
-    except (ImportError, AttributeError) as error:
-        # going on would train from the start in every attempt, and say so to nobody
-        found = StateMismatch(
-            f"This Keras ({keras.__version__}) has no training loop that could be made resumable "
-            f"({error}).", hint="Install Keras 3.8 or newer; 3.11 and newer go on in mid-epoch.")
-        session.refuse(found)
-        raise found from error
+    from rekindle.jobs import fit
+
     keras.utils.set_random_seed(seed)
     fit.install(session)
+    _watch(session, unfollowed.hook_keras, keras)
+
+
+def _watch(session: "Session", hook: Callable[[types.ModuleType], None],
+           module: types.ModuleType) -> None:
+    """Notice training that is not followed; that it cannot be noticed must not end a job."""
+    try:
+        hook(module)
+    except Exception as error:
+        session.warn(f"Training outside of `fit` and `resumable` in {module.__name__} will not be "
+                     f"noticed ({type(error).__name__}: {error}).",
+                     "Nothing of such training is saved; report this with the version.")
+
+
+def _hook_failed(name: str, error: BaseException) -> RekindleError:
+    """Say what stands in the way: going on would train from the start in every attempt."""
+    if isinstance(error, RekindleError):
+        return error
+    module = sys.modules.get(name)
+    release = getattr(module, "__version__", "of an unknown version")
+    return HookFailed(
+        f"The training loop of {name} {release} cannot be hooked "
+        f"({type(error).__name__}: {error}); nothing was trained.",
+        hint="Install Keras 3.8 or newer (3.11 and newer resume in mid-epoch) into the job's "
+             "Python, then `rekindle release JOB`.")
 
 
 def _refuse(run: Run, attempt: int, error: RekindleError) -> NoReturn:

@@ -25,6 +25,7 @@ from rekindle.state import crash_points, durable
 FORMAT = 1
 MANIFEST = "manifest.json"
 STATE = "state.safetensors"
+_CHUNK = 1 << 20
 NON_FINITE = "it holds non-finite variables"
 _NAME = re.compile(r"e(\d{4,})-s(\d{8,})(?:-f(\d+))?(-end)?")
 
@@ -355,5 +356,10 @@ def sweep(folder: Path) -> list[str]:
 
 def digest(path: Path) -> str:
     """SHA-256 of a file, hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    found = hashlib.sha256()
+    # not hashlib.file_digest: a job's Python may be 3.10
+    buffer = memoryview(bytearray(_CHUNK))
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(buffer):
+            found.update(buffer[:size])
+    return found.hexdigest()

@@ -119,3 +119,9 @@ class SourceMissing(RekindleError):
     """The snapshot of a job's code is gone; running other code instead must be asked for."""
 
     exit_code = 1
+
+
+class HookFailed(RekindleError):
+    """Keras' training loop cannot be hooked: nothing would be saved, so nothing is trained."""
+
+    exit_code = 1

@@ -1,0 +1,76 @@
+"""Notice, from outside, an attempt that computes for minutes while nothing of it is saved.
+
+The keeper looks at the processor time of all processes of the attempt and at the libraries that
+they have mapped: this also covers interpreters that the script starts itself, frameworks that
+are not hooked, and commands. A long preparation of data without such a library is no training.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from rekindle.jobs import process
+from rekindle.state import checkpoints, journal
+from rekindle.state.paths import Run
+
+NOTHING_SAVED: Final = "No training has been followed so far; nothing is saved."
+_HINT: Final = ("Train with `fit` of Keras 3 or with `resumable` (docs/loops.md) in the script's "
+                "own process; otherwise each relaunch starts from the beginning.")
+_COMMAND_HINT: Final = ("Commit checkpoints as docs/spec.md describes for `command`; otherwise "
+                        "each relaunch starts from the beginning.")
+
+AFTER_S: Final = 120.0
+"""Processor time without a training that is followed."""
+_EVERY: Final = 5
+_OUTSIDE: Final = {None, "start", "script"}
+_LIBRARIES: Final = ("tensorflow", "libtorch", "jaxlib")
+
+
+class FollowWatch:
+    """Watches one attempt until a training is followed or the lack of one is reported.
+
+    Args:
+        command: the job runs a command; it is followed where it has committed a checkpoint.
+        after: seconds of processor time.
+    """
+
+    def __init__(self, run: Run, attempt: int, *, command: bool, after: float = AFTER_S) -> None:
+        self._run = run
+        self._attempt = attempt
+        self._command = command
+        self._after = after
+        self._looks = 0
+        self._over = False
+
+    def look(self, trainer: int, section: str | None) -> tuple[str, str] | None:
+        """Once a second; message and hint at the one time when there is something to report.
+
+        Args:
+            trainer: its pid.
+            section: of the last heartbeat of this attempt.
+        """
+        self._looks += 1
+        if self._over:
+            return None
+        if section not in _OUTSIDE and not self._command:
+            self._over = True
+            return None
+        if self._looks % _EVERY:
+            return None
+        pids = process.descendants(trainer)
+        if process.processor_seconds(pids) < self._after or not _computes(pids):
+            return None
+        self._over = True
+        if self._is_followed():
+            return None
+        return NOTHING_SAVED, _COMMAND_HINT if self._command else _HINT
+
+    def _is_followed(self) -> bool:
+        if self._command:
+            return bool(checkpoints.scan(self._run.checkpoints))
+        # a short training may have come and gone between two looks
+        return any(entry["kind"] == "resumed" and entry.get("attempt") == self._attempt
+                   for entry in journal.replay(self._run.journal).entries)
+
+
+def _computes(pids: Iterable[int]) -> bool:
+    return any(process.has_mapped(pid, _LIBRARIES) for pid in pids)
