@@ -141,7 +141,7 @@ def _reported(entry: dict[str, Any]) -> Failure:
 def _native(entry: dict[str, Any], departed: int) -> Failure | None:
     """A fault in native code reports nothing, but its last heartbeat tells the batch."""
     number, step = entry.get("signal"), entry.get("at_step")
-    if number not in _NATIVE or not isinstance(step, int):
+    if not isinstance(number, int) or number not in _NATIVE or not isinstance(step, int):
         return None
     return Failure(signal.Signals(number).name, "", "", _whole(entry.get("at_epoch")), step,
                    trained=step > max(departed, 0))

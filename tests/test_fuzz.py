@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rekindle.daemon import ending
@@ -96,6 +96,7 @@ def test_any_heartbeat_is_a_beat_or_none(data: bytes) -> None:
     lambda e: st.sampled_from(["attempt_started", "resumed", "failed", "attempt_ended",
                                "checkpoint_committed"]).map(lambda k: {**e, "kind": k})),
     max_size=4))
+@example([{"kind": "attempt_ended", "attempt": 1, "signal": [], "at_step": 3}])
 def test_any_entries_make_an_ending(entries: list[dict[str, Any]]) -> None:
     """The verdict must come, whatever the script wrote."""
     ending.read(entries, 1)
