@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import warm
 from rig import ROOT, environment
 
 from rekindle.jobs import bootstrap
@@ -70,7 +71,7 @@ class Lives:
 
     def __init__(self, root: Path, script: Path, *, args: list[str] | None = None, seed: int = 7,
                  policy: CheckpointPolicy | None = None, env: dict[str, str] | None = None,
-                 grace: float = 60.0) -> None:
+                 grace: float = 60.0, cold: bool = False) -> None:
         self.run = Run(root / "run")
         self.work = root / "work"
         for folder in (self.run.root, self.work, self.run.logs, self.run.checkpoints):
@@ -81,7 +82,9 @@ class Lives:
             checkpoint=policy or CheckpointPolicy(every_steps=7))
         self.write()
         self.attempt = 0
-        self.keeper: subprocess.Popen[bytes] | None = None
+        # with a Python of its own for each attempt: several seconds more, see warm.py
+        self.cold = cold
+        self.keeper: subprocess.Popen[bytes] | warm.Process | None = None
 
     def copy(self, root: Path) -> "Lives":
         """The same run with everything that it has come to, somewhere else."""
@@ -89,7 +92,7 @@ class Lives:
         shutil.copytree(self.work, root / "work")
         made = Lives(root, Path(self.job.script or ""), args=list(self.job.args),
                      seed=self.job.seed, policy=self.job.checkpoint, env=dict(self.job.env),
-                     grace=self.job.limits.stop_grace)
+                     grace=self.job.limits.stop_grace, cold=self.cold)
         made.attempt = self.attempt
         return made
 
@@ -114,12 +117,20 @@ class Lives:
         if blow is not None and blow.place != "early":
             assert told is not None
             env["STRIKE"] = blow.as_json(told)
-        self.keeper = subprocess.Popen(
-            bootstrap.command(sys.executable, "rekindle.jobs.keeper", str(self.run.root),
-                              str(self.attempt), str(lock), options=("-I", "-S")),
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env=env, pass_fds=(lock,))
+        argv = bootstrap.command(sys.executable, "rekindle.jobs.keeper", str(self.run.root),
+                                 str(self.attempt), str(lock), options=("-I", "-S"))
+        if self._warm(blow):
+            self.keeper = warm.start(argv, env, (lock,))
+        else:
+            self.keeper = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL, env=env, pass_fds=(lock,))
         os.close(lock)
+
+    def _warm(self, blow: "Blow | None") -> bool:
+        """Whether nothing depends on how the attempt's Python starts."""
+        return not (self.cold or self.job.env or self.job.seed != warm.HASH_SEED
+                    or (blow is not None and blow.place == "early"))
 
     def trainer(self) -> Identity | None:
         """The trainer of the attempt that runs, None before it has started."""

@@ -18,14 +18,13 @@ import time
 # optional companions of Keras and TensorFlow, which no script of the matrix uses: a third of
 # the time that importing takes
 UNUSED = {"jax", "sklearn", "torch", "pandas"}
-BLOW = json.loads(os.environ.pop("STRIKE", "null"))
-UNKNOWN_KERAS = os.environ.pop("STRIKE_UNKNOWN_KERAS", "")
 
 
 class Striker:
     """Counts what happens and strikes once."""
 
-    def __init__(self, blow):
+    def __init__(self, blow, unknown_keras):
+        self.unknown_keras = unknown_keras
         self.place, self.left, self.told = blow["place"], blow["count"], blow["told"]
         self.signal, self.keeper, self.delay = blow["signal"], blow["keeper"], blow["delay"]
         self.armed = True
@@ -107,7 +106,7 @@ def patch_journal(module, striker):
 
 
 def patch_tested(module, striker):
-    if UNKNOWN_KERAS:
+    if striker.unknown_keras:
         module._FOLLOWED = "the digest of another loop"
 
 
@@ -147,4 +146,18 @@ class Finder(importlib.abc.MetaPathFinder):
 
 
 NOTHING = {"place": "", "count": 0, "told": "", "signal": 0, "keeper": False, "delay": 0}
-sys.meta_path.insert(0, Finder(Striker(BLOW or NOTHING)))
+
+
+def arm():
+    """Strike as the environment says, in this process."""
+    disarm()
+    blow = json.loads(os.environ.pop("STRIKE", "null"))
+    unknown_keras = bool(os.environ.pop("STRIKE_UNKNOWN_KERAS", ""))
+    sys.meta_path.insert(0, Finder(Striker(blow or NOTHING, unknown_keras)))
+
+
+def disarm():
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, Finder)]
+
+
+arm()
