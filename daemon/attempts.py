@@ -10,16 +10,19 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import structlog
 
 from rekindle.daemon import ending, room, trouble, verdicts
+from rekindle.daemon.background import Background
 from rekindle.daemon.intake import warm_start
+from rekindle.daemon.intake.warm_start import Obstacle
 from rekindle.daemon.launcher import Launcher
 from rekindle.jobs import heartbeat, process
 from rekindle.jobs.job import Job, RetryPolicy
-from rekindle.state import crash_points, journal
+from rekindle.state import crash_points, journal, reading, reserve
 from rekindle.state.errors import LockHeld, SpecError
 from rekindle.state.ledger import Ledger
 from rekindle.state.lifecycle import ACTIVE, JobState
@@ -30,12 +33,19 @@ _ORPHAN_GRACE_S = 5.0
 _START_RETRY_S = 10.0
 _START_RETRY_LATER_S = 30.0
 """When the reason is the one of the last try."""
+_WATCH_BUDGET_S: Final = 1.0
+"""What one tick may spend on reading journals; the other jobs have their turn at the next."""
+_CHUNK_BYTES: Final = 2**20
+"""Of one journal, read in one tick."""
+_LONG_JOURNAL_BYTES: Final = 4 * 2**20
+"""A longer one is read for its verdict in the background."""
 
 
 class Attempts:
     """All attempts of one home.
 
     Args:
+        background: carries out what may wait for a disk.
         crash_point: called with the name of each commit point, for tests that kill there.
     """
 
@@ -45,11 +55,15 @@ class Attempts:
         ledger: Ledger,
         launcher: Launcher,
         *,
+        background: Background | None = None,
         crash_point: Callable[[str], None] = crash_points.reached,
     ) -> None:
         self._home = home
         self._ledger = ledger
         self._launcher = launcher
+        self._background = background or Background()
+        self._fetching: set[str] = set()
+        self._last_watched = ""
         self._crash_point = crash_point
         self._told_to_end: set[str] = set()
         self._orphaned: dict[str, float] = {}
@@ -62,6 +76,16 @@ class Attempts:
     def active(self) -> list[JobRow]:
         """Jobs that have an attempt which has not ended, as the ledger knows it."""
         return self._ledger.jobs(states=ACTIVE)
+
+    def job_file(self, job_id: str) -> Path:
+        """Where the accepted spec of a job lies."""
+        return self._home.run(job_id).job_file
+
+    def catch_up(self, job: JobRow) -> None:
+        """Takes in what was written into the journal of a job that has no attempt."""
+        with self._apart(job), contextlib.suppress(FileNotFoundError):
+            if self._home.run(job.id).journal.stat().st_size > job.journal_offset:
+                self.read(job)
 
     def adopt(self) -> None:
         """Takes over what an earlier daemon left: live attempts go on, ended ones are settled."""
@@ -93,7 +117,7 @@ class Attempts:
         except Exception as error:
             if trouble.with_ledger(error):
                 raise  # no job's own
-            self._cannot_start(job, error, now)
+            self._cannot_start(job, run, error, now)
             return False
         attempt = job.attempts + 1
         with self._ledger.transaction():
@@ -106,6 +130,9 @@ class Attempts:
         except (OSError, LockHeld) as error:
             self._ledger.update_attempt(job.id, attempt, outcome="not started", ended_at=now,
                                         cause="unknown")
+            if isinstance(error, OSError) and str(error.filename).startswith(f"{run.root}/"):
+                self._cannot_start(job, run, error, now)
+                return False
             why = error.what if isinstance(error, LockHeld) else f"{error.strerror}."
             self._postpone(job, f"The attempt could not be started: {why}", now)
             return False
@@ -129,7 +156,7 @@ class Attempts:
             self._postpone(job, lacking, now)
         return lacking is not None
 
-    def _cannot_start(self, job: JobRow, error: Exception, now: float) -> None:
+    def _cannot_start(self, job: JobRow, run: Run, error: Exception, now: float) -> None:
         """One job's trouble: the jobs behind it must not wait for it."""
         what, _ = trouble.told(error)
         if trouble.passes(error):
@@ -138,16 +165,28 @@ class Attempts:
             self._ledger.set_state(
                 job.id, JobState.HELD, f"Its run directory cannot be used: {what}", now=now,
                 hint="Put right what it names (the daemon's user must own all of the run "
-                "directory), then `rekindle release`.")
+                f"directory {run.root}), then `rekindle release {job.id}`.")
             self._log.warning("job_held", job=job.id, reason=what)
         else:
             self._log.error("start_failed", job=job.id, exc_info=error)
             self._postpone(job, f"The attempt could not be started: {what}", now)
 
     def _weights_are_missing(self, job: JobRow, run: Run, now: float) -> bool:
-        """Fetches what ``warm_start`` names; True, with the reason told, where that fails."""
-        obstacle = warm_start.fetch(self._home, self._ledger, Job.from_json(
-            run.job_file.read_text()))
+        """Fetches what ``warm_start`` names; True, with the reason told, where it is not there."""
+        wanted = warm_start.wanted(self._home, self._ledger, Job.read(run.job_file))
+        if wanted is None:
+            return False
+        if isinstance(wanted, warm_start.Fetch):
+            self._fetching.add(job.id)
+            outcome = self._background.ask(("warm_start", job.id), wanted.carry_out)
+            if outcome is None:
+                obstacle = Obstacle(f"It reads and copies the weights of {wanted.source} first.",
+                                    "", wait=True)
+            else:
+                self._fetching.discard(job.id)
+                obstacle = outcome.get()
+        else:
+            obstacle = wanted
         if obstacle is None:
             return False
         if obstacle.wait:
@@ -158,11 +197,30 @@ class Attempts:
             self._log.warning("job_held", job=job.id, reason=obstacle.reason)
         return True
 
+    def _wake_fetched(self) -> None:
+        """Ends the wait of jobs whose weights have come."""
+        for job_id in [*self._fetching]:
+            if self._background.has_ended(("warm_start", job_id)):
+                job = self._ledger.job(job_id)
+                if job is not None and job.state == JobState.WAITING:
+                    self._ledger.put_off(job_id, time.time())
+                elif job is None or job.state != JobState.QUEUED:
+                    self._background.forget(("warm_start", job_id))
+                self._fetching.discard(job_id)
+
     def watch(self) -> None:
         """Reads what the attempts wrote, and settles those that have ended."""
-        for job in self.active():
+        began = time.monotonic()
+        jobs = self.active()
+        after = [job.id for job in jobs].index(self._last_watched) + 1 if any(
+            job.id == self._last_watched for job in jobs) else 0
+        for job in (*jobs[after:], *jobs[:after]):
             with self._apart(job):
                 self._watch(job, self._home.run(job.id))
+            if time.monotonic() - began > _WATCH_BUDGET_S:
+                self._last_watched = job.id
+                break
+        self._wake_fetched()
 
     def _lives(self, job: JobRow) -> bool:
         try:
@@ -174,27 +232,53 @@ class Attempts:
 
     def _watch(self, job: JobRow, run: Run) -> None:
         alive = self._lives(job)
-        # read after the probe: what a dead attempt wrote is then all there
-        self.read(job)
+        trouble_with_journal: Exception | None = None
+        whole = False
+        try:
+            # read after the probe: what a dead attempt wrote is then all there
+            whole = self.read(job, _CHUNK_BYTES)
+        except Exception as error:
+            # neither a full disk nor whatever lies in its journal's place keeps an attempt from
+            # being told to end; only the latter from being read any more
+            trouble_with_journal, whole = error, not trouble.passes(error)
         if not alive:
-            self._settle(job, run)
+            if whole:
+                self._settle_or_hold(job, run)
         elif job.state == JobState.STOPPING or self.daemon_stopping or self.machine_leaving:
             self._tell_to_end(job)
         elif self._is_orphaned(job, run):
             self._end_orphan(job, run)
+        if trouble_with_journal is not None:
+            raise trouble_with_journal
 
-    def read(self, job: JobRow) -> None:
-        """Takes new journal entries of a job into the ledger."""
+    def read(self, job: JobRow, most: int = -1) -> bool:
+        """Takes new journal entries of a job into the ledger; True where none are left.
+
+        Args:
+            most: bytes to read; -1 for all.
+        """
         run = self._home.run(job.id)
-        replay = journal.replay(run.journal, job.journal_offset)
+        replay = journal.replay(run.journal, job.journal_offset, most=most)
         if replay.offset == job.journal_offset:
-            return
-        self._ledger.ingest(job.id, replay.entries, replay.offset)
+            return True
+        with self._ledger.transaction():
+            self._ledger.ingest(job.id, replay.entries, replay.offset)
+            for entry in replay.entries:
+                if entry["kind"] == "attempt_started":
+                    self._note_running(job, entry["attempt"])
         self._crash_point("journal_ingested")
         if replay.torn:
             self._log.warning("journal_lines_torn", job=job.id, lines=replay.torn)
         for entry in replay.entries:
             self._note(job, entry)
+        return most < 0 or replay.offset - job.journal_offset < most
+
+    def _note_running(self, job: JobRow, attempt: int) -> None:
+        current = self._ledger.job(job.id)
+        if (current is not None and current.state == JobState.STARTING
+                and current.attempts == attempt):
+            self._ledger.set_state(job.id, JobState.RUNNING, f"Attempt {attempt} is running.",
+                                   now=time.time())
 
     def stop(self, job: JobRow, wish: str, reason: str) -> None:
         """Asks the job's attempt to save and end; ``wish`` is one of `verdicts.WISHES`."""
@@ -218,22 +302,20 @@ class Attempts:
         try:
             yield
         except Exception as error:
-            text = f"{type(error).__name__}: {error}"
-            if self._troubled.get(job.id) != text:
-                self._troubled[job.id] = text
-                self._log.exception("job_in_trouble", job=job.id, error=text)
+            self._tell_trouble(job, error)
         else:
             self._troubled.pop(job.id, None)
+
+    def _tell_trouble(self, job: JobRow, error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}"
+        if self._troubled.get(job.id) != text:
+            self._troubled[job.id] = text
+            self._log.error("job_in_trouble", job=job.id, error=text, exc_info=error)
 
     def _note(self, job: JobRow, entry: dict[str, Any]) -> None:
         kind = entry["kind"]
         log = self._log.bind(job=job.id, attempt=entry.get("attempt"))
-        if kind == "attempt_started":
-            current = self._ledger.job(job.id)
-            if current is not None and current.state == JobState.STARTING:
-                self._ledger.set_state(job.id, JobState.RUNNING,
-                                       f"Attempt {entry['attempt']} is running.", now=time.time())
-        elif kind == "resumed":
+        if kind == "resumed":
             log.info("training_resumed" if entry.get("checkpoint") else "training_began",
                      epoch=entry.get("epoch"), step=entry.get("step"),
                      checkpoint=entry.get("checkpoint"), lost_steps=entry.get("lost_steps"))
@@ -248,15 +330,44 @@ class Attempts:
             log.error("script_failed", error_type=entry.get("error_type"),
                       message=entry.get("message"))
 
+    def _settle_or_hold(self, job: JobRow, run: Run) -> None:
+        """Settles an ended attempt; what nobody has foreseen holds its job, and only that."""
+        try:
+            self._settle(job, run)
+        except Exception as error:
+            if trouble.passes(error):
+                raise
+            self._log.error("attempt_not_settled", job=job.id, exc_info=error)
+            what, _ = trouble.told(error)
+            now = time.time()
+            with self._ledger.transaction():
+                self._ledger.update_attempt(job.id, job.attempts, outcome="lost", cause="lost",
+                                            ended_at=now)
+                self._ledger.set_state(
+                    job.id, JobState.HELD, f"The end of its attempt cannot be judged: {what}",
+                    hint=f"The daemon's log says more. `rekindle release {job.id}` resumes it "
+                    "from its latest checkpoint.", now=now, wish=None)
+
     def _settle(self, job: JobRow, run: Run) -> None:
         """Records the end of the latest attempt and the verdict, in one transaction."""
         current = self._ledger.job(job.id)
         assert current is not None
+        damage: verdicts.Damage | None = None
+        policy = RetryPolicy()
         try:
-            policy, damage = Job.from_json(run.job_file.read_text()).retry, None
-        except (OSError, ValueError, SpecError) as error:
-            policy, damage = RetryPolicy(), error
-        facts = ending.read(journal.replay(run.journal).entries, current.attempts)
+            policy = Job.read(run.job_file).retry
+        except (OSError, SpecError) as error:
+            damage = verdicts.Damage.of(run.job_file, error)
+        try:
+            found = self._facts(run, current.attempts)
+        except OSError as error:
+            if trouble.passes(error):
+                raise
+            found = ending.read((), current.attempts)
+            damage = verdicts.Damage.of(run.journal, error)
+        if found is None:
+            return  # a long journal is being read
+        facts = found
         if not run.root.is_dir():
             verdict, damage = verdicts.gone(current.wish, current.failures), None
         else:
@@ -271,7 +382,7 @@ class Attempts:
                 else None,
             )
         if damage is not None and verdict.state in (JobState.QUEUED, JobState.WAITING):
-            verdict = verdicts.cannot_go_on(verdict, damage)
+            verdict = verdicts.cannot_go_on(verdict, damage, job.id)
         self._crash_point("before_settle")
         now = time.time()
         fields: dict[str, Any] = {}
@@ -295,10 +406,31 @@ class Attempts:
                  exit_code=facts.exit_code, signal=facts.signal)
         log.info("job_state_changed", state=str(verdict.state), reason=verdict.reason)
 
+    def _facts(self, run: Run, attempt: int) -> ending.Ending | None:
+        """What the journal says about an attempt; None while a long one is being read.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        left = reserve.take_over(run.reserve, run.journal)
+
+        def work() -> ending.Ending:
+            return ending.read((*journal.replay(run.journal).entries, *left), attempt)
+
+        try:
+            short = run.journal.stat().st_size <= _LONG_JOURNAL_BYTES
+        except FileNotFoundError:
+            short = True
+        if short:
+            return work()
+        outcome = self._background.ask(("facts", run.id, attempt), work)
+        found: ending.Ending | None = None if outcome is None else outcome.get()
+        return found
+
     def _last_words(self, run: Run) -> str:
         """What the keeper, which says nothing while all is well, said last; empty for nothing."""
         try:
-            lines = run.keeper_log.read_text(errors="replace").split("\n")
+            lines = reading.read_bytes(run.keeper_log).decode(errors="replace").split("\n")
         except OSError:
             return ""
         return next((line.strip() for line in reversed(lines) if line.strip()), "")[:300]
@@ -321,8 +453,8 @@ class Attempts:
         if last is None or last.cause != "host_oom":
             return None
         try:
-            return Job.from_json(run.job_file.read_text()).resources.memory
-        except (OSError, ValueError, SpecError):
+            return Job.read(run.job_file).resources.memory
+        except (OSError, SpecError):
             return None
 
     def _tell_to_end(self, job: JobRow) -> None:

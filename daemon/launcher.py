@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from rekindle.jobs import bootstrap, environment, process
+from rekindle.state import reading
 from rekindle.state.errors import LockHeld
 from rekindle.state.paths import Run
 
@@ -45,8 +46,8 @@ class Launcher:
             )
         said = None
         try:
-            said = os.open(run.keeper_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-                           | os.O_NOFOLLOW, 0o600)
+            said = reading.open_regular(
+                run.keeper_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
             keeper = subprocess.Popen(
                 bootstrap.command(
                     sys.executable,

@@ -18,6 +18,7 @@ from rekindle.daemon.config import Preemption
 SIGNALLED_S: Final = 900.0
 """A machine that still runs this long after SIGUSR2 was not taken away."""
 _ANSWER_S: Final = 2.0
+_END_S: Final = 1.0
 _MAX_BYTES: Final = 4096
 
 
@@ -47,7 +48,8 @@ class Notices:
     def stop(self) -> None:
         self._ended.set()
         if self._thread is not None:
-            self._thread.join(2 * _ANSWER_S + 1)
+            # it may be asking a service that does not answer; it ends with the process
+            self._thread.join(_END_S)
 
     def signal(self) -> None:
         """SIGUSR2 came; safe in a signal handler."""

@@ -20,6 +20,7 @@ import structlog
 
 from rekindle.daemon import log, preemption, presence, room, stopping, systemd
 from rekindle.daemon.attempts import Attempts
+from rekindle.daemon.background import Background
 from rekindle.daemon.clock import TOLERANCE_S, Clock
 from rekindle.daemon.config import Config
 from rekindle.daemon.intake.answers import Answers
@@ -44,6 +45,8 @@ _SCAN_BUDGET_S: Final = 0.25
 """So long specs are accepted before requests and attempts have their turn."""
 _SCAN_MOST_S: Final = 2.0
 _DISK_LOOK_S: Final = 10.0
+_LEDGER_WAIT_S: Final = 1.0
+"""What one tick may wait, all in all, for other clients of the ledger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,8 @@ class Service:
         self._wake = threading.Event()
         self._stop: stopping.Stop | None = None
         self._told: int | None = None
+        self._background = Background(self._wake.set)
+        self._stopping_said = False
         self._lifeline = systemd.Lifeline()
         self._reaper = Reaper()
         self._troubled: dict[str, str] = {}
@@ -110,7 +115,7 @@ class Service:
         self._scan_left: float | None = None
         self._log = structlog.get_logger()
         self._ledger = Ledger.open(home.ledger)
-        self._attempts = Attempts(home, self._ledger, Launcher())
+        self._attempts = Attempts(home, self._ledger, Launcher(), background=self._background)
         self._pruning = Pruning(home, self._ledger, options.config.retention, self._attempts)
         file = QueueFile(home)
         self._monitor = Monitor(os.environ.get("CUDA_VISIBLE_DEVICES"))
@@ -153,8 +158,9 @@ class Service:
 
     def tick(self) -> None:
         """One look at everything; what fails is told, and tried again at the next."""
+        self._guarded("ledger", lambda: self._ledger.allow_wait(_LEDGER_WAIT_S))
         if self._told is not None and self._stop is None:
-            self._begin_to_stop(self._told)
+            self._guarded("stop", lambda: self._begin_to_stop(self._told))
         if self._stop is not stopping.Stop.LEAVE_RUNNING:
             self._guarded("clock", self._mend_clock)
             if self._wake.is_set() or time.monotonic() >= self._next_scan:
@@ -164,14 +170,15 @@ class Service:
             self._guarded("attempts", self._attempts.watch)
             self._guarded("disk", self._look_at_disk)
             self._guarded("pruning", self._pruning.tick)
-            if self._stop is None and self._leaving is None:
+            if self._told is None and self._leaving is None:
                 self._guarded("queue", self._queue.tick)
         self._guarded("orphans", lambda: self._reaper.tick(time.monotonic()))
         if self._stop is stopping.Stop.SAVE_ALL:
             # trainers save; how long that may take is up to their keepers
             systemd.notify(systemd.MORE_TIME)
         # a tick in trouble is one that went round: a restart would not mend a full disk
-        self._lifeline.tick_was_good(time.monotonic(), self._status())
+        self._lifeline.tick_was_good(time.monotonic(),
+                                     self._guarded("status", self._status) or "")
 
     def _guarded(self, what: str, part: Callable[[], T]) -> T | None:
         """A full disk or a defect in one part must not end the service; told once each."""
@@ -187,10 +194,18 @@ class Service:
             self._log.info("service_out_of_trouble", part=what)
         return result
 
-    def _begin_to_stop(self, signum: int) -> None:
-        # asking systemd what is going on takes a moment
-        systemd.notify("STOPPING=1", systemd.MORE_TIME)
-        self._stop = stopping.decide(signum, stopping.own_unit(), stopping.systemctl)
+    def _begin_to_stop(self, signum: int | None) -> None:
+        """Decide what the signal means; systemd may answer late, and nothing starts meanwhile."""
+        assert signum is not None
+        if not self._stopping_said:
+            systemd.notify("STOPPING=1", systemd.MORE_TIME)
+            self._stopping_said = True
+        outcome = self._background.ask("stop", lambda: stopping.decide(
+            signum, stopping.own_unit(), stopping.systemctl))
+        if outcome is None:
+            return
+        # where nobody can say what was meant, what runs is saved
+        self._stop = stopping.Stop.SAVE_ALL if outcome.error else outcome.get()
         self._log.info("daemon_told_to_end", signal=signal.Signals(signum).name,
                        trainings=self._stop.value)
         if self._stop is stopping.Stop.SAVE_ALL:

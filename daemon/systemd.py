@@ -10,6 +10,8 @@ from typing import Final
 MORE_TIME: Final = f"EXTEND_TIMEOUT_USEC={30 * 1_000_000}"
 """Asks for half a minute more to stop in; to be said again before that is over."""
 
+_SEND_S: Final = 0.5
+
 
 def notify(*assignments: str) -> None:
     """Sends e.g. ``"READY=1"``, ``"STATUS=2 jobs running"`` to the service manager."""
@@ -19,6 +21,8 @@ def notify(*assignments: str) -> None:
     if address.startswith("@"):
         address = "\0" + address[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        # a manager that does not read must not hold up the loop
+        sock.settimeout(_SEND_S)
         try:
             sock.connect(address)
             sock.sendall("\n".join(assignments).encode())

@@ -51,7 +51,7 @@ def told(error: Exception) -> tuple[str, str]:
                     "it back and ask once more, or submit the job again.")
         else:
             hint = "Mend it, and ask once more."
-        return f"{os.strerror(error.errno)}{place}.", hint
+        return f"{error.strerror or os.strerror(error.errno)}{place}.", hint
     return (f"{error}." if isinstance(error, ValueError | LookupError) else
             f"{type(error).__name__}: {error}.",
             "`rekindle show` tells more; write it once more when it is mended.")

@@ -2,7 +2,8 @@
 
 import signal
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Final, Self
 
 from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
 
@@ -93,13 +94,28 @@ def decide(
     return _failed(ending, policy, failures)
 
 
-def cannot_go_on(verdict: Verdict, damage: Exception) -> Verdict:
-    """A job whose accepted spec cannot be read any more: nothing may start with half of it."""
-    what = damage.what if isinstance(damage, RekindleError) else f"{damage}."
-    hint = damage.hint if isinstance(damage, RekindleError) else ""
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A record of a run that cannot be used: the file, what is wrong, and what to do about it."""
+
+    file: str
+    what: str
+    hint: str
+
+    @classmethod
+    def of(cls, file: Path, error: Exception) -> Self:
+        if isinstance(error, RekindleError):
+            return cls(file.name, error.what, f"{file}: {error.hint}")
+        what = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return cls(file.name, f"{what}.", f"Move {file} away, or restore it from a backup.")
+
+
+def cannot_go_on(verdict: Verdict, damage: Damage, job: str) -> Verdict:
+    """A job one of whose records cannot be read: nothing may start with half of it."""
     return Verdict(JobState.HELD, verdict.outcome, verdict.cause,
-                   f"{verdict.reason} But its job.json cannot be used: {what}", verdict.failures,
-                   hint=hint or "Restore job.json from a backup, then `rekindle release`.")
+                   f"{verdict.reason} But its {damage.file} cannot be used: {damage.what}",
+                   verdict.failures,
+                   hint=f"{damage.hint} Then `rekindle release {job}`.")
 
 
 def gone(wish: str | None, failures: int) -> Verdict:

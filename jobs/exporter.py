@@ -227,7 +227,7 @@ def _by_script(order: dict[str, Any], run: Run, answer: Path) -> NoReturn:
     from rekindle.jobs.session import Session
     from rekindle.jobs.unfollowed import Unfollowed
 
-    job = Job.from_json(run.job_file.read_text()).replace(allow_change=False)
+    job = Job.read(run.job_file).replace(allow_change=False)
     session = Session.open(Run(Path(order["shadow"])), job, 1)
 
     def put_back(models: dict[str, Any]) -> None:

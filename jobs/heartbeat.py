@@ -6,6 +6,7 @@ Two slots are written in turn, each with a checksum, so that a torn one is never
 No fsync: a reboot ends the trainer anyway.
 """
 
+import math
 import mmap
 import os
 import struct
@@ -14,6 +15,9 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from rekindle.state import reading
+from rekindle.state.entries import MOST_ATTEMPTS, MOST_STEPS
 
 _SLOT: Final = struct.Struct("<4sIdI12sqq")
 _SUM: Final = struct.Struct("<I")
@@ -52,7 +56,7 @@ class Heartbeat:
     """
 
     def __init__(self, path: Path, attempt: int) -> None:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = reading.open_regular(path, os.O_RDWR | os.O_CREAT)
         try:
             os.posix_fallocate(fd, 0, 2 * _STRIDE)
             self._map = mmap.mmap(fd, 2 * _STRIDE)
@@ -73,7 +77,7 @@ class Heartbeat:
 def read(path: Path) -> Beat | None:
     """The last whole beat, or None where there is none."""
     try:
-        data = path.read_bytes()
+        data = reading.read_bytes(path)
     except OSError:
         return None
     newest: Beat | None = None
@@ -83,6 +87,9 @@ def read(path: Path) -> Beat | None:
         if slot == _EMPTY or _SUM.unpack_from(slot, _SLOT.size)[0] != zlib.crc32(body):
             continue
         _, count, at, attempt, section, epoch, step = _SLOT.unpack(body)
+        if not (math.isfinite(at) and 1 <= attempt <= MOST_ATTEMPTS
+                and 0 <= epoch <= MOST_STEPS and 0 <= step <= MOST_STEPS):
+            continue  # a script wrote it
         # never by time: a clock that was set back must not hide progress
         found = Beat(at, attempt, section.rstrip(b"\0").decode(errors="replace"), epoch, step,
                      count)

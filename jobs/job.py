@@ -6,10 +6,16 @@ ours is installed.
 
 import dataclasses
 import json
+import math
 import re
+import types
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, get_args, get_origin
 
+from rekindle.jobs import quantities
+from rekindle.state import reading
 from rekindle.state.errors import SpecError
 
 FORMAT: Final = 1
@@ -139,6 +145,14 @@ class Job:
         """The same job with some fields changed."""
         return dataclasses.replace(self, **changes)
 
+    def check(self) -> None:
+        """
+        Raises:
+            ValueError: a field has another type or value than a spec can give it.
+        """
+        _check_types(self, "")
+        _check_values(self)
+
     def to_json(self, *, secrets: bool = True) -> str:
         """The job as ``job.json`` holds it; without ``secrets`` the values of ``env`` are left
         out, for the ledger and for people."""
@@ -161,7 +175,7 @@ class Job:
             SpecError: it is no job, or one of a newer format.
         """
         try:
-            value = json.loads(text)
+            value = reading.parse_json(text)
             if value["format"] > FORMAT:
                 raise SpecError(
                     f"The job was accepted by a newer rekindle (format {value['format']}).",
@@ -169,19 +183,35 @@ class Job:
                     hint="Install that version again, or let its job end first.",
                 )
             fields = _known(cls, value)
-            if not NAME.fullmatch(fields["name"]):
-                # an archive of somebody else's may say anything
-                raise ValueError(f"{fields['name']!r} cannot be a job's name")
             for name, kind in _NESTED.items():
                 if fields.get(name) is not None:
                     fields[name] = kind(**_known(kind, fields[name]))
-            return cls(**fields)
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            job = cls(**fields)
+            job.check()
+            return job
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise SpecError(
-                f"The accepted job cannot be read: {error}.",
+                f"The accepted job cannot be read: {what}.",
                 where="job.json",
                 hint="Restore the file from a backup, or submit the spec again.",
             ) from error
+
+    @classmethod
+    def read(cls, path: Path) -> "Job":
+        """Read a ``job.json``.
+
+        Raises:
+            SpecError: as :meth:`from_json`; and where it is no text.
+            OSError: it cannot be read, or is no regular file.
+        """
+        try:
+            text = reading.read_text(path)
+        except UnicodeDecodeError as error:
+            raise SpecError(f"The accepted job cannot be read: {error}.", where=path,
+                            hint="Restore the file from a backup, or submit the spec again."
+                            ) from error
+        return cls.from_json(text)
 
 
 _NESTED: Final[dict[str, Any]] = {
@@ -197,3 +227,84 @@ _FIELDS: Final = tuple(Job.__dataclass_fields__)
 def _known(kind: Any, value: dict[str, Any]) -> dict[str, Any]:
     names = {f.name for f in dataclasses.fields(kind)}
     return {key: item for key, item in value.items() if key in names}
+
+
+def _check_types(value: Any, prefix: str) -> None:
+    """
+    Raises:
+        ValueError: a field has another type than its class says.
+    """
+    for f in dataclasses.fields(value):
+        item = getattr(value, f.name)
+        if dataclasses.is_dataclass(item):
+            _check_types(item, f"{prefix}{f.name}.")
+        elif not _fits(item, f.type):
+            # the values of `env` may be secrets
+            shown = type(item).__name__ if f.name == "env" else repr(item)[:80]
+            raise ValueError(f"`{prefix}{f.name}` cannot be {shown}")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if isinstance(kind, types.UnionType):
+        return any(_fits(value, one) for one in get_args(kind))
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_fits(item, get_args(kind)[0]) for item in value)
+    if get_origin(kind) is dict:
+        return isinstance(value, dict) and all(
+            _fits(part, one) for item in value.items()
+            for part, one in zip(item, get_args(kind), strict=True))
+    if kind is types.NoneType:
+        return value is None
+    if kind is float:
+        return (isinstance(value, int | float) and not isinstance(value, bool)
+                and abs(value) < 2**63 and math.isfinite(value))
+    if kind is int:
+        return (isinstance(value, int) and not isinstance(value, bool)
+                and -(2**63) <= value < 2**63)
+    if kind is str:
+        return isinstance(value, str) and "\0" not in value
+    return isinstance(value, kind)
+
+
+_RANGES: Final[Mapping[str, tuple[float, float]]] = {
+    "seed": (0, 2**32 - 1), "priority": (-(10**9), 10**9), "submitted_at": (0, 2**40),
+    "resources.gpus": (0, 1024), "resources.memory": (1, 2**63), "checkpoint.keep": (1, 10**6),
+    "checkpoint.every_epochs": (1, 2**53), "checkpoint.every_steps": (1, 2**53),
+    "checkpoint.every_seconds": (0, 2**53), "retry.max_failures": (0, 10**6),
+    "retry.backoff_min": (0, 2**53), "retry.backoff_max": (0, 2**53),
+    "limits.stop_grace": (0, 2**53), "limits.hang_timeout": (0, 2**53),
+    "limits.max_runtime": (0, 2**53),
+}
+_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "checkpoint.mode": ("auto", "min", "max"), "checkpoint.non_finite": ("hold", "continue"),
+}
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def _check_values(job: Job) -> None:
+    """
+    Raises:
+        ValueError: a value is none that a spec could have given; an archive may say anything.
+    """
+    for named in (job.name, *job.after):
+        if not NAME.fullmatch(named) or ".." in named:
+            raise ValueError(f"{named!r} cannot be a job's name")
+    for key, (low, high) in _RANGES.items():
+        value = _at(job, key)
+        if value is not None and not low <= value <= high:
+            raise ValueError(f"`{key}` is {value}, and must be from {low:g} to {high:g}")
+    for key, words in _WORDS.items():
+        if _at(job, key) not in words:
+            raise ValueError(f"`{key}` must be one of {', '.join(words)}")
+    if job.limits.window is not None:
+        quantities.window(job.limits.window)
+    # it becomes a part of paths
+    if job.source is not None and not _DIGEST.fullmatch(job.source.digest):
+        raise ValueError(f"`source.digest` cannot be {job.source.digest!r}")
+
+
+def _at(job: Job, key: str) -> Any:
+    value: Any = job
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value

@@ -6,6 +6,7 @@ writes how the attempt ended into the journal. Standard library only: it runs wi
 """
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -30,13 +31,15 @@ from rekindle.jobs.follow_watch import FollowWatch
 from rekindle.jobs.job import Job
 from rekindle.jobs.pace import LOOK_S, Pace, seen_before
 from rekindle.jobs.record import Record, say
-from rekindle.state import checkpoints, crash_points, journal
+from rekindle.state import checkpoints, crash_points, journal, reading, reserve
 from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Run
 
 _SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
 _DUMP_S = 0.5
 """A dump of all stacks is written in C and takes milliseconds."""
+_COMES_BACK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.ESTALE}
+"""Errors of a disk that may be over in a while."""
 
 
 def main() -> NoReturn:
@@ -47,7 +50,7 @@ def main() -> NoReturn:
     # made here, not at acceptance: of ten thousand jobs waiting few have come so far
     run.logs.mkdir(exist_ok=True)
     run.checkpoints.mkdir(exist_ok=True)
-    log = os.open(run.log(attempt), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+    log = reading.open_regular(run.log(attempt), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
     os.dup2(log, 1)
     os.dup2(log, 2)
     process.become_subreaper()
@@ -82,8 +85,12 @@ class Attempt:
         """Starts the trainer, waits for it, and records its end."""
         began = time.monotonic()
         try:
-            job = Job.from_json(self.run.job_file.read_text())
+            job = Job.read(self.run.job_file)
             checkpoints.sweep(self.run.checkpoints)
+            reserve.take_over(self.run.reserve, self.run.journal)
+            with contextlib.suppress(OSError):
+                # some file systems have no way to; an end then waits for space
+                reserve.prepare(self.run.reserve)
             if job.command is not None:
                 self.departure = command.departure(self.run)
             self.fence = memory.Fence.build(job.resources.memory,
@@ -354,11 +361,18 @@ class Attempt:
         return "crash"
 
     def _write_all(self) -> None:
-        """Waits while the disk is full: an end must not get lost."""
+        """Record the end: in the journal, or on a full disk in the space kept for it.
+
+        Without either it waits, unless waiting cannot help or the attempt is asked to end; the
+        daemon then infers the end from the lock.
+        """
         while not self.record.write():
-            if not self.run.root.is_dir():
-                return  # removed by somebody: there is nothing left to write to
-            # asked to end while waiting: the daemon then infers the end from the lock
+            with contextlib.suppress(OSError):
+                reserve.write(self.run.reserve, self.record.waiting)
+                return
+            error = self.record.trouble
+            if self.stop_requested or error is None or error.errno not in _COMES_BACK:
+                return
             if signal.sigtimedwait({signal.SIGTERM}, 1.0) is not None:
                 return
 

@@ -28,6 +28,8 @@ class Record:
         self._owner = os.getpid()
         # a watching thread of the trainer reports, too
         self._lock = threading.RLock()
+        self.trouble: OSError | None = None
+        """Why entries wait; None where none do."""
 
     def add(self, kind: str, **fields: Any) -> None:
         """Appends an entry now, or as soon as it can be written; never raises OSError."""
@@ -53,10 +55,17 @@ class Record:
                     if not self._told:
                         say(f"the journal cannot be written: {error}; it is tried again.")
                     self._told = True
+                    self.trouble = error
                     return False
                 del self._waiting[0]
             self._told = False
+            self.trouble = None
             return True
+
+    @property
+    def waiting(self) -> list[dict[str, Any]]:
+        """Entries that could not be written yet, oldest first."""
+        return [{"kind": kind, **fields} for kind, fields in self._waiting]
 
 
 def say(text: str) -> None:

@@ -162,9 +162,15 @@ class _Builder:
         low, high = retry.pop("backoff", (None, None))
         if low is not None:
             retry.update(backoff_min=low, backoff_max=high)
-        return Job(**top, resources=Resources(**resources),
-                   checkpoint=CheckpointPolicy(**checkpoint), retry=RetryPolicy(**retry),
-                   limits=Limits(**limits))
+        job = Job(**top, resources=Resources(**resources),
+                  checkpoint=CheckpointPolicy(**checkpoint), retry=RetryPolicy(**retry),
+                  limits=Limits(**limits))
+        try:
+            job.check()
+        except ValueError as error:
+            self._reader.problem(f"{error}.", "Choose another value.", None)
+            return None
+        return job
 
     def _section(self, table: Any, name: str, keys: dict[str, Callable[[Any], Any]]
                  ) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def main() -> NoReturn:
     from rekindle.jobs.unfollowed import Unfollowed
 
     try:
-        job = Job.from_json(run.job_file.read_text())
+        job = Job.read(run.job_file)
         session = Session.open(run, job, attempt)
         session.refusal = lambda error: _refuse(run, attempt, error)
         frozen = Frozen.of(run, job, session.warn)

@@ -8,7 +8,6 @@ found by scanning and verifying; no pointer file is trusted.
 """
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -20,14 +19,14 @@ from functools import total_ordering
 from pathlib import Path
 from typing import Any
 
-from rekindle.state import crash_points, durable
+from rekindle.state import crash_points, durable, reading
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 STATE = "state.safetensors"
 _CHUNK = 1 << 20
 NON_FINITE = "it holds non-finite variables"
-_NAME = re.compile(r"e(\d{4,})-s(\d{8,})(?:-f(\d+))?(-end)?")
+_NAME = re.compile(r"e(\d{4,15})-s(\d{8,15})(?:-f(\d{1,9}))?(-end)?", re.ASCII)
 
 
 @total_ordering
@@ -94,10 +93,7 @@ class Checkpoint:
             ValueError: the manifest is not JSON of a format known here.
             OSError: it cannot be read.
         """
-        try:
-            manifest = json.loads((self.path / MANIFEST).read_bytes())
-        except RecursionError:
-            raise ValueError("the manifest is nested too deeply") from None
+        manifest = reading.parse_json(reading.read_bytes(self.path / MANIFEST))
         if (not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict)
                 or not isinstance(manifest.get("format", 0), int)):
             raise ValueError("the manifest is not in the format of a manifest")

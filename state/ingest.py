@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rekindle.state.entries import NOT_UNDERSTOOD
 from rekindle.state.lifecycle import JobState
 
 Entry = dict[str, Any]
@@ -20,8 +21,15 @@ def apply(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     """Takes one entry in; kinds of a newer version are passed over.
 
     The journal lies where the user's script can write. An entry that makes no sense becomes
-    an event that says so, and nothing else.
+    an event that says so, and nothing else: also the start of an attempt that the ledger, which
+    knows of each before it is spawned, has not begun.
     """
+    attempt = entry.get("attempt")
+    if entry.get("kind") == "attempt_started" and isinstance(attempt, int):
+        row = db.execute("SELECT attempts FROM jobs WHERE id = ?", (job,)).fetchone()
+        if row is not None and attempt > row[0]:
+            _not_understood(db, job, entry["kind"], f"attempt {attempt} has not begun")
+            return
     _take(_HANDLERS, db, job, entry)
 
 
@@ -41,9 +49,16 @@ def _take(handlers: Mapping[str, Handler], db: sqlite3.Connection, job: str, ent
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError,
             sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError,
             sqlite3.DataError) as error:
-        db.execute("INSERT INTO events (at, job, kind, data) VALUES (?, ?, ?, ?)",
-                   (time.time(), job, "entry_not_understood",
-                    json.dumps({"kind": kind, "error": str(error)})))
+        _not_understood(db, job, str(kind), str(error))
+
+
+def _not_understood(db: sqlite3.Connection, job: str, kind: str, error: str) -> None:
+    db.execute("INSERT INTO events (at, job, kind, data) VALUES (?, ?, ?, ?)",
+               (time.time(), job, NOT_UNDERSTOOD, json.dumps({"kind": kind, "error": error})))
+
+
+def _not_believed(db: sqlite3.Connection, job: str, entry: Entry) -> None:
+    _not_understood(db, job, str(entry.get("was")), str(entry.get("error")))
 
 
 def _attempt_started(db: sqlite3.Connection, job: str, entry: Entry) -> None:
@@ -202,6 +217,7 @@ _HANDLERS = {
     "warned": _event,
     "stage_ended": _event,
     "scratch_requested": _event,
+    NOT_UNDERSTOOD: _not_believed,
 }
 
 _DECISIONS = {

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rekindle.state import entries as records
+from rekindle.state import reading
+
 VERSION = 1
 
 
@@ -22,7 +25,8 @@ class Replay:
     """What a journal held from an offset on.
 
     Attributes:
-        entries: the good entries, oldest first, without their ``crc``.
+        entries: the good entries, oldest first, without their ``crc``; each with the types that
+            `entries` lists, or of the kind ``entry_not_understood``.
         offset: where the next replay continues, in bytes; after the last complete line.
         torn: how many complete lines were damaged and skipped.
     """
@@ -36,12 +40,12 @@ def append(path: Path, kind: str, **fields: Any) -> dict[str, Any]:
     """Appends one entry durably and returns it.
 
     Raises:
-        OSError: the disk is full or failing; the entry is then not in the journal.
+        OSError: the disk is full or failing, or the journal is no regular file; the entry is then
+            not in it.
     """
     entry = {"v": VERSION, "t": time.time(), "kind": kind, **fields}
-    body = _encode(entry)
-    line = body[:-1] + b',"crc":"%08x"}\n' % zlib.crc32(body)
-    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    line = encode(entry)
+    fd = reading.open_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
         size = os.fstat(fd).st_size
         if size and os.pread(fd, 1, size - 1) != b"\n":
@@ -55,30 +59,47 @@ def append(path: Path, kind: str, **fields: Any) -> dict[str, Any]:
     return entry
 
 
-def replay(path: Path, offset: int = 0) -> Replay:
-    """Reads all complete lines from ``offset`` (bytes) on; a missing file is an empty one."""
+def replay(path: Path, offset: int = 0, *, most: int = -1) -> Replay:
+    """Reads complete lines from ``offset`` (bytes) on; a missing file is an empty one.
+
+    Args:
+        most: bytes to read; -1 for all. A longer line than that is read whole.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
     try:
-        with path.open("rb") as file:
+        with os.fdopen(reading.open_regular(path), "rb") as file:
             file.seek(offset)
-            data = file.read()
+            data = file.read(most)
+            if most >= 0 and len(data) == most and not data.endswith(b"\n"):
+                data += file.readline()
     except FileNotFoundError:
         return Replay([], 0, 0)
     end = data.rfind(b"\n") + 1
-    entries: list[dict[str, Any]] = []
+    found, torn = decode(data[:end])
+    return Replay(found, offset + end, torn)
+
+
+def encode(entry: dict[str, Any]) -> bytes:
+    """The line of an entry, with its sum and its end."""
+    body = json.dumps(entry, separators=(",", ":"), allow_nan=True, default=str).encode()
+    return body[:-1] + b',"crc":"%08x"}\n' % zlib.crc32(body)
+
+
+def decode(data: bytes) -> tuple[list[dict[str, Any]], int]:
+    """The entries of some lines, and how many of the lines are damaged."""
+    found: list[dict[str, Any]] = []
     torn = 0
-    for line in data[:end].splitlines():
+    for line in data.split(b"\n"):
         if not line:
             continue
         entry = _decode(line)
         if entry is None:
             torn += 1
         else:
-            entries.append(entry)
-    return Replay(entries, offset + end, torn)
-
-
-def _encode(entry: dict[str, Any]) -> bytes:
-    return json.dumps(entry, separators=(",", ":"), allow_nan=True, default=str).encode()
+            found.append(records.checked(entry))
+    return found, torn
 
 
 def _decode(line: bytes) -> dict[str, Any] | None:
@@ -89,8 +110,8 @@ def _decode(line: bytes) -> dict[str, Any] | None:
     if b"%08x" % zlib.crc32(body) != tail[:8]:
         return None
     try:
-        entry = json.loads(body)
-    except (ValueError, RecursionError):
+        entry = reading.parse_json(body)
+    except ValueError:
         return None
     # what a script of a user's wrote with a good sum need not be an entry
     return entry if isinstance(entry, dict) and isinstance(entry.get("kind"), str) else None

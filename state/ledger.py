@@ -23,6 +23,8 @@ from rekindle.state.rows import AttemptRow, CheckpointRow, EpochRow, EventRow, J
 Row = TypeVar("Row", bound="rows._Row")
 _KEEPER_TELLS: Final = frozenset({"keeper_pid", "keeper_start", "boot_id"})
 _KEEP: Final[Any] = object()
+_NOTICED_S: Final = 0.01
+"""A statement that took no longer has waited for nobody."""
 _REBUILD: Final = ("`rekindle verify --rebuild` builds it anew from the run directories; a damaged "
                    "file is kept.")
 _ATTEMPT_FIELDS: Final = frozenset(AttemptRow.__dataclass_fields__) - {"job", "n"}
@@ -31,7 +33,7 @@ _ATTEMPT_FIELDS: Final = frozenset(AttemptRow.__dataclass_fields__) - {"job", "n
 class Ledger:
     """An open ledger; use :meth:`open`. One per thread."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: "_Connection", path: Path) -> None:
         self._db = connection
         self._path = path
         self._older = int(connection.execute("PRAGMA user_version").fetchone()[0]) < schema.VERSION
@@ -67,6 +69,14 @@ class Ledger:
 
     def close(self) -> None:
         self._db.close()
+
+    def allow_wait(self, seconds: float) -> None:
+        """Let all statements until the next call wait this long, together, for other clients.
+
+        What would wait longer raises `sqlite3.OperationalError`: a tick of the daemon does not
+        stand still because somebody holds the ledger.
+        """
+        self._db.allow_wait(seconds)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -120,9 +130,13 @@ class Ledger:
 
     def spec(self, job_id: str) -> dict[str, Any]:
         """The job's resolved spec, without the values of ``env``."""
-        row = self._db.execute("SELECT spec FROM jobs WHERE id = ?", (job_id,)).fetchone()
-        spec: dict[str, Any] = json.loads(row[0]) if row else {}
+        spec: dict[str, Any] = json.loads(self.spec_text(job_id) or "{}")
         return spec
+
+    def spec_text(self, job_id: str) -> str:
+        """The same as JSON text; empty where there is no such job."""
+        row = self._db.execute("SELECT spec FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        return str(row[0]) if row else ""
 
     def set_spec(self, job_id: str, spec: str) -> None:
         """Notes a spec that a person changed; ``job.json`` holds it already."""
@@ -400,10 +414,32 @@ def _run_names(path: Path) -> list[str]:
         return []
 
 
-def _connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
+class _Connection(sqlite3.Connection):
+    """A connection whose statements share one limit for waiting for other clients."""
+
+    _left: float | None = None
+
+    def allow_wait(self, seconds: float) -> None:
+        self._left = seconds
+        super().execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+
+    def execute(self, sql: str, /, *parameters: Any) -> sqlite3.Cursor:
+        if self._left is None or self.in_transaction:
+            return super().execute(sql, *parameters)  # who is in a transaction waits for nobody
+        began = time.monotonic()
+        try:
+            return super().execute(sql, *parameters)
+        finally:
+            took = time.monotonic() - began
+            if took > _NOTICED_S:
+                self.allow_wait(max(self._left - took, 0.0))
+
+
+def _connect(path: Path, *, readonly: bool) -> _Connection:
     if readonly:
         uri = f"{path.absolute().as_uri()}?mode=ro"
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10,
+                                     factory=_Connection)
         try:
             connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
         except sqlite3.OperationalError as error:
@@ -412,9 +448,11 @@ def _connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
             if "unable to open" not in str(error) and "readonly" not in str(error):
                 raise
             connection.close()
-            connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
+            connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None,
+                                         factory=_Connection)
     else:
-        connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+        connection = sqlite3.connect(path, isolation_level=None, timeout=10,
+                                     factory=_Connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")

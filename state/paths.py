@@ -42,6 +42,11 @@ class Run:
         return self.root / "journal.jsonl"
 
     @property
+    def reserve(self) -> Path:
+        """Space for the end of the latest attempt, taken at its start: a full disk loses no end."""
+        return self.root / "reserve"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

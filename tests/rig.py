@@ -1,5 +1,6 @@
 """A real daemon over a scratch home, for tests: processes, polling, and the CLI's JSON."""
 
+import contextlib
 import json
 import os
 import signal
@@ -10,7 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from watchdog_stand_in import LIMIT_S, Watchdog
+
 from rekindle.daemon.intake import submit
+from rekindle.jobs import process
 from rekindle.jobs.process import Identity
 from rekindle.state import journal
 from rekindle.state.paths import Home, Run
@@ -41,21 +45,39 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 class Rig:
-    """One home, at most one daemon at a time; ends what it started, by id."""
+    """One home, at most one daemon at a time; ends what it started, by id.
+
+    Each daemon has a watchdog: a test fails where its loop was silent for longer than
+    `watchdog_stand_in.LIMIT_S`, whatever was done to it.
+    """
 
     def __init__(self, root: Path) -> None:
         self.home = Home(root)
         self.home.create()
         self.daemon: subprocess.Popen[bytes] | None = None
         self.log = root / "daemon.log"
+        self.watchdog: Watchdog | None = None
 
     # the daemon
 
     def start(self, *options: str, **env: str) -> "subprocess.Popen[bytes]":
+        return self.start_in(options=options, **env)
+
+    def start_in(self, *prefix: str, options: tuple[str, ...] = (), **env: str
+                 ) -> "subprocess.Popen[bytes]":
+        """A daemon behind another command that ends in executing it."""
+        self._end_watch()
+        watched: dict[str, str] = {}
+        if "NOTIFY_SOCKET" not in {**os.environ, **env}:
+            self.watchdog = Watchdog()
+            watched = self.watchdog.environment()
         with self.log.open("ab") as log:
             self.daemon = subprocess.Popen(
-                [sys.executable, "-m", "rekindle.daemon", "--home", str(self.home.root), "run",
-                 *options], stdout=log, stderr=log, env=environment(**env))
+                [*prefix, sys.executable, "-m", "rekindle.daemon", "--home", str(self.home.root),
+                 "run", *options], stdout=log, stderr=log,
+                env=environment(**{**watched, **env}))
+        if self.watchdog is not None:
+            self.watchdog.follow(self.daemon.pid)
         return self.daemon
 
     def end(self, signum: int = signal.SIGTERM, seconds: float = 60) -> int:
@@ -63,17 +85,31 @@ class Rig:
         self.daemon.send_signal(signum)
         code = self.daemon.wait(seconds)
         self.daemon = None
+        self._end_watch()
         return code
 
+    def _end_watch(self) -> None:
+        watchdog, self.watchdog = self.watchdog, None
+        if watchdog is not None:
+            watchdog.close()
+            silent = watchdog.heard.longest
+            assert silent <= LIMIT_S, f"the daemon's loop was silent for {silent:.1f} s"
+
     def close(self) -> None:
+        try:
+            self._end_watch()
+        finally:
+            self._kill_all()
+
+    def _kill_all(self) -> None:
         if self.daemon is not None and self.daemon.poll() is None:
             self.daemon.kill()
             self.daemon.wait()
         for run in self.runs():
-            for started in self.entries(run, "attempt_started"):
-                for who in ("keeper", "trainer"):
-                    Identity(started[f"{who}_pid"], started[f"{who}_start"] or 0,
-                             started["boot_id"]).send(signal.SIGKILL)
+            # not by the journal: a test may have put anything in its place
+            for pid in process.users_of(run.lock):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     # the home
 

@@ -13,8 +13,8 @@ from rekindle.state import journal
 def test_entries_come_back_in_order_with_their_fields(tmp_path: Path) -> None:
     """What was appended is replayed, oldest first."""
     path = tmp_path / "journal.jsonl"
-    journal.append(path, "epoch_ended", epoch=0, logs={"loss": 0.5})
-    journal.append(path, "epoch_ended", epoch=1, logs={"loss": float("nan")})
+    journal.append(path, "epoch_ended", attempt=1, epoch=0, logs={"loss": 0.5})
+    journal.append(path, "epoch_ended", attempt=1, epoch=1, logs={"loss": float("nan")})
 
     replay = journal.replay(path)
 

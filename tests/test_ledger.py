@@ -106,6 +106,7 @@ def test_taking_the_same_entries_in_again_changes_nothing(tmp_path: Path) -> Non
     """A daemon that was killed after the commit reads them once more."""
     ledger = Ledger.open(tmp_path / "ledger.db")
     job = insert(ledger)
+    ledger.begin_attempt(job, 1, 1.0)
     entries = [
         {"kind": "attempt_started", "t": 1.0, "attempt": 1, "keeper_pid": 5, "boot_id": "b"},
         {"kind": "resumed", "t": 2.0, "attempt": 1, "epoch": 0, "step": 0},

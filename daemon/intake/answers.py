@@ -201,6 +201,10 @@ class Answers:
         return f"Its priority is {value}."
 
     def _back(self, job: JobRow, reason: str) -> str:
+        # the file may have been put right, or damaged, since the ledger took it in
+        accepted = Job.read(self._home.run(job.id).job_file).to_json(secrets=False)
+        if accepted != self._ledger.spec_text(job.id):
+            self._ledger.set_spec(job.id, accepted)
         self._ledger.set_state(job.id, JobState.QUEUED, reason, now=time.time(), failures=0)
         return reason
 
@@ -218,6 +222,6 @@ class Answers:
     def _change(self, job: JobRow, change: Callable[[Job], Job]) -> None:
         """Changes the accepted spec of a job, as a person asked for it."""
         run = self._home.run(job.id)
-        changed = change(Job.from_json(run.job_file.read_text()))
+        changed = change(Job.read(run.job_file))
         durable.write_bytes(run.job_file, changed.to_json().encode(), 0o600)
         self._ledger.set_spec(job.id, changed.to_json(secrets=False))

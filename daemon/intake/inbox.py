@@ -279,7 +279,7 @@ class Inbox:
     def _enter(self, run: Path) -> None:
         """Makes an accepted run known to the ledger."""
         try:
-            job = Job.from_json((run / "job.json").read_text())
+            job = Job.read(run / "job.json")
         except (OSError, SpecError) as error:
             self._tell(run.name, f"The run directory {run.name} holds no accepted job: {error}")
             return

@@ -1,7 +1,8 @@
 """``warm_start``: the other job's checkpoint comes into the run directory, once.
 
 It is done before the first attempt. From then on the run needs nothing of the other job,
-whose checkpoints may be pruned.
+whose checkpoints may be pruned. What it takes is decided by the tick loop, which knows the ledger;
+verifying and copying gigabytes is done in the background.
 """
 
 import os
@@ -31,12 +32,42 @@ class Obstacle:
     wait: bool
 
 
-def fetch(home: Home, ledger: Ledger, job: Job) -> Obstacle | None:
-    """Puts the checkpoint that ``job.warm_start`` names into its run; None once it is there."""
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Verify a checkpoint of another job and put it into a run; touches folders only.
+
+    Attributes:
+        source: the id of the other job.
+        asked: the spec's ``warm_start``.
+    """
+
+    source: str
+    asked: str
+    of: Run
+    to: Run
+
+    def carry_out(self) -> Obstacle | None:
+        """Fetch it; None once it is there."""
+        try:
+            chosen = _choose(self.of, self.asked.partition(":")[2])
+            _take(chosen, self.to, {"job": self.source, "checkpoint": chosen.name,
+                                    "asked": self.asked})
+        except NotFound as error:
+            return Obstacle(f"The weights from which it would begin are missing: {error.what}",
+                            f"{error.hint} Then `rekindle release {self.to.id}` lets it go on.",
+                            wait=False)
+        except OSError as error:
+            return Obstacle(f"The weights of {self.source} could not be copied: "
+                            f"{error.strerror}.", "", wait=True)
+        return None
+
+
+def wanted(home: Home, ledger: Ledger, job: Job) -> Fetch | Obstacle | None:
+    """What has to be fetched for ``job.warm_start``, or why it cannot be; None for nothing."""
     run = home.run(job.id)
     if job.warm_start is None or run.warm_start.exists():
         return None
-    named, _, which = job.warm_start.partition(":")
+    named = job.warm_start.partition(":")[0]
     source = _find(ledger, named, job.id)
     if source is None:
         return Obstacle(f"There is no job {named}, from whose weights it would begin.",
@@ -44,16 +75,7 @@ def fetch(home: Home, ledger: Ledger, job: Job) -> Obstacle | None:
                         wait=False)
     if source.state not in _SETTLED:
         return Obstacle(f"It waits for {source.id}, from whose weights it begins.", "", wait=True)
-    try:
-        chosen = _choose(home.run(source.id), which)
-        _take(chosen, run, {"job": source.id, "checkpoint": chosen.name, "asked": job.warm_start})
-    except NotFound as error:
-        return Obstacle(f"The weights from which it would begin are missing: {error.what}",
-                        f"{error.hint} Then `rekindle release` lets it go on.", wait=False)
-    except OSError as error:
-        return Obstacle(f"The weights of {source.id} could not be copied: {error.strerror}.", "",
-                        wait=True)
-    return None
+    return Fetch(source.id, job.warm_start, home.run(source.id), run)
 
 
 def _find(ledger: Ledger, named: str, me: str) -> JobRow | None:

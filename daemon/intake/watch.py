@@ -62,7 +62,7 @@ class Watcher(FileSystemEventHandler):
     def stop(self) -> None:
         if self._observer is not None:
             self._observer.stop()
-            self._observer.join(5)
+            self._observer.join(1)
             self._observer = None
 
     def on_any_event(self, event: FileSystemEvent) -> None:

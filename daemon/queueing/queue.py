@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from rekindle.daemon import trouble
 from rekindle.daemon.attempts import Attempts
 from rekindle.daemon.queueing import dependencies, window
 from rekindle.daemon.queueing.dependencies import Need
@@ -26,7 +27,8 @@ from rekindle.daemon.queueing.scheduler import (
     Scheduler,
 )
 from rekindle.jobs import process
-from rekindle.jobs.job import Limits, Resources
+from rekindle.jobs.job import Job
+from rekindle.state.errors import SpecError
 from rekindle.state.ledger import Ledger
 from rekindle.state.lifecycle import ACTIVE, JobState
 from rekindle.state.rows import JobRow
@@ -98,7 +100,7 @@ class Queue:
         jobs = self._ledger.jobs(states={*_WAITS, *ACTIVE})
         self._pool.refresh(())
         for job in jobs:
-            self._look_at(job.id)
+            self._look_apart(job.id)
 
     def tick(self) -> None:
         """Starts, stops and explains what is to be started, stopped and explained now."""
@@ -106,7 +108,7 @@ class Queue:
         if self._pool.refresh({uuid for one in self._active.values() for uuid in one.gpus}):
             # the box has other GPUs than a moment ago: what each job needs is asked anew
             for job_id in [*self._scheduler]:
-                self._look_at(job_id)
+                self._look_apart(job_id)
         self._end_what_may_not_go_on()
         if self._start_next():
             self._follow()
@@ -174,10 +176,30 @@ class Queue:
         self._dirty |= self._ledger.take_changed()
         while self._dirty:
             for job_id in sorted(self._dirty):
-                self._look_at(job_id)
+                self._look_apart(job_id)
                 # only now: what fails here (a full disk) is done again at the next tick
                 self._dirty.discard(job_id)
             self._dirty |= self._ledger.take_changed()
+
+    def _look_apart(self, job_id: str) -> None:
+        """Look at a job; one that cannot be understood is held, and the others have their turn."""
+        try:
+            self._look_at(job_id)
+        except Exception as error:
+            if trouble.passes(error):
+                raise
+            self._hold_not_understood(job_id, error)
+
+    def _hold_not_understood(self, job_id: str, error: Exception) -> None:
+        job = self._ledger.job(job_id)
+        if job is None or job.state not in _WAITS:
+            # an attempt that runs is settled at its end
+            self._log.error("job_not_understood", job=job_id, exc_info=error)
+            return
+        what, hint = trouble.told(error)
+        file = self._attempts.job_file(job_id)
+        self._hold(job_id, f"Its {file.name} cannot be used: {what}",
+                   f"{file}: {hint} Then `rekindle release {job_id}`.")
 
     def _look_at(self, job_id: str) -> None:
         job = self._ledger.job(job_id)
@@ -208,7 +230,11 @@ class Queue:
                 self._consider(job)
 
     def _make_active(self, job: JobRow, known: _Active | None) -> _Active:
-        wants = self._wants_of(job)
+        try:
+            wants = self._wants_of(job)
+        except SpecError:
+            # it runs, whatever its spec says now; its end is judged by `job.json`
+            wants = Wants(None, None, None, ())
         row = self._ledger.attempt(job.id, job.attempts)
         began = time.clock_gettime(time.CLOCK_BOOTTIME)
         if known is not None and known.row.attempts == job.attempts:
@@ -281,7 +307,11 @@ class Queue:
         job = self._ledger.job(job_id)
         if job is None or job.attempts or job.state not in _WAITS:
             return []
-        return [need.id for need in self._needs(job, self._wants_of(job))
+        try:
+            wants = self._wants_of(job)
+        except SpecError:
+            return []
+        return [need.id for need in self._needs(job, wants)
                 if need.id is not None and need.state != JobState.DONE]
 
     def _may_wait_for(self, job_id: str) -> list[str]:
@@ -289,18 +319,19 @@ class Queue:
         job = self._ledger.job(job_id)
         if job is None or job.attempts:
             return []
-        found = [self._ledger.named_for(job, named) for named in self._wants_of(job).after]
+        try:
+            after = self._wants_of(job).after
+        except SpecError:
+            return []  # another job's look at it; it is held by its own
+        found = [self._ledger.named_for(job, named) for named in after]
         return [one.id for one in found if one is not None and not one.attempts]
 
     def _wants_of(self, job: JobRow) -> Wants:
         known = self._wants.get(job.id)
         if known is None:
-            spec = self._ledger.spec(job.id)
-            resources, limits = spec.get("resources") or {}, spec.get("limits") or {}
-            known = Wants(resources.get("gpus", Resources().gpus),
-                          limits.get("window", Limits().window),
-                          limits.get("max_runtime", Limits().max_runtime),
-                          tuple(spec.get("after") or ()))
+            accepted = Job.from_json(self._ledger.spec_text(job.id))
+            known = Wants(accepted.resources.gpus, accepted.limits.window,
+                          accepted.limits.max_runtime, tuple(accepted.after))
             self._wants[job.id] = known
         return known
 

@@ -253,7 +253,7 @@ def _settle(staging: Path, home: Home, source: Path, workdir: str | None, python
     """Checks that the job can run here, and moves what was unpacked to its waiting place."""
     run = Run(staging / "run")
     try:
-        job = Job.from_json(run.job_file.read_text())
+        job = Job.read(run.job_file)
     except (OSError, UnicodeDecodeError, SpecError) as error:
         raise _refused(source, f"It holds no job ({error})") from error
     job = _at_home(job, workdir, python)

@@ -136,7 +136,7 @@ def _ledger(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
                       "The clock was set back; set it right before the night.")
     for row in rows:
         with contextlib.suppress(OSError, RekindleError):
-            waiting.append(Waiting(row.id, Job.from_json(home.run(row.id).job_file.read_text()),
+            waiting.append(Waiting(row.id, Job.read(home.run(row.id).job_file),
                                    row.state))
     yield Finding("ok", "ledger", f"It is sound; {len(rows)} jobs are not over.")
     if held:

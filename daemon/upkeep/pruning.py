@@ -21,7 +21,7 @@ from rekindle.state.paths import Home
 
 _FIRST_S: Final = 60.0
 _EVERY_S: Final = 600.0
-_END_S: Final = 5.0
+_END_S: Final = 1.0
 
 
 class Pruning:
@@ -34,6 +34,7 @@ class Pruning:
         self._attempts = attempts
         self._thread: threading.Thread | None = None
         self._removed: list[Removed] = []
+        self._sources = 0
         self._above = 0
         self._told_above = False
         self._asked = False
@@ -78,13 +79,12 @@ class Pruning:
     def catch_up(self) -> None:
         """Takes in what an earlier daemon removed and had no time to note."""
         for row in self._ledger.jobs(states={*TERMINAL, JobState.HELD}):
-            with contextlib.suppress(FileNotFoundError):
-                if self._home.run(row.id).journal.stat().st_size > row.journal_offset:
-                    self._attempts.read(row)
+            self._attempts.catch_up(row)
 
     def _start(self, stocks: list[Stock], limits: Retention) -> None:
         self._next = time.monotonic() + _EVERY_S
         self._removed = []
+        self._sources = 0
         self._above = 0
         self._thread = threading.Thread(target=self._work, args=(stocks, limits),
                                         name="pruning", daemon=True)
@@ -101,6 +101,8 @@ class Pruning:
                     self._removed.append(retention.reduce(self._home.run(stock.job), stock))
                 except OSError as error:
                     self._removed.append(Removed(stock.job, reason=str(error)))
+            with contextlib.suppress(OSError):
+                self._sources = retention.remove_unused_sources(self._home, time.time())
             if limits.max_bytes is not None:
                 self._above = total - sum(r.bytes for r in self._removed) - limits.max_bytes
         except Exception as error:
@@ -111,15 +113,13 @@ class Pruning:
         for one in self._removed:
             row = self._ledger.job(one.job)
             if row is not None:
-                self._attempts.read(row)
+                self._attempts.catch_up(row)
             if one.names:
                 self._log.info("checkpoints_pruned", job=one.job, names=list(one.names),
                                bytes=one.bytes)
             elif one.reason:
                 self._log.warning("prune_passed_over", job=one.job, reason=one.reason)
-        sources = 0
-        with contextlib.suppress(OSError):
-            sources = retention.remove_unused_sources(self._home, time.time())
+        sources = self._sources
         freed = sum(one.bytes for one in self._removed) + sources
         if freed or self._asked:
             self._asked = False

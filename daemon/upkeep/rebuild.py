@@ -67,7 +67,7 @@ def _rebuild(home: Home) -> Rebuilt:
     found: list[tuple[Run, Job]] = []
     for run in _runs(home):
         try:
-            found.append((run, Job.from_json(run.job_file.read_text())))
+            found.append((run, Job.read(run.job_file)))
         except (OSError, ValueError, SpecError) as error:
             what = error.what if isinstance(error, SpecError) else str(error)
             problems.append(f"{run.id} holds no job that can be read: {what}")

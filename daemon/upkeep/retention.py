@@ -9,6 +9,7 @@ under the run's lock, and only once a newer checkpoint was verified.
 import contextlib
 import os
 import shutil
+import sys
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +17,9 @@ from typing import Final
 
 from rekindle.daemon.config import Retention
 from rekindle.daemon.intake import snapshot
+from rekindle.jobs.job import Job
 from rekindle.state import checkpoints, journal, lock
-from rekindle.state.errors import LockHeld
+from rekindle.state.errors import LockHeld, SpecError
 from rekindle.state.ledger import Ledger
 from rekindle.state.lifecycle import TERMINAL, JobState
 from rekindle.state.paths import Home, Run
@@ -77,10 +79,18 @@ def stocks(ledger: Ledger, only: Collection[str] | None = None) -> list[Stock]:
         if only is not None and row.id not in only:
             continue
         over = row.state in TERMINAL
-        keep = 1 if over else int(ledger.spec(row.id).get("checkpoint", {}).get("keep") or 1)
+        keep = 1 if over else _kept(ledger, row.id)
         best = frozenset(c.name for c in ledger.checkpoints(row.id) if c.best)
         found.append(Stock(row.id, over, row.updated_at, row.attempts, keep, best))
     return found
+
+
+def _kept(ledger: Ledger, job: str) -> int:
+    """How many checkpoints a job keeps; all of them where its spec cannot be understood."""
+    try:
+        return Job.from_json(ledger.spec_text(job)).checkpoint.keep
+    except SpecError:
+        return sys.maxsize
 
 
 def look(run: Run, stock: Stock) -> Stock:

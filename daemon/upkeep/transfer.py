@@ -39,7 +39,7 @@ def settle(home: Home, ledger: Ledger, token: str, *, hold: bool) -> str:
         if not waiting.is_dir():
             return "There is no import of this name."
         try:
-            job = Job.from_json((waiting / "job.json").read_text())
+            job = Job.read(waiting / "job.json")
         except (OSError, SpecError) as error:
             return f"The import holds no job: {error}"
         job_id = _accept(home, ledger, waiting, job)

@@ -75,7 +75,7 @@ def _jobs(home: Home, ledger: Ledger) -> Iterator[Finding]:
                           "Restore it from a backup, or submit the spec again.", row.id)
             continue
         try:
-            job = Job.from_json(run.job_file.read_text())
+            job = Job.read(run.job_file)
         except PermissionError as error:
             raise access.closed(error, run.job_file, home.root) from error
         except (OSError, ValueError, SpecError) as error:
@@ -155,7 +155,7 @@ def _checkpoints(home: Home, ledger: Ledger | None) -> Iterator[Finding]:
 
 def _runs_a_command(run: Run) -> bool:
     try:
-        return Job.from_json(run.job_file.read_text()).command is not None
+        return Job.read(run.job_file).command is not None
     except (OSError, ValueError, SpecError):
         return False
 

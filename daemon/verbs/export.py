@@ -81,7 +81,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _accepted(run: Run) -> Job:
     try:
-        return Job.from_json(run.job_file.read_text())
+        return Job.read(run.job_file)
     except OSError as error:
         raise NotFound(f"The run directory cannot be read: {error.strerror}.", where=run.root,
                        hint="Export as the user whose daemon ran the job.") from error

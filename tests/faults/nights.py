@@ -3,12 +3,11 @@
 import hashlib
 import json
 import sqlite3
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from rig import ROOT, Rig, environment, wait_for
+from rig import ROOT, Rig, wait_for
 
 from rekindle.daemon.intake import requests
 from rekindle.daemon.upkeep import verify
@@ -48,15 +47,6 @@ class Night(Rig):
     def until_idle(self, *options: str, seconds: float = 90, **env: str) -> None:
         assert self.start("--until-idle", *options, **env).wait(seconds) == 0, self.said()
 
-    def start_in(self, *prefix: str, options: tuple[str, ...] = (), **env: str
-                 ) -> "subprocess.Popen[bytes]":
-        """A daemon behind another command that ends in executing it."""
-        with self.log.open("ab") as log:
-            self.daemon = subprocess.Popen(
-                [*prefix, sys.executable, "-m", "rekindle.daemon", "--home", str(self.home.root),
-                 "run", *options], stdout=log, stderr=log, env=environment(**env))
-        return self.daemon
-
     def said(self) -> str:
         return self.log.read_text()[-4000:] if self.log.exists() else ""
 
@@ -67,11 +57,11 @@ class Night(Rig):
 
     def states(self) -> dict[str, str]:
         """Each job's state, from the ledger; the command line takes a tenth of a second."""
-        with sqlite3.connect(f"file:{self.home.ledger}?mode=ro", uri=True) as db:
-            try:
+        try:
+            with sqlite3.connect(f"file:{self.home.ledger}?mode=ro", uri=True) as db:
                 return dict(db.execute("SELECT id, state FROM jobs").fetchall())
-            except sqlite3.OperationalError:
-                return {}  # a daemon is just making it
+        except sqlite3.OperationalError:
+            return {}  # a daemon is just making it
 
     def request(self, verb: str, job: str, **fields: Any) -> None:
         requests.write(self.home, verb, job, **fields)

@@ -12,8 +12,9 @@ import pytest
 from nights import Night, result, steps
 from rig import wait_for
 
+from rekindle.jobs import process
 from rekindle.jobs.record import Record
-from rekindle.state import checkpoints, journal
+from rekindle.state import checkpoints, journal, reserve
 
 pytestmark = pytest.mark.faults
 
@@ -175,26 +176,59 @@ def test_errors_of_the_disk_are_lived_through(night: Night, call: str) -> None:
     night.invariants()
 
 
+def fill_journal(night: Night, job: str) -> None:
+    """Takes the rest of the page that the journal has already."""
+    with night.home.run(job).journal.open("ab") as file:
+        file.write(b"\n" * (-file.tell() % os.sysconf("SC_PAGESIZE")))
+
+
 def test_a_full_disk_at_the_end_keeps_the_exit_status(small: Path, tmp_path: Path) -> None:
-    """The keeper waits with the end of its trainer until it can be written down."""
+    """The end of the trainer is written into the space that was taken for it at the start."""
     night = Night(small / "home", tmp_path / "work")
     night.log = tmp_path / "daemon.log"
     try:
         night.submit("job", args=f"--steps 20 --wait-for {tmp_path}/go")
         night.start()
         night.step("job-1", 15)
-        trainer = night.trainer("job-1", 1)
+        run = night.home.run("job-1")
         night.end(signal.SIGKILL)
         ballast = fill(small)
-        # the rest of a page that the journal has already
-        with night.home.run("job-1").journal.open("ab") as file:
-            file.write(b"\n" * (-file.tell() % os.sysconf("SC_PAGESIZE")))
+        fill_journal(night, "job-1")
         (tmp_path / "go").touch()
-        wait_for(lambda: not trainer.alive(), "the training ends")
+        wait_for(lambda: process.users_of(run.lock) == [], "the keeper ends")
         assert night.entries("job-1", "attempt_ended") == []
+        assert [e["exit_code"] for e in reserve.read(run.reserve)
+                if e["kind"] == "attempt_ended"] == [0]
         ballast.unlink()
-        wait_for(lambda: night.entries("job-1", "attempt_ended"), "its end is written")
         night.until_idle()
         assert [a["exit_code"] for a in night.show("job-1")["attempts"]] == [0]
+        assert len(night.entries("job-1", "attempt_ended")) == 1
+        assert not run.reserve.exists()
+    finally:
+        night.close()
+
+
+def test_a_full_disk_does_not_keep_the_daemon_from_ending(small: Path, tmp_path: Path) -> None:
+    """All end at SIGTERM, and how is known afterwards."""
+    night = Night(small / "home", tmp_path / "work")
+    night.log = tmp_path / "daemon.log"
+    try:
+        night.drop('name = "c"\nworkdir = "/tmp"\ncommand = ["sh", "-c", "trap \'exit 75\' TERM; '
+                   'while :; do sleep 0.2; done"]\n', "c.toml")
+        night.start()
+        night.wait_state("c-1", "running")
+        ballast = fill(small)
+        fill_journal(night, "c-1")
+        assert night.end(seconds=60) == 0, night.said()
+        assert process.users_of(night.home.run("c-1").lock) == []
+        ballast.unlink()
+        night.start()
+        wait_for(lambda: [e["cause"] for e in night.entries("c-1", "attempt_ended")]
+                 == ["preempted"], "the end is in the journal")
+        night.request("cancel", "c-1")
+        night.wait_state("c-1", "cancelled")
+        first = night.show("c-1")["attempts"][0]
+        assert (first["cause"], first["exit_code"]) == ("preempted", 75)
+        assert night.end() == 0
     finally:
         night.close()

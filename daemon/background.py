@@ -1,0 +1,91 @@
+"""Run what may wait for a disk or another program in threads: the tick loop never waits.
+
+The loop asks for the outcome at each tick and goes on without it until it is there. The threads
+touch files only: the ledger stays with the loop. They are daemon threads, since a wait inside the
+kernel must not keep the process from ending; what they make becomes visible by one rename.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, Final
+
+_MOST: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What some work came to: a value, or the exception that ended it."""
+
+    value: Any = None
+    error: Exception | None = None
+
+    def get(self) -> Any:
+        """The value.
+
+        Raises:
+            Exception: the one that ended the work.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+class Background:
+    """Work under way, by key.
+
+    Args:
+        ended: called in the thread when some work has ended.
+        most: how many threads work at once; further work waits for its turn.
+    """
+
+    def __init__(self, ended: Callable[[], None] = lambda: None, most: int = _MOST) -> None:
+        self._ended = ended
+        self._most = most
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[Hashable, Callable[[], Any]]] = deque()
+        self._outcomes: dict[Hashable, Outcome | None] = {}
+        self._threads = 0
+
+    def ask(self, key: Hashable, work: Callable[[], Any]) -> Outcome | None:
+        """The outcome of ``work``, once; None while it is under way. The first call begins it."""
+        with self._lock:
+            if key in self._outcomes:
+                outcome = self._outcomes[key]
+                if outcome is not None:
+                    del self._outcomes[key]
+                return outcome
+            self._outcomes[key] = None
+            self._waiting.append((key, work))
+            if self._threads >= self._most:
+                return None
+            self._threads += 1
+        threading.Thread(target=self._work, name="background", daemon=True).start()
+        return None
+
+    def has_ended(self, key: Hashable) -> bool:
+        """Whether an outcome waits to be asked for."""
+        with self._lock:
+            return self._outcomes.get(key) is not None
+
+    def forget(self, key: Hashable) -> None:
+        """Drops an outcome that nobody will ask for; work under way is left to end."""
+        with self._lock:
+            if self._outcomes.get(key) is not None:
+                del self._outcomes[key]
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._threads -= 1
+                    return
+                key, work = self._waiting.popleft()
+            try:
+                outcome = Outcome(value=work())
+            except Exception as error:
+                outcome = Outcome(error=error)
+            with self._lock:
+                self._outcomes[key] = outcome
+            self._ended()

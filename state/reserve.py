@@ -1,0 +1,77 @@
+"""Record the end of an attempt also on a full disk: in a file whose space was taken at its start.
+
+The keeper allocates it before anything is spawned. What cannot be appended to the journal at the
+end is written there; the daemon, or the next keeper, takes it over into the journal once there is
+space, and judges the attempt by it meanwhile. Of lines that do not fit the oldest are left out.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from rekindle.state import journal, reading
+
+BYTES: Final = 16 * 1024
+
+
+def prepare(path: Path) -> None:
+    """Allocate an empty reserve.
+
+    Raises:
+        OSError: there is no space for it.
+    """
+    fd = reading.open_regular(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        os.posix_fallocate(fd, 0, BYTES)
+        os.pwrite(fd, bytes(BYTES), 0)
+        os.fdatasync(fd)
+    finally:
+        os.close(fd)
+
+
+def write(path: Path, entries: list[dict[str, Any]]) -> None:
+    """Record what the journal cannot take.
+
+    Raises:
+        OSError: there is no reserve, or its disk fails.
+    """
+    lines: list[bytes] = []
+    for entry in reversed(entries):
+        line = journal.encode({"v": journal.VERSION, **entry})
+        if sum(map(len, lines)) + len(line) > BYTES:
+            break
+        lines.insert(0, line)
+    fd = reading.open_regular(path, os.O_WRONLY)
+    try:
+        os.pwrite(fd, b"".join(lines).ljust(BYTES, b"\n"), 0)
+        os.fdatasync(fd)
+    finally:
+        os.close(fd)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The entries of a reserve; none where there is no reserve."""
+    try:
+        data = reading.read_bytes(path, BYTES)
+    except OSError:
+        return []
+    return journal.decode(data.replace(b"\0", b""))[0]
+
+
+def take_over(path: Path, into: Path) -> list[dict[str, Any]]:
+    """Move what lies in the reserve into the journal, each entry once; what could not be moved.
+
+    Call it only while no attempt is alive.
+    """
+    waiting = read(path)
+    if not waiting:
+        return []
+    try:
+        known = [(e["kind"], e["t"], e.get("attempt")) for e in journal.replay(into).entries]
+        for entry in waiting:
+            if (entry["kind"], entry["t"], entry.get("attempt")) not in known:
+                journal.append(into, **{k: v for k, v in entry.items() if k != "v"})
+        path.unlink()
+    except OSError:
+        return waiting
+    return []
