@@ -1,6 +1,7 @@
 """A real daemon over a scratch home, for tests: processes, polling, and the CLI's JSON."""
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 
 from watchdog_stand_in import LIMIT_S, Watchdog
 
+from rekindle.daemon import cli
 from rekindle.daemon.intake import submit
 from rekindle.jobs import process
 from rekindle.jobs.process import Identity
@@ -124,12 +126,20 @@ class Rig:
         return done.stdout
 
     def show(self, job: str) -> dict[str, Any]:
-        shown: dict[str, Any] = json.loads(self.cli("show", job, "--json"))
+        shown: dict[str, Any] = self._read("show", job)
         return shown
 
     def ls(self) -> list[dict[str, Any]]:
-        listed: list[dict[str, Any]] = json.loads(self.cli("ls", "--json"))["jobs"]
+        listed: list[dict[str, Any]] = self._read("ls")["jobs"]
         return listed
+
+    def _read(self, *args: str) -> Any:
+        """Run a reading verb here: a process for each look would take the core from the daemon."""
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            code = cli.main(["--home", str(self.home.root), *args, "--json"])
+        assert code == 0, (args, said.getvalue())
+        return json.loads(said.getvalue())
 
     def runs(self) -> Iterator[Run]:
         return (self.home.run(p.name) for p in self.home.runs.iterdir()

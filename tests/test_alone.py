@@ -55,7 +55,8 @@ def test_a_script_run_by_hand_goes_on_where_it_was_stopped(tmp_path: Path) -> No
     assert [e["lost_steps"] for e in went_on][::2] == [0, 0]
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # 8 s: two starts of TensorFlow
+@pytest.mark.promise
 def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
     """The second says so and ends; the first is not disturbed."""
     first = start(tmp_path / "work", "--slowly")

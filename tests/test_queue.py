@@ -79,7 +79,8 @@ def test_what_every_job_waits_for_is_told_in_words_and_written_once(rig: Rig) ->
 
     wait_for(told, "each job has its reason")
     before = {job: len(rig.show(job)["events"]) for job in states}
-    time.sleep(1.0)
+    rig.drop(command("true", name="later"), "6.toml")
+    rig.wait_state("later-1", "waiting")  # some ticks have passed
     assert {job: len(rig.show(job)["events"]) for job in states} == before
     assert rig.show("wide-1")["hint"]
     assert rig.show("lost-1")["hint"]

@@ -27,7 +27,9 @@ def test_every_loop_of_the_script_is_tested() -> None:
     assert set(NAMES) == defined - {"network", "compiled", "keep", "mixed"}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=[pytest.mark.promise] if name == "gradient_tape" else [])
+    for name in NAMES])
 def test_a_killed_loop_ends_as_the_undisturbed_one(name: str, tmp_path: Path) -> None:
     """Variables, the script's own state and draws, and what it saw on the way."""
     calm = driver.undisturbed(_lives(tmp_path / "calm", name))

@@ -12,6 +12,7 @@ from rekindle.jobs.job import CheckpointPolicy
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
 
+@pytest.mark.promise
 def test_what_cannot_be_exact_is_named_with_the_way_on(tmp_path: Path) -> None:
     """Of the data before the first step, of the step once it was traced, and in later receipts."""
     lives = Lives(tmp_path, Path(__file__).with_name("inexact.py"),

@@ -20,7 +20,7 @@ EPOCH = CheckpointPolicy(every_epochs=1)
 
 @pytest.mark.parametrize("blow", [
     Blow("batch", 9, signal.SIGTERM, keeper=True, delay=0.001),
-    Blow("validation", 1, signal.SIGTERM),
+    pytest.param(Blow("validation", 1, signal.SIGTERM), marks=pytest.mark.promise),
     Blow("compile", 1, signal.SIGTERM, keeper=True),
     Blow("in_write", 2, signal.SIGTERM),
     Blow("before the line epoch_ended", 1, signal.SIGTERM),

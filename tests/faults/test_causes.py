@@ -73,7 +73,7 @@ def test_a_mistake_fails_after_two_tries_with_its_traceback(night: Night) -> Non
     assert "in fail" in night.cli("show", "job-1")
 
 
-@pytest.mark.parametrize("kind", ["raise", "fault"])
+@pytest.mark.parametrize("kind", ["raise", pytest.param("fault", marks=pytest.mark.promise)])
 def test_a_poison_batch_is_named_and_held(night: Night, kind: str) -> None:
     """An exception, or a fault in native code, at the same batch twice."""
     night.submit("job", args=f"--steps 20 --fault {kind}@12")

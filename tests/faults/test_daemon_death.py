@@ -12,6 +12,7 @@ from rekindle.daemon.stopping import Stop
 pytestmark = pytest.mark.faults
 
 
+@pytest.mark.promise
 def test_a_killed_daemon_loses_and_repeats_no_step(night: Night) -> None:
     """Two trainings go on without it; the next one adopts the one and learns the other's end."""
     long = night.submit("long", args=f"--steps 60 --wait-for {night.work}/go")
@@ -58,6 +59,7 @@ def test_a_hangup_leaves_trainings_running(night: Night) -> None:
     assert len(night.show("job-1")["attempts"]) == 1
 
 
+@pytest.mark.promise
 def test_stop_saves_every_training_first(night: Night) -> None:
     """SIGTERM ends the daemon after its trainings have saved; the next one goes on there."""
     folder = night.submit("job", args=f"--steps 40 --every 1000 --wait-for {night.work}/go")

@@ -15,7 +15,7 @@ QUICK = '[limits]\nhang_timeout = "1s"\nstop_grace = "1s"\n'
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("kind", ["deadlock", "gil"])
+@pytest.mark.parametrize("kind", [pytest.param("deadlock", marks=pytest.mark.promise), "gil"])
 def test_a_hang_shows_its_stacks_and_is_ended_without_a_daemon(night: Night, kind: str) -> None:
     """A deadlock and a locked interpreter: the keeper finds it alone; TERM is deaf, so KILL."""
     folder = night.submit("job", args=f"--steps 20 --fault {kind}@12 --once", spec=QUICK)

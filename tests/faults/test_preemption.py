@@ -65,7 +65,7 @@ def metadata() -> Iterator[Metadata]:
     thread.join(10)
 
 
-@pytest.mark.parametrize("source", ["file", "aws", "gce"])
+@pytest.mark.parametrize("source", [pytest.param("file", marks=pytest.mark.promise), "aws", "gce"])
 def test_a_notice_saves_and_nothing_starts_until_it_is_lifted(
     night: Night, metadata: Metadata, source: str
 ) -> None:
