@@ -380,6 +380,7 @@ class Attempts:
                 daemon_stopping=self.daemon_stopping,
                 last_words=self._last_words(run) if (job.id, current.attempts) in self._spawned
                 else None,
+                job=job.id,
             )
         if damage is not None and verdict.state in (JobState.QUEUED, JobState.WAITING):
             verdict = verdicts.cannot_go_on(verdict, damage, job.id)

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from rekindle.jobs.environment import EXIT_SAVED
+from rekindle.jobs.heartbeat import ENDED
+
 COUNTED: Final = ("hang", "host_oom", "gpu_oom", "disk_full")
 """Causes that are not the script's fault alone, each with a count of its own."""
 
@@ -22,6 +25,9 @@ class Failure:
 
     Attributes:
         kind: the exception's type, or the signal's name.
+        within: it came out of a stage; False for code of the script around its stages.
+        at: ``FILE:LINE`` of the script's own code; empty where it is not known.
+        passing: its kind may go away by itself (a network, a server), so another try is worth it.
     """
 
     kind: str
@@ -30,6 +36,22 @@ class Failure:
     epoch: int
     step: int
     trained: bool
+    within: bool = True
+    at: str = ""
+    passing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an attempt left a stage that it had begun and not ended; ``epoch`` is 1-based."""
+
+    epoch: int
+    epochs: int | None
+    step: int
+
+    def __str__(self) -> str:
+        of = "" if self.epochs is None else f" of {self.epochs}"
+        return f"epoch {self.epoch}{of}, step {self.step}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +66,11 @@ class Ending:
             the last progress or the last request of a person.
         where: section of the training that hung, with the seconds it was silent.
         progressed: a checkpoint beyond the point of departure was committed.
+        unfinished: where the script left a stage that this attempt had begun, None for nowhere.
+        finished: stages that were trained, where the latest that was ever begun has ended; else 0.
+        model: name of the checkpoint that holds the model of the latest ended stage, or empty.
+        restarted: an earlier attempt had begun a stage, so the script has passed its start before.
+        command: it is a command, whose training is not followed.
         failure: the exception that ended the script, where it was reported.
         previous: the failure of the attempt before, if that one failed too.
         boot_id: the boot in which the attempt was started, None where it was not.
@@ -63,6 +90,11 @@ class Ending:
     same_before: int = 0
     where: str = ""
     memory_limit: int | None = None
+    unfinished: Place | None = None
+    finished: int = 0
+    model: str = ""
+    restarted: bool = False
+    command: bool = False
 
 
 def read(entries: Iterable[dict[str, Any]], attempt: int) -> Ending:
@@ -73,10 +105,12 @@ def read(entries: Iterable[dict[str, Any]], attempt: int) -> Ending:
     started = False
     departed = -1
     progressed = False
+    stages = _Stages(attempt)
     failures: dict[int, Failure] = {}
     counts = dict.fromkeys(COUNTED, 0)
     for entry in entries:
         kind, number = entry["kind"], entry.get("attempt")
+        stages.take(entry)
         if kind == "failed" and isinstance(number, int):
             failures[number] = _reported(entry)
         elif kind == "attempt_started":
@@ -93,7 +127,7 @@ def read(entries: Iterable[dict[str, Any]], attempt: int) -> Ending:
             native = _native(entry, departed)
             if native is not None:
                 failures.setdefault(number, native)
-            cause = _cause(str(entry.get("cause")), failures.get(number))
+            cause = _cause(entry, failures.get(number))
             if number != attempt and cause in counts:
                 counts[cause] += 1
         if number != attempt:
@@ -104,7 +138,10 @@ def read(entries: Iterable[dict[str, Any]], attempt: int) -> Ending:
             end = entry
         elif kind == "hung":
             hung = entry
-    cause = _cause(str(end.get("cause", "lost")), failures.get(attempt))
+    unfinished = stages.unfinished(end)
+    cause = _cause(end, failures.get(attempt), progressed=progressed, received=stages.received,
+                   cut_off=not stages.command and (
+                       unfinished is not None or end.get("at_section", ENDED) != ENDED))
     return Ending(
         attempt=attempt,
         cause=cause,
@@ -120,7 +157,67 @@ def read(entries: Iterable[dict[str, Any]], attempt: int) -> Ending:
         same_before=counts.get(cause, 0),
         where=f"{hung.get('section')} ({hung.get('silent')} s)" if hung else "",
         memory_limit=end.get("memory_limit"),
+        unfinished=unfinished,
+        finished=stages.finished,
+        model=stages.model,
+        restarted=stages.restarted,
+        command=stages.command,
     )
+
+
+class _Stages:
+    """Which stages of a run were begun and ended, read entry by entry."""
+
+    def __init__(self, attempt: int) -> None:
+        self._attempt = attempt
+        self._begun: set[int] = set()
+        self._ended: set[int] = set()
+        self._open: dict[int, dict[str, Any]] = {}
+        self.model = ""
+        self.restarted = False
+        self.received = False
+        self.command = False
+
+    def take(self, entry: dict[str, Any]) -> None:
+        """Take the next entry of the journal."""
+        kind, stage = entry["kind"], _whole(entry.get("stage"))
+        ours = entry.get("attempt") == self._attempt
+        if kind == "scratch_requested":
+            self._begun, self._ended, self.restarted = set(), set(), False
+        elif kind == "resumed" and "restored" not in entry:
+            # the keeper's receipt for a command: nobody knows its stages
+            self.command = self.command or ours
+        elif kind == "resumed":
+            self._begun.add(stage)
+            self._ended.discard(stage)
+            self.restarted = self.restarted or not ours
+            if ours:
+                self._open[stage] = entry
+        elif kind == "stage_ended":
+            self._ended.add(stage)
+            if ours:
+                self._open.pop(stage, None)
+        elif kind == "stop_received":
+            self.received = self.received or ours
+        elif kind == "checkpoint_committed" and entry.get("end"):
+            self.model = str(entry.get("name"))
+
+    @property
+    def finished(self) -> int:
+        """Count the stages where the latest has ended; exceptions may have left earlier ones."""
+        return len(self._begun) if max(self._begun, default=-1) in self._ended else 0
+
+    def unfinished(self, end: dict[str, Any]) -> Place | None:
+        """Find where the attempt left its latest stage that it did not end."""
+        if not self._open:
+            return None
+        receipt = self._open[max(self._open)]
+        epochs = receipt.get("epochs")
+        epoch = _whole(end.get("at_epoch", receipt.get("epoch"))) + 1
+        if isinstance(epochs, int):
+            epoch = min(epoch, epochs)
+        return Place(epoch, epochs if isinstance(epochs, int) else None,
+                     _whole(end.get("at_step", receipt.get("step"))))
 
 
 _ASKED_FOR: Final = {"held", "failed", "cancelled", "done"}
@@ -135,6 +232,9 @@ def _reported(entry: dict[str, Any]) -> Failure:
         _whole(entry.get("epoch")),
         _whole(entry.get("step")),
         bool(entry.get("trained")),
+        within=entry.get("within") is not False,  # older trainers do not say
+        at=str(entry.get("at") or ""),
+        passing=bool(entry.get("passing")),
     )
 
 
@@ -147,17 +247,36 @@ def _native(entry: dict[str, Any], departed: int) -> Failure | None:
                    trained=step > max(departed, 0))
 
 
-def _cause(cause: str, failure: Failure | None) -> str:
-    """Memory and disk are told from a mistake by the exception that they raise."""
-    if cause != "crash" or failure is None:
+def _cause(end: dict[str, Any], failure: Failure | None, *, progressed: bool = True,
+           received: bool = False, cut_off: bool = False) -> str:
+    """Refine the keeper's cause by what the journal tells.
+
+    Args:
+        progressed: the attempt has committed a checkpoint.
+        received: SIGTERM came to a handler of the script's own, whoever sent it.
+        cut_off: the script was left within a stage, or did not come to its end.
+    """
+    cause, code = str(end.get("cause", "lost")), end.get("exit_code")
+    asked = bool(end.get("stop_requested"))
+    # what nobody of ours asked for, and what saved nothing, would spin for ever without a count
+    excused = asked or (received and progressed)
+    if cause == "done" and cut_off and (asked or received):
+        # a handler of the script's own took SIGTERM for a good end
+        return "preempted" if excused else "crash"
+    if cause == "preempted" and code == EXIT_SAVED and not (asked or progressed):
+        return "crash"
+    if cause != "crash":
         return cause
-    if failure.kind == "ResourceExhaustedError" or _NO_MEMORY.search(failure.message):
-        return "gpu_oom" if _OF_THE_GPU.search(failure.message) else "host_oom"
-    if failure.kind == "MemoryError":
-        return "host_oom"
-    if "[Errno 28]" in failure.message or "No space left on device" in failure.message:
-        return "disk_full"
-    return cause
+    if failure is not None:
+        # memory and disk are told from a mistake by the exception that they raise
+        if failure.kind == "ResourceExhaustedError" or _NO_MEMORY.search(failure.message):
+            return "gpu_oom" if _OF_THE_GPU.search(failure.message) else "host_oom"
+        if failure.kind == "MemoryError":
+            return "host_oom"
+        if "[Errno 28]" in failure.message or "No space left on device" in failure.message:
+            return "disk_full"
+    # however it took the request: the checkpoints count, and it is no failure of its own
+    return "preempted" if excused else cause
 
 
 def _whole(value: object) -> int:

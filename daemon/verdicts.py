@@ -1,5 +1,6 @@
 """Cause → verdict: what is done after an attempt has ended. Pure; no clock, no I/O."""
 
+import re
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,8 @@ from typing import Final, Self
 
 from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
 
-from rekindle.daemon.ending import COUNTED, Ending
+from rekindle.daemon.ending import COUNTED, Ending, Failure
+from rekindle.jobs.environment import EXIT_DONE, EXIT_SAVED
 from rekindle.jobs.job import RetryPolicy
 from rekindle.state.errors import RekindleError
 from rekindle.state.lifecycle import JobState
@@ -16,6 +18,8 @@ WISHES: Final = ("hold", "cancel", "window", "pause", "runtime")
 """Why an attempt is asked to end while its job could go on: two of a person, three of the queue."""
 _NEEDS_A_PERSON = {"CheckpointsUnreadable", "HookFailed", "NonFinite", "SourceMissing",
                    "SpecError", "StateMismatch"}
+FIRST_RETRY_S: Final = 1.0
+"""Wait after the first failure without a new checkpoint: most are a kill, and gone by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ def decide(
     boot_id: str,
     daemon_stopping: bool = False,
     last_words: str | None = None,
+    job: str = "JOB",
 ) -> Verdict:
     """What becomes of a job whose attempt has ended.
 
@@ -57,10 +62,11 @@ def decide(
         boot_id: the boot that is running now.
         daemon_stopping: the daemon asked all attempts to end because it ends itself.
         last_words: what the keeper said last, where this daemon has spawned it; else None.
+        job: its id, for hints.
     """
     cause = ending.cause
     if cause == "done":
-        return Verdict(JobState.DONE, "done", "done", "The script ended with exit code 0.", 0)
+        return _done(ending, job)
     if wish == "cancel":
         return Verdict(JobState.CANCELLED, _outcome(cause), "stopped",
                        "It was cancelled on request.", failures)
@@ -72,7 +78,7 @@ def decide(
         return _asked_to_end(wish, ending, failures)
     if not ending.started and cause == "lost" and last_words is not None:
         return _again(ending, policy, failures, "Its keeper ended before the training was started"
-                      + (f": {last_words.rstrip('.')}." if last_words else "."))
+                      + (f": {last_words.rstrip('.')}." if last_words else "."), job)
     if not ending.started and cause == "lost":
         return Verdict(JobState.QUEUED, "not started", "lost",
                        "The attempt had not started when the daemon ended.", failures)
@@ -82,7 +88,7 @@ def decide(
                        failures)
     if cause == "preempted":
         how = (" It did not save within its grace period, so the last periodic checkpoint counts."
-               if ending.killed_after_grace else "")
+               if ending.killed_after_grace else _took_it(ending))
         who = ("The daemon was stopped; the job" if daemon_stopping
                else "It was preempted and")
         return Verdict(JobState.QUEUED, "preempted", "preempted",
@@ -91,7 +97,7 @@ def decide(
         return _permanent(ending, failures)
     if cause in COUNTED:
         return _counted(ending, policy, 0 if ending.progressed else failures)
-    return _failed(ending, policy, failures)
+    return _failed(ending, policy, failures, job)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +149,42 @@ def _asked_to_end(wish: str, ending: Ending, failures: int) -> Verdict:
 
 
 def backoff(policy: RetryPolicy, failures: int) -> float:
-    """Seconds before the next try after ``failures`` (1 or more) in a row, with jitter."""
+    """Compute the seconds before the next try after ``failures`` (1 or more) in a row.
+
+    The first is followed at once; from the second on the wait doubles, with jitter.
+    """
+    if failures <= 1:
+        return min(FIRST_RETRY_S, policy.backoff_min)
     wait = (wait_exponential(multiplier=policy.backoff_min, max=policy.backoff_max)
             + wait_random(0, policy.backoff_min))
     state = RetryCallState(Retrying(), None, (), {})
-    state.attempt_number = max(failures, 1)
+    state.attempt_number = failures - 1
     return min(wait(state), policy.backoff_max)
+
+
+def _done(ending: Ending, job: str) -> Verdict:
+    """Exit code 0 that counts as the end, with what a person may not expect of it."""
+    reason, hint = "The script ended with exit code 0.", ""
+    if ending.command:
+        reason = "The command ended with exit code 0."
+        if ending.stop_requested:
+            reason = ("The command ended with exit code 0 after SIGTERM, which says that it is "
+                      "finished.")
+            hint = (f"If it is not: let it exit with {EXIT_SAVED} after SIGTERM; "
+                    f"`rekindle retry {job}` starts it again.")
+    elif ending.unfinished is not None:
+        reason = ("The script ended with exit code 0 inside an unfinished training "
+                  f"({ending.unfinished}).")
+        hint = f"If it should train on: `rekindle retry {job}`."
+    return Verdict(JobState.DONE, "done", "done", reason, 0, hint=hint)
+
+
+def _took_it(ending: Ending) -> str:
+    """Say how the script took the request to end, where that was another way than ours."""
+    if ending.exit_code in (None, EXIT_SAVED):
+        return ""
+    where = f" inside an unfinished training ({ending.unfinished})" if ending.unfinished else ""
+    return f" The script ended with exit code {ending.exit_code}{where} when it was asked to stop."
 
 
 def _permanent(ending: Ending, failures: int) -> Verdict:
@@ -191,32 +227,91 @@ _SHORT_OF = {
 }
 
 
-def _failed(ending: Ending, policy: RetryPolicy, failures: int) -> Verdict:
+def _failed(ending: Ending, policy: RetryPolicy, failures: int, job: str) -> Verdict:
+    if ending.exit_code == EXIT_SAVED:
+        return _again(ending, policy, failures, "It ended with exit code 75 (saved) without a "
+                      "request and without a new checkpoint.", job)
     what = _what(ending)
     failure, previous = ending.failure, ending.previous
-    same = (failure is not None and previous is not None
-            and (failure.kind, failure.message) == (previous.kind, previous.message))
-    native = failure is not None and failure.kind.startswith("SIG")
-    anywhere = failure is not None and (failure.trained or failure.step > 0)
-    if same and failure and previous and not (anywhere or previous.trained or native):
-        return Verdict(JobState.FAILED, "crashed", "mistake",
-                       f"The script failed twice in the same way before it trained a step: {what}",
-                       failures + 1,
-                       hint="Mend the script and submit it again; `rekindle show` has the "
-                       "traceback.")
-    if same and failure and previous and anywhere and (
-            failure.epoch, failure.step) == (previous.epoch, previous.step):
+    if failure is None or _after_training(ending):
+        if failure is not None and not failure.passing:
+            return _held_after_training(ending, failures + 1, what, job)
+        return _again(ending, policy, failures, what, job)
+    same = previous is not None and (
+        (failure.kind, failure.message) == (previous.kind, previous.message))
+    native = failure.kind.startswith("SIG")
+    anywhere = failure.trained or failure.step > 0
+    if not same or previous is None:
+        return _again(ending, policy, failures, what, job)
+    correct = (f"Correct the cause, then `rekindle release {job}`; `rekindle show` has the "
+               "traceback.")
+    if ending.restarted and _ALREADY.search(f"{failure.kind}: {failure.message}"):
+        return _mistake(failures, "It failed twice because something of an earlier attempt exists"
+                        f"{_at(failure)}: {what}", _remove_it(failure, job))
+    if not (anywhere or previous.trained or native):
+        if ending.restarted:
+            return _mistake(failures, "The script, which has trained before, failed twice in the "
+                            f"same way before it trained a step{_at(failure)}: {what}", correct)
+        return _mistake(failures, "The script failed twice in the same way before it trained a "
+                        f"step: {what}", "Mend the script and submit it again; `rekindle show` has "
+                        "the traceback.", JobState.FAILED)
+    if not failure.within:
+        return _mistake(failures, "The script failed twice in the same way between its trainings"
+                        f"{_at(failure)}: {what}", correct)
+    if anywhere and (failure.epoch, failure.step) == (previous.epoch, previous.step):
         return Verdict(JobState.HELD, "crashed", "poison",
                        f"It failed twice at the same batch (epoch {failure.epoch}, step "
                        f"{failure.step}): {what}", failures + 1,
                        hint="Look at that batch; `rekindle release` tries again.")
-    return _again(ending, policy, failures, what)
+    return _again(ending, policy, failures, what, job)
 
 
-def _again(ending: Ending, policy: RetryPolicy, failures: int, what: str) -> Verdict:
+def _mistake(failures: int, reason: str, hint: str, state: JobState = JobState.HELD) -> Verdict:
+    return Verdict(state, "crashed", "mistake", reason, failures + 1, hint=hint)
+
+
+_ALREADY: Final = re.compile(r"FileExistsError|AlreadyExistsError|\[Errno 17\]|already exists",
+                             re.IGNORECASE)
+_QUOTED: Final = re.compile(r"['\"`]([^'\"`\n]{1,200})['\"`]")
+
+
+def _remove_it(failure: Failure, job: str) -> str:
+    """Say what to move away, by the name in the message of the exception."""
+    found = _ALREADY.search(failure.message)
+    named = _QUOTED.search(failure.message, found.end() if found else 0)
+    what = named[1] if named else "what the message names"
+    return (f"Move {what} away, then `rekindle release {job}`. A script that accepts what exists "
+            '(exist_ok=True, mode "w") needs no hand at the next relaunch.')
+
+
+def _at(failure: Failure) -> str:
+    return f", at {failure.at}" if failure.at else ""
+
+
+def _after_training(ending: Ending) -> bool:
+    """Tell that all that was begun is trained, and the script failed in its code around it."""
+    inside = ending.failure is not None and ending.failure.within
+    return bool(ending.finished) and ending.unfinished is None and not inside
+
+
+def _held_after_training(ending: Ending, count: int, what: str, job: str) -> Verdict:
+    """Hold a job whose training is finished: the model is safe, the rest needs a person."""
+    stages = f" (stages 1 to {ending.finished})" if ending.finished > 1 else ""
+    where = _at(ending.failure) if ending.failure is not None else ""
+    return Verdict(JobState.HELD, "crashed", "after_training",
+                   f"Its training is finished{stages}; the script failed after it{where}: {what}",
+                   count,
+                   hint=f"The model is safe (checkpoint {ending.model}): `rekindle export {job} "
+                   f"--to {job}.keras` writes it. `rekindle release {job}` runs the rest of the "
+                   "script again, without training.")
+
+
+def _again(ending: Ending, policy: RetryPolicy, failures: int, what: str, job: str) -> Verdict:
     """After a while, until that has been tried often enough without a new checkpoint."""
     count = 1 if ending.progressed else failures + 1
     outcome, cause = ("lost", "lost") if ending.cause == "lost" else ("crashed", "crash")
+    if count > policy.max_failures and _after_training(ending):
+        return _held_after_training(ending, count, what, job)
     if count > policy.max_failures:
         return Verdict(JobState.HELD, outcome, cause,
                        f"It failed {count} times in a row without a new checkpoint: {what}", count,
@@ -245,6 +340,8 @@ def _what(ending: Ending) -> str:
         except ValueError:
             name = f"signal {ending.signal}"
         return f"The trainer was ended by {name}."
+    if ending.exit_code == EXIT_DONE:
+        return "The script ended with exit code 0 after SIGTERM, without a new checkpoint."
     if ending.exit_code is not None:
         return f"The trainer ended with exit code {ending.exit_code}."
     return "The trainer could not be started."

@@ -6,6 +6,7 @@ It is written when a stage begins, so that an export needs neither the script no
 import json
 from typing import Any, Final
 
+from rekindle.jobs.record import tell
 from rekindle.state import durable
 from rekindle.state.paths import Run
 
@@ -29,7 +30,7 @@ def store(run: Run, stage: int, models: dict[str, Any]) -> None:
         durable.write_json(run.architecture,
                            {"format": FORMAT, "stages": {**known, str(stage): entries}})
     except OSError as error:
-        print(f"rekindle: the architecture could not be kept: {error}", flush=True)
+        tell(f"the architecture could not be kept: {error}")
 
 
 def load(run: Run) -> dict[str, dict[str, dict[str, Any]]]:

@@ -5,7 +5,7 @@ rename; the keeper names the newest good one to the next attempt and tells the j
 Standard library only: the keeper imports this.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,16 +37,31 @@ class Departure:
             environment.CHECKPOINT: str(found.path) if found else "",
         }
 
-    def receipt(self) -> dict[str, Any]:
-        """The fields of the journal's ``resumed``."""
+    def receipt(self, *, first: bool) -> dict[str, Any]:
+        """Make the fields of the journal's ``resumed``.
+
+        Args:
+            first: no attempt ran before, so nothing is repeated. Else ``lost_steps`` is None:
+                nobody counts the steps of a command.
+        """
         found = self.checkpoint
         return {
+            "lost_steps": 0 if first else None,
             "stage": 0,
             "epoch": found.position.epoch if found else 0,
             "step": found.position.step if found else 0,
             "checkpoint": found.name if found else None,
             "refused": [{"name": r.name, "reason": r.reason} for r in self.refused],
         }
+
+
+def is_first(entries: Iterable[dict[str, Any]]) -> bool:
+    """Tell from a run's journal that no attempt has run since its start from scratch."""
+    ran = False
+    for entry in entries:
+        ran = entry["kind"] != "scratch_requested" and (
+            ran or entry["kind"] == "attempt_started")
+    return not ran
 
 
 def departure(run: Run) -> Departure:

@@ -64,7 +64,7 @@ class Deadline:
             pass
         end = time.monotonic() + self.grace - self._reserve()
         with self.saving:
-            if stop.may_leave_at_once():
+            if stop.may_leave_at_once() and not stop.has_other_handler():
                 os._exit(EXIT_SAVED)
         while (left := end - time.monotonic()) > 0:
             time.sleep(left)

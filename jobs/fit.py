@@ -85,6 +85,9 @@ class _Stages:
         except RekindleError as error:
             session.refuse(error)
             raise
+        except BaseException as error:
+            self._session.leave_stage_by(error)
+            raise
         finally:
             session.leave_stage()
             stop.training(False)

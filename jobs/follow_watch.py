@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from rekindle.jobs import process
+from rekindle.jobs.heartbeat import ENDED
 from rekindle.state import checkpoints, journal
 from rekindle.state.paths import Run
 
@@ -21,7 +22,7 @@ _COMMAND_HINT: Final = ("Commit checkpoints as docs/spec.md describes for `comma
 AFTER_S: Final = 120.0
 """Processor time without a training that is followed."""
 _EVERY: Final = 5
-_OUTSIDE: Final = {None, "start", "script"}
+_OUTSIDE: Final = {None, "start", "script", ENDED}
 _LIBRARIES: Final = ("tensorflow", "libtorch", "jaxlib")
 
 

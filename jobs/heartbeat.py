@@ -24,6 +24,8 @@ _SUM: Final = struct.Struct("<I")
 _STRIDE: Final = 64
 _MAGIC: Final = b"rkh1"
 _EMPTY: Final = bytes(_STRIDE)
+ENDED: Final = "ended"
+"""Section of a script that came to its end; exit handlers and threads may still run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Beat:
     Attributes:
         at: unix time of the beat, seconds.
         attempt: 1-based number of the attempt.
-        section: start, script, seek, compile, step, validation or save.
+        section: start, script, seek, compile, step, validation, save or ended.
         epoch: 0-based epoch in work.
         step: batches trained in the whole run.
         count: beats of this attempt so far, modulo 2**32.

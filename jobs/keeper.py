@@ -80,6 +80,7 @@ class Attempt:
         self.record = Record(run.journal, number)
         self.departure: command.Departure | None = None
         self.follow_watch: FollowWatch | None = None
+        self.is_first = True
 
     def run_to_end(self) -> None:
         """Starts the trainer, waits for it, and records its end."""
@@ -91,13 +92,14 @@ class Attempt:
             with contextlib.suppress(OSError):
                 # some file systems have no way to; an end then waits for space
                 reserve.prepare(self.run.reserve)
+            before = journal.replay(self.run.journal).entries
             if job.command is not None:
                 self.departure = command.departure(self.run)
+                self.is_first = command.is_first(before)
             self.fence = memory.Fence.build(job.resources.memory,
                                             f"rekindle-{self.run.id}-{os.getpid()}")
             self.pace = Pace(job.limits.hang_timeout, speaks=job.command is None,
-                             longest=seen_before(
-                                 journal.replay(self.run.journal).entries))
+                             longest=seen_before(before))
             self.pace.look(*self._mark(), time.monotonic())
             self.follow_watch = FollowWatch(
                 self.run, self.number, command=job.command is not None,
@@ -139,6 +141,7 @@ class Attempt:
             memory_limit=job.resources.memory,
             at_epoch=at.epoch if at else None,
             at_step=at.step if at else None,
+            **({} if job.command is not None else {"at_section": at.section if at else None}),
             longest={section: round(s, 3) for section, s in self.pace.longest.items()},
             seconds=time.monotonic() - began,
         )
@@ -196,7 +199,7 @@ class Attempt:
             before = provenance.previous(self.run, self.number)
             self.record.add("provenance", changed=provenance.changes(before, about), **about)
         if self.departure is not None:
-            self.record.add("resumed", **self.departure.receipt())
+            self.record.add("resumed", **self.departure.receipt(first=self.is_first))
         return trainer
 
     def _environment(self, job: Job) -> dict[str, str]:

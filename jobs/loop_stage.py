@@ -324,6 +324,8 @@ class LoopStage:
 
     def end(self) -> None:
         """The last step is done; nothing is saved where it was done in an earlier attempt."""
+        if stop.answered() and self.stopped:
+            return  # interrupted by the script's own handler of SIGTERM, not finished
         if not self._ended:
             self._commit_end(self._now(), self._snapshot(end=True))
 

@@ -5,10 +5,13 @@ that has nothing to do with it. What cannot be written is dropped and counted; o
 space again, the log says how much is missing.
 """
 
+import contextlib
 import errno
 import io
 import sys
 from typing import Any, Final
+
+from rekindle.jobs import record
 
 _DISK: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
@@ -16,6 +19,8 @@ _DISK: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 def install() -> None:
     """Puts a forgiving writer under ``sys.stdout`` and ``sys.stderr``; their names, encodings
     and buffering stay what they were."""
+    with contextlib.suppress(OSError):
+        record.keep_log(1)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         try:
@@ -32,6 +37,21 @@ def install() -> None:
             line_buffering=stream.line_buffering, write_through=unbuffered)
         setattr(sys, name, made)
         setattr(sys, f"__{name}__", made)
+
+
+def flush() -> bool:
+    """Flush both streams as Python does at its end; False where that fails.
+
+    A stream may be None, closed, or anything that a script has put there.
+    """
+    flushed = True
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None and not getattr(stream, "closed", False):
+                stream.flush()
+        except Exception:
+            flushed = False
+    return flushed
 
 
 class Forgiving(io.FileIO):

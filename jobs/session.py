@@ -17,7 +17,7 @@ from rekindle.jobs.cadence import Cadence, is_better
 from rekindle.jobs.deadline import Deadline
 from rekindle.jobs.job import Job
 from rekindle.jobs.past import Past
-from rekindle.jobs.record import Record
+from rekindle.jobs.record import Record, tell
 from rekindle.state import checkpoints, journal
 from rekindle.state.checkpoints import Checkpoint, Position, Refusal
 from rekindle.state.errors import CheckpointsUnreadable, RekindleError
@@ -111,6 +111,7 @@ class Session:
         self._listeners: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self.refusal: Callable[[RekindleError], NoReturn] | None = None
         self.show: tuple[int, Callable[[dict[str, Any]], None]] | None = None
+        self._left_by: BaseException | None = None
 
     @classmethod
     def open(cls, run: Run, job: Job, attempt: int) -> "Session":
@@ -125,6 +126,10 @@ class Session:
 
     def enter_stage(self) -> int:
         """A `fit` or a loop begins; its number in the script, 0-based."""
+        if stop.answered():
+            # asked to stop: what the script trains from here on would rest on a training that
+            # a handler of its own has cut short
+            stop.end(environment.EXIT_SAVED)
         self.settle()
         for entering, _ in self._listeners:
             entering()
@@ -147,10 +152,28 @@ class Session:
         """Whether this is a forked child of the trainer: only the trainer itself is followed."""
         return os.getpid() != self._owner
 
+    def leave_stage_by(self, error: BaseException) -> None:
+        """Remember the exception that came out of a stage."""
+        self._left_by = error
+
+    def is_from_stage(self, error: BaseException) -> bool:
+        """Tell whether an exception that ends the script came out of a stage."""
+        seen: BaseException | None = error
+        for _ in range(20):
+            if seen is None:
+                break
+            if seen is self._left_by:
+                return True
+            seen = seen.__cause__ or seen.__context__
+        return self.within  # an exception in the body of a loop does not pass through the loop
+
     def settle(self) -> None:
-        """The script goes on, or has ended well: a loop that it had left is over for good."""
+        """The script goes on, or has ended well: a loop that it had left is over for good.
+
+        Not where SIGTERM came to a handler of the script's own: that is why it left the loop.
+        """
         commit, self.left = self.left, None
-        if commit is not None:
+        if commit is not None and not stop.answered():
             commit()
 
     # where the training is
@@ -180,7 +203,7 @@ class Session:
         if message in self._warned:
             return
         self._warned.add(message)
-        print(f"rekindle: {message} {hint}", flush=True)
+        tell(f"{message} {hint}")
         self._note("warned", message=message, hint=hint)
 
     def report_unfollowed(self, message: str, hint: str) -> None:
@@ -189,7 +212,7 @@ class Session:
             return
         self._warned.add(message)
         self._unfollowed.append(message)
-        print(f"rekindle: {message} {hint}", flush=True)
+        tell(f"{message} {hint}")
         self._note("warned", message=message, hint=hint, unfollowed=True)
 
     # going on
@@ -218,7 +241,7 @@ class Session:
                         return Departure(checkpoint, refused, tensors, state)
             where = checkpoints.quarantine(checkpoint, reason)
             refused.append(Refusal(checkpoint.name, reason))
-            print(f"rekindle: checkpoint {checkpoint.name} is not used: {reason}.", flush=True)
+            tell(f"checkpoint {checkpoint.name} is not used: {reason}.")
             self._note("checkpoint_refused", name=checkpoint.name, reason=reason,
                        quarantined_to=str(where))
         if refused:
@@ -235,10 +258,12 @@ class Session:
         return Departure(None)
 
     def resumed(self, stage: int, departure: Departure, *, epoch: int, step: int,
-                restored: list[str], inexact: list[str], allowed: str | None = None) -> None:
+                restored: list[str], inexact: list[str], allowed: str | None = None,
+                epochs: int | None = None) -> None:
         """Writes the receipt: once for each stage in which training begins or goes on.
 
         Args:
+            epochs: how many the stage has in all, where it is known.
             allowed: in words, what of the script is another and was allowed to be.
         """
         first = not self._restored_once
@@ -252,12 +277,13 @@ class Session:
         self._take_best(departure)
         name = departure.checkpoint.name if departure.checkpoint else None
         if name is not None:
-            print(f"rekindle: attempt {self.attempt} goes on from {name}: epoch {epoch}, "
-                  f"step {step}; {lost} steps ({seconds:.1f} s) were lost.", flush=True)
+            tell(f"attempt {self.attempt} goes on from {name}: epoch {epoch}, "
+                 f"step {step}; {lost} steps ({seconds:.1f} s) were lost.")
         self._note("resumed", stage=stage, epoch=epoch, step=step, checkpoint=name,
                    refused=[{"name": r.name, "reason": r.reason} for r in departure.refused],
                    lost_steps=lost, lost_seconds=seconds, restored=restored, inexact=inexact,
-                   changed=self.changed, allowed=allowed, unfollowed=self._unfollowed)
+                   changed=self.changed, allowed=allowed, unfollowed=self._unfollowed,
+                   epochs=epochs)
         self.beat("step")
 
     def stage_restored(self, stage: int, departure: Departure) -> None:
@@ -266,8 +292,8 @@ class Session:
         at = departure.checkpoint.position
         self.epoch, self.step = at.epoch, at.step
         self._take_best(departure)
-        print(f"rekindle: stage {stage} had ended; its result was restored from "
-              f"{departure.checkpoint.name}.", flush=True)
+        tell(f"stage {stage} had ended; its result was restored from "
+             f"{departure.checkpoint.name}.")
 
     def _take_best(self, departure: Departure) -> None:
         """The best one so far is what the checkpoint says, where that watched the same metric."""
@@ -335,7 +361,7 @@ class Session:
                 manifest)
         except OSError as error:
             # the next one may succeed; the training itself lives in memory
-            print(f"rekindle: the checkpoint could not be saved: {error}", flush=True)
+            tell(f"the checkpoint could not be saved: {error}")
             self._note("save_failed", error=str(error), epoch=position.epoch, step=position.step)
             self.cadence.saved(position.epoch, position.step, time.monotonic())
             self.beat("step")
@@ -376,7 +402,7 @@ class Session:
                 self._expected.discard(gone.name)
                 self._note("checkpoint_pruned", name=gone.name)
         except OSError as error:
-            print(f"rekindle: older checkpoints could not be removed: {error}", flush=True)
+            tell(f"older checkpoints could not be removed: {error}")
 
     def _note(self, kind: str, **fields: Any) -> None:
         """Appends to the journal; on a full disk later, and never at the training's cost."""
@@ -389,7 +415,7 @@ class Session:
         where = f"the last finite checkpoint is {last}" if last else "no checkpoint is finite"
         message = (f"The loss or a variable is not finite (NaN or infinity) at epoch "
                    f"{position.epoch}, step {position.step}; {where}.")
-        print(f"rekindle: {message}", flush=True)
+        tell(message)
         self._note("failed", error_type="NonFinite", message=message,
                    hint="Lower the learning rate or look at the data, then `rekindle release`; "
                    'checkpoint.non_finite = "continue" trains on instead.',

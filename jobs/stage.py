@@ -30,6 +30,7 @@ from rekindle.jobs import callbacks as callback_states
 from rekindle.jobs.encoding import Tensors, read_state
 from rekindle.jobs.epochwise import EpochwiseIterator
 from rekindle.jobs.hook import Hook
+from rekindle.jobs.record import tell
 from rekindle.jobs.session import Departure, Session, Snapshot
 from rekindle.state.checkpoints import Position
 
@@ -101,6 +102,12 @@ class Stage:
                 self.train.close()
             self.model._initial_epoch = before
             self.model.__dict__.pop("_get_metrics_result_or_logs", None)
+        if stop.answered() and (self.model.stop_training
+                                or self.epoch < self.arguments["epochs"]):
+            self.session.warn("`fit` ended early after the script handled SIGTERM itself: this "
+                              "training is interrupted, not finished.",
+                              "The next attempt resumes it from its latest checkpoint.")
+            return history
         self.session.save(self.snapshot(end=True), "end")
         self.session.stage_ended(self.number, self.epoch)
         return history
@@ -317,7 +324,8 @@ class Stage:
             train.boundary = self._boundary
             snapshot = self.snapshot()
             self.session.resumed(self.number, self.departure, epoch=self.epoch, step=self.base,
-                                 restored=begun, inexact=self.inexact)
+                                 restored=begun, inexact=self.inexact,
+                                 epochs=self.arguments["epochs"])
             if variables.are_all_there(self.model):
                 self.session.save(snapshot, "start")
         else:
@@ -350,8 +358,7 @@ class Stage:
             found = audit.of_step(self.model.train_function, known)
         except Exception as error:
             # looks at what TensorFlow keeps for itself: not worth a training
-            print(f"rekindle: the training step could not be looked through: {error!r}.",
-                  flush=True)
+            tell(f"the training step could not be looked through: {error!r}.")
             return
         self._tell(found)
 
@@ -398,7 +405,7 @@ class Stage:
         self.model._initial_epoch = epochs if stopped else min(self.epoch, epochs)
         self.session.resumed(
             self.number, self.departure, epoch=self.epoch, step=position["step"],
-            restored=_restored(state), allowed=self.changed,
+            restored=_restored(state), allowed=self.changed, epochs=epochs,
             inexact=list(dict.fromkeys([*state["inexact"], *self.inexact])))
 
     def restore(self) -> None:
@@ -488,9 +495,10 @@ class Stage:
         session.trained = True
         session.heartbeat.beat("step", self.epoch, session.step)
         if session.must_stop():
-            if not self._exact:
+            if self._exact:
+                self.leave(self.snapshot())
+            else:
                 stop.leave()  # this epoch is trained again
-            self.leave(self.snapshot())
         now = time.monotonic()
         if self._exact and session.cadence.due_in_epoch(session.step, now):
             session.save(self.snapshot(), "steps" if session.job.checkpoint.every_steps else "time")
@@ -549,6 +557,7 @@ class Stage:
         if stop.requested() and self._before_validation is not None:
             if not self._exact:
                 stop.leave()
+                return
             # the weights are those of before: only what validation changes is put back
             snapshot = self.snapshot()
             arrays, state = self._before_validation
@@ -559,7 +568,7 @@ class Stage:
             self.leave(snapshot)
 
     def leave(self, snapshot: Snapshot) -> None:
-        """Saves and ends the process, to be started again."""
+        """Saves and ends the process, to be started again, unless the script does so itself."""
         self.session.save(snapshot, "signal")
         stop.leave()
 

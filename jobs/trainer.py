@@ -10,6 +10,7 @@ import functools
 import os
 import random
 import runpy
+import signal
 import sys
 import traceback
 import types
@@ -17,7 +18,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from rekindle.jobs import environment, output, provenance, stacks, stop
+from rekindle.jobs import (
+    blame,
+    environment,
+    heartbeat,
+    output,
+    provenance,
+    record,
+    stacks,
+    stop,
+)
 from rekindle.jobs.after_import import AfterImport
 from rekindle.jobs.frozen import Frozen
 from rekindle.jobs.job import Job
@@ -30,6 +40,8 @@ if TYPE_CHECKING:
     from rekindle.jobs.unfollowed import Unfollowed
 
 _TRACEBACK_LINES = 40
+_EXIT_NOT_FLUSHED = 120
+"""Python's own, where its last output could not be written."""
 
 
 def main() -> NoReturn:
@@ -46,6 +58,7 @@ def main() -> NoReturn:
         job = Job.read(run.job_file)
         session = Session.open(run, job, attempt)
         session.refusal = lambda error: _refuse(run, attempt, error)
+        stop.on_answer(lambda: _tell_received(run, attempt))
         frozen = Frozen.of(run, job, session.warn)
     except RekindleError as error:
         _refuse(run, attempt, error)
@@ -59,28 +72,30 @@ def main() -> NoReturn:
     try:
         try:
             run_script(job, frozen)
+        except SystemExit as leaving:
+            if _status(leaving.code) != environment.EXIT_DONE:
+                raise
         finally:
             unfollowed.check(final=True)
         session.settle()
     except SystemExit as leaving:
-        code = leaving.code
-        if code is None or code == environment.EXIT_DONE:
-            session.settle()
-            _finish(environment.EXIT_DONE)
-        if code == environment.EXIT_SAVED and stop.requested():
-            _finish(environment.EXIT_SAVED)
-        if not isinstance(code, int):
-            print(code, file=sys.stderr)
-            code = 1
-        _report(run, attempt, session, leaving)
+        code = _status(leaving.code)
+        if code != environment.EXIT_SAVED or not stop.requested():
+            _print_message(leaving.code)
+            _report(run, attempt, session, leaving)
         _finish(code)
     except RekindleError as error:
         _refuse(run, attempt, error)
     except BaseException as error:
-        traceback.print_exception(error)
         _report(run, attempt, session, error)
+        _print_exception(error)
+        if isinstance(error, KeyboardInterrupt):
+            _end_by(signal.SIGINT)
         _finish(1)
-    _finish(environment.EXIT_DONE)
+    if not stop.answered():
+        session.beat(heartbeat.ENDED)
+    # as a plain script ends: exit handlers run, threads are joined, streams are flushed
+    sys.exit(environment.EXIT_DONE)
 
 
 def seed(job: Job, session: "Session", unfollowed: "Unfollowed") -> None:
@@ -197,7 +212,7 @@ def _hook_failed(name: str, error: BaseException) -> RekindleError:
 
 def _refuse(run: Run, attempt: int, error: RekindleError) -> NoReturn:
     """Ends with *permanent*: going on without being told to would lose or repeat work."""
-    print(f"rekindle: {error}", file=sys.stderr, flush=True)
+    record.tell(str(error))
     with contextlib.suppress(OSError):
         journal.append(run.journal, "failed", attempt=attempt, error_type=type(error).__name__,
                        message=error.what, hint=error.hint, traceback="", epoch=0, step=0)
@@ -210,15 +225,66 @@ def _report(run: Run, attempt: int, session: "Session", error: BaseException) ->
     text = "".join(lines).splitlines()[-_TRACEBACK_LINES:]
     with contextlib.suppress(OSError):
         journal.append(run.journal, "failed", attempt=attempt, error_type=type(error).__name__,
-                       message=str(error), traceback="\n".join(text), epoch=session.epoch,
-                       step=session.step, trained=session.trained)
+                       message=_text(error), traceback="\n".join(text), epoch=session.epoch,
+                       step=session.step, trained=session.trained,
+                       within=session.is_from_stage(error), at=blame.place(error),
+                       passing=blame.may_pass(error))
+
+
+def _tell_received(run: Run, attempt: int) -> None:
+    """Journals that SIGTERM came to a handler of the script's own, which may end the process.
+
+    Not through the session's record: a signal may come while that is being written.
+    """
+    with contextlib.suppress(OSError):
+        journal.append(run.journal, "stop_received", attempt=attempt)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "(its message cannot be read)"
+
+
+def _status(code: object) -> int:
+    """Compute the exit status that Python gives a process that ends by ``SystemExit``."""
+    if code is None:
+        return environment.EXIT_DONE
+    if not isinstance(code, int):
+        return 1
+    return code & 0xFF if abs(code) < 2**63 else 255
+
+
+def _print_message(code: object) -> None:
+    """Print what a script gave to ``sys.exit`` in place of a number, as Python does."""
+    if code is None or isinstance(code, int):
+        return
+    try:
+        print(code, file=sys.stderr)
+    except Exception:
+        record.tell(str(code))
+
+
+def _print_exception(error: BaseException) -> None:
+    """Print what ends the script, by the script's own ``sys.excepthook`` where it has one."""
+    try:
+        if sys.stderr is None or getattr(sys.stderr, "closed", False):
+            raise ValueError("standard error is closed")
+        sys.excepthook(type(error), error, error.__traceback__)
+    except BaseException:
+        record.tell("".join(traceback.format_exception(error)))
+
+
+def _end_by(signum: signal.Signals) -> None:
+    """End the process as Python ends by an interrupt that nobody caught."""
+    output.flush()
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)
 
 
 def _finish(code: int) -> NoReturn:
-    """Ends the process as a plain script would end: exit handlers run, threads are joined."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if code == environment.EXIT_DONE:
-        sys.exit(0)
-    # after a failure a thread of the user's must not keep the attempt alive
-    os._exit(code)
+    """Ends the process after a failure, and without waiting for a thread of the script's."""
+    flushed = output.flush()
+    ours = (environment.EXIT_SAVED, environment.EXIT_PERMANENT)
+    os._exit(code if flushed or code in ours else _EXIT_NOT_FLUSHED)

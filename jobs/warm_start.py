@@ -7,6 +7,7 @@ every attempt begins the same, whatever has become of the other job.
 import json
 from typing import Any
 
+from rekindle.jobs.record import tell
 from rekindle.jobs.session import Session
 from rekindle.state import checkpoints, tensors
 from rekindle.state.checkpoints import Checkpoint, Position
@@ -47,7 +48,7 @@ def apply(session: Session, stage: int, models: dict[str, Any]) -> list[str]:
     counts = [_assign(label, list(model.variables), saved.get(label, []), arrays)
               for label, model in models.items()]
     name = f"{source['job']}, {source['checkpoint']}"
-    print(f"rekindle: begins with the weights of {name}.", flush=True)
+    tell(f"begins with the weights of {name}.")
     return [f"{sum(counts)} weights of {name}"]
 
 

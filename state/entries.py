@@ -90,18 +90,22 @@ _KINDS: Final[Mapping[str, tuple[tuple[str, ...], Mapping[str, Check]]]] = {
     "attempt_ended": (("attempt",), {
         "attempt": _attempt, "exit_code": _int64, "signal": _integer(0, 1024), "cause": _text,
         "stop_requested": _flag, "killed_after_grace": _flag, "memory_limit": _whole,
-        "at_epoch": _whole, "at_step": _whole, "longest": _numbers}),
+        "at_epoch": _whole, "at_step": _whole, "at_section": _text, "longest": _numbers}),
     "resumed": (("attempt",), {
-        "attempt": _attempt, "checkpoint": _text, "lost_steps": _whole, "lost_seconds": _number}),
+        "attempt": _attempt, "checkpoint": _text, "lost_steps": _whole, "lost_seconds": _number,
+        "restored": _texts, "epochs": _whole}),
+    "stage_ended": (("attempt",), {"attempt": _attempt}),
+    "stop_received": (("attempt",), {"attempt": _attempt}),
     "epoch_ended": (("attempt", "epoch"), {"attempt": _attempt, "logs": _table}),
     "checkpoint_committed": (("attempt", "name", "epoch", "step"), {
-        "attempt": _attempt, "name": _text, "bytes": _whole, "best": _flag}),
+        "attempt": _attempt, "name": _text, "bytes": _whole, "best": _flag, "end": _flag}),
     "checkpoint_refused": (("name",), {"name": _text, "reason": _text, "quarantined_to": _text}),
     "checkpoint_pruned": (("name",), {"name": _text}),
     "quarantine_pruned": (("name",), {"name": _text}),
     "provenance": (("attempt",), {"attempt": _attempt}),
     "failed": (("attempt",), {
-        "attempt": _attempt, "error_type": _text, "traceback": _text, "trained": _flag}),
+        "attempt": _attempt, "error_type": _text, "traceback": _text, "trained": _flag,
+        "within": _flag, "at": _text, "passing": _flag}),
     "hung": (("attempt",), {
         "attempt": _attempt, "section": _text, "silent": _number, "limit": _number}),
     "state_changed": (("at", "state", "was"), {

@@ -80,7 +80,7 @@ def _attempt_measured(db: sqlite3.Connection, job: str, entry: Entry) -> None:
 def _resumed(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     attempt, step = entry["attempt"], int(entry.get("step") or 0)
     lost = entry.get("lost_steps")
-    if lost is None:
+    if "lost_steps" not in entry:
         row = db.execute("SELECT to_step FROM attempts WHERE job = ? AND n < ? AND to_step"
                          " IS NOT NULL ORDER BY n DESC LIMIT 1", (job, attempt)).fetchone()
         lost = max(int(row[0]) - step, 0) if row else 0

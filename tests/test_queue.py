@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rig import ROOT, Rig, wait_for
 
+from rekindle.jobs.process import Identity
 from rekindle.state import checkpoints, tensors
 
 # saves in no time when it is asked to, like a trainer that is told to end
@@ -201,9 +202,11 @@ def test_a_job_over_its_max_runtime_is_saved_and_held_and_can_be_given_more(rig:
     rig.drop(command(LONG, '[limits]max_runtime = "8s"'), "1.toml")
     rig.start()
     rig.wait_state("job-1", "running")
-    began = rig.entries("job-1", "attempt_started")[0]["t"]
-    wait_for(lambda: time.time() > began + 2.5, "half of its time is over")
-    assert rig.trainer("job-1", 1).send(signal.SIGTERM)  # a preemption: what ran counts
+    started = rig.entries("job-1", "attempt_started")[0]
+    wait_for(lambda: time.time() > started["t"] + 2.5, "half of its time is over")
+    # a preemption, of which the keeper knows: what ran counts
+    assert Identity(started["keeper_pid"], started["keeper_start"], started["boot_id"]).send(
+        signal.SIGTERM)
     held = rig.wait_state("job-1", "held")
     assert "max_runtime" in held["reason"]
     assert "--max-runtime" in held["hint"]

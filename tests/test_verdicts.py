@@ -93,11 +93,34 @@ def test_what_only_a_person_can_decide_is_held_with_the_way_on(kind: str) -> Non
     assert (verdict.state, verdict.hint) == (JobState.HELD, "use --from-scratch")
 
 
-@given(st.integers(1, 10_000))
+@given(st.integers(2, 10_000))
 def test_the_wait_grows_and_is_capped(failures: int) -> None:
-    """Exponential from the first wait on, with jitter, never above the cap."""
+    """Exponential from the second failure on, with jitter, never above the cap."""
     wait = verdicts.backoff(POLICY, failures)
-    assert min(10 * 2 ** min(failures - 1, 20), 600) <= wait <= 600
+    assert min(10 * 2 ** min(failures - 2, 20), 600) <= wait <= 600
+
+
+@pytest.mark.parametrize(("policy", "wait"), [
+    (POLICY, 1.0), (RetryPolicy(backoff_min=0.2, backoff_max=1.0), 0.2),
+    (RetryPolicy(backoff_min=0.0, backoff_max=0.0), 0.0), (RetryPolicy(), 1.0),
+])
+def test_the_first_failure_is_followed_after_a_second_or_less(
+    policy: RetryPolicy, wait: float
+) -> None:
+    """A kill in the night costs a second, not the backoff of a crash loop."""
+    assert verdicts.backoff(policy, 1) == wait
+
+
+@pytest.mark.parametrize("cause", ["crash", "lost", "hang", "gpu_oom", "disk_full"])
+def test_the_first_failure_after_progress_is_relaunched_after_a_second(cause: str) -> None:
+    """However many came before the new checkpoint; the backoff begins with the second one."""
+    at_once = verdicts.decide(having(cause=cause, progressed=True), policy=POLICY, failures=3,
+                              wish=None, boot_id="this")
+    assert (at_once.state, at_once.delay) == (JobState.WAITING, 1.0)
+    assert "in 1 s" in at_once.reason
+    later = verdicts.decide(having(cause=cause, same_before=1), policy=POLICY, failures=1,
+                            wish=None, boot_id="this")
+    assert later.delay >= 10
 
 
 def test_the_facts_of_an_attempt_are_read_from_the_journal() -> None:
@@ -127,3 +150,276 @@ def test_a_keeper_that_ended_at_once_is_counted_as_a_failure() -> None:
                               last_words="OSError: no")
     assert (verdict.state, verdict.failures) == (JobState.WAITING, 3)
     assert "Its keeper ended before the training was started: OSError: no." in verdict.reason
+
+
+# how a script may end without having finished
+
+
+STARTED = {"kind": "attempt_started", "attempt": 1, "boot_id": "this"}
+BEGUN = {"kind": "resumed", "attempt": 1, "stage": 0, "step": 0, "epoch": 0, "epochs": 12,
+         "checkpoint": None, "restored": []}
+START = {"kind": "checkpoint_committed", "attempt": 1, "step": 0, "name": "e0000-s00000000"}
+SAVED = {"kind": "checkpoint_committed", "attempt": 1, "step": 40, "name": "e0002-s00000040"}
+ENDED = {"kind": "checkpoint_committed", "attempt": 1, "step": 240, "end": True,
+         "name": "e0012-s00000240-end"}
+OVER = {"kind": "stage_ended", "attempt": 1, "stage": 0, "epoch": 12, "step": 240}
+RECEIVED = {"kind": "stop_received", "attempt": 1}
+COMMAND = {"kind": "resumed", "attempt": 1, "stage": 0, "step": 0, "epoch": 0, "checkpoint": None}
+
+
+def end(**changes: object) -> dict[str, object]:
+    """The keeper's entry for a script that was left in the third epoch with exit code 0."""
+    causes = {0: "done", 75: "preempted", 78: "permanent"}
+    entry = {"kind": "attempt_ended", "attempt": 1, "exit_code": 0, "signal": None,
+             "stop_requested": False, "at_epoch": 2, "at_step": 46, "at_section": "script",
+             **changes}
+    return {"cause": causes.get(entry["exit_code"], "crash"), **entry}  # type: ignore[arg-type]
+
+
+def after(*entries: dict[str, object], wish: str | None = None,
+          failures: int = 0) -> verdicts.Verdict:
+    facts = ending.read(entries, int(str(entries[-1]["attempt"])))
+    return verdicts.decide(facts, policy=POLICY, failures=failures, wish=wish, boot_id="this",
+                           job="fit-1")
+
+
+ASKED = end(stop_requested=True)
+
+
+@pytest.mark.parametrize("entries", [
+    # Lightning-AI/pytorch-lightning#19916: a handler of the script's own ends with 0
+    [STARTED, BEGUN, START, ASKED],
+    [STARTED, BEGUN, START, SAVED, RECEIVED, ASKED],
+    # before the first stage, by os._exit or by a handler: it has not come to its end
+    [STARTED, ASKED], [STARTED, RECEIVED, end(stop_requested=True, at_section="start")],
+    # after the last stage, but before its end: results may be missing
+    [STARTED, BEGUN, START, ENDED, OVER, ASKED],
+    # ended regularly, with a training left behind by `break` or by an exception
+    [STARTED, BEGUN, START, end(stop_requested=True, at_section="ended")],
+    # a SIGTERM that did not come through the keeper, behind a new checkpoint
+    [STARTED, BEGUN, START, SAVED, RECEIVED, end()],
+    # NVIDIA-NeMo/Megatron-Bridge#5068, facebookincubator/submitit#1677: by another code, or by
+    # an exception out of the handler
+    [STARTED, BEGUN, START, RECEIVED, end(stop_requested=True, exit_code=143)],
+    [STARTED, BEGUN, START, end(stop_requested=True, exit_code=None, signal=2, cause="crash")],
+])
+def test_an_end_out_of_an_unfinished_training_while_asked_to_stop_is_preempted(
+    entries: list[dict[str, object]]
+) -> None:
+    """Never done; held after `rekindle stop`, cancelled after `cancel`, and no failure."""
+    verdict = after(*entries, failures=2)
+    assert (verdict.state, verdict.cause, verdict.failures) == (JobState.QUEUED, "preempted", 2)
+    assert after(*entries, wish="hold").state == JobState.HELD
+    assert after(*entries, wish="cancel").state == JobState.CANCELLED
+    assert after(*entries, wish="window").state == JobState.QUEUED
+    if entries[-1]["exit_code"] == 0:
+        assert "exit code 0" in verdict.reason
+
+
+@pytest.mark.parametrize(("entries", "says"), [
+    ([STARTED, BEGUN, START, ENDED, OVER, end(at_section="ended")], "exit code 0."),
+    ([STARTED, BEGUN, ENDED, OVER, end(at_section="ended", stop_requested=True)], "exit code 0."),
+    # the script's own decision, without a request; but a person learns of it
+    ([STARTED, BEGUN, START, end(at_section="ended")],
+     "inside an unfinished training (epoch 3 of 12, step 46)"),
+    ([STARTED, BEGUN, START, end()], "inside an unfinished training (epoch 3 of 12, step 46)"),
+    ([STARTED, end(at_section="ended")], "exit code 0."),
+    ([STARTED, end(at_section="script")], "exit code 0."),
+    # an older keeper tells no section
+    ([STARTED, BEGUN, ENDED, OVER, {"kind": "attempt_ended", "attempt": 1, "exit_code": 0,
+                                    "cause": "done", "stop_requested": True}], "exit code 0."),
+])
+def test_an_end_that_counts_is_done_with_what_a_person_may_not_expect(
+    entries: list[dict[str, object]], says: str
+) -> None:
+    """Done stays done; a training that was left is named."""
+    for wish in (None, "hold"):
+        verdict = after(*entries, wish=wish)
+        assert verdict.state == JobState.DONE
+        assert says in verdict.reason
+        assert bool(verdict.hint) == ("unfinished" in verdict.reason)
+
+
+def test_a_command_says_by_its_exit_code_that_it_is_finished() -> None:
+    """That is its contract; after SIGTERM the reason says what it was taken for, and the way on."""
+    plain = after(STARTED, COMMAND, {**end(), "at_section": "ended"})
+    assert (plain.state, plain.reason) == (JobState.DONE, "The command ended with exit code 0.")
+    asked = after(STARTED, COMMAND, {k: v for k, v in ASKED.items() if k != "at_section"})
+    assert asked.state == JobState.DONE
+    assert "after SIGTERM" in asked.reason
+    assert "rekindle retry fit-1" in asked.hint
+    assert "75" in asked.hint
+
+
+@pytest.mark.parametrize("entries", [
+    [STARTED, end(exit_code=75)], [STARTED, BEGUN, START, end(exit_code=75)],
+    [STARTED, COMMAND, end(exit_code=75)],
+    [STARTED, {"kind": "failed", "attempt": 1, "error_type": "SystemExit", "message": "75"},
+     end(exit_code=75)],
+    # sent to itself, with a handler of its own that ends well
+    [STARTED, RECEIVED, end()], [STARTED, BEGUN, START, RECEIVED, end()],
+    [STARTED, RECEIVED, end(exit_code=1)],
+])
+def test_saved_without_a_request_and_without_a_checkpoint_is_a_crash(
+    entries: list[dict[str, object]]
+) -> None:
+    """ray-project/ray#40358, Supervisor/supervisor#1189: no relaunch at once without end."""
+    first = after(*entries)
+    assert (first.state, first.cause, first.failures) == (JobState.WAITING, "crash", 1)
+    assert first.delay == 1.0
+    second = after(*entries, failures=1)
+    assert second.delay >= 10
+    assert second.failures == 2
+    last = after(*entries, failures=3)
+    assert (last.state, last.failures) == (JobState.HELD, 4)
+    # the same twice is no mistake: the code says that another try may help
+    twice = [*entries, {**STARTED, "attempt": 2},
+             *({**e, "attempt": 2} for e in entries if e["kind"] != "attempt_started")]
+    assert after(*twice, failures=1).state == JobState.WAITING
+
+
+@pytest.mark.parametrize("entries", [
+    [STARTED, BEGUN, START, SAVED, end(exit_code=75)],
+    [STARTED, COMMAND, SAVED, end(exit_code=75)],
+    [STARTED, end(exit_code=75, stop_requested=True)],
+    [STARTED, COMMAND, end(exit_code=75, stop_requested=True)],
+])
+def test_saved_with_a_request_or_a_new_checkpoint_is_preempted(
+    entries: list[dict[str, object]]
+) -> None:
+    """A time limit of the script's own requeues it; no failure."""
+    verdict = after(*entries, failures=2)
+    assert (verdict.state, verdict.failures) == (JobState.QUEUED, 2)
+
+
+def failed(number: int = 1, kind: str = "TypeError", message: str = "no such thing",
+           **changes: object) -> dict[str, object]:
+    return {"kind": "failed", "attempt": number, "error_type": kind, "message": message,
+            "within": False, "at": "/home/ana/train.py:41", "trained": True, "epoch": 12,
+            "step": 240, **changes}
+
+
+FINISHED = [STARTED, BEGUN, START, ENDED, OVER]
+CRASH_1 = end(exit_code=1)
+
+
+@pytest.mark.parametrize("more", [
+    [failed(), CRASH_1], [failed(kind="SystemExit", message="3"), end(exit_code=3)],
+    # in a relaunch that restores the training, behind it or before it
+    [end(exit_code=None, signal=9), {**STARTED, "attempt": 2}, failed(2, trained=False),
+     {**CRASH_1, "attempt": 2}],
+    [end(exit_code=None, signal=9), {**STARTED, "attempt": 2},
+     failed(2, trained=False, epoch=0, step=0), {**CRASH_1, "attempt": 2}],
+])
+def test_a_failure_after_the_training_is_held_and_the_model_is_safe(
+    more: list[dict[str, object]]
+) -> None:
+    """Not a batch to look at: file and line, the checkpoint, and the command that exports it."""
+    verdict = after(*FINISHED, *more)
+    assert (verdict.state, verdict.cause) == (JobState.HELD, "after_training")
+    assert "training is finished; the script failed after it, at /home/ana/train.py:41: " in (
+        verdict.reason)
+    assert "batch" not in verdict.reason + verdict.hint
+    assert "rekindle export fit-1 --to" in verdict.hint
+    assert "e0012-s00000240-end" in verdict.hint
+    assert "rekindle release fit-1" in verdict.hint
+
+
+def test_a_failure_that_may_pass_is_tried_again_before_a_person_is_asked() -> None:
+    """An upload at four in the morning: nothing is trained again for it."""
+    upload = [failed(kind="ConnectionError", message="refused", passing=True), CRASH_1]
+    verdict = after(*FINISHED, *upload, failures=2)
+    assert (verdict.state, verdict.failures, verdict.delay) == (JobState.WAITING, 1, 1.0)
+    again = [*FINISHED, *upload, {**STARTED, "attempt": 2},
+             failed(2, kind="ConnectionError", message="refused", passing=True, trained=False),
+             {**CRASH_1, "attempt": 2}]
+    assert after(*again, failures=1).state == JobState.WAITING
+    held = after(*again, failures=3)
+    assert (held.state, held.cause) == (JobState.HELD, "after_training")
+    killed = after(*FINISHED, end(exit_code=None, signal=11), failures=0)
+    assert killed.state == JobState.WAITING
+
+
+def test_a_stage_that_begins_later_was_not_the_last() -> None:
+    """Between two trainings it is tried again, and held where it fails twice in the same way."""
+    second = {**BEGUN, "stage": 1, "step": 240}
+    lost = [*FINISHED, second, end(exit_code=None, signal=9)]
+    once = [*lost, {**STARTED, "attempt": 2}, failed(2), {**CRASH_1, "attempt": 2}]
+    assert after(*once).state == JobState.WAITING
+    twice = [*once, {**STARTED, "attempt": 3}, failed(3), {**CRASH_1, "attempt": 3}]
+    verdict = after(*twice, failures=1)
+    assert (verdict.state, verdict.cause) == (JobState.HELD, "mistake")
+    assert "/home/ana/train.py:41" in verdict.reason
+    assert "batch" not in verdict.reason + verdict.hint
+
+
+def test_two_trainings_that_are_finished_are_both_named() -> None:
+    """k folds, and a failure behind them."""
+    second = [{**BEGUN, "stage": 1, "step": 240}, {**OVER, "stage": 1}]
+    verdict = after(*FINISHED, *second, failed(), CRASH_1)
+    assert "stages 1 to 2" in verdict.reason
+    begun_anew = after(*FINISHED, {"kind": "scratch_requested"}, failed(trained=False, step=0),
+                       CRASH_1)
+    assert begun_anew.state == JobState.WAITING
+
+
+@pytest.mark.parametrize("where", [{"within": True}, {"within": True, "trained": False}, {}])
+def test_a_failure_within_a_training_is_no_failure_after_it(where: dict[str, object]) -> None:
+    """The poison batch stays what it is; older trainers do not say where it was."""
+    at = {k: v for k, v in failed(**where).items() if where or k != "within"}
+    verdict = after(STARTED, BEGUN, START, SAVED, at, CRASH_1, {**STARTED, "attempt": 2},
+                    {**BEGUN, "attempt": 2, "step": 40, "checkpoint": "e0002-s00000040"},
+                    {**at, "attempt": 2}, {**CRASH_1, "attempt": 2})
+    assert (verdict.state, verdict.cause) == (JobState.HELD, "poison")
+
+
+EXISTS = [
+    ("FileExistsError", "[Errno 17] File exists: 'out'", "out"),
+    ("FileExistsError", "[Errno 17] File exists: '/data/run.lock'", "/data/run.lock"),
+    # tensorflow/tensorflow#18266, #28798
+    ("AlreadyExistsError", (
+        "{{function_node __wrapped__IteratorGetNext}} There appears to be a concurrent caching "
+        "iterator running - cache lockfile already exists ('cache_train_0.lockfile'). If you are "
+        "sure no other running TF computations are using this cache prefix, delete the lockfile "
+        "and restart. [Op:IteratorGetNext] name: 'x'"),
+     "cache_train_0.lockfile"),
+    ("ValueError", "Unable to create dataset (name already exists)", "what the message names"),
+]
+
+
+@pytest.mark.parametrize(("kind", "message", "name"), EXISTS)
+@pytest.mark.parametrize("within", [True, False])
+def test_what_an_earlier_attempt_left_in_the_way_is_held_and_named(
+    kind: str, message: str, name: str, within: bool
+) -> None:
+    """os.mkdir, mode "x", a lock file of a cache: the relaunch brought it about, not a mistake."""
+    error = failed(2, kind, message, within=within, trained=False, step=0, epoch=0)
+    entries = [STARTED, BEGUN, START, end(exit_code=None, signal=9), {**STARTED, "attempt": 2},
+               error, {**CRASH_1, "attempt": 2}]
+    assert after(*entries).state == JobState.WAITING
+    verdict = after(*entries, {**STARTED, "attempt": 3}, {**error, "attempt": 3},
+                    {**CRASH_1, "attempt": 3}, failures=1)
+    assert verdict.state == JobState.HELD
+    assert f"Move {name} away" in verdict.hint
+    assert "rekindle release fit-1" in verdict.hint
+
+
+def test_what_was_in_the_way_from_the_start_is_the_script_s_mistake() -> None:
+    """No earlier attempt has come further."""
+    error = failed(1, *EXISTS[0][:2], trained=False, step=0, epoch=0)
+    verdict = after(STARTED, error, CRASH_1, {**STARTED, "attempt": 2}, {**error, "attempt": 2},
+                    {**CRASH_1, "attempt": 2}, failures=1)
+    assert (verdict.state, verdict.cause) == (JobState.FAILED, "mistake")
+
+
+def test_a_script_that_has_trained_is_held_and_not_failed() -> None:
+    """Data that is gone since: it keeps what it has trained, and resumes once that is back."""
+    error = failed(2, "FileNotFoundError", "[Errno 2] No such file: '/mnt/data'", trained=False,
+                   step=0, epoch=0)
+    verdict = after(STARTED, BEGUN, START, SAVED, end(exit_code=None, signal=9),
+                    {**STARTED, "attempt": 2}, error, {**CRASH_1, "attempt": 2},
+                    {**STARTED, "attempt": 3}, {**error, "attempt": 3},
+                    {**CRASH_1, "attempt": 3}, failures=1)
+    assert (verdict.state, verdict.cause) == (JobState.HELD, "mistake")
+    assert "has trained before" in verdict.reason
+    assert "/home/ana/train.py:41" in verdict.reason

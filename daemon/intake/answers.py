@@ -182,7 +182,8 @@ class Answers:
     def _retry(self, job: JobRow, fields: dict[str, Any]) -> str:
         again = {JobState.HELD, JobState.FAILED, JobState.CANCELLED, JobState.WAITING}
         scratch = bool(fields.get("from_scratch"))
-        if scratch:
+        # a job that is done has a hint only where it may have more to train, and that says `retry`
+        if scratch or job.hint:
             again.add(JobState.DONE)
         if job.state not in again:
             return f"It is {job.state}; there is nothing to try again."

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from rekindle.daemon import ending
 from rekindle.daemon.launcher import Launcher
 from rekindle.jobs import environment, heartbeat
 from rekindle.jobs.job import CheckpointPolicy, Job
@@ -206,7 +207,9 @@ class Rehearsal:
             time.sleep(0.02)
         for entry in reversed(self._training.entries("attempt_ended")):
             if entry["attempt"] == self._attempt:
-                return dict(entry)
+                # a handler of the script's own may have taken the blow for a good end
+                facts = ending.read(journal.replay(self.run.journal).entries, self._attempt)
+                return {**entry, "cause": facts.cause}
         return {"cause": "lost", "exit_code": None, "signal": None}
 
     def _strike(self, left: list[Blow]) -> bool:
@@ -240,7 +243,8 @@ class Rehearsal:
     def _beats(self) -> heartbeat.Beat | None:
         """Where the attempt is, once it trains."""
         beat = heartbeat.read(self.run.heartbeat)
-        if beat is None or beat.attempt != self._attempt or beat.section in ("start", "script"):
+        if beat is None or beat.attempt != self._attempt or beat.section in (
+                "start", "script", heartbeat.ENDED):
             return None
         trains = any(e["attempt"] == self._attempt for e in self._receipts_cached())
         return beat if trains else None

@@ -131,7 +131,10 @@ class _Page:
                               f"{escape(', '.join((row.provenance or {})['changed']))}")
             if receipt.get("checkpoint"):
                 at = receipt["checkpoint"]
-                lines = [f"attempt {row.n} went on from {at}; {_lost(row)} lost"]
+                lost = _lost(row)
+                lines = [f"attempt {row.n} went on from {at}; "
+                         + (f"what came after it was lost: {lost}" if row.lost_steps is None
+                            else f"{lost} lost")]
             elif receipt.get("restored") or receipt.get("inexact"):
                 lines = [f"attempt {row.n} began anew"]
             else:
@@ -233,7 +236,9 @@ def _place(epoch: int | None, step: int | None) -> str:
 
 def _lost(row: AttemptRow) -> str:
     if row.lost_steps is None:
-        return "-"
+        if row.receipt is None:
+            return "-"
+        return "unknown" if row.receipt.get("checkpoint") else "all of it"
     if not row.lost_steps:
         return "nothing"
     seconds = (row.receipt or {}).get("lost_seconds")

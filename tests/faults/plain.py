@@ -80,7 +80,8 @@ def main() -> None:
     if found is not None:
         state = json.loads((found.path / STATE).read_text())
         step, digest = state["step"], state["digest"]
-    session._note("resumed", stage=0, epoch=0, step=step, refused=[],
+    session.enter_stage()
+    session._note("resumed", stage=0, epoch=0, step=step, refused=[], restored=[],
                   checkpoint=found.name if found else None)
     stop.training(True)
     # time.sleep fails with EINVAL under libfaketime, which the clock's test sets time with
@@ -122,6 +123,8 @@ def main() -> None:
     save()
     Path(f"{session.job.name}.result.txt").write_text(digest)
     print("came to", digest)
+    session.stage_ended(0, 0)
+    session.leave_stage()
     stop.training(False)
 
 
