@@ -32,7 +32,7 @@ def at_step(work: Path, step: int) -> None:
              f"step {step}: {(work / 'log').read_text()[-2000:]}", 90)
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # six starts of TensorFlow
 @pytest.mark.crash
 def test_a_script_run_by_hand_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     """Ctrl-C, SIGTERM and SIGKILL; in a loop and in a `fit`; no step is trained twice."""
@@ -55,7 +55,7 @@ def test_a_script_run_by_hand_goes_on_where_it_was_stopped(tmp_path: Path) -> No
     assert [e["lost_steps"] for e in went_on][::2] == [0, 0]
 
 
-@pytest.mark.slow  # 8 s: two starts of TensorFlow
+@pytest.mark.slow  # two starts of TensorFlow
 @pytest.mark.promise
 def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
     """The second says so and ends; the first is not disturbed."""
@@ -73,7 +73,7 @@ def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
         first.wait()
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # a start of TensorFlow
 def test_a_script_finds_resumable_where_rekindle_is_not_installed(tmp_path: Path) -> None:
     """Keeper and trainer bring it along: from a folder that is on no path."""
     brought = tmp_path / "brought"

@@ -157,7 +157,7 @@ def test_an_interpreter_that_cannot_train_is_found(
     assert "night-1" in found[0].what
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # a start of TensorFlow
 def test_an_interpreter_with_keras_is_told_with_its_versions(home: Home) -> None:
     """Imported for real, as the trainer would."""
     waiting_job(home, python=sys.executable)

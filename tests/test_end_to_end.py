@@ -27,12 +27,12 @@ def final_state(rig: Rig, job: str) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in tensors.load(found.state)[0].items()}
 
 
-@pytest.mark.slow  # 25 s: six starts of TensorFlow
+@pytest.mark.slow  # five starts of TensorFlow
 @pytest.mark.promise
 def test_a_killed_job_ends_with_the_model_of_an_undisturbed_one(rig: Rig, tmp_path: Path) -> None:
     """SIGKILL, SIGTERM, the daemon's death, a damaged checkpoint: the same bits, each end told."""
     rig.drop(spec(tmp_path, name="calm", epochs=8))
-    assert rig.start("--until-idle").wait(120) == 0
+    assert rig.start("--until-idle").wait(300) == 0
 
     rig.drop(spec(tmp_path, name="stormy", epochs=8))
     rig.start()
@@ -51,7 +51,7 @@ def test_a_killed_job_ends_with_the_model_of_an_undisturbed_one(rig: Rig, tmp_pa
     content = bytearray(damaged.state.read_bytes())
     content[len(content) // 2] ^= 1
     damaged.state.write_bytes(content)
-    assert rig.start("--until-idle").wait(120) == 0
+    assert rig.start("--until-idle").wait(300) == 0
 
     shown = rig.show("stormy-1")
     assert shown["state"] == "done"
@@ -72,7 +72,7 @@ def test_a_killed_job_ends_with_the_model_of_an_undisturbed_one(rig: Rig, tmp_pa
     assert final_state(rig, "stormy-1") == final_state(rig, "calm-1")
 
 
-@pytest.mark.slow  # 15 s: two starts of TensorFlow
+@pytest.mark.slow  # two starts of TensorFlow
 def test_the_articles_cnn_trains_evaluates_and_resumes(rig: Rig, tmp_path: Path) -> None:
     """The Fashion-MNIST example on real images, killed once."""
     if not DATA.exists():

@@ -12,6 +12,7 @@ from rig import Rig, environment
 from rekindle.state import checkpoints
 
 HERE = Path(__file__).with_name("exporting")
+# trains, exports and evaluates in processes of their own: up to eight starts of TensorFlow
 pytestmark = pytest.mark.slow
 
 

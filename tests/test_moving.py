@@ -326,7 +326,7 @@ np.savez(sys.argv[1], *model.get_weights(), *[v.numpy() for v in model.optimizer
 """
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # three starts of TensorFlow
 def test_a_training_goes_on_bit_identical_on_the_other_box(tmp_path: Path, work: Path) -> None:
     """Stopped in mid-epoch there, ended here, equal to a twin that was never touched."""
     (work / "train.py").write_text(KERAS)

@@ -240,7 +240,7 @@ def test_a_window_that_closes_frees_the_slot_and_the_job_comes_back_at_night(rig
     assert rig.show("night-1")["failures"] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # three starts of TensorFlow
 def test_a_training_whose_window_closes_goes_on_at_the_same_batch_the_next_night(
     rig: Rig, tmp_path: Path
 ) -> None:

@@ -65,7 +65,7 @@ def asked(script: Path, *options: str) -> tuple[int, dict[str, Any]]:
 
 
 @pytest.mark.crash
-@pytest.mark.slow
+@pytest.mark.slow  # the verb trains two to five times
 def test_an_honest_script_is_identical_and_nothing_of_its_folder_is_touched(tmp_path: Path) -> None:
     """With kills that hit, and attempts that went on in mid-epoch."""
     script = written(tmp_path)
@@ -82,7 +82,7 @@ def test_an_honest_script_is_identical_and_nothing_of_its_folder_is_touched(tmp_
 
 
 @pytest.mark.crash
-@pytest.mark.slow
+@pytest.mark.slow  # the verb trains two to five times
 def test_an_unseeded_generator_is_found_and_named(tmp_path: Path) -> None:
     """The script differs from itself: not the resuming is at fault."""
     script = written(tmp_path, "x += np.random.RandomState().normal(size=x.shape) * 0.1\nmore = []")
@@ -96,7 +96,7 @@ def test_an_unseeded_generator_is_found_and_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.crash
-@pytest.mark.slow
+@pytest.mark.slow  # the verb trains two to five times
 def test_a_state_that_no_checkpoint_holds_is_told_from_a_script_that_differs(tmp_path: Path
                                                                              ) -> None:
     """Undisturbed it is the same every time; a count in a global variable begins anew."""
@@ -117,7 +117,7 @@ def test_a_state_that_no_checkpoint_holds_is_told_from_a_script_that_differs(tmp
 
 
 @pytest.mark.crash
-@pytest.mark.slow
+@pytest.mark.slow  # the verb trains two to five times
 def test_a_long_job_is_compared_up_to_where_the_limit_lets_it_get(tmp_path: Path) -> None:
     """All trainings end at the same step; a time that a callback notes is noted and no more."""
     script = written(tmp_path, """
@@ -138,7 +138,7 @@ def test_a_long_job_is_compared_up_to_where_the_limit_lets_it_get(tmp_path: Path
 
 
 @pytest.mark.crash
-@pytest.mark.slow
+@pytest.mark.slow  # the verb trains two to five times
 def test_a_script_that_cannot_be_started_twice_is_said_to_fail(tmp_path: Path) -> None:
     """The most common reason: it refuses to write over what it has written."""
     script = written(tmp_path, before="import os\nos.mkdir('results')")
