@@ -20,9 +20,10 @@ from rekindle.daemon.background import Background
 from rekindle.daemon.intake import warm_start
 from rekindle.daemon.intake.warm_start import Obstacle
 from rekindle.daemon.launcher import Launcher
+from rekindle.daemon.saved import Saved
 from rekindle.jobs import heartbeat, process
 from rekindle.jobs.job import Job, RetryPolicy
-from rekindle.state import crash_points, journal, reading, reserve
+from rekindle.state import crash_points, ingest, journal, reading, reserve
 from rekindle.state.errors import LockHeld, SpecError
 from rekindle.state.ledger import Ledger
 from rekindle.state.lifecycle import ACTIVE, JobState
@@ -277,8 +278,15 @@ class Attempts:
         current = self._ledger.job(job.id)
         if (current is not None and current.state == JobState.STARTING
                 and current.attempts == attempt):
-            self._ledger.set_state(job.id, JobState.RUNNING, f"Attempt {attempt} is running.",
-                                   now=time.time())
+            row = self._ledger.attempt(job.id, attempt)
+            self._ledger.set_state(
+                job.id, JobState.RUNNING,
+                ingest.running(attempt, row.unfollowed if row is not None else None),
+                now=time.time())
+
+    def saved(self, job: JobRow) -> Saved:
+        """What a relaunch of the job would find, and whether its attempt would save now."""
+        return Saved.of(self._ledger, job, self._home.run(job.id))
 
     def stop(self, job: JobRow, wish: str, reason: str) -> None:
         """Asks the job's attempt to save and end; ``wish`` is one of `verdicts.WISHES`."""
@@ -315,7 +323,9 @@ class Attempts:
     def _note(self, job: JobRow, entry: dict[str, Any]) -> None:
         kind = entry["kind"]
         log = self._log.bind(job=job.id, attempt=entry.get("attempt"))
-        if kind == "resumed":
+        if kind == "warned" and entry.get("unfollowed") is True:
+            log.error("training_not_followed", message=entry.get("message"))
+        elif kind == "resumed":
             log.info("training_resumed" if entry.get("checkpoint") else "training_began",
                      epoch=entry.get("epoch"), step=entry.get("step"),
                      checkpoint=entry.get("checkpoint"), lost_steps=entry.get("lost_steps"))
@@ -345,8 +355,8 @@ class Attempts:
                                             ended_at=now)
                 self._ledger.set_state(
                     job.id, JobState.HELD, f"The end of its attempt cannot be judged: {what}",
-                    hint=f"The daemon's log says more. `rekindle release {job.id}` resumes it "
-                    "from its latest checkpoint.", now=now, wish=None)
+                    hint=f"The daemon's log says more. {self.saved(job).release}", now=now,
+                    wish=None)
 
     def _settle(self, job: JobRow, run: Run) -> None:
         """Records the end of the latest attempt and the verdict, in one transaction."""
@@ -378,6 +388,7 @@ class Attempts:
                 wish=current.wish,
                 boot_id=process.boot_id(),
                 daemon_stopping=self.daemon_stopping,
+                saved=self.saved(current),
                 last_words=self._last_words(run) if (job.id, current.attempts) in self._spawned
                 else None,
                 job=job.id,

@@ -74,6 +74,7 @@ class Ending:
         failure: the exception that ended the script, where it was reported.
         previous: the failure of the attempt before, if that one failed too.
         boot_id: the boot in which the attempt was started, None where it was not.
+        unfollowed: what the attempt reported of training that is not saved; empty for nothing.
     """
 
     attempt: int
@@ -95,6 +96,7 @@ class Ending:
     model: str = ""
     restarted: bool = False
     command: bool = False
+    unfollowed: str = ""
 
 
 def read(entries: Iterable[dict[str, Any]], attempt: int) -> Ending:
@@ -102,6 +104,7 @@ def read(entries: Iterable[dict[str, Any]], attempt: int) -> Ending:
     end: dict[str, Any] = {}
     hung: dict[str, Any] = {}
     boot: str | None = None
+    unfollowed = ""
     started = False
     departed = -1
     progressed = False
@@ -138,6 +141,8 @@ def read(entries: Iterable[dict[str, Any]], attempt: int) -> Ending:
             end = entry
         elif kind == "hung":
             hung = entry
+        elif kind == "warned" and entry.get("unfollowed") is True:
+            unfollowed = str(entry.get("message"))
     unfinished = stages.unfinished(end)
     cause = _cause(end, failures.get(attempt), progressed=progressed, received=stages.received,
                    cut_off=not stages.command and (
@@ -162,6 +167,7 @@ def read(entries: Iterable[dict[str, Any]], attempt: int) -> Ending:
         model=stages.model,
         restarted=stages.restarted,
         command=stages.command,
+        unfollowed=unfollowed,
     )
 
 

@@ -1,5 +1,6 @@
 """Cause → verdict: what is done after an attempt has ended. Pure; no clock, no I/O."""
 
+import dataclasses
 import re
 import signal
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Final, Self
 from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
 
 from rekindle.daemon.ending import COUNTED, Ending, Failure
+from rekindle.daemon.saved import Saved
 from rekindle.jobs.environment import EXIT_DONE, EXIT_SAVED
 from rekindle.jobs.job import RetryPolicy
 from rekindle.state.errors import RekindleError
@@ -53,6 +55,7 @@ def decide(
     daemon_stopping: bool = False,
     last_words: str | None = None,
     job: str = "JOB",
+    saved: Saved = Saved(),  # noqa: B008  frozen
 ) -> Verdict:
     """What becomes of a job whose attempt has ended.
 
@@ -63,7 +66,30 @@ def decide(
         daemon_stopping: the daemon asked all attempts to end because it ends itself.
         last_words: what the keeper said last, where this daemon has spawned it; else None.
         job: its id, for hints.
+        saved: what a relaunch would find.
     """
+    return _with_unsaved(_decide(ending, policy, failures, wish, boot_id, daemon_stopping,
+                                 last_words, job, saved), ending, saved)
+
+
+def _with_unsaved(verdict: Verdict, ending: Ending, saved: Saved) -> Verdict:
+    """Name what is not saved, whatever the verdict is."""
+    reason = verdict.reason
+    again = verdict.state in (JobState.QUEUED, JobState.WAITING)
+    # an exception before the first batch has cost nothing that could be saved
+    cost = ending.started and (ending.failure is None or ending.failure.trained)
+    if again and cost and saved.checkpoint is None and _UNSAVED not in reason:
+        reason += f" {_UNSAVED[0].upper()}{_UNSAVED[1:]}: it starts from the beginning."
+    if ending.unfollowed:
+        reason += f" {ending.unfollowed}"
+    return dataclasses.replace(verdict, reason=reason)
+
+
+_UNSAVED: Final = "nothing of it is saved"
+
+
+def _decide(ending: Ending, policy: RetryPolicy, failures: int, wish: str | None, boot_id: str,
+            daemon_stopping: bool, last_words: str | None, job: str, saved: Saved) -> Verdict:
     cause = ending.cause
     if cause == "done":
         return _done(ending, job)
@@ -72,10 +98,10 @@ def decide(
                        "It was cancelled on request.", failures)
     if wish == "hold":
         return Verdict(JobState.HELD, _outcome(cause), "stopped",
-                       "It was stopped on request; everything is kept.", failures,
-                       hint="`rekindle release` lets it go on from its latest checkpoint.")
+                       f"It was stopped on request; {saved.kept}.", failures,
+                       hint=saved.release)
     if wish is not None and cause != "permanent":
-        return _asked_to_end(wish, ending, failures)
+        return _asked_to_end(wish, ending, failures, saved)
     if not ending.started and cause == "lost" and last_words is not None:
         return _again(ending, policy, failures, "Its keeper ended before the training was started"
                       + (f": {last_words.rstrip('.')}." if last_words else "."), job)
@@ -84,15 +110,13 @@ def decide(
                        "The attempt had not started when the daemon ended.", failures)
     if cause == "lost" and ending.boot_id != boot_id:
         return Verdict(JobState.QUEUED, "preempted", "preempted",
-                       "The machine was restarted; it goes on from its latest checkpoint.",
-                       failures)
+                       f"The machine was restarted; {saved.resumes}.", failures)
     if cause == "preempted":
-        how = (" It did not save within its grace period, so the last periodic checkpoint counts."
-               if ending.killed_after_grace else _took_it(ending))
-        who = ("The daemon was stopped; the job" if daemon_stopping
-               else "It was preempted and")
+        how = (" It did not save within its grace period." if ending.killed_after_grace
+               else _took_it(ending))
+        who = "The daemon was stopped" if daemon_stopping else "It was preempted"
         return Verdict(JobState.QUEUED, "preempted", "preempted",
-                       f"{who} goes on from its latest checkpoint.{how}", failures)
+                       f"{who}; {saved.resumes}.{how}", failures)
     if cause == "permanent":
         return _permanent(ending, failures)
     if cause in COUNTED:
@@ -134,18 +158,18 @@ def gone(wish: str | None, failures: int) -> Verdict:
                    "and submit the job again.")
 
 
-def _asked_to_end(wish: str, ending: Ending, failures: int) -> Verdict:
+def _asked_to_end(wish: str, ending: Ending, failures: int, saved: Saved) -> Verdict:
     """The queue took its place away; how the trainer took that is no failure of the job."""
     outcome = _outcome(ending.cause)
     if wish == "runtime":
         return Verdict(JobState.HELD, outcome, "max_runtime",
-                       "It has run as long as its `max_runtime` allows; everything is kept.",
-                       failures, hint="`rekindle release JOB --max-runtime 12h` gives it more.")
+                       f"It has run as long as its `max_runtime` allows; {saved.kept}.", failures,
+                       hint="`rekindle release JOB --max-runtime 12h` gives it more.")
     if wish == "pause":
         return Verdict(JobState.QUEUED, outcome, "paused",
-                       "The queue was paused; it goes on from its latest checkpoint.", failures)
+                       f"The queue was paused; {saved.resumes}.", failures)
     return Verdict(JobState.QUEUED, outcome, "window",
-                   "Its window has closed; it goes on from its latest checkpoint.", failures)
+                   f"Its window has closed; {saved.resumes}.", failures)
 
 
 def backoff(policy: RetryPolicy, failures: int) -> float:

@@ -61,6 +61,11 @@ def _not_believed(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     _not_understood(db, job, str(entry.get("was")), str(entry.get("error")))
 
 
+def running(attempt: int, unfollowed: str | None = None) -> str:
+    """The reason of a job that runs."""
+    return f"Attempt {int(attempt)} is running." + (f" {unfollowed}" if unfollowed else "")
+
+
 def _attempt_started(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     # a rebuilt ledger has no row for it yet
     db.execute("INSERT INTO attempts (job, n, started_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
@@ -142,6 +147,18 @@ def _failed(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     _update(db, job, entry, failure=json.dumps(failure))
 
 
+def _warned(db: sqlite3.Connection, job: str, entry: Entry) -> None:
+    if entry.get("unfollowed") is True:
+        message = str(entry["message"])
+        _update(db, job, entry, unfollowed=message)
+        # where people look while it runs
+        db.execute("UPDATE jobs SET reason = ?, hint = ? WHERE id = ? AND state = ?"
+                   " AND attempts = ?",
+                   (running(entry["attempt"], message), str(entry.get("hint") or ""), job,
+                    JobState.RUNNING, entry["attempt"]))
+    _event(db, job, entry)
+
+
 def _event(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     data = {k: v for k, v in entry.items() if k not in ("v", "t", "kind", "attempt")}
     same = db.execute("SELECT 1 FROM events WHERE job = ? AND at = ? AND kind = ?",
@@ -176,8 +193,7 @@ def _is_running(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     # what was decided about an attempt comes after this; until then it runs, or the next
     # daemon settles it
     db.execute("UPDATE jobs SET state = ?, reason = ?, updated_at = ? WHERE id = ? AND state <> ?",
-               (JobState.RUNNING, f"Attempt {int(entry['attempt'])} is running.", entry["t"], job,
-                JobState.STOPPING))
+               (JobState.RUNNING, running(entry["attempt"]), entry["t"], job, JobState.STOPPING))
 
 
 def _attempt_ended(db: sqlite3.Connection, job: str, entry: Entry) -> None:
@@ -214,7 +230,7 @@ _HANDLERS = {
     "provenance": _provenance,
     "failed": _failed,
     "save_failed": _event,
-    "warned": _event,
+    "warned": _warned,
     "stage_ended": _event,
     "scratch_requested": _event,
     NOT_UNDERSTOOD: _not_believed,

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 _MAX_HEADER: Final = 100 << 20
 
@@ -37,7 +37,7 @@ class Layout:
     entries: dict[str, Entry] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, path: Path) -> "Layout":
         """
         Raises:
             ValueError: the file is not whole or not in the format.

@@ -309,6 +309,15 @@ class Ledger:
             " ON a.job = j.id AND a.n = j.attempts")
         return {row[0]: (row[1], row[2]) for row in rows}
 
+    def unfollowed(self) -> dict[str, str]:
+        """What the latest attempt of each job reported of training that is not saved."""
+        if self._older:
+            return {}
+        rows = self._db.execute(
+            "SELECT a.job, a.unfollowed FROM jobs j JOIN attempts a"
+            " ON a.job = j.id AND a.n = j.attempts WHERE a.unfollowed IS NOT NULL")
+        return {row[0]: row[1] for row in rows}
+
     # what a run tells
 
     def ingest(self, job_id: str, entries: list[dict[str, Any]], offset: int) -> None:

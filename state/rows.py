@@ -64,7 +64,8 @@ class JobRow(_Row):
 class AttemptRow(_Row):
     """One start of a job's training process; ``outcome`` is None while it runs.
 
-    ``gpus`` are the UUIDs that it holds; ``seconds`` its length by the keeper's own clock.
+    ``gpus`` are the UUIDs that it holds; ``seconds`` its length by the keeper's own clock;
+    ``unfollowed`` what it reported of training that is not saved.
     """
 
     job: str
@@ -90,6 +91,7 @@ class AttemptRow(_Row):
     provenance: dict[str, Any] | None
     gpus: list[str] | None
     seconds: float | None
+    unfollowed: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,8 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     ALTER TABLE attempts ADD COLUMN gpus TEXT;     -- JSON list of UUIDs that it holds
     ALTER TABLE attempts ADD COLUMN seconds REAL;  -- by the keeper's own clock
     """,
+    # what it reported of training that is not saved
+    "ALTER TABLE attempts ADD COLUMN unfollowed TEXT",
 )
 
 VERSION: Final = len(MIGRATIONS)

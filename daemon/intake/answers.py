@@ -150,8 +150,9 @@ class Answers:
         if job.state in TERMINAL or job.state == JobState.HELD:
             return f"It is {job.state} already."
         if job.state in ACTIVE:
-            self._attempts.stop(job, "hold", "It saves and is then held, on request.")
-            return "It saves and is then held."
+            answer = self._attempts.saved(job).when_asked("is then held")
+            self._attempts.stop(job, "hold", f"Stopped on request. {answer}")
+            return answer
         self._ledger.set_state(job.id, JobState.HELD, "It was stopped on request before it ran.",
                                hint="`rekindle release` lets it go on.", now=time.time())
         return "It is held."
@@ -160,8 +161,9 @@ class Answers:
         if job.state in TERMINAL:
             return f"It is {job.state} already."
         if job.state in ACTIVE:
-            self._attempts.stop(job, "cancel", "It saves and is then cancelled, on request.")
-            return "It saves and is then cancelled."
+            answer = self._attempts.saved(job).when_asked("is then cancelled")
+            self._attempts.stop(job, "cancel", f"Cancelled on request. {answer}")
+            return answer
         self._ledger.set_state(job.id, JobState.CANCELLED, "It was cancelled on request.",
                                now=time.time())
         return "It is cancelled."

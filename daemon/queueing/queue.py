@@ -147,7 +147,11 @@ class Queue:
         self._ledger.add_event("queue_paused", data={"free": free})
         running = len(self._active)
         if free and running:
-            return f"The queue is paused; {_jobs(running)} running save and go back to the queue."
+            saved = [self._attempts.saved(one.row) for one in self._active.values()]
+            lose = sum(not (one.saves or one.checkpoint) for one in saved)
+            return (f"The queue is paused; {_jobs(running)} running save and go back to the queue."
+                    + (f" Of {lose} nothing is saved so far: `rekindle ls` says of which."
+                       if lose else ""))
         return ("The queue is paused: nothing new is started" + (
             f"; {_jobs(running)} running go on to their end." if running else "."))
 
@@ -251,8 +255,9 @@ class Queue:
         self._blocked.discard(job.id)
         if (wants.max_runtime is not None
                 and self._ledger.runtime(job.id) >= wants.max_runtime - _NOT_WORTH_A_START_S):
-            self._hold(job.id, "It has run as long as its `max_runtime` allows; everything is "
-                       "kept.", f"`rekindle release {job.id} --max-runtime 12h` gives it more.")
+            self._hold(job.id, "It has run as long as its `max_runtime` allows; "
+                       f"{self._attempts.saved(job).kept}.",
+                       f"`rekindle release {job.id} --max-runtime 12h` gives it more.")
             return
         # what has begun has had what it waited for
         if wants.after and job.attempts == 0 and not self._has_what_it_waits_for(job, wants):
@@ -348,16 +353,17 @@ class Queue:
                 continue
             wants = one.wants
             if self._file.now.free:
-                self._end(one, "pause", "The queue is paused; it saves and gives its place back.")
+                self._end(one, "pause", "The queue is paused.", "gives its place back")
             elif wants.window is not None and not self._is_open(wants.window):
-                self._end(one, "window", f"Its window {wants.window} has closed; it saves and "
-                          "gives its place back.")
+                self._end(one, "window", f"Its window {wants.window} has closed.",
+                          "gives its place back")
             elif (wants.max_runtime is not None
                   and one.before + boot - one.began > wants.max_runtime):
-                self._end(one, "runtime", "Its `max_runtime` is over; it saves and is then held.")
+                self._end(one, "runtime", "Its `max_runtime` is over.", "is then held")
 
-    def _end(self, one: _Active, wish: str, reason: str) -> None:
-        self._attempts.stop(one.row, wish, reason)
+    def _end(self, one: _Active, wish: str, why: str, then: str) -> None:
+        what = self._attempts.saved(one.row).when_asked(then)
+        self._attempts.stop(one.row, wish, f"{why} {what}")
         self._log.info("attempt_asked_to_end", job=one.row.id, wish=wish)
         self._follow()
 

@@ -31,6 +31,7 @@ def main(args: argparse.Namespace) -> int:
     daemon = presence.find(home)
     jobs: list[JobRow] = []
     reached: dict[str, tuple[int | None, int | None]] = {}
+    unfollowed: dict[str, str] = {}
     try:
         book = lookup.ledger(home)
     except NotFound:
@@ -39,13 +40,15 @@ def main(args: argparse.Namespace) -> int:
             raise
     else:
         jobs, reached = _read(book, args)
+        unfollowed = book.unfollowed()
         book.close()
     waiting = _inbox(home)
     if args.json:
         terminal.print_json({
             "home": str(home.root), "daemon": None if daemon is None else {"pid": daemon.pid},
             "inbox": waiting,
-            "jobs": [_as_json(job, reached) for job in jobs]})
+            "jobs": [{**_as_json(job, reached), "unfollowed": unfollowed.get(job.id)}
+                     for job in jobs]})
         return 0
     _print(jobs, reached, everything=args.all or bool(args.state))
     if waiting:

@@ -68,7 +68,7 @@ def _attempt(row: AttemptRow) -> dict[str, Any]:
         "to_epoch": row.to_epoch, "to_step": row.to_step, "lost_steps": row.lost_steps,
         "seconds": row.seconds, "gpus": row.gpus,
         "keeper_pid": row.keeper_pid, "trainer_pid": row.trainer_pid,
-        "receipt": row.receipt,
+        "receipt": row.receipt, "unfollowed": row.unfollowed,
         "failure": row.failure, "provenance": row.provenance,
     }
 
@@ -126,6 +126,9 @@ class _Page:
     def _print_receipts(self, console: Console) -> None:
         for row in self._newest(self._attempts, 3):
             receipt = row.receipt or {}
+            if row.unfollowed:
+                console.print(f"[bold red]not followed[/] in attempt {row.n}: "
+                              f"{escape(row.unfollowed)}")
             if (row.provenance or {}).get("changed"):
                 console.print(f"[yellow]changed[/] at attempt {row.n}: "
                               f"{escape(', '.join((row.provenance or {})['changed']))}")
@@ -145,6 +148,8 @@ class _Page:
                 lines.append(f"  restored: {', '.join(receipt['restored'])}")
             lines += [f"  [yellow]refused[/] {r['name']}: {escape(r['reason'])}"
                       for r in receipt.get("refused", [])]
+            lines += [f"  [red]not followed:[/] {escape(str(text))}"
+                      for text in receipt.get("unfollowed") or []]
             lines += [f"  [yellow]not exact:[/] {escape(str(text))}"
                       for text in receipt.get("inexact", [])]
             console.print("\n".join(lines), style="dim")

@@ -1,0 +1,74 @@
+"""State what of a job is saved, in the words that reasons, answers and hints share.
+
+No sentence may promise a checkpoint that is not there: `stop`, `window`, `pause`, preemption and
+a reboot all ask here.
+"""
+
+from dataclasses import dataclass
+
+from rekindle.state import checkpoints
+from rekindle.state.ledger import Ledger
+from rekindle.state.paths import Run
+from rekindle.state.rows import JobRow
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a relaunch of a job would find.
+
+    Attributes:
+        checkpoint: name of the newest checkpoint, None where there is none.
+        saves: the attempt that runs is in a training that is followed: it saves when it is
+            asked to end.
+        unfollowed: what the latest attempt reported of training that is not saved.
+    """
+
+    checkpoint: str | None = None
+    saves: bool = False
+    unfollowed: str | None = None
+
+    @classmethod
+    def of(cls, ledger: Ledger, job: JobRow, run: Run) -> "Saved":
+        """Look at the run directory and at the latest attempt."""
+        attempt = ledger.attempt(job.id, job.attempts)
+        follows = attempt is not None and attempt.from_step is not None
+        # a command journals its receipt before it does anything
+        follows = follows and not ledger.spec(job.id).get("command")
+        return cls(newest(run), follows, attempt.unfollowed if attempt is not None else None)
+
+    def when_asked(self, then: str) -> str:
+        """What happens to an attempt that is asked to end, e.g. with ``is then held``."""
+        if self.saves:
+            text = f"It saves and {then}."
+        elif self.checkpoint:
+            text = f"It ends and {then}; its latest checkpoint is {self.checkpoint}."
+        else:
+            text = f"It ends and {then}; nothing of it is saved."
+        return f"{text} {self.unfollowed}" if self.unfollowed else text
+
+    @property
+    def kept(self) -> str:
+        """Second half of a sentence about a job that does not run."""
+        if self.checkpoint:
+            return f"its latest checkpoint is {self.checkpoint}"
+        return "nothing of it is saved"
+
+    @property
+    def resumes(self) -> str:
+        """Second half of a sentence about a job that is started again."""
+        if self.checkpoint:
+            return "it resumes from its latest checkpoint"
+        return "nothing of it is saved, so it starts from the beginning"
+
+    @property
+    def release(self) -> str:
+        """What `rekindle release` does, as a hint."""
+        how = ("resumes it from its latest checkpoint" if self.checkpoint
+               else "starts it from the beginning")
+        return f"`rekindle release` {how}."
+
+
+def newest(run: Run) -> str | None:
+    """Name of the newest checkpoint on disk, unverified."""
+    found = checkpoints.scan(run.checkpoints)
+    return found[0].name if found else None

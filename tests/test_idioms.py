@@ -1,0 +1,213 @@
+"""The ways in which scripts import Keras: each one is killed, and has resumed.
+
+The scripts are in tests/scripts/idioms, in the words of tutorials, kernels and projects. Other
+tools that hook `fit` have lost it to the order of imports, too (mlflow#4766, wandb#513).
+"""
+
+import importlib.util
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rig import Rig, wait_for
+
+IDIOMS = Path(__file__).parent / "scripts" / "idioms"
+FOLLOWED = ["tensorflow_first", "keras_first", "from_tensorflow_import_keras",
+            "from_tensorflow_keras_models", "layers_only", "inside_a_function", "helper_module",
+            "wrapped", "after_a_probe", "environment_first", "package.train"]
+NOT_FOLLOWED = "this training is not followed; nothing of it is saved."
+
+
+def spec(name: str, folder: Path, *args: str) -> str:
+    what = (f'module = "{name}"\nworkdir = "{IDIOMS}"' if "." in name
+            else f'script = "{IDIOMS / name}.py"\nworkdir = "{folder}"')
+    return (f'name = "{job(name)[:-2]}"\n{what}\nargs = {json.dumps(args)}\n'
+            '[checkpoint]\nevery = "3 steps"\n[retry]\nbackoff = "200ms..500ms"\n')
+
+
+def job(name: str) -> str:
+    return f"{name.replace('_', '-').replace('.', '-')}-1"
+
+
+def kill_after_a_checkpoint(rig: Rig, name: str) -> None:
+    """SIGKILL for the trainer of the first attempt, once it has something to resume from."""
+    def saved() -> bool:
+        assert not rig.entries(job(name), "attempt_ended"), rig.cli("logs", job(name))
+        return any(entry["step"] > 0 for entry in rig.entries(job(name), "checkpoint_committed"))
+    wait_for(saved, f"{name} commits a checkpoint", 300)
+    assert rig.trainer(job(name), 1).send(signal.SIGKILL)
+
+
+def check_resumed(rig: Rig, name: str) -> None:
+    ended = rig.wait_state(job(name), "done", "failed", "held", seconds=300)
+    assert "done" == ended["state"], (ended, rig.cli("logs", job(name)))
+    receipts = {entry["attempt"]: entry for entry in rig.entries(job(name), "resumed")}
+    assert 2 in receipts, "the second attempt was not followed"
+    assert receipts[2]["checkpoint"] is not None
+    assert receipts[2]["step"] > 0
+    assert [] == receipts[2]["inexact"]
+    assert [] == receipts[2]["unfollowed"]
+
+
+def test_a_script_that_imports_tensorflow_first_resumes(rig: Rig, tmp_path: Path) -> None:
+    """The most common script there is."""
+    rig.drop(spec("tensorflow_first", tmp_path))
+    rig.start()
+    wait_for(rig.home.run(job("tensorflow_first")).journal.exists, "it is accepted", 60)
+    kill_after_a_checkpoint(rig, "tensorflow_first")
+    check_resumed(rig, "tensorflow_first")
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """One daemon with a job for each idiom."""
+    folder = tmp_path_factory.mktemp("idioms")
+    rig = Rig(folder / "home")
+    for name in FOLLOWED[1:]:
+        rig.drop(spec(name, folder), f"{name}.toml")
+    rig.start("--slots", "2")
+    waiting = set(FOLLOWED[1:])
+
+    def kill_one() -> bool:
+        for name in sorted(waiting):
+            if rig.home.run(job(name)).journal.exists() and rig.entries(job(name),
+                                                                        "attempt_started"):
+                kill_after_a_checkpoint(rig, name)
+                waiting.discard(name)
+        return not waiting
+
+    wait_for(kill_one, "each idiom is killed once", 600)
+    yield rig
+    rig.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FOLLOWED[1:])
+def test_an_idiom_resumes(killed: Rig, name: str) -> None:
+    """However Keras is imported, the killed training resumes from a checkpoint."""
+    check_resumed(killed, name)
+
+
+# what cannot be followed
+
+def unfollowed(rig: Rig, name: str, folder: Path, *args: str) -> tuple[dict[str, Any], str]:
+    """Runs a script to its end; the row of `ls --json`, and what it reported."""
+    rig.drop(spec(name, folder, *args), f"{name}.toml")
+    if rig.daemon is None:
+        rig.start()
+    row = rig.wait_state(job(name), "done", "failed", "held", seconds=300)
+    assert "done" == row["state"], rig.cli("logs", job(name))
+    messages = [entry["message"] for entry in rig.entries(job(name), "warned")
+                if entry.get("unfollowed")]
+    return row, " ".join(messages)
+
+
+@pytest.mark.slow
+def test_training_that_is_not_followed_is_named(rig: Rig, tmp_path: Path) -> None:
+    """In the journal, the log, `ls`, `show` and both forms of JSON; a saliency map is not named."""
+    for name, cause in [("own_loop", "`train_on_batch` is called outside"),
+                        ("own_gradients", "Gradients are computed outside"),
+                        ("forked_children", "in a forked child process")]:
+        row, said = unfollowed(rig, name, tmp_path)
+        assert cause in said
+        assert NOT_FOLLOWED in said
+        assert NOT_FOLLOWED in row["reason"]
+        assert row["unfollowed"] is not None and NOT_FOLLOWED in row["unfollowed"]
+        assert NOT_FOLLOWED in " ".join(rig.cli("show", job(name)).split())
+        assert NOT_FOLLOWED in rig.show(job(name))["attempts"][0]["unfollowed"]
+        assert NOT_FOLLOWED in rig.cli("logs", job(name))
+    row, said = unfollowed(rig, "saliency", tmp_path)
+    assert ("", None) == (said, row["unfollowed"])
+
+
+def test_forked_children_train_each_for_themselves(rig: Rig, tmp_path: Path) -> None:
+    """keras#4653: a fold per child; with our stages, all would get the first one's result."""
+    unfollowed(rig, "forked_children", tmp_path)
+    folds = [line for line in rig.cli("logs", job("forked_children")).splitlines()
+             if line.startswith("fold")]
+    assert 3 == len({line.split(": ")[1] for line in folds}), folds
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("tf_keras") is None, reason="needs tf_keras")
+@pytest.mark.parametrize("args", [[], ["--tf-keras"]], ids=["TF_USE_LEGACY_KERAS", "tf_keras"])
+def test_legacy_keras_is_named(rig: Rig, tmp_path: Path, args: list[str]) -> None:
+    row, said = unfollowed(rig, "legacy_keras", tmp_path, *args)
+    assert NOT_FOLLOWED in said
+    assert "Keras 2." in said
+    assert NOT_FOLLOWED in row["reason"]
+
+
+def test_stop_does_not_promise_what_is_not_saved(rig: Rig, tmp_path: Path) -> None:
+    """Neither the answer nor the reason and hint afterwards speak of a checkpoint."""
+    rig.drop(spec("own_loop", tmp_path, "600"), "own_loop.toml")
+    rig.start()
+    running = wait_for(lambda: next(
+        (row for row in rig.ls() if row["unfollowed"] and row["state"] == "running"), None),
+        "the daemon shows that it is not followed", 300)
+    assert NOT_FOLLOWED in running["reason"]
+    answer = " ".join(rig.cli("stop", job("own_loop")).split())
+    assert "nothing of it is saved" in answer
+    assert NOT_FOLLOWED in answer
+    assert "It saves" not in answer
+    held = rig.wait_state(job("own_loop"), "held")
+    assert "stopped on request; nothing of it is saved" in held["reason"]
+    assert "starts it from the beginning" in held["hint"]
+
+
+def test_a_hook_that_fails_ends_the_attempt_past_the_importers_except(
+        rig: Rig, tmp_path: Path) -> None:
+    """An importer that swallows ImportError and AttributeError, as TensorFlow does."""
+    (tmp_path / "keras.py").write_text("__version__ = '3.99'\n")  # a Keras without a loop
+    script = tmp_path / "train.py"
+    script.write_text("try:\n    import keras\nexcept (ImportError, AttributeError):\n    pass\n"
+                      "print('trains unfollowed')\n")
+    rig.drop(f'name = "h"\nscript = "{script}"\n')
+    rig.start()
+    held = rig.wait_state("h-1", "done", "held", "failed", "waiting")
+    assert "held" == held["state"]
+    assert "The training loop of keras 3.99 cannot be hooked (AttributeError" in held["reason"]
+    assert "nothing was trained" in held["reason"]
+    assert "Install Keras" in held["hint"]
+    assert "trains unfollowed" not in rig.cli("logs", "h-1")
+
+
+# from outside: the keeper's look at processor time
+
+BURN = ("import time\nend = time.process_time() + 60\n"
+        "while time.process_time() < end:\n    sum(range(10000))\n")
+
+
+@pytest.mark.parametrize("kind", ["script", "child", "command"])
+def test_computing_without_a_training_is_reported(rig: Rig, tmp_path: Path, kind: str) -> None:
+    """Processor time with a framework mapped and no stage; also in a process of the script's."""
+    (tmp_path / "burn.py").write_text("import tensorflow\n" + BURN)
+    child = tmp_path / "child.py"
+    child.write_text("import subprocess, sys\nsys.exit(subprocess.call([sys.executable,"
+                     f" '{tmp_path / 'burn.py'}']))\n")
+    import sys
+    what = {"script": f'script = "{tmp_path / "burn.py"}"', "child": f'script = "{child}"',
+            "command": f'command = ["{sys.executable}", "{tmp_path / "burn.py"}"]\n'
+                       f'workdir = "{tmp_path}"'}[kind]
+    rig.drop(f'name = "b"\n{what}\n')
+    rig.start(REKINDLE_UNFOLLOWED_AFTER="3")
+    row = wait_for(lambda: next((row for row in rig.ls() if row["unfollowed"]), None),
+                   "it is reported", 300)
+    assert "No training has been followed so far; nothing is saved." in row["reason"]
+    assert row["hint"]
+    assert "nothing is saved" in rig.cli("stop", "b-1")
+    rig.wait_state("b-1", "held")
+
+
+def test_a_long_preparation_without_a_framework_is_not_reported(
+        rig: Rig, tmp_path: Path) -> None:
+    """A tokenizer that runs for an hour is no training."""
+    script = tmp_path / "tokenize_all.py"
+    script.write_text(BURN.replace("60", "8"))
+    rig.drop(f'name = "t"\nscript = "{script}"\n')
+    rig.start(REKINDLE_UNFOLLOWED_AFTER="2")
+    rig.wait_state("t-1", "done")
+    assert [] == rig.entries("t-1", "warned")
