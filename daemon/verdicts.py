@@ -270,8 +270,12 @@ def _failed(ending: Ending, policy: RetryPolicy, failures: int, job: str) -> Ver
     correct = (f"Correct the cause, then `rekindle release {job}`; `rekindle show` has the "
                "traceback.")
     if ending.restarted and _ALREADY.search(f"{failure.kind}: {failure.message}"):
-        return _mistake(failures, "It failed twice because something of an earlier attempt exists"
-                        f"{_at(failure)}: {what}", _remove_it(failure, job))
+        named = _existing(failure)
+        return _mistake(
+            failures, f"It failed twice because {named or 'something'} of an earlier attempt "
+            f"exists{_at(failure)}: {what}", f"Move {named or 'what the message names'} away, then "
+            f"`rekindle release {job}`. A script that accepts what exists (exist_ok=True, mode "
+            '"w") needs no hand at the next relaunch.')
     if not (anywhere or previous.trained or native):
         if ending.restarted:
             return _mistake(failures, "The script, which has trained before, failed twice in the "
@@ -299,13 +303,11 @@ _ALREADY: Final = re.compile(r"FileExistsError|AlreadyExistsError|\[Errno 17\]|a
 _QUOTED: Final = re.compile(r"['\"`]([^'\"`\n]{1,200})['\"`]")
 
 
-def _remove_it(failure: Failure, job: str) -> str:
-    """Say what to move away, by the name in the message of the exception."""
+def _existing(failure: Failure) -> str:
+    """Find the name of what exists in the message of the exception; empty for none."""
     found = _ALREADY.search(failure.message)
     named = _QUOTED.search(failure.message, found.end() if found else 0)
-    what = named[1] if named else "what the message names"
-    return (f"Move {what} away, then `rekindle release {job}`. A script that accepts what exists "
-            '(exist_ok=True, mode "w") needs no hand at the next relaunch.')
+    return named[1] if named else ""
 
 
 def _at(failure: Failure) -> str:

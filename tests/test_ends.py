@@ -4,7 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from lives import Lives
 from rig import Rig, wait_for
+
+from rekindle.daemon import ending
+from rekindle.state import journal
 
 HERE = Path(__file__).with_name("ends")
 OWN = ("exit0", "os_exit", "interrupt", "swallow", "flag", "chain")
@@ -171,7 +175,7 @@ def test_saved_without_a_request_or_a_checkpoint_ends_in_a_hold(rig: Rig, tmp_pa
         runs[name] = f'script = "{tmp_path / name}.py"'
     runs["command"] = f'command = ["sh", "-c", "exit 75"]\nworkdir = "{tmp_path}"'
     for name, what in runs.items():
-        rig.drop(f'name = "{name}"\n{what}\n[retry]\nmax_failures = 2\n'
+        rig.drop(f'name = "{name}"\n{what}\n[retry]\nmax_failures = 1\n'
                  'backoff = "100ms..200ms"\n', f"{name}.toml")
     (tmp_path / "behind.py").write_text("print('my turn')\n")
     rig.drop(f'name = "behind"\nscript = "{tmp_path / "behind.py"}"\n', "zzz.toml")
@@ -180,7 +184,7 @@ def test_saved_without_a_request_or_a_checkpoint_ends_in_a_hold(rig: Rig, tmp_pa
     for name in runs:
         shown = rig.show(f"{name}-1")
         assert (shown["state"], [a["cause"] for a in shown["attempts"]]) == (
-            "held", ["crash"] * 3), (name, shown["reason"])
+            "held", ["crash"] * 2), (name, shown["reason"])
         assert "without a new checkpoint" in shown["reason"]
 
 
@@ -257,3 +261,35 @@ def test_a_crash_after_progress_is_relaunched_after_a_second(rig: Rig, tmp_path:
     assert "step 12" in row["reason"]
     began, ended = (rig.entries("job-1", kind) for kind in ("attempt_started", "attempt_ended"))
     assert began[1]["t"] - ended[0]["t"] < 9
+
+
+@pytest.mark.slow  # 40 s: sixteen attempts, most of them forked
+@pytest.mark.parametrize("shape", ["steps", "epochs"])
+@pytest.mark.parametrize("how", ["exit0", "interrupt", "break", "stop", "os_exit"])
+def test_a_loop_that_the_script_s_handler_ends_is_not_over(
+    tmp_path: Path, how: str, shape: str
+) -> None:
+    """By an exception, by `break`, by `loop.stop()`: it is resumed, to the same end."""
+    calm = Lives(tmp_path / "calm", HERE / "own_loop.py", args=["calm", shape])
+    calm.attempt = 1  # the signal is for the first attempt
+    lives = Lives(tmp_path / "stopped", HERE / "own_loop.py", args=[how, shape])
+    try:
+        calm.start()
+        assert calm.wait()["exit_code"] == 0, calm.log()
+        lives.start()
+        end = lives.wait()
+        assert (end["exit_code"], end["stop_requested"]) == (0, True), lives.log()
+        facts = ending.read(journal.replay(lives.run.journal).entries, 1)
+        assert facts.cause == "preempted"
+        assert facts.unfinished is not None
+        assert lives.entries("stage_ended") == []
+        lives.start()
+        assert lives.wait()["exit_code"] == 0, lives.log()
+        assert ending.read(journal.replay(lives.run.journal).entries, 2).cause == "done"
+    finally:
+        calm.close()
+        lives.close()
+    assert (lives.work / "result").read_text() == (calm.work / "result").read_text()
+    receipt = lives.entries("resumed")[1]
+    assert receipt["step"] >= 23
+    assert receipt["lost_steps"] <= 8

@@ -116,7 +116,15 @@ SCRIPTS = {
 }
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+# one of each kind; all together take 40 s
+QUICK = {"none_stdout", "none_and_fails", "closed_stdout", "closed_and_exits", "closed_descriptor",
+         "replaced_stdout", "broken_stdout", "broken_and_exits", "exit_75", "exit_256",
+         "exit_numpy", "exit_message", "os_exit_0", "atexit_exits", "own_hook", "interrupt",
+         "own_term", "term_in_child"}
+
+
+@pytest.mark.parametrize("name", [
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SCRIPTS])
 def test_a_script_has_the_exit_code_that_it_has_by_hand(name: str, tmp_path: Path) -> None:
     """Plain Python is the measure of each way to end."""
     script = tmp_path / f"{name}.py"

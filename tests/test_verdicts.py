@@ -401,6 +401,7 @@ def test_what_an_earlier_attempt_left_in_the_way_is_held_and_named(
                     {**CRASH_1, "attempt": 3}, failures=1)
     assert verdict.state == JobState.HELD
     assert f"Move {name} away" in verdict.hint
+    assert ("something" if "message" in name else name) in verdict.reason
     assert "rekindle release fit-1" in verdict.hint
 
 
