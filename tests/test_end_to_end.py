@@ -31,10 +31,10 @@ def final_state(rig: Rig, job: str) -> dict[str, bytes]:
 @pytest.mark.promise
 def test_a_killed_job_ends_with_the_model_of_an_undisturbed_one(rig: Rig, tmp_path: Path) -> None:
     """SIGKILL, SIGTERM, the daemon's death, a damaged checkpoint: the same bits, each end told."""
-    rig.drop(spec(tmp_path, name="calm", epochs=8))
+    rig.drop(spec(tmp_path, name="calm", epochs=12))
     assert rig.start("--until-idle").wait(300) == 0
 
-    rig.drop(spec(tmp_path, name="stormy", epochs=8))
+    rig.drop(spec(tmp_path, name="stormy", epochs=12))
     rig.start()
     rig.wait_epochs("stormy-1", 1)
     assert rig.trainer("stormy-1", 1).send(signal.SIGKILL)
@@ -66,7 +66,7 @@ def test_a_killed_job_ends_with_the_model_of_an_undisturbed_one(rig: Rig, tmp_pa
             < damaged.position.step)
     assert [entry["name"] for entry in rig.entries("stormy-1", "checkpoint_refused")] == [
         damaged.name]
-    assert [e["epoch"] for e in shown["epochs"]] == list(range(8))
+    assert [e["epoch"] for e in shown["epochs"]] == list(range(12))
     calm = rig.show("calm-1")
     assert [e["logs"] for e in shown["epochs"]] == [e["logs"] for e in calm["epochs"]]
     assert final_state(rig, "stormy-1") == final_state(rig, "calm-1")
