@@ -1,7 +1,6 @@
 """What a job waits for by `after`, and what becomes of it when that ends otherwise."""
 
 import itertools
-import json
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from rekindle.daemon.queueing.gpus import Monitor
 from rekindle.daemon.queueing.pool import Pool
 from rekindle.daemon.queueing.queue import Queue
 from rekindle.daemon.queueing.queue_file import QueueFile
+from rekindle.jobs.job import Job
 from rekindle.state.errors import HomeUnusable
 from rekindle.state.ledger import Ledger
 from rekindle.state.lifecycle import JobState
@@ -149,9 +149,9 @@ def steps(root: Path, jobs: dict[str, list[str]], *, at_once: bool, most: int) -
     try:
         for arrival, (job, after) in enumerate(jobs.items()):
             name, _, number = job.rpartition("-")
+            spec = Job(name=name, id=job, workdir="/", command=["true"], after=after).to_json()
             ledger.insert_job(job, name=name, number=int(number), run_dir=str(home.run(job).root),
-                              priority=0, spec=json.dumps({"after": after}), claim=job,
-                              submitted_at=1e9 + arrival)
+                              priority=0, spec=spec, claim=job, submitted_at=1e9 + arrival)
             if not at_once:
                 queue.tick()
         queue.load()
