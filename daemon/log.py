@@ -5,12 +5,14 @@ Under systemd events go to the journal with fields of their own, so that
 Protocol: https://systemd.io/JOURNAL_NATIVE_PROTOCOL
 """
 
+import io
 import logging
 import os
 import re
+import select
 import socket
 import sys
-from typing import Final, TextIO
+from typing import Final, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -19,6 +21,10 @@ from rekindle.state.errors import RekindleError
 
 FORMATS: Final = ("auto", "console", "json")
 _JOURNAL: Final = "/run/systemd/journal/socket"
+_PIPE_BUF: Final = 4096
+"""A pipe that is ready takes this much without waiting; Source: pipe(7)."""
+_WAIT_S: Final = 0.2
+_SEND_S: Final = 0.2
 _PRIORITY: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 
@@ -45,9 +51,59 @@ def configure(style: str = "auto", stream: TextIO | None = None) -> None:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(out),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Output.of(out))),
         cache_logger_on_first_use=True,
     )
+
+
+class Output:
+    """A log that never ends or stops its writer: what cannot be written now is counted and said.
+
+    Its disk may be full, its reader gone, or a reader may be there and not read. Nothing is
+    buffered, since Python's buffers would fail once more at the end of the process.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._lost = 0
+        self._torn = False
+        self._patient = True
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+
+    @classmethod
+    def of(cls, stream: TextIO) -> "Output | TextIO":
+        """For a stream of the system; another one is left as it is."""
+        try:
+            return cls(stream.fileno())
+        except (OSError, ValueError, AttributeError, io.UnsupportedOperation):
+            return stream
+
+    def write(self, text: str) -> int:
+        data = text.encode(errors="backslashreplace")
+        if self._lost and text.strip():
+            note = f"rekindle: {self._lost} lines of this log could not be written\n".encode()
+            data = (b"\n" if self._torn else b"") + note + data
+        try:
+            while data:
+                if not self._ready():
+                    raise TimeoutError
+                data = data[os.write(self._fd, data[:_PIPE_BUF]) :]
+        except OSError:
+            self._lost += text.count("\n")
+            self._torn = len(data) < len(text)
+        else:
+            self._lost, self._torn = 0, False
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def _ready(self) -> bool:
+        """Whether a write would not wait; waits itself a little, and once only."""
+        events = self._poll.poll(_WAIT_S * 1000 if self._patient else 0)
+        self._patient = bool(events)
+        return self._patient
 
 
 def under_journal() -> bool:
@@ -85,6 +141,7 @@ def to_journal(event: EventDict, message: str) -> bool:
         data += name.encode() + b"\n" + len(text).to_bytes(8, "little") + text + b"\n"
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+            sock.settimeout(_SEND_S)
             sock.sendto(data, _JOURNAL)
     except OSError:
         # too long for a datagram, or no journal: the line on standard error has to do

@@ -1,5 +1,7 @@
 """Is there room to start: nothing begins on a full disk, or before its memory is free again."""
 
+import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import Final
@@ -10,6 +12,9 @@ from rekindle.state.paths import Run
 
 LEAST_BYTES: Final = 64 * 2**20
 LEAST_FILES: Final = 256
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_PROBE_BYTES: Final = 128 * 1024
+"""What a ledger needs to be opened at all."""
 
 
 def lacking(run: Run, wanted_memory: int | None) -> str | None:
@@ -43,6 +48,25 @@ def disk(folder: Path, *, more: int = 0) -> str | None:
     if info.f_files and info.f_favail < LEAST_FILES:
         return f"It waits for space on the disk: only {info.f_favail} more files can be made."
     return None
+
+
+def is_full(folder: Path) -> bool:
+    """Whether not even small files can be written in ``folder``; asked by writing one, since a
+    quota is seen in no figure."""
+    probe = folder / f".probe-{os.getpid()}"
+    try:
+        probe.write_bytes(bytes(_PROBE_BYTES))
+    except OSError as error:
+        return error.errno in _FULL
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+    return False
+
+
+def means_full(error: BaseException | None) -> bool:
+    """Whether an error of the system says that there is no space."""
+    return isinstance(error, OSError) and error.errno in _FULL
 
 
 def _newest(run: Run) -> int:

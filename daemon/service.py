@@ -35,7 +35,7 @@ from rekindle.daemon.queueing.queue_file import QueueFile
 from rekindle.daemon.reaping import Reaper
 from rekindle.daemon.upkeep.pruning import Pruning
 from rekindle.jobs import environment
-from rekindle.state.errors import HomeUnusable, LockHeld
+from rekindle.state.errors import HomeUnusable, LedgerCorrupt, LedgerTooNew, LockHeld
 from rekindle.state.ledger import Ledger
 from rekindle.state.lifecycle import ACTIVE, JobState
 from rekindle.state.paths import Home
@@ -81,15 +81,46 @@ def run(home: Home, options: Options) -> int:
         LedgerCorrupt, LedgerTooNew, HomeUnusable: the home cannot be served.
     """
     log.configure(options.log_format)
-    home.create()
     # keepers inherit them; they may outlive this daemon
     os.environ[environment.LOG_MAX_BYTES] = str(options.config.logs.max_bytes)
     os.environ[environment.LOG_KEEP] = str(options.config.logs.keep)
-    lock = _lock(home)
+    _when_there_is_room(home, home.create)
+    lock = _when_there_is_room(home, lambda: _lock(home))
     try:
-        return Service(home, options).run()
+        return _when_there_is_room(home, lambda: Service(home, options)).run()
     finally:
         os.close(lock)
+
+
+def _when_there_is_room(home: Home, step: Callable[[], T]) -> T:
+    """Carry out a step of the start; on a full disk wait for space, as a service that is up.
+
+    Ending would be final: what cannot use its home is not started again by systemd. SIGTERM ends
+    the wait, for there is nothing to save yet.
+
+    Raises:
+        HomeUnusable, OSError: it is not for want of space.
+    """
+    lifeline = systemd.Lifeline()
+    told = second = False
+    while True:
+        try:
+            return step()
+        except (OSError, HomeUnusable):
+            if not room.is_full(home.root):
+                if second:
+                    raise
+                second = True  # there may be space since a moment ago
+                continue
+        second = False
+        if not told:
+            told = True
+            structlog.get_logger().warning(
+                "start_waits_for_space", home=str(home.root),
+                hint="`rekindle prune --yes` removes checkpoints that are not needed.")
+            systemd.notify("READY=1")
+        lifeline.tick_was_good(time.monotonic(), "Waiting for space on the disk of the home")
+        time.sleep(1.0)
 
 
 class Service:
@@ -125,6 +156,14 @@ class Service:
         self._inbox = Inbox(home, self._ledger, Snapshots(
             home.sources, options.config.source, home.root))
         self._watcher = Watcher(home.inbox, self._wake)
+        self._to_begin: list[tuple[str, Callable[[], object]]] = [
+            ("clock at the start", self._mend_clock_at_start),
+            ("claims", self._inbox.recover),
+            ("adoption", self._attempts.adopt),
+            ("pruned", self._pruning.catch_up),
+            ("queue at the start", self._queue.load),
+            ("presence", lambda: presence.announce(home, _version())),
+        ]
 
     def run(self) -> int:
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
@@ -135,12 +174,7 @@ class Service:
         self._notices.start()
         self._monitor.start()
         try:
-            self._mend_clock_at_start()
-            self._inbox.recover()
-            self._attempts.adopt()
-            self._pruning.catch_up()
-            self._queue.load()
-            presence.announce(self._home, _version())
+            self._begin()
             self._log.info("daemon_started", home=str(self._home.root), version=_version(),
                            slots=self._options.slots)
             systemd.notify("READY=1")
@@ -156,11 +190,31 @@ class Service:
         self._log.info("daemon_ended")
         return 0
 
+    def _begin(self) -> bool:
+        """Carry out what a start needs, in its order; what fails is repeated at the next tick.
+
+        Raises:
+            LedgerCorrupt, LedgerTooNew: no later tick can succeed.
+        """
+        while self._to_begin:
+            what, step = self._to_begin[0]
+            try:
+                step()
+            except (LedgerCorrupt, LedgerTooNew):
+                raise
+            except Exception as error:
+                self._tell_trouble(what, error)
+                return False
+            self._told_no_trouble(what)
+            del self._to_begin[0]
+        return True
+
     def tick(self) -> None:
         """One look at everything; what fails is told, and tried again at the next."""
         self._guarded("ledger", lambda: self._ledger.allow_wait(_LEDGER_WAIT_S))
         if self._told is not None and self._stop is None:
             self._guarded("stop", lambda: self._begin_to_stop(self._told))
+        begun = self._begin()
         if self._stop is not stopping.Stop.LEAVE_RUNNING:
             self._guarded("clock", self._mend_clock)
             if self._wake.is_set() or time.monotonic() >= self._next_scan:
@@ -170,7 +224,7 @@ class Service:
             self._guarded("attempts", self._attempts.watch)
             self._guarded("disk", self._look_at_disk)
             self._guarded("pruning", self._pruning.tick)
-            if self._told is None and self._leaving is None:
+            if begun and self._told is None and self._leaving is None:
                 self._guarded("queue", self._queue.tick)
         self._guarded("orphans", lambda: self._reaper.tick(time.monotonic()))
         if self._stop is stopping.Stop.SAVE_ALL:
@@ -185,14 +239,20 @@ class Service:
         try:
             result = part()
         except Exception as error:
-            text = f"{type(error).__name__}: {error}"
-            if self._troubled.get(what) != text:
-                self._troubled[what] = text
-                self._log.exception("service_in_trouble", part=what, error=text)
+            self._tell_trouble(what, error)
             return None
+        self._told_no_trouble(what)
+        return result
+
+    def _tell_trouble(self, what: str, error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}"
+        if self._troubled.get(what) != text:
+            self._troubled[what] = text
+            self._log.error("service_in_trouble", part=what, error=text, exc_info=error)
+
+    def _told_no_trouble(self, what: str) -> None:
         if self._troubled.pop(what, None) is not None:
             self._log.info("service_out_of_trouble", part=what)
-        return result
 
     def _begin_to_stop(self, signum: int | None) -> None:
         """Decide what the signal means; systemd may answer late, and nothing starts meanwhile."""
@@ -295,7 +355,7 @@ class Service:
             # what cannot be settled even now is left to the next daemon
             self._attempts.watch()
             return True
-        if not self._options.until_idle or self._next_scan == 0.0:
+        if not self._options.until_idle or self._next_scan == 0.0 or self._to_begin:
             return False
         return self._queue.idle() and not (self._inbox.pending() or self._pruning.busy)
 

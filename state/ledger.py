@@ -7,7 +7,10 @@ journal of its run before it is committed here.
 """
 
 import json
+import os
+import shutil
 import sqlite3
+import tempfile
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -23,6 +26,7 @@ from rekindle.state.rows import AttemptRow, CheckpointRow, EpochRow, EventRow, J
 Row = TypeVar("Row", bound="rows._Row")
 _KEEPER_TELLS: Final = frozenset({"keeper_pid", "keeper_start", "boot_id"})
 _KEEP: Final[Any] = object()
+_NO_ROOM: Final = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN})
 _NOTICED_S: Final = 0.01
 """A statement that took no longer has waited for nobody."""
 _REBUILD: Final = ("`rekindle verify --rebuild` builds it anew from the run directories; a damaged "
@@ -454,9 +458,12 @@ def _connect(path: Path, *, readonly: bool) -> _Connection:
         except sqlite3.OperationalError as error:
             # a folder that this user cannot write has no room for the -shm file; while no
             # daemon has the ledger open there is nothing in a -wal file to be missed
-            if "unable to open" not in str(error) and "readonly" not in str(error):
-                raise
             connection.close()
+            if error.sqlite_errorcode & 0xFF in _NO_ROOM and _has_wal(path):
+                return _copied(path)
+            if ("unable to open" not in str(error) and "readonly" not in str(error)
+                    and error.sqlite_errorcode & 0xFF not in _NO_ROOM):
+                raise
             connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None,
                                          factory=_Connection)
     else:
@@ -465,6 +472,28 @@ def _connect(path: Path, *, readonly: bool) -> _Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _has_wal(path: Path) -> bool:
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _copied(path: Path) -> _Connection:
+    """A ledger on a full disk whose daemon was killed, read from a copy: what is committed may
+    stand in the -wal file alone, and reading that needs space beside it."""
+    memory = "/dev/shm"  # noqa: S108 - a disk that is hardly ever full
+    with tempfile.TemporaryDirectory(dir=memory if os.path.isdir(memory) else None) as folder:
+        for suffix in ("", "-wal"):
+            shutil.copyfile(f"{path}{suffix}", os.path.join(folder, f"ledger.db{suffix}"))
+        connection = sqlite3.connect(os.path.join(folder, "ledger.db"), isolation_level=None,
+                                     factory=_Connection)
+        # the copy stays open without its name
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
     connection.row_factory = sqlite3.Row
     return connection
 

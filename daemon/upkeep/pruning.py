@@ -77,7 +77,7 @@ class Pruning:
                 self._take_in()
 
     def catch_up(self) -> None:
-        """Takes in what an earlier daemon removed and had no time to note."""
+        """Takes in what others removed, or an earlier daemon had no time to note."""
         for row in self._ledger.jobs(states={*TERMINAL, JobState.HELD}):
             self._attempts.catch_up(row)
 
@@ -110,10 +110,9 @@ class Pruning:
             self._removed.append(Removed("", reason=f"{type(error).__name__}: {error}"))
 
     def _take_in(self) -> None:
+        # of all jobs: on a full disk `rekindle prune` removes by itself until it can ask for it
+        self.catch_up()
         for one in self._removed:
-            row = self._ledger.job(one.job)
-            if row is not None:
-                self._attempts.catch_up(row)
             if one.names:
                 self._log.info("checkpoints_pruned", job=one.job, names=list(one.names),
                                bytes=one.bytes)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from rich.markup import escape
 
-from rekindle.daemon import asking, config, lookup, presence, terminal
+from rekindle.daemon import asking, config, lookup, presence, room, terminal
 from rekindle.daemon.config import Retention
 from rekindle.daemon.intake import snapshot
 from rekindle.daemon.upkeep import retention
@@ -44,7 +44,7 @@ def main(args: argparse.Namespace) -> int:
         sources = list(retention.unused_sources(home, set(snapshot.used(home.runs)), time.time()))
         unused = sum(map(retention.size_of, sources))
         if args.yes:
-            return _remove(home, book, only, age)
+            return _remove(home, book, only, age, chosen)
         if args.json:
             terminal.print_json(_as_json(chosen, unused))
         else:
@@ -67,9 +67,11 @@ def _age(text: str | None) -> float | None:
                          hint='For example --older-than "7 days".') from error
 
 
-def _remove(home: Home, book: Ledger, only: list[str] | None, age: float | None) -> int:
+def _remove(home: Home, book: Ledger, only: list[str] | None, age: float | None,
+            chosen: list[Stock]) -> int:
     since = time.time()
-    print(asking.ask(home, book, "prune", "", only=only, max_age=age))
+    if not _ask(home, book, only, age, chosen):
+        return 0
     end = time.monotonic() + _WAIT_S
     while presence.find(home) is not None and time.monotonic() < end:
         for event in book.events(kind="pruned", newest=5):
@@ -78,6 +80,31 @@ def _remove(home: Home, book: Ledger, only: list[str] | None, age: float | None)
                 return 0
         time.sleep(0.1)
     return 0
+
+
+def _ask(home: Home, book: Ledger, only: list[str] | None, age: float | None,
+         chosen: list[Stock]) -> bool:
+    """Ask the daemon; on a disk too full for a request, remove here until there is space for it.
+
+    Raises:
+        UsageError: the request cannot be written, for another reason or in spite of that.
+    """
+    rest = iter(chosen)
+    while True:
+        try:
+            print(asking.ask(home, book, "prune", "", only=only, max_age=age))
+            return True
+        except UsageError as error:
+            stock = next(rest, None)
+            if not room.means_full(error.__cause__):
+                raise
+            if stock is None:
+                print("Nothing more can be removed, and the disk is full.")
+                return False
+            done = retention.reduce(home.run(stock.job), stock)
+            print(f"{stock.job}: {len(done.names)} checkpoints are removed; "
+                  f"{terminal.size(done.bytes)} are free."
+                  if done.names else f"{stock.job} was passed over: {done.reason}.")
 
 
 def _tell(data: dict[str, Any]) -> None:

@@ -1,16 +1,18 @@
 """A full or failing disk costs no running training, and everything heals with the space."""
 
+import contextlib
 import os
 import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from nights import Night, result, steps
-from rig import wait_for
+from rig import environment, wait_for
 
 from rekindle.jobs import process
 from rekindle.jobs.record import Record
@@ -233,3 +235,87 @@ def test_a_full_disk_does_not_keep_the_daemon_from_ending(small: Path, tmp_path:
         assert night.end() == 0
     finally:
         night.close()
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_start_on_a_full_disk_waits_and_prune_makes_room(
+    small: Path, tmp_path: Path, killed: bool
+) -> None:
+    """Unitech/pm2#2161: a daemon that ends there is down in the morning."""
+    night = Night(small / "home", tmp_path / "work")
+    night.log = tmp_path / "daemon.log"
+    try:
+        night.submit("job", args="--steps 40 --every 5")
+        night.start()
+        night.wait_state("job-1", "done")
+        night.end(signal.SIGKILL if killed else signal.SIGTERM)
+        assert killed == night.home.ledger.with_name("ledger.db-wal").exists()
+        shelf = night.home.run("job-1").quarantine / "e0001-s00000001"
+        shelf.mkdir(parents=True)
+        (shelf / "state").write_bytes(bytes(2**21))
+        ballast = fill(small)
+
+        daemon = night.start()
+        wait_for(lambda: "start_waits_for_space" in night.said()
+                 or "service_in_trouble" in night.said(), "it says so")
+        assert night.watchdog is not None
+        wait_for(lambda: night.watchdog and night.watchdog.heard.times("WATCHDOG=1"), "it pings")
+        assert daemon.poll() is None
+        assert [row["state"] for row in night.ls()] == ["done"]
+        assert "are free" in night.cli("prune", "--yes")
+        assert not shelf.exists()
+        wait_for(lambda: "daemon_started" in night.said().rpartition("start_waits")[2], "it starts")
+        ballast.unlink()
+        night.submit("later", args="--steps 5")
+        night.wait_state("later-1", "done")
+        assert night.end() == 0
+    finally:
+        night.close()
+
+
+def test_a_log_on_the_full_disk_ends_no_daemon(small: Path, tmp_path: Path) -> None:
+    """What could not be written is counted in it afterwards."""
+    night = Night(small / "home", tmp_path / "work")
+    night.log = small / "daemon.log"
+    try:
+        folder = night.submit("job", args=f"--steps 60 --wait-for {tmp_path}/go")
+        night.start()
+        night.step("job-1", 5)
+        ballast = fill(small)
+        with night.log.open("ab", buffering=0) as log, contextlib.suppress(OSError):
+            log.write(b"\n" * os.sysconf("SC_PAGESIZE"))
+        assert night.daemon is not None
+        night.daemon.send_signal(signal.SIGUSR2)  # a machine that goes away: it says so and saves
+        wait_for(lambda: len(steps(folder)) and process.users_of(night.home.run("job-1").lock)
+                 == [], "the training ends")
+        assert night.daemon.poll() is None
+        ballast.unlink()
+        (tmp_path / "go").touch()
+        wait_for(lambda: "lines of this log could not be written" in night.said(), "it says so")
+        assert night.end() == 0
+    finally:
+        night.close()
+
+
+@pytest.mark.parametrize("reader", ["gone", "deaf"])
+def test_a_log_that_nobody_reads_ends_and_stops_no_daemon(night: Night, reader: str) -> None:
+    """A pipe whose reader has ended, or does not read."""
+    ours, theirs = os.pipe()
+    daemon = subprocess.Popen(
+        [sys.executable, "-m", "rekindle.daemon", "--home", str(night.home.root), "run"],
+        stdout=theirs, stderr=theirs, env=environment())
+    night.daemon = daemon
+    os.close(theirs)
+    wait_for(night.home.daemon_status.exists, "it is up")
+    if reader == "gone":
+        os.close(ours)
+    jobs = 60 if reader == "deaf" else 3
+    for n in range(jobs):
+        # each refusal is some lines of the log; a pipe takes 64 KiB
+        night.drop(f"name = {'x' * 3000}\n", f"bad{n:03}.toml")
+    night.submit("good", args="--steps 5")
+    night.wait_state("good-1", "done")
+    wait_for(lambda: len([*night.home.rejected.glob("*.toml")]) == jobs, "all are refused")
+    assert night.end() == 0
+    if reader == "deaf":
+        os.close(ours)
