@@ -32,6 +32,14 @@ class Outcome:
         return self.value
 
 
+def at_once(work: Callable[[], Any]) -> Outcome:
+    """Carry out some work at once."""
+    try:
+        return Outcome(value=work())
+    except Exception as error:
+        return Outcome(error=error)
+
+
 class Background:
     """Work under way, by key.
 
@@ -82,10 +90,7 @@ class Background:
                     self._threads -= 1
                     return
                 key, work = self._waiting.popleft()
-            try:
-                outcome = Outcome(value=work())
-            except Exception as error:
-                outcome = Outcome(error=error)
+            outcome = at_once(work)
             with self._lock:
                 self._outcomes[key] = outcome
             self._ended()

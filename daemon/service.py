@@ -153,8 +153,9 @@ class Service:
         pool = Pool(self._ledger, self._monitor, file, free_share=options.config.gpus.free_memory)
         self._queue = Queue(self._ledger, self._attempts, pool, file, slots=options.slots)
         self._answers = Answers(home, self._ledger, self._attempts, self._pruning, self._queue)
-        self._inbox = Inbox(home, self._ledger, Snapshots(
-            home.sources, options.config.source, home.root))
+        self._inbox = Inbox(
+            home, self._ledger, Snapshots(home.sources, options.config.source, home.root),
+            background=Background(self._wake.set, most=1))
         self._watcher = Watcher(home.inbox, self._wake)
         self._to_begin: list[tuple[str, Callable[[], object]]] = [
             ("clock at the start", self._mend_clock_at_start),

@@ -258,14 +258,14 @@ def test_a_mistake_of_ours_costs_the_spec_that_met_it_alone(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At a scan and in what a daemon finds at its start; the others are accepted."""
-    real = Snapshots.take
+    real = Snapshots.needed
 
-    def mistaken(self: Snapshots, job: Job, dropped: float) -> object:
+    def mistaken(self: Snapshots, job: Job) -> bool:
         if job.name.startswith("bad"):
             raise KeyError("a mistake")
-        return real(self, job, dropped)
+        return real(self, job)
 
-    monkeypatch.setattr(Snapshots, "take", mistaken)
+    monkeypatch.setattr(Snapshots, "needed", mistaken)
     (home.claimed / "1-1--bad1.toml").write_bytes(GOOD)
     for name in ("a", "bad2", "c"):
         (home.inbox / f"{name}.toml").write_bytes(GOOD)

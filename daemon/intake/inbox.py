@@ -10,6 +10,7 @@ these steps is found again by `recover`:
 4. ``claimed/<token>--x.toml`` removed                        (finished)
 """
 
+import functools
 import math
 import os
 import shutil
@@ -17,13 +18,14 @@ import sqlite3
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import structlog
 
 from rekindle.daemon import trouble
+from rekindle.daemon.background import Background, at_once
 from rekindle.daemon.config import SourceLimits
 from rekindle.daemon.intake import arrivals, requests
 from rekindle.daemon.intake.snapshot import Snapshots
@@ -46,6 +48,7 @@ SETTLE_S: Final = 0.1
 BROKEN_SETTLE_S: Final = 2.0
 """A file this long unchanged is refused where its spec is not sound: it may be half written."""
 
+_AGAIN_S: Final = 2.0
 _BATCH: Final = 64
 """So many specs share the waits for the disk; a kill in between repeats none of them."""
 
@@ -79,6 +82,15 @@ class _Claim:
     dropped: float = math.inf
 
 
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """A claimed file that is sound: its job and its content."""
+
+    claim: _Claim
+    job: Job
+    data: bytes
+
+
 class _Unsettled(Exception):
     """The file may still be written to."""
 
@@ -87,11 +99,14 @@ class Inbox:
     """The inbox of one home; the tick loop owns it.
 
     Args:
+        background: takes snapshots, one after the other, since git and ten thousand files may take
+            minutes; without one they are taken at once.
         crash_point: called with the name of each commit point, for tests that kill there.
     """
 
     def __init__(
         self, home: Home, ledger: Ledger, snapshots: Snapshots | None = None, *,
+        background: Background | None = None,
         crash_point: Callable[[str], None] = crash_points.reached,
     ) -> None:
         self._home = home
@@ -99,6 +114,10 @@ class Inbox:
         self._snapshots = snapshots or Snapshots(home.sources, SourceLimits(), home.root)
         self._crash_point = crash_point
         self._log = structlog.get_logger()
+        self._background = background
+        self._copying: dict[str, _Parsed] = {}
+        self._swept = False
+        self._again_at = -math.inf
         self._told: dict[str, str] = {}
         self._unfinished = False
 
@@ -106,10 +125,13 @@ class Inbox:
         """Finishes what an earlier daemon, or a full disk, had interrupted."""
         self._unfinished = False
         try:
-            self._snapshots.sweep()
+            if not self._swept:
+                self._snapshots.sweep()
+                self._swept = True
             for run in sorted(self._home.runs.iterdir()):
                 if run.name.startswith(".new-"):
-                    shutil.rmtree(run)
+                    # one that cannot be removed is in nobody's way: another number is taken
+                    shutil.rmtree(run, ignore_errors=True)
                 elif self._ledger.job(run.name) is None:
                     self._enter_guarded(run)
             claims = []
@@ -134,8 +156,9 @@ class Inbox:
                 with ten thousand of them still answers requests and watches its attempts.
         """
         result = Scan()
-        self._snapshots.forget()
-        if self._unfinished:
+        if not self._copying:
+            self._snapshots.forget()
+        if self._unfinished and time.monotonic() >= self._again_at:
             self.recover()
         try:
             entries = sorted(os.scandir(self._home.inbox), key=lambda entry: entry.name)
@@ -171,11 +194,12 @@ class Inbox:
                 self._decide_guarded(claims, result)
                 claims = []
         self._decide_guarded(claims, result)
+        result.more = result.more or any(map(self._is_copied, self._copying))
         return result
 
     def pending(self) -> bool:
         """Whether files lie there that a scan would take."""
-        return self._unfinished or bool(arrivals.waiting(self._home))
+        return self._unfinished or bool(self._copying) or bool(arrivals.waiting(self._home))
 
     def reject(self, path: Path, what: str, *, hint: str) -> Path:
         """Moves a file to ``rejected/`` beside a text that says why; overwrites nothing."""
@@ -209,22 +233,39 @@ class Inbox:
     def _interrupted(self, error: Exception) -> None:
         """What was claimed stays claimed; the next scan goes on with it."""
         self._unfinished = True
+        if self._background is not None:
+            # its end wakes the loop: without a pause a full disk would keep both busy
+            self._again_at = time.monotonic() + _AGAIN_S
         self._tell("claimed", f"Specs cannot be accepted now: {error}. They are kept, and it is "
                    "tried again.")
 
     def _decide(self, claims: "list[_Claim]", result: Scan) -> None:
         """Accepts or refuses claimed files, many with few waits for the disk."""
-        made: list[tuple[_Claim, Job, Path]] = []
+        ready: list[_Parsed] = []
         for claim in claims:
+            if claim.token in self._copying:
+                continue
             try:
-                job, data = _parse(claim, self._home.inbox)
-                job = job.replace(source=self._snapshots.take(job, claim.dropped))
-                made.append((claim, *self._make_run(job, claim, data)))
-            except (OSError, MemoryError, sqlite3.Error, HomeUnusable):
+                parsed = _Parsed(claim, *_parse(claim, self._home.inbox))
+                needed = self._snapshots.needed(parsed.job)
+            except (OSError, MemoryError):
                 raise  # the home is in trouble, and not this spec
             except Exception as error:
-                self._reject(claim.path, claim.name, self._refusal(claim.name, error))
-                result.rejected.append(claim.name)
+                self._refuse(claim, error, result)
+                continue
+            if needed:
+                self._copying[claim.token] = parsed
+            else:
+                ready.append(parsed)
+        ready += self._copied(result)
+        made: list[tuple[_Claim, Job, Path]] = []
+        for parsed in ready:
+            try:
+                made.append((parsed.claim, *self._make_run(parsed)))
+            except (OSError, MemoryError, sqlite3.Error, HomeUnusable):
+                raise
+            except Exception as error:
+                self._refuse(parsed.claim, error, result)
         if not made:
             return
         durable.fsync_all([path for _, _, new in made for path in (*_files(new), new)])
@@ -243,6 +284,33 @@ class Inbox:
             self._log.info("job_accepted", job=job.id, file=claim.name)
         self._crash_point("finished")
 
+    def _copied(self, result: Scan) -> "list[_Parsed]":
+        """Specs whose code has been copied meanwhile; begins to copy that of the others."""
+        ready: list[_Parsed] = []
+        for token, parsed in [*self._copying.items()]:
+            if len(ready) >= _BATCH:
+                break
+            work = functools.partial(self._snapshots.take, parsed.job, parsed.claim.dropped)
+            outcome = (at_once(work) if self._background is None
+                       else self._background.ask(("snapshot", token), work))
+            if outcome is None:
+                continue
+            del self._copying[token]
+            try:
+                ready.append(replace(parsed, job=parsed.job.replace(source=outcome.get())))
+            except (OSError, MemoryError):
+                raise  # it stays claimed
+            except Exception as error:
+                self._refuse(parsed.claim, error, result)
+        return ready
+
+    def _is_copied(self, token: str) -> bool:
+        return self._background is not None and self._background.has_ended(("snapshot", token))
+
+    def _refuse(self, claim: _Claim, error: Exception, result: Scan) -> None:
+        self._reject(claim.path, claim.name, self._refusal(claim.name, error))
+        result.rejected.append(claim.name)
+
     def _refusal(self, name: str, error: Exception) -> RekindleError:
         if isinstance(error, RekindleError):
             return error
@@ -251,8 +319,9 @@ class Inbox:
                          hint="This is a mistake in rekindle; the daemon's log says where. Other "
                          "specs are not concerned.")
 
-    def _make_run(self, job: Job, claim: "_Claim", data: bytes) -> tuple[Job, Path]:
+    def _make_run(self, parsed: "_Parsed") -> tuple[Job, Path]:
         """Builds a run directory under a temporary name; nothing of it is fsynced yet."""
+        job, claim, data = parsed.job, parsed.claim, parsed.data
         number = self._ledger.highest_number(job.name) + 1
         while any(os.path.lexists(f"{self._home.runs}/{hidden}{job.name}-{number}")
                   for hidden in ("", ".new-")):

@@ -53,8 +53,12 @@ class Snapshots:
                 shutil.rmtree(entry, ignore_errors=True)
 
     def forget(self) -> None:
-        """Call before each look at the inbox: snapshots are shared within one look only."""
+        """Call where no snapshot is being taken: they are shared among specs dropped together."""
         self._recent.clear()
+
+    def needed(self, job: Job) -> bool:
+        """Whether a job keeps the code that it was handed in with."""
+        return not job.live and job.command is None
 
     def take(self, job: Job, dropped: float) -> Source | None:
         """The code of a job about to be accepted; None where it runs its code live.
@@ -68,7 +72,7 @@ class Snapshots:
             SpecError: there is too much code, or it cannot be read.
             OSError: the store cannot be written, or the machine lacks something just now.
         """
-        if job.live or job.command is not None:
+        if not self.needed(job):
             return None
         script = Path(os.path.realpath(job.script)) if job.script else None
         folder = script.parent if script else Path(os.path.realpath(job.workdir))
@@ -159,11 +163,10 @@ class Snapshots:
                 return
             # the same code is at hand: that mends it for every job that links to it
             os.rename(final, final.with_name(f".tmp-damaged-{final.name}-{time.time_ns():x}"))
-        for folder, _, names in os.walk(temporary):
-            for name in names:
-                if not os.path.islink(os.path.join(folder, name)):
-                    durable.fsync_file(Path(folder, name))
-            durable.fsync_folder(Path(folder))
+        durable.fsync_all([
+            path for folder, _, names in os.walk(temporary)
+            for path in (*(Path(folder, name) for name in names), Path(folder))
+            if not path.is_symlink()])
         durable.write_json(temporary / FILES, record, 0o640)
         os.rename(temporary, final)
         durable.fsync_folder(self._folder)

@@ -98,8 +98,9 @@ def _choose(run: Run, which: str) -> Checkpoint:
         return choice.best(run)
     if which:
         return choice.after_epoch(run, int(which))
-    has_best = (choice.last(run).read_manifest().get("monitor") or {}).get("best_name")
-    return choice.best(run) if has_best else choice.last(run)
+    newest = choice.last(run)  # verifying it reads all of it: once is enough
+    has_best = (newest.read_manifest().get("monitor") or {}).get("best_name")
+    return choice.best(run) if has_best else newest
 
 
 def _take(chosen: Checkpoint, run: Run, source: dict[str, str]) -> None:

@@ -3,8 +3,12 @@
 Each daemon here has the rig's watchdog of 5 s, as all others have.
 """
 
+import hashlib
+import json
 import os
+import shutil
 import sqlite3
+import subprocess
 import time
 from pathlib import Path
 
@@ -65,3 +69,81 @@ def test_a_service_manager_that_does_not_answer_does_not_stop_the_loop(
     assert time.monotonic() - began > LIMIT_S
     assert (folder / "steps.txt").exists()
     assert night.states() == {"job-1": "queued"}
+
+
+def test_a_slow_git_holds_up_the_specs_that_need_it_and_nobody_else(
+    night: Night, tmp_path: Path
+) -> None:
+    """Its look at a repository takes longer than the watchdog; other specs and requests go on."""
+    tools, code = tmp_path / "bin", tmp_path / "code"
+    tools.mkdir()
+    code.mkdir()
+    git = shutil.which("git")
+    assert git is not None
+    (tools / "git").write_text(f'#!/bin/sh\nsleep {LIMIT_S + 3}\nexec {git} "$@"\n')
+    (tools / "git").chmod(0o755)
+    (code / "train.py").write_text("print('trained')\n")
+    subprocess.run([git, "init", "-q", str(code)], check=True)
+    night.start(PATH=f"{tools}:{os.environ['PATH']}")
+    night.drop(f'name = "slow"\nscript = "{code}/train.py"\n', "slow.toml")
+    wait_for(lambda: [*night.home.claimed.iterdir()], "it is claimed")
+    night.submit("quick", args="--steps 3")
+    night.wait_state("quick-1", "done")
+    assert "slow-1" not in night.states()
+    night.wait_state("slow-1", "done", seconds=180)
+    source = night.show("slow-1")["spec"]["source"]
+    assert source["files"] == 1
+    assert night.end() == 0
+
+
+def test_a_daemon_that_ends_while_code_is_copied_accepts_the_spec_the_next_time(
+    night: Night, tmp_path: Path
+) -> None:
+    """Exactly once, and the daemon does not wait for git to end."""
+    tools, code = tmp_path / "bin", tmp_path / "code"
+    tools.mkdir()
+    code.mkdir()
+    (tools / "git").write_text("#!/bin/sh\nexec sleep 20\n")
+    (tools / "git").chmod(0o755)
+    (code / "train.py").write_text("print('trained')\n")
+    (code / ".git").mkdir()
+    night.start(PATH=f"{tools}:{os.environ['PATH']}")
+    night.drop(f'name = "slow"\nscript = "{code}/train.py"\n', "slow.toml")
+    wait_for(lambda: [*night.home.claimed.iterdir()], "it is claimed")
+    began = time.monotonic()
+    assert night.end() == 0
+    assert time.monotonic() - began < 15
+    assert night.states() == {}
+    night.start()
+    night.wait_state("slow-1", "done")
+    assert [*night.home.claimed.iterdir()] == []
+    assert [*night.states()] == ["slow-1"]
+    assert night.end() == 0
+
+
+def test_weights_of_many_gigabytes_are_read_beside_the_loop(night: Night) -> None:
+    """Reading them takes longer than the watchdog waits; another job runs meanwhile."""
+    night.submit_command("src", "-c", "")
+    night.start("--slots", "2")
+    night.wait_state("src-1", "done")
+    made = night.home.run("src-1").checkpoints / "e0001-s00000010"
+    made.mkdir(parents=True)
+    size, found, zeros = 4 * 2**30, hashlib.sha256(), bytes(2**22)
+    began = time.monotonic()
+    for _ in range(size // len(zeros)):
+        found.update(zeros)
+    took = time.monotonic() - began
+    with (made / "w.bin").open("wb") as file:
+        file.truncate(size)
+    (made / "manifest.json").write_text(json.dumps({
+        "format": 1, "name": made.name,
+        "files": {"w.bin": {"bytes": size, "sha256": found.hexdigest()}}}))
+    night.drop('name = "warm"\ncommand = ["true"]\nworkdir = "/tmp"\nwarm_start = "src-1"\n',
+               "warm.toml")
+    waiting = night.wait_state("warm-1", "waiting")
+    assert "weights of src-1" in waiting["reason"]
+    night.submit("quick", args="--steps 3")
+    night.wait_state("quick-1", "done")
+    night.wait_state("warm-1", "done", seconds=60 + 20 * took)
+    assert (night.home.run("warm-1").warm_start / made.name / "w.bin").stat().st_nlink == 2
+    assert night.end() == 0
