@@ -355,8 +355,9 @@ class Attempts:
                                             ended_at=now)
                 self._ledger.set_state(
                     job.id, JobState.HELD, f"The end of its attempt cannot be judged: {what}",
-                    hint=f"The daemon's log says more. {self.saved(job).release}", now=now,
-                    wish=None)
+                    # nothing here may look at the run directory once more
+                    hint="The daemon's log says more. Then `rekindle release` tries again.",
+                    now=now, wish=None)
 
     def _settle(self, job: JobRow, run: Run) -> None:
         """Records the end of the latest attempt and the verdict, in one transaction."""

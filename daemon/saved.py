@@ -69,6 +69,9 @@ class Saved:
 
 
 def newest(run: Run) -> str | None:
-    """Name of the newest checkpoint on disk, unverified."""
-    found = checkpoints.scan(run.checkpoints)
+    """Name of the newest checkpoint on disk, unverified; None where its folder is no folder."""
+    try:
+        found = checkpoints.scan(run.checkpoints)
+    except OSError:
+        return None
     return found[0].name if found else None
