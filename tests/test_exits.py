@@ -136,7 +136,7 @@ def test_a_script_has_the_exit_code_that_it_has_by_hand(name: str, tmp_path: Pat
     with (by_hand / "log").open("wb") as log:
         plain = subprocess.run([sys.executable, script], cwd=by_hand, env=env, timeout=60,
                                stdin=subprocess.DEVNULL, stdout=log, stderr=log).returncode
-    lives = Lives(tmp_path, script)
+    lives = Lives(tmp_path, script, cold=True)
     try:
         lives.start()
         ended = lives.wait(60)
@@ -159,7 +159,7 @@ def test_what_rekindle_says_reaches_the_log_and_no_file_of_the_script(tmp_path: 
         "os.closerange(3, 200)\n"
         "files = [os.open(f'{n}.txt', os.O_WRONLY | os.O_CREAT) for n in range(150)]\n"
         "Session.current.warn('third', 'word')\n")
-    lives = Lives(tmp_path, script)
+    lives = Lives(tmp_path, script, cold=True)
     try:
         lives.start()
         assert lives.wait(60)["exit_code"] == 0, lives.log()
