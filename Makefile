@@ -29,8 +29,8 @@ SLOW  := slow and not (promise or faults or systemd)
 # these have the machine to themselves: a full disk, a memory kill or a clock of one test must not
 # be taken for its own by another
 ALONE := (faults or systemd) and not promise
-# one test at a time to the worker that is free
-PARALLEL := -n auto --maxprocesses 8 --maxschedchunk 1
+# one test at a time to the worker that is free; those of an xdist_group to one worker
+PARALLEL := -n auto --maxprocesses 8 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all check crash fuzz bench clean

@@ -14,6 +14,7 @@ from rig import DATA, ROOT, Rig, wait_for
 EXAMPLE = ROOT / "examples" / "fashion_mnist" / "article.py"
 
 
+@pytest.mark.slow  # trains what the article trains
 def test_the_code_of_the_article_runs_from_top_to_bottom(tmp_path: Path) -> None:
     """Its asserts included; in a process and a folder of its own."""
     text = (ROOT / "docs/article.md").read_text()

@@ -85,6 +85,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("idioms")  # else the trainings of the fixture run in every worker
 @pytest.mark.parametrize("name", FOLLOWED[1:])
 def test_an_idiom_resumes(killed: Rig, name: str) -> None:
     """However Keras is imported, the killed training resumes from a checkpoint."""
@@ -123,6 +124,7 @@ def test_training_that_is_not_followed_is_named(rig: Rig, tmp_path: Path) -> Non
     assert ("", None) == (said, row["unfollowed"])
 
 
+@pytest.mark.slow  # Keras in three processes
 def test_forked_children_train_each_for_themselves(rig: Rig, tmp_path: Path) -> None:
     """keras#4653: a fold per child; with our stages, all would get the first one's result."""
     unfollowed(rig, "forked_children", tmp_path)
@@ -141,6 +143,7 @@ def test_legacy_keras_is_named(rig: Rig, tmp_path: Path, args: list[str]) -> Non
     assert NOT_FOLLOWED in row["reason"]
 
 
+@pytest.mark.slow  # two starts of TensorFlow
 def test_stop_does_not_promise_what_is_not_saved(rig: Rig, tmp_path: Path) -> None:
     """Neither the answer nor the reason and hint afterwards speak of a checkpoint."""
     rig.drop(spec("own_loop", tmp_path, "600"), "own_loop.toml")
@@ -181,7 +184,9 @@ BURN = ("import time\nend = time.process_time() + 60\n"
         "while time.process_time() < end:\n    sum(range(10000))\n")
 
 
-@pytest.mark.parametrize("kind", ["script", "child", "command"])
+@pytest.mark.parametrize("kind", [
+    "script", pytest.param("child", marks=pytest.mark.slow),
+    pytest.param("command", marks=pytest.mark.slow)])
 def test_computing_without_a_training_is_reported(rig: Rig, tmp_path: Path, kind: str) -> None:
     """Processor time with a framework mapped and no stage; also in a process of the script's."""
     (tmp_path / "burn.py").write_text("import tensorflow\n" + BURN)
@@ -202,6 +207,7 @@ def test_computing_without_a_training_is_reported(rig: Rig, tmp_path: Path, kind
     rig.wait_state("b-1", "held")
 
 
+@pytest.mark.slow  # it computes for longer than the net waits
 def test_a_long_preparation_without_a_framework_is_not_reported(
         rig: Rig, tmp_path: Path) -> None:
     """A tokenizer that runs for an hour is no training."""

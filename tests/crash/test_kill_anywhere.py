@@ -31,7 +31,7 @@ SCRIPT = Path(__file__).with_name("matrix.py")
 NAMES = [node.name for node in ast.parse(SCRIPT.read_text()).body
          if isinstance(node, ast.FunctionDef) and not node.args.args and not node.args.vararg]
 # of the kinds of data; the others differ in one thing each
-PROMISE = {"arrays_shuffled", "dataset_shuffled", "pydataset_that_draws"}
+PROMISE = {"dataset_shuffled", "pydataset_that_draws"}
 KILLS = int(os.environ.get("REKINDLE_CRASH_KILLS", "0"))
 SEED = int(os.environ.get("REKINDLE_CRASH_SEED", "1"))
 RECORD = os.environ.get("REKINDLE_CRASH_RECORD")
