@@ -79,7 +79,8 @@ clean: ## remove .venv and everything that was built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# the stamp is made last: an installation that was cut off is done again
+# the stamp is made last: an installation that was cut off is done again. tf-keras (Keras 2, for
+# tests) would ask for the package `tensorflow`, whatever build is there
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "rekindle needs Python 3.11 or newer; '$(PYTHON)' is not. Install one and say" >&2; \
@@ -91,4 +92,6 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt '$(TENSORFLOW)' --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --no-deps tf-keras
 	@touch $@

@@ -111,7 +111,9 @@ def seed(job: Job, session: "Session", unfollowed: "Unfollowed") -> None:
     hooks.add("keras", lambda keras: _hook_keras(keras, session, job.seed, unfollowed),
               outside=("tensorflow",))
     for name, hook in (("tensorflow", unfollowed.hook_tensorflow),
-                       ("tf_keras", unfollowed.hook_legacy), ("torch", unfollowed.hook_torch)):
+                       ("tf_keras", unfollowed.hook_legacy),
+                       ("tensorflow.python.keras.engine.training", unfollowed.hook_legacy),
+                       ("torch", unfollowed.hook_torch)):
         hooks.add(name, functools.partial(_watch, session, hook), outside=("tensorflow",))
     hooks.install()
 

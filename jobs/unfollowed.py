@@ -59,6 +59,9 @@ class Unfollowed:
             return plain(this, target, sources, *args, **kwargs)
 
         tape.gradient = gradient
+        # sessions of TensorFlow 1: whoever builds the operation of a step means to run it
+        self._watch_method(tensorflow.compat.v1.train.Optimizer, "apply_gradients",
+                           "An optimizer of TensorFlow 1 is used", weight=_CALLS)
 
     def hook_keras(self, keras: Any) -> None:
         """Watch ``train_on_batch``, and which optimizers there are."""
@@ -76,8 +79,14 @@ class Unfollowed:
                            "`fit`", weight=_CALLS - 1)
 
     def hook_legacy(self, keras: Any) -> None:
-        """Watch the training methods of Keras 2 and ``tf_keras``, which are not followed."""
-        where = f"Keras {keras.__version__} ({keras.__name__}) trains without rekindle"
+        """Watch the training methods of another Keras, which are not followed.
+
+        Args:
+            keras: Keras 2, ``tf_keras``, or the old copy inside of TensorFlow
+                (``tensorflow.python.keras``), of which only ``engine.training`` is given.
+        """
+        release = getattr(keras, "__version__", "2 inside of TensorFlow")
+        where = f"Keras {release} ({keras.__name__}) trains without rekindle"
         for name in ("fit", "fit_generator", "train_on_batch"):
             if hasattr(keras.Model, name):
                 self._watch_method(keras.Model, name, where, weight=_CALLS)

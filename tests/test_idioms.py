@@ -111,6 +111,7 @@ def test_training_that_is_not_followed_is_named(rig: Rig, tmp_path: Path) -> Non
     """In the journal, the log, `ls`, `show` and both forms of JSON; a saliency map is not named."""
     for name, cause in [("own_loop", "`train_on_batch` is called outside"),
                         ("own_gradients", "Gradients are computed outside"),
+                        ("session_of_v1", "An optimizer of TensorFlow 1 is used"),
                         ("forked_children", "in a forked child process")]:
         row, said = unfollowed(rig, name, tmp_path)
         assert cause in said
@@ -141,6 +142,17 @@ def test_legacy_keras_is_named(rig: Rig, tmp_path: Path, args: list[str]) -> Non
     assert NOT_FOLLOWED in said
     assert "Keras 2." in said
     assert NOT_FOLLOWED in row["reason"]
+
+
+@pytest.mark.slow
+def test_the_keras_inside_of_tensorflow_is_named(rig: Rig, tmp_path: Path) -> None:
+    """Its `fit` no longer works in this TensorFlow; it is named before it fails."""
+    rig.drop(spec("private_keras", tmp_path), "private_keras.toml")
+    rig.start()
+    row = wait_for(lambda: next((row for row in rig.ls() if row["unfollowed"]), None),
+                   "it is reported", 300)
+    assert "tensorflow.python.keras" in row["unfollowed"]
+    assert NOT_FOLLOWED in row["unfollowed"]
 
 
 @pytest.mark.slow  # two starts of TensorFlow
