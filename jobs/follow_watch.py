@@ -23,7 +23,9 @@ AFTER_S: Final = 120.0
 """Processor time without a training that is followed."""
 _EVERY: Final = 5
 _OUTSIDE: Final = {None, "start", "script", ENDED}
-_LIBRARIES: Final = ("tensorflow", "libtorch", "jaxlib")
+_LIBRARIES: Final = ("tensorflow", "libtorch", "jaxlib", "/sklearn/", "xgboost", "lightgbm",
+                     "catboost")
+"""Parts of the paths of what trains."""
 
 
 class FollowWatch:

@@ -7,6 +7,7 @@ tools that hook `fit` have lost it to the order of imports, too (mlflow#4766, wa
 import importlib.util
 import json
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -197,16 +198,17 @@ BURN = ("import time\nend = time.process_time() + 60\n"
 
 
 @pytest.mark.parametrize("kind", [
-    "script", pytest.param("child", marks=pytest.mark.slow),
-    pytest.param("command", marks=pytest.mark.slow)])
+    "sklearn", pytest.param("script", marks=pytest.mark.slow),
+    pytest.param("child", marks=pytest.mark.slow), pytest.param("command", marks=pytest.mark.slow)])
 def test_computing_without_a_training_is_reported(rig: Rig, tmp_path: Path, kind: str) -> None:
     """Processor time with a framework mapped and no stage; also in a process of the script's."""
-    (tmp_path / "burn.py").write_text("import tensorflow\n" + BURN)
+    library = "sklearn.linear_model" if kind == "sklearn" else "tensorflow"
+    (tmp_path / "burn.py").write_text(f"import {library}\n{BURN}")
     child = tmp_path / "child.py"
     child.write_text("import subprocess, sys\nsys.exit(subprocess.call([sys.executable,"
                      f" '{tmp_path / 'burn.py'}']))\n")
-    import sys
-    what = {"script": f'script = "{tmp_path / "burn.py"}"', "child": f'script = "{child}"',
+    burn = f'script = "{tmp_path / "burn.py"}"'
+    what = {"script": burn, "sklearn": burn, "child": f'script = "{child}"',
             "command": f'command = ["{sys.executable}", "{tmp_path / "burn.py"}"]\n'
                        f'workdir = "{tmp_path}"'}[kind]
     rig.drop(f'name = "b"\n{what}\n')
