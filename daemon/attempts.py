@@ -7,7 +7,6 @@ else from the run directory, so that a restarted daemon comes to the same ends.
 
 import contextlib
 import re
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,14 +14,15 @@ from typing import Any, Final
 
 import structlog
 
-from rekindle.daemon import ending, room, trouble, verdicts
+from rekindle.daemon import ending, escalation, orphans, room, trouble, verdicts
 from rekindle.daemon.background import Background
+from rekindle.daemon.escalation import Escalation
 from rekindle.daemon.intake import warm_start
 from rekindle.daemon.intake.warm_start import Obstacle
 from rekindle.daemon.launcher import Launcher
 from rekindle.daemon.saved import Saved
 from rekindle.jobs import heartbeat, process
-from rekindle.jobs.job import Job, RetryPolicy
+from rekindle.jobs.job import Job, Limits, RetryPolicy
 from rekindle.state import crash_points, ingest, journal, reading, reserve
 from rekindle.state.errors import LockHeld, SpecError
 from rekindle.state.ledger import Ledger
@@ -31,6 +31,8 @@ from rekindle.state.paths import Home, Run
 from rekindle.state.rows import JobRow
 
 _ORPHAN_GRACE_S = 5.0
+_KILLED_S = 10.0
+"""A process that was killed has ended by then, or cannot."""
 _START_RETRY_S = 10.0
 _START_RETRY_LATER_S = 30.0
 """When the reason is the one of the last try."""
@@ -66,8 +68,10 @@ class Attempts:
         self._fetching: set[str] = set()
         self._last_watched = ""
         self._crash_point = crash_point
-        self._told_to_end: set[str] = set()
+        self._escalation = Escalation(ledger, launcher)
         self._orphaned: dict[str, float] = {}
+        self._leftovers: dict[str, dict[process.Identity, float | None]] = {}
+        self._interrupted: set[tuple[str, int]] = set()
         self._troubled: dict[str, str] = {}
         self._spawned: set[tuple[str, int]] = set()
         self._log = structlog.get_logger()
@@ -88,18 +92,36 @@ class Attempts:
             if self._home.run(job.id).journal.stat().st_size > job.journal_offset:
                 self.read(job)
 
-    def adopt(self) -> None:
-        """Takes over what an earlier daemon left: live attempts go on, ended ones are settled."""
+    def adopt(self, *, daemon_was_killed: bool = False) -> None:
+        """Takes over what an earlier daemon left: live attempts go on, ended ones are settled.
+
+        Args:
+            daemon_was_killed: that daemon had not ended by itself. An attempt that nothing is
+                left of has then been killed together with it.
+        """
         for job in self.active():
             with self._apart(job):
-                if self._launcher.alive(self._home.run(job.id)):
+                run = self._home.run(job.id)
+                if self._lives(job, run):
                     self._log.info("attempt_adopted", job=job.id, attempt=job.attempts)
                     self._ledger.add_event("attempt_adopted", job=job.id, attempt=job.attempts)
+                elif daemon_was_killed and not orphans.marked(run):
+                    self._interrupted.add((job.id, job.attempts))
         self.watch()
 
     def all_ended(self) -> bool:
-        """Whether no process of an attempt lives, settled or not."""
-        return not any(self._lives(job) for job in self.active())
+        """Whether no process of an attempt lives that could still be ended, settled or not."""
+        return not any(self._has_processes(job) and not self._escalation.given_up(job)
+                       for job in self.active())
+
+    def longest_end(self) -> float:
+        """Seconds within which every attempt has ended, or been given up, once it was asked to."""
+        graces = [self._grace(self._home.run(job.id)) for job in self.active()]
+        return max(graces, default=0.0) + escalation.LONGEST_S
+
+    def left(self) -> list[str]:
+        """The jobs that have processes now."""
+        return [job.id for job in self.active() if self._has_processes(job)]
 
     def start(self, job: JobRow, gpus: Sequence[str] | None = None) -> bool:
         """Begins the next attempt of a job that is queued or whose wait is over.
@@ -147,7 +169,9 @@ class Attempts:
 
     def _is_kept_from_starting(self, job: JobRow, run: Run, now: float) -> bool:
         """Whether something is in the way; the job then waits or is held, with the reason."""
-        if self._launcher.alive(run):
+        # not by the keeper's cgroup or session: a script can leave both
+        if self._launcher.alive(run) or self._keeper_lives(job, run) or self._end_orphans(
+                job, orphans.marked(run)):
             self._postpone(job, "Something of an earlier attempt is still alive.", now)
             return True
         if self._weights_are_missing(job, run, now):
@@ -223,34 +247,53 @@ class Attempts:
                 break
         self._wake_fetched()
 
-    def _lives(self, job: JobRow) -> bool:
+    def _lives(self, job: JobRow, run: Run) -> bool:
+        """Whether the attempt's lock is held or its keeper lives."""
         try:
-            return self._launcher.alive(self._home.run(job.id))
+            if self._launcher.alive(run):
+                return True
         except OSError:
-            # without the lock its keeper is all that can be asked
-            keeper = self._keeper(job)
-            return keeper is not None and keeper.alive()
+            pass  # without the lock its keeper is all that can be asked
+        return self._keeper_lives(job, run)
+
+    def _keeper_lives(self, job: JobRow, run: Run) -> bool:
+        keeper = self._keeper(job)
+        # in a copy of a home the records name the keepers of the other one
+        return keeper is not None and keeper.alive() and process.works_in(keeper.pid, run.root)
+
+    def _has_processes(self, job: JobRow) -> bool:
+        run = self._home.run(job.id)
+        return self._lives(job, run) or bool(
+            not self._has_recorded_end(job) and orphans.marked(run))
 
     def _watch(self, job: JobRow, run: Run) -> None:
-        alive = self._lives(job)
+        alive = self._lives(job, run)
+        if alive and (job.state == JobState.STOPPING or self.daemon_stopping
+                      or self.machine_leaving):
+            self._ask_to_end(job, run)
         trouble_with_journal: Exception | None = None
         whole = False
         try:
             # read after the probe: what a dead attempt wrote is then all there
             whole = self.read(job, _CHUNK_BYTES)
         except Exception as error:
-            # neither a full disk nor whatever lies in its journal's place keeps an attempt from
-            # being told to end; only the latter from being read any more
+            # whatever lies in its journal's place keeps no attempt from being settled
             trouble_with_journal, whole = error, not trouble.passes(error)
-        if not alive:
-            if whole:
-                self._settle_or_hold(job, run)
-        elif job.state == JobState.STOPPING or self.daemon_stopping or self.machine_leaving:
-            self._tell_to_end(job)
-        elif self._is_orphaned(job, run):
-            self._end_orphan(job, run)
+        if alive:
+            if self._is_orphaned(job, run):
+                self._end_orphans(job, orphans.of(run))
+        # the journal may just have named the keeper
+        elif whole and not self._lives(job, run) and (
+                self._has_recorded_end(job)
+                or not self._end_orphans(job, orphans.marked(run))):
+            self._settle_or_hold(job, run)
         if trouble_with_journal is not None:
             raise trouble_with_journal
+
+    def _has_recorded_end(self, job: JobRow) -> bool:
+        """Whether its keeper wrote how the attempt ended, which it does once all has ended."""
+        row = self._ledger.attempt(job.id, job.attempts)
+        return row is not None and row.seconds is not None
 
     def read(self, job: JobRow, most: int = -1) -> bool:
         """Takes new journal entries of a job into the ledger; True where none are left.
@@ -295,14 +338,7 @@ class Attempts:
         elif job.wish != wish:
             self._ledger.set_wish(job.id, wish)
         self._crash_point("wish_noted")
-        self._tell_to_end(job)
-
-    def stop_all(self) -> None:
-        """Asks every attempt to save and end; their jobs go on with the next daemon."""
-        self.daemon_stopping = True
-        for job in self.active():
-            with self._apart(job):
-                self._tell_to_end(job)
+        self._ask_to_end(job, self._home.run(job.id))
 
     @contextlib.contextmanager
     def _apart(self, job: JobRow) -> Iterator[None]:
@@ -370,7 +406,8 @@ class Attempts:
         except (OSError, SpecError) as error:
             damage = verdicts.Damage.of(run.job_file, error)
         try:
-            found = self._facts(run, current.attempts)
+            found = self._facts(run, current.attempts,
+                                interrupted=(job.id, current.attempts) in self._interrupted)
         except OSError as error:
             if trouble.passes(error):
                 raise
@@ -378,7 +415,7 @@ class Attempts:
             damage = verdicts.Damage.of(run.journal, error)
         if found is None:
             return  # a long journal is being read
-        facts = found
+        facts = self._escalation.correct(current, found)
         if not run.root.is_dir():
             verdict, damage = verdicts.gone(current.wish, current.failures), None
         else:
@@ -396,6 +433,7 @@ class Attempts:
             )
         if damage is not None and verdict.state in (JobState.QUEUED, JobState.WAITING):
             verdict = verdicts.cannot_go_on(verdict, damage, job.id)
+        verdict = verdicts.with_note(verdict, self._escalation.told(current))
         self._crash_point("before_settle")
         now = time.time()
         fields: dict[str, Any] = {}
@@ -411,7 +449,9 @@ class Attempts:
                 next_at=now + verdict.delay if verdict.delay else None,
                 failures=verdict.failures, wish=None)
         self._crash_point("settled")
-        self._told_to_end.discard(job.id)
+        self._escalation.forget(job)
+        self._leftovers.pop(job.id, None)
+        self._interrupted.discard((job.id, current.attempts))
         self._spawned.discard((job.id, current.attempts))
         self._orphaned.pop(job.id, None)
         log = self._log.bind(job=job.id, attempt=current.attempts)
@@ -419,7 +459,7 @@ class Attempts:
                  exit_code=facts.exit_code, signal=facts.signal)
         log.info("job_state_changed", state=str(verdict.state), reason=verdict.reason)
 
-    def _facts(self, run: Run, attempt: int) -> ending.Ending | None:
+    def _facts(self, run: Run, attempt: int, *, interrupted: bool) -> ending.Ending | None:
         """What the journal says about an attempt; None while a long one is being read.
 
         Raises:
@@ -428,7 +468,8 @@ class Attempts:
         left = reserve.take_over(run.reserve, run.journal)
 
         def work() -> ending.Ending:
-            return ending.read((*journal.replay(run.journal).entries, *left), attempt)
+            return ending.read((*journal.replay(run.journal).entries, *left), attempt,
+                               interrupted=interrupted)
 
         try:
             short = run.journal.stat().st_size <= _LONG_JOURNAL_BYTES
@@ -470,20 +511,20 @@ class Attempts:
         except (OSError, SpecError):
             return None
 
-    def _tell_to_end(self, job: JobRow) -> None:
-        """Once per attempt; an attempt whose keeper is not known yet is told at a later tick."""
-        if job.id in self._told_to_end:
-            return
-        keeper = self._keeper(job)
-        if keeper is not None and self._launcher.terminate(keeper):
-            self._told_to_end.add(job.id)
-            self._log.info("attempt_told_to_end", job=job.id, attempt=job.attempts)
+    def _ask_to_end(self, job: JobRow, run: Run) -> None:
+        self._escalation.pursue(job, run, lambda: self._grace(run), time.monotonic())
+
+    def _grace(self, run: Run) -> float:
+        """Seconds that a trainer has for saving, by its accepted spec."""
+        try:
+            return Job.read(run.job_file).limits.stop_grace
+        except (OSError, SpecError):
+            return Limits().stop_grace
 
     def _keeper(self, job: JobRow) -> process.Identity | None:
         row = self._ledger.attempt(job.id, job.attempts)
-        if row is None or row.keeper_pid is None or row.keeper_start is None:
-            return None
-        return process.Identity(row.keeper_pid, row.keeper_start, row.boot_id or "")
+        return None if row is None else process.Identity.recorded(
+            row.keeper_pid, row.keeper_start, row.boot_id)
 
     def _is_orphaned(self, job: JobRow, run: Run) -> bool:
         """The lock is held but the keeper is gone: only leftovers of the trainer live."""
@@ -494,12 +535,25 @@ class Attempts:
         since = self._orphaned.setdefault(job.id, time.monotonic())
         return time.monotonic() - since > _ORPHAN_GRACE_S
 
-    def _end_orphan(self, job: JobRow, run: Run) -> None:
-        """Ends all that holds the run's lock: by that, and not by a pid, it is the job's."""
-        for pid in process.users_of(run.lock):
-            leftover = process.Identity.of(pid)
-            if leftover is not None and leftover.send(signal.SIGKILL):
-                self._log.warning("leftover_killed", job=job.id, pid=pid)
+    def _end_orphans(self, job: JobRow, found: Sequence[process.Identity]) -> bool:
+        """Kill what is left of an attempt whose keeper is gone; True where there was anything."""
+        orphans.kill(found)
+        told = self._leftovers.setdefault(job.id, {}) if found else {}
+        now = time.monotonic()
+        for one in found:
+            since = told.setdefault(one, now)
+            if since == now:
+                self._note_leftover("leftover_killed", job, one, "outlived its keeper")
+            elif since is not None and now - since > _KILLED_S:
+                # as in a call that the kernel does not end: the next attempt has to wait for it
+                told[one] = None
+                self._note_leftover("leftover_does_not_end", job, one, "cannot be killed")
+        return bool(found)
+
+    def _note_leftover(self, kind: str, job: JobRow, one: process.Identity, how: str) -> None:
+        about = {"pid": one.pid, "message": f"Process {one.pid} of attempt {job.attempts} {how}."}
+        self._log.warning(kind, job=job.id, attempt=job.attempts, **about)
+        self._ledger.add_event(kind, job=job.id, attempt=job.attempts, data=about)
 
 
 def _without_digits(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from rekindle.jobs.environment import EXIT_SAVED
 from rekindle.jobs.heartbeat import ENDED
 
-COUNTED: Final = ("hang", "host_oom", "gpu_oom", "disk_full")
+COUNTED: Final = ("hang", "host_oom", "gpu_oom", "disk_full", "interrupted")
 """Causes that are not the script's fault alone, each with a count of its own."""
 
 _NATIVE: Final = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
@@ -61,7 +61,7 @@ class Ending:
     Attributes:
         cause: done, preempted, permanent, crash, hang, host_oom as the keeper saw it, gpu_oom
             and disk_full as the exception tells; ``lost`` where the keeper could not tell any
-            more.
+            more, ``interrupted`` where it was killed together with the daemon.
         same_before: earlier attempts that ended by the same one of :data:`COUNTED` causes since
             the last progress or the last request of a person.
         where: section of the training that hung, with the seconds it was silent.
@@ -99,8 +99,13 @@ class Ending:
     unfollowed: str = ""
 
 
-def read(entries: Iterable[dict[str, Any]], attempt: int) -> Ending:
-    """Collects the facts about ``attempt`` from all journal entries of its run."""
+def read(entries: Iterable[dict[str, Any]], attempt: int, *, interrupted: bool = False
+         ) -> Ending:
+    """Collects the facts about ``attempt`` from all journal entries of its run.
+
+    Args:
+        interrupted: daemon, keeper and trainer were killed together, as far as can be seen.
+    """
     end: dict[str, Any] = {}
     hung: dict[str, Any] = {}
     boot: str | None = None
@@ -133,6 +138,10 @@ def read(entries: Iterable[dict[str, Any]], attempt: int) -> Ending:
             cause = _cause(entry, failures.get(number))
             if number != attempt and cause in counts:
                 counts[cause] += 1
+        elif (kind == "attempt_changed" and entry.get("cause") == "interrupted"
+              and number != attempt):
+            # no keeper was left to write that end
+            counts["interrupted"] += 1
         if number != attempt:
             continue
         if kind == "attempt_started":
@@ -147,6 +156,8 @@ def read(entries: Iterable[dict[str, Any]], attempt: int) -> Ending:
     cause = _cause(end, failures.get(attempt), progressed=progressed, received=stages.received,
                    cut_off=not stages.command and (
                        unfinished is not None or end.get("at_section", ENDED) != ENDED))
+    if interrupted and started and not end:
+        cause = "interrupted"
     return Ending(
         attempt=attempt,
         cause=cause,

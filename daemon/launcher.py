@@ -4,15 +4,15 @@ On one box it spawns keepers. Everything else is read back from the run director
 a restarted daemon knows as much as the one that spawned them.
 """
 
-import fcntl
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rekindle.jobs import bootstrap, environment, process
-from rekindle.state import reading
+from rekindle.state import lock, reading
 from rekindle.state.errors import LockHeld
 from rekindle.state.paths import Run
 
@@ -37,8 +37,8 @@ class Launcher:
             LockHeld: something of an earlier attempt is still alive.
             OSError: no process or file can be made.
         """
-        lock = _try_lock(run)
-        if lock is None:
+        held = lock.take(run.lock)
+        if held is None:
             raise LockHeld(
                 "An earlier attempt of the job is still alive.",
                 where=run.lock,
@@ -48,27 +48,28 @@ class Launcher:
         try:
             said = reading.open_regular(
                 run.keeper_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-            keeper = subprocess.Popen(
-                bootstrap.command(
-                    sys.executable,
-                    "rekindle.jobs.keeper",
-                    str(run.root),
-                    str(attempt),
-                    str(lock),
-                    options=("-I", "-S"),
-                ),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                # not the daemon's own: the keeper outlives it
-                stderr=said,
-                cwd=run.root,
-                env=_environment(gpus),
-                # neither a Ctrl-C in the daemon's terminal nor its hang-up is for the keeper
-                start_new_session=True,
-                pass_fds=(lock,),
-            )
+            with _signals_wait():
+                keeper = subprocess.Popen(
+                    bootstrap.command(
+                        sys.executable,
+                        "rekindle.jobs.keeper",
+                        str(run.root),
+                        str(attempt),
+                        *map(str, held),
+                        options=("-I", "-S"),
+                    ),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    # not the daemon's own: the keeper outlives it
+                    stderr=said,
+                    cwd=run.root,
+                    env=_environment(gpus),
+                    # neither a Ctrl-C in the daemon's terminal nor its hang-up is for the keeper
+                    start_new_session=True,
+                    pass_fds=held,
+                )
         finally:
-            os.close(lock)
+            lock.release(held)
             if said is not None:
                 os.close(said)
         self._keepers[run.id] = keeper
@@ -79,30 +80,28 @@ class Launcher:
         keeper = self._keepers.get(run.id)
         if keeper is not None and keeper.poll() is not None:
             del self._keepers[run.id]
-        lock = _try_lock(run)
-        if lock is None:
+        held = lock.take(run.lock)
+        if held is None:
             return True
-        os.close(lock)
+        lock.release(held)
         return False
 
     def terminate(self, keeper: process.Identity) -> bool:
-        """Asks an attempt to save and end; False where its keeper is gone."""
-        return keeper.send(signal.SIGTERM)
+        """Ask an attempt to save and end, also one that was stopped; False where it is gone."""
+        return keeper.send(signal.SIGTERM) and keeper.send(signal.SIGCONT)
 
 
 def _environment(gpus: Sequence[str] | None) -> dict[str, str]:
-    env = {key: value for key, value in os.environ.items() if key != environment.GPUS}
+    # a daemon that was started inside a job must not pass the marks of that job on
+    env = {key: value for key, value in os.environ.items() if key not in environment.OF_A_JOB}
     return env if gpus is None else {**env, environment.GPUS: ",".join(gpus)}
 
 
-def _try_lock(run: Run) -> int | None:
-    fd = os.open(run.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+@contextlib.contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Start a child with SIGTERM blocked: it finds one that came before it could listen."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return None
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -5,7 +5,6 @@ a signal, a file event or a restart interrupted is simply found again.
 """
 
 import faulthandler
-import fcntl
 import os
 import signal
 import threading
@@ -18,7 +17,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from rekindle.daemon import log, preemption, presence, room, stopping, systemd
+from rekindle.daemon import escalation, log, preemption, presence, room, stopping, systemd
 from rekindle.daemon.attempts import Attempts
 from rekindle.daemon.background import Background
 from rekindle.daemon.clock import TOLERANCE_S, Clock
@@ -35,7 +34,9 @@ from rekindle.daemon.queueing.queue_file import QueueFile
 from rekindle.daemon.reaping import Reaper
 from rekindle.daemon.upkeep.pruning import Pruning
 from rekindle.jobs import environment
-from rekindle.state.errors import HomeUnusable, LedgerCorrupt, LedgerTooNew, LockHeld
+from rekindle.jobs.job import Limits
+from rekindle.state import lock
+from rekindle.state.errors import HomeUnusable, LedgerCorrupt, LedgerTooNew
 from rekindle.state.ledger import Ledger
 from rekindle.state.lifecycle import ACTIVE, JobState
 from rekindle.state.paths import Home
@@ -47,6 +48,8 @@ _SCAN_MOST_S: Final = 2.0
 _DISK_LOOK_S: Final = 10.0
 _LEDGER_WAIT_S: Final = 1.0
 """What one tick may wait, all in all, for other clients of the ledger."""
+_STOP_MARGIN_S: Final = 5.0
+"""Beyond the bound of the slowest attempt, for a tick that takes long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +88,12 @@ def run(home: Home, options: Options) -> int:
     os.environ[environment.LOG_MAX_BYTES] = str(options.config.logs.max_bytes)
     os.environ[environment.LOG_KEEP] = str(options.config.logs.keep)
     _when_there_is_room(home, home.create)
-    lock = _when_there_is_room(home, lambda: _lock(home))
+    held = _when_there_is_room(home, lambda: presence.take_lock(
+        home, "Use that one, stop it first, or choose another home with --home."))
     try:
         return _when_there_is_room(home, lambda: Service(home, options)).run()
     finally:
-        os.close(lock)
+        lock.release(held)
 
 
 def _when_there_is_room(home: Home, step: Callable[[], T]) -> T:
@@ -131,6 +135,7 @@ class Service:
         self._options = options
         self._wake = threading.Event()
         self._stop: stopping.Stop | None = None
+        self._stop_by: float | None = None
         self._told: int | None = None
         self._background = Background(self._wake.set)
         self._stopping_said = False
@@ -160,7 +165,8 @@ class Service:
         self._to_begin: list[tuple[str, Callable[[], object]]] = [
             ("clock at the start", self._mend_clock_at_start),
             ("claims", self._inbox.recover),
-            ("adoption", self._attempts.adopt),
+            ("adoption", lambda: self._attempts.adopt(
+                daemon_was_killed=presence.was_killed(home))),
             ("pruned", self._pruning.catch_up),
             ("queue at the start", self._queue.load),
             ("presence", lambda: presence.announce(home, _version())),
@@ -179,7 +185,7 @@ class Service:
             self._log.info("daemon_started", home=str(self._home.root), version=_version(),
                            slots=self._options.slots)
             systemd.notify("READY=1")
-            while not self._guarded("finished", self._finished):
+            while not (self._is_overdue() or self._guarded("finished", self._finished)):
                 self.tick()
                 self._wake.wait(self._guarded("pause", self._pause) or self._options.tick)
         finally:
@@ -188,6 +194,8 @@ class Service:
             self._pruning.close()
             self._monitor.stop()
             self._ledger.close()
+        if not self._to_begin:
+            presence.withdraw(self._home)
         self._log.info("daemon_ended")
         return 0
 
@@ -228,9 +236,9 @@ class Service:
             if begun and self._told is None and self._leaving is None:
                 self._guarded("queue", self._queue.tick)
         self._guarded("orphans", lambda: self._reaper.tick(time.monotonic()))
-        if self._stop is stopping.Stop.SAVE_ALL:
-            # trainers save; how long that may take is up to their keepers
-            systemd.notify(systemd.MORE_TIME)
+        if self._stop_by is not None and time.monotonic() < self._stop_by:
+            # trainers save, each within a bound
+            self._lifeline.more_time(time.monotonic())
         # a tick in trouble is one that went round: a restart would not mend a full disk
         self._lifeline.tick_was_good(time.monotonic(),
                                      self._guarded("status", self._status) or "")
@@ -271,6 +279,9 @@ class Service:
                        trainings=self._stop.value)
         if self._stop is stopping.Stop.SAVE_ALL:
             self._attempts.daemon_stopping = True
+            longest = self._guarded("bound", self._attempts.longest_end)
+            self._stop_by = time.monotonic() + _STOP_MARGIN_S + (
+                Limits().stop_grace + escalation.LONGEST_S if longest is None else longest)
 
     def _look_for_notice(self) -> None:
         """A machine that will be taken away saves now and starts nothing until told otherwise."""
@@ -360,29 +371,20 @@ class Service:
             return False
         return self._queue.idle() and not (self._inbox.pending() or self._pruning.busy)
 
+    def _is_overdue(self) -> bool:
+        """Whether the time in which every attempt ends or is given up has passed, come what may."""
+        if self._stop_by is None or time.monotonic() < self._stop_by:
+            return False
+        left = self._guarded("attempts", self._attempts.left)
+        self._log.error("daemon_ends_before_trainings", jobs=left)
+        return True
+
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if signum == signal.SIGUSR2:
             self._notices.signal()
         elif self._told is None:
             self._told = signum
         self._wake.set()
-
-
-def _lock(home: Home) -> int:
-    try:
-        fd = os.open(home.daemon_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise HomeUnusable(f"The daemon's lock cannot be opened: {error.strerror}.",
-                           where=home.daemon_lock,
-                           hint="Run as the user that owns the home.") from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(fd)
-        raise LockHeld("Another daemon serves this home already.", where=home.daemon_lock,
-                       hint="Use that one, stop it first, or choose another home with --home."
-                       ) from error
-    return fd
 
 
 def _version() -> str:

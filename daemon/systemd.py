@@ -9,7 +9,7 @@ from typing import Final
 
 MORE_TIME: Final = f"EXTEND_TIMEOUT_USEC={30 * 1_000_000}"
 """Asks for half a minute more to stop in; to be said again before that is over."""
-
+_MORE_TIME_EVERY_S: Final = 5.0
 _SEND_S: Final = 0.5
 
 
@@ -27,7 +27,7 @@ def notify(*assignments: str) -> None:
             sock.connect(address)
             sock.sendall("\n".join(assignments).encode())
         except OSError:
-            # the manager restarting is no reason for the daemon to end
+            # a manager that restarts, or hangs, is no reason for the daemon to end
             return
 
 
@@ -50,6 +50,13 @@ class Lifeline:
         """Seconds between two pings at most; None where nobody waits for them."""
         self._last_ping = float("-inf")
         self._last_status = ""
+        self._last_more_time = float("-inf")
+
+    def more_time(self, now: float) -> None:
+        """Ask for more time to stop in; called at every tick in which that is due."""
+        if now - self._last_more_time >= _MORE_TIME_EVERY_S:
+            self._last_more_time = now
+            notify(MORE_TIME)
 
     def tick_was_good(self, now: float, status: str) -> None:
         """

@@ -108,7 +108,7 @@ def _decide(ending: Ending, policy: RetryPolicy, failures: int, wish: str | None
     if not ending.started and cause == "lost":
         return Verdict(JobState.QUEUED, "not started", "lost",
                        "The attempt had not started when the daemon ended.", failures)
-    if cause == "lost" and ending.boot_id != boot_id:
+    if cause in ("lost", "interrupted") and ending.boot_id != boot_id:
         return Verdict(JobState.QUEUED, "preempted", "preempted",
                        f"The machine was restarted; {saved.resumes}.", failures)
     if cause == "preempted":
@@ -120,8 +120,13 @@ def _decide(ending: Ending, policy: RetryPolicy, failures: int, wish: str | None
     if cause == "permanent":
         return _permanent(ending, failures)
     if cause in COUNTED:
-        return _counted(ending, policy, 0 if ending.progressed else failures)
+        return _counted(ending, policy, 0 if ending.progressed else failures, saved)
     return _failed(ending, policy, failures, job)
+
+
+def with_note(verdict: Verdict, note: str) -> Verdict:
+    """Append a sentence to the reason; an empty one changes nothing."""
+    return dataclasses.replace(verdict, reason=f"{verdict.reason} {note}") if note else verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,10 +225,10 @@ def _permanent(ending: Ending, failures: int) -> Verdict:
     return Verdict(state, "refused", cause, reason, failures, hint=hint)
 
 
-def _counted(ending: Ending, policy: RetryPolicy, failures: int) -> Verdict:
+def _counted(ending: Ending, policy: RetryPolicy, failures: int, saved: Saved) -> Verdict:
     """Hangs, memory and disk: tried again on a count of their own."""
     cause, count = ending.cause, 1 if ending.progressed else ending.same_before + 1
-    outcome = "hung" if cause == "hang" else "crashed"
+    outcome = {"hang": "hung", "interrupted": "lost"}.get(cause, "crashed")
     what, hint = _SHORT_OF[cause]
     if cause == "hang" and ending.where:
         what = f"It hung in the section {ending.where}."
@@ -234,6 +239,9 @@ def _counted(ending: Ending, policy: RetryPolicy, failures: int) -> Verdict:
         return Verdict(JobState.HELD, outcome, cause,
                        f"{what} That was the {count}. time in a row without a new checkpoint.",
                        failures, hint=hint)
+    if cause == "interrupted" and count == 1:
+        return Verdict(JobState.QUEUED, outcome, cause,
+                       f"{what[:-1]}; {saved.resumes}.", failures)
     delay = backoff(policy, count)
     of = "" if cause == "disk_full" else f" of {policy.max_failures}"
     return Verdict(JobState.WAITING, outcome, cause,
@@ -248,6 +256,8 @@ _SHORT_OF = {
     "gpu_oom": ("The GPU had no memory left for it.",
                 "Lower the batch size, or look who else uses the GPU."),
     "disk_full": ("The disk was full.", "Make space on the disk that its message names."),
+    "interrupted": ("Daemon and training were killed together (a container that was killed?).",
+                    "If it takes all memory of the container: set resources.memory in its spec."),
 }
 
 
@@ -351,7 +361,7 @@ def _again(ending: Ending, policy: RetryPolicy, failures: int, what: str, job: s
 
 def _outcome(cause: str) -> str:
     return {"preempted": "preempted", "permanent": "refused", "hang": "hung",
-            "lost": "lost"}.get(cause, "crashed")
+            "lost": "lost", "interrupted": "lost"}.get(cause, "crashed")
 
 
 def _what(ending: Ending) -> str:

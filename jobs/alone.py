@@ -4,7 +4,6 @@ The folder is laid out as a run directory, so that all that reads one can read i
 """
 
 import atexit
-import fcntl
 import os
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from rekindle.jobs.job import CheckpointPolicy, Job
 from rekindle.jobs.session import Session
-from rekindle.state import checkpoints, journal
+from rekindle.state import checkpoints, journal, lock
 from rekindle.state.errors import HomeUnusable, LockHeld
 from rekindle.state.paths import Run
 
@@ -63,14 +62,9 @@ def session(folder: Path, policy: CheckpointPolicy, seed: int) -> Session:
 
 def _lock(run: Run) -> None:
     """For as long as the process lives; the system lets go of it whatever ends the process."""
-    fd = os.open(run.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(fd)
+    if lock.take(run.lock) is None:
         raise LockHeld("Another process trains in this folder.", where=run.root,
-                       hint="Wait for it to end, or give another one: resumable(folder=...)."
-                       ) from error
+                       hint="Wait for it to end, or give another one: resumable(folder=...).")
 
 
 def policy_of(every: str | int | None, keep: int, monitor: str | None, mode: str

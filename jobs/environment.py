@@ -14,6 +14,10 @@ GPUS: Final = "REKINDLE_GPUS"
 """UUIDs of the GPUs that the attempt holds, with commas; empty for none. Not set on a box that
 has no GPUs. ``CUDA_VISIBLE_DEVICES`` says the same to CUDA."""
 
+# what marks a process as one of a job's attempt; a person who sets one by hand has not all of them
+MARKS: Final = (RUN_DIR, JOB, ATTEMPT)
+OF_A_JOB: Final = (*MARKS, INITIAL_EPOCH, CHECKPOINT, WARM_START, HEARTBEAT, GPUS)
+
 # for `verify-resume`: the name of a checkpoint at which a training ends as if it was told to
 UNTIL: Final = "REKINDLE_UNTIL"
 

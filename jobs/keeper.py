@@ -43,8 +43,9 @@ _COMES_BACK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM,
 
 
 def main() -> NoReturn:
-    """``keeper RUN_DIR ATTEMPT LOCK_FD``: runs one attempt and exits 0 once it is recorded."""
-    run, attempt, lock = Run(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
+    """``keeper RUN_DIR ATTEMPT LOCK_FD...``: runs one attempt and exits 0 once it is recorded."""
+    run, attempt = Run(Path(sys.argv[1])), int(sys.argv[2])
+    lock = tuple(int(fd) for fd in sys.argv[3:])
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     crash_points.reached("keeper_entered")
     # made here, not at acceptance: of ten thousand jobs waiting few have come so far
@@ -63,7 +64,7 @@ def main() -> NoReturn:
 class Attempt:
     """One start of the job's training process, seen from its parent."""
 
-    def __init__(self, run: Run, number: int, lock: int) -> None:
+    def __init__(self, run: Run, number: int, lock: tuple[int, ...]) -> None:
         self.run = run
         self.number = number
         self.lock = lock
@@ -104,6 +105,12 @@ class Attempt:
             self.follow_watch = FollowWatch(
                 self.run, self.number, command=job.command is not None,
                 after=_number(environment.UNFOLLOWED_AFTER, int(follow_watch.AFTER_S)))
+            if signal.SIGTERM in signal.sigpending():
+                # asked to end before it began: nothing has to be started for that
+                self.record.add("attempt_ended", exit_code=None, signal=None, cause="preempted",
+                             stop_requested=True, seconds=time.monotonic() - began)
+                self._write_all()
+                return
             trainer = self._start(job)
         except (OSError, RekindleError, ValueError) as error:
             say(f"the attempt could not start: {error}")
@@ -176,7 +183,7 @@ class Attempt:
             start_new_session=True,
             preexec_fn=enter,
             # the lock lives as long as anything that may still write the run directory
-            pass_fds=(self.lock,),
+            pass_fds=self.lock,
         )
         crash_points.reached("trainer_spawned")
         me = process.Identity.of(parent)
@@ -298,12 +305,13 @@ class Attempt:
         else:
             say("it has no handler for a dump of its stacks.")
         self._ask_to_end(trainer, grace)
-        os.killpg(trainer.pid, signal.SIGCONT)
 
     def _ask_to_end(self, trainer: subprocess.Popen[bytes], grace: float) -> None:
         if self.deadline is None:
             self.deadline = time.monotonic() + grace
         os.kill(trainer.pid, signal.SIGTERM)
+        # a process that somebody stopped saves only once it is awake
+        os.killpg(trainer.pid, signal.SIGCONT)
 
     def _mark(self) -> tuple[object, str | None]:
         """What changes with each beat, and the section of the last one."""

@@ -7,7 +7,7 @@ clock ticks and the boot it belongs to.
 import ctypes
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,12 @@ class Identity:
         """The process that has ``pid`` now, or None where there is none."""
         start = start_ticks(pid)
         return None if start is None else cls(pid, start, boot_id())
+
+    @classmethod
+    def recorded(cls, pid: int | None, start: int | None, boot_id: str | None
+                 ) -> "Identity | None":
+        """The process that a record names, or None where the record is incomplete."""
+        return None if pid is None or start is None else cls(pid, start, boot_id or "")
 
     def alive(self) -> bool:
         return self.boot_id == boot_id() and start_ticks(self.pid) == self.start
@@ -136,20 +142,59 @@ def has_mapped(pid: int, names: Iterable[str]) -> bool:
     return any(name in mapped for name in names)
 
 
-def users_of(file: Path) -> list[int]:
-    """All processes of this boot, but this one, that have ``file`` open; of this user, or all
-    for root."""
-    wanted = os.path.realpath(file)
+def ancestors(pid: int) -> list[int]:
+    """A process of this boot and all that it came from, as far as they live."""
     found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
+    while pid > 0 and pid not in found:
+        found.append(pid)
         try:
-            if any(os.readlink(fd) == wanted for fd in os.scandir(entry / "fd")):
-                found.append(int(entry.name))
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
-            continue  # gone, or another user's
+            break
     return found
+
+
+def of_this_user() -> list[int]:
+    """All processes of this boot that belong to the user of this one."""
+    found = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                if entry.stat().st_uid == os.geteuid():
+                    found.append(int(entry.name))
+            except OSError:
+                continue  # gone
+    return found
+
+
+def environment(pid: int) -> dict[bytes, bytes]:
+    """What a process was started with; empty where it is gone, a zombie, or closed to us."""
+    try:
+        lines = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return {}
+    return {name: value for name, _, value in (line.partition(b"=") for line in lines)}
+
+
+def holds_lock(pid: int, paths: Collection[str]) -> bool:
+    """Whether a process has one of ``paths`` open, removed or not, with an flock on it."""
+    try:
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            if os.readlink(entry.path).removesuffix(" (deleted)") in paths and (
+                    "FLOCK" in Path(f"/proc/{pid}/fdinfo/{entry.name}").read_text()):
+                return True
+    except OSError:
+        pass  # gone, or closed to us
+    return False
+
+
+def works_in(pid: int, folder: Path) -> bool:
+    """Whether a process's working directory is ``folder``, or was removed since."""
+    try:
+        link = os.readlink(f"/proc/{pid}/cwd")
+        return link.endswith(" (deleted)") or os.path.samefile(link, folder)
+    except OSError:
+        return True  # not to be seen: the process itself was found by its identity
 
 
 def _prctl(option: int, value: int) -> None:

@@ -1,4 +1,8 @@
-"""Locks that end with their holder: ``flock`` on a file, tried and never waited for."""
+"""Locks that end with their holder: ``flock`` on a file and on its directory, never waited for.
+
+The directory is locked beside the file: a file that somebody removes is made again as another
+one, whose lock is free, while the directory stays the same.
+"""
 
 import contextlib
 import fcntl
@@ -9,20 +13,60 @@ from pathlib import Path
 from rekindle.state.errors import LockHeld
 
 
+def take(path: Path, mode: int = 0o600) -> tuple[int, ...] | None:
+    """Lock ``path``, which is created where missing, and its directory.
+
+    Returns:
+        The file descriptors that hold the lock, for :func:`release`; None where another process
+        holds one of the two. A child that inherits them holds the lock as well.
+
+    Raises:
+        OSError: the file cannot be opened or locked.
+    """
+    held: list[int] = []
+    try:
+        held.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode))
+        fcntl.flock(held[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held.append(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        _lock_directory(held[1])
+    except BlockingIOError:
+        release(held)
+        return None
+    except BaseException:
+        release(held)
+        raise
+    return tuple(held)
+
+
+def release(held: tuple[int, ...] | list[int]) -> None:
+    """Close the file descriptors of :func:`take`."""
+    for fd in held:
+        os.close(fd)
+
+
 @contextlib.contextmanager
-def held(path: Path, what: str, hint: str) -> Iterator[None]:
-    """Holds the lock of a run or a home.
+def held(path: Path, what: str, hint: str, mode: int = 0o600) -> Iterator[None]:
+    """Hold the lock of a run or a home.
 
     Raises:
         LockHeld: another process has it; with ``what`` and ``hint``.
         OSError: the file cannot be opened.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    taken = take(path, mode)
+    if taken is None:
+        raise LockHeld(what, where=path, hint=hint)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LockHeld(what, where=path, hint=hint) from error
         yield
     finally:
-        os.close(fd)
+        release(taken)
+
+
+def _lock_directory(fd: int) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        # NFS emulates flock by a lock for writing, which no directory can be opened for: there
+        # the lock of the file is all there is
+        return

@@ -14,9 +14,8 @@ from typing import Any, TypeVar
 
 from watchdog_stand_in import LIMIT_S, Watchdog
 
-from rekindle.daemon import cli
+from rekindle.daemon import cli, orphans
 from rekindle.daemon.intake import submit
-from rekindle.jobs import process
 from rekindle.jobs.process import Identity
 from rekindle.state import journal
 from rekindle.state.paths import Home, Run
@@ -109,9 +108,7 @@ class Rig:
             self.daemon.wait()
         for run in self.runs():
             # not by the journal: a test may have put anything in its place
-            for pid in process.users_of(run.lock):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            orphans.kill(orphans.of(run))
 
     # the home
 

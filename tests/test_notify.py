@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,3 +103,23 @@ def test_without_a_journal_the_error_is_left_to_standard_error(
     monkeypatch.setattr(log, "_JOURNAL", str(tmp_path / "none"))
     assert not log.refuse(ConfigError("Bad.", hint="Mend it."))
     assert not log.under_journal()
+
+
+def test_a_manager_that_reads_nothing_holds_nothing_up(manager: socket.socket) -> None:
+    """Its socket takes a few messages and is full then; the loop that sends them must go round."""
+    sending = threading.Thread(
+        target=lambda: [systemd.notify("STATUS=waiting") for _ in range(16)], daemon=True)
+    sending.start()
+    sending.join(60)
+    assert not sending.is_alive()
+    assert heard(manager)
+
+
+def test_more_time_is_asked_for_well_before_the_last_time_is_over(
+    manager: socket.socket
+) -> None:
+    """Not at each of four ticks a second."""
+    line = systemd.Lifeline()
+    for tick in range(41):
+        line.more_time(100 + tick / 4)
+    assert heard(manager) == [systemd.MORE_TIME] * 3

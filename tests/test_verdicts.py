@@ -424,3 +424,42 @@ def test_a_script_that_has_trained_is_held_and_not_failed() -> None:
     assert (verdict.state, verdict.cause) == (JobState.HELD, "mistake")
     assert "has trained before" in verdict.reason
     assert "/home/ana/train.py:41" in verdict.reason
+
+
+@pytest.mark.parametrize(("before", "progressed", "state", "delayed"), [
+    (0, False, JobState.QUEUED, False), (5, True, JobState.QUEUED, False),
+    (1, False, JobState.WAITING, True), (3, False, JobState.HELD, False)])
+def test_being_killed_with_the_daemon_has_a_count_of_its_own(
+    before: int, progressed: bool, state: JobState, delayed: bool
+) -> None:
+    """Once is the container's affair; a job that takes it down each time is held."""
+    verdict = decide(having(cause="interrupted", exit_code=None, same_before=before,
+                            progressed=progressed), failures=2)
+    assert (verdict.state, verdict.delay > 0, verdict.outcome) == (state, delayed, "lost")
+    assert verdict.failures == (0 if progressed else 2)
+    assert verdict.hint or state == JobState.QUEUED
+    rebooted = decide(having(cause="interrupted", boot_id="earlier", same_before=9))
+    assert (rebooted.state, rebooted.cause) == (JobState.QUEUED, "preempted")
+
+
+def test_interruptions_in_a_row_are_counted_by_what_the_daemon_wrote() -> None:
+    """No keeper was left to write their ends; a checkpoint begins the count anew."""
+    entries: list[dict[str, object]] = []
+    for number in (1, 2):
+        entries += [{"kind": "attempt_started", "attempt": number, "boot_id": "b"},
+                    {"kind": "attempt_changed", "attempt": number, "cause": "interrupted"}]
+    entries.append({"kind": "attempt_started", "attempt": 3, "boot_id": "b"})
+    facts = ending.read(entries, 3, interrupted=True)
+    assert (facts.cause, facts.same_before) == ("interrupted", 2)
+    assert ending.read(entries, 3).cause == "lost"
+    entries.insert(3, {"kind": "checkpoint_committed", "attempt": 2, "step": 7})
+    assert ending.read(entries, 3, interrupted=True).same_before == 1
+    entries.append({"kind": "attempt_ended", "attempt": 3, "cause": "done", "exit_code": 0})
+    assert ending.read(entries, 3, interrupted=True).cause == "done"
+
+
+def test_a_note_is_appended_to_the_reason() -> None:
+    """What the daemon did to end it stands beside what follows."""
+    verdict = decide(having())
+    assert verdicts.with_note(verdict, "") == verdict
+    assert verdicts.with_note(verdict, "It was killed.").reason.endswith(". It was killed.")

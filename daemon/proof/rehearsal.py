@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from rekindle.daemon import ending
+from rekindle.daemon import ending, orphans
 from rekindle.daemon.launcher import Launcher
 from rekindle.jobs import environment, heartbeat
 from rekindle.jobs.job import CheckpointPolicy, Job
@@ -24,6 +24,7 @@ from rekindle.state.paths import Home, Run
 
 _POLL_S: Final = 0.002
 _MORE_LIVES: Final = 20
+_CLOSE_S: Final = 10.0
 
 
 class ScriptFailed(RekindleError):
@@ -173,8 +174,11 @@ class Rehearsal:
         return self._done()
 
     def close(self) -> None:
-        """Ends what still runs."""
+        """Ends what still runs; a keeper that does not answer as well."""
+        began = time.monotonic()
         while self._alive():
+            if time.monotonic() - began > _CLOSE_S:
+                orphans.kill(orphans.of(self.run))
             trainer = self._trainer()
             if trainer is not None:
                 trainer.send(signal.SIGKILL)

@@ -6,16 +6,15 @@ kept beside the new one. Nothing is started, and nothing of a run is changed.
 """
 
 import contextlib
-import fcntl
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rekindle.daemon import presence
 from rekindle.jobs.job import Job
 from rekindle.state import durable, journal
-from rekindle.state.errors import HomeUnusable, LockHeld, SpecError
+from rekindle.state.errors import HomeUnusable, SpecError
 from rekindle.state.ledger import Ledger
 from rekindle.state.paths import Home, Run
 
@@ -49,7 +48,7 @@ def rebuild(home: Home) -> Rebuilt:
         HomeUnusable: the home cannot be read or written.
     """
     try:
-        with _daemon_lock(home):
+        with presence.lock(home, "Stop it first; the trainings go on without it."):
             return _rebuild(home)
     except OSError as error:
         raise HomeUnusable(
@@ -151,17 +150,3 @@ def _runs(home: Home) -> list[Run]:
     except FileNotFoundError:
         return []
     return [home.run(name) for name in sorted(names)]
-
-
-@contextlib.contextmanager
-def _daemon_lock(home: Home) -> Iterator[None]:
-    fd = os.open(home.daemon_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LockHeld("A daemon serves this home.", where=home.daemon_lock,
-                           hint="Stop it first; the trainings go on without it.") from error
-        yield
-    finally:
-        os.close(fd)

@@ -16,7 +16,8 @@ from rekindle.state.rows import AttemptRow, CheckpointRow, EpochRow, JobRow
 _EPOCHS: Final = 12
 _ATTEMPTS: Final = 20
 _EVENT_KINDS: Final = {"checkpoint_refused", "save_failed", "warned", "request_answered",
-                       "scratch_requested", "attempt_adopted"}
+                       "scratch_requested", "attempt_adopted", "attempt_does_not_end",
+                       "leftover_killed", "leftover_does_not_end"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

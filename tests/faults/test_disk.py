@@ -14,7 +14,7 @@ import pytest
 from nights import Night, result, steps
 from rig import environment, wait_for
 
-from rekindle.jobs import process
+from rekindle.daemon import orphans
 from rekindle.jobs.record import Record
 from rekindle.state import checkpoints, journal, reserve
 
@@ -198,7 +198,7 @@ def test_a_full_disk_at_the_end_keeps_the_exit_status(small: Path, tmp_path: Pat
         ballast = fill(small)
         fill_journal(night, "job-1")
         (tmp_path / "go").touch()
-        wait_for(lambda: process.users_of(run.lock) == [], "the keeper ends")
+        wait_for(lambda: orphans.of(run) == [], "the keeper ends")
         assert night.entries("job-1", "attempt_ended") == []
         assert [e["exit_code"] for e in reserve.read(run.reserve)
                 if e["kind"] == "attempt_ended"] == [0]
@@ -223,7 +223,7 @@ def test_a_full_disk_does_not_keep_the_daemon_from_ending(small: Path, tmp_path:
         ballast = fill(small)
         fill_journal(night, "c-1")
         assert night.end(seconds=60) == 0, night.said()
-        assert process.users_of(night.home.run("c-1").lock) == []
+        assert orphans.of(night.home.run("c-1")) == []
         ballast.unlink()
         night.start()
         wait_for(lambda: [e["cause"] for e in night.entries("c-1", "attempt_ended")]
@@ -286,7 +286,7 @@ def test_a_log_on_the_full_disk_ends_no_daemon(small: Path, tmp_path: Path) -> N
             log.write(b"\n" * os.sysconf("SC_PAGESIZE"))
         assert night.daemon is not None
         night.daemon.send_signal(signal.SIGUSR2)  # a machine that goes away: it says so and saves
-        wait_for(lambda: len(steps(folder)) and process.users_of(night.home.run("job-1").lock)
+        wait_for(lambda: len(steps(folder)) and orphans.of(night.home.run("job-1"))
                  == [], "the training ends")
         assert night.daemon.poll() is None
         ballast.unlink()

@@ -1,0 +1,170 @@
+"""Ask an attempt to end, and escalate while it does not: no wait for a process is without bound.
+
+A keeper gives its trainer ``stop_grace`` and then kills it; only a keeper that does not answer
+(stopped, hung, or gone while something of its attempt lives) comes as far as the steps here.
+"""
+
+import enum
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import structlog
+
+from rekindle.daemon import orphans
+from rekindle.daemon.ending import Ending
+from rekindle.daemon.launcher import Launcher
+from rekindle.jobs import process
+from rekindle.state.ledger import Ledger
+from rekindle.state.paths import Run
+from rekindle.state.rows import JobRow
+
+
+class Step(enum.IntEnum):
+    """What is done about an attempt that was asked to end; each after the one before."""
+
+    ASK = 0
+    ASK_AGAIN = 1
+    KILL_TRAINER = 2
+    KILL_ALL = 3
+    GIVE_UP = 4
+
+
+BEYOND_GRACE_S: Final = {
+    # a keeper takes up to 10 s to end what its trainer left
+    Step.ASK_AGAIN: 12.0,
+    Step.KILL_TRAINER: 17.0,
+    Step.KILL_ALL: 22.0,
+    Step.GIVE_UP: 32.0,
+}
+"""Seconds after ``stop_grace`` at which each step is due."""
+_TOLD: Final = {
+    Step.ASK_AGAIN: "The attempt has not ended within its time; its keeper is asked once more.",
+    Step.KILL_TRAINER: "The keeper does not answer; the daemon killed the training.",
+    Step.KILL_ALL: "The keeper does not answer; the daemon killed it.",
+    Step.GIVE_UP: "Processes of the attempt cannot be killed; no other attempt starts beside them.",
+}
+LONGEST_S: Final = BEYOND_GRACE_S[Step.GIVE_UP]
+_KILL_AGAIN_S: Final = 10.0
+
+
+def due(waited: float, grace: float) -> Step:
+    """The step that an attempt has come to ``waited`` seconds after it was first asked."""
+    return max((step for step, after in BEYOND_GRACE_S.items() if waited >= grace + after),
+               default=Step.ASK)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One attempt that was asked to end.
+
+    Attributes:
+        since: when it was first asked; monotonic, seconds.
+        grace: seconds that its trainer has for saving.
+        asked: its keeper has got the signal.
+        step: the last step beyond that which was carried out.
+        acted: when that was.
+    """
+
+    attempt: int
+    since: float
+    grace: float
+    asked: bool = False
+    step: Step = Step.ASK
+    acted: float = 0.0
+
+
+class Escalation:
+    """The attempts that were asked to end, and how far each of them has come."""
+
+    def __init__(self, ledger: Ledger, launcher: Launcher) -> None:
+        self._ledger = ledger
+        self._launcher = launcher
+        self._requests: dict[str, Request] = {}
+        self._log = structlog.get_logger()
+
+    def pursue(self, job: JobRow, run: Run, grace: Callable[[], float], now: float) -> None:
+        """Ask the attempt to end; on later calls do what is due while it lives.
+
+        Args:
+            grace: gives the seconds that its trainer has for saving.
+            now: monotonic time, seconds.
+        """
+        request = self._request(job) or Request(job.attempts, now, grace())
+        # noted before it is done: a step that fails is followed by the next one all the same
+        self._requests[job.id] = request
+        step = due(now - request.since, request.grace)
+        if step > request.step:
+            self._requests[job.id] = replace(request, step=step, acted=now)
+            self._escalate(job, run, step, now - request.since)
+        elif step == Step.GIVE_UP and now - request.acted >= _KILL_AGAIN_S:
+            self._requests[job.id] = replace(request, acted=now)
+            orphans.kill(orphans.of(run))
+        elif not request.asked and self._ask(job):
+            self._requests[job.id] = replace(request, asked=True)
+            self._log.info("attempt_told_to_end", job=job.id, attempt=job.attempts)
+
+    def correct(self, job: JobRow, facts: Ending) -> Ending:
+        """The facts of an attempt that has ended, with what only the one who asked can know."""
+        request = self._request(job)
+        if request is None or facts.cause == "done":
+            return facts
+        if request.step >= Step.KILL_TRAINER:
+            return replace(facts, cause="preempted", killed_after_grace=True)
+        # its keeper had no time to write an end: it was asked to before it could listen
+        return replace(facts, cause="preempted") if (
+            request.asked and facts.cause == "lost") else facts
+
+    def given_up(self, job: JobRow) -> bool:
+        """Whether nothing more can be done about it."""
+        request = self._request(job)
+        return request is not None and request.step == Step.GIVE_UP
+
+    def told(self, job: JobRow) -> str:
+        """What was done beyond asking, a sentence for a person; empty for nothing."""
+        request = self._request(job)
+        if request is None or request.step < Step.KILL_TRAINER:
+            return ""
+        after = request.grace + BEYOND_GRACE_S[Step.KILL_TRAINER]
+        return (f"Its keeper had not ended the training {after:.0f} s after it was asked to; "
+                "the daemon killed it.")
+
+    def forget(self, job: JobRow) -> None:
+        """Drop an attempt that has ended."""
+        self._requests.pop(job.id, None)
+
+    def _request(self, job: JobRow) -> Request | None:
+        request = self._requests.get(job.id)
+        return request if request is not None and request.attempt == job.attempts else None
+
+    def _ask(self, job: JobRow) -> bool:
+        """False where the keeper is not known yet, or gone."""
+        keeper, _ = self._processes(job)
+        return keeper is not None and self._launcher.terminate(keeper)
+
+    def _escalate(self, job: JobRow, run: Run, step: Step, waited: float) -> None:
+        keeper, trainer = self._processes(job)
+        killed: list[int] = []
+        if step == Step.ASK_AGAIN:
+            self._ask(job)
+        elif step == Step.KILL_TRAINER:
+            if trainer is not None and trainer.send(signal.SIGKILL, group=True):
+                killed.append(trainer.pid)
+            killed += orphans.kill(orphans.of(run, without=keeper))
+        else:
+            killed = orphans.kill([*([keeper] if keeper else []), *orphans.of(run)])
+        about: dict[str, Any] = {"step": step.name.lower(), "waited": round(waited, 1),
+                                 "killed": killed, "message": _TOLD[step]}
+        self._log.warning("attempt_does_not_end", job=job.id, attempt=job.attempts, **about)
+        self._ledger.add_event("attempt_does_not_end", job=job.id, attempt=job.attempts,
+                               data=about)
+
+    def _processes(self, job: JobRow
+                   ) -> tuple[process.Identity | None, process.Identity | None]:
+        """Keeper and trainer, each None where it is not known."""
+        row = self._ledger.attempt(job.id, job.attempts)
+        if row is None:
+            return None, None
+        return (process.Identity.recorded(row.keeper_pid, row.keeper_start, row.boot_id),
+                process.Identity.recorded(row.trainer_pid, row.trainer_start, row.boot_id))
