@@ -58,7 +58,8 @@ def test_the_script_of_the_article_in_its_own_idiom_resumes_in_both_fits(
     first = {entry["attempt"]: entry for entry in reversed(rig.entries("stormy-1", "resumed"))}
     assert [0, 1] == [first[attempt]["stage"] for attempt in (2, 3)]
     assert all(first[attempt]["checkpoint"] for attempt in (2, 3))
-    said = [re.findall(r"accuracy: +[\d.]+ %", rig.cli("logs", name)) for name in ("calm-1", "stormy-1")]
+    said = [re.findall(r"accuracy: +[\d.]+ %", rig.cli("logs", name))
+            for name in ("calm-1", "stormy-1")]
     assert said[0] == said[1]
     assert 2 == len(said[0])
     shown = [[(epoch["stage"], epoch["epoch"], epoch["logs"]) for epoch in rig.show(name)["epochs"]]
