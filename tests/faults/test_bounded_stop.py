@@ -115,14 +115,17 @@ def test_a_keeper_that_does_not_answer_is_killed_and_said_to_be(
     wait_for(lambda: night.states().get("job-1") == "running", "the ledger knows of it")
     with subprocess.Popen([sys.executable, "-c", PTRACE, str(keeper(night).pid)],
                           stdout=subprocess.PIPE, text=True) as debugger:
-        assert debugger.stdout is not None
-        assert debugger.stdout.readline() == "held\n"
-        trainer = night.trainer("job-1", 1)
-        heard(manager)
-        began = time.monotonic()
-        daemon.send_signal(signal.SIGTERM)
-        assert daemon.wait(1 + escalation.LONGEST_S + 60) == 0
-        took = time.monotonic() - began
+        try:
+            assert debugger.stdout is not None
+            assert debugger.stdout.readline() == "held\n"
+            trainer = night.trainer("job-1", 1)
+            heard(manager)
+            began = time.monotonic()
+            daemon.send_signal(signal.SIGTERM)
+            assert daemon.wait(1 + escalation.LONGEST_S + 60) == 0
+            took = time.monotonic() - began
+        finally:
+            debugger.kill()  # it ends by itself only with the keeper
     assert not trainer.alive()
     assert took >= 1 + escalation.BEYOND_GRACE_S[Step.KILL_TRAINER], "saving had less than its time"
     asked = sum("EXTEND_TIMEOUT_USEC" in line for line in heard(manager))
