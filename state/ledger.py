@@ -19,6 +19,7 @@ from typing import Any, Final, Self, TypeVar
 
 from rekindle.state import access, ingest, journal, lifecycle, rows, schema
 from rekindle.state.errors import HomeUnusable, LedgerCorrupt, LedgerTooNew, NotFound
+from rekindle.state.hints import name_job
 from rekindle.state.lifecycle import JobState
 from rekindle.state.paths import Home
 from rekindle.state.rows import AttemptRow, CheckpointRow, EpochRow, EventRow, JobRow
@@ -175,6 +176,7 @@ class Ledger:
             IllegalTransition: the table does not lead there.
             NotFound: there is no such job.
         """
+        hint = name_job(hint or "", job_id)
         with self.transaction():
             job = self.job(job_id)
             if job is None:
@@ -185,12 +187,12 @@ class Ledger:
             if new != JobState.RUNNING:  # the keeper's own entry says that
                 self._write_ahead(
                     job_id, "state_changed", attempt=job.attempts, at=now, state=new,
-                    was=job.state, reason=reason, hint=hint or "", next_at=next_at,
+                    was=job.state, reason=reason, hint=hint, next_at=next_at,
                     failures=failures, wish=wish)
             self._db.execute(
                 "UPDATE jobs SET state = ?, reason = ?, hint = ?, next_at = ?, updated_at = ?,"
                 " failures = ?, wish = ? WHERE id = ?",
-                (new, reason, hint or "", next_at, now, failures, wish, job_id),
+                (new, reason, hint, next_at, now, failures, wish, job_id),
             )
             self._changed.add(job_id)
             self.add_event(f"job_{new}", job=job_id, attempt=job.attempts or None, at=now,

@@ -1,0 +1,12 @@
+"""Hints that can be copied: a verb about a job names the job."""
+
+import re
+from typing import Final
+
+_OPEN: Final = re.compile(
+    r"`rekindle (cancel|export|logs|release|retry|show|stop|wait)(?: JOB)?(?=`| --)")
+
+
+def name_job(hint: str, job: str) -> str:
+    """Put the id ``job`` into each command of ``hint`` that leaves the job open."""
+    return _OPEN.sub(rf"`rekindle \1 {job}", hint)
