@@ -45,17 +45,23 @@ _EXIT_NOT_FLUSHED = 120
 
 
 def main() -> NoReturn:
-    """``trainer RUN_DIR ATTEMPT``: exits 0 done, 75 saved, 78 permanent, 1 crashed."""
+    """``trainer RUN_DIR ATTEMPT [-- ARGS]``: exits 0 done, 75 saved, 78 permanent, 1 crashed.
+
+    With ARGS the script started itself again and asked for these arguments.
+    """
     stop.install()
     stacks.register()
     output.install()
     run, attempt = Run(Path(sys.argv[1])), int(sys.argv[2])
     # imported late: a SIGTERM before this line must already find its handler
+    from rekindle.jobs import reexec
     from rekindle.jobs.session import Session
     from rekindle.jobs.unfollowed import Unfollowed
 
     try:
         job = Job.read(run.job_file)
+        if sys.argv[3:4] == [reexec.ARGUMENTS]:
+            job = job.replace(args=sys.argv[4:])
         session = Session.open(run, job, attempt)
         session.refusal = lambda error: _refuse(run, attempt, error)
         stop.on_answer(lambda: _tell_received(run, attempt))
@@ -69,6 +75,7 @@ def main() -> NoReturn:
         frozen.install()
     unfollowed = Unfollowed(session)
     seed(job, session, unfollowed)
+    reexec.install(job, sys.argv[1:3], session.report_unfollowed)
     try:
         try:
             run_script(job, frozen)

@@ -18,7 +18,7 @@ from rig import Rig, wait_for
 IDIOMS = Path(__file__).parent / "scripts" / "idioms"
 FOLLOWED = ["tensorflow_first", "keras_first", "from_tensorflow_import_keras",
             "from_tensorflow_keras_models", "layers_only", "inside_a_function", "helper_module",
-            "wrapped", "after_a_probe", "environment_first", "package.train"]
+            "wrapped", "after_a_probe", "environment_first", "started_again", "package.train"]
 NOT_FOLLOWED = "this training is not followed; nothing of it is saved."
 
 
