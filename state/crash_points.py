@@ -2,7 +2,7 @@
 
 What is promised about crashes is promised for the instants between two durable steps. The
 test that walks them all sets ``REKINDLE_CRASH_POINT=<name>@<file>``: the first process that
-reaches the point makes the file and kills itself. Without the variable nothing happens.
+reaches the point writes its pid into the file and kills itself. Without the variable nothing happens.
 """
 
 import os
@@ -28,7 +28,8 @@ def reached(name: str) -> None:
     """The step before ``name`` is durable, the next one has not begun."""
     if name == _WANTED:
         try:
-            os.close(os.open(_ONCE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            once = os.open(_ONCE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             return
+        os.write(once, b"%d" % os.getpid())
         os.kill(os.getpid(), signal.SIGKILL)
