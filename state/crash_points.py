@@ -2,7 +2,8 @@
 
 What is promised about crashes is promised for the instants between two durable steps. The
 test that walks them all sets ``REKINDLE_CRASH_POINT=<name>@<file>``: the first process that
-reaches the point writes its pid into the file and kills itself. Without the variable nothing happens.
+reaches the point writes its pid into the file and kills itself. Without the variable nothing
+happens.
 """
 
 import os
