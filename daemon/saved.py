@@ -5,11 +5,14 @@ a reboot all ask here.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from rekindle.state import checkpoints
 from rekindle.state.ledger import Ledger
 from rekindle.state.paths import Run
 from rekindle.state.rows import JobRow
+
+NOTHING: Final = "nothing of it is saved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Saved:
         elif self.checkpoint:
             text = f"It ends and {then}; its latest checkpoint is {self.checkpoint}."
         else:
-            text = f"It ends and {then}; nothing of it is saved."
+            text = f"It ends and {then}; {NOTHING}."
         return f"{text} {self.unfollowed}" if self.unfollowed else text
 
     @property
@@ -51,14 +54,14 @@ class Saved:
         """Second half of a sentence about a job that does not run."""
         if self.checkpoint:
             return f"its latest checkpoint is {self.checkpoint}"
-        return "nothing of it is saved"
+        return NOTHING
 
     @property
     def resumes(self) -> str:
         """Second half of a sentence about a job that is started again."""
         if self.checkpoint:
             return "it resumes from its latest checkpoint"
-        return "nothing of it is saved, so it starts from the beginning"
+        return f"{NOTHING}, so it starts from the beginning"
 
     @property
     def release(self) -> str:

@@ -10,7 +10,7 @@ from typing import Final, Self
 from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
 
 from rekindle.daemon.ending import COUNTED, Ending, Failure
-from rekindle.daemon.saved import Saved
+from rekindle.daemon.saved import NOTHING, Saved
 from rekindle.jobs.environment import EXIT_DONE, EXIT_SAVED
 from rekindle.jobs.job import RetryPolicy
 from rekindle.state.errors import RekindleError
@@ -74,18 +74,12 @@ def decide(
 
 def _with_unsaved(verdict: Verdict, ending: Ending, saved: Saved) -> Verdict:
     """Name what is not saved, whatever the verdict is."""
-    reason = verdict.reason
     again = verdict.state in (JobState.QUEUED, JobState.WAITING)
     # an exception before the first batch has cost nothing that could be saved
     cost = ending.started and (ending.failure is None or ending.failure.trained)
-    if again and cost and saved.checkpoint is None and _UNSAVED not in reason:
-        reason += f" {_UNSAVED[0].upper()}{_UNSAVED[1:]}: it starts from the beginning."
-    if ending.unfollowed:
-        reason += f" {ending.unfollowed}"
-    return dataclasses.replace(verdict, reason=reason)
-
-
-_UNSAVED: Final = "nothing of it is saved"
+    if again and cost and saved.checkpoint is None and NOTHING not in verdict.reason:
+        verdict = with_note(verdict, f"{NOTHING.capitalize()}: it starts from the beginning.")
+    return with_note(verdict, ending.unfollowed)
 
 
 def _decide(ending: Ending, policy: RetryPolicy, failures: int, wish: str | None, boot_id: str,

@@ -86,7 +86,7 @@ class _Stages:
             session.refuse(error)
             raise
         except BaseException as error:
-            self._session.leave_stage_by(error)
+            session.leave_stage_by(error)
             raise
         finally:
             session.leave_stage()

@@ -263,7 +263,8 @@ class Attempt:
         self._looks += 1
         if self._looks % 4 == 0:
             self.fence.look()
-        self._look_for_training(trainer.pid)
+        mark = self._mark()
+        self._look_for_training(trainer.pid, mark[1])
         limit = self.fence.limit
         if limit is not None and not self.fence.enforced and not self.over_memory:
             used = memory.used(process.descendants(trainer.pid))
@@ -272,11 +273,11 @@ class Attempt:
                 self.over_memory = True
                 os.killpg(trainer.pid, signal.SIGKILL)
         if self.deadline is None and not (self.killed or self.hung or self.stop_requested) and (
-                self.pace.look(*self._mark(), now)):
+                self.pace.look(*mark, now)):
             self._end_hung(trainer, grace)
 
-    def _look_for_training(self, trainer: int) -> None:
-        found = self.follow_watch and self.follow_watch.look(trainer, self._mark()[1])
+    def _look_for_training(self, trainer: int, section: str | None) -> None:
+        found = self.follow_watch and self.follow_watch.look(trainer, section)
         if found:
             message, hint = found
             say(f"{message} {hint}")

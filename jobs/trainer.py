@@ -183,9 +183,10 @@ def _hook_keras(keras: types.ModuleType, session: "Session", seed: int,
         return
     backend = keras.config.backend()
     if backend != "tensorflow":
+        from rekindle.jobs.unfollowed import NOT_FOLLOWED
+
         session.report_unfollowed(
-            f"Keras runs on {backend}, where `fit` cannot be made resumable: "
-            "this training is not followed; nothing of it is saved.",
+            f"Keras runs on {backend}, where `fit` cannot be made resumable: {NOT_FOLLOWED}",
             "Set KERAS_BACKEND=tensorflow.")
         return
     from rekindle.jobs import fit
