@@ -61,6 +61,7 @@ test-all: test ## run the quick tests, then all the others
 
 check: $(STAMP) ## lint and type-check
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 crash: $(STAMP) ## kill training N times (N=1000) and compare with undisturbed runs

@@ -57,10 +57,14 @@ class Clock(keras.callbacks.Callback):
 def model_of(millions):
     """About so many million parameters in two layers; with Adam three times that is saved."""
     width = int((millions * 1e6 / 2) ** 0.5)
-    model = keras.Sequential([
-        keras.layers.Input((width,)), keras.layers.Dense(width, activation="relu"),
-        keras.layers.Dense(width, activation="relu"),
-        keras.layers.Dense(2, activation="softmax")])
+    model = keras.Sequential(
+        [
+            keras.layers.Input((width,)),
+            keras.layers.Dense(width, activation="relu"),
+            keras.layers.Dense(width, activation="relu"),
+            keras.layers.Dense(2, activation="softmax"),
+        ]
+    )
     model.compile("adam", "sparse_categorical_crossentropy")
     return model, width
 
@@ -77,26 +81,39 @@ def one(saver, millions, saves, folder):
     if saver == "ModelCheckpoint .keras":
         callbacks = [keras.callbacks.ModelCheckpoint(f"{where}.keras", save_freq=EVERY)]
     elif saver == "ModelCheckpoint .weights.h5":
-        callbacks = [keras.callbacks.ModelCheckpoint(
-            f"{where}.weights.h5", save_freq=EVERY, save_weights_only=True)]
+        callbacks = [
+            keras.callbacks.ModelCheckpoint(
+                f"{where}.weights.h5", save_freq=EVERY, save_weights_only=True
+            )
+        ]
     elif saver == "BackupAndRestore":
-        callbacks = [keras.callbacks.BackupAndRestore(where, save_freq=EVERY,
-                                                      delete_checkpoint=False)]
+        callbacks = [
+            keras.callbacks.BackupAndRestore(where, save_freq=EVERY, delete_checkpoint=False)
+        ]
     elif saver == "rekindle":
         run = Run(folder / "run")
         run.checkpoints.mkdir(parents=True)
-        session = Session.open(run, Job(name="bench", workdir=str(folder), checkpoint=(
-            CheckpointPolicy(every_steps=EVERY, keep=2))), 1)
+        session = Session.open(
+            run,
+            Job(
+                name="bench",
+                workdir=str(folder),
+                checkpoint=(CheckpointPolicy(every_steps=EVERY, keep=2)),
+            ),
+            1,
+        )
         TensorFlowTrainer.fit = plain
         resumable.install(session)
         function = TensorFlowTrainer.fit
-    function(model, x, y, batch_size=1, epochs=1, shuffle=False, verbose=0,
-             callbacks=[*callbacks, clock])
+    function(
+        model, x, y, batch_size=1, epochs=1, shuffle=False, verbose=0, callbacks=[*callbacks, clock]
+    )
     TensorFlowTrainer.fit = plain
     times = clock.steps
     # steps with a save are the EVERY-th; ordinary ones are those far behind a save
-    ordinary = [t for i, t in enumerate(times) if i >= WARM_UP and
-                FOLLOWING < i % EVERY < EVERY - 1]
+    ordinary = [
+        t for i, t in enumerate(times) if i >= WARM_UP and FOLLOWING < i % EVERY < EVERY - 1
+    ]
     usual = statistics.median(ordinary)
     at = list(range(EVERY - 1, len(times) - FOLLOWING, EVERY))
     stalls = [times[i] - usual for i in at]
@@ -106,8 +123,13 @@ def one(saver, millions, saves, folder):
 
 
 plain = TensorFlowTrainer.fit
-SAVERS = ("none", "rekindle", "ModelCheckpoint .keras", "ModelCheckpoint .weights.h5",
-          "BackupAndRestore")
+SAVERS = (
+    "none",
+    "rekindle",
+    "ModelCheckpoint .keras",
+    "ModelCheckpoint .weights.h5",
+    "BackupAndRestore",
+)
 
 
 def main():
@@ -118,8 +140,10 @@ def main():
     args = parser.parse_args()
     for millions in args.sizes:
         print(f"{millions:g}M parameters, Adam; medians of {args.rounds} x {args.saves} saves, ms")
-        print(f"{'saver':<28} {'stall':>9} {'spread':>9} {'both':>9} {'to rekindle':>12} "
-              f"{'step':>7} {'file MB':>8}")
+        print(
+            f"{'saver':<28} {'stall':>9} {'spread':>9} {'both':>9} {'to rekindle':>12} "
+            f"{'step':>7} {'file MB':>8}"
+        )
         found = {saver: ([], [], [], [0]) for saver in SAVERS}
         for _ in range(args.rounds):
             for saver in SAVERS:
@@ -132,13 +156,18 @@ def main():
                 found[saver][1].extend(spreads)
                 found[saver][2].append(usual)
                 found[saver][3][0] = size
-        both = {s: statistics.median(a + b for a, b in zip(f[0], f[1], strict=True))
-                for s, f in found.items()}
+        both = {
+            s: statistics.median(a + b for a, b in zip(f[0], f[1], strict=True))
+            for s, f in found.items()
+        }
         for saver, (stalls, spreads, usual, size) in found.items():
-            print(f"{saver:<28} {statistics.median(stalls):9.1f} "
-                  f"{statistics.median(spreads):9.1f} {both[saver]:9.1f} "
-                  f"{both[saver] / max(both['rekindle'], 1e-9):11.2f}x "
-                  f"{statistics.median(usual):7.1f} {size[0] / 1e6:8.1f}", flush=True)
+            print(
+                f"{saver:<28} {statistics.median(stalls):9.1f} "
+                f"{statistics.median(spreads):9.1f} {both[saver]:9.1f} "
+                f"{both[saver] / max(both['rekindle'], 1e-9):11.2f}x "
+                f"{statistics.median(usual):7.1f} {size[0] / 1e6:8.1f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The daemon's size and speed, and the command line's with many jobs in the ledger.
 
-    python benchmarks/daemon.py [--jobs 10000] [--idle 20]
+python benchmarks/daemon.py [--jobs 10000] [--idle 20]
 """
 
 import argparse
@@ -28,23 +28,30 @@ class Daemon:
         self.home = home
         self.process = subprocess.Popen(
             [sys.executable, "-m", "rekindle.daemon", "--home", str(home.root), "run"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         until(home.daemon_status.exists, "the daemon starts")
 
     @property
     def rss(self):
         """MB, and of it what is this process' own."""
         text = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
-        of = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in text.splitlines()[1:]
-              if line.split()[-1] == "kB"}
+        of = {
+            line.split(":")[0]: int(line.split()[1]) / 1024
+            for line in text.splitlines()[1:]
+            if line.split()[-1] == "kB"
+        }
         return of["Rss"], of["Private_Clean"] + of["Private_Dirty"]
 
     @property
     def cpu(self):
         """Seconds of processor time so far, all threads."""
         # finer than the clock ticks of stat: nanoseconds on the processor, of each thread
-        return sum(int((task / "schedstat").read_text().split()[0]) / 1e9
-                   for task in Path(f"/proc/{self.process.pid}/task").iterdir())
+        return sum(
+            int((task / "schedstat").read_text().split()[0]) / 1e9
+            for task in Path(f"/proc/{self.process.pid}/task").iterdir()
+        )
 
     def idle(self, seconds):
         """Percent of a core over so many seconds."""
@@ -75,12 +82,17 @@ def spawn(home, name):
     run = home.run(f"{name}-1")
 
     def started():
-        return [e for e in journal.replay(run.journal).entries
-                if e["kind"] == "attempt_started"] if run.journal.exists() else []
+        return (
+            [e for e in journal.replay(run.journal).entries if e["kind"] == "attempt_started"]
+            if run.journal.exists()
+            else []
+        )
 
     entry = until(started, "the attempt starts")[0]
-    until(lambda: any(e["kind"] == "attempt_ended" for e in
-                      journal.replay(run.journal).entries), "it ends")
+    until(
+        lambda: any(e["kind"] == "attempt_ended" for e in journal.replay(run.journal).entries),
+        "it ends",
+    )
     return entry["t"] - begun
 
 
@@ -91,16 +103,37 @@ def fill(home, jobs):
     with book.transaction():
         for n in range(1, jobs + 1):
             job = f"old-{n}"
-            book.insert_job(job, name="old", number=n, run_dir=str(home.runs / job), priority=0,
-                            spec='{"script": "train.py", "args": []}', claim=f"c{n}",
-                            submitted_at=now + n)
+            book.insert_job(
+                job,
+                name="old",
+                number=n,
+                run_dir=str(home.runs / job),
+                priority=0,
+                spec='{"script": "train.py", "args": []}',
+                claim=f"c{n}",
+                submitted_at=now + n,
+            )
             book.begin_attempt(job, 1, now + n)
-            book.update_attempt(job, 1, outcome="done", cause="done", ended_at=now + n + 1,
-                                exit_code=0)
-            book.ingest(job, [
-                {"kind": "epoch_ended", "t": now + n, "attempt": 1, "stage": 0, "epoch": e,
-                 "step": 45 * (e + 1), "seconds": 0.5, "logs": {"loss": 0.5, "accuracy": 0.9}}
-                for e in range(10)], 1000)
+            book.update_attempt(
+                job, 1, outcome="done", cause="done", ended_at=now + n + 1, exit_code=0
+            )
+            book.ingest(
+                job,
+                [
+                    {
+                        "kind": "epoch_ended",
+                        "t": now + n,
+                        "attempt": 1,
+                        "stage": 0,
+                        "epoch": e,
+                        "step": 45 * (e + 1),
+                        "seconds": 0.5,
+                        "logs": {"loss": 0.5, "accuracy": 0.9},
+                    }
+                    for e in range(10)
+                ],
+                1000,
+            )
             for state in (JobState.STARTING, JobState.RUNNING, JobState.DONE):
                 book.set_state(job, state, "It has ended with exit code 0.", now=now + n)
     book.close()
@@ -120,8 +153,11 @@ def called(*words):
 
 
 def row(what, found, target, unit):
-    word = "" if target is None else f"target under {target:g} {unit}: " + (
-        "met" if found < target else "MISSED")
+    word = (
+        ""
+        if target is None
+        else f"target under {target:g} {unit}: " + ("met" if found < target else "MISSED")
+    )
     print(f"{what:<46} {found:9.3f} {unit:<9} {word}", flush=True)
 
 
@@ -136,9 +172,14 @@ def main():
     home.create()
     daemon = Daemon(home)
     try:
-        row("spec to spawn, idle daemon (median)", statistics.median(
-            spawn(home, f"job{n}") for n in range(args.repeats)
-            if not time.sleep(1.5)), TARGETS["spawn"], "s")
+        row(
+            "spec to spawn, idle daemon (median)",
+            statistics.median(
+                spawn(home, f"job{n}") for n in range(args.repeats) if not time.sleep(1.5)
+            ),
+            TARGETS["spawn"],
+            "s",
+        )
         time.sleep(1)
         row("idle processor time, few jobs", daemon.idle(args.idle), TARGETS["idle"], "% of core")
         row("RSS after some jobs", daemon.rss[0], TARGETS["rss"], "MiB")
@@ -148,20 +189,33 @@ def main():
         print(f"with {args.jobs} jobs in the ledger ({home.ledger.stat().st_size / 1e6:.0f} MB)")
         daemon = Daemon(home)
         time.sleep(2)
-        row("spec to spawn (median)", statistics.median(
-            spawn(home, f"late{n}") for n in range(args.repeats)
-            if not time.sleep(1.5)), TARGETS["spawn"], "s")
+        row(
+            "spec to spawn (median)",
+            statistics.median(
+                spawn(home, f"late{n}") for n in range(args.repeats) if not time.sleep(1.5)
+            ),
+            TARGETS["spawn"],
+            "s",
+        )
         time.sleep(1)
         row("idle processor time", daemon.idle(args.idle), TARGETS["idle"], "% of core")
         row("RSS", daemon.rss[0], TARGETS["rss"], "MiB")
         print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
         python = statistics.median(called("-c", "pass")[0] for _ in range(args.repeats))
         row("python itself, to compare with (median)", python, None, "s")
-        for words in (("ls",), ("ls", "--json"), ("show", f"old-{args.jobs // 2}"),
-                      ("show", f"old-{args.jobs // 2}", "--json")):
+        for words in (
+            ("ls",),
+            ("ls", "--json"),
+            ("show", f"old-{args.jobs // 2}"),
+            ("show", f"old-{args.jobs // 2}", "--json"),
+        ):
             found = [verb(home, *words) for _ in range(args.repeats)]
-            row(f"rekindle {' '.join(words)} (median)",
-                statistics.median(wall for wall, _ in found), TARGETS["verb"], "s")
+            row(
+                f"rekindle {' '.join(words)} (median)",
+                statistics.median(wall for wall, _ in found),
+                TARGETS["verb"],
+                "s",
+            )
             row("  of it processor time", statistics.median(cpu for _, cpu in found), None, "s")
     finally:
         daemon.end()

@@ -30,12 +30,13 @@ def main() -> None:
         home = Home(Path(folder) / "home")
         home.create()
         floor = _floor(Path(folder), 500)
-        (home.inbox / "aaa.toml").write_text(
-            f'command = ["sleep", "600"]\nworkdir = "{folder}"\n')
+        (home.inbox / "aaa.toml").write_text(f'command = ["sleep", "600"]\nworkdir = "{folder}"\n')
         daemon = subprocess.Popen(
             [sys.executable, "-m", "rekindle.daemon", "--home", str(home.root), "run"],
             env={**os.environ, "PYTHONPATH": str(ROOT / ".importroot")},
-            stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
         try:
             _measure(home, Path(folder), count, floor)
         finally:
@@ -49,8 +50,11 @@ def _measure(home: Home, folder: Path, count: int, floor: float) -> None:
     outside = folder / "made"
     outside.mkdir()
     for n in range(count):
-        suffix, text = (("toml", f'command = ["true"]\nworkdir = "{folder}"\n') if n % 2 else
-                        ("yaml", f'command: ["true"]\nworkdir: {folder}\n'))
+        suffix, text = (
+            ("toml", f'command = ["true"]\nworkdir = "{folder}"\n')
+            if n % 2
+            else ("yaml", f'command: ["true"]\nworkdir: {folder}\n')
+        )
         (outside / f"job-{n:05d}.{suffix}").write_text(text)
     began = time.monotonic()
     for file in outside.iterdir():
@@ -68,11 +72,15 @@ def _measure(home: Home, folder: Path, count: int, floor: float) -> None:
             print(f"gave up at {known}")
             break
     took = time.monotonic() - began
-    print(f"{count} specs: moved in {dropped:.1f} s, all accepted {took:.1f} s after the first "
-          f"({1000 * took / count:.2f} ms each; bare durable write {1000 * floor:.2f} ms, "
-          f"ratio {took / count / floor:.1f})")
-    print(f"requests meanwhile: {len(answers)}, answered after a median of "
-          f"{statistics.median(answers):.2f} s, at most {max(answers):.2f} s")
+    print(
+        f"{count} specs: moved in {dropped:.1f} s, all accepted {took:.1f} s after the first "
+        f"({1000 * took / count:.2f} ms each; bare durable write {1000 * floor:.2f} ms, "
+        f"ratio {took / count / floor:.1f})"
+    )
+    print(
+        f"requests meanwhile: {len(answers)}, answered after a median of "
+        f"{statistics.median(answers):.2f} s, at most {max(answers):.2f} s"
+    )
 
 
 def _count(home: Home) -> int:

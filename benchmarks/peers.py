@@ -42,8 +42,14 @@ NAMES = {
     "orbax": "OrbaxCheckpoint + initial_epoch",
     "rekindle": 'rekindle, every = "5 steps"',
 }
-ENV = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1",
-       "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "JAX_PLATFORMS": "cpu"}
+ENV = {
+    **os.environ,
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "JAX_PLATFORMS": "cpu",
+}
 
 
 class Peer:
@@ -59,8 +65,15 @@ class Peer:
         if saver == "rekindle":
             for folder in (self.run.root, self.run.logs, self.run.checkpoints):
                 folder.mkdir()
-            job = Job(name="peer", id="run", workdir=str(self.work), script=str(SCRIPT),
-                      args=["none"], seed=7, checkpoint=CheckpointPolicy(every_steps=5))
+            job = Job(
+                name="peer",
+                id="run",
+                workdir=str(self.work),
+                script=str(SCRIPT),
+                args=["none"],
+                seed=7,
+                checkpoint=CheckpointPolicy(every_steps=5),
+            )
             durable.write_bytes(self.run.job_file, job.to_json().encode(), 0o600)
 
     def live(self):
@@ -70,7 +83,11 @@ class Peer:
             return self._attempt()
         ran = subprocess.run(
             [sys.executable, str(SCRIPT), self.saver, *([self.orbax] if self.orbax else [])],
-            cwd=self.work, env=ENV, capture_output=True, text=True)
+            cwd=self.work,
+            env=ENV,
+            capture_output=True,
+            text=True,
+        )
         if ran.returncode == 0:
             return "done"
         lines = ran.stderr.strip().splitlines()
@@ -80,18 +97,31 @@ class Peer:
         lock = os.open(self.run.lock, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         subprocess.run(
-            bootstrap.command(sys.executable, "rekindle.jobs.keeper", str(self.run.root),
-                              str(self.lives), str(lock), options=("-I", "-S")),
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env=ENV, pass_fds=(lock,))
+            bootstrap.command(
+                sys.executable,
+                "rekindle.jobs.keeper",
+                str(self.run.root),
+                str(self.lives),
+                str(lock),
+                options=("-I", "-S"),
+            ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=ENV,
+            pass_fds=(lock,),
+        )
         os.close(lock)
         entries = journal.replay(self.run.journal).entries
         end = next(e for e in reversed(entries) if e["kind"] == "attempt_ended")
         failed = [e for e in entries if e["kind"] == "failed" and e["attempt"] == self.lives]
         if end["cause"] == "done":
             return "done"
-        return "killed" if end["signal"] == 9 else (failed[-1]["message"] if failed
-                                                    else end["cause"])[:110]
+        return (
+            "killed"
+            if end["signal"] == 9
+            else (failed[-1]["message"] if failed else end["cause"])[:110]
+        )
 
     def to_the_end(self):
         """Lives until it is done; how the last one ended."""
@@ -127,8 +157,9 @@ class Peer:
             if self.saver == "modelcheckpoint":
                 place = max(place.iterdir())
             elif self.saver == "orbax":
-                place = max((p for p in place.iterdir() if p.name.isdigit()),
-                            key=lambda p: int(p.name))
+                place = max(
+                    (p for p in place.iterdir() if p.name.isdigit()), key=lambda p: int(p.name)
+                )
             files = [place] if place.is_file() else [p for p in place.rglob("*") if p.is_file()]
             # the largest: there the weights are
             file = max(files, key=lambda p: p.stat().st_size)
@@ -168,8 +199,13 @@ def in_hdf5(source):
     """The exponent of a float in the middle of the largest weight of a layer."""
     found = []
     with h5py.File(source) as file:
-        file.visititems(lambda name, item: found.append((item.size, item.id.get_offset()))
-                        if isinstance(item, h5py.Dataset) and name.startswith("layers") else None)
+        file.visititems(
+            lambda name, item: (
+                found.append((item.size, item.id.get_offset()))
+                if isinstance(item, h5py.Dataset) and name.startswith("layers")
+                else None
+            )
+        )
     size, start = max(found)
     return start + size // 2 * 4 + 3
 
@@ -179,8 +215,9 @@ def gap(one, other):
 
 
 def install(folder):
-    done = subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--target", folder,
-                           "orbax-checkpoint"])
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--target", folder, "orbax-checkpoint"]
+    )
     return folder if done.returncode == 0 else None
 
 
@@ -189,11 +226,19 @@ def verdict(peer, end, same):
     if end != "done":
         return f"ends: {end}"
     apart = gap(peer.weights, same.weights)
-    said = "no word" if peer.saver != "rekindle" else "; ".join(
-        f"refused {e['name']}: {e['reason']}"
-        for e in journal.replay(peer.run.journal).entries if e["kind"] == "checkpoint_refused")
-    return (f"goes on, {peer.steps - same.steps:+d} steps, max abs dw {apart:.2g} from the same "
-            f"kill without damage; {said}")
+    said = (
+        "no word"
+        if peer.saver != "rekindle"
+        else "; ".join(
+            f"refused {e['name']}: {e['reason']}"
+            for e in journal.replay(peer.run.journal).entries
+            if e["kind"] == "checkpoint_refused"
+        )
+    )
+    return (
+        f"goes on, {peer.steps - same.steps:+d} steps, max abs dw {apart:.2g} from the same "
+        f"kill without damage; {said}"
+    )
 
 
 def main():
@@ -231,16 +276,28 @@ def compare(args, root):
         end = killed.to_the_end()
         if end == "done":
             result, right = killed.result, clean.result
-            rows.append((NAMES[saver], f"{killed.steps}/{clean.steps}",
-                         f"{result['iterations']}/{right['iterations']}",
-                         f"{gap(killed.weights, clean.weights):.3g}",
-                         f"{result['epochs']}/{right['epochs']}",
-                         f"{result['rate']:.3g}/{right['rate']:.3g}",
-                         f"{result['history']}/{right['history']}",
-                         f"{killed.rows}/{clean.rows}", f"{killed.lives - 1}"))
+            rows.append(
+                (
+                    NAMES[saver],
+                    f"{killed.steps}/{clean.steps}",
+                    f"{result['iterations']}/{right['iterations']}",
+                    f"{gap(killed.weights, clean.weights):.3g}",
+                    f"{result['epochs']}/{right['epochs']}",
+                    f"{result['rate']:.3g}/{right['rate']:.3g}",
+                    f"{result['history']}/{right['history']}",
+                    f"{killed.rows}/{clean.rows}",
+                    f"{killed.lives - 1}",
+                )
+            )
         else:
-            rows.append((NAMES[saver], f"{killed.steps}/{clean.steps}", *"------",
-                         f"{killed.lives}, then {end}"))
+            rows.append(
+                (
+                    NAMES[saver],
+                    f"{killed.steps}/{clean.steps}",
+                    *"------",
+                    f"{killed.lives}, then {end}",
+                )
+            )
         print("|", " | ".join(rows[-1]), "|", flush=True)
         for how in ("truncated", "bit flipped"):
             peer = Peer(root / f"{saver}-{how}".replace(" ", "-"), saver, [67], more)
@@ -249,8 +306,20 @@ def compare(args, root):
             damages.append((NAMES[saver], how, file, verdict(peer, peer.to_the_end(), same)))
             print("|", " | ".join(damages[-1]), "|", flush=True)
     print(f"\n{args.kills} kills by SIGKILL, plan of seed {args.seed}; found/right\n")
-    table(("", "steps run", "steps in the model", "max abs dw", "last epoch", "learning rate",
-           "History", "CSV rows", "kills"), rows)
+    table(
+        (
+            "",
+            "steps run",
+            "steps in the model",
+            "max abs dw",
+            "last epoch",
+            "learning rate",
+            "History",
+            "CSV rows",
+            "kills",
+        ),
+        rows,
+    )
     print("\nThe newest file is damaged once between two lives\n")
     table(("", "damage", "file", "what came of it"), damages)
 

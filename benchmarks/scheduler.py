@@ -26,18 +26,33 @@ WIDTHS = (1, 1, 1, 1, 1, 2, 2, 4, 8)
 
 def candidates(count: int, rng: random.Random) -> list[Candidate]:
     """Mixed priorities, widths and windows; a fifth waits for a backoff at first."""
-    return [Candidate(f"job-{n}", rng.randrange(5), (float(n), n), rng.choice(WIDTHS),
-                      rng.choice(WINDOWS), rng.random() * 1000 if rng.random() < 0.2 else None)
-            for n in range(count)]
+    return [
+        Candidate(
+            f"job-{n}",
+            rng.randrange(5),
+            (float(n), n),
+            rng.choice(WIDTHS),
+            rng.choice(WINDOWS),
+            rng.random() * 1000 if rng.random() < 0.2 else None,
+        )
+        for n in range(count)
+    ]
 
 
-def plainly(jobs: dict[str, Candidate], now: float, room: Room, opened: set[str]
-            ) -> Candidate | None:
+def plainly(
+    jobs: dict[str, Candidate], now: float, room: Room, opened: set[str]
+) -> Candidate | None:
     """The same policy by sorting; the yardstick."""
-    ready = sorted((job for job in jobs.values()
-                    if (job.not_before is None or job.not_before <= now)
-                    and (job.window is None or job.window in opened)
-                    and job.gpus <= room.reach), key=lambda job: job.rank)
+    ready = sorted(
+        (
+            job
+            for job in jobs.values()
+            if (job.not_before is None or job.not_before <= now)
+            and (job.window is None or job.window in opened)
+            and job.gpus <= room.reach
+        ),
+        key=lambda job: job.rank,
+    )
     return ready[0] if ready and ready[0].gpus <= room.gpus else None
 
 
@@ -88,13 +103,18 @@ def simulate(jobs: list[Candidate], gpus: int, rng: random.Random) -> dict[str, 
             now += 600.0
     took.sort()
     return {
-        "jobs": len(jobs), "gpus": gpus, "fill_us_per_job": filled / len(jobs) * 1e6,
-        "decisions": len(took), "decision_us_median": statistics.median(took) * 1e6,
+        "jobs": len(jobs),
+        "gpus": gpus,
+        "fill_us_per_job": filled / len(jobs) * 1e6,
+        "decisions": len(took),
+        "decision_us_median": statistics.median(took) * 1e6,
         "decision_us_p99": took[int(len(took) * 0.99)] * 1e6,
-        "decision_us_max": took[-1] * 1e6, "decisions_per_s": len(took) / sum(took),
+        "decision_us_max": took[-1] * 1e6,
+        "decisions_per_s": len(took) / sum(took),
         "plain_ms_median": statistics.median(plain) * 1e3,
         "plain_over_ours": statistics.median(plain) / statistics.median(took),
-        "simulated_hours": now / 3600, "gpu_utilisation": busy / (gpus * now),
+        "simulated_hours": now / 3600,
+        "gpu_utilisation": busy / (gpus * now),
     }
 
 

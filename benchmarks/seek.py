@@ -54,18 +54,29 @@ def kinds():
         ("PyDataset, shuffled", lambda: {"x": Rows(), "shuffle": True}, N),
         ("tf.data, slices", lambda: {"x": slices().batch(BATCH)}, N),
         ("tf.data, shuffle(1000)", lambda: {"x": slices().shuffle(1000).batch(BATCH)}, N),
-        ("tf.data, parallel map: resize", lambda: {
-            "x": slices().map(resized, num_parallel_calls=2).batch(BATCH).prefetch(2)}, 300),
+        (
+            "tf.data, parallel map: resize",
+            lambda: {"x": slices().map(resized, num_parallel_calls=2).batch(BATCH).prefetch(2)},
+            300,
+        ),
     ]
 
 
 def seconds(make, k):
     """From nothing to the first batch at ``k``."""
     begun = time.perf_counter()
-    iterator = TrainIterator(0, 0, distribute_strategy=tf.distribute.get_strategy(),
-                             steps_per_execution=1, **make())
-    position = {**iterator.position(), "created": 1, "taken": k, "epoch_step": k,
-                "steps_seen": k, "live": True, "epochs_begun": 1}
+    iterator = TrainIterator(
+        0, 0, distribute_strategy=tf.distribute.get_strategy(), steps_per_execution=1, **make()
+    )
+    position = {
+        **iterator.position(),
+        "created": 1,
+        "taken": k,
+        "epoch_step": k,
+        "steps_seen": k,
+        "live": True,
+        "epochs_begun": 1,
+    }
     iterator.seek(position, lambda: None)
     for _, _, batches in iterator._enumerate_iterator():
         next(batches)
@@ -77,8 +88,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    print(f"{'input':<30} {'n':>6} " + " ".join(f"{f'k={s}':>12}" for s in (
-        "0", "n/100", "n/2", "n-1")) + f" {'a batch again':>16}   medians of {args.repeats}, ms")
+    print(
+        f"{'input':<30} {'n':>6} "
+        + " ".join(f"{f'k={s}':>12}" for s in ("0", "n/100", "n/2", "n-1"))
+        + f" {'a batch again':>16}   medians of {args.repeats}, ms"
+    )
     for name, make, n in kinds():
         seconds(make, 0)
         places = (0, n // 100, n // 2, n - 1)
@@ -88,8 +102,12 @@ def main():
                 found[k].append(seconds(make, k))
         medians = [statistics.median(found[k]) for k in places]
         each = 1e6 * (medians[-1] - medians[0]) / (n - 1)
-        print(f"{name:<30} {n:>6} " + " ".join(f"{1000 * m:12.1f}" for m in medians)
-              + f" {each:13.1f} us", flush=True)
+        print(
+            f"{name:<30} {n:>6} "
+            + " ".join(f"{1000 * m:12.1f}" for m in medians)
+            + f" {each:13.1f} us",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

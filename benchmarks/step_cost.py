@@ -144,8 +144,10 @@ def main():
         resumable.install(session)
         ours = TensorFlowTrainer.fit
         width, batch = sized(plain, args.steps)
-        print(f"{'step':<9} {'data':<8} {'plain ms':>9} {'ours ms':>9} {'ratio':>7}  "
-              f"medians of {args.rounds} rounds x {args.steps - WARM_UP - 1} steps")
+        print(
+            f"{'step':<9} {'data':<8} {'plain ms':>9} {'ours ms':>9} {'ratio':>7}  "
+            f"medians of {args.rounds} rounds x {args.steps - WARM_UP - 1} steps"
+        )
         for waits, kind in ((True, "arrays"), (True, "tf.data"), (False, "arrays")):
             size = (32, 8) if waits else (width, batch)
             model = model_of(size[0], waits=waits)
@@ -162,13 +164,18 @@ def main():
                     both[function] += found
                 ratios.append(medians[ours] / medians[plain])
             low, middle, high = statistics.quantiles(ratios, n=4)
-            print(f"{'waits' if waits else 'computes':<9} {kind:<8} "
-                  f"{statistics.median(both[plain]):9.3f} "
-                  f"{statistics.median(both[ours]):9.3f} {middle:7.4f}  "
-                  f"(quartiles of the rounds' ratios {low:.4f} to {high:.4f})", flush=True)
+            print(
+                f"{'waits' if waits else 'computes':<9} {kind:<8} "
+                f"{statistics.median(both[plain]):9.3f} "
+                f"{statistics.median(both[ours]):9.3f} {middle:7.4f}  "
+                f"(quartiles of the rounds' ratios {low:.4f} to {high:.4f})",
+                flush=True,
+            )
         cost = statistics.median(own_cost(session) for _ in range(5))
-        print(f"our own code alone: {cost:.1f} us a step, {cost / (TARGET_MS * 10):.2f} % of "
-              f"{TARGET_MS:.0f} ms (target: under {TARGET_PERCENT:.0f} %)")
+        print(
+            f"our own code alone: {cost:.1f} us a step, {cost / (TARGET_MS * 10):.2f} % of "
+            f"{TARGET_MS:.0f} ms (target: under {TARGET_PERCENT:.0f} %)"
+        )
 
 
 if __name__ == "__main__":

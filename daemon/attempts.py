@@ -111,8 +111,9 @@ class Attempts:
 
     def all_ended(self) -> bool:
         """Whether no process of an attempt lives that could still be ended, settled or not."""
-        return not any(self._has_processes(job) and not self._escalation.given_up(job)
-                       for job in self.active())
+        return not any(
+            self._has_processes(job) and not self._escalation.given_up(job) for job in self.active()
+        )
 
     def longest_end(self) -> float:
         """Seconds within which every attempt has ended, or been given up, once it was asked to."""
@@ -145,14 +146,16 @@ class Attempts:
         attempt = job.attempts + 1
         with self._ledger.transaction():
             self._ledger.begin_attempt(job.id, attempt, now, gpus)
-            self._ledger.set_state(job.id, JobState.STARTING, f"Attempt {attempt} is starting.",
-                                   now=now)
+            self._ledger.set_state(
+                job.id, JobState.STARTING, f"Attempt {attempt} is starting.", now=now
+            )
         self._crash_point("attempt_begun")
         try:
             keeper = self._launcher.start(run, attempt, gpus)
         except (OSError, LockHeld) as error:
-            self._ledger.update_attempt(job.id, attempt, outcome="not started", ended_at=now,
-                                        cause="unknown")
+            self._ledger.update_attempt(
+                job.id, attempt, outcome="not started", ended_at=now, cause="unknown"
+            )
             if isinstance(error, OSError) and str(error.filename).startswith(f"{run.root}/"):
                 self._cannot_start(job, run, error, now)
                 return False
@@ -162,16 +165,24 @@ class Attempts:
         self._crash_point("keeper_spawned")
         self._spawned.add((job.id, attempt))
         if keeper is not None:
-            self._ledger.update_attempt(job.id, attempt, keeper_pid=keeper.pid,
-                                        keeper_start=keeper.start, boot_id=keeper.boot_id)
+            self._ledger.update_attempt(
+                job.id,
+                attempt,
+                keeper_pid=keeper.pid,
+                keeper_start=keeper.start,
+                boot_id=keeper.boot_id,
+            )
         self._log.info("attempt_started", job=job.id, attempt=attempt)
         return True
 
     def _is_kept_from_starting(self, job: JobRow, run: Run, now: float) -> bool:
         """Whether something is in the way; the job then waits or is held, with the reason."""
         # not by the keeper's cgroup or session: a script can leave both
-        if self._launcher.alive(run) or self._keeper_lives(job, run) or self._end_orphans(
-                job, orphans.marked(run)):
+        if (
+            self._launcher.alive(run)
+            or self._keeper_lives(job, run)
+            or self._end_orphans(job, orphans.marked(run))
+        ):
             self._postpone(job, "Something of an earlier attempt is still alive.", now)
             return True
         if self._weights_are_missing(job, run, now):
@@ -188,9 +199,13 @@ class Attempts:
             self._postpone(job, f"The attempt could not be started: {what}", now)
         elif isinstance(error, OSError | ValueError | SpecError):
             self._ledger.set_state(
-                job.id, JobState.HELD, f"Its run directory cannot be used: {what}", now=now,
+                job.id,
+                JobState.HELD,
+                f"Its run directory cannot be used: {what}",
+                now=now,
                 hint="Put right what it names (the daemon's user must own all of the run "
-                f"directory {run.root}), then `rekindle release {job.id}`.")
+                f"directory {run.root}), then `rekindle release {job.id}`.",
+            )
             self._log.warning("job_held", job=job.id, reason=what)
         else:
             self._log.error("start_failed", job=job.id, exc_info=error)
@@ -205,8 +220,9 @@ class Attempts:
             self._fetching.add(job.id)
             outcome = self._background.ask(("warm_start", job.id), wanted.carry_out)
             if outcome is None:
-                obstacle = Obstacle(f"It reads and copies the weights of {wanted.source} first.",
-                                    "", wait=True)
+                obstacle = Obstacle(
+                    f"It reads and copies the weights of {wanted.source} first.", "", wait=True
+                )
             else:
                 self._fetching.discard(job.id)
                 obstacle = outcome.get()
@@ -217,8 +233,9 @@ class Attempts:
         if obstacle.wait:
             self._postpone(job, obstacle.reason, now)
         else:
-            self._ledger.set_state(job.id, JobState.HELD, obstacle.reason, now=now,
-                                   hint=obstacle.hint)
+            self._ledger.set_state(
+                job.id, JobState.HELD, obstacle.reason, now=now, hint=obstacle.hint
+            )
             self._log.warning("job_held", job=job.id, reason=obstacle.reason)
         return True
 
@@ -237,8 +254,11 @@ class Attempts:
         """Reads what the attempts wrote, and settles those that have ended."""
         began = time.monotonic()
         jobs = self.active()
-        after = [job.id for job in jobs].index(self._last_watched) + 1 if any(
-            job.id == self._last_watched for job in jobs) else 0
+        after = (
+            [job.id for job in jobs].index(self._last_watched) + 1
+            if any(job.id == self._last_watched for job in jobs)
+            else 0
+        )
         for job in (*jobs[after:], *jobs[:after]):
             with self._apart(job):
                 self._watch(job, self._home.run(job.id))
@@ -264,12 +284,14 @@ class Attempts:
     def _has_processes(self, job: JobRow) -> bool:
         run = self._home.run(job.id)
         return self._lives(job, run) or bool(
-            not self._has_recorded_end(job) and orphans.marked(run))
+            not self._has_recorded_end(job) and orphans.marked(run)
+        )
 
     def _watch(self, job: JobRow, run: Run) -> None:
         alive = self._lives(job, run)
-        if alive and (job.state == JobState.STOPPING or self.daemon_stopping
-                      or self.machine_leaving):
+        if alive and (
+            job.state == JobState.STOPPING or self.daemon_stopping or self.machine_leaving
+        ):
             self._ask_to_end(job, run)
         trouble_with_journal: Exception | None = None
         whole = False
@@ -283,9 +305,11 @@ class Attempts:
             if self._is_orphaned(job, run):
                 self._end_orphans(job, orphans.of(run))
         # the journal may just have named the keeper
-        elif whole and not self._lives(job, run) and (
-                self._has_recorded_end(job)
-                or not self._end_orphans(job, orphans.marked(run))):
+        elif (
+            whole
+            and not self._lives(job, run)
+            and (self._has_recorded_end(job) or not self._end_orphans(job, orphans.marked(run)))
+        ):
             self._settle_or_hold(job, run)
         if trouble_with_journal is not None:
             raise trouble_with_journal
@@ -319,13 +343,18 @@ class Attempts:
 
     def _note_running(self, job: JobRow, attempt: int) -> None:
         current = self._ledger.job(job.id)
-        if (current is not None and current.state == JobState.STARTING
-                and current.attempts == attempt):
+        if (
+            current is not None
+            and current.state == JobState.STARTING
+            and current.attempts == attempt
+        ):
             row = self._ledger.attempt(job.id, attempt)
             self._ledger.set_state(
-                job.id, JobState.RUNNING,
+                job.id,
+                JobState.RUNNING,
                 ingest.running(attempt, row.unfollowed if row is not None else None),
-                now=time.time())
+                now=time.time(),
+            )
 
     def saved(self, job: JobRow) -> Saved:
         """What a relaunch of the job would find, and whether its attempt would save now."""
@@ -362,19 +391,37 @@ class Attempts:
         if kind == "warned" and entry.get("unfollowed") is True:
             log.error("training_not_followed", message=entry.get("message"))
         elif kind == "resumed":
-            log.info("training_resumed" if entry.get("checkpoint") else "training_began",
-                     epoch=entry.get("epoch"), step=entry.get("step"),
-                     checkpoint=entry.get("checkpoint"), lost_steps=entry.get("lost_steps"))
+            log.info(
+                "training_resumed" if entry.get("checkpoint") else "training_began",
+                epoch=entry.get("epoch"),
+                step=entry.get("step"),
+                checkpoint=entry.get("checkpoint"),
+                lost_steps=entry.get("lost_steps"),
+            )
         elif kind == "epoch_ended":
-            log.info("epoch_ended", epoch=entry.get("epoch"), step=entry.get("step"),
-                     **{k: round(v, 4) for k, v in entry.get("logs", {}).items()
-                        if isinstance(v, int | float) and k not in ("epoch", "step", "event")})
+            log.info(
+                "epoch_ended",
+                epoch=entry.get("epoch"),
+                step=entry.get("step"),
+                **{
+                    k: round(v, 4)
+                    for k, v in entry.get("logs", {}).items()
+                    if isinstance(v, int | float) and k not in ("epoch", "step", "event")
+                },
+            )
         elif kind in ("checkpoint_refused", "save_failed", "warned"):
-            log.warning(kind, **{k: v for k, v in entry.items()
-                                 if k in ("name", "reason", "error", "message", "hint")})
+            log.warning(
+                kind,
+                **{
+                    k: v
+                    for k, v in entry.items()
+                    if k in ("name", "reason", "error", "message", "hint")
+                },
+            )
         elif kind == "failed":
-            log.error("script_failed", error_type=entry.get("error_type"),
-                      message=entry.get("message"))
+            log.error(
+                "script_failed", error_type=entry.get("error_type"), message=entry.get("message")
+            )
 
     def _settle_or_hold(self, job: JobRow, run: Run) -> None:
         """Settles an ended attempt; what nobody has foreseen holds its job, and only that."""
@@ -387,13 +434,18 @@ class Attempts:
             what, _ = trouble.told(error)
             now = time.time()
             with self._ledger.transaction():
-                self._ledger.update_attempt(job.id, job.attempts, outcome="lost", cause="lost",
-                                            ended_at=now)
+                self._ledger.update_attempt(
+                    job.id, job.attempts, outcome="lost", cause="lost", ended_at=now
+                )
                 self._ledger.set_state(
-                    job.id, JobState.HELD, f"The end of its attempt cannot be judged: {what}",
+                    job.id,
+                    JobState.HELD,
+                    f"The end of its attempt cannot be judged: {what}",
                     # nothing here may look at the run directory once more
                     hint="The daemon's log says more. Then `rekindle release` tries again.",
-                    now=now, wish=None)
+                    now=now,
+                    wish=None,
+                )
 
     def _settle(self, job: JobRow, run: Run) -> None:
         """Records the end of the latest attempt and the verdict, in one transaction."""
@@ -406,8 +458,9 @@ class Attempts:
         except (OSError, SpecError) as error:
             damage = verdicts.Damage.of(run.job_file, error)
         try:
-            found = self._facts(run, current.attempts,
-                                interrupted=(job.id, current.attempts) in self._interrupted)
+            found = self._facts(
+                run, current.attempts, interrupted=(job.id, current.attempts) in self._interrupted
+            )
         except OSError as error:
             if trouble.passes(error):
                 raise
@@ -427,7 +480,8 @@ class Attempts:
                 boot_id=process.boot_id(),
                 daemon_stopping=self.daemon_stopping,
                 saved=self.saved(current),
-                last_words=self._last_words(run) if (job.id, current.attempts) in self._spawned
+                last_words=self._last_words(run)
+                if (job.id, current.attempts) in self._spawned
                 else None,
                 job=job.id,
             )
@@ -442,12 +496,25 @@ class Attempts:
             fields = {"to_step": beat.step, "to_epoch": beat.epoch}
         with self._ledger.transaction():
             self._ledger.update_attempt(
-                job.id, current.attempts, outcome=verdict.outcome, cause=verdict.cause,
-                exit_code=facts.exit_code, signal=facts.signal, ended_at=now, **fields)
+                job.id,
+                current.attempts,
+                outcome=verdict.outcome,
+                cause=verdict.cause,
+                exit_code=facts.exit_code,
+                signal=facts.signal,
+                ended_at=now,
+                **fields,
+            )
             self._ledger.set_state(
-                job.id, verdict.state, verdict.reason, hint=verdict.hint or None, now=now,
+                job.id,
+                verdict.state,
+                verdict.reason,
+                hint=verdict.hint or None,
+                now=now,
                 next_at=now + verdict.delay if verdict.delay else None,
-                failures=verdict.failures, wish=None)
+                failures=verdict.failures,
+                wish=None,
+            )
         self._crash_point("settled")
         self._escalation.forget(job)
         self._leftovers.pop(job.id, None)
@@ -455,8 +522,13 @@ class Attempts:
         self._spawned.discard((job.id, current.attempts))
         self._orphaned.pop(job.id, None)
         log = self._log.bind(job=job.id, attempt=current.attempts)
-        log.info("attempt_ended", outcome=verdict.outcome, cause=verdict.cause,
-                 exit_code=facts.exit_code, signal=facts.signal)
+        log.info(
+            "attempt_ended",
+            outcome=verdict.outcome,
+            cause=verdict.cause,
+            exit_code=facts.exit_code,
+            signal=facts.signal,
+        )
         log.info("job_state_changed", state=str(verdict.state), reason=verdict.reason)
 
     def _facts(self, run: Run, attempt: int, *, interrupted: bool) -> ending.Ending | None:
@@ -468,8 +540,9 @@ class Attempts:
         left = reserve.take_over(run.reserve, run.journal)
 
         def work() -> ending.Ending:
-            return ending.read((*journal.replay(run.journal).entries, *left), attempt,
-                               interrupted=interrupted)
+            return ending.read(
+                (*journal.replay(run.journal).entries, *left), attempt, interrupted=interrupted
+            )
 
         try:
             short = run.journal.stat().st_size <= _LONG_JOURNAL_BYTES
@@ -497,8 +570,9 @@ class Attempts:
         if current is not None and current.state == JobState.WAITING and same:
             self._ledger.put_off(job.id, now + _START_RETRY_LATER_S)
             return
-        self._ledger.set_state(job.id, JobState.WAITING, reason, now=now,
-                               next_at=now + _START_RETRY_S)
+        self._ledger.set_state(
+            job.id, JobState.WAITING, reason, now=now, next_at=now + _START_RETRY_S
+        )
         self._log.warning("start_postponed", job=job.id, reason=reason)
 
     def _memory_to_wait_for(self, job: JobRow, run: Run) -> int | None:
@@ -523,8 +597,11 @@ class Attempts:
 
     def _keeper(self, job: JobRow) -> process.Identity | None:
         row = self._ledger.attempt(job.id, job.attempts)
-        return None if row is None else process.Identity.recorded(
-            row.keeper_pid, row.keeper_start, row.boot_id)
+        return (
+            None
+            if row is None
+            else process.Identity.recorded(row.keeper_pid, row.keeper_start, row.boot_id)
+        )
 
     def _is_orphaned(self, job: JobRow, run: Run) -> bool:
         """The lock is held but the keeper is gone: only leftovers of the trainer live."""

@@ -20,7 +20,9 @@ def last(run: Run) -> Checkpoint:
         raise NotFound(
             f"The job {run.id} has no good checkpoint."
             + (f" The newest, {bad.name}: {bad.reason}." if bad else ""),
-            where=run.checkpoints, hint="One is there once its training has begun.")
+            where=run.checkpoints,
+            hint="One is there once its training has begun.",
+        )
     return found.checkpoint
 
 
@@ -33,14 +35,19 @@ def best(run: Run) -> Checkpoint:
     monitor = last(run).read_manifest().get("monitor") or {}
     name = monitor.get("best_name")
     if not name:
-        raise NotFound(f"The job {run.id} has no best checkpoint.",
-                       hint='It needs [checkpoint] monitor = "val_loss" in its spec, and an '
-                       "epoch that has ended.")
+        raise NotFound(
+            f"The job {run.id} has no best checkpoint.",
+            hint='It needs [checkpoint] monitor = "val_loss" in its spec, and an '
+            "epoch that has ended.",
+        )
     for checkpoint in checkpoints.scan(run.checkpoints):
         if checkpoint.name == name:
             return _good(checkpoint)
-    raise NotFound(f"The best checkpoint, {name}, is not there any more.", where=run.checkpoints,
-                   hint="It may have been put into quarantine; `rekindle show` tells why.")
+    raise NotFound(
+        f"The best checkpoint, {name}, is not there any more.",
+        where=run.checkpoints,
+        hint="It may have been put into quarantine; `rekindle show` tells why.",
+    )
 
 
 def after_epoch(run: Run, epochs: int) -> Checkpoint:
@@ -49,8 +56,11 @@ def after_epoch(run: Run, epochs: int) -> Checkpoint:
     Raises:
         NotFound: none was taken there, or it is pruned.
     """
-    ends = {(e.get("stage") or 0, e["step"]): e["epoch"] + 1
-            for e in journal.replay(run.journal).entries if e["kind"] == "epoch_ended"}
+    ends = {
+        (e.get("stage") or 0, e["step"]): e["epoch"] + 1
+        for e in journal.replay(run.journal).entries
+        if e["kind"] == "epoch_ended"
+    }
     kept: dict[int, Checkpoint] = {}
     for checkpoint in checkpoints.scan(run.checkpoints):
         at = checkpoint.position
@@ -62,17 +72,22 @@ def after_epoch(run: Run, epochs: int) -> Checkpoint:
     if epochs in kept:
         return _good(kept[epochs])
     there = ", ".join(str(number) for number in sorted(kept)) or "none"
-    raise NotFound(f"The job {run.id} has no checkpoint after {epochs} epochs.",
-                   where=run.checkpoints,
-                   hint=f"There are ones after: {there}. `keep` in the spec says how many stay.")
+    raise NotFound(
+        f"The job {run.id} has no checkpoint after {epochs} epochs.",
+        where=run.checkpoints,
+        hint=f"There are ones after: {there}. `keep` in the spec says how many stay.",
+    )
 
 
 def logs(run: Run, checkpoint: Checkpoint) -> dict[str, Any]:
     """The metrics of the epoch that it was taken after; else of the batches before it."""
     at = checkpoint.position
     for entry in reversed(journal.replay(run.journal).entries):
-        if entry["kind"] == "epoch_ended" and (entry.get("stage") or 0, entry["epoch"] + 1,
-                                               entry["step"]) == (at.stage, at.epoch, at.step):
+        if entry["kind"] == "epoch_ended" and (
+            entry.get("stage") or 0,
+            entry["epoch"] + 1,
+            entry["step"],
+        ) == (at.stage, at.epoch, at.step):
             return dict(entry["logs"])
     return dict(checkpoint.read_manifest().get("logs") or {})
 
@@ -80,6 +95,9 @@ def logs(run: Run, checkpoint: Checkpoint) -> dict[str, Any]:
 def _good(checkpoint: Checkpoint) -> Checkpoint:
     reason = checkpoints.verify(checkpoint)
     if reason is not None:
-        raise NotFound(f"The checkpoint {checkpoint.name} is not good: {reason}.",
-                       where=checkpoint.path, hint="Choose another one.")
+        raise NotFound(
+            f"The checkpoint {checkpoint.name} is not good: {reason}.",
+            where=checkpoint.path,
+            hint="Choose another one.",
+        )
     return checkpoint

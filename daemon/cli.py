@@ -71,16 +71,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser(words: list[str]) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--home", metavar="DIR", default=argparse.SUPPRESS,
-                        help="the home (default: $REKINDLE_HOME, else the place for this user)")
+    common.add_argument(
+        "--home",
+        metavar="DIR",
+        default=argparse.SUPPRESS,
+        help="the home (default: $REKINDLE_HOME, else the place for this user)",
+    )
     parser = argparse.ArgumentParser(
-        prog="rekindle", parents=[common],
-        description="Trains Keras models overnight: whatever is killed goes on, bit-identical.")
+        prog="rekindle",
+        parents=[common],
+        description="Trains Keras models overnight: whatever is killed goes on, bit-identical.",
+    )
     parser.add_argument("--version", action=_Version, nargs=0, help="say which version this is")
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb, summary in VERBS.items():
-        one = verbs.add_parser(verb, parents=[common], help=summary,
-                               description=f"{summary[0].upper()}{summary[1:]}.")
+        one = verbs.add_parser(
+            verb, parents=[common], help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+        )
         # only what is asked for is imported: `ls` must not wait for the rest
         if verb in words:
             _module(verb).add_arguments(one)

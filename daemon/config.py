@@ -111,12 +111,17 @@ def read(home: Home) -> Config:
     except FileNotFoundError:
         return Config()
     except OSError as error:
-        raise ConfigError(f"The configuration cannot be read: {error.strerror}.",
-                          where=home.config,
-                          hint="Let the daemon's user read it, or remove it.") from error
+        raise ConfigError(
+            f"The configuration cannot be read: {error.strerror}.",
+            where=home.config,
+            hint="Let the daemon's user read it, or remove it.",
+        ) from error
     if len(data) > _MAX_BYTES:
-        raise ConfigError("The configuration is too long to be one.", where=home.config,
-                          hint="docs/configuration.md shows its keys.")
+        raise ConfigError(
+            "The configuration is too long to be one.",
+            where=home.config,
+            hint="docs/configuration.md shows its keys.",
+        )
     return parse(data, str(home.config))
 
 
@@ -129,28 +134,41 @@ def parse(data: bytes, where: str) -> Config:
         text = data.decode("utf-8-sig")
         table = tomllib.loads(text)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"The configuration is not valid TOML: {error}.", where=where,
-                          hint="docs/configuration.md shows its keys.") from error
+        raise ConfigError(
+            f"The configuration is not valid TOML: {error}.",
+            where=where,
+            hint="docs/configuration.md shows its keys.",
+        ) from error
     version = table.pop("format", FORMAT)
     if version != FORMAT:
-        raise ConfigError(f"The configuration is of format {version!r}; this rekindle knows "
-                          f"{FORMAT}.", where=_at(text, where, "", "format"),
-                          hint="Install the rekindle it was written for, or write format = 1.")
+        raise ConfigError(
+            f"The configuration is of format {version!r}; this rekindle knows {FORMAT}.",
+            where=_at(text, where, "", "format"),
+            hint="Install the rekindle it was written for, or write format = 1.",
+        )
     values: dict[str, Any] = {}
     for key, value in table.items():
         if key in _SECTIONS:
             kind, keys = _SECTIONS[key]
             if not isinstance(value, dict):
-                raise ConfigError(f"`{key}` must be a table.", where=_at(text, where, "", key),
-                                  hint=f"Write [{key}] on a line of its own.")
+                raise ConfigError(
+                    f"`{key}` must be a table.",
+                    where=_at(text, where, "", key),
+                    hint=f"Write [{key}] on a line of its own.",
+                )
             values[key] = kind(**_checked(value, keys, key, text, where))
         else:
             values.update(_checked({key: value}, _TOP, "", text, where))
     return Config(**values)
 
 
-def _checked(table: dict[str, Any], keys: dict[str, Callable[[Any], Any]], section: str,
-             text: str, where: str) -> dict[str, Any]:
+def _checked(
+    table: dict[str, Any],
+    keys: dict[str, Callable[[Any], Any]],
+    section: str,
+    text: str,
+    where: str,
+) -> dict[str, Any]:
     found = {}
     for key, value in table.items():
         full = f"{section}.{key}" if section else key
@@ -159,14 +177,18 @@ def _checked(table: dict[str, Any], keys: dict[str, Callable[[Any], Any]], secti
             known = [*keys, *([] if section else _SECTIONS)]
             near = difflib.get_close_matches(key, known, 1)
             raise ConfigError(
-                f"There is no key `{full}`.", where=place,
-                hint=f"Did you mean `{near[0]}`?" if near else f"Known: {', '.join(known)}.")
+                f"There is no key `{full}`.",
+                where=place,
+                hint=f"Did you mean `{near[0]}`?" if near else f"Known: {', '.join(known)}.",
+            )
         try:
             found[key] = keys[key](value)
         except ValueError as error:
-            raise ConfigError(f"`{full}` is not understood: {error}.", where=place,
-                              hint="docs/configuration.md shows each key with an example."
-                              ) from error
+            raise ConfigError(
+                f"`{full}` is not understood: {error}.",
+                where=place,
+                hint="docs/configuration.md shows each key with an example.",
+            ) from error
     return found
 
 
@@ -179,7 +201,8 @@ def _at(text: str, where: str, section: str, key: str) -> str:
             inside = header[1]
         wanted = key if inside == section else f"{section}.{key}" if not inside else None
         if (header and not section and inside == key) or (
-                wanted and re.match(rf"\s*{re.escape(wanted)}\s*=", line)):
+            wanted and re.match(rf"\s*{re.escape(wanted)}\s*=", line)
+        ):
             return f"{where}:{number}"
     return where
 
@@ -189,6 +212,7 @@ def _whole(low: int) -> Callable[[Any], int]:
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
             raise ValueError(f"expected a whole number of {low} or more, not {value!r}")
         return value
+
     return check
 
 
@@ -220,16 +244,18 @@ def _endpoint(default: str) -> Callable[[Any], str | None]:
         if not isinstance(value, str) or not re.fullmatch(r"http://[\w.:\[\]-]+/?", value):
             raise ValueError(f'expected true, false or a base URL such as "{default}"')
         return value.rstrip("/")
+
     return check
 
 
 _TOP: Final[dict[str, Callable[[Any], Any]]] = {"slots": _whole(1)}
 _SECTIONS: Final[dict[str, tuple[Any, dict[str, Callable[[Any], Any]]]]] = {
     "gpus": (Gpus, {"free_memory": _percent}),
-    "source": (SourceLimits, {"max_bytes": _size, "max_files": _whole(1),
-                              "max_file_bytes": _size}),
+    "source": (SourceLimits, {"max_bytes": _size, "max_files": _whole(1), "max_file_bytes": _size}),
     "logs": (LogLimits, {"max_bytes": _size, "keep": _whole(1)}),
     "retention": (Retention, {"max_age": _seconds, "max_bytes": _size}),
-    "preemption": (Preemption, {"notice_file": _path, "aws": _endpoint(AWS),
-                                "gce": _endpoint(GCE), "poll": _seconds}),
+    "preemption": (
+        Preemption,
+        {"notice_file": _path, "aws": _endpoint(AWS), "gce": _endpoint(GCE), "poll": _seconds},
+    ),
 }

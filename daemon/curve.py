@@ -95,22 +95,46 @@ def as_png(
         axes.axvspan(
             start, own[-1] + 0.5, color=shades[(attempt - 1) % len(shades)], lw=0, zorder=0
         )
-        axes.text((start + own[-1] + 0.5) / 2, 1.02, f"attempt {attempt}", ha="center",
-                  transform=axes.get_xaxis_transform())
+        axes.text(
+            (start + own[-1] + 0.5) / 2,
+            1.02,
+            f"attempt {attempt}",
+            ha="center",
+            transform=axes.get_xaxis_transform(),
+        )
         start = own[-1] + 0.5
         for number, how in ends:
             if number == attempt:
                 axes.axvline(start, color="#c0392b", lw=1.5)
-                axes.text(start + 0.12, 0.96, how, color="#c0392b", rotation=90, va="top",
-                          transform=axes.get_xaxis_transform())
+                axes.text(
+                    start + 0.12,
+                    0.96,
+                    how,
+                    color="#c0392b",
+                    rotation=90,
+                    va="top",
+                    transform=axes.get_xaxis_transform(),
+                )
     epochs = [p.epoch for p in points]
     axes.plot(epochs, [p.value for p in points], color="#1f77b4", lw=2, label="loss")
-    axes.plot(epochs, [math.nan if p.validation is None else p.validation for p in points],
-              color="#ff7f0e", lw=2, label="validation loss")
-    for values in ([p.value for p in reference],
-                   [math.nan if p.validation is None else p.validation for p in reference]):
-        axes.plot([p.epoch for p in reference], values, "k.", ms=5,
-                  label="the same job, undisturbed" if values[0] == reference[0].value else None)
+    axes.plot(
+        epochs,
+        [math.nan if p.validation is None else p.validation for p in points],
+        color="#ff7f0e",
+        lw=2,
+        label="validation loss",
+    )
+    for values in (
+        [p.value for p in reference],
+        [math.nan if p.validation is None else p.validation for p in reference],
+    ):
+        axes.plot(
+            [p.epoch for p in reference],
+            values,
+            "k.",
+            ms=5,
+            label="the same job, undisturbed" if values[0] == reference[0].value else None,
+        )
     axes.set(xlabel="epoch", ylabel="loss", xlim=(-0.5, start), ylim=(0, None))
     axes.set_xticks(range(0, len(epochs), max(1, len(epochs) // 10)))
     axes.legend(loc="center right", framealpha=0.9)

@@ -179,7 +179,9 @@ class _Demo:
 
     def _show(self, job: str) -> dict[str, Any]:
         asked = subprocess.run(
-            [*_command(self.home), "show", job, "--json"], capture_output=True, text=True,
+            [*_command(self.home), "show", job, "--json"],
+            capture_output=True,
+            text=True,
             check=False,
         )
         if asked.returncode not in (0, 1):
@@ -265,7 +267,8 @@ class _Demo:
         picture = self.folder / "loss.png"
         ends = [
             (a["n"], a["signal"] or a["cause"] or "")
-            for a in killed["attempts"] if a["cause"] != "done"
+            for a in killed["attempts"]
+            if a["cause"] != "done"
         ]
         if curve.as_png(picture, points, reference, [(n, _signal_name(how)) for n, how in ends]):
             self.console.print(f"The curve as a picture  {picture}")
@@ -278,8 +281,9 @@ class _Demo:
     def _compare(self, killed: dict[str, Any], twin: dict[str, Any]) -> int:
         """Digests of every variable in the last checkpoints, and every number of the history."""
         (ours, count), (theirs, _) = (_digest(self.home.run(j["id"])) for j in (killed, twin))
-        histories = [[(e["epoch"], e["step"], e["logs"]) for e in j["epochs"]]
-                     for j in (killed, twin)]
+        histories = [
+            [(e["epoch"], e["step"], e["logs"]) for e in j["epochs"]] for j in (killed, twin)
+        ]
         resumed = [a for a in killed["attempts"] if a["from_step"]]
         self.console.print(f"[bold]SHA-256 over the {count} arrays of the final state[/]")
         self.console.print(f"{ours}  killed {len(resumed)} times", soft_wrap=True)
@@ -365,7 +369,9 @@ def _logs(logs: dict[str, float]) -> str:
     """``loss 0.182 (0.230)  accuracy 0.942 (0.919)``: in brackets on the validation data."""
     return "  ".join(
         f"{name} {value:.4f}" + (f" ({logs[f'val_{name}']:.4f})" if f"val_{name}" in logs else "")
-        for name, value in logs.items() if not name.startswith("val_"))
+        for name, value in logs.items()
+        if not name.startswith("val_")
+    )
 
 
 def _how(end: dict[str, Any]) -> str:

@@ -13,8 +13,9 @@ COUNTED: Final = ("hang", "host_oom", "gpu_oom", "disk_full", "interrupted")
 """Causes that are not the script's fault alone, each with a count of its own."""
 
 _NATIVE: Final = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
-_NO_MEMORY: Final = re.compile(r"OOM when allocating|out of memory|CUDA_ERROR_OUT_OF_MEMORY",
-                               re.IGNORECASE)
+_NO_MEMORY: Final = re.compile(
+    r"OOM when allocating|out of memory|CUDA_ERROR_OUT_OF_MEMORY", re.IGNORECASE
+)
 _OF_THE_GPU: Final = re.compile(r"GPU|CUDA", re.IGNORECASE)
 
 
@@ -99,8 +100,7 @@ class Ending:
     unfollowed: str = ""
 
 
-def read(entries: Iterable[dict[str, Any]], attempt: int, *, interrupted: bool = False
-         ) -> Ending:
+def read(entries: Iterable[dict[str, Any]], attempt: int, *, interrupted: bool = False) -> Ending:
     """Collects the facts about ``attempt`` from all journal entries of its run.
 
     Args:
@@ -138,8 +138,9 @@ def read(entries: Iterable[dict[str, Any]], attempt: int, *, interrupted: bool =
             cause = _cause(entry, failures.get(number))
             if number != attempt and cause in counts:
                 counts[cause] += 1
-        elif (kind == "attempt_changed" and entry.get("cause") == "interrupted"
-              and number != attempt):
+        elif (
+            kind == "attempt_changed" and entry.get("cause") == "interrupted" and number != attempt
+        ):
             # no keeper was left to write that end
             counts["interrupted"] += 1
         if number != attempt:
@@ -153,9 +154,14 @@ def read(entries: Iterable[dict[str, Any]], attempt: int, *, interrupted: bool =
         elif kind == "warned" and entry.get("unfollowed") is True:
             unfollowed = str(entry.get("message"))
     unfinished = stages.unfinished(end)
-    cause = _cause(end, failures.get(attempt), progressed=progressed, received=stages.received,
-                   cut_off=not stages.command and (
-                       unfinished is not None or end.get("at_section", ENDED) != ENDED))
+    cause = _cause(
+        end,
+        failures.get(attempt),
+        progressed=progressed,
+        received=stages.received,
+        cut_off=not stages.command
+        and (unfinished is not None or end.get("at_section", ENDED) != ENDED),
+    )
     if interrupted and started and not end:
         cause = "interrupted"
     return Ending(
@@ -233,8 +239,11 @@ class _Stages:
         epoch = _whole(end.get("at_epoch", receipt.get("epoch"))) + 1
         if isinstance(epochs, int):
             epoch = min(epoch, epochs)
-        return Place(epoch, epochs if isinstance(epochs, int) else None,
-                     _whole(end.get("at_step", receipt.get("step"))))
+        return Place(
+            epoch,
+            epochs if isinstance(epochs, int) else None,
+            _whole(end.get("at_step", receipt.get("step"))),
+        )
 
 
 _ASKED_FOR: Final = {"held", "failed", "cancelled", "done"}
@@ -260,12 +269,24 @@ def _native(entry: dict[str, Any], departed: int) -> Failure | None:
     number, step = entry.get("signal"), entry.get("at_step")
     if not isinstance(number, int) or number not in _NATIVE or not isinstance(step, int):
         return None
-    return Failure(signal.Signals(number).name, "", "", _whole(entry.get("at_epoch")), step,
-                   trained=step > max(departed, 0))
+    return Failure(
+        signal.Signals(number).name,
+        "",
+        "",
+        _whole(entry.get("at_epoch")),
+        step,
+        trained=step > max(departed, 0),
+    )
 
 
-def _cause(end: dict[str, Any], failure: Failure | None, *, progressed: bool = True,
-           received: bool = False, cut_off: bool = False) -> str:
+def _cause(
+    end: dict[str, Any],
+    failure: Failure | None,
+    *,
+    progressed: bool = True,
+    received: bool = False,
+    cut_off: bool = False,
+) -> str:
     """Refine the keeper's cause by what the journal tells.
 
     Args:

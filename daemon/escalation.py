@@ -51,8 +51,10 @@ _KILL_AGAIN_S: Final = 10.0
 
 def due(waited: float, grace: float) -> Step:
     """The step that an attempt has come to ``waited`` seconds after it was first asked."""
-    return max((step for step, after in BEYOND_GRACE_S.items() if waited >= grace + after),
-               default=Step.ASK)
+    return max(
+        (step for step, after in BEYOND_GRACE_S.items() if waited >= grace + after),
+        default=Step.ASK,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +115,11 @@ class Escalation:
         if request.step >= Step.KILL_TRAINER:
             return replace(facts, cause="preempted", killed_after_grace=True)
         # its keeper had no time to write an end: it was asked to before it could listen
-        return replace(facts, cause="preempted") if (
-            request.asked and facts.cause == "lost") else facts
+        return (
+            replace(facts, cause="preempted")
+            if (request.asked and facts.cause == "lost")
+            else facts
+        )
 
     def given_up(self, job: JobRow) -> bool:
         """Whether nothing more can be done about it."""
@@ -127,8 +132,10 @@ class Escalation:
         if request is None or request.step < Step.KILL_TRAINER:
             return ""
         after = request.grace + BEYOND_GRACE_S[Step.KILL_TRAINER]
-        return (f"Its keeper had not ended the training {after:.0f} s after it was asked to; "
-                "the daemon killed it.")
+        return (
+            f"Its keeper had not ended the training {after:.0f} s after it was asked to; "
+            "the daemon killed it."
+        )
 
     def forget(self, job: JobRow) -> None:
         """Drop an attempt that has ended."""
@@ -154,17 +161,21 @@ class Escalation:
             killed += orphans.kill(orphans.of(run, without=keeper))
         else:
             killed = orphans.kill([*([keeper] if keeper else []), *orphans.of(run)])
-        about: dict[str, Any] = {"step": step.name.lower(), "waited": round(waited, 1),
-                                 "killed": killed, "message": _TOLD[step]}
+        about: dict[str, Any] = {
+            "step": step.name.lower(),
+            "waited": round(waited, 1),
+            "killed": killed,
+            "message": _TOLD[step],
+        }
         self._log.warning("attempt_does_not_end", job=job.id, attempt=job.attempts, **about)
-        self._ledger.add_event("attempt_does_not_end", job=job.id, attempt=job.attempts,
-                               data=about)
+        self._ledger.add_event("attempt_does_not_end", job=job.id, attempt=job.attempts, data=about)
 
-    def _processes(self, job: JobRow
-                   ) -> tuple[process.Identity | None, process.Identity | None]:
+    def _processes(self, job: JobRow) -> tuple[process.Identity | None, process.Identity | None]:
         """Keeper and trainer, each None where it is not known."""
         row = self._ledger.attempt(job.id, job.attempts)
         if row is None:
             return None, None
-        return (process.Identity.recorded(row.keeper_pid, row.keeper_start, row.boot_id),
-                process.Identity.recorded(row.trainer_pid, row.trainer_start, row.boot_id))
+        return (
+            process.Identity.recorded(row.keeper_pid, row.keeper_start, row.boot_id),
+            process.Identity.recorded(row.trainer_pid, row.trainer_start, row.boot_id),
+        )

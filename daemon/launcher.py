@@ -23,8 +23,9 @@ class Launcher:
     def __init__(self) -> None:
         self._keepers: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, run: Run, attempt: int, gpus: Sequence[str] | None = None
-              ) -> process.Identity | None:
+    def start(
+        self, run: Run, attempt: int, gpus: Sequence[str] | None = None
+    ) -> process.Identity | None:
         """Spawns the keeper of an attempt; it inherits the run's lock.
 
         Args:
@@ -47,7 +48,8 @@ class Launcher:
         said = None
         try:
             said = reading.open_regular(
-                run.keeper_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+                run.keeper_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600
+            )
             with _signals_wait():
                 keeper = subprocess.Popen(
                     bootstrap.command(

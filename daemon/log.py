@@ -122,18 +122,30 @@ def refuse(error: RekindleError) -> bool:
     """Says in one line of the journal why the daemon does not start; False where it failed."""
     where = "" if error.where is None else f" ({error.where})"
     return to_journal(
-        {"event": "daemon_refused", "level": "error", "kind": type(error).__name__,
-         "where": error.where or "", "hint": error.hint},
-        f"{error.what}{where} {error.hint}".replace("\n", " "))
+        {
+            "event": "daemon_refused",
+            "level": "error",
+            "kind": type(error).__name__,
+            "where": error.where or "",
+            "hint": error.hint,
+        },
+        f"{error.what}{where} {error.hint}".replace("\n", " "),
+    )
 
 
 def to_journal(event: EventDict, message: str) -> bool:
     """Sends one entry; each value becomes a field ``REKINDLE_<KEY>``. False where it failed."""
-    fields = {"MESSAGE": message, "SYSLOG_IDENTIFIER": "rekindle",
-              "PRIORITY": _PRIORITY.get(str(event.get("level")), 6)}
+    fields = {
+        "MESSAGE": message,
+        "SYSLOG_IDENTIFIER": "rekindle",
+        "PRIORITY": _PRIORITY.get(str(event.get("level")), 6),
+    }
     # the journal drops fields with other characters in their names
-    fields |= {"REKINDLE_" + re.sub(r"[^A-Z0-9_]", "_", key.upper()): value
-               for key, value in event.items() if key != "level"}
+    fields |= {
+        "REKINDLE_" + re.sub(r"[^A-Z0-9_]", "_", key.upper()): value
+        for key, value in event.items()
+        if key != "level"
+    }
     data = bytearray()
     for name, value in fields.items():
         text = str(value).encode(errors="replace")
@@ -150,9 +162,13 @@ def to_journal(event: EventDict, message: str) -> bool:
 
 
 def _to_journal(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    told = " ".join(f"{key}={value}" for key, value in event.items()
-                    if key not in ("event", "level") and value is not None)
-    if to_journal({k: v for k, v in event.items() if v is not None},
-                  f"{event.get('event')} {told}".rstrip()):
+    told = " ".join(
+        f"{key}={value}"
+        for key, value in event.items()
+        if key not in ("event", "level") and value is not None
+    )
+    if to_journal(
+        {k: v for k, v in event.items() if v is not None}, f"{event.get('event')} {told}".rstrip()
+    ):
         raise structlog.DropEvent
     return event

@@ -36,6 +36,5 @@ def job(book: Ledger, named: str) -> JobRow:
     if found is None:
         near = difflib.get_close_matches(named, [row.id for row in book.jobs()], 1)
         hint = f"Did you mean {near[0]}? " if near else ""
-        raise NotFound(f"There is no job {named}.",
-                       hint=f"{hint}`rekindle ls` lists all jobs.")
+        raise NotFound(f"There is no job {named}.", hint=f"{hint}`rekindle ls` lists all jobs.")
     return found

@@ -23,8 +23,10 @@ def of(run: Run, *, without: process.Identity | None = None) -> list[process.Ide
     """
     root = os.path.realpath(run.root)
     lock = (root, os.path.join(root, run.lock.name))
-    return _find(lambda pid: _is_marked(process.environment(pid), run)
-                 or process.holds_lock(pid, lock), without)
+    return _find(
+        lambda pid: _is_marked(process.environment(pid), run) or process.holds_lock(pid, lock),
+        without,
+    )
 
 
 def marked(run: Run) -> list[process.Identity]:
@@ -37,8 +39,9 @@ def kill(found: Iterable[process.Identity]) -> list[int]:
     return [one.pid for one in found if one.send(signal.SIGKILL)]
 
 
-def _find(belongs: Callable[[int], bool], without: process.Identity | None = None
-          ) -> list[process.Identity]:
+def _find(
+    belongs: Callable[[int], bool], without: process.Identity | None = None
+) -> list[process.Identity]:
     """Never this process or one that it came from: a job may itself have started the daemon."""
     spared = set(process.ancestors(os.getpid())) | ({without.pid} if without else set())
     found = []

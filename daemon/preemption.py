@@ -76,8 +76,7 @@ class Notices:
                     # what was last known stays: silence is no all-clear
                     if name not in self._told:
                         self._told.add(name)
-                        self._log.warning("metadata_service_silent", service=name,
-                                          error=str(error))
+                        self._log.warning("metadata_service_silent", service=name, error=str(error))
                     continue
                 before = dict(self._remote)
                 if noticed:
@@ -95,10 +94,12 @@ def aws(base: str) -> bool:
     Raises:
         OSError: the service does not answer.
     """
-    token = _get(f"{base}/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"},
-                 method="PUT")
-    answer = _get(f"{base}/latest/meta-data/spot/instance-action",
-                  {"X-aws-ec2-metadata-token": token or ""})
+    token = _get(
+        f"{base}/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"}, method="PUT"
+    )
+    answer = _get(
+        f"{base}/latest/meta-data/spot/instance-action", {"X-aws-ec2-metadata-token": token or ""}
+    )
     return answer is not None
 
 

@@ -47,17 +47,22 @@ def take_lock(home: Home, hint: str) -> tuple[int, ...]:
     try:
         taken = locks.take(home.daemon_lock, 0o644)
     except OSError as error:
-        raise HomeUnusable(f"The daemon's lock cannot be opened: {error.strerror}.",
-                           where=home.daemon_lock,
-                           hint="Run as the user that owns the home.") from error
+        raise HomeUnusable(
+            f"The daemon's lock cannot be opened: {error.strerror}.",
+            where=home.daemon_lock,
+            hint="Run as the user that owns the home.",
+        ) from error
     other = find(home)
-    if taken is not None and (other is None or other.pid == os.getpid()
-                              or not _serves(other, home)):
+    if taken is not None and (
+        other is None or other.pid == os.getpid() or not _serves(other, home)
+    ):
         return taken
     locks.release(taken or ())
-    raise LockHeld("Another daemon serves this home already"
-                   + (f": process {other.pid}." if other else "."),
-                   where=home.daemon_lock, hint=hint)
+    raise LockHeld(
+        "Another daemon serves this home already" + (f": process {other.pid}." if other else "."),
+        where=home.daemon_lock,
+        hint=hint,
+    )
 
 
 @contextlib.contextmanager
@@ -77,10 +82,18 @@ def announce(home: Home, version: str) -> None:
         OSError: the home cannot be written.
     """
     me = process.Identity.of(os.getpid())
-    durable.write_json(home.daemon_status, {
-        "format": 1, "pid": os.getpid(), "start": me.start if me else None,
-        "boot_id": process.boot_id(), "version": version, "started": time.time(),
-        "home": str(home.root)})
+    durable.write_json(
+        home.daemon_status,
+        {
+            "format": 1,
+            "pid": os.getpid(),
+            "start": me.start if me else None,
+            "boot_id": process.boot_id(),
+            "version": version,
+            "started": time.time(),
+            "home": str(home.root),
+        },
+    )
 
 
 def withdraw(home: Home) -> None:
@@ -99,8 +112,11 @@ def find(home: Home) -> Presence | None:
     try:
         value = json.loads(home.daemon_status.read_bytes())
         who = process.Identity(value["pid"], value["start"] or 0, value["boot_id"])
-        return (Presence(value["pid"], value["version"], value["started"], value.get("home"))
-                if who.alive() else None)
+        return (
+            Presence(value["pid"], value["version"], value["started"], value.get("home"))
+            if who.alive()
+            else None
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

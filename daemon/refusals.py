@@ -10,14 +10,21 @@ _NEWEST = 200
 
 def of_request(home: Home, book: Ledger, name: str) -> Refused | None:
     """The refusal of a request, whose file's name no other has; None as long as there is none."""
-    return next((_told(home, event) for event in _events(book) if event.data.get("file") == name),
-                None)
+    return next(
+        (_told(home, event) for event in _events(book) if event.data.get("file") == name), None
+    )
 
 
 def of_spec(home: Home, book: Ledger, inode: int, since: float) -> Refused | None:
     """The refusal of a spec that was dropped at ``since`` (unix time); it may have a new name."""
-    return next((_told(home, event) for event in _events(book)
-                 if event.data.get("inode") == inode and event.at >= since - 1), None)
+    return next(
+        (
+            _told(home, event)
+            for event in _events(book)
+            if event.data.get("inode") == inode and event.at >= since - 1
+        ),
+        None,
+    )
 
 
 def _events(book: Ledger) -> list[EventRow]:
@@ -25,5 +32,8 @@ def _events(book: Ledger) -> list[EventRow]:
 
 
 def _told(home: Home, event: EventRow) -> Refused:
-    return Refused(str(event.data["error"]), where=home.rejected / str(event.data["file"]),
-                   hint=str(event.data["hint"]))
+    return Refused(
+        str(event.data["error"]),
+        where=home.rejected / str(event.data["file"]),
+        hint=str(event.data["hint"]),
+    )

@@ -28,8 +28,10 @@ def lacking(run: Run, wanted_memory: int | None) -> str | None:
         return short
     free = memory.available() if wanted_memory is not None else None
     if free is not None and wanted_memory is not None and free < wanted_memory:
-        return (f"It waits for memory: {_mib(free)} MiB are free, and it may use "
-                f"{_mib(wanted_memory)} MiB.")
+        return (
+            f"It waits for memory: {_mib(free)} MiB are free, and it may use "
+            f"{_mib(wanted_memory)} MiB."
+        )
     return None
 
 
@@ -42,8 +44,10 @@ def disk(folder: Path, *, more: int = 0) -> str | None:
     info = os.statvfs(folder)
     free = info.f_bavail * info.f_frsize
     if free < LEAST_BYTES + more:
-        return (f"It waits for space on the disk: {_mib(free)} MiB are free of the "
-                f"{_mib(LEAST_BYTES + more)} MiB that a start needs.")
+        return (
+            f"It waits for space on the disk: {_mib(free)} MiB are free of the "
+            f"{_mib(LEAST_BYTES + more)} MiB that a start needs."
+        )
     # btrfs and the like count no files
     if info.f_files and info.f_favail < LEAST_FILES:
         return f"It waits for space on the disk: only {info.f_favail} more files can be made."

@@ -66,8 +66,11 @@ class Saved:
     @property
     def release(self) -> str:
         """What `rekindle release` does, as a hint."""
-        how = ("resumes it from its latest checkpoint" if self.checkpoint
-               else "starts it from the beginning")
+        how = (
+            "resumes it from its latest checkpoint"
+            if self.checkpoint
+            else "starts it from the beginning"
+        )
         return f"`rekindle release` {how}."
 
 

@@ -88,8 +88,12 @@ def run(home: Home, options: Options) -> int:
     os.environ[environment.LOG_MAX_BYTES] = str(options.config.logs.max_bytes)
     os.environ[environment.LOG_KEEP] = str(options.config.logs.keep)
     _when_there_is_room(home, home.create)
-    held = _when_there_is_room(home, lambda: presence.take_lock(
-        home, "Use that one, stop it first, or choose another home with --home."))
+    held = _when_there_is_room(
+        home,
+        lambda: presence.take_lock(
+            home, "Use that one, stop it first, or choose another home with --home."
+        ),
+    )
     try:
         return _when_there_is_room(home, lambda: Service(home, options)).run()
     finally:
@@ -120,8 +124,10 @@ def _when_there_is_room(home: Home, step: Callable[[], T]) -> T:
         if not told:
             told = True
             structlog.get_logger().warning(
-                "start_waits_for_space", home=str(home.root),
-                hint="`rekindle prune --yes` removes checkpoints that are not needed.")
+                "start_waits_for_space",
+                home=str(home.root),
+                hint="`rekindle prune --yes` removes checkpoints that are not needed.",
+            )
             systemd.notify("READY=1")
         lifeline.tick_was_good(time.monotonic(), "Waiting for space on the disk of the home")
         time.sleep(1.0)
@@ -159,14 +165,16 @@ class Service:
         self._queue = Queue(self._ledger, self._attempts, pool, file, slots=options.slots)
         self._answers = Answers(home, self._ledger, self._attempts, self._pruning, self._queue)
         self._inbox = Inbox(
-            home, self._ledger, Snapshots(home.sources, options.config.source, home.root),
-            background=Background(self._wake.set, most=1))
+            home,
+            self._ledger,
+            Snapshots(home.sources, options.config.source, home.root),
+            background=Background(self._wake.set, most=1),
+        )
         self._watcher = Watcher(home.inbox, self._wake)
         self._to_begin: list[tuple[str, Callable[[], object]]] = [
             ("clock at the start", self._mend_clock_at_start),
             ("claims", self._inbox.recover),
-            ("adoption", lambda: self._attempts.adopt(
-                daemon_was_killed=presence.was_killed(home))),
+            ("adoption", lambda: self._attempts.adopt(daemon_was_killed=presence.was_killed(home))),
             ("pruned", self._pruning.catch_up),
             ("queue at the start", self._queue.load),
             ("presence", lambda: presence.announce(home, _version())),
@@ -182,8 +190,12 @@ class Service:
         self._monitor.start()
         try:
             self._begin()
-            self._log.info("daemon_started", home=str(self._home.root), version=_version(),
-                           slots=self._options.slots)
+            self._log.info(
+                "daemon_started",
+                home=str(self._home.root),
+                version=_version(),
+                slots=self._options.slots,
+            )
             systemd.notify("READY=1")
             while not (self._is_overdue() or self._guarded("finished", self._finished)):
                 self.tick()
@@ -240,8 +252,7 @@ class Service:
             # trainers save, each within a bound
             self._lifeline.more_time(time.monotonic())
         # a tick in trouble is one that went round: a restart would not mend a full disk
-        self._lifeline.tick_was_good(time.monotonic(),
-                                     self._guarded("status", self._status) or "")
+        self._lifeline.tick_was_good(time.monotonic(), self._guarded("status", self._status) or "")
 
     def _guarded(self, what: str, part: Callable[[], T]) -> T | None:
         """A full disk or a defect in one part must not end the service; told once each."""
@@ -269,19 +280,24 @@ class Service:
         if not self._stopping_said:
             systemd.notify("STOPPING=1", systemd.MORE_TIME)
             self._stopping_said = True
-        outcome = self._background.ask("stop", lambda: stopping.decide(
-            signum, stopping.own_unit(), stopping.systemctl))
+        outcome = self._background.ask(
+            "stop", lambda: stopping.decide(signum, stopping.own_unit(), stopping.systemctl)
+        )
         if outcome is None:
             return
         # where nobody can say what was meant, what runs is saved
         self._stop = stopping.Stop.SAVE_ALL if outcome.error else outcome.get()
-        self._log.info("daemon_told_to_end", signal=signal.Signals(signum).name,
-                       trainings=self._stop.value)
+        self._log.info(
+            "daemon_told_to_end", signal=signal.Signals(signum).name, trainings=self._stop.value
+        )
         if self._stop is stopping.Stop.SAVE_ALL:
             self._attempts.daemon_stopping = True
             longest = self._guarded("bound", self._attempts.longest_end)
-            self._stop_by = time.monotonic() + _STOP_MARGIN_S + (
-                Limits().stop_grace + escalation.LONGEST_S if longest is None else longest)
+            self._stop_by = (
+                time.monotonic()
+                + _STOP_MARGIN_S
+                + (Limits().stop_grace + escalation.LONGEST_S if longest is None else longest)
+            )
 
     def _look_for_notice(self) -> None:
         """A machine that will be taken away saves now and starts nothing until told otherwise."""
@@ -339,13 +355,16 @@ class Service:
             # a file that is still being written: look again soon, without an event
             self._next_scan = time.monotonic() + SETTLE_S / 2
         if scan.requests or "requests" in self._troubled:
-            self._guarded("requests",
-                          lambda: self._answers.answer(scan.requests, self._inbox.reject))
+            self._guarded(
+                "requests", lambda: self._answers.answer(scan.requests, self._inbox.reject)
+            )
 
     def _status(self) -> str:
         """One line for `systemctl status`."""
-        running, queued, held = (self._ledger.count(states=states) for states in (
-            ACTIVE, {JobState.QUEUED, JobState.WAITING}, {JobState.HELD}))
+        running, queued, held = (
+            self._ledger.count(states=states)
+            for states in (ACTIVE, {JobState.QUEUED, JobState.WAITING}, {JobState.HELD})
+        )
         line = f"{running} running, {queued} queued or waiting, {held} held"
         trouble = f"; trouble with: {', '.join(self._troubled)}" if self._troubled else ""
         return f"{'Stopping: trainers save. ' if self._stop else ''}{line}{trouble}"

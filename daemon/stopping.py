@@ -43,8 +43,11 @@ def decide(signum: int, unit: tuple[str, bool] | None, ask: Ask) -> Stop:
         if (ask([*which, "is-system-running"]) or "").strip() == "stopping":
             return Stop.SAVE_ALL
     listed = ask([*manager, "list-jobs", "--plain", "--no-legend", name]) or ""
-    kinds = {words[2] for line in listed.splitlines()
-             if len(words := line.split()) >= 3 and words[1] == name}
+    kinds = {
+        words[2]
+        for line in listed.splitlines()
+        if len(words := line.split()) >= 3 and words[1] == name
+    }
     return Stop.LEAVE_RUNNING if "restart" in kinds else Stop.SAVE_ALL
 
 
@@ -74,8 +77,14 @@ def own_unit(membership: str | None = None) -> tuple[str, bool] | None:
 def systemctl(words: Sequence[str]) -> str | None:
     """Output of ``systemctl``; its exit status is not asked for, it says "stopping" with 1."""
     try:
-        done = subprocess.run(["systemctl", *words], capture_output=True, text=True,
-                              timeout=_ASK_S, stdin=subprocess.DEVNULL, check=False)
+        done = subprocess.run(
+            ["systemctl", *words],
+            capture_output=True,
+            text=True,
+            timeout=_ASK_S,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout

@@ -12,9 +12,15 @@ from rich.text import Text
 from rekindle.state.lifecycle import JobState
 
 _STYLES: Final = {
-    JobState.RUNNING: "green", JobState.STARTING: "green", JobState.STOPPING: "yellow",
-    JobState.DONE: "bold green", JobState.HELD: "bold yellow", JobState.FAILED: "bold red",
-    JobState.CANCELLED: "dim", JobState.WAITING: "yellow", JobState.QUEUED: "cyan",
+    JobState.RUNNING: "green",
+    JobState.STARTING: "green",
+    JobState.STOPPING: "yellow",
+    JobState.DONE: "bold green",
+    JobState.HELD: "bold yellow",
+    JobState.FAILED: "bold red",
+    JobState.CANCELLED: "dim",
+    JobState.WAITING: "yellow",
+    JobState.QUEUED: "cyan",
 }
 _PIPE_WIDTH: Final = 200
 

@@ -35,17 +35,22 @@ def explain(error: OSError, home: Path | None) -> RekindleError:
         :class:`rekindle.state.errors.HomeClosed` for a missing right within ``home``, else
         :class:`SystemRefused`, with the line of the code, since only that tells where to look.
     """
-    names = [os.path.abspath(os.fsdecode(name)) for name in (error.filename, error.filename2)
-             if isinstance(name, str | bytes | os.PathLike)]
+    names = [
+        os.path.abspath(os.fsdecode(name))
+        for name in (error.filename, error.filename2)
+        if isinstance(name, str | bytes | os.PathLike)
+    ]
     if error.errno in _RIGHTS and home is not None:
         real = os.path.realpath(home)
         for name in names:
             if Path(os.path.realpath(name)).is_relative_to(real):
                 return access.closed(error, name, home)
     hint = _HINTS.get(error.errno or 0, "Mend what it says, then call it again.")
-    return SystemRefused(f"The system refused: {error.strerror or error or type(error).__name__}.",
-                         where=" -> ".join(names) or None,
-                         hint=f"{hint} (met in {_place(error)})")
+    return SystemRefused(
+        f"The system refused: {error.strerror or error or type(error).__name__}.",
+        where=" -> ".join(names) or None,
+        hint=f"{hint} (met in {_place(error)})",
+    )
 
 
 def _place(error: BaseException) -> str:

@@ -18,8 +18,14 @@ from rekindle.state.lifecycle import JobState
 
 WISHES: Final = ("hold", "cancel", "window", "pause", "runtime")
 """Why an attempt is asked to end while its job could go on: two of a person, three of the queue."""
-_NEEDS_A_PERSON = {"CheckpointsUnreadable", "HookFailed", "NonFinite", "SourceMissing",
-                   "SpecError", "StateMismatch"}
+_NEEDS_A_PERSON = {
+    "CheckpointsUnreadable",
+    "HookFailed",
+    "NonFinite",
+    "SourceMissing",
+    "SpecError",
+    "StateMismatch",
+}
 FIRST_RETRY_S: Final = 1.0
 """Wait after the first failure without a new checkpoint: most are a kill, and gone by then."""
 
@@ -68,8 +74,11 @@ def decide(
         job: its id, for hints.
         saved: what a relaunch would find.
     """
-    return _with_unsaved(_decide(ending, policy, failures, wish, boot_id, daemon_stopping,
-                                 last_words, job, saved), ending, saved)
+    return _with_unsaved(
+        _decide(ending, policy, failures, wish, boot_id, daemon_stopping, last_words, job, saved),
+        ending,
+        saved,
+    )
 
 
 def _with_unsaved(verdict: Verdict, ending: Ending, saved: Saved) -> Verdict:
@@ -82,35 +91,70 @@ def _with_unsaved(verdict: Verdict, ending: Ending, saved: Saved) -> Verdict:
     return with_note(verdict, ending.unfollowed)
 
 
-def _decide(ending: Ending, policy: RetryPolicy, failures: int, wish: str | None, boot_id: str,
-            daemon_stopping: bool, last_words: str | None, job: str, saved: Saved) -> Verdict:
+def _decide(
+    ending: Ending,
+    policy: RetryPolicy,
+    failures: int,
+    wish: str | None,
+    boot_id: str,
+    daemon_stopping: bool,
+    last_words: str | None,
+    job: str,
+    saved: Saved,
+) -> Verdict:
     cause = ending.cause
     if cause == "done":
         return _done(ending, job)
     if wish == "cancel":
-        return Verdict(JobState.CANCELLED, _outcome(cause), "stopped",
-                       "It was cancelled on request.", failures)
+        return Verdict(
+            JobState.CANCELLED, _outcome(cause), "stopped", "It was cancelled on request.", failures
+        )
     if wish == "hold":
-        return Verdict(JobState.HELD, _outcome(cause), "stopped",
-                       f"It was stopped on request; {saved.kept}.", failures,
-                       hint=saved.release)
+        return Verdict(
+            JobState.HELD,
+            _outcome(cause),
+            "stopped",
+            f"It was stopped on request; {saved.kept}.",
+            failures,
+            hint=saved.release,
+        )
     if wish is not None and cause != "permanent":
         return _asked_to_end(wish, ending, failures, saved)
     if not ending.started and cause == "lost" and last_words is not None:
-        return _again(ending, policy, failures, "Its keeper ended before the training was started"
-                      + (f": {last_words.rstrip('.')}." if last_words else "."), job)
+        return _again(
+            ending,
+            policy,
+            failures,
+            "Its keeper ended before the training was started"
+            + (f": {last_words.rstrip('.')}." if last_words else "."),
+            job,
+        )
     if not ending.started and cause == "lost":
-        return Verdict(JobState.QUEUED, "not started", "lost",
-                       "The attempt had not started when the daemon ended.", failures)
+        return Verdict(
+            JobState.QUEUED,
+            "not started",
+            "lost",
+            "The attempt had not started when the daemon ended.",
+            failures,
+        )
     if cause in ("lost", "interrupted") and ending.boot_id != boot_id:
-        return Verdict(JobState.QUEUED, "preempted", "preempted",
-                       f"The machine was restarted; {saved.resumes}.", failures)
+        return Verdict(
+            JobState.QUEUED,
+            "preempted",
+            "preempted",
+            f"The machine was restarted; {saved.resumes}.",
+            failures,
+        )
     if cause == "preempted":
-        how = (" It did not save within its grace period." if ending.killed_after_grace
-               else _took_it(ending))
+        how = (
+            " It did not save within its grace period."
+            if ending.killed_after_grace
+            else _took_it(ending)
+        )
         who = "The daemon was stopped" if daemon_stopping else "It was preempted"
-        return Verdict(JobState.QUEUED, "preempted", "preempted",
-                       f"{who}; {saved.resumes}.{how}", failures)
+        return Verdict(
+            JobState.QUEUED, "preempted", "preempted", f"{who}; {saved.resumes}.{how}", failures
+        )
     if cause == "permanent":
         return _permanent(ending, failures)
     if cause in COUNTED:
@@ -141,34 +185,52 @@ class Damage:
 
 def cannot_go_on(verdict: Verdict, damage: Damage, job: str) -> Verdict:
     """A job one of whose records cannot be read: nothing may start with half of it."""
-    return Verdict(JobState.HELD, verdict.outcome, verdict.cause,
-                   f"{verdict.reason} But its {damage.file} cannot be used: {damage.what}",
-                   verdict.failures,
-                   hint=f"{damage.hint} Then `rekindle release {job}`.")
+    return Verdict(
+        JobState.HELD,
+        verdict.outcome,
+        verdict.cause,
+        f"{verdict.reason} But its {damage.file} cannot be used: {damage.what}",
+        verdict.failures,
+        hint=f"{damage.hint} Then `rekindle release {job}`.",
+    )
 
 
 def gone(wish: str | None, failures: int) -> Verdict:
     """A job whose run directory was removed while it had an attempt: nothing of it is left."""
     if wish == "cancel":
-        return Verdict(JobState.CANCELLED, "lost", "stopped", "It was cancelled on request.",
-                       failures)
-    return Verdict(JobState.HELD, "lost", "lost", "Its run directory is gone.", failures,
-                   hint="Restore it from a backup, then `rekindle release`; or `rekindle cancel`, "
-                   "and submit the job again.")
+        return Verdict(
+            JobState.CANCELLED, "lost", "stopped", "It was cancelled on request.", failures
+        )
+    return Verdict(
+        JobState.HELD,
+        "lost",
+        "lost",
+        "Its run directory is gone.",
+        failures,
+        hint="Restore it from a backup, then `rekindle release`; or `rekindle cancel`, "
+        "and submit the job again.",
+    )
 
 
 def _asked_to_end(wish: str, ending: Ending, failures: int, saved: Saved) -> Verdict:
     """The queue took its place away; how the trainer took that is no failure of the job."""
     outcome = _outcome(ending.cause)
     if wish == "runtime":
-        return Verdict(JobState.HELD, outcome, "max_runtime",
-                       f"It has run as long as its `max_runtime` allows; {saved.kept}.", failures,
-                       hint="`rekindle release JOB --max-runtime 12h` gives it more.")
+        return Verdict(
+            JobState.HELD,
+            outcome,
+            "max_runtime",
+            f"It has run as long as its `max_runtime` allows; {saved.kept}.",
+            failures,
+            hint="`rekindle release JOB --max-runtime 12h` gives it more.",
+        )
     if wish == "pause":
-        return Verdict(JobState.QUEUED, outcome, "paused",
-                       f"The queue was paused; {saved.resumes}.", failures)
-    return Verdict(JobState.QUEUED, outcome, "window",
-                   f"Its window has closed; {saved.resumes}.", failures)
+        return Verdict(
+            JobState.QUEUED, outcome, "paused", f"The queue was paused; {saved.resumes}.", failures
+        )
+    return Verdict(
+        JobState.QUEUED, outcome, "window", f"Its window has closed; {saved.resumes}.", failures
+    )
 
 
 def backoff(policy: RetryPolicy, failures: int) -> float:
@@ -178,8 +240,9 @@ def backoff(policy: RetryPolicy, failures: int) -> float:
     """
     if failures <= 1:
         return min(FIRST_RETRY_S, policy.backoff_min)
-    wait = (wait_exponential(multiplier=policy.backoff_min, max=policy.backoff_max)
-            + wait_random(0, policy.backoff_min))
+    wait = wait_exponential(multiplier=policy.backoff_min, max=policy.backoff_max) + wait_random(
+        0, policy.backoff_min
+    )
     state = RetryCallState(Retrying(), None, (), {})
     state.attempt_number = failures - 1
     return min(wait(state), policy.backoff_max)
@@ -191,13 +254,18 @@ def _done(ending: Ending, job: str) -> Verdict:
     if ending.command:
         reason = "The command ended with exit code 0."
         if ending.stop_requested:
-            reason = ("The command ended with exit code 0 after SIGTERM, which says that it is "
-                      "finished.")
-            hint = (f"If it is not: let it exit with {EXIT_SAVED} after SIGTERM; "
-                    f"`rekindle retry {job}` starts it again.")
+            reason = (
+                "The command ended with exit code 0 after SIGTERM, which says that it is finished."
+            )
+            hint = (
+                f"If it is not: let it exit with {EXIT_SAVED} after SIGTERM; "
+                f"`rekindle retry {job}` starts it again."
+            )
     elif ending.unfinished is not None:
-        reason = ("The script ended with exit code 0 inside an unfinished training "
-                  f"({ending.unfinished}).")
+        reason = (
+            "The script ended with exit code 0 inside an unfinished training "
+            f"({ending.unfinished})."
+        )
         hint = f"If it should train on: `rekindle retry {job}`."
     return Verdict(JobState.DONE, "done", "done", reason, 0, hint=hint)
 
@@ -214,7 +282,7 @@ def _permanent(ending: Ending, failures: int) -> Verdict:
     failure = ending.failure
     reason = failure.message if failure else "The trainer said that trying again cannot help."
     hint = (failure.hint if failure else "") or "Read its log with `rekindle logs`."
-    state = (JobState.HELD if failure and failure.kind in _NEEDS_A_PERSON else JobState.FAILED)
+    state = JobState.HELD if failure and failure.kind in _NEEDS_A_PERSON else JobState.FAILED
     cause = "non_finite" if failure and failure.kind == "NonFinite" else "permanent"
     return Verdict(state, "refused", cause, reason, failures, hint=hint)
 
@@ -230,35 +298,56 @@ def _counted(ending: Ending, policy: RetryPolicy, failures: int, saved: Saved) -
         what = f"It was killed for its memory; its limit is {ending.memory_limit / 2**30:.3g} GiB."
     # space comes back at some time, and trying costs nothing: no limit
     if count > policy.max_failures and cause != "disk_full":
-        return Verdict(JobState.HELD, outcome, cause,
-                       f"{what} That was the {count}. time in a row without a new checkpoint.",
-                       failures, hint=hint)
+        return Verdict(
+            JobState.HELD,
+            outcome,
+            cause,
+            f"{what} That was the {count}. time in a row without a new checkpoint.",
+            failures,
+            hint=hint,
+        )
     if cause == "interrupted" and count == 1:
-        return Verdict(JobState.QUEUED, outcome, cause,
-                       f"{what[:-1]}; {saved.resumes}.", failures)
+        return Verdict(JobState.QUEUED, outcome, cause, f"{what[:-1]}; {saved.resumes}.", failures)
     delay = backoff(policy, count)
     of = "" if cause == "disk_full" else f" of {policy.max_failures}"
-    return Verdict(JobState.WAITING, outcome, cause,
-                   f"{what} It is tried again in {delay:.0f} s (time {count}{of}).",
-                   failures, hint=hint, delay=delay)
+    return Verdict(
+        JobState.WAITING,
+        outcome,
+        cause,
+        f"{what} It is tried again in {delay:.0f} s (time {count}{of}).",
+        failures,
+        hint=hint,
+        delay=delay,
+    )
 
 
 _SHORT_OF = {
     "hang": ("It hung.", "`rekindle logs` shows where; limits.hang_timeout is another limit."),
-    "host_oom": ("The machine had no memory left for it.",
-                 "Raise resources.memory, or let it use less."),
-    "gpu_oom": ("The GPU had no memory left for it.",
-                "Lower the batch size, or look who else uses the GPU."),
+    "host_oom": (
+        "The machine had no memory left for it.",
+        "Raise resources.memory, or let it use less.",
+    ),
+    "gpu_oom": (
+        "The GPU had no memory left for it.",
+        "Lower the batch size, or look who else uses the GPU.",
+    ),
     "disk_full": ("The disk was full.", "Make space on the disk that its message names."),
-    "interrupted": ("Daemon and training were killed together (a container that was killed?).",
-                    "If it takes all memory of the container: set resources.memory in its spec."),
+    "interrupted": (
+        "Daemon and training were killed together (a container that was killed?).",
+        "If it takes all memory of the container: set resources.memory in its spec.",
+    ),
 }
 
 
 def _failed(ending: Ending, policy: RetryPolicy, failures: int, job: str) -> Verdict:
     if ending.exit_code == EXIT_SAVED:
-        return _again(ending, policy, failures, "It ended with exit code 75 (saved) without a "
-                      "request and without a new checkpoint.", job)
+        return _again(
+            ending,
+            policy,
+            failures,
+            "It ended with exit code 75 (saved) without a request and without a new checkpoint.",
+            job,
+        )
     what = _what(ending)
     failure, previous = ending.failure, ending.previous
     if failure is None or _after_training(ending):
@@ -266,35 +355,55 @@ def _failed(ending: Ending, policy: RetryPolicy, failures: int, job: str) -> Ver
             return _held_after_training(ending, failures + 1, what, job)
         return _again(ending, policy, failures, what, job)
     same = previous is not None and (
-        (failure.kind, failure.message) == (previous.kind, previous.message))
+        (failure.kind, failure.message) == (previous.kind, previous.message)
+    )
     native = failure.kind.startswith("SIG")
     anywhere = failure.trained or failure.step > 0
     if not same or previous is None:
         return _again(ending, policy, failures, what, job)
-    correct = (f"Correct the cause, then `rekindle release {job}`; `rekindle show` has the "
-               "traceback.")
+    correct = (
+        f"Correct the cause, then `rekindle release {job}`; `rekindle show` has the traceback."
+    )
     if ending.restarted and _ALREADY.search(f"{failure.kind}: {failure.message}"):
         named = _existing(failure)
         return _mistake(
-            failures, f"It failed twice because {named or 'something'} of an earlier attempt "
-            f"exists{_at(failure)}: {what}", f"Move {named or 'what the message names'} away, then "
+            failures,
+            f"It failed twice because {named or 'something'} of an earlier attempt "
+            f"exists{_at(failure)}: {what}",
+            f"Move {named or 'what the message names'} away, then "
             f"`rekindle release {job}`. A script that accepts what exists (exist_ok=True, mode "
-            '"w") needs no hand at the next relaunch.')
+            '"w") needs no hand at the next relaunch.',
+        )
     if not (anywhere or previous.trained or native):
         if ending.restarted:
-            return _mistake(failures, "The script, which has trained before, failed twice in the "
-                            f"same way before it trained a step{_at(failure)}: {what}", correct)
-        return _mistake(failures, "The script failed twice in the same way before it trained a "
-                        f"step: {what}", "Mend the script and submit it again; `rekindle show` has "
-                        "the traceback.", JobState.FAILED)
+            return _mistake(
+                failures,
+                "The script, which has trained before, failed twice in the "
+                f"same way before it trained a step{_at(failure)}: {what}",
+                correct,
+            )
+        return _mistake(
+            failures,
+            f"The script failed twice in the same way before it trained a step: {what}",
+            "Mend the script and submit it again; `rekindle show` has the traceback.",
+            JobState.FAILED,
+        )
     if not failure.within:
-        return _mistake(failures, "The script failed twice in the same way between its trainings"
-                        f"{_at(failure)}: {what}", correct)
+        return _mistake(
+            failures,
+            f"The script failed twice in the same way between its trainings{_at(failure)}: {what}",
+            correct,
+        )
     if anywhere and (failure.epoch, failure.step) == (previous.epoch, previous.step):
-        return Verdict(JobState.HELD, "crashed", "poison",
-                       f"It failed twice at the same batch (epoch {failure.epoch}, step "
-                       f"{failure.step}): {what}", failures + 1,
-                       hint="Look at that batch; `rekindle release` tries again.")
+        return Verdict(
+            JobState.HELD,
+            "crashed",
+            "poison",
+            f"It failed twice at the same batch (epoch {failure.epoch}, step "
+            f"{failure.step}): {what}",
+            failures + 1,
+            hint="Look at that batch; `rekindle release` tries again.",
+        )
     return _again(ending, policy, failures, what, job)
 
 
@@ -302,8 +411,9 @@ def _mistake(failures: int, reason: str, hint: str, state: JobState = JobState.H
     return Verdict(state, "crashed", "mistake", reason, failures + 1, hint=hint)
 
 
-_ALREADY: Final = re.compile(r"FileExistsError|AlreadyExistsError|\[Errno 17\]|already exists",
-                             re.IGNORECASE)
+_ALREADY: Final = re.compile(
+    r"FileExistsError|AlreadyExistsError|\[Errno 17\]|already exists", re.IGNORECASE
+)
 _QUOTED: Final = re.compile(r"['\"`]([^'\"`\n]{1,200})['\"`]")
 
 
@@ -328,12 +438,16 @@ def _held_after_training(ending: Ending, count: int, what: str, job: str) -> Ver
     """Hold a job whose training is finished: the model is safe, the rest needs a person."""
     stages = f" (stages 1 to {ending.finished})" if ending.finished > 1 else ""
     where = _at(ending.failure) if ending.failure is not None else ""
-    return Verdict(JobState.HELD, "crashed", "after_training",
-                   f"Its training is finished{stages}; the script failed after it{where}: {what}",
-                   count,
-                   hint=f"The model is safe (checkpoint {ending.model}): `rekindle export {job} "
-                   f"--to {job}.keras` writes it. `rekindle release {job}` runs the rest of the "
-                   "script again, without training.")
+    return Verdict(
+        JobState.HELD,
+        "crashed",
+        "after_training",
+        f"Its training is finished{stages}; the script failed after it{where}: {what}",
+        count,
+        hint=f"The model is safe (checkpoint {ending.model}): `rekindle export {job} "
+        f"--to {job}.keras` writes it. `rekindle release {job}` runs the rest of the "
+        "script again, without training.",
+    )
 
 
 def _again(ending: Ending, policy: RetryPolicy, failures: int, what: str, job: str) -> Verdict:
@@ -343,19 +457,33 @@ def _again(ending: Ending, policy: RetryPolicy, failures: int, what: str, job: s
     if count > policy.max_failures and _after_training(ending):
         return _held_after_training(ending, count, what, job)
     if count > policy.max_failures:
-        return Verdict(JobState.HELD, outcome, cause,
-                       f"It failed {count} times in a row without a new checkpoint: {what}", count,
-                       hint="Read its log with `rekindle logs`, mend the cause, then "
-                       "`rekindle release`.")
+        return Verdict(
+            JobState.HELD,
+            outcome,
+            cause,
+            f"It failed {count} times in a row without a new checkpoint: {what}",
+            count,
+            hint="Read its log with `rekindle logs`, mend the cause, then `rekindle release`.",
+        )
     delay = backoff(policy, count)
-    return Verdict(JobState.WAITING, outcome, cause,
-                   f"{what} It is tried again in {delay:.0f} s (failure {count} of "
-                   f"{policy.max_failures}).", count, delay=delay)
+    return Verdict(
+        JobState.WAITING,
+        outcome,
+        cause,
+        f"{what} It is tried again in {delay:.0f} s (failure {count} of {policy.max_failures}).",
+        count,
+        delay=delay,
+    )
 
 
 def _outcome(cause: str) -> str:
-    return {"preempted": "preempted", "permanent": "refused", "hang": "hung",
-            "lost": "lost", "interrupted": "lost"}.get(cause, "crashed")
+    return {
+        "preempted": "preempted",
+        "permanent": "refused",
+        "hang": "hung",
+        "lost": "lost",
+        "interrupted": "lost",
+    }.get(cause, "crashed")
 
 
 def _what(ending: Ending) -> str:

@@ -42,18 +42,34 @@ def session(folder: Path, policy: CheckpointPolicy, seed: int) -> Session:
             part.mkdir(parents=True, exist_ok=True)
         _lock(run)
         checkpoints.sweep(run.checkpoints)
-        attempt = 1 + max((entry.get("attempt") or 0
-                           for entry in journal.replay(run.journal).entries), default=0)
-        job = Job(name=folder.stem, id=folder.name, workdir=os.getcwd(), script=sys.argv[0],
-                  seed=seed, checkpoint=policy)
+        attempt = 1 + max(
+            (entry.get("attempt") or 0 for entry in journal.replay(run.journal).entries), default=0
+        )
+        job = Job(
+            name=folder.stem,
+            id=folder.name,
+            workdir=os.getcwd(),
+            script=sys.argv[0],
+            seed=seed,
+            checkpoint=policy,
+        )
         before = Session.current
         opened = Session.open(run, job, attempt)
         Session.current = before
-        journal.append(run.journal, "attempt_started", attempt=attempt, trainer_pid=os.getpid(),
-                       python=sys.executable, argv=sys.argv)
+        journal.append(
+            run.journal,
+            "attempt_started",
+            attempt=attempt,
+            trainer_pid=os.getpid(),
+            python=sys.executable,
+            argv=sys.argv,
+        )
     except OSError as error:
-        raise HomeUnusable(f"The folder cannot be used: {error.strerror}.", where=folder,
-                           hint="Give another one: resumable(folder=...).") from error
+        raise HomeUnusable(
+            f"The folder cannot be used: {error.strerror}.",
+            where=folder,
+            hint="Give another one: resumable(folder=...).",
+        ) from error
     _open[folder] = opened
     # a loop that the script left by `break`, and nothing came after it
     atexit.register(opened.settle)
@@ -63,12 +79,16 @@ def session(folder: Path, policy: CheckpointPolicy, seed: int) -> Session:
 def _lock(run: Run) -> None:
     """For as long as the process lives; the system lets go of it whatever ends the process."""
     if lock.take(run.lock) is None:
-        raise LockHeld("Another process trains in this folder.", where=run.root,
-                       hint="Wait for it to end, or give another one: resumable(folder=...).")
+        raise LockHeld(
+            "Another process trains in this folder.",
+            where=run.root,
+            hint="Wait for it to end, or give another one: resumable(folder=...).",
+        )
 
 
-def policy_of(every: str | int | None, keep: int, monitor: str | None, mode: str
-              ) -> CheckpointPolicy:
+def policy_of(
+    every: str | int | None, keep: int, monitor: str | None, mode: str
+) -> CheckpointPolicy:
     """
     Raises:
         ValueError: ``every`` is not understood.

@@ -27,8 +27,9 @@ def store(run: Run, stage: int, models: dict[str, Any]) -> None:
     if known.get(str(stage)) == entries:
         return
     try:
-        durable.write_json(run.architecture,
-                           {"format": FORMAT, "stages": {**known, str(stage): entries}})
+        durable.write_json(
+            run.architecture, {"format": FORMAT, "stages": {**known, str(stage): entries}}
+        )
     except OSError as error:
         tell(f"the architecture could not be kept: {error}")
 

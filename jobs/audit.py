@@ -11,10 +11,21 @@ from typing import Any, Final
 import tensorflow as tf
 
 _RANDOM: Final = {
-    "RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal",
-    "RandomShuffle", "RandomGamma", "RandomPoisson", "RandomPoissonV2", "Multinomial",
-    "ParameterizedTruncatedNormal", "SampleDistortedBoundingBox", "SampleDistortedBoundingBoxV2",
-    "RandomCrop", "FractionalMaxPool", "FractionalAvgPool",
+    "RandomUniform",
+    "RandomUniformInt",
+    "RandomStandardNormal",
+    "TruncatedNormal",
+    "RandomShuffle",
+    "RandomGamma",
+    "RandomPoisson",
+    "RandomPoissonV2",
+    "Multinomial",
+    "ParameterizedTruncatedNormal",
+    "SampleDistortedBoundingBox",
+    "SampleDistortedBoundingBoxV2",
+    "RandomCrop",
+    "FractionalMaxPool",
+    "FractionalAvgPool",
 }
 _SHARED: Final = {"RngReadAndSkip", "StatefulUniform", "StatefulStandardNormalV2"}
 _PYTHON: Final = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
@@ -36,16 +47,22 @@ def of_data(dataset: Any, draws_from_layers: bool) -> list[str]:
             random_in_threads |= parallel and bool(drawing)
             python |= bool(kinds & _PYTHON)
     if random_in_threads:
-        found.append("The data pipeline draws random numbers in parallel threads, in whatever "
-                     "order they run; use tf.random.stateless_* with a seed from the data, or "
-                     "leave out num_parallel_calls in that map.")
+        found.append(
+            "The data pipeline draws random numbers in parallel threads, in whatever "
+            "order they run; use tf.random.stateless_* with a seed from the data, or "
+            "leave out num_parallel_calls in that map."
+        )
     if python:
-        found.append("The data pipeline calls a Python function, which is exact only where its "
-                     "result depends on nothing but its arguments; else write it in TensorFlow.")
+        found.append(
+            "The data pipeline calls a Python function, which is exact only where its "
+            "result depends on nothing but its arguments; else write it in TensorFlow."
+        )
     options = getattr(dataset, "options", None)
     if options is not None and options().deterministic is False:
-        found.append("The data pipeline may give its elements in another order each time; remove "
-                     "options.deterministic = False.")
+        found.append(
+            "The data pipeline may give its elements in another order each time; remove "
+            "options.deterministic = False."
+        )
     return found
 
 
@@ -67,16 +84,22 @@ def of_step(function: Any, known: list[Any]) -> list[str]:
                 strangers[variable.name.partition(":")[0]] = None
     found = []
     if kinds & _RANDOM:
-        found.append(f"The training step draws random numbers with {_listed(kinds & _RANDOM)}, "
-                     "whose state TensorFlow does not give away; use keras.random with a "
-                     "keras.random.SeedGenerator, or tf.random.Generator.")
+        found.append(
+            f"The training step draws random numbers with {_listed(kinds & _RANDOM)}, "
+            "whose state TensorFlow does not give away; use keras.random with a "
+            "keras.random.SeedGenerator, or tf.random.Generator."
+        )
     if kinds & _PYTHON:
-        found.append("The training step calls a Python function, which is exact only where its "
-                     "result depends on nothing but its arguments; else write it in TensorFlow.")
+        found.append(
+            "The training step calls a Python function, which is exact only where its "
+            "result depends on nothing but its arguments; else write it in TensorFlow."
+        )
     if strangers:
-        found.append(f"The training step uses variables that belong to no model, optimizer or "
-                     f"callback ({', '.join(list(strangers)[:3])}); make them attributes of the "
-                     "model.")
+        found.append(
+            f"The training step uses variables that belong to no model, optimizer or "
+            f"callback ({', '.join(list(strangers)[:3])}); make them attributes of the "
+            "model."
+        )
     return found
 
 
@@ -85,8 +108,12 @@ def of_process() -> list[str]:
     from tensorflow.python.framework import config
 
     if tf.config.list_physical_devices("GPU") and not config.is_op_determinism_enabled():
-        return [("The GPU may add in another order each time; call tf.config.experimental."
-                 "enable_op_determinism() at the start of the script.")]
+        return [
+            (
+                "The GPU may add in another order each time; call tf.config.experimental."
+                "enable_op_determinism() at the start of the script."
+            )
+        ]
     return []
 
 
@@ -121,8 +148,11 @@ def _concrete(function: Any) -> list[Any]:
         seen.add(id(current))
         if hasattr(current, "_list_all_concrete_functions"):
             found.extend(current._list_all_concrete_functions())
-        queue.extend(cell.cell_contents for cell in getattr(current, "__closure__", None) or ()
-                     if callable(cell.cell_contents))
+        queue.extend(
+            cell.cell_contents
+            for cell in getattr(current, "__closure__", None) or ()
+            if callable(cell.cell_contents)
+        )
     return found
 
 
@@ -136,8 +166,11 @@ def _kinds(graph: Any) -> set[str]:
             continue
         seen.add(id(current))
         kinds |= {operation.type for operation in current.get_operations()}
-        queue.extend(function.graph for function in getattr(current, "_functions", {}).values()
-                     if hasattr(function, "graph"))
+        queue.extend(
+            function.graph
+            for function in getattr(current, "_functions", {}).values()
+            if hasattr(function, "graph")
+        )
     return kinds
 
 

@@ -41,8 +41,14 @@ class Batches:
         began: called when a pass begins, before anything is drawn.
     """
 
-    def __init__(self, index: int, source: Any, batch_size: int | None, shuffle: bool,
-                 began: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        index: int,
+        source: Any,
+        batch_size: int | None,
+        shuffle: bool,
+        began: Callable[[], None],
+    ) -> None:
         self.source = source
         # what the order of arrays is drawn from, with the number of the pass
         self.key = (0, index)
@@ -90,7 +96,8 @@ class Batches:
                 raise UsageError(
                     "The data has no batch left and cannot be begun again.",
                     hint="Give a tf.data.Dataset, arrays, or a function that returns a new "
-                    "generator, not a generator.") from None
+                    "generator, not a generator.",
+                ) from None
 
     def open(self) -> None:
         """Begins a pass, or goes on with the one of the checkpoint."""
@@ -133,7 +140,8 @@ class Batches:
             raise UsageError(
                 "Another tf.data.Dataset was given than in the last epoch.",
                 hint="Make it once, before the loop, or give a function that makes it: "
-                "batches(make_dataset).")
+                "batches(make_dataset).",
+            )
         self.source = source
         self._look_at_source()
 
@@ -142,8 +150,12 @@ class Batches:
         """What must be the same in every attempt, as JSON."""
         plan: dict[str, Any] = {"kind": type(self.source).__name__}
         if self._batch_size is not None:
-            plan |= {"kind": "arrays", "samples": self._samples, "batch_size": self._batch_size,
-                     "shuffle": self._shuffle}
+            plan |= {
+                "kind": "arrays",
+                "samples": self._samples,
+                "batch_size": self._batch_size,
+                "shuffle": self._shuffle,
+            }
         return plan
 
     # what a checkpoint holds
@@ -153,8 +165,13 @@ class Batches:
         live = self._iterator is not None
         if live:
             tensors.update(self._begin_tensors)
-        return {"plan": self.plan, "passes": self.passes, "taken": self.taken, "live": live,
-                "begin": self._begin if live else {}}
+        return {
+            "plan": self.plan,
+            "passes": self.passes,
+            "taken": self.taken,
+            "live": live,
+            "begin": self._begin if live else {},
+        }
 
     def check(self, position: dict[str, Any]) -> None:
         """
@@ -166,7 +183,8 @@ class Batches:
                 raise StateMismatch(
                     f"The data has changed since the checkpoint was made: {key} was {value} and "
                     f"is {self.plan.get(key)}.",
-                    hint="Give the same data in the same order of calls in every attempt.")
+                    hint="Give the same data in the same order of calls in every attempt.",
+                )
 
     def replay(self) -> None:
         """A pass that is over: draws its shuffle from the source."""
@@ -218,14 +236,17 @@ class Batches:
             "generators": {
                 name: encode(value, tensors, f"{prefix}/own/{name}")
                 for name, value in getattr(self.source, "__dict__", {}).items()
-                if isinstance(value, _OWN_RANDOM)},
+                if isinstance(value, _OWN_RANDOM)
+            },
         }
         if hasattr(self.source, "state_dict") and hasattr(self.source, "load_state_dict"):
             try:
                 self._begin["own"] = encode(self.source.state_dict(), tensors, f"{prefix}/dict")
             except NotPlain as error:
-                raise UsageError(f"The state_dict of the data holds {error}.",
-                                 hint="Return plain data and arrays from it.") from error
+                raise UsageError(
+                    f"The state_dict of the data holds {error}.",
+                    hint="Return plain data and arrays from it.",
+                ) from error
         self._begin_tensors = tensors
 
     def _look_at_source(self) -> None:
@@ -233,12 +254,16 @@ class Batches:
         if self._batch_size is not None:
             lengths = {len(array) for array in keras.tree.flatten(source)}
             if len(lengths) != 1:
-                raise UsageError(f"The arrays have different lengths: {sorted(lengths)}.",
-                                 hint="Give arrays with one entry for each sample.")
+                raise UsageError(
+                    f"The arrays have different lengths: {sorted(lengths)}.",
+                    hint="Give arrays with one entry for each sample.",
+                )
             self._samples = lengths.pop()
         elif isinstance(source, np.ndarray | tf.Tensor):
-            raise UsageError("Arrays were given without a batch_size.",
-                             hint="Write batches((x, y), batch_size=32).")
+            raise UsageError(
+                "Arrays were given without a batch_size.",
+                hint="Write batches((x, y), batch_size=32).",
+            )
         elif isinstance(source, tf.data.Dataset):
             self.piped = pipeline.seed_generators(source)
 
@@ -249,15 +274,19 @@ class Batches:
             chosen = rows[start : start + size]
             yield keras.tree.map_structure(
                 lambda array, chosen=chosen: (
-                    tf.gather(array, chosen) if tf.is_tensor(array) else array[chosen]),
-                self.source)
+                    tf.gather(array, chosen) if tf.is_tensor(array) else array[chosen]
+                ),
+                self.source,
+            )
 
     def _dataset_batches(self, number: int, first: int) -> Iterator[Any]:
         self.source.on_epoch_begin()
         count = self.source.num_batches
         if count is None:
-            raise UsageError("A PyDataset without a length cannot be begun in its middle.",
-                             hint="Give it __len__, or use a generator.")
+            raise UsageError(
+                "A PyDataset without a length cannot be begun in its middle.",
+                hint="Give it __len__, or use a generator.",
+            )
         rows = order(self.key, number, count, 1, self._shuffle)
         for index in rows[first:]:
             yield self.source[int(index)]

@@ -35,8 +35,10 @@ class Belongings:
         self.optimizers: dict[str, Any] = {}
         for label, one in self.models.items():
             if not isinstance(one, keras.Model):
-                raise UsageError(f"The {label} is a {type(one).__name__}, not a keras.Model.",
-                                 hint="Give layers and tf.Modules in state={...}.")
+                raise UsageError(
+                    f"The {label} is a {type(one).__name__}, not a keras.Model.",
+                    hint="Give layers and tf.Modules in state={...}.",
+                )
             for name, found in variables.optimizers(one).items():
                 self.optimizers[name + label.removeprefix("model")] = found
         for label, one in _named(optimizer, "optimizer").items():
@@ -54,9 +56,13 @@ class Belongings:
             if not all(layer.built for layer in model._flatten_layers()):
                 raise UsageError(
                     f"The {label} {model.name} is not built: its variables do not exist yet.",
-                    hint="Build it before the loop: model.build(shape), or call it on a batch.")
-        paired = dict(zip(self.optimizers.values(), self.models.values(), strict=False)) if (
-            len(self.optimizers) == len(self.models)) else {}
+                    hint="Build it before the loop: model.build(shape), or call it on a batch.",
+                )
+        paired = (
+            dict(zip(self.optimizers.values(), self.models.values(), strict=False))
+            if (len(self.optimizers) == len(self.models))
+            else {}
+        )
         for label, optimizer in self.optimizers.items():
             if optimizer.built:
                 continue
@@ -64,13 +70,16 @@ class Belongings:
             if model is None:
                 raise UsageError(
                     f"The {label} is not built, and it is not clear for which variables it is.",
-                    hint="Build it before the loop: optimizer.build(variables).")
+                    hint="Build it before the loop: optimizer.build(variables).",
+                )
             with model.distribute_strategy.scope():
                 optimizer.build(model.trainable_variables)
         for label, metric in self.metrics.items():
             if not metric.variables:
-                raise UsageError(f"The {label} {metric.name} is not built.",
-                                 hint="Build it before the loop: metric.build(y, y_pred).")
+                raise UsageError(
+                    f"The {label} {metric.name} is not built.",
+                    hint="Build it before the loop: metric.build(y, y_pred).",
+                )
 
     def groups(self) -> Groups:
         """Variables of models, optimizers and metrics, each in an order fixed by the script."""
@@ -100,8 +109,9 @@ class Belongings:
             try:
                 kept[name] = _out(value, tensors, f"state/{name}")
             except NotPlain as error:
-                left_out.append(f"state[{name!r}] holds {error}; give that state_dict() and "
-                                "load_state_dict()")
+                left_out.append(
+                    f"state[{name!r}] holds {error}; give that state_dict() and load_state_dict()"
+                )
         return kept, left_out
 
     def restore(self, kept: dict[str, Any], tensors: Tensors) -> None:
@@ -126,8 +136,12 @@ def _kind(value: Any) -> str:
         return "own"
     if _variables(value) is not None:
         return "variables"
-    if (hasattr(value, "__dict__") and not hasattr(value, "assign") and not callable(value)
-            and not isinstance(value, np.ndarray | np.generic | dict | random.Random)):
+    if (
+        hasattr(value, "__dict__")
+        and not hasattr(value, "assign")
+        and not callable(value)
+        and not isinstance(value, np.ndarray | np.generic | dict | random.Random)
+    ):
         return "attributes"
     return "plain"
 
@@ -146,11 +160,18 @@ def _out(value: Any, tensors: Tensors, prefix: str) -> list[Any]:
     if kind == "own":
         return [kind, encode(value.state_dict(), tensors, prefix)]
     if kind == "variables":
-        return [kind, [encode(one, tensors, f"{prefix}/{index}")
-                       for index, one in enumerate(_variables(value) or [])]]
+        return [
+            kind,
+            [
+                encode(one, tensors, f"{prefix}/{index}")
+                for index, one in enumerate(_variables(value) or [])
+            ],
+        ]
     if kind == "attributes":
-        return [kind, {name: encode(one, tensors, f"{prefix}/{name}")
-                       for name, one in vars(value).items()}]
+        return [
+            kind,
+            {name: encode(one, tensors, f"{prefix}/{name}") for name, one in vars(value).items()},
+        ]
     return [kind, encode(value, tensors, prefix)]
 
 
@@ -182,8 +203,11 @@ def _same(existing: Any, value: Any) -> Any:
     elif hasattr(existing, "maxlen"):
         existing.clear()
         existing.extend(value)
-    elif isinstance(existing, np.ndarray) and existing.shape == value.shape and (
-            existing.dtype == value.dtype):
+    elif (
+        isinstance(existing, np.ndarray)
+        and existing.shape == value.shape
+        and (existing.dtype == value.dtype)
+    ):
         existing[...] = value
     else:
         return value

@@ -6,13 +6,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-_OURS: Final = tuple(str(Path(__file__).resolve().parent.with_name(name)) + "/"
-                     for name in ("jobs", "state"))
+_OURS: Final = tuple(
+    str(Path(__file__).resolve().parent.with_name(name)) + "/" for name in ("jobs", "state")
+)
 _LIBRARY: Final = (sysconfig.get_paths()["stdlib"] + "/", "/site-packages/", "/dist-packages/")
-_PASSING: Final = re.compile(r"Connect|Time(d)?Out|Unavailable|Network|DeadlineExceeded",
-                             re.IGNORECASE)
-_LASTING: Final = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError,
-                   PermissionError, ValueError)
+_PASSING: Final = re.compile(
+    r"Connect|Time(d)?Out|Unavailable|Network|DeadlineExceeded", re.IGNORECASE
+)
+_LASTING: Final = (
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+    ValueError,
+)
 
 
 def place(error: BaseException) -> str:

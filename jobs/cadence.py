@@ -54,8 +54,21 @@ class Cadence:
         return now - self.at >= AUTO_COST * self.cost
 
 
-_HIGHER_IS_BETTER: Final = ("acc", "auc", "precision", "recall", "f1", "fbeta", "fmeasure", "iou",
-                            "dice", "r2", "similarity", "sensitivity", "specificity")
+_HIGHER_IS_BETTER: Final = (
+    "acc",
+    "auc",
+    "precision",
+    "recall",
+    "f1",
+    "fbeta",
+    "fmeasure",
+    "iou",
+    "dice",
+    "r2",
+    "similarity",
+    "sensitivity",
+    "specificity",
+)
 
 
 def is_better(value: float, best: float | None, monitor: str, mode: str) -> bool:

@@ -25,15 +25,24 @@ _MONITOR: Final = {"monitor_op", "min_delta"}
 _NEVER: Final = {"model", "_model", "params"}
 _CSV: Final = {"writer", "csv_file", "append", "append_header"}
 # the rest of it is writers, and times of the clock
-_TENSORBOARD: Final = {"_global_train_batch", "_global_test_batch", "_previous_epoch_iterations",
-                       "_should_write_train_graph"}
+_TENSORBOARD: Final = {
+    "_global_train_batch",
+    "_global_test_batch",
+    "_previous_epoch_iterations",
+    "_should_write_train_graph",
+}
 # not state but machinery: silently left out
 _DESCRIPTORS: Final = (property, classmethod, staticmethod)
 _MACHINERY: Final = (type(os), type(len), type(lambda: None), type)
 
 
-def capture(callbacks: list[Any], tensors: Tensors, began: dict[str, dict[str, str]],
-            trainers: list[Author], held: Constants) -> tuple[list[Any], list[str]]:
+def capture(
+    callbacks: list[Any],
+    tensors: Tensors,
+    began: dict[str, dict[str, str]],
+    trainers: list[Author],
+    held: Constants,
+) -> tuple[list[Any], list[str]]:
     """State of each callback, and in words what of it cannot be kept.
 
     Args:
@@ -52,13 +61,19 @@ def capture(callbacks: list[Any], tensors: Tensors, began: dict[str, dict[str, s
                 left_out.append(f"the state_dict of the callback {name} holds {error}")
                 state = {}
         else:
-            same = {key: constant.digest for (at, key), constant in held.items()
-                    if at == index and constants.digest(vars(callback).get(key)) == constant.digest}
+            same = {
+                key: constant.digest
+                for (at, key), constant in held.items()
+                if at == index and constants.digest(vars(callback).get(key)) == constant.digest
+            }
             state = {"attributes": _attributes(callback, name, tensors, prefix, left_out, same)}
             if same:
                 state["constants"] = same
-            changed = {key: text for key, text in class_attributes(callback).items()
-                       if began.get(name, {}).get(key) != text}
+            changed = {
+                key: text
+                for key, text in class_attributes(callback).items()
+                if began.get(name, {}).get(key) != text
+            }
             if changed:
                 state["class"] = changed
         if isinstance(callback, keras.callbacks.CSVLogger):
@@ -71,8 +86,9 @@ def capture(callbacks: list[Any], tensors: Tensors, began: dict[str, dict[str, s
     return states, left_out
 
 
-def restore(callbacks: list[Any], states: list[Any], tensors: Tensors, held: Constants
-            ) -> list[str]:
+def restore(
+    callbacks: list[Any], states: list[Any], tensors: Tensors, held: Constants
+) -> list[str]:
     """Puts the state back; call after ``on_train_begin``, and again within an epoch.
 
     Args:
@@ -99,8 +115,10 @@ def restore(callbacks: list[Any], states: list[Any], tensors: Tensors, held: Con
         for name, digest in state.get("constants", {}).items():
             constant = held.get((index, name))
             if constant is None or constant.digest != digest or not constant.is_unchanged():
-                lost.append(f"the array {name} of the callback {kind} is another one than before; "
-                            "let the script make the same in every attempt")
+                lost.append(
+                    f"the array {name} of the callback {kind} is another one than before; "
+                    "let the script make the same in every attempt"
+                )
             else:
                 callback.__dict__[name] = constant.value
     return lost
@@ -131,13 +149,17 @@ def check(callbacks: list[Any], states: list[Any]) -> None:
         raise StateMismatch(
             f"The script has changed since the checkpoint was made: {found}.",
             hint="Use the same callbacks in the same order in every attempt, or accept the "
-            "change with `rekindle retry JOB --allow-change`: their state then starts anew.")
+            "change with `rekindle retry JOB --allow-change`: their state then starts anew.",
+        )
 
 
 def variables_of(callbacks: list[Any]) -> list[Any]:
     """TensorFlow variables that are attributes of callbacks, and so in a checkpoint."""
-    found = (getattr(value, "_value", value) for callback in callbacks
-             for value in vars(callback).values())
+    found = (
+        getattr(value, "_value", value)
+        for callback in callbacks
+        for value in vars(callback).values()
+    )
     return [value for value in found if hasattr(value, "assign") and hasattr(value, "handle")]
 
 
@@ -174,12 +196,19 @@ def difference(callbacks: list[Any], states: list[Any]) -> str | None:
 
 
 def _speaks(callback: Any) -> bool:
-    return all(callable(getattr(callback, name, None))
-               for name in ("state_dict", "load_state_dict"))
+    return all(
+        callable(getattr(callback, name, None)) for name in ("state_dict", "load_state_dict")
+    )
 
 
-def _attributes(callback: Any, owner: str, tensors: Tensors, prefix: str, left_out: list[str],
-                same: Iterable[str]) -> dict[str, Any]:
+def _attributes(
+    callback: Any,
+    owner: str,
+    tensors: Tensors,
+    prefix: str,
+    left_out: list[str],
+    same: Iterable[str],
+) -> dict[str, Any]:
     skipped = {*_NEVER, *same}
     if hasattr(callback, "monitor_op"):
         skipped |= _MONITOR
@@ -198,8 +227,10 @@ def _attributes(callback: Any, owner: str, tensors: Tensors, prefix: str, left_o
             for key in [key for key in tensors if key.startswith(f"{prefix}/{name}/")]:
                 del tensors[key]
             if own and not isinstance(value, keras.Model | keras.layers.Layer):
-                left_out.append(f"the attribute {name} of the callback {owner} ({error}); give "
-                                "the callback state_dict() and load_state_dict()")
+                left_out.append(
+                    f"the attribute {name} of the callback {owner} ({error}); give "
+                    "the callback state_dict() and load_state_dict()"
+                )
     return kept
 
 

@@ -59,8 +59,7 @@ def is_first(entries: Iterable[dict[str, Any]]) -> bool:
     """Tell from a run's journal that no attempt has run since its start from scratch."""
     ran = False
     for entry in entries:
-        ran = entry["kind"] != "scratch_requested" and (
-            ran or entry["kind"] == "attempt_started")
+        ran = entry["kind"] != "scratch_requested" and (ran or entry["kind"] == "attempt_started")
     return not ran
 
 
@@ -90,5 +89,11 @@ def committed(run: Run, before: Departure) -> Iterator[dict[str, Any]]:
     for checkpoint in reversed(checkpoints.scan(run.checkpoints)):
         if checkpoint.name not in before.known and verify(checkpoint) is None:
             position = checkpoint.position
-            yield {"name": checkpoint.name, "stage": position.stage, "epoch": position.epoch,
-                   "step": position.step, "bytes": checkpoint.bytes, "best": False}
+            yield {
+                "name": checkpoint.name,
+                "stage": position.stage,
+                "epoch": position.epoch,
+                "step": position.step,
+                "bytes": checkpoint.bytes,
+                "best": False,
+            }

@@ -29,10 +29,12 @@ class Constant:
 
 def of(callbacks: list[Any]) -> Constants:
     """The large arrays among the callbacks' attributes, by index and name."""
-    return {(index, name): Constant(value, found)
-            for index, callback in enumerate(callbacks)
-            for name, value in vars(callback).items()
-            if (found := digest(value)) is not None}
+    return {
+        (index, name): Constant(value, found)
+        for index, callback in enumerate(callbacks)
+        for name, value in vars(callback).items()
+        if (found := digest(value)) is not None
+    }
 
 
 def digest(value: Any) -> str | None:

@@ -52,8 +52,9 @@ class Deadline:
             # the script waits for signals itself, e.g. in an event loop
             signal.set_wakeup_fd(before)
             return
-        threading.Thread(target=self._run, args=(reader,), name="rekindle-deadline",
-                         daemon=True).start()
+        threading.Thread(
+            target=self._run, args=(reader,), name="rekindle-deadline", daemon=True
+        ).start()
 
     def is_long(self, seconds: float) -> bool:
         """Whether an execution of this length may outlast the grace period."""
@@ -74,8 +75,11 @@ class Deadline:
             if spare is not None:
                 # in pieces of its own, whatever state the main thread's streams are in
                 with contextlib.suppress(OSError):
-                    os.write(1, b"rekindle: the step takes longer than the grace period; the "
-                                b"state before it is saved.\n")
+                    os.write(
+                        1,
+                        b"rekindle: the step takes longer than the grace period; the "
+                        b"state before it is saved.\n",
+                    )
                 spare()
                 os._exit(EXIT_SAVED)
 

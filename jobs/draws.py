@@ -147,8 +147,9 @@ class Draws:
             for count, states in list(self._trail):
                 if count <= taken:
                     found = states
-            return {kind: state for kind, state in found.items()
-                    if kind in self.moved - self.foreign}
+            return {
+                kind: state for kind, state in found.items() if kind in self.moved - self.foreign
+            }
         finally:
             if waited:
                 self._lock.release()
@@ -194,8 +195,9 @@ class Draws:
             beat()
             number = len(self._calls)
             self.put({kind: state for at, kind, state in self._calls_began if at == number})
-            for kind in self._call({"b": "on_epoch_begin", "e": "on_epoch_end"}[letter],
-                                   self.now()):
+            for kind in self._call(
+                {"b": "on_epoch_begin", "e": "on_epoch_end"}[letter], self.now()
+            ):
                 self._call_ended[kind] = self._after[kind]
 
     def _call(self, name: str, before: States) -> set[str]:
@@ -221,8 +223,10 @@ class Draws:
             "moved": sorted(self.moved),
             "foreign": sorted(self.foreign),
             "called": self._calls,
-            "calls": [[number, _out({kind: state}, tensors, f"draws/calls/{index}")]
-                      for index, (number, kind, state) in enumerate(self._calls_began)],
+            "calls": [
+                [number, _out({kind: state}, tensors, f"draws/calls/{index}")]
+                for index, (number, kind, state) in enumerate(self._calls_began)
+            ],
         }
 
     def load(self, kept: dict[str, Any], tensors: Tensors) -> None:
@@ -231,8 +235,11 @@ class Draws:
         self.begin = _in(kept["begin"], tensors)
         self.moved |= set(kept["moved"])
         self.foreign |= set(kept["foreign"])
-        self._calls_began = [(number, kind, state) for number, entry in kept["calls"]
-                             for kind, state in _in(entry, tensors).items()]
+        self._calls_began = [
+            (number, kind, state)
+            for number, entry in kept["calls"]
+            for kind, state in _in(entry, tensors).items()
+        ]
 
     def load_own(self, kept: dict[str, Any], tensors: Tensors) -> None:
         """Puts a ``PyDataset``'s own generators back to where they were."""
@@ -247,7 +254,8 @@ class _Numpy:
         bits = _bits()
         state: Any = np.random.get_state()
         self._readable = isinstance(bits, np.random.MT19937) and _memory(bits) == (
-            state[1].tobytes() + np.int32(state[2]).tobytes())
+            state[1].tobytes() + np.int32(state[2]).tobytes()
+        )
 
     def state(self) -> Any:
         """What ``numpy.random.get_state`` gives; not to be changed."""

@@ -92,8 +92,9 @@ class _Encoder:
         if type(value) is collections.deque:
             return {"deque": [value.maxlen, [self.encode(item, depth + 1) for item in value]]}
         if type(value) in _DICTS:
-            pairs = [[self.encode(k, depth + 1), self.encode(v, depth + 1)]
-                     for k, v in value.items()]
+            pairs = [
+                [self.encode(k, depth + 1), self.encode(v, depth + 1)] for k, v in value.items()
+            ]
             return {_DICTS[type(value)]: pairs}
         return self._object(value, depth)
 
@@ -122,7 +123,9 @@ class _Encoder:
 
 
 _DICTS: Final[dict[type, str]] = {
-    dict: "dict", collections.OrderedDict: "ordered", collections.Counter: "counter",
+    dict: "dict",
+    collections.OrderedDict: "ordered",
+    collections.Counter: "counter",
     types.MappingProxyType: "dict",
 }
 
@@ -183,9 +186,11 @@ _DECODERS: Final[dict[str, Any]] = {
     "tuple": lambda body, tensors, _: tuple(decode(item, tensors) for item in body),
     "set": lambda body, tensors, _: {_hashable(decode(item, tensors)) for item in body},
     "frozenset": lambda body, tensors, _: frozenset(
-        _hashable(decode(item, tensors)) for item in body),
+        _hashable(decode(item, tensors)) for item in body
+    ),
     "deque": lambda body, tensors, _: collections.deque(
-        (decode(item, tensors) for item in body[1]), maxlen=body[0]),
+        (decode(item, tensors) for item in body[1]), maxlen=body[0]
+    ),
     "dict": lambda body, tensors, _: dict(_pairs(body, tensors)),
     "ordered": lambda body, tensors, _: collections.OrderedDict(_pairs(body, tensors)),
     "counter": lambda body, tensors, _: collections.Counter(dict(_pairs(body, tensors))),

@@ -30,9 +30,19 @@ LOG_KEEP: Final = "REKINDLE_LOG_KEEP"
 UNFOLLOWED_AFTER: Final = "REKINDLE_UNFOLLOWED_AFTER"
 
 # a user's process must not speak for the service: systemd would take its messages as ours
-NOT_INHERITED: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS",
-                        "LISTEN_PID", "LISTEN_FDNAMES", "INVOCATION_ID", "JOURNAL_STREAM",
-                        LOG_MAX_BYTES, LOG_KEEP, UNFOLLOWED_AFTER)
+NOT_INHERITED: Final = (
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    LOG_MAX_BYTES,
+    LOG_KEEP,
+    UNFOLLOWED_AFTER,
+)
 
 # exit codes of a trainer
 EXIT_DONE: Final = 0

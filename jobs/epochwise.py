@@ -36,18 +36,29 @@ class EpochwiseIterator(TFEpochIterator):  # type: ignore[misc]
 
     @property
     def plan(self) -> dict[str, Any]:
-        return {"the kind of data": type(self.data_adapter).__name__.removesuffix("Adapter"),
-                "the number of batches": self.num_batches,
-                "steps_per_execution": self.steps_per_execution}
+        return {
+            "the kind of data": type(self.data_adapter).__name__.removesuffix("Adapter"),
+            "the number of batches": self.num_batches,
+            "steps_per_execution": self.steps_per_execution,
+        }
 
     def inexact(self) -> list[str]:
         if self.steps_per_epoch or isinstance(self.data_adapter, GeneratorDataAdapter):
-            return [("Data that goes on from one epoch into the next begins anew with this "
-                     "version of Keras; install a tested one.")]
-        if (isinstance(self.data_adapter, PyDatasetAdapter)
-                and listens_to_epochs(self.data_adapter.py_dataset)):
-            return [("What a PyDataset changes when an epoch begins or ends begins anew with this "
-                     "version of Keras; install a tested one.")]
+            return [
+                (
+                    "Data that goes on from one epoch into the next begins anew with this "
+                    "version of Keras; install a tested one."
+                )
+            ]
+        if isinstance(self.data_adapter, PyDatasetAdapter) and listens_to_epochs(
+            self.data_adapter.py_dataset
+        ):
+            return [
+                (
+                    "What a PyDataset changes when an epoch begins or ends begins anew with this "
+                    "version of Keras; install a tested one."
+                )
+            ]
         return []
 
     def draws(self, tensors: Tensors) -> None:
@@ -63,15 +74,31 @@ class EpochwiseIterator(TFEpochIterator):  # type: ignore[misc]
         pass
 
     def position(self) -> dict[str, Any]:
-        return {"created": self.created, "taken": 0, "epoch_step": 0, "steps_seen": 0,
-                "num_batches": self._num_batches, "live": False, "epochs_begun": 0}
+        return {
+            "created": self.created,
+            "taken": 0,
+            "epoch_step": 0,
+            "steps_seen": 0,
+            "num_batches": self._num_batches,
+            "live": False,
+            "epochs_begun": 0,
+        }
 
-    def seek(self, position: dict[str, Any], before_live: Callable[[], None],
-             draws: dict[str, Any] | None = None, tensors: Tensors | None = None) -> None:
+    def seek(
+        self,
+        position: dict[str, Any],
+        before_live: Callable[[], None],
+        draws: dict[str, Any] | None = None,
+        tensors: Tensors | None = None,
+    ) -> None:
         self.replay(position["created"])
 
-    def put_back(self, position: dict[str, Any], draws: dict[str, Any] | None = None,
-                 tensors: Tensors | None = None) -> None:
+    def put_back(
+        self,
+        position: dict[str, Any],
+        draws: dict[str, Any] | None = None,
+        tensors: Tensors | None = None,
+    ) -> None:
         self.replay(position["created"])
 
     def replay(self, passes: int) -> None:

@@ -37,8 +37,11 @@ class Author:
     def made(self, name: str) -> bool:
         """Whether the event file of this name is from this trainer."""
         match = _NAME.fullmatch(name)
-        return (match is not None and (match[2], int(match[3])) == (self.host, self.pid)
-                and self.since - _SLACK <= int(match[1]) <= self.until + _SLACK)
+        return (
+            match is not None
+            and (match[2], int(match[3])) == (self.host, self.pid)
+            and self.since - _SLACK <= int(match[1]) <= self.until + _SLACK
+        )
 
 
 def this_process() -> Author:
@@ -75,8 +78,10 @@ def authors(entries: list[dict[str, Any]], attempt: int, host: str) -> list[Auth
             ended.setdefault(number, entry["t"])
         elif kind == "provenance":
             hosts[number] = entry.get("machine", {}).get("host") or host
-    return [Author(hosts.get(number, host), pid, since, ended.get(number, float("inf")))
-            for number, (pid, since) in began.items()]
+    return [
+        Author(hosts.get(number, host), pid, since, ended.get(number, float("inf")))
+        for number, (pid, since) in began.items()
+    ]
 
 
 def sizes(folder: str, of: list[Author]) -> dict[str, int]:

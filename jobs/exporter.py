@@ -20,8 +20,10 @@ from rekindle.state import durable, tensors
 from rekindle.state.errors import RekindleError, StateMismatch, UsageError
 from rekindle.state.paths import Run
 
-_SCRIPT_HINT = ("Weights can be exported as .safetensors without it; for the rest add "
-                "--run-script, which runs the job's script up to this stage.")
+_SCRIPT_HINT = (
+    "Weights can be exported as .safetensors without it; for the rest add "
+    "--run-script, which runs the job's script up to this stage."
+)
 
 
 def main() -> NoReturn:
@@ -60,7 +62,9 @@ def _export(order: dict[str, Any], run: Run) -> str:
     if model_of is None:
         raise UsageError(
             f"The architecture of the model ({entry.get('class', 'unknown')}) is not known: "
-            f"{entry.get('problem', 'the trainer has not kept it')}.", hint=_SCRIPT_HINT)
+            f"{entry.get('problem', 'the trainer has not kept it')}.",
+            hint=_SCRIPT_HINT,
+        )
     if order["format"] == "json":
         publish(target, lambda path: path.write_text(json.dumps(model_of)), force=order["force"])
         return str(target)
@@ -87,10 +91,14 @@ def _build(model_of: dict[str, Any]) -> Any:
         try:
             model = keras.models.model_from_json(json.dumps(bare))
         except Exception as error:
-            raise UsageError(f"The model cannot be made without the script's code: "
-                             f"{_line(error)}.", hint=_SCRIPT_HINT) from error
-        print(f"rekindle: the model is exported without its compile settings: {_line(first)}.",
-              file=sys.stderr)
+            raise UsageError(
+                f"The model cannot be made without the script's code: {_line(error)}.",
+                hint=_SCRIPT_HINT,
+            ) from error
+        print(
+            f"rekindle: the model is exported without its compile settings: {_line(first)}.",
+            file=sys.stderr,
+        )
         return model
 
 
@@ -113,9 +121,12 @@ def _fill(model: Any, label: str, described: dict[str, Any], arrays: dict[str, A
         if len(kept) != len(groups[name]):
             raise StateMismatch(
                 f"The {name} has {len(kept)} variables in the checkpoint and "
-                f"{len(groups[name])} now.", hint=_SCRIPT_HINT)
-        wanted[name] = [[str(v.path), *saved[index][1:]] for v, index in zip(
-            groups[name], kept, strict=False)]
+                f"{len(groups[name])} now.",
+                hint=_SCRIPT_HINT,
+            )
+        wanted[name] = [
+            [str(v.path), *saved[index][1:]] for v, index in zip(groups[name], kept, strict=False)
+        ]
         moved |= _moved(arrays, name + suffix, name, kept)
     try:
         variables.restore(groups, wanted, moved)
@@ -131,14 +142,18 @@ def _in_use(saved: list[list[Any]], count: int) -> Sequence[int]:
     """
     if len(saved) == count:
         return range(count)
-    return [index for index, entry in enumerate(saved)
-            if not entry[0].startswith("loss_scale_optimizer")]
+    return [
+        index
+        for index, entry in enumerate(saved)
+        if not entry[0].startswith("loss_scale_optimizer")
+    ]
 
 
 def _moved(arrays: dict[str, Any], old: str, new: str, indices: Sequence[int]) -> dict[str, Any]:
     """The arrays of one group under another name, numbered without gaps."""
-    return {f"{new}/{number:05d}": arrays[f"{old}/{index:05d}"]
-            for number, index in enumerate(indices)}
+    return {
+        f"{new}/{number:05d}": arrays[f"{old}/{index:05d}"] for number, index in enumerate(indices)
+    }
 
 
 def _renamed(here: list[Any], saved: list[list[Any]], label: str) -> list[list[Any]]:
@@ -147,18 +162,21 @@ def _renamed(here: list[Any], saved: list[list[Any]], label: str) -> list[list[A
     if len(here) != len(saved):
         raise StateMismatch(
             f"The {label} has {len(saved)} variables in the checkpoint and {len(here)} now.",
-            hint=_SCRIPT_HINT)
+            hint=_SCRIPT_HINT,
+        )
     for variable, entry in zip(here, saved, strict=True):
         if _tail(str(variable.path)) != _tail(entry[0]):
             raise StateMismatch(
                 f"The variable {entry[0]} of the checkpoint is {variable.path} now.",
-                hint=_SCRIPT_HINT)
+                hint=_SCRIPT_HINT,
+            )
     return [[str(v.path), *entry[1:]] for v, entry in zip(here, saved, strict=True)]
 
 
 def _tail(path: str) -> list[str]:
-    return [re.sub(r"^seed_generator(_\d+)?$", "seed_generator", part)
-            for part in path.split("/")[-2:]]
+    return [
+        re.sub(r"^seed_generator(_\d+)?$", "seed_generator", part) for part in path.split("/")[-2:]
+    ]
 
 
 def write(model: Any, order: dict[str, Any]) -> str:
@@ -168,8 +186,10 @@ def write(model: Any, order: dict[str, Any]) -> str:
         optimizer = getattr(model, "optimizer", None)
         inner: Any = getattr(optimizer, "inner_optimizer", optimizer)
         if not getattr(inner, "use_ema", False):
-            raise UsageError("The optimizer keeps no averages of the weights.",
-                             hint="Leave out --ema, or train with use_ema=True.")
+            raise UsageError(
+                "The optimizer keeps no averages of the weights.",
+                hint="Leave out --ema, or train with use_ema=True.",
+            )
         inner.finalize_variable_values(model.trainable_variables)
     if kind == "keras":
         publish(target, model.save, force=force)
@@ -196,8 +216,14 @@ def write(model: Any, order: dict[str, Any]) -> str:
     return str(target)
 
 
-def _write_safetensors(target: Path, described: list[list[Any]], arrays: dict[str, Any],
-                       label: str, entry: dict[str, Any], order: dict[str, Any]) -> None:
+def _write_safetensors(
+    target: Path,
+    described: list[list[Any]],
+    arrays: dict[str, Any],
+    label: str,
+    entry: dict[str, Any],
+    order: dict[str, Any],
+) -> None:
     import ml_dtypes  # noqa: F401  (gives numpy the names of bfloat16 and its like)
     import numpy as np
 
@@ -233,8 +259,9 @@ def _by_script(order: dict[str, Any], run: Run, answer: Path) -> NoReturn:
     def put_back(models: dict[str, Any]) -> None:
         try:
             if order["model"] not in models:
-                raise UsageError(f"The stage has no {order['model']}.",
-                                 hint=f"It has: {', '.join(models)}.")
+                raise UsageError(
+                    f"The stage has no {order['model']}.", hint=f"It has: {', '.join(models)}."
+                )
             _finish(answer, {"file": write(models[order["model"]], order)})
         except RekindleError as error:
             refuse(error)
@@ -250,8 +277,10 @@ def _by_script(order: dict[str, Any], run: Run, answer: Path) -> NoReturn:
         frozen.install()
     trainer.seed(job, session, Unfollowed(session))
     trainer.run_script(job, frozen)
-    raise UsageError("The script ended without reaching the stage of the checkpoint.",
-                     hint="Is it the script that the job was submitted with?")
+    raise UsageError(
+        "The script ended without reaching the stage of the checkpoint.",
+        hint="Is it the script that the job was submitted with?",
+    )
 
 
 def _line(error: BaseException) -> str:

@@ -27,13 +27,18 @@ def install(session: Session) -> Callable[[], None]:
     Call it right after Keras was imported: random generators are known from then on.
     """
     if not tested.is_known():
-        session.warn(f"The training loop of Keras {keras.__version__} is not known here, so "
-                     "this job goes on from whole epochs only, and a stop costs the epoch in "
-                     "work.", f"Install a tested version ({', '.join(tested.TESTED)}).")
+        session.warn(
+            f"The training loop of Keras {keras.__version__} is not known here, so "
+            "this job goes on from whole epochs only, and a stop costs the epoch in "
+            "work.",
+            f"Install a tested version ({', '.join(tested.TESTED)}).",
+        )
     elif keras.__version__ not in tested.TESTED:
-        session.warn(f"Keras {keras.__version__} has the training loop that exact resume was "
-                     f"tested with, in version {', '.join(tested.TESTED)}.",
-                     "Prove your job with a kill, or install a tested version.")
+        session.warn(
+            f"Keras {keras.__version__} has the training loop that exact resume was "
+            f"tested with, in version {', '.join(tested.TESTED)}.",
+            "Prove your job with a kill, or install a tested version.",
+        )
     randomness.watch_seed_generators()
     stages = _Stages(session)
 
@@ -43,8 +48,10 @@ def install(session: Session) -> Callable[[], None]:
 
     keras_trainer.TensorFlowTrainer.fit = fit
     if keras.Model.fit is not fit:
-        session.warn("`Model.fit` is not the one that was made resumable.",
-                     "Report this with the Keras version.")
+        session.warn(
+            "`Model.fit` is not the one that was made resumable.",
+            "Report this with the Keras version.",
+        )
 
     def undo() -> None:
         keras_trainer.TensorFlowTrainer.fit = PLAIN_FIT
@@ -64,15 +71,16 @@ class _Stages:
             session.report_unfollowed(
                 f"`fit` is called in a forked child process: {unfollowed.NOT_FOLLOWED}",
                 "Call it in the script's own process, one model after the other; otherwise each "
-                "relaunch trains it from the beginning.")
+                "relaunch trains it from the beginning.",
+            )
             return _fit_plain(model, *args, **kwargs)
         if session.within:
             return _fit_plain(model, *args, **kwargs)  # part of the stage that called it
         if threading.current_thread() is not threading.main_thread():
             session.report_unfollowed(
                 f"`fit` is called in a thread: {unfollowed.NOT_FOLLOWED}",
-                "Call it in the main thread; otherwise each relaunch trains it from the "
-                "beginning.")
+                "Call it in the main thread; otherwise each relaunch trains it from the beginning.",
+            )
             return PLAIN_FIT(model, *args, **kwargs)
         bound = inspect.signature(PLAIN_FIT).bind(model, *args, **kwargs)
         bound.apply_defaults()

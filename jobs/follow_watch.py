@@ -14,17 +14,28 @@ from rekindle.state import checkpoints, journal
 from rekindle.state.paths import Run
 
 NOTHING_SAVED: Final = "No training has been followed so far; nothing is saved."
-_HINT: Final = ("Train with `fit` of Keras 3 or with `resumable` (docs/loops.md) in the script's "
-                "own process; otherwise each relaunch starts from the beginning.")
-_COMMAND_HINT: Final = ("Commit checkpoints as docs/spec.md describes for `command`; otherwise "
-                        "each relaunch starts from the beginning.")
+_HINT: Final = (
+    "Train with `fit` of Keras 3 or with `resumable` (docs/loops.md) in the script's "
+    "own process; otherwise each relaunch starts from the beginning."
+)
+_COMMAND_HINT: Final = (
+    "Commit checkpoints as docs/spec.md describes for `command`; otherwise "
+    "each relaunch starts from the beginning."
+)
 
 AFTER_S: Final = 120.0
 """Processor time without a training that is followed."""
 _EVERY: Final = 5
 _OUTSIDE: Final = {None, "start", "script", ENDED}
-_LIBRARIES: Final = ("tensorflow", "libtorch", "jaxlib", "/sklearn/", "xgboost", "lightgbm",
-                     "catboost")
+_LIBRARIES: Final = (
+    "tensorflow",
+    "libtorch",
+    "jaxlib",
+    "/sklearn/",
+    "xgboost",
+    "lightgbm",
+    "catboost",
+)
 """Parts of the paths of what trains."""
 
 
@@ -71,8 +82,10 @@ class FollowWatch:
         if self._command:
             return bool(checkpoints.scan(self._run.checkpoints))
         # a short training may have come and gone between two looks
-        return any(entry["kind"] == "resumed" and entry.get("attempt") == self._attempt
-                   for entry in journal.replay(self._run.journal).entries)
+        return any(
+            entry["kind"] == "resumed" and entry.get("attempt") == self._attempt
+            for entry in journal.replay(self._run.journal).entries
+        )
 
 
 def _computes(pids: Iterable[int]) -> bool:

@@ -42,8 +42,9 @@ class Frozen:
         script: the script's path below both, None where a module is run.
     """
 
-    def __init__(self, root: str, tree: str, script: str | None,
-                 warn: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, root: str, tree: str, script: str | None, warn: Callable[[str, str], None]
+    ) -> None:
         self.root = root
         self.tree = tree
         self.script = script
@@ -69,8 +70,10 @@ class Frozen:
         frozen = cls(job.source.root, os.path.realpath(run.source), job.source.script, warn)
         if not os.path.exists(os.path.join(frozen.tree, frozen.script or "")):
             raise SourceMissing(
-                "The snapshot of the job's code is not there.", where=run.source,
-                hint="Put it back from a backup, or submit the job again.")
+                "The snapshot of the job's code is not there.",
+                where=run.source,
+                hint="Put it back from a backup, or submit the job again.",
+            )
         return frozen
 
     def install(self) -> None:
@@ -126,8 +129,10 @@ class Frozen:
                 continue
             try:
                 path = Path(self.root, name)
-                same = path.stat().st_size == entry["bytes"] and hashlib.sha256(
-                    path.read_bytes()).hexdigest() == entry["sha256"]
+                same = (
+                    path.stat().st_size == entry["bytes"]
+                    and hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
+                )
             except OSError:
                 same = False
             if not same:
@@ -141,8 +146,10 @@ class Frozen:
         return _Finder(self, path, copy)
 
     def told_live(self, name: str, path: str) -> None:
-        self._warn(f"The module {name} is not in the snapshot; it is read from {path} as it is "
-                   "now.", "Files that git ignores are not kept; a change there changes the job.")
+        self._warn(
+            f"The module {name} is not in the snapshot; it is read from {path} as it is now.",
+            "Files that git ignores are not kept; a change there changes the job.",
+        )
 
 
 class _Finder:
@@ -154,8 +161,9 @@ class _Finder:
         self._copy = copy
         self._ordinary = importlib.machinery.FileFinder(original, *_ORDINARY)
 
-    def find_spec(self, fullname: str, target: types.ModuleType | None = None
-                  ) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
         tail = fullname.rpartition(".")[2]
         package = os.path.join(tail, "__init__.py")
         if os.path.isfile(os.path.join(self._copy, package)):
@@ -182,14 +190,19 @@ class _Finder:
         import pkgutil
 
         yield from pkgutil.iter_importer_modules(  # type: ignore[attr-defined]
-            importlib.machinery.FileFinder(self._copy, *_ORDINARY), prefix)
+            importlib.machinery.FileFinder(self._copy, *_ORDINARY), prefix
+        )
 
-    def _spec(self, fullname: str, name: str, locations: list[str] | None
-              ) -> importlib.machinery.ModuleSpec | None:
+    def _spec(
+        self, fullname: str, name: str, locations: list[str] | None
+    ) -> importlib.machinery.ModuleSpec | None:
         path = os.path.join(self._original, name)
         return importlib.util.spec_from_file_location(
-            fullname, path, loader=_Loader(fullname, path, self._frozen),
-            submodule_search_locations=locations)
+            fullname,
+            path,
+            loader=_Loader(fullname, path, self._frozen),
+            submodule_search_locations=locations,
+        )
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
@@ -217,15 +230,19 @@ class _Editable(importlib.abc.MetaPathFinder):
     def __init__(self, frozen: Frozen) -> None:
         self._frozen = frozen
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None,
-                  target: types.ModuleType | None = None
-                  ) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
         for finder in sys.meta_path:
             if not str(getattr(finder, "__module__", "")).startswith("__editable__"):
                 continue
             spec = finder.find_spec(fullname, path, target)
-            if (spec is not None and spec.origin and spec.origin.endswith(".py")
-                    and self._frozen.copy_of(spec.origin) is not None):
+            if (
+                spec is not None
+                and spec.origin
+                and spec.origin.endswith(".py")
+                and self._frozen.copy_of(spec.origin) is not None
+            ):
                 spec.loader = _Loader(fullname, spec.origin, self._frozen)
                 return spec
         return None

@@ -70,8 +70,15 @@ class Heartbeat:
     def beat(self, section: str, epoch: int = 0, step: int = 0) -> None:
         """Notes where the trainer is; about a microsecond."""
         self._count += 1
-        body = _SLOT.pack(_MAGIC, self._count & 0xFFFFFFFF, time.time(), self._attempt,
-                          section.encode()[:12], epoch, step)
+        body = _SLOT.pack(
+            _MAGIC,
+            self._count & 0xFFFFFFFF,
+            time.time(),
+            self._attempt,
+            section.encode()[:12],
+            epoch,
+            step,
+        )
         start = (self._count & 1) * _STRIDE
         self._map[start : start + _SLOT.size + 4] = body + _SUM.pack(zlib.crc32(body))
 
@@ -89,12 +96,17 @@ def read(path: Path) -> Beat | None:
         if slot == _EMPTY or _SUM.unpack_from(slot, _SLOT.size)[0] != zlib.crc32(body):
             continue
         _, count, at, attempt, section, epoch, step = _SLOT.unpack(body)
-        if not (math.isfinite(at) and 1 <= attempt <= MOST_ATTEMPTS
-                and 0 <= epoch <= MOST_STEPS and 0 <= step <= MOST_STEPS):
+        if not (
+            math.isfinite(at)
+            and 1 <= attempt <= MOST_ATTEMPTS
+            and 0 <= epoch <= MOST_STEPS
+            and 0 <= step <= MOST_STEPS
+        ):
             continue  # a script wrote it
         # never by time: a clock that was set back must not hide progress
-        found = Beat(at, attempt, section.rstrip(b"\0").decode(errors="replace"), epoch, step,
-                     count)
+        found = Beat(
+            at, attempt, section.rstrip(b"\0").decode(errors="replace"), epoch, step, count
+        )
         if newest is None or (found.attempt, found.count) > (newest.attempt, newest.count):
             newest = found
     return newest

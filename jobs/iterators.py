@@ -39,7 +39,8 @@ from rekindle.jobs.reordered import Reordered
 _IN_WORKERS: Final = (
     "The PyDataset draws random numbers in several workers, in whatever order they run; draw from "
     "a generator made from the index in __getitem__, or leave out workers and "
-    "use_multiprocessing.")
+    "use_multiprocessing."
+)
 
 _given: "weakref.WeakSet[Any]" = weakref.WeakSet()
 """Generators that were given to a `fit` of this process."""
@@ -55,8 +56,9 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
         arguments: those of ``TFEpochIterator``.
     """
 
-    def __init__(self, seed: int, stage: int, *, distribute_strategy: Any, **arguments: Any
-                 ) -> None:
+    def __init__(
+        self, seed: int, stage: int, *, distribute_strategy: Any, **arguments: Any
+    ) -> None:
         self.boundary: Boundary = lambda steps: None
         self.pass_begins: Callable[[], None] = lambda: None
         self.beat: Callable[[], None] = lambda: None
@@ -71,8 +73,11 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
         self._ready: Iterator[Any] | None = None
         self._again: dict[str, Any] = {}
         self._drawn: list[str] = []
-        self._draws = (Draws() if isinstance(arguments["x"], types.GeneratorType
-                                             | keras.utils.PyDataset) else None)
+        self._draws = (
+            Draws()
+            if isinstance(arguments["x"], types.GeneratorType | keras.utils.PyDataset)
+            else None
+        )
         kept_inside = randomness.fingerprint() if self._draws is not None else {}
         # not TFEpochIterator's own: it would put a second copy of arrays into memory
         EpochIterator.__init__(self, **arguments)
@@ -102,7 +107,8 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
         if given in _given:
             self._drawn.append(
                 "An earlier fit was given the same generator and has read it ahead to a place that "
-                "differs each time; make another one for each fit.")
+                "differs each time; make another one for each fit."
+            )
         _given.add(given)
 
         def follow() -> Iterator[Any]:
@@ -111,23 +117,25 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
 
         adapter.generator = follow
 
-    def _look_at_first_batches(self, before: dict[str, Any], kept_inside: dict[str, bytes]
-                               ) -> None:
+    def _look_at_first_batches(self, before: dict[str, Any], kept_inside: dict[str, bytes]) -> None:
         """Keras has drawn two batches, in this thread, to know their shapes."""
         # also one that was made meanwhile: Keras makes its global one at the first use
         if any(kept_inside.get(key) != state for key, state in randomness.fingerprint().items()):
             self._drawn.append(
                 "The data draws random numbers through Keras or TensorFlow, and is read ahead to "
-                "a place that differs each time; let it draw from numpy.")
+                "a place that differs each time; let it draw from numpy."
+            )
         if getattr(self.data_adapter, "enqueuer", None) is not None and differing(
-                before, self._draws.now() if self._draws else {}):
+            before, self._draws.now() if self._draws else {}
+        ):
             self._drawn.append(_IN_WORKERS)
 
     @property
     def element_spec(self) -> Any:
         """Shapes and types of a batch, as ``tf.TensorSpec``."""
-        return self._array_dataset(0, 0).element_spec if self._arrays else (
-            self._dataset.element_spec)
+        return (
+            self._array_dataset(0, 0).element_spec if self._arrays else (self._dataset.element_spec)
+        )
 
     @property
     def dataset(self) -> Any:
@@ -138,13 +146,17 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
     def plan(self) -> dict[str, Any]:
         """What of the data must be the same in every attempt, as JSON."""
         adapter = self.data_adapter
-        plan = {"the kind of data": type(adapter).__name__.removesuffix("Adapter"),
-                "the number of batches": self.num_batches,
-                "steps_per_execution": self.steps_per_execution}
+        plan = {
+            "the kind of data": type(adapter).__name__.removesuffix("Adapter"),
+            "the number of batches": self.num_batches,
+            "steps_per_execution": self.steps_per_execution,
+        }
         if self._arrays:
-            plan |= {"the number of samples": adapter._num_samples,
-                     "the batch size": adapter._batch_size,
-                     "shuffle": str(adapter._shuffle)}
+            plan |= {
+                "the number of samples": adapter._num_samples,
+                "the batch size": adapter._batch_size,
+                "shuffle": str(adapter._shuffle),
+            }
         return plan
 
     # what a checkpoint holds
@@ -180,7 +192,8 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
         if self._draws is not None and differing(self._again, self._draws.now()):
             self._drawn.append(
                 "The generator drew other random numbers when it was drawn again than it had at "
-                "first; it must depend on nothing but its own state and Python's and numpy's.")
+                "first; it must depend on nothing but its own state and Python's and numpy's."
+            )
         self._again = {}
 
     @property
@@ -188,8 +201,13 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
         """Batches taken of the pass under way; None between two."""
         return self.taken if self._current_iterator is not None else None
 
-    def seek(self, position: dict[str, Any], before_live: Callable[[], None],
-             draws: dict[str, Any] | None = None, tensors: Tensors | None = None) -> None:
+    def seek(
+        self,
+        position: dict[str, Any],
+        before_live: Callable[[], None],
+        draws: dict[str, Any] | None = None,
+        tensors: Tensors | None = None,
+    ) -> None:
         """Begins at a position that :meth:`position` gave; before the first batch.
 
         Args:
@@ -204,8 +222,9 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
         self._start_step = position["epoch_step"]
         self.epoch_step = position["epoch_step"]
         # saved in the validation of the epoch: all batches are trained, and a PyDataset was told
-        self._pass_over = (self._reordered is not None and not position["live"]
-                           and self._start_step > 0)
+        self._pass_over = (
+            self._reordered is not None and not position["live"] and self._start_step > 0
+        )
         live = (position["live"] or self._start_step > 0) and not self._pass_over
         passes = position["created"] - (1 if live else 0)
         if self._reordered is not None:
@@ -214,7 +233,8 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
                 # an older checkpoint; Keras has told of the end of an epoch once before the first
                 within = live and self._start_step > 0
                 self._draws.call_again(
-                    {"called": "e" + "be" * (begun - within) + "b" * within}, self.beat)
+                    {"called": "e" + "be" * (begun - within) + "b" * within}, self.beat
+                )
         self.replay(passes)
         if live:
             before_live()
@@ -223,8 +243,12 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
         if self._draws is not None and draws is not None:
             self._draws.load_own(draws, tensors or {})
 
-    def put_back(self, position: dict[str, Any], draws: dict[str, Any] | None = None,
-                 tensors: Tensors | None = None) -> None:
+    def put_back(
+        self,
+        position: dict[str, Any],
+        draws: dict[str, Any] | None = None,
+        tensors: Tensors | None = None,
+    ) -> None:
         """Leaves the data as a stage that had ended left it; arguments as of :meth:`seek`."""
         self.replay(position["created"])
         if self._draws is not None and draws is not None:
@@ -246,22 +270,28 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
         if isinstance(self.data_adapter, GeneratorDataAdapter) and not self.steps_per_epoch:
             found.append(
                 "a generator without steps_per_epoch is read ahead to an unknown place; give "
-                "steps_per_epoch, or use a tf.data.Dataset or a PyDataset")
+                "steps_per_epoch, or use a tf.data.Dataset or a PyDataset"
+            )
         if self._reordered is not None:
             if self._reordered.drawn_in_threads and _IN_WORKERS not in found:
                 found.append(_IN_WORKERS)
-            if (self._reordered.listens and self.steps_per_epoch
-                    and self.steps_per_epoch != self._num_batches):
+            if (
+                self._reordered.listens
+                and self.steps_per_epoch
+                and self.steps_per_epoch != self._num_batches
+            ):
                 found.append(
                     "The PyDataset is told of an epoch's end while its next batches are being "
                     "read, since steps_per_epoch is not its length; leave out steps_per_epoch, "
-                    "or change nothing in on_epoch_begin and on_epoch_end.")
+                    "or change nothing in on_epoch_begin and on_epoch_end."
+                )
         if self._draws is not None:
             found += [
                 f"Both the data and the script draw from {kind} during the training, by turns "
                 "that differ each time; give the data a generator of its own, "
                 "numpy.random.default_rng(seed)."
-                for kind in sorted(self._draws.moved & self._draws.foreign)]
+                for kind in sorted(self._draws.moved & self._draws.foreign)
+            ]
         return found
 
     @property
@@ -311,7 +341,7 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
             if self._num_batches and self._steps_seen >= self._num_batches:
                 self._end_pass()
         else:
-            iterator = (self._current_iterator if resumed else iter(self._get_iterator()))
+            iterator = self._current_iterator if resumed else iter(self._get_iterator())
             self._current_iterator = iterator
             step = start - per_execution
             while True:
@@ -401,15 +431,16 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
         if self._inputs is None:
             # converted once: a new pass must not copy all of the data
             inputs = array_slicing.convert_to_sliceable(
-                adapter._inputs, target_backend="tensorflow")
+                adapter._inputs, target_backend="tensorflow"
+            )
             self._inputs = tree.lists_to_tuples(inputs)
-        data = tf.data.Dataset.zip(
-            (indices, tf.data.Dataset.from_tensors(self._inputs).repeat()))
+        data = tf.data.Dataset.zip((indices, tf.data.Dataset.from_tensors(self._inputs).repeat()))
         data = data.map(_gather, num_parallel_calls=tf.data.AUTOTUNE)
         options = tf.data.Options()
         options.experimental_optimization.apply_default_optimizations = False
         options.experimental_distribute.auto_shard_policy = (
-            tf.data.experimental.AutoShardPolicy.DATA)
+            tf.data.experimental.AutoShardPolicy.DATA
+        )
         return data.with_options(options).prefetch(tf.data.AUTOTUNE)
 
 

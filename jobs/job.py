@@ -208,9 +208,11 @@ class Job:
         try:
             text = reading.read_text(path)
         except UnicodeDecodeError as error:
-            raise SpecError(f"The accepted job cannot be read: {error}.", where=path,
-                            hint="Restore the file from a backup, or submit the spec again."
-                            ) from error
+            raise SpecError(
+                f"The accepted job cannot be read: {error}.",
+                where=path,
+                hint="Restore the file from a backup, or submit the spec again.",
+            ) from error
         return cls.from_json(text)
 
 
@@ -251,32 +253,46 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, list) and all(_fits(item, get_args(kind)[0]) for item in value)
     if get_origin(kind) is dict:
         return isinstance(value, dict) and all(
-            _fits(part, one) for item in value.items()
-            for part, one in zip(item, get_args(kind), strict=True))
+            _fits(part, one)
+            for item in value.items()
+            for part, one in zip(item, get_args(kind), strict=True)
+        )
     if kind is types.NoneType:
         return value is None
     if kind is float:
-        return (isinstance(value, int | float) and not isinstance(value, bool)
-                and abs(value) < 2**63 and math.isfinite(value))
+        return (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and abs(value) < 2**63
+            and math.isfinite(value)
+        )
     if kind is int:
-        return (isinstance(value, int) and not isinstance(value, bool)
-                and -(2**63) <= value < 2**63)
+        return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
     if kind is str:
         return isinstance(value, str) and "\0" not in value
     return isinstance(value, kind)
 
 
 _RANGES: Final[Mapping[str, tuple[float, float]]] = {
-    "seed": (0, 2**32 - 1), "priority": (-(10**9), 10**9), "submitted_at": (0, 2**40),
-    "resources.gpus": (0, 1024), "resources.memory": (1, 2**63), "checkpoint.keep": (1, 10**6),
-    "checkpoint.every_epochs": (1, 2**53), "checkpoint.every_steps": (1, 2**53),
-    "checkpoint.every_seconds": (0, 2**53), "retry.max_failures": (0, 10**6),
-    "retry.backoff_min": (0, 2**53), "retry.backoff_max": (0, 2**53),
-    "limits.stop_grace": (0, 2**53), "limits.hang_timeout": (0, 2**53),
+    "seed": (0, 2**32 - 1),
+    "priority": (-(10**9), 10**9),
+    "submitted_at": (0, 2**40),
+    "resources.gpus": (0, 1024),
+    "resources.memory": (1, 2**63),
+    "checkpoint.keep": (1, 10**6),
+    "checkpoint.every_epochs": (1, 2**53),
+    "checkpoint.every_steps": (1, 2**53),
+    "checkpoint.every_seconds": (0, 2**53),
+    "retry.max_failures": (0, 10**6),
+    "retry.backoff_min": (0, 2**53),
+    "retry.backoff_max": (0, 2**53),
+    "limits.stop_grace": (0, 2**53),
+    "limits.hang_timeout": (0, 2**53),
     "limits.max_runtime": (0, 2**53),
 }
 _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "checkpoint.mode": ("auto", "min", "max"), "checkpoint.non_finite": ("hold", "continue"),
+    "checkpoint.mode": ("auto", "min", "max"),
+    "checkpoint.non_finite": ("hold", "continue"),
 }
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 

@@ -76,7 +76,8 @@ class Attempt:
         self.pace = Pace(None)
         self.fence = memory.Fence(None)
         self.log_cap = log_cap.LogCap(
-            run.log(number), _number(environment.LOG_MAX_BYTES, log_cap.DEFAULT_BYTES))
+            run.log(number), _number(environment.LOG_MAX_BYTES, log_cap.DEFAULT_BYTES)
+        )
         self._looks = 0
         self.record = Record(run.journal, number)
         self.departure: command.Departure | None = None
@@ -97,35 +98,61 @@ class Attempt:
             if job.command is not None:
                 self.departure = command.departure(self.run)
                 self.is_first = command.is_first(before)
-            self.fence = memory.Fence.build(job.resources.memory,
-                                            f"rekindle-{self.run.id}-{os.getpid()}")
-            self.pace = Pace(job.limits.hang_timeout, speaks=job.command is None,
-                             longest=seen_before(before))
+            self.fence = memory.Fence.build(
+                job.resources.memory, f"rekindle-{self.run.id}-{os.getpid()}"
+            )
+            self.pace = Pace(
+                job.limits.hang_timeout, speaks=job.command is None, longest=seen_before(before)
+            )
             self.pace.look(*self._mark(), time.monotonic())
             self.follow_watch = FollowWatch(
-                self.run, self.number, command=job.command is not None,
-                after=_number(environment.UNFOLLOWED_AFTER, int(follow_watch.AFTER_S)))
+                self.run,
+                self.number,
+                command=job.command is not None,
+                after=_number(environment.UNFOLLOWED_AFTER, int(follow_watch.AFTER_S)),
+            )
             if signal.SIGTERM in signal.sigpending():
                 # asked to end before it began: nothing has to be started for that
-                self.record.add("attempt_ended", exit_code=None, signal=None, cause="preempted",
-                             stop_requested=True, seconds=time.monotonic() - began)
+                self.record.add(
+                    "attempt_ended",
+                    exit_code=None,
+                    signal=None,
+                    cause="preempted",
+                    stop_requested=True,
+                    seconds=time.monotonic() - began,
+                )
                 self._write_all()
                 return
             trainer = self._start(job)
         except (OSError, RekindleError, ValueError) as error:
             say(f"the attempt could not start: {error}")
-            self.record.add("failed", error_type=type(error).__name__, message=str(error),
-                         traceback="", epoch=0, step=0)
+            self.record.add(
+                "failed",
+                error_type=type(error).__name__,
+                message=str(error),
+                traceback="",
+                epoch=0,
+                step=0,
+            )
             # a missing interpreter or folder may be a mount that comes back: worth a retry
             cause = "crash" if isinstance(error, OSError) else "permanent"
-            self.record.add("attempt_ended", exit_code=None, signal=None, cause=cause,
-                         stop_requested=False, seconds=time.monotonic() - began)
+            self.record.add(
+                "attempt_ended",
+                exit_code=None,
+                signal=None,
+                cause=cause,
+                stop_requested=False,
+                seconds=time.monotonic() - began,
+            )
             self._write_all()
             return
         if job.resources.memory is not None and not self.fence.enforced:
-            self.record.add("warned", message="The kernel does not enforce the memory limit here; "
-                         "the keeper looks every second instead.",
-                         hint="Run the daemon as a systemd service, or as root.")
+            self.record.add(
+                "warned",
+                message="The kernel does not enforce the memory limit here; "
+                "the keeper looks every second instead.",
+                hint="Run the daemon as a systemd service, or as root.",
+            )
         status = self._wait(trainer, job.limits.stop_grace)
         crash_points.reached("trainer_ended")
         self._end_leftovers(trainer)
@@ -272,8 +299,11 @@ class Attempt:
                 say(f"it uses {used} bytes of memory of the {limit} it may; it is killed.")
                 self.over_memory = True
                 os.killpg(trainer.pid, signal.SIGKILL)
-        if self.deadline is None and not (self.killed or self.hung or self.stop_requested) and (
-                self.pace.look(*mark, now)):
+        if (
+            self.deadline is None
+            and not (self.killed or self.hung or self.stop_requested)
+            and (self.pace.look(*mark, now))
+        ):
             self._end_hung(trainer, grace)
 
     def _look_for_training(self, trainer: int, section: str | None) -> None:
@@ -292,11 +322,18 @@ class Attempt:
         """Writes down where every thread stands, then TERM; KILL comes after the grace."""
         self.hung = True
         beat = heartbeat.read(self.run.heartbeat)
-        self.record.add("hung", section=self.pace.section, silent=round(self.pace.silent, 1),
-                     limit=round(self.pace.limit(), 1), epoch=beat.epoch if beat else 0,
-                     step=beat.step if beat else 0)
-        say(f"no heartbeat for {self.pace.silent:.0f} s in the section "
-             f"{self.pace.section}; all its threads follow, then it is ended.")
+        self.record.add(
+            "hung",
+            section=self.pace.section,
+            silent=round(self.pace.silent, 1),
+            limit=round(self.pace.limit(), 1),
+            epoch=beat.epoch if beat else 0,
+            step=beat.step if beat else 0,
+        )
+        say(
+            f"no heartbeat for {self.pace.silent:.0f} s in the section "
+            f"{self.pace.section}; all its threads follow, then it is ended."
+        )
         for line in stacks.seen_by_the_kernel(trainer.pid):
             say(line)
         if stacks.ask(trainer.pid):
@@ -358,8 +395,11 @@ class Attempt:
             return "done"
         # a killed data worker ends its trainer by an exception: the count of the job's own
         # cgroup is evidence enough; that of the whole machine only with a SIGKILL not of ours
-        if self.over_memory or killer == "job" or (
-                killer == "host" and signum == signal.SIGKILL and not self.killed):
+        if (
+            self.over_memory
+            or killer == "job"
+            or (killer == "host" and signum == signal.SIGKILL and not self.killed)
+        ):
             return "host_oom"
         if self.hung:
             return "hang"

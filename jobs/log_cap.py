@@ -19,8 +19,10 @@ DEFAULT_KEEP: Final = 50
 _COLLAPSE_RANGE: Final = 0x08
 _BLOCK: Final = 4096
 _LEAST: Final = 16 * _BLOCK
-_NOTICE: Final = ("\nrekindle: {cut} bytes were cut out here; `[logs] max_bytes` in rekindle.toml "
-                  "says how much is kept.\n")
+_NOTICE: Final = (
+    "\nrekindle: {cut} bytes were cut out here; `[logs] max_bytes` in rekindle.toml "
+    "says how much is kept.\n"
+)
 
 
 class LogCap:
@@ -61,8 +63,9 @@ class LogCap:
 
 def _collapse(fd: int, start: int, length: int) -> bool:
     libc = ctypes.CDLL(None, use_errno=True)
-    done = libc.fallocate(fd, ctypes.c_int(_COLLAPSE_RANGE), ctypes.c_int64(start),
-                          ctypes.c_int64(length))
+    done = libc.fallocate(
+        fd, ctypes.c_int(_COLLAPSE_RANGE), ctypes.c_int64(start), ctypes.c_int64(length)
+    )
     return int(done) == 0
 
 

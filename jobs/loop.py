@@ -62,15 +62,16 @@ def resumable(
     try:
         policy = alone.policy_of(every, keep, monitor, mode)
     except ValueError as error:
-        raise UsageError(f"`every` is not understood: {error}.",
-                         hint='Write 500, "500 steps", "epoch", "5 epochs" or "10 min".') from None
+        raise UsageError(
+            f"`every` is not understood: {error}.",
+            hint='Write 500, "500 steps", "epoch", "5 epochs" or "10 min".',
+        ) from None
     where = Path(folder) if folder is not None else None
 
     def opened() -> Session:
         return Session.current or alone.session(where or alone.default_folder(), policy, seed)
 
-    stage = LoopStage(policy, Belongings(model, optimizer, metrics,
-                                         {} if state is None else state))
+    stage = LoopStage(policy, Belongings(model, optimizer, metrics, {} if state is None else state))
     return Loop(opened, steps, stage)
 
 
@@ -105,8 +106,10 @@ class Loop:
             UsageError: no number of steps was given.
         """
         if self._steps is None:
-            raise UsageError("The loop has no number of steps.",
-                             hint="Write resumable(steps=1000, ...), or use loop.epochs(10).")
+            raise UsageError(
+                "The loop has no number of steps.",
+                hint="Write resumable(steps=1000, ...), or use loop.epochs(10).",
+            )
         return self._run(self._flat(self._steps), flat=True)
 
     def epochs(self, count: int) -> Iterator[int]:
@@ -117,8 +120,9 @@ class Loop:
         """
         return self._run(self._epochs(count), flat=False)
 
-    def batches(self, data: Any, batch_size: int | None = None, *, shuffle: bool = True
-                ) -> Iterator[Any]:
+    def batches(
+        self, data: Any, batch_size: int | None = None, *, shuffle: bool = True
+    ) -> Iterator[Any]:
         """The batches of one pass over ``data``, each of which is a step; within an epoch.
 
         Args:
@@ -176,8 +180,12 @@ class Loop:
             self._undo = [stop.install_alone(), fit.install(session)]
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         session = Session.current
         if self._undo and session is not None:
             if kind is None:

@@ -74,11 +74,14 @@ class LoopStage:
         daemon_or_with = Session.current is not None
         session = opened()
         if session.forked:
-            raise UsageError("A `resumable` loop was begun in a forked child process, which cannot "
-                             "be resumed.", hint="Run the loop in the script's own process.")
+            raise UsageError(
+                "A `resumable` loop was begun in a forked child process, which cannot be resumed.",
+                hint="Run the loop in the script's own process.",
+            )
         if session.within:
-            raise UsageError("A loop was begun within another stage.",
-                             hint="Let the other one end first.")
+            raise UsageError(
+                "A loop was begun within another stage.", hint="Let the other one end first."
+            )
         if not daemon_or_with and threading.current_thread() is threading.main_thread():
             self._undo_signals = stop.install_alone()
         self._session = session
@@ -87,9 +90,11 @@ class LoopStage:
         self._cadence = session.cadence
         session.cadence = self._cadence_for(session, flat=flat)
         if not traces.watch(self._belongings.models.values()):
-            session.warn("Where batches differ in size, a relaunch may differ in the last bits: "
-                         "this version of TensorFlow keeps its traces in an unknown way.",
-                         "Give batches of one size.")
+            session.warn(
+                "Where batches differ in size, a relaunch may differ in the last bits: "
+                "this version of TensorFlow keeps its traces in an unknown way.",
+                "Give batches of one size.",
+            )
         try:
             self._restore_or_begin(session.depart(self._number, read_state))
         except RekindleError as error:
@@ -126,10 +131,13 @@ class LoopStage:
             self._base = session.step
             snapshot = self._snapshot()
             if self._inexact:
-                raise UsageError(f"Not all of the state can be saved: {'; '.join(self._inexact)}.",
-                                 hint="Name only what can be put back.")
-            session.resumed(self._number, departure, epoch=0, step=self._base, restored=begun,
-                            inexact=[])
+                raise UsageError(
+                    f"Not all of the state can be saved: {'; '.join(self._inexact)}.",
+                    hint="Name only what can be put back.",
+                )
+            session.resumed(
+                self._number, departure, epoch=0, step=self._base, restored=begun, inexact=[]
+            )
             session.save(snapshot, "start")
             session.beat("compile")
             return
@@ -163,8 +171,14 @@ class LoopStage:
             return
         if self._within is None:
             self._forget()
-        session.resumed(self._number, departure, epoch=self.epoch, step=position["step"],
-                        restored=_restored(state), inexact=state["inexact"])
+        session.resumed(
+            self._number,
+            departure,
+            epoch=self.epoch,
+            step=position["step"],
+            restored=_restored(state),
+            inexact=state["inexact"],
+        )
         session.beat("compile")
 
     def _cadence_for(self, session: Session, *, flat: bool) -> Cadence:
@@ -175,11 +189,14 @@ class LoopStage:
             mine = self._policy
             told = (mine.every_epochs, mine.every_steps, mine.every_seconds)
         if flat and told[0] is not None:
-            session.warn("A loop over steps has no epochs after which it could be saved.",
-                         'It is saved each 10 minutes; say every = "500 steps" for more.')
+            session.warn(
+                "A loop over steps has no epochs after which it could be saved.",
+                'It is saved each 10 minutes; say every = "500 steps" for more.',
+            )
             told = (None, None, None)
-        cadence = Cadence(replace(policy, every_epochs=told[0], every_steps=told[1],
-                                  every_seconds=told[2]))
+        cadence = Cadence(
+            replace(policy, every_epochs=told[0], every_steps=told[1], every_seconds=told[2])
+        )
         cadence.saved(0, session.step, time.monotonic())
         return cadence
 
@@ -187,14 +204,17 @@ class LoopStage:
 
     def add_stream(self, data: Any, batch_size: int | None, *, shuffle: bool) -> Batches:
         if self._session is not None:
-            raise UsageError("Data was added within the loop.",
-                             hint="Call data() before the loop begins, and use what it gives.")
+            raise UsageError(
+                "Data was added within the loop.",
+                hint="Call data() before the loop begins, and use what it gives.",
+            )
         index = len(self._streams)
         self._streams[index] = self._stream(index, data, batch_size, shuffle=shuffle)
         return self._streams[index]
 
-    def next_call(self, data: Any, batch_size: int | None, *, shuffle: bool
-                  ) -> tuple[Batches, bool]:
+    def next_call(
+        self, data: Any, batch_size: int | None, *, shuffle: bool
+    ) -> tuple[Batches, bool]:
         """The stream for the next `batches` of this epoch, and whether anything of it is left."""
         session = self._now()
         number, self._call = self._call, self._call + 1
@@ -216,8 +236,9 @@ class LoopStage:
         self._exhausted = within["exhausted"]
         return stream, not self._exhausted
 
-    def _stream_of_call(self, number: int, data: Any, batch_size: int | None, *, shuffle: bool
-                        ) -> Batches:
+    def _stream_of_call(
+        self, number: int, data: Any, batch_size: int | None, *, shuffle: bool
+    ) -> Batches:
         """The n-th call in an epoch goes on with what the n-th call of the last one used."""
         if isinstance(data, Batches):
             if number == len(self._calls):
@@ -294,8 +315,9 @@ class LoopStage:
             # what the code before the batches draws, it draws once more
             randomness.restore(self._within["random"], self._saved_tensors)
             self._epoch_random = self._within["random"]
-            self._epoch_tensors = {key: value for key, value in self._saved_tensors.items()
-                                   if key.startswith("epoch/")}
+            self._epoch_tensors = {
+                key: value for key, value in self._saved_tensors.items() if key.startswith("epoch/")
+            }
             return
         self.epoch_step = 0
         self.logs.clear()
@@ -312,10 +334,14 @@ class LoopStage:
         session.trained = True
         best = session.epoch_ended(self._number, self.epoch - 1, seconds, dict(self.logs))
         asked = session.must_stop()
-        if best or asked or session.cadence.due_after_epoch(
-                self.epoch, session.step, time.monotonic()):
-            session.save(self._snapshot(), "signal" if asked else "best" if best else "epoch",
-                         best=best)
+        if (
+            best
+            or asked
+            or session.cadence.due_after_epoch(self.epoch, session.step, time.monotonic())
+        ):
+            session.save(
+                self._snapshot(), "signal" if asked else "best" if best else "epoch", best=best
+            )
         if asked:
             stop.leave()
         session.beat("step")
@@ -365,17 +391,28 @@ class LoopStage:
         own, self._inexact = self._belongings.capture(arrays)
         for text in self._inexact:
             self._now().warn(f"Not restored on a relaunch: {text}.", "Everything else is.")
-        streams = {str(index): stream.position(arrays)
-                   for index, stream in self._streams.items()}
+        streams = {str(index): stream.position(arrays) for index, stream in self._streams.items()}
         arrays.update(self._epoch_tensors)
         step = self._base + self.step
         epoch_step = 0 if end else self.epoch_step
         state = {
-            "position": {"stage": self._number, "epoch": self.epoch, "step": step,
-                         "epoch_step": epoch_step, "base": self._base, "end": end},
-            "loop": {"call": self._call, "exhausted": self._exhausted, "calls": self._calls,
-                     "passes": self._passes, "streams": streams, "random": self._epoch_random,
-                     "traces": traces.captured()},
+            "position": {
+                "stage": self._number,
+                "epoch": self.epoch,
+                "step": step,
+                "epoch_step": epoch_step,
+                "base": self._base,
+                "end": end,
+            },
+            "loop": {
+                "call": self._call,
+                "exhausted": self._exhausted,
+                "calls": self._calls,
+                "passes": self._passes,
+                "streams": streams,
+                "random": self._epoch_random,
+                "traces": traces.captured(),
+            },
             "variables": described,
             "random": randomness.capture(arrays),
             "state": own,
@@ -385,13 +422,22 @@ class LoopStage:
             "fingerprint": self._fingerprint,
             "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
         }
-        return Snapshot(Position(self._number, self.epoch, step, end), arrays, state,
-                        dict(self.logs), finite=variables.non_finite(groups, arrays) is None)
+        return Snapshot(
+            Position(self._number, self.epoch, step, end),
+            arrays,
+            state,
+            dict(self.logs),
+            finite=variables.non_finite(groups, arrays) is None,
+        )
 
     def _restore(self) -> None:
         state, arrays = self._saved, self._saved_tensors
-        variables.restore(self._belongings.groups(), state["variables"], arrays,
-                          lenient=self._now().job.allow_change)
+        variables.restore(
+            self._belongings.groups(),
+            state["variables"],
+            arrays,
+            lenient=self._now().job.allow_change,
+        )
         self._belongings.restore(state["state"], arrays)
         piped = {number for stream in self._streams.values() for number in stream.piped}
         kept = [entry for entry in state["random"]["seeds"] if entry[0] not in piped]
@@ -402,20 +448,26 @@ class LoopStage:
 
     def _forget(self) -> None:
         """Lets go of a second copy of the model; data that is not known yet needs its part."""
-        self._saved_tensors = {key: value for key, value in self._saved_tensors.items()
-                               if key.startswith("data/")}
+        self._saved_tensors = {
+            key: value for key, value in self._saved_tensors.items() if key.startswith("data/")
+        }
 
     def _now(self) -> Session:
         if self._session is None:
-            raise UsageError("The loop does not run.",
-                             hint="Use batches() within `for epoch in loop.epochs(...)`.")
+            raise UsageError(
+                "The loop does not run.",
+                hint="Use batches() within `for epoch in loop.epochs(...)`.",
+            )
         return self._session
 
 
 def _restored(state: dict[str, Any]) -> list[str]:
     """For the receipt: what was put back, in words."""
-    parts = [f"{len(entries)} {group} variables"
-             for group, entries in state["variables"].items() if entries]
+    parts = [
+        f"{len(entries)} {group} variables"
+        for group, entries in state["variables"].items()
+        if entries
+    ]
     parts += ["position in the data", "random state"]
     return [*parts, f"state: {', '.join(state['state'])}"] if state["state"] else parts
 

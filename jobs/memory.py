@@ -33,8 +33,9 @@ class Fence:
     _host_kills: tuple[int, int] = (0, 0)
 
     @classmethod
-    def build(cls, limit: int | None, name: str, *, root: Path = ROOT,
-              membership: str | None = None) -> "Fence":
+    def build(
+        cls, limit: int | None, name: str, *, root: Path = ROOT, membership: str | None = None
+    ) -> "Fence":
         """Finds or makes the cgroup for an attempt; never raises.
 
         Args:
@@ -46,8 +47,11 @@ class Fence:
                 membership = Path("/proc/self/cgroup").read_text()
             except OSError:
                 membership = ""
-        paths = {line.split(":", 2)[1]: line.split(":", 2)[2].strip().lstrip("/")
-                 for line in membership.splitlines() if line.count(":") >= 2}
+        paths = {
+            line.split(":", 2)[1]: line.split(":", 2)[2].strip().lstrip("/")
+            for line in membership.splitlines()
+            if line.count(":") >= 2
+        }
         fence = cls(limit)
         if "" in paths and (root / paths[""] / "memory.events").exists():
             group = root / paths[""]

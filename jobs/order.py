@@ -7,8 +7,9 @@ import numpy as np
 Order = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def order(seed: tuple[int, int], number: int, samples: int, batch: int, shuffle: bool | str
-          ) -> Order:
+def order(
+    seed: tuple[int, int], number: int, samples: int, batch: int, shuffle: bool | str
+) -> Order:
     """The order of samples in pass ``number``, shape ``(samples,)``.
 
     Args:
@@ -18,8 +19,9 @@ def order(seed: tuple[int, int], number: int, samples: int, batch: int, shuffle:
     rows = np.arange(samples, dtype=np.int64)
     if not shuffle:
         return rows
-    generator = np.random.Generator(np.random.Philox(
-        np.random.SeedSequence([seed[0] % 2**64, seed[1], number])))
+    generator = np.random.Generator(
+        np.random.Philox(np.random.SeedSequence([seed[0] % 2**64, seed[1], number]))
+    )
     if shuffle == "batch":
         for start in range(0, samples, batch):
             generator.shuffle(rows[start : start + batch])

@@ -33,8 +33,11 @@ def install() -> None:
         unbuffered = stream.write_through
         made = io.TextIOWrapper(
             raw if unbuffered else io.BufferedWriter(raw),
-            encoding=stream.encoding, errors=stream.errors,
-            line_buffering=stream.line_buffering, write_through=unbuffered)
+            encoding=stream.encoding,
+            errors=stream.errors,
+            line_buffering=stream.line_buffering,
+            write_through=unbuffered,
+        )
         setattr(sys, name, made)
         setattr(sys, f"__{name}__", made)
 
@@ -65,7 +68,8 @@ class Forgiving(io.FileIO):
         view = memoryview(data).cast("B")
         size = len(view)
         if self._lost and self._attempt(
-                f"\nrekindle: {self._lost} bytes of output were lost (disk full).\n".encode()):
+            f"\nrekindle: {self._lost} bytes of output were lost (disk full).\n".encode()
+        ):
             self._lost = 0
         while view:
             written = self._attempt(view)

@@ -14,12 +14,27 @@ from typing import Any, Final
 LOOK_S: Final = 1.0
 
 _HOUR: Final = 3600.0
-UNSEEN_S: Final = {"start": 2 * _HOUR, "script": 12 * _HOUR, "compile": 2 * _HOUR,
-                   "seek": 2 * _HOUR, "step": _HOUR, "validation": _HOUR, "save": _HOUR,
-                   "ended": 12 * _HOUR}
+UNSEEN_S: Final = {
+    "start": 2 * _HOUR,
+    "script": 12 * _HOUR,
+    "compile": 2 * _HOUR,
+    "seek": 2 * _HOUR,
+    "step": _HOUR,
+    "validation": _HOUR,
+    "save": _HOUR,
+    "ended": 12 * _HOUR,
+}
 """Limits before a section was ever seen to end. Code around ``fit`` may load data for hours."""
-SEEN_S: Final = {"start": 1200.0, "script": 12 * _HOUR, "compile": 1200.0, "seek": 1200.0,
-                 "step": 300.0, "validation": 300.0, "save": 600.0, "ended": 12 * _HOUR}
+SEEN_S: Final = {
+    "start": 1200.0,
+    "script": 12 * _HOUR,
+    "compile": 1200.0,
+    "seek": 1200.0,
+    "step": 300.0,
+    "validation": 300.0,
+    "save": 600.0,
+    "ended": 12 * _HOUR,
+}
 """The least that a learned limit is; ``script`` is never the same code twice, so it keeps that."""
 TIMES_LONGEST: Final = 20.0
 """A learned limit is this many times the longest silence that ended well."""

@@ -72,8 +72,9 @@ class Past:
                     past.begun[stage] = entry.get("step") or 0
         return past
 
-    def lost(self, stage: int, step: int, checkpoint: Checkpoint | None,
-             there: Iterable[Checkpoint]) -> tuple[int, float]:
+    def lost(
+        self, stage: int, step: int, checkpoint: Checkpoint | None, there: Iterable[Checkpoint]
+    ) -> tuple[int, float]:
         """Steps, and seconds of training, that were done beyond the checkpoints.
 
         Stages that an exception had left are trained once more from their own checkpoints, up to
@@ -96,8 +97,7 @@ class Past:
                 since = step
             else:
                 since = origin.position.step if origin else self.begun.get(number, 0)
-            until = (self.reached if number == self.last
-                     else self.begun.get(number + 1, since))
+            until = self.reached if number == self.last else self.begun.get(number + 1, since)
             if until > since:
                 steps += until - since
                 seconds += self._seconds_since(number, origin)
@@ -108,8 +108,11 @@ class Past:
         if checkpoint is not None:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 made = float(checkpoint.read_manifest()["created"])
-        return sum(max(span.until - max(span.since, made), 0.0)
-                   for span in self.spans if span.stage == stage)
+        return sum(
+            max(span.until - max(span.since, made), 0.0)
+            for span in self.spans
+            if span.stage == stage
+        )
 
 
 def spans(entries: list[dict[str, Any]], attempt: int, last: Beat | None) -> list[Span]:

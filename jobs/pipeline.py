@@ -11,7 +11,14 @@ def seed_generators(dataset: Any) -> list[int]:
     Those advance as the pipeline reads ahead, so they are put back to where a pass over
     the data began, and the pass is read again.
     """
-    handles = {id(handle) for node in audit.nodes(dataset) for function in audit.functions(node)
-               for handle in getattr(function, "captured_inputs", ())}
-    return [number for number, generator in randomness.generators()
-            if id(randomness.variable_of(generator).handle) in handles]
+    handles = {
+        id(handle)
+        for node in audit.nodes(dataset)
+        for function in audit.functions(node)
+        for handle in getattr(function, "captured_inputs", ())
+    }
+    return [
+        number
+        for number, generator in randomness.generators()
+        if id(randomness.variable_of(generator).handle) in handles
+    ]

@@ -9,8 +9,7 @@ from rekindle.jobs import provenance
 
 def main() -> None:
     """Imports Keras as a script would, and prints what was found as one line of JSON."""
-    found: dict[str, Any] = {"python": platform.python_version(),
-                             "packages": provenance.packages()}
+    found: dict[str, Any] = {"python": platform.python_version(), "packages": provenance.packages()}
     try:
         import keras
 

@@ -30,8 +30,7 @@ class Identity:
         return None if start is None else cls(pid, start, boot_id())
 
     @classmethod
-    def recorded(cls, pid: int | None, start: int | None, boot_id: str | None
-                 ) -> "Identity | None":
+    def recorded(cls, pid: int | None, start: int | None, boot_id: str | None) -> "Identity | None":
         """The process that a record names, or None where the record is incomplete."""
         return None if pid is None or start is None else cls(pid, start, boot_id or "")
 
@@ -181,7 +180,8 @@ def holds_lock(pid: int, paths: Collection[str]) -> bool:
     try:
         for entry in os.scandir(f"/proc/{pid}/fd"):
             if os.readlink(entry.path).removesuffix(" (deleted)") in paths and (
-                    "FLOCK" in Path(f"/proc/{pid}/fdinfo/{entry.name}").read_text()):
+                "FLOCK" in Path(f"/proc/{pid}/fdinfo/{entry.name}").read_text()
+            ):
                 return True
     except OSError:
         pass  # gone, or closed to us

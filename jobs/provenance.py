@@ -17,8 +17,11 @@ from rekindle.state import journal
 from rekindle.state.paths import Run
 
 # the first of each row that is installed: TensorFlow comes under several names
-_PACKAGES: Final = (("keras",), ("tensorflow", "tensorflow-cpu", "tf-nightly", "tf-nightly-cpu"),
-                    ("numpy",))
+_PACKAGES: Final = (
+    ("keras",),
+    ("tensorflow", "tensorflow-cpu", "tf-nightly", "tf-nightly-cpu"),
+    ("numpy",),
+)
 _NVIDIA: Final = Path("/proc/driver/nvidia")
 
 
@@ -72,10 +75,20 @@ def machine() -> dict[str, Any]:
 def code(job: Job) -> dict[str, Any]:
     """Which code the attempt runs: the snapshot's digest and commit, or the live script's."""
     if job.source is not None:
-        return {"live": False, "digest": job.source.digest, "commit": job.source.commit,
-                "dirty": job.source.dirty, "script": _script_digest(job)}
-    return {"live": True, "digest": None, "script": _script_digest(job), "dirty": None,
-            "commit": _commit(Path(os.path.realpath(job.script or job.workdir)))}
+        return {
+            "live": False,
+            "digest": job.source.digest,
+            "commit": job.source.commit,
+            "dirty": job.source.dirty,
+            "script": _script_digest(job),
+        }
+    return {
+        "live": True,
+        "digest": None,
+        "script": _script_digest(job),
+        "dirty": None,
+        "commit": _commit(Path(os.path.realpath(job.script or job.workdir))),
+    }
 
 
 def previous(run: Run, attempt: int) -> dict[str, Any] | None:
@@ -93,8 +106,9 @@ def changes(old: dict[str, Any] | None, new: dict[str, Any]) -> list[str]:
         return []
     found = [_differs("python", old.get("python"), new.get("python"))]
     before, after = old.get("packages") or {}, new.get("packages") or {}
-    found += [_differs(name, before.get(name), after.get(name))
-              for name in sorted({*before, *after})]
+    found += [
+        _differs(name, before.get(name), after.get(name)) for name in sorted({*before, *after})
+    ]
     before, after = old.get("machine") or {}, new.get("machine") or {}
     for key, name in (("cpu", "CPU"), ("cores", "cores"), ("driver", "NVIDIA driver")):
         found.append(_differs(name, before.get(key), after.get(key)))
@@ -133,8 +147,9 @@ def _list(value: Any) -> str:
 
 def _cpu() -> str:
     try:
-        match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(),
-                          re.MULTILINE)
+        match = re.search(
+            r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE
+        )
     except OSError:
         match = None
     return match[1].strip() if match else os.uname().machine
@@ -193,12 +208,18 @@ def _commit(place: Path) -> str | None:
             if not head.startswith("ref:"):
                 return head
             name = head.removeprefix("ref:").strip()
-            common = git / (git / "commondir").read_text().strip() if (
-                git / "commondir").exists() else git
+            common = (
+                git / (git / "commondir").read_text().strip()
+                if (git / "commondir").exists()
+                else git
+            )
             if (common / name).exists():
                 return (common / name).read_text().strip()
-            match = re.search(rf"^([0-9a-f]+) {re.escape(name)}$",
-                              (common / "packed-refs").read_text(), re.MULTILINE)
+            match = re.search(
+                rf"^([0-9a-f]+) {re.escape(name)}$",
+                (common / "packed-refs").read_text(),
+                re.MULTILINE,
+            )
             return match[1] if match else None
         except OSError:
             return None

@@ -47,8 +47,10 @@ def publish_bundle(prefix: Path, write: Callable[[Path], Any], *, force: bool) -
         durable.fsync_folder(prefix.parent)
         pointer = prefix.with_name("checkpoint")
         names = [name for name in _named_in(pointer) if name != prefix.name] + [prefix.name]
-        lines = [f"model_checkpoint_path: {_quoted(prefix.name)}",
-                 *(f"all_model_checkpoint_paths: {_quoted(name)}" for name in names)]
+        lines = [
+            f"model_checkpoint_path: {_quoted(prefix.name)}",
+            *(f"all_model_checkpoint_paths: {_quoted(name)}" for name in names),
+        ]
         durable.write_bytes(pointer, "\n".join([*lines, ""]).encode())
     except OSError as error:
         raise _unwritable(prefix, error) from error
@@ -80,13 +82,19 @@ def _name(made: Path, target: Path, *, force: bool) -> None:
 
 def _refuse_existing(target: Path) -> None:
     if os.path.lexists(target):
-        raise UsageError("The file is there already.", where=target,
-                         hint="Choose another name, or replace it with --force.")
+        raise UsageError(
+            "The file is there already.",
+            where=target,
+            hint="Choose another name, or replace it with --force.",
+        )
 
 
 def _unwritable(target: Path, error: OSError) -> UsageError:
-    return UsageError(f"It cannot be written: {error.strerror or error}.", where=target,
-                      hint="Choose a place with room that this user may write to.")
+    return UsageError(
+        f"It cannot be written: {error.strerror or error}.",
+        where=target,
+        hint="Choose a place with room that this user may write to.",
+    )
 
 
 def _quoted(name: str) -> str:
@@ -101,5 +109,8 @@ def _named_in(pointer: Path) -> list[str]:
     except (OSError, UnicodeDecodeError):
         return []
     marked = [line.partition(":") for line in lines]
-    return [value.strip().strip('"') for key, _, value in marked
-            if key.strip() == "all_model_checkpoint_paths"]
+    return [
+        value.strip().strip('"')
+        for key, _, value in marked
+        if key.strip() == "all_model_checkpoint_paths"
+    ]

@@ -60,8 +60,11 @@ def variable_of(generator: Any) -> Any:
 
 def generators() -> list[tuple[int, Any]]:
     """All live generators with their numbers, in the order of creation."""
-    return [(number, generator) for number, reference in enumerate(_generators)
-            if (generator := reference()) is not None]
+    return [
+        (number, generator)
+        for number, reference in enumerate(_generators)
+        if (generator := reference()) is not None
+    ]
 
 
 def made() -> int:
@@ -69,8 +72,9 @@ def made() -> int:
     return len(_generators)
 
 
-def seed_states(tensors: Tensors, prefix: str = "seeds", *, only: list[int] | None = None
-                ) -> list[list[Any]]:
+def seed_states(
+    tensors: Tensors, prefix: str = "seeds", *, only: list[int] | None = None
+) -> list[list[Any]]:
     """Live generators' states: number, name, and key of the array."""
     kept = []
     for number, generator in generators():
@@ -94,16 +98,24 @@ def fingerprint() -> dict[str, bytes]:
     """The present states of Keras' and TensorFlow's generators, to be compared with others."""
     from tensorflow.python.eager import context
 
-    found = {str(number): _replicas(variable_of(generator)).tobytes()
-             for number, generator in generators()}
+    found = {
+        str(number): _replicas(variable_of(generator)).tobytes()
+        for number, generator in generators()
+    }
     rng = getattr(context.context(), "_rng", None)
     if rng is not None:
         found["eager"] = repr(rng.getstate()).encode()
     return found
 
 
-def capture(tensors: Tensors, prefix: str = "random", *, only: list[int] | None = None,
-            python: Any = None, numpy: Any = None) -> dict[str, Any]:
+def capture(
+    tensors: Tensors,
+    prefix: str = "random",
+    *,
+    only: list[int] | None = None,
+    python: Any = None,
+    numpy: Any = None,
+) -> dict[str, Any]:
     """The state of all generators of the process, as JSON and arrays.
 
     Args:
@@ -120,8 +132,9 @@ def capture(tensors: Tensors, prefix: str = "random", *, only: list[int] | None 
         "python": encode(python or random.getstate(), tensors, f"{prefix}/python"),
         "numpy": encode(numpy or np.random.get_state(), tensors, f"{prefix}/numpy"),
         "eager": None if rng is None else encode(rng.getstate(), tensors, f"{prefix}/eager"),
-        "seeds": seed_states(tensors, "seeds" if prefix == "random" else f"{prefix}/seeds",
-                             only=only),
+        "seeds": seed_states(
+            tensors, "seeds" if prefix == "random" else f"{prefix}/seeds", only=only
+        ),
     }
 
 

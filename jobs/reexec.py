@@ -32,17 +32,29 @@ def install(job: Job, trainer: Sequence[str], report: Callable[[str, str], None]
 
         @functools.wraps(plain)
         def replace(path: Any, argv: Any, *env: Any, plain: Callable[..., Any] = plain) -> Any:
-            if os.getpid() == owner and isinstance(path, str | bytes | os.PathLike) and (
-                    os.path.exists(path)):
+            if (
+                os.getpid() == owner
+                and isinstance(path, str | bytes | os.PathLike)
+                and (os.path.exists(path))
+            ):
                 words = [os.fsdecode(word) for word in argv]
                 again = arguments(job, words)
                 if again is not None:
                     options, args = again
-                    argv = bootstrap.command(os.fsdecode(path), "rekindle.jobs.trainer", *trainer,
-                                             ARGUMENTS, *args, options=tuple(options))
+                    argv = bootstrap.command(
+                        os.fsdecode(path),
+                        "rekindle.jobs.trainer",
+                        *trainer,
+                        ARGUMENTS,
+                        *args,
+                        options=tuple(options),
+                    )
                 else:
-                    report(f"The script replaces its process by {os.path.basename(path)!s}: "
-                           f"{NOT_FOLLOWED}", HINT)
+                    report(
+                        f"The script replaces its process by {os.path.basename(path)!s}: "
+                        f"{NOT_FOLLOWED}",
+                        HINT,
+                    )
             return plain(path, argv, *env)
 
         setattr(os, name, replace)

@@ -79,5 +79,7 @@ class Reordered:
 
 def listens_to_epochs(dataset: Any) -> bool:
     plain = keras.utils.PyDataset
-    return any(getattr(type(dataset), name) is not getattr(plain, name)
-               for name in ("on_epoch_begin", "on_epoch_end"))
+    return any(
+        getattr(type(dataset), name) is not getattr(plain, name)
+        for name in ("on_epoch_begin", "on_epoch_end")
+    )

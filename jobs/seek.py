@@ -45,8 +45,12 @@ def forward(iterator: Any, count: int, beat: Callable[[], None]) -> None:
     beat()
 
 
-def draw(iterator: Iterator[Any], count: int, beat: Callable[[], None],
-         drawn: Callable[[int], None] = lambda count: None) -> None:
+def draw(
+    iterator: Iterator[Any],
+    count: int,
+    beat: Callable[[], None],
+    drawn: Callable[[int], None] = lambda count: None,
+) -> None:
     """The same for an iterator of Python.
 
     Args:

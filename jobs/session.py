@@ -26,8 +26,10 @@ from rekindle.state.paths import Run
 if TYPE_CHECKING:
     from rekindle.jobs.encoding import Tensors
 
-_SCRATCH_HINT = ("Put a good checkpoint back, or begin anew with `rekindle retry JOB "
-                 "--from-scratch`; nothing is deleted by that.")
+_SCRATCH_HINT = (
+    "Put a good checkpoint back, or begin anew with `rekindle retry JOB "
+    "--from-scratch`; nothing is deleted by that."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +189,8 @@ class Session:
         """Whether training ends here: it was asked to, or has come as far as it should."""
         return stop.requested() or (
             self._until is not None
-            and Position(self._stages - 1, self.epoch, self.step) >= self._until)
+            and Position(self._stages - 1, self.epoch, self.step) >= self._until
+        )
 
     def refuse(self, error: RekindleError) -> None:
         """Ends the process, if it is ours, past any `except` of the script's.
@@ -217,16 +220,18 @@ class Session:
 
     # going on
 
-    def depart(self, stage: int, read: "Callable[[Path], tuple[Tensors, dict[str, Any]]]"
-               ) -> Departure:
+    def depart(
+        self, stage: int, read: "Callable[[Path], tuple[Tensors, dict[str, Any]]]"
+    ) -> Departure:
         """The newest good checkpoint of a stage, read and verified.
 
         Raises:
             CheckpointsUnreadable: there were checkpoints of this stage and none is good.
         """
         refused: list[Refusal] = []
-        candidates = [c for c in checkpoints.scan(self.run.checkpoints)
-                      if c.position.stage == stage]
+        candidates = [
+            c for c in checkpoints.scan(self.run.checkpoints) if c.position.stage == stage
+        ]
         for checkpoint in candidates:
             reason = checkpoints.verify(checkpoint)
             if reason is None:
@@ -242,24 +247,43 @@ class Session:
             where = checkpoints.quarantine(checkpoint, reason)
             refused.append(Refusal(checkpoint.name, reason))
             tell(f"checkpoint {checkpoint.name} is not used: {reason}.")
-            self._note("checkpoint_refused", name=checkpoint.name, reason=reason,
-                       quarantined_to=str(where))
+            self._note(
+                "checkpoint_refused", name=checkpoint.name, reason=reason, quarantined_to=str(where)
+            )
         if refused:
             last = refused[-1]
             raise CheckpointsUnreadable(
                 f"None of the {len(refused)} checkpoints is good; the oldest, {last.name}: "
-                f"{last.reason}.", where=self.run.quarantine, hint=_SCRATCH_HINT)
-        missing = sorted(name for name in self._expected
-                         if (p := Position.parse(name)) is not None and p.stage == stage)
+                f"{last.reason}.",
+                where=self.run.quarantine,
+                hint=_SCRATCH_HINT,
+            )
+        missing = sorted(
+            name
+            for name in self._expected
+            if (p := Position.parse(name)) is not None and p.stage == stage
+        )
         if missing:
             raise CheckpointsUnreadable(
                 f"Checkpoints were committed and are gone: {missing[-1]} and "
-                f"{len(missing) - 1} more.", where=self.run.checkpoints, hint=_SCRATCH_HINT)
+                f"{len(missing) - 1} more.",
+                where=self.run.checkpoints,
+                hint=_SCRATCH_HINT,
+            )
         return Departure(None)
 
-    def resumed(self, stage: int, departure: Departure, *, epoch: int, step: int,
-                restored: list[str], inexact: list[str], allowed: str | None = None,
-                epochs: int | None = None) -> None:
+    def resumed(
+        self,
+        stage: int,
+        departure: Departure,
+        *,
+        epoch: int,
+        step: int,
+        restored: list[str],
+        inexact: list[str],
+        allowed: str | None = None,
+        epochs: int | None = None,
+    ) -> None:
         """Writes the receipt: once for each stage in which training begins or goes on.
 
         Args:
@@ -269,21 +293,35 @@ class Session:
         first = not self._restored_once
         lost, seconds = 0, 0.0
         if first:
-            lost, seconds = self._past.lost(stage, step, departure.checkpoint,
-                                            checkpoints.scan(self.run.checkpoints))
+            lost, seconds = self._past.lost(
+                stage, step, departure.checkpoint, checkpoints.scan(self.run.checkpoints)
+            )
         self.epoch, self.step = epoch, step
         self._restored_once = True
         self.cadence.saved(epoch, step, time.monotonic())
         self._take_best(departure)
         name = departure.checkpoint.name if departure.checkpoint else None
         if name is not None:
-            tell(f"attempt {self.attempt} goes on from {name}: epoch {epoch}, "
-                 f"step {step}; {lost} steps ({seconds:.1f} s) were lost.")
-        self._note("resumed", stage=stage, epoch=epoch, step=step, checkpoint=name,
-                   refused=[{"name": r.name, "reason": r.reason} for r in departure.refused],
-                   lost_steps=lost, lost_seconds=seconds, restored=restored, inexact=inexact,
-                   changed=self.changed, allowed=allowed, unfollowed=self._unfollowed,
-                   epochs=epochs)
+            tell(
+                f"attempt {self.attempt} goes on from {name}: epoch {epoch}, "
+                f"step {step}; {lost} steps ({seconds:.1f} s) were lost."
+            )
+        self._note(
+            "resumed",
+            stage=stage,
+            epoch=epoch,
+            step=step,
+            checkpoint=name,
+            refused=[{"name": r.name, "reason": r.reason} for r in departure.refused],
+            lost_steps=lost,
+            lost_seconds=seconds,
+            restored=restored,
+            inexact=inexact,
+            changed=self.changed,
+            allowed=allowed,
+            unfollowed=self._unfollowed,
+            epochs=epochs,
+        )
         self.beat("step")
 
     def stage_restored(self, stage: int, departure: Departure) -> None:
@@ -292,8 +330,7 @@ class Session:
         at = departure.checkpoint.position
         self.epoch, self.step = at.epoch, at.step
         self._take_best(departure)
-        tell(f"stage {stage} had ended; its result was restored from "
-             f"{departure.checkpoint.name}.")
+        tell(f"stage {stage} had ended; its result was restored from {departure.checkpoint.name}.")
 
     def _take_best(self, departure: Departure) -> None:
         """The best one so far is what the checkpoint says, where that watched the same metric."""
@@ -307,15 +344,24 @@ class Session:
 
     def epoch_ended(self, stage: int, epoch: int, seconds: float, logs: dict[str, Any]) -> bool:
         """Journals a finished epoch; True where it has the best value of the monitored metric."""
-        self._note("epoch_ended", stage=stage, epoch=epoch, step=self.step,
-                   seconds=round(seconds, 6), logs=logs)
+        self._note(
+            "epoch_ended",
+            stage=stage,
+            epoch=epoch,
+            step=self.step,
+            seconds=round(seconds, 6),
+            logs=logs,
+        )
         monitor = self.job.checkpoint.monitor
         if monitor is None:
             return False
         value = logs.get(monitor)
         if not isinstance(value, int | float):
-            self.warn(f"The monitored metric {monitor} is not among the logs "
-                      f"({', '.join(logs) or 'none'}).", "Correct `checkpoint.monitor`.")
+            self.warn(
+                f"The monitored metric {monitor} is not among the logs "
+                f"({', '.join(logs) or 'none'}).",
+                "Correct `checkpoint.monitor`.",
+            )
             return False
         return is_better(float(value), self._best, monitor, self.job.checkpoint.mode)
 
@@ -356,9 +402,11 @@ class Session:
         }
         try:
             made = checkpoints.commit(
-                self.run.checkpoints, position,
+                self.run.checkpoints,
+                position,
                 lambda folder: tensors.save(folder / checkpoints.STATE, snapshot.tensors, metadata),
-                manifest)
+                manifest,
+            )
         except OSError as error:
             # the next one may succeed; the training itself lives in memory
             tell(f"the checkpoint could not be saved: {error}")
@@ -373,13 +421,24 @@ class Session:
         self.cadence.saved(position.epoch, position.step, now, now - began)
         self._verdicts[made.name] = None if finite else checkpoints.NON_FINITE
         if not finite:
-            self.warn("The loss or a variable is not finite (NaN or infinity).",
-                      "Checkpoints from here on are not used to go on; lower the learning rate "
-                      "or look at the data.")
-        self._note("checkpoint_committed", name=made.name, stage=position.stage,
-                   epoch=position.epoch, step=position.step, end=position.end, bytes=made.bytes,
-                   why=why, seconds=round(now - began, 6), best=best,
-                   logs=snapshot.logs)
+            self.warn(
+                "The loss or a variable is not finite (NaN or infinity).",
+                "Checkpoints from here on are not used to go on; lower the learning rate "
+                "or look at the data.",
+            )
+        self._note(
+            "checkpoint_committed",
+            name=made.name,
+            stage=position.stage,
+            epoch=position.epoch,
+            step=position.step,
+            end=position.end,
+            bytes=made.bytes,
+            why=why,
+            seconds=round(now - began, 6),
+            best=best,
+            logs=snapshot.logs,
+        )
         self._expected.add(made.name)
         self._prune(position.stage)
         self.beat("step")
@@ -388,17 +447,21 @@ class Session:
     def stage_ended(self, stage: int, epoch: int) -> None:
         self._note("stage_ended", stage=stage, epoch=epoch, step=self.step)
         if stage in self._past.left:
-            self.warn(f"Stage {stage} was left by an exception in an earlier attempt, and ended "
-                      "without one in this.", "What the script decides by is not part of the "
-                      "state: the result may differ from that of an undisturbed run.")
+            self.warn(
+                f"Stage {stage} was left by an exception in an earlier attempt, and ended "
+                "without one in this.",
+                "What the script decides by is not part of the "
+                "state: the result may differ from that of an undisturbed run.",
+            )
 
     def _prune(self, stage: int) -> None:
         policy = self.job.checkpoint
         keep = 1 if policy.save_best_only and self._best_name else policy.keep
         protected = {self._best_name} if self._best_name else set()
         try:
-            for gone in checkpoints.prune(self.run.checkpoints, keep, protected, stage=stage,
-                                          verdicts=self._verdicts):
+            for gone in checkpoints.prune(
+                self.run.checkpoints, keep, protected, stage=stage, verdicts=self._verdicts
+            ):
                 self._expected.discard(gone.name)
                 self._note("checkpoint_pruned", name=gone.name)
         except OSError as error:
@@ -410,16 +473,31 @@ class Session:
 
     def _hold(self, position: Position) -> NoReturn:
         """Ends the attempt for a person to look: what follows NaN is NaN."""
-        last = next((c.name for c in checkpoints.scan(self.run.checkpoints)
-                     if self._verdicts.get(c.name, "") is None), None)
+        last = next(
+            (
+                c.name
+                for c in checkpoints.scan(self.run.checkpoints)
+                if self._verdicts.get(c.name, "") is None
+            ),
+            None,
+        )
         where = f"the last finite checkpoint is {last}" if last else "no checkpoint is finite"
-        message = (f"The loss or a variable is not finite (NaN or infinity) at epoch "
-                   f"{position.epoch}, step {position.step}; {where}.")
+        message = (
+            f"The loss or a variable is not finite (NaN or infinity) at epoch "
+            f"{position.epoch}, step {position.step}; {where}."
+        )
         tell(message)
-        self._note("failed", error_type="NonFinite", message=message,
-                   hint="Lower the learning rate or look at the data, then `rekindle release`; "
-                   'checkpoint.non_finite = "continue" trains on instead.',
-                   traceback="", epoch=position.epoch, step=position.step, trained=self.trained)
+        self._note(
+            "failed",
+            error_type="NonFinite",
+            message=message,
+            hint="Lower the learning rate or look at the data, then `rekindle release`; "
+            'checkpoint.non_finite = "continue" trains on instead.',
+            traceback="",
+            epoch=position.epoch,
+            step=position.step,
+            trained=self.trained,
+        )
         stop.end(environment.EXIT_PERMANENT)
 
 
@@ -428,8 +506,11 @@ def _non_finite(tensors: "Tensors") -> str | None:
     import numpy as np
 
     for name, array in tensors.items():
-        if (name.startswith(("model/", "optimizer")) and array.dtype.kind == "f"
-                and not np.isfinite(array).all()):
+        if (
+            name.startswith(("model/", "optimizer"))
+            and array.dtype.kind == "f"
+            and not np.isfinite(array).all()
+        ):
             return f"it holds non-finite variables ({name})"
     return None
 
@@ -446,5 +527,7 @@ def _is_finite(loss: Any) -> bool:
 
 def _finite_only(logs: dict[str, Any]) -> dict[str, Any]:
     """Logs as strict JSON: what is no finite number becomes text."""
-    return {key: value if not isinstance(value, float) or math.isfinite(value) else str(value)
-            for key, value in logs.items()}
+    return {
+        key: value if not isinstance(value, float) or math.isfinite(value) else str(value)
+        for key, value in logs.items()
+    }

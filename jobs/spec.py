@@ -66,14 +66,20 @@ class _Reader:
         self.problems: list[tuple[str, str, str | None]] = []
         self.yaml_lines: dict[str, int] = {}
         if len(text) > MAX_BYTES:
-            raise SpecError(f"The spec has {len(text)} bytes.", where=filename,
-                            hint="A spec has at most 1 MiB; data belongs into files of its own.")
+            raise SpecError(
+                f"The spec has {len(text)} bytes.",
+                where=filename,
+                hint="A spec has at most 1 MiB; data belongs into files of its own.",
+            )
         try:
             self.text = text.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise SpecError("The spec is not UTF-8 text.", where=filename,
-                            hint="Save it as UTF-8.",
-                            line=text.count(b"\n", 0, error.start) + 1) from error
+            raise SpecError(
+                "The spec is not UTF-8 text.",
+                where=filename,
+                hint="Save it as UTF-8.",
+                line=text.count(b"\n", 0, error.start) + 1,
+            ) from error
 
     def table(self) -> dict[str, Any]:
         if self.is_toml:
@@ -102,9 +108,12 @@ class _Reader:
         raise SpecError(what, where=where, hint=hint + rest, key=key, line=line)
 
     def _syntax(self, kind: str, detail: str, line: int | None) -> SpecError:
-        return SpecError(f"The spec is not valid {kind}: {detail}.",
-                         where=f"{self.filename}:{line}" if line else self.filename,
-                         hint="docs/spec.md shows each key with an example.", line=line)
+        return SpecError(
+            f"The spec is not valid {kind}: {detail}.",
+            where=f"{self.filename}:{line}" if line else self.filename,
+            hint="docs/spec.md shows each key with an example.",
+            line=line,
+        )
 
     def _line(self, key: str) -> int | None:
         if not self.is_toml:
@@ -133,24 +142,58 @@ class _Builder:
         self._base = base
 
     def build(self, table: dict[str, Any], stem: str) -> Job | None:
-        top = self._section(table, "", {
-            "name": _name, "script": _text, "module": _module, "command": _texts, "args": _texts,
-            "workdir": _workdir, "python": _python, "env": _env, "seed": _whole(0, 2**32 - 1),
-            "priority": _whole(-(10**9), 10**9), "after": _after, "warm_start": _warm_start,
-            "live": _flag, "allow_change": _flag, "resources": _table, "checkpoint": _table,
-            "retry": _table, "limits": _table,
-        })
-        resources = self._section(top.pop("resources", {}), "resources", {
-            "gpus": _whole(0, 1024), "memory": _size})
-        checkpoint = self._section(top.pop("checkpoint", {}), "checkpoint", {
-            "every": _every, "keep": _whole(1, 10**6), "monitor": _text,
-            "mode": _one_of("auto", "min", "max"), "save_best_only": _flag,
-            "non_finite": _one_of("hold", "continue")})
-        retry = self._section(top.pop("retry", {}), "retry", {
-            "max_failures": _whole(0, 10**6), "backoff": _backoff})
-        limits = self._section(top.pop("limits", {}), "limits", {
-            "stop_grace": _seconds, "hang_timeout": _auto_or_seconds, "max_runtime": _seconds,
-            "window": _window})
+        top = self._section(
+            table,
+            "",
+            {
+                "name": _name,
+                "script": _text,
+                "module": _module,
+                "command": _texts,
+                "args": _texts,
+                "workdir": _workdir,
+                "python": _python,
+                "env": _env,
+                "seed": _whole(0, 2**32 - 1),
+                "priority": _whole(-(10**9), 10**9),
+                "after": _after,
+                "warm_start": _warm_start,
+                "live": _flag,
+                "allow_change": _flag,
+                "resources": _table,
+                "checkpoint": _table,
+                "retry": _table,
+                "limits": _table,
+            },
+        )
+        resources = self._section(
+            top.pop("resources", {}), "resources", {"gpus": _whole(0, 1024), "memory": _size}
+        )
+        checkpoint = self._section(
+            top.pop("checkpoint", {}),
+            "checkpoint",
+            {
+                "every": _every,
+                "keep": _whole(1, 10**6),
+                "monitor": _text,
+                "mode": _one_of("auto", "min", "max"),
+                "save_best_only": _flag,
+                "non_finite": _one_of("hold", "continue"),
+            },
+        )
+        retry = self._section(
+            top.pop("retry", {}), "retry", {"max_failures": _whole(0, 10**6), "backoff": _backoff}
+        )
+        limits = self._section(
+            top.pop("limits", {}),
+            "limits",
+            {
+                "stop_grace": _seconds,
+                "hang_timeout": _auto_or_seconds,
+                "max_runtime": _seconds,
+                "window": _window,
+            },
+        )
         if "name" not in table:
             self._default_name(top, stem)
         if checkpoint.get("save_best_only") and not checkpoint.get("monitor"):
@@ -162,9 +205,13 @@ class _Builder:
         low, high = retry.pop("backoff", (None, None))
         if low is not None:
             retry.update(backoff_min=low, backoff_max=high)
-        job = Job(**top, resources=Resources(**resources),
-                  checkpoint=CheckpointPolicy(**checkpoint), retry=RetryPolicy(**retry),
-                  limits=Limits(**limits))
+        job = Job(
+            **top,
+            resources=Resources(**resources),
+            checkpoint=CheckpointPolicy(**checkpoint),
+            retry=RetryPolicy(**retry),
+            limits=Limits(**limits),
+        )
         try:
             job.check()
         except ValueError as error:
@@ -172,8 +219,9 @@ class _Builder:
             return None
         return job
 
-    def _section(self, table: Any, name: str, keys: dict[str, Callable[[Any], Any]]
-                 ) -> dict[str, Any]:
+    def _section(
+        self, table: Any, name: str, keys: dict[str, Callable[[Any], Any]]
+    ) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key, value in table.items():
             full = f"{name}.{key}" if name else str(key)
@@ -201,19 +249,30 @@ class _Builder:
         try:
             top["name"] = _name(stem)
         except _Problem:
-            self._reader.problem(f"The file's name {stem!r} cannot be the job's name.",
-                                 f"Write a name into the spec. {_NAME_HINT}", None)
+            self._reader.problem(
+                f"The file's name {stem!r} cannot be the job's name.",
+                f"Write a name into the spec. {_NAME_HINT}",
+                None,
+            )
 
     def _what_runs(self, top: dict[str, Any]) -> None:
         given = [key for key in ("script", "module", "command") if key in top]
         if len(given) != 1:
-            what = ("The spec does not say what to run." if not given
-                    else f"The spec has {' and '.join(given)}; only one can run.")
-            if any(key in (None, "script", "module", "command")
-                   for _, _, key in self._reader.problems):
+            what = (
+                "The spec does not say what to run."
+                if not given
+                else f"The spec has {' and '.join(given)}; only one can run."
+            )
+            if any(
+                key in (None, "script", "module", "command") for _, _, key in self._reader.problems
+            ):
                 return  # the value that is wrong has been told already
-            self._reader.problem(what, 'Give one of: script = "train.py", module = "pkg.train", '
-                                 'command = ["./train", "--fast"].', given[1] if given else None)
+            self._reader.problem(
+                what,
+                'Give one of: script = "train.py", module = "pkg.train", '
+                'command = ["./train", "--fast"].',
+                given[1] if given else None,
+            )
             return
         if "script" in top:
             try:
@@ -228,14 +287,17 @@ class _Builder:
                 self._reader.problem(
                     f"The script {script} is not there{_out_of_reach(script)}.",
                     "Give its absolute path, or a `workdir` that it is relative to; "
-                    "`rekindle submit` resolves paths against the spec's own folder.", "script")
+                    "`rekindle submit` resolves paths against the spec's own folder.",
+                    "script",
+                )
             top["script"] = str(script)
             top.setdefault("workdir", str(script.parent))
         else:
             top.setdefault("workdir", str(self._base))
         if "command" in top and not top["command"]:
-            self._reader.problem("`command` is empty.", "Give the program and its arguments.",
-                                 "command")
+            self._reader.problem(
+                "`command` is empty.", "Give the program and its arguments.", "command"
+            )
 
 
 def _out_of_reach(path: Path) -> str:
@@ -254,8 +316,10 @@ def _expanded(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise _Problem(f"names a home folder that does not exist: {text.partition('/')[0]}",
-                       "Write the absolute path.") from None
+        raise _Problem(
+            f"names a home folder that does not exist: {text.partition('/')[0]}",
+            "Write the absolute path.",
+        ) from None
 
 
 def _text(value: Any) -> str:
@@ -279,8 +343,9 @@ def _module(value: Any) -> str:
 
 def _texts(value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-        raise _Problem("must be a list of texts",
-                       'Write numbers in quotes too: args = ["--epochs", "5"].')
+        raise _Problem(
+            "must be a list of texts", 'Write numbers in quotes too: args = ["--epochs", "5"].'
+        )
     if any("\0" in item for item in value):
         raise _Problem("has a NUL character", "Remove it.")
     return list(value)
@@ -293,31 +358,40 @@ def _after(value: Any) -> list[str]:
 def _warm_start(value: Any) -> str:
     text = value if isinstance(value, str) else ""
     job, mark, which = text.partition(":")
-    if not NAME.fullmatch(job) or ".." in job or (mark and which not in ("best", "last")
-                                                   and not which.isdecimal()):
-        raise _Problem(f"cannot be {repr(value)[:80]}",
-                       'Write the id of a job, "pretrain-3", or "pretrain-3:best", '
-                       '"pretrain-3:last", "pretrain-3:7" (after 7 epochs).')
+    if (
+        not NAME.fullmatch(job)
+        or ".." in job
+        or (mark and which not in ("best", "last") and not which.isdecimal())
+    ):
+        raise _Problem(
+            f"cannot be {repr(value)[:80]}",
+            'Write the id of a job, "pretrain-3", or "pretrain-3:best", '
+            '"pretrain-3:last", "pretrain-3:7" (after 7 epochs).',
+        )
     return text
 
 
 def _workdir(value: Any) -> str:
     folder = _expanded(_text(value))
     if not folder.is_absolute():
-        raise _Problem("must be an absolute path",
-                       "A spec in the inbox has no folder of its own; `rekindle submit` fills "
-                       "it in.")
+        raise _Problem(
+            "must be an absolute path",
+            "A spec in the inbox has no folder of its own; `rekindle submit` fills it in.",
+        )
     if not os.path.isdir(folder):
-        raise _Problem(f"is not a folder{_out_of_reach(folder)}: {folder}",
-                       "Make the folder first.")
+        raise _Problem(
+            f"is not a folder{_out_of_reach(folder)}: {folder}", "Make the folder first."
+        )
     return str(folder)
 
 
 def _python(value: Any) -> str:
     path = _expanded(_text(value))
     if not path.is_absolute() or not os.path.isfile(path) or not os.access(path, os.X_OK):
-        raise _Problem(f"is not an interpreter{_out_of_reach(path)}: {path}",
-                       'Give its absolute path, e.g. "/home/ana/venv/bin/python".')
+        raise _Problem(
+            f"is not an interpreter{_out_of_reach(path)}: {path}",
+            'Give its absolute path, e.g. "/home/ana/venv/bin/python".',
+        )
     return str(path)
 
 
@@ -343,19 +417,23 @@ def _table(value: Any) -> dict[str, Any]:
 
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise _Problem(f"must be true or false, not {_shown(value)}",
-                       "Write true or false, without quotes.")
+        raise _Problem(
+            f"must be true or false, not {_shown(value)}", "Write true or false, without quotes."
+        )
     return value
 
 
 def _whole(low: int, high: int) -> Callable[[Any], int]:
     def check(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise _Problem(f"must be a whole number, not {_shown(value)}",
-                           "Write its digits, without quotes and leading zeros, e.g. 1234.")
+            raise _Problem(
+                f"must be a whole number, not {_shown(value)}",
+                "Write its digits, without quotes and leading zeros, e.g. 1234.",
+            )
         if not low <= value <= high:
             raise _Problem(f"must be from {low} to {high}", "Choose another number.")
         return value
+
     return check
 
 
@@ -364,6 +442,7 @@ def _one_of(*words: str) -> Callable[[Any], str]:
         if value not in words:
             raise _Problem(f"must be one of {', '.join(words)}", f'For example "{words[0]}".')
         return str(value)
+
     return check
 
 
@@ -373,6 +452,7 @@ def _quantity(read: Callable[[str], Any]) -> Callable[[Any], Any]:
             return read(value if isinstance(value, str) else "")
         except ValueError as error:
             raise _Problem("is not understood", f"{str(error).capitalize()}.") from None
+
     return check
 
 
@@ -400,8 +480,9 @@ def _every(value: Any) -> dict[str, Any]:
             return {"every_seconds": quantities.seconds(value)}
         except ValueError:
             pass
-    raise _Problem("is not understood",
-                   'Write "auto", "epoch", "5 epochs", "500 steps" or "10 min".')
+    raise _Problem(
+        "is not understood", 'Write "auto", "epoch", "5 epochs", "500 steps" or "10 min".'
+    )
 
 
 def _shown(value: Any) -> str:
@@ -412,8 +493,13 @@ def _shown(value: Any) -> str:
 
 
 def _kind(value: Any) -> str:
-    names = {str: "a text", bool: "true or false", int: "a number", float: "a number",
-             list: "a list", dict: "a table", type(None): "nothing"}
+    names = {
+        str: "a text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        list: "a list",
+        dict: "a table",
+        type(None): "nothing",
+    }
     return names.get(type(value), f"a {type(value).__name__}")
-
-

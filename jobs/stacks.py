@@ -32,8 +32,7 @@ def ask(pid: int) -> bool:
     """Asks a process to write its stacks; False where it would die of the question."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
-        caught = next(line.split()[1] for line in status.splitlines()
-                      if line.startswith("SigCgt:"))
+        caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
         if not int(caught, 16) >> (DUMP - 1) & 1:
             return False
         os.kill(pid, DUMP)
@@ -56,10 +55,19 @@ def seen_by_the_kernel(pid: int) -> list[str]:
         except OSError:
             continue
         where = f", in {waits}" if waits not in ("", "0") else ""
-        found.append(f"thread {task.name} ({name.split(' (', 1)[1]}): "
-                     f"{_STATES.get(fields[0], fields[0])}{where}")
+        found.append(
+            f"thread {task.name} ({name.split(' (', 1)[1]}): "
+            f"{_STATES.get(fields[0], fields[0])}{where}"
+        )
     return found
 
 
-_STATES: Final = {"R": "runs", "S": "waits", "D": "waits for a device", "T": "stopped by a signal",
-                  "t": "stopped by a debugger", "Z": "has ended", "I": "idle"}
+_STATES: Final = {
+    "R": "runs",
+    "S": "waits",
+    "D": "waits for a device",
+    "T": "stopped by a signal",
+    "t": "stopped by a debugger",
+    "Z": "has ended",
+    "I": "idle",
+}

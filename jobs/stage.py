@@ -42,23 +42,28 @@ PLAIN_ITERATOR: Final[Callable[..., Any]] = keras_trainer.TFEpochIterator
 class Stage:
     """One call of ``fit``."""
 
-    def __init__(self, session: Session, number: int, model: Any, arguments: dict[str, Any]
-                 ) -> None:
+    def __init__(
+        self, session: Session, number: int, model: Any, arguments: dict[str, Any]
+    ) -> None:
         self.session = session
         self.number = number
         self.model = model
         self.arguments = arguments
         self.departure = session.depart(number, read_state)
         self.callbacks = self._user_callbacks()
-        self._classes = {type(callback).__name__: callback_states.class_attributes(callback)
-                         for callback in self.callbacks}
+        self._classes = {
+            type(callback).__name__: callback_states.class_attributes(callback)
+            for callback in self.callbacks
+        }
         self._generators = randomness.made()
         self._renumbered = self._is_renumbered()
         self._constants = constants.of(self.callbacks)
         # whose event files may be in a log folder that others share
         self._earlier = (
             event_files.before(session.run.journal, session.attempt)
-            if any(isinstance(c, keras.callbacks.TensorBoard) for c in self.callbacks) else [])
+            if any(isinstance(c, keras.callbacks.TensorBoard) for c in self.callbacks)
+            else []
+        )
         self.train: iterators.TrainIterator | EpochwiseIterator | None = None
         self._exact = tested.is_known()
         self._boundary_at = 0.0
@@ -102,11 +107,12 @@ class Stage:
                 self.train.close()
             self.model._initial_epoch = before
             self.model.__dict__.pop("_get_metrics_result_or_logs", None)
-        if stop.answered() and (self.model.stop_training
-                                or self.epoch < self.arguments["epochs"]):
-            self.session.warn("`fit` ended early after the script handled SIGTERM itself: this "
-                              "training is interrupted, not finished.",
-                              "The next attempt resumes it from its latest checkpoint.")
+        if stop.answered() and (self.model.stop_training or self.epoch < self.arguments["epochs"]):
+            self.session.warn(
+                "`fit` ended early after the script handled SIGTERM itself: this "
+                "training is interrupted, not finished.",
+                "The next attempt resumes it from its latest checkpoint.",
+            )
             return history
         self.session.save(self.snapshot(end=True), "end")
         self.session.stage_ended(self.number, self.epoch)
@@ -116,8 +122,12 @@ class Stage:
         """Fills the model from the checkpoint and gives it away; no callback hears of it."""
         self._build(self._make_train_iterator(self._iterator_arguments()))
         self._guard()
-        variables.restore(variables.of_model(self.model), self.departure.state["variables"],
-                          self.departure.tensors, renumbered=self._renumbered)
+        variables.restore(
+            variables.of_model(self.model),
+            self.departure.state["variables"],
+            self.departure.tensors,
+            renumbered=self._renumbered,
+        )
         wanted({"model": self.model})
 
     # a stage that had ended
@@ -136,9 +146,13 @@ class Stage:
             callback.set_model(self.model)
             if not isinstance(self.arguments["callbacks"], keras.callbacks.CallbackList):
                 # as fit does; a list made by the user has its own
-                callback.set_params({"verbose": self.arguments["verbose"],
-                                     "epochs": self.arguments["epochs"],
-                                     "steps": train.num_batches})
+                callback.set_params(
+                    {
+                        "verbose": self.arguments["verbose"],
+                        "epochs": self.arguments["epochs"],
+                        "steps": train.num_batches,
+                    }
+                )
         self.restore()
         self._tell_rates()
         self.session.stage_restored(self.number, self.departure)
@@ -153,12 +167,19 @@ class Stage:
             from keras.src.trainers.data_adapters import array_slicing
 
             (x, y, weight), _ = array_slicing.train_validation_split(
-                (x, y, weight), validation_split=a["validation_split"])
-        return {"x": x, "y": y, "sample_weight": weight, "batch_size": a["batch_size"],
-                "steps_per_epoch": a["steps_per_epoch"], "shuffle": a["shuffle"],
-                "class_weight": a["class_weight"],
-                "distribute_strategy": self.model.distribute_strategy,
-                "steps_per_execution": self.model.steps_per_execution}
+                (x, y, weight), validation_split=a["validation_split"]
+            )
+        return {
+            "x": x,
+            "y": y,
+            "sample_weight": weight,
+            "batch_size": a["batch_size"],
+            "steps_per_epoch": a["steps_per_epoch"],
+            "shuffle": a["shuffle"],
+            "class_weight": a["class_weight"],
+            "distribute_strategy": self.model.distribute_strategy,
+            "steps_per_execution": self.model.steps_per_execution,
+        }
 
     # callbacks
 
@@ -170,9 +191,11 @@ class Stage:
         found = []
         for callback in keras.tree.flatten(given) if given else []:
             if isinstance(callback, keras.callbacks.BackupAndRestore):
-                self.session.warn("The callback BackupAndRestore is left out: rekindle restores "
-                                  "more, and both would restore over each other.",
-                                  "Nothing is to be done.")
+                self.session.warn(
+                    "The callback BackupAndRestore is left out: rekindle restores "
+                    "more, and both would restore over each other.",
+                    "Nothing is to be done.",
+                )
             elif not isinstance(callback, keras.callbacks.ProgbarLogger):
                 found.append(callback)
         if not any(isinstance(c, keras.callbacks.History) for c in found):
@@ -183,8 +206,11 @@ class Stage:
         given = self.arguments["callbacks"]
         if isinstance(given, keras.callbacks.CallbackList):
             # made by the user with their own parameters: the hook joins it at the end
-            given.callbacks = [*self.callbacks, *[
-                c for c in given.callbacks if isinstance(c, keras.callbacks.ProgbarLogger)], hook]
+            given.callbacks = [
+                *self.callbacks,
+                *[c for c in given.callbacks if isinstance(c, keras.callbacks.ProgbarLogger)],
+                hook,
+            ]
             hook.set_model(self.model)
             return given
         return [*self.callbacks, hook]
@@ -204,13 +230,20 @@ class Stage:
         self.eval = iterators.EvalIterator(**arguments)
         self.eval.created = self._evals_replayed
         if self.eval.own_generators:
-            self._tell([
-                ("The validation data draws from generators of its own, which are not put back; "
-                 "let it draw from one that is made from the index in __getitem__.")])
+            self._tell(
+                [
+                    (
+                        "The validation data draws from generators of its own, which are not put "
+                        "back; "
+                        "let it draw from one that is made from the index in __getitem__."
+                    )
+                ]
+            )
         return self.eval
 
-    def _make_train_iterator(self, arguments: dict[str, Any]
-                             ) -> iterators.TrainIterator | EpochwiseIterator:
+    def _make_train_iterator(
+        self, arguments: dict[str, Any]
+    ) -> iterators.TrainIterator | EpochwiseIterator:
         kept = self.departure.state.get("draws")
         if kept is not None:
             # Keras takes the first batches right away: they are drawn as they were at first
@@ -226,9 +259,10 @@ class Stage:
     def _pass_begins(self) -> None:
         """Notes what a pass over the data begins with, since it is replayed from its start."""
         self._live_tensors = {}
-        self._live = {"evals": self._evals(),
-                      "seeds": randomness.seed_states(self._live_tensors, "live",
-                                                      only=self._piped)}
+        self._live = {
+            "evals": self._evals(),
+            "seeds": randomness.seed_states(self._live_tensors, "live", only=self._piped),
+        }
 
     def _seeks(self) -> None:
         """Between two pieces of data that is read again: nothing is there yet to be saved."""
@@ -254,8 +288,9 @@ class Stage:
         them on a relaunch. Any but those of the model are told apart by their number alone.
         """
         state = self.departure.state
-        return (state.get("generators", self._generators) != self._generators
-                and len(state["random"]["seeds"]) == variables.seeds_in(state["variables"]))
+        return state.get("generators", self._generators) != self._generators and len(
+            state["random"]["seeds"]
+        ) == variables.seeds_in(state["variables"])
 
     # building
 
@@ -269,26 +304,35 @@ class Stage:
                 # e.g. a custom train_step that builds what it needs by itself
                 self._trace(train, error)
         saved = self.departure.state.get("variables")
-        if saved and variables.difference(variables.of_model(model), saved,
-                                          renumbered=self._renumbered) is not None:
+        if (
+            saved
+            and variables.difference(variables.of_model(model), saved, renumbered=self._renumbered)
+            is not None
+        ):
             self._trace(train, None)
 
-    def _trace(self, train: iterators.TrainIterator | EpochwiseIterator,
-               error: Exception | None) -> None:
+    def _trace(
+        self, train: iterators.TrainIterator | EpochwiseIterator, error: Exception | None
+    ) -> None:
         """Traces a training step without running it, which makes the rest of the variables."""
         if self.departure.checkpoint is None:
             return
         try:
             tf.function(self.model.train_step).get_concrete_function(train.element_spec)
         except Exception as second:
-            self.session.warn(f"The model could not be built before training: {second}.",
-                              "Build it in the script, e.g. with model.build().")
+            self.session.warn(
+                f"The model could not be built before training: {second}.",
+                "Build it in the script, e.g. with model.build().",
+            )
 
     def _guard(self) -> None:
         """Refuses a script that is another than the one of the checkpoint."""
         assert self.train is not None
-        plan = {**self.train.plan, "validation_split": self.arguments["validation_split"],
-                "jit_compile": str(self.model.jit_compile)}
+        plan = {
+            **self.train.plan,
+            "validation_split": self.arguments["validation_split"],
+            "jit_compile": str(self.model.jit_compile),
+        }
         self.fingerprint = variables.fingerprint(self.model, plan)
         if self.departure.checkpoint is None:
             return
@@ -299,8 +343,9 @@ class Stage:
             if state.get("epochs", epochs) != epochs:
                 found = f"epochs was {state['epochs']} and is {epochs}"
         if found is None:
-            found = variables.difference(variables.of_model(self.model), state["variables"],
-                                         renumbered=self._renumbered)
+            found = variables.difference(
+                variables.of_model(self.model), state["variables"], renumbered=self._renumbered
+            )
         if found is None:
             found = callback_states.difference(self.callbacks, state["callbacks"])
         if found is not None and not self.session.job.allow_change:
@@ -323,9 +368,15 @@ class Stage:
             self.epoch = self.model._initial_epoch or self.arguments["initial_epoch"]
             train.boundary = self._boundary
             snapshot = self.snapshot()
-            self.session.resumed(self.number, self.departure, epoch=self.epoch, step=self.base,
-                                 restored=begun, inexact=self.inexact,
-                                 epochs=self.arguments["epochs"])
+            self.session.resumed(
+                self.number,
+                self.departure,
+                epoch=self.epoch,
+                step=self.base,
+                restored=begun,
+                inexact=self.inexact,
+                epochs=self.arguments["epochs"],
+            )
             if variables.are_all_there(self.model):
                 self.session.save(snapshot, "start")
         else:
@@ -338,20 +389,28 @@ class Stage:
         """Says what cannot be put back exactly, as far as it can be known before a step."""
         self.inexact += train.inexact()
         if not self._exact:
-            self.inexact.append("Only whole epochs can be put back with this version of Keras; "
-                                f"install a tested one ({', '.join(tested.TESTED)}).")
+            self.inexact.append(
+                "Only whole epochs can be put back with this version of Keras; "
+                f"install a tested one ({', '.join(tested.TESTED)})."
+            )
         if isinstance(train.data_adapter, TFDatasetAdapter) and train.dataset is not None:
             self.inexact += audit.of_data(train.dataset, bool(self._piped))
         if isinstance(self.arguments["validation_data"], types.GeneratorType):
-            self.inexact.append("A generator as validation data is read ahead to an unknown "
-                                "place; use arrays, a tf.data.Dataset or a PyDataset.")
+            self.inexact.append(
+                "A generator as validation data is read ahead to an unknown "
+                "place; use arrays, a tf.data.Dataset or a PyDataset."
+            )
         self.inexact += audit.of_process()
 
     def audit_step(self) -> None:
         """Says the same of the training step, once it has been traced."""
         groups = variables.of_model(self.model)
-        known = [component for group in groups.values() for variable in group
-                 for component in variables.components(variable)]
+        known = [
+            component
+            for group in groups.values()
+            for variable in group
+            for component in variables.components(variable)
+        ]
         known += [randomness.variable_of(generator) for _, generator in randomness.generators()]
         known += callback_states.variables_of(self.callbacks)
         try:
@@ -368,8 +427,7 @@ class Stage:
             if sentence not in self.inexact:
                 self.inexact.append(sentence)
                 what, _, way = sentence.rpartition("; ")
-                self.session.warn(f"Not exact after a relaunch: {what}.",
-                                  way[:1].upper() + way[1:])
+                self.session.warn(f"Not exact after a relaunch: {what}.", way[:1].upper() + way[1:])
 
     def _go_on(self, train: iterators.TrainIterator | EpochwiseIterator) -> None:
         state = self.departure.state
@@ -386,9 +444,14 @@ class Stage:
         self.session.deadline.watch()
         train.seek(state["iterator"], before_live, state.get("draws"), self.departure.tensors)
         stop.unchanged(False)
-        self._live, self._live_tensors = live, {
-            key: value for key, value in self.departure.tensors.items()
-            if key.startswith("live/")}
+        self._live, self._live_tensors = (
+            live,
+            {
+                key: value
+                for key, value in self.departure.tensors.items()
+                if key.startswith("live/")
+            },
+        )
         self._replay_evals(state["evals"])
         train.boundary = self._boundary
         self.restore()
@@ -398,31 +461,49 @@ class Stage:
         epochs = self.arguments["epochs"]
         if epochs != (before := state.get("epochs", epochs)):
             self.session.changed.append(f"epochs was {before} and is {epochs}")
-            self.session.warn(f"The script gave fit {before} epochs and gives it {epochs} now.",
-                              f"The training ends after {epochs} epochs in all: those that an "
-                              "earlier attempt trained count.")
+            self.session.warn(
+                f"The script gave fit {before} epochs and gives it {epochs} now.",
+                f"The training ends after {epochs} epochs in all: those that an "
+                "earlier attempt trained count.",
+            )
         stopped = self.model.stop_training and not position["epoch_step"]
         self.model._initial_epoch = epochs if stopped else min(self.epoch, epochs)
         self.session.resumed(
-            self.number, self.departure, epoch=self.epoch, step=position["step"],
-            restored=_restored(state), allowed=self.changed, epochs=epochs,
-            inexact=list(dict.fromkeys([*state["inexact"], *self.inexact])))
+            self.number,
+            self.departure,
+            epoch=self.epoch,
+            step=position["step"],
+            restored=_restored(state),
+            allowed=self.changed,
+            epochs=epochs,
+            inexact=list(dict.fromkeys([*state["inexact"], *self.inexact])),
+        )
 
     def restore(self) -> None:
         """Puts variables, random state and callbacks back to the checkpoint."""
         state, arrays = self.departure.state, self.departure.tensors
         lenient = self.changed is not None
-        variables.restore(variables.of_model(self.model), state["variables"], arrays,
-                          lenient=lenient, renumbered=self._renumbered)
-        kept = [entry for entry in state["random"]["seeds"]
-                if entry[0] not in self._piped and not self._renumbered]
+        variables.restore(
+            variables.of_model(self.model),
+            state["variables"],
+            arrays,
+            lenient=lenient,
+            renumbered=self._renumbered,
+        )
+        kept = [
+            entry
+            for entry in state["random"]["seeds"]
+            if entry[0] not in self._piped and not self._renumbered
+        ]
         randomness.restore({**state["random"], "seeds": kept}, arrays)
         if self._callbacks_fit():
-            for text in callback_states.restore(self.callbacks, state["callbacks"], arrays,
-                                                self._constants):
+            for text in callback_states.restore(
+                self.callbacks, state["callbacks"], arrays, self._constants
+            ):
                 what, _, way = text.partition("; ")
-                self.session.warn(f"Not exact after a relaunch: {what}.",
-                                  way[:1].upper() + way[1:] + ".")
+                self.session.warn(
+                    f"Not exact after a relaunch: {what}.", way[:1].upper() + way[1:] + "."
+                )
                 if text not in self.inexact:
                     self.inexact.append(text)
         self.model.stop_training = state["stop_training"]
@@ -435,12 +516,15 @@ class Stage:
         if self.changed is not None:
             return  # a person has been told, and has allowed it
         saved = self.departure.state["fingerprint"].get("rates", {})  # older ones have none
-        for text in variables.unused_rates(self.fingerprint["rates"], saved,
-                                           variables.rates(self.model)):
+        for text in variables.unused_rates(
+            self.fingerprint["rates"], saved, variables.rates(self.model)
+        ):
             self.session.changed.append(text)
-            self.session.warn(f"{text[:1].upper()}{text[1:]}.",
-                              "If you have changed it: set it in a callback, or begin anew with "
-                              "`rekindle retry JOB --from-scratch`.")
+            self.session.warn(
+                f"{text[:1].upper()}{text[1:]}.",
+                "If you have changed it: set it in a callback, or begin anew with "
+                "`rekindle retry JOB --from-scratch`.",
+            )
         # later attempts are told of the same change, too
         self.fingerprint["rates"] = {**self.fingerprint["rates"], **saved}
 
@@ -505,8 +589,9 @@ class Stage:
             if stop.requested():
                 stop.leave()  # it came while that was written
             now = time.monotonic()
-        elif self._exact and self._boundary_at and session.deadline.is_long(
-                now - self._boundary_at):
+        elif (
+            self._exact and self._boundary_at and session.deadline.is_long(now - self._boundary_at)
+        ):
             session.deadline.spare = functools.partial(session.save, self.snapshot(), "signal")
             now = time.monotonic()
         self._boundary_at = now
@@ -526,8 +611,11 @@ class Stage:
         values = _plain_logs(logs)
         best = session.epoch_ended(self.number, epoch, time.monotonic() - self.epoch_began, values)
         asked = session.must_stop()
-        if best or asked or session.cadence.due_after_epoch(
-                self.epoch, session.step, time.monotonic()):
+        if (
+            best
+            or asked
+            or session.cadence.due_after_epoch(self.epoch, session.step, time.monotonic())
+        ):
             snapshot = self.snapshot(logs=values)
             session.save(snapshot, "signal" if asked else "best" if best else "epoch", best=best)
         if asked or stop.requested():
@@ -544,8 +632,7 @@ class Stage:
             return
         arrays: Tensors = {}
         state = {
-            "metrics": variables.capture(
-                {"metrics": list(self.model.metrics_variables)}, arrays),
+            "metrics": variables.capture({"metrics": list(self.model.metrics_variables)}, arrays),
             "random": self._random(arrays),
             "evals": self._evals(),
         }
@@ -576,8 +663,9 @@ class Stage:
         """The random state as of the last trained batch, however far the data is read ahead."""
         assert self.train is not None
         drawn = self.train.drawn()
-        return randomness.capture(arrays, python=drawn.get(draws.PYTHON),
-                                  numpy=drawn.get(draws.NUMPY))
+        return randomness.capture(
+            arrays, python=drawn.get(draws.PYTHON), numpy=drawn.get(draws.NUMPY)
+        )
 
     def snapshot(self, *, end: bool = False, logs: dict[str, Any] | None = None) -> Snapshot:
         """Everything, as of now; arrays are copies."""
@@ -587,17 +675,26 @@ class Stage:
         groups = variables.of_model(self.model)
         described = variables.capture(groups, arrays)
         states, left_out = callback_states.capture(
-            self.callbacks, arrays, self._classes, [*self._earlier, event_files.this_process()],
-            self._constants)
+            self.callbacks,
+            arrays,
+            self._classes,
+            [*self._earlier, event_files.this_process()],
+            self._constants,
+        )
         if left_out:
             for text in left_out:
-                self.session.warn(f"Not restored on a relaunch: {text}.",
-                                  "Everything else is.")
+                self.session.warn(f"Not restored on a relaunch: {text}.", "Everything else is.")
         arrays.update(self._live_tensors)
         step = self.base + self.train.epoch_step
         state = {
-            "position": {"stage": self.number, "epoch": self.epoch, "step": step,
-                         "epoch_step": self.train.epoch_step, "base": self.base, "end": end},
+            "position": {
+                "stage": self.number,
+                "epoch": self.epoch,
+                "step": step,
+                "epoch_step": self.train.epoch_step,
+                "base": self.base,
+                "end": end,
+            },
             "iterator": self.train.position(),
             "live": self._live,
             "evals": self._evals(),
@@ -614,16 +711,24 @@ class Stage:
             "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
         }
         return Snapshot(
-            Position(self.number, self.epoch, step, end), arrays, state,
+            Position(self.number, self.epoch, step, end),
+            arrays,
+            state,
             _plain_logs(self.logs) if logs is None else logs,
-            finite=variables.non_finite(groups, arrays) is None)
+            finite=variables.non_finite(groups, arrays) is None,
+        )
 
 
 def _batch_of(spec: Any) -> Any:
     """A batch's shapes for Keras' symbolic build; any size of batch that is not fixed."""
     return tf.nest.map_structure(
-        lambda s: keras.KerasTensor(tuple(s.shape), s.dtype.name)
-        if isinstance(s, tf.TensorSpec) else None, spec)
+        lambda s: (
+            keras.KerasTensor(tuple(s.shape), s.dtype.name)
+            if isinstance(s, tf.TensorSpec)
+            else None
+        ),
+        spec,
+    )
 
 
 def _plain_logs(logs: dict[str, Any] | None) -> dict[str, Any]:

@@ -86,8 +86,9 @@ def install_alone() -> Callable[[], None]:
     """
     global _alone, _requested
     _alone, _requested = True, False
-    before = {number: _set_handler(number, _on_signal)
-              for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {
+        number: _set_handler(number, _on_signal) for number in (signal.SIGTERM, signal.SIGINT)
+    }
     _let_children_go()
 
     def undo() -> None:
@@ -195,8 +196,10 @@ def _let_children_go() -> None:
 
 
 def _in_child() -> None:
-    for number, default in ((signal.SIGTERM, _script or signal.SIG_DFL),
-                            (signal.SIGINT, signal.default_int_handler)):
+    for number, default in (
+        (signal.SIGTERM, _script or signal.SIG_DFL),
+        (signal.SIGINT, signal.default_int_handler),
+    ):
         if _get_handler(number) is _on_signal:
             _set_handler(number, default)
             # not those of a script that has its own handler or wakeup

@@ -20,8 +20,9 @@ _FOLLOWED: Final = "15eaf4a007e88f75"
 def loop_digest() -> str:
     """SHA-256 of the source of everything in Keras that the iterators here stand in for."""
     parts = (EpochIterator, TFEpochIterator)
-    return hashlib.sha256("".join(inspect.getsource(part) for part in parts).encode()
-                          ).hexdigest()[:16]
+    return hashlib.sha256("".join(inspect.getsource(part) for part in parts).encode()).hexdigest()[
+        :16
+    ]
 
 
 def is_known() -> bool:

@@ -115,8 +115,10 @@ def _name(function: Callable[..., Any]) -> str:
 def _described(value: Any) -> Any:
     """Arguments as JSON that tells shapes and types; None where that cannot be told."""
     if isinstance(value, tf.Tensor | np.ndarray | np.generic):
-        return {"shape": [int(size) for size in value.shape],
-                "dtype": tf.as_dtype(value.dtype).name}
+        return {
+            "shape": [int(size) for size in value.shape],
+            "dtype": tf.as_dtype(value.dtype).name,
+        }
     if value is None or type(value) in (bool, int, float, str):
         return {"value": value}
     if type(value) in (tuple, list):

@@ -18,16 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from rekindle.jobs import (
-    blame,
-    environment,
-    heartbeat,
-    output,
-    provenance,
-    record,
-    stacks,
-    stop,
-)
+from rekindle.jobs import blame, environment, heartbeat, output, provenance, record, stacks, stop
 from rekindle.jobs.after_import import AfterImport
 from rekindle.jobs.frozen import Frozen
 from rekindle.jobs.job import Job
@@ -115,12 +106,17 @@ def seed(job: Job, session: "Session", unfollowed: "Unfollowed") -> None:
     hooks = AfterImport(lambda name, error: session.refuse(_hook_failed(name, error)))
     hooks.add("numpy", lambda numpy: _seed_numpy(numpy, job.seed))
     # TensorFlow imports Keras while it is half executed itself
-    hooks.add("keras", lambda keras: _hook_keras(keras, session, job.seed, unfollowed),
-              outside=("tensorflow",))
-    for name, hook in (("tensorflow", unfollowed.hook_tensorflow),
-                       ("tf_keras", unfollowed.hook_legacy),
-                       ("tensorflow.python.keras.engine.training", unfollowed.hook_legacy),
-                       ("torch", unfollowed.hook_torch)):
+    hooks.add(
+        "keras",
+        lambda keras: _hook_keras(keras, session, job.seed, unfollowed),
+        outside=("tensorflow",),
+    )
+    for name, hook in (
+        ("tensorflow", unfollowed.hook_tensorflow),
+        ("tf_keras", unfollowed.hook_legacy),
+        ("tensorflow.python.keras.engine.training", unfollowed.hook_legacy),
+        ("torch", unfollowed.hook_torch),
+    ):
         hooks.add(name, functools.partial(_watch, session, hook), outside=("tensorflow",))
     hooks.install()
 
@@ -152,20 +148,24 @@ def _tell_provenance(run: Run, job: Job, session: "Session") -> None:
     about = provenance.collect(job)
     session.changed = provenance.changes(provenance.previous(run, session.attempt), about)
     with contextlib.suppress(OSError):
-        journal.append(run.journal, "provenance", attempt=session.attempt,
-                       changed=session.changed, **about)
+        journal.append(
+            run.journal, "provenance", attempt=session.attempt, changed=session.changed, **about
+        )
     if session.changed:
-        session.warn(f"Changed since the last attempt: {', '.join(session.changed)}.",
-                     "The result may differ from that of an undisturbed run.")
+        session.warn(
+            f"Changed since the last attempt: {', '.join(session.changed)}.",
+            "The result may differ from that of an undisturbed run.",
+        )
 
 
 def _tell_changed(frozen: Frozen, session: "Session") -> None:
     changed = frozen.changed()
     if changed:
         names = ", ".join(changed[:5]) + (" and others" if len(changed) > 5 else "")
-        session.warn(f"Changed since the job was accepted: {names}.",
-                     "Code comes from the snapshot, but the script reads these files as they "
-                     "are now.")
+        session.warn(
+            f"Changed since the job was accepted: {names}.",
+            "Code comes from the snapshot, but the script reads these files as they are now.",
+        )
 
 
 def _seed_numpy(numpy: types.ModuleType, seed: int) -> None:
@@ -175,8 +175,9 @@ def _seed_numpy(numpy: types.ModuleType, seed: int) -> None:
     unseeded.make_repeatable(numpy, seed)
 
 
-def _hook_keras(keras: types.ModuleType, session: "Session", seed: int,
-                unfollowed: "Unfollowed") -> None:
+def _hook_keras(
+    keras: types.ModuleType, session: "Session", seed: int, unfollowed: "Unfollowed"
+) -> None:
     """Make ``fit`` resumable, or see to it that training is reported as not followed."""
     if int(keras.__version__.partition(".")[0]) < 3:
         _watch(session, unfollowed.hook_legacy, keras)
@@ -187,7 +188,8 @@ def _hook_keras(keras: types.ModuleType, session: "Session", seed: int,
 
         session.report_unfollowed(
             f"Keras runs on {backend}, where `fit` cannot be made resumable: {NOT_FOLLOWED}",
-            "Set KERAS_BACKEND=tensorflow.")
+            "Set KERAS_BACKEND=tensorflow.",
+        )
         return
     from rekindle.jobs import fit
 
@@ -196,15 +198,18 @@ def _hook_keras(keras: types.ModuleType, session: "Session", seed: int,
     _watch(session, unfollowed.hook_keras, keras)
 
 
-def _watch(session: "Session", hook: Callable[[types.ModuleType], None],
-           module: types.ModuleType) -> None:
+def _watch(
+    session: "Session", hook: Callable[[types.ModuleType], None], module: types.ModuleType
+) -> None:
     """Notice training that is not followed; that it cannot be noticed must not end a job."""
     try:
         hook(module)
     except Exception as error:
-        session.warn(f"Training outside of `fit` and `resumable` in {module.__name__} will not be "
-                     f"noticed ({type(error).__name__}: {error}).",
-                     "Nothing of such training is saved; report this with the version.")
+        session.warn(
+            f"Training outside of `fit` and `resumable` in {module.__name__} will not be "
+            f"noticed ({type(error).__name__}: {error}).",
+            "Nothing of such training is saved; report this with the version.",
+        )
 
 
 def _hook_failed(name: str, error: BaseException) -> RekindleError:
@@ -217,15 +222,25 @@ def _hook_failed(name: str, error: BaseException) -> RekindleError:
         f"The training loop of {name} {release} cannot be hooked "
         f"({type(error).__name__}: {error}); nothing was trained.",
         hint="Install Keras 3.8 or newer (3.11 and newer resume in mid-epoch) into the job's "
-             "Python, then `rekindle release JOB`.")
+        "Python, then `rekindle release JOB`.",
+    )
 
 
 def _refuse(run: Run, attempt: int, error: RekindleError) -> NoReturn:
     """Ends with *permanent*: going on without being told to would lose or repeat work."""
     record.tell(str(error))
     with contextlib.suppress(OSError):
-        journal.append(run.journal, "failed", attempt=attempt, error_type=type(error).__name__,
-                       message=error.what, hint=error.hint, traceback="", epoch=0, step=0)
+        journal.append(
+            run.journal,
+            "failed",
+            attempt=attempt,
+            error_type=type(error).__name__,
+            message=error.what,
+            hint=error.hint,
+            traceback="",
+            epoch=0,
+            step=0,
+        )
     _finish(environment.EXIT_PERMANENT)
 
 
@@ -234,11 +249,20 @@ def _report(run: Run, attempt: int, session: "Session", error: BaseException) ->
     lines = traceback.format_exception(error)
     text = "".join(lines).splitlines()[-_TRACEBACK_LINES:]
     with contextlib.suppress(OSError):
-        journal.append(run.journal, "failed", attempt=attempt, error_type=type(error).__name__,
-                       message=_text(error), traceback="\n".join(text), epoch=session.epoch,
-                       step=session.step, trained=session.trained,
-                       within=session.is_from_stage(error), at=blame.place(error),
-                       passing=blame.may_pass(error))
+        journal.append(
+            run.journal,
+            "failed",
+            attempt=attempt,
+            error_type=type(error).__name__,
+            message=_text(error),
+            traceback="\n".join(text),
+            epoch=session.epoch,
+            step=session.step,
+            trained=session.trained,
+            within=session.is_from_stage(error),
+            at=blame.place(error),
+            passing=blame.may_pass(error),
+        )
 
 
 def _tell_received(run: Run, attempt: int) -> None:

@@ -17,8 +17,10 @@ from typing import Any, Final
 from rekindle.jobs.session import Session
 
 NOT_FOLLOWED: Final = "this training is not followed; nothing of it is saved."
-HINT: Final = ("Train with `fit` of Keras 3, or write the loop with `resumable` (docs/loops.md); "
-               "otherwise each relaunch starts from the beginning.")
+HINT: Final = (
+    "Train with `fit` of Keras 3, or write the loop with `resumable` (docs/loops.md); "
+    "otherwise each relaunch starts from the beginning."
+)
 
 _LOOK_S: Final = 1.0
 _CALLS: Final = 3
@@ -54,14 +56,20 @@ class Unfollowed:
         @functools.wraps(plain)
         def gradient(this: Any, target: Any, sources: Any, *args: Any, **kwargs: Any) -> Any:
             if self._is_outside() and _has_variable(tensorflow, sources):
-                self._sign("Gradients are computed outside of `fit` and `resumable`",
-                           traced=not tensorflow.executing_eagerly())
+                self._sign(
+                    "Gradients are computed outside of `fit` and `resumable`",
+                    traced=not tensorflow.executing_eagerly(),
+                )
             return plain(this, target, sources, *args, **kwargs)
 
         tape.gradient = gradient
         # sessions of TensorFlow 1: whoever builds the operation of a step means to run it
-        self._watch_method(tensorflow.compat.v1.train.Optimizer, "apply_gradients",
-                           "An optimizer of TensorFlow 1 is used", weight=_CALLS)
+        self._watch_method(
+            tensorflow.compat.v1.train.Optimizer,
+            "apply_gradients",
+            "An optimizer of TensorFlow 1 is used",
+            weight=_CALLS,
+        )
 
     def hook_keras(self, keras: Any) -> None:
         """Watch ``train_on_batch``, and which optimizers there are."""
@@ -75,8 +83,12 @@ class Unfollowed:
             made(this, *args, **kwargs)
 
         BaseOptimizer.__init__ = init
-        self._watch_method(keras.Model, "train_on_batch", "`train_on_batch` is called outside of "
-                           "`fit`", weight=_CALLS - 1)
+        self._watch_method(
+            keras.Model,
+            "train_on_batch",
+            "`train_on_batch` is called outside of `fit`",
+            weight=_CALLS - 1,
+        )
 
     def hook_legacy(self, keras: Any) -> None:
         """Watch the training methods of another Keras, which are not followed.
@@ -95,8 +107,13 @@ class Unfollowed:
         """Watch the steps of all optimizers of PyTorch."""
         register = getattr(torch.optim.optimizer, "register_optimizer_step_post_hook", None)
         if register is not None:
-            register(lambda *_: self._sign("PyTorch optimizes outside of `fit` and `resumable`")
-                     if self._is_outside() else None)
+            register(
+                lambda *_: (
+                    self._sign("PyTorch optimizes outside of `fit` and `resumable`")
+                    if self._is_outside()
+                    else None
+                )
+            )
 
     def _watch_method(self, kind: Any, name: str, cause: str, *, weight: int) -> None:
         plain = getattr(kind, name)
@@ -120,8 +137,11 @@ class Unfollowed:
         if self._reported or not self._cause or not self._is_outside():
             return
         spent = 0.0 if self._traced_at is None else time.process_time() - self._traced_at
-        if (self._calls >= _CALLS or self._steps() >= _STEPS
-                or spent >= (_TRACED_END_CPU_S if final else _TRACED_CPU_S)):
+        if (
+            self._calls >= _CALLS
+            or self._steps() >= _STEPS
+            or spent >= (_TRACED_END_CPU_S if final else _TRACED_CPU_S)
+        ):
             self._reported = True
             self._session.report_unfollowed(f"{self._cause}: {NOT_FOLLOWED}", HINT)
 
@@ -154,8 +174,10 @@ class Unfollowed:
             self._steps_before = self._iterations()
 
     def _steps(self) -> int:
-        return max((now - self._steps_before.get(key, 0)
-                    for key, now in self._iterations().items()), default=0)
+        return max(
+            (now - self._steps_before.get(key, 0) for key, now in self._iterations().items()),
+            default=0,
+        )
 
     def _iterations(self) -> dict[int, int]:
         found = {}
@@ -169,5 +191,6 @@ class Unfollowed:
 
 
 def _has_variable(tensorflow: Any, sources: Any) -> bool:
-    return any(getattr(source, "trainable", False) is True
-               for source in tensorflow.nest.flatten(sources))
+    return any(
+        getattr(source, "trainable", False) is True for source in tensorflow.nest.flatten(sources)
+    )

@@ -21,8 +21,10 @@ Groups = dict[str, list[Any]]
 _RATE: Final = "learning_rate"
 _SEED_NUMBER: Final = re.compile(r"(?<=seed_generator)_\d+(?=/)")
 
-_HINT = ("Go back to the code of the earlier attempts, or accept the change with `rekindle retry "
-         "JOB --allow-change`, or begin anew with `--from-scratch`.")
+_HINT = (
+    "Go back to the code of the earlier attempts, or accept the change with `rekindle retry "
+    "JOB --allow-change`, or begin anew with `--from-scratch`."
+)
 
 
 def of_model(model: Any) -> Groups:
@@ -73,16 +75,18 @@ def optimizers(model: Any) -> dict[str, Any]:
     if isinstance(getattr(model, "optimizer", None), keras.optimizers.Optimizer):
         found["optimizer"] = model.optimizer
     for name, value in sorted(vars(model).items()):
-        if (isinstance(value, keras.optimizers.Optimizer)
-                and not any(value is known for known in found.values())):
+        if isinstance(value, keras.optimizers.Optimizer) and not any(
+            value is known for known in found.values()
+        ):
             found[f"optimizer.{name}"] = value
     return found
 
 
 def are_all_there(model: Any) -> bool:
     """Whether every layer and optimizer has made its variables."""
-    return (all(layer.built for layer in model._flatten_layers())
-            and all(optimizer.built for optimizer in optimizers(model).values()))
+    return all(layer.built for layer in model._flatten_layers()) and all(
+        optimizer.built for optimizer in optimizers(model).values()
+    )
 
 
 def capture(groups: Groups, tensors: Tensors) -> dict[str, list[list[Any]]]:
@@ -102,8 +106,9 @@ def capture(groups: Groups, tensors: Tensors) -> dict[str, list[list[Any]]]:
     return described
 
 
-def difference(groups: Groups, saved: dict[str, list[list[Any]]], *, renumbered: bool = False
-               ) -> str | None:
+def difference(
+    groups: Groups, saved: dict[str, list[list[Any]]], *, renumbered: bool = False
+) -> str | None:
     """The first difference between variables that are there and those saved, in words.
 
     Args:
@@ -116,11 +121,14 @@ def difference(groups: Groups, saved: dict[str, list[list[Any]]], *, renumbered:
                 return f"the {group} variable {path} of the checkpoint does not exist now"
             now_path, now_shape, now_dtype = here[index]
             if now_shape != shape:
-                return (f"the {group} variable {path} has shape {tuple(shape)} in the checkpoint "
-                        f"and {now_path} has {tuple(now_shape)} now")
+                return (
+                    f"the {group} variable {path} has shape {tuple(shape)} in the checkpoint "
+                    f"and {now_path} has {tuple(now_shape)} now"
+                )
             if now_dtype != dtype:
-                return (f"the {group} variable {path} is {dtype} in the checkpoint and "
-                        f"{now_dtype} now")
+                return (
+                    f"the {group} variable {path} is {dtype} in the checkpoint and {now_dtype} now"
+                )
             if not _is_same_place(path, now_path, renumbered=renumbered):
                 return f"the {group} variable {path} of the checkpoint is {now_path} now"
         if len(here) > len(entries):
@@ -131,9 +139,15 @@ def difference(groups: Groups, saved: dict[str, list[list[Any]]], *, renumbered:
     return None
 
 
-def restore(groups: Groups, saved: dict[str, list[list[Any]]], tensors: Tensors, *,
-            only: Iterable[str] | None = None, lenient: bool = False,
-            renumbered: bool = False) -> None:
+def restore(
+    groups: Groups,
+    saved: dict[str, list[list[Any]]],
+    tensors: Tensors,
+    *,
+    only: Iterable[str] | None = None,
+    lenient: bool = False,
+    renumbered: bool = False,
+) -> None:
     """Puts saved values back, by position.
 
     Args:
@@ -146,8 +160,9 @@ def restore(groups: Groups, saved: dict[str, list[list[Any]]], tensors: Tensors,
     """
     wanted = saved if only is None else {name: saved[name] for name in only if name in saved}
     if not lenient:
-        found = difference({name: groups.get(name, []) for name in wanted}, wanted,
-                           renumbered=renumbered)
+        found = difference(
+            {name: groups.get(name, []) for name in wanted}, wanted, renumbered=renumbered
+        )
         if found is not None:
             raise StateMismatch(f"The checkpoint does not fit the model: {found}.", hint=_HINT)
     for group, entries in wanted.items():
@@ -163,7 +178,8 @@ def restore(groups: Groups, saved: dict[str, list[list[Any]]], tensors: Tensors,
                 if array is None:
                     raise StateMismatch(
                         f"The checkpoint was made with fewer replicas ({replica}).",
-                        hint="Train with the same number of devices in every attempt.")
+                        hint="Train with the same number of devices in every attempt.",
+                    )
                 component.assign(_typed(array, component))
 
 
@@ -187,13 +203,16 @@ def fingerprint(model: Any, plan: dict[str, Any]) -> dict[str, Any]:
     ``plan`` describes data and arguments of ``fit``, as JSON values. Learning rates are noted
     to be told, not compared: they are variables, and put back with all others.
     """
-    layers = [[type(layer).__name__, layer.name, _digest(_config(layer))]
-              for layer in model._flatten_layers(include_self=False, recursive=True)]
+    layers = [
+        [type(layer).__name__, layer.name, _digest(_config(layer))]
+        for layer in model._flatten_layers(include_self=False, recursive=True)
+    ]
     return {
         "model": type(model).__name__,
         "layers": layers,
-        "optimizers": {name: [type(o).__name__, _readable(_config(o))]
-                       for name, o in optimizers(model).items()},
+        "optimizers": {
+            name: [type(o).__name__, _readable(_config(o))] for name, o in optimizers(model).items()
+        },
         "rates": rates(model),
         "plan": plan,
     }
@@ -230,13 +249,17 @@ def compare(now: dict[str, Any], saved: dict[str, Any]) -> str | None:
 
 def rates(model: Any) -> dict[str, float]:
     """The learning rate of each optimizer as it is now, where no schedule makes it."""
-    return {name: float(f"{float(components(variable)[0].numpy()):.7g}")
-            for name, optimizer in optimizers(model).items()
-            for variable in optimizer.variables if variable.name == _RATE}
+    return {
+        name: float(f"{float(components(variable)[0].numpy()):.7g}")
+        for name, optimizer in optimizers(model).items()
+        for variable in optimizer.variables
+        if variable.name == _RATE
+    }
 
 
-def unused_rates(now: dict[str, float], saved: dict[str, float], restored: dict[str, float]
-                 ) -> list[str]:
+def unused_rates(
+    now: dict[str, float], saved: dict[str, float], restored: dict[str, float]
+) -> list[str]:
     """In words, each learning rate of the script that training does not go on with.
 
     Args:
@@ -244,16 +267,19 @@ def unused_rates(now: dict[str, float], saved: dict[str, float], restored: dict[
         saved: what it had set when the stage began: silently passed over again.
         restored: what the checkpoint has put back.
     """
-    return [f"the learning rate of the {name} is {rate:g} in the script, and {restored[name]:g} "
-            "of the checkpoint goes on"
-            for name, rate in now.items()
-            if name in restored and rate not in (restored[name], saved.get(name))]
+    return [
+        f"the learning rate of the {name} is {rate:g} in the script, and {restored[name]:g} "
+        "of the checkpoint goes on"
+        for name, rate in now.items()
+        if name in restored and rate not in (restored[name], saved.get(name))
+    ]
 
 
 def refuse(found: str) -> StateMismatch:
     """The error for a difference that :func:`compare` or another check found."""
-    return StateMismatch(f"The script has changed since the checkpoint was made: {found}.",
-                         hint=_HINT)
+    return StateMismatch(
+        f"The script has changed since the checkpoint was made: {found}.", hint=_HINT
+    )
 
 
 def _describe(variable: Any) -> list[Any]:
@@ -320,8 +346,11 @@ def _readable(config: Any) -> dict[str, Any]:
     """Settings as short texts; none where the object cannot give them."""
     if not isinstance(config, dict):
         return {}
-    return {key: json.dumps(_short(value), default=_by_type, sort_keys=True)[:200]
-            for key, value in config.items() if key != "name"}
+    return {
+        key: json.dumps(_short(value), default=_by_type, sort_keys=True)[:200]
+        for key, value in config.items()
+        if key != "name"
+    }
 
 
 def _short(value: Any) -> Any:

@@ -14,8 +14,14 @@ _TAG: Final = "tag:yaml.org,2002:"
 _PLAIN: Final = (
     ("bool", re.compile(r"true|True|TRUE|false|False|FALSE"), "tTfF"),
     ("int", re.compile(r"[-+]?(?:0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+"), "-+0123456789"),
-    ("float", re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
-                         r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"), "-+.0123456789"),
+    (
+        "float",
+        re.compile(
+            r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+            r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+        ),
+        "-+.0123456789",
+    ),
     ("null", re.compile(r"~|null|Null|NULL|"), ("~", "n", "N", "")),
     ("merge", re.compile(r"<<"), "<"),
 )

@@ -27,8 +27,9 @@ def there(path: Path, home: Path) -> bool:
 
 def closed(error: OSError, path: str | os.PathLike[str], home: Path) -> HomeClosed:
     """What to raise where this user may not do something within ``home``."""
-    return HomeClosed(f"This user may not do that in the home: {error.strerror}.", where=path,
-                      hint=hint(home))
+    return HomeClosed(
+        f"This user may not do that in the home: {error.strerror}.", where=path, hint=hint(home)
+    )
 
 
 def hint(home: Path) -> str:
@@ -36,8 +37,10 @@ def hint(home: Path) -> str:
     try:
         info = home.stat()
     except PermissionError:
-        return ("A folder above the home is closed to this user: ask for the right to enter it, "
-                "or name another home with --home or $REKINDLE_HOME.")
+        return (
+            "A folder above the home is closed to this user: ask for the right to enter it, "
+            "or name another home with --home or $REKINDLE_HOME."
+        )
     except OSError:
         return "Choose another home with --home or $REKINDLE_HOME."
     me, group = os.geteuid(), info.st_gid
@@ -45,13 +48,16 @@ def hint(home: Path) -> str:
         return f"The home is yours, its rights are not as they were made: chmod -R u+rwX {home}"
     if info.st_mode & stat.S_IXGRP and group not in {os.getegid(), *os.getgroups()}:
         if _listed(me, group):
-            return (f"{_user(me)} is in the group {_group(group)} by now, but logged in before "
-                    "that: log in anew.")
-        return (f"The home is for the group {_group(group)}: ask root for `usermod --append "
-                f"--groups {_group(group)} {_user(me)}`, and log in anew; or name another home "
-                "with --home or $REKINDLE_HOME.")
-    return (f"Only the user who owns the home may do that: sudo -u {_user(info.st_uid)} "
-            "rekindle ...")
+            return (
+                f"{_user(me)} is in the group {_group(group)} by now, but logged in before "
+                "that: log in anew."
+            )
+        return (
+            f"The home is for the group {_group(group)}: ask root for `usermod --append "
+            f"--groups {_group(group)} {_user(me)}`, and log in anew; or name another home "
+            "with --home or $REKINDLE_HOME."
+        )
+    return f"Only the user who owns the home may do that: sudo -u {_user(info.st_uid)} rekindle ..."
 
 
 def _listed(user: int, group: int) -> bool:

@@ -63,7 +63,10 @@ class Position:
     def __lt__(self, other: "Position") -> bool:
         # by stage before step: a stage may be trained again with fewer steps after a walk back
         return (self.stage, self.step, self.epoch, self.end) < (
-            other.stage, other.step, other.epoch, other.end
+            other.stage,
+            other.step,
+            other.epoch,
+            other.end,
         )
 
 
@@ -94,8 +97,11 @@ class Checkpoint:
             OSError: it cannot be read.
         """
         manifest = reading.parse_json(reading.read_bytes(self.path / MANIFEST))
-        if (not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict)
-                or not isinstance(manifest.get("format", 0), int)):
+        if (
+            not isinstance(manifest, dict)
+            or not isinstance(manifest.get("files"), dict)
+            or not isinstance(manifest.get("format", 0), int)
+        ):
             raise ValueError("the manifest is not in the format of a manifest")
         if manifest.get("format", 0) > FORMAT:
             raise ValueError(f"the manifest is of a newer format ({manifest['format']})")
@@ -268,7 +274,11 @@ def quarantine(checkpoint: Checkpoint, reason: str) -> Path:
 
 
 def prune(
-    folder: Path, keep: int, protected: Collection[str], *, stage: int | None = None,
+    folder: Path,
+    keep: int,
+    protected: Collection[str],
+    *,
+    stage: int | None = None,
     verdicts: MutableMapping[str, str | None] | None = None,
 ) -> Iterator[Checkpoint]:
     """Removes what :func:`surplus` names; each removed one is yielded.
@@ -295,8 +305,12 @@ def prune(
 
 
 def surplus(
-    newest_first: Iterable[Checkpoint], keep: int, protected: Collection[str],
-    judge: Callable[[Checkpoint], str | None], *, stage: int | None = None,
+    newest_first: Iterable[Checkpoint],
+    keep: int,
+    protected: Collection[str],
+    judge: Callable[[Checkpoint], str | None],
+    *,
+    stage: int | None = None,
 ) -> Iterator[Checkpoint]:
     """All but the newest ``keep`` good checkpoints, the ``protected`` names and what a relaunch
     goes on from in each stage.

@@ -12,14 +12,41 @@ from typing import Final
 
 VARIABLE: Final = "REKINDLE_CRASH_POINT"
 
-INBOX: Final = ("before_claim", "claimed", "before_accept", "accepted", "known", "finished",
-                "explained", "refused")
-DAEMON: Final = ("attempt_begun", "keeper_spawned", "journal_ingested", "before_settle",
-                 "settled", "wish_noted", "request_answered", "request_removed")
-KEEPER: Final = ("keeper_entered", "trainer_spawned", "attempt_recorded", "trainer_ended",
-                 "leftovers_ended", "end_recorded")
-CHECKPOINT: Final = ("before_write", "before_digest", "before_manifest", "before_rename",
-                     "before_folder_fsync")
+INBOX: Final = (
+    "before_claim",
+    "claimed",
+    "before_accept",
+    "accepted",
+    "known",
+    "finished",
+    "explained",
+    "refused",
+)
+DAEMON: Final = (
+    "attempt_begun",
+    "keeper_spawned",
+    "journal_ingested",
+    "before_settle",
+    "settled",
+    "wish_noted",
+    "request_answered",
+    "request_removed",
+)
+KEEPER: Final = (
+    "keeper_entered",
+    "trainer_spawned",
+    "attempt_recorded",
+    "trainer_ended",
+    "leftovers_ended",
+    "end_recorded",
+)
+CHECKPOINT: Final = (
+    "before_write",
+    "before_digest",
+    "before_manifest",
+    "before_rename",
+    "before_folder_fsync",
+)
 POINTS: Final = (*INBOX, *DAEMON, *KEEPER, *CHECKPOINT)
 
 _WANTED, _, _ONCE = os.environ.get(VARIABLE, "").partition("@")

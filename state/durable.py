@@ -87,6 +87,7 @@ def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
 
 def fsync_all(paths: Sequence[Path]) -> None:
     """Makes many files and folders durable; the disk does in one go what waits together."""
+
     def one(path: Path) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
@@ -99,6 +100,7 @@ def fsync_all(paths: Sequence[Path]) -> None:
             one(path)
         return
     from concurrent.futures import ThreadPoolExecutor  # the keeper does without
+
     with ThreadPoolExecutor(32) as pool:
         list(pool.map(one, paths))
 

@@ -4,7 +4,8 @@ import re
 from typing import Final
 
 _OPEN: Final = re.compile(
-    r"`rekindle (cancel|export|logs|release|retry|show|stop|wait)(?: JOB)?(?=`| --)")
+    r"`rekindle (cancel|export|logs|release|retry|show|stop|wait)(?: JOB)?(?=`| --)"
+)
 
 
 def name_job(hint: str, job: str) -> str:

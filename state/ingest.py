@@ -46,15 +46,25 @@ def _take(handlers: Mapping[str, Handler], db: sqlite3.Connection, job: str, ent
         return
     try:
         handler(db, job, entry)
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError,
-            sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError,
-            sqlite3.DataError) as error:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        sqlite3.IntegrityError,
+        sqlite3.ProgrammingError,
+        sqlite3.InterfaceError,
+        sqlite3.DataError,
+    ) as error:
         _not_understood(db, job, str(kind), str(error))
 
 
 def _not_understood(db: sqlite3.Connection, job: str, kind: str, error: str) -> None:
-    db.execute("INSERT INTO events (at, job, kind, data) VALUES (?, ?, ?, ?)",
-               (time.time(), job, NOT_UNDERSTOOD, json.dumps({"kind": kind, "error": error})))
+    db.execute(
+        "INSERT INTO events (at, job, kind, data) VALUES (?, ?, ?, ?)",
+        (time.time(), job, NOT_UNDERSTOOD, json.dumps({"kind": kind, "error": error})),
+    )
 
 
 def _not_believed(db: sqlite3.Connection, job: str, entry: Entry) -> None:
@@ -68,12 +78,21 @@ def running(attempt: int, unfollowed: str | None = None) -> str:
 
 def _attempt_started(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     # a rebuilt ledger has no row for it yet
-    db.execute("INSERT INTO attempts (job, n, started_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-               (job, entry["attempt"], entry["t"]))
+    db.execute(
+        "INSERT INTO attempts (job, n, started_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        (job, entry["attempt"], entry["t"]),
+    )
     db.execute("UPDATE jobs SET attempts = max(attempts, ?) WHERE id = ?", (entry["attempt"], job))
-    _update(db, job, entry, keeper_pid=entry.get("keeper_pid"),
-            keeper_start=entry.get("keeper_start"), trainer_pid=entry.get("trainer_pid"),
-            trainer_start=entry.get("trainer_start"), boot_id=entry.get("boot_id"))
+    _update(
+        db,
+        job,
+        entry,
+        keeper_pid=entry.get("keeper_pid"),
+        keeper_start=entry.get("keeper_start"),
+        trainer_pid=entry.get("trainer_pid"),
+        trainer_start=entry.get("trainer_start"),
+        boot_id=entry.get("boot_id"),
+    )
     if entry.get("gpus") is not None:
         _update(db, job, entry, gpus=json.dumps(entry["gpus"]))
 
@@ -86,25 +105,46 @@ def _resumed(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     attempt, step = entry["attempt"], int(entry.get("step") or 0)
     lost = entry.get("lost_steps")
     if "lost_steps" not in entry:
-        row = db.execute("SELECT to_step FROM attempts WHERE job = ? AND n < ? AND to_step"
-                         " IS NOT NULL ORDER BY n DESC LIMIT 1", (job, attempt)).fetchone()
+        row = db.execute(
+            "SELECT to_step FROM attempts WHERE job = ? AND n < ? AND to_step"
+            " IS NOT NULL ORDER BY n DESC LIMIT 1",
+            (job, attempt),
+        ).fetchone()
         lost = max(int(row[0]) - step, 0) if row else 0
     receipt = {k: v for k, v in entry.items() if k not in ("v", "kind", "attempt")}
-    first = db.execute("SELECT from_step FROM attempts WHERE job = ? AND n = ?",
-                       (job, attempt)).fetchone()
+    first = db.execute(
+        "SELECT from_step FROM attempts WHERE job = ? AND n = ?", (job, attempt)
+    ).fetchone()
     if first is not None and first[0] is not None:
         return  # a later stage of the same attempt: the attempt began where it began
-    _update(db, job, entry, from_epoch=entry.get("epoch"), from_step=step, lost_steps=lost,
-            to_epoch=entry.get("epoch"), to_step=step,
-            receipt=json.dumps({**receipt, "lost_steps": lost}))
+    _update(
+        db,
+        job,
+        entry,
+        from_epoch=entry.get("epoch"),
+        from_step=step,
+        lost_steps=lost,
+        to_epoch=entry.get("epoch"),
+        to_step=step,
+        receipt=json.dumps({**receipt, "lost_steps": lost}),
+    )
 
 
 def _epoch_ended(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     db.execute(
         "INSERT OR REPLACE INTO epochs (job, stage, epoch, step, seconds, logs, attempt, at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (job, entry.get("stage") or 0, entry["epoch"], entry.get("step") or 0,
-         entry.get("seconds"), json.dumps(entry.get("logs") or {}), entry["attempt"], entry["t"]))
+        (
+            job,
+            entry.get("stage") or 0,
+            entry["epoch"],
+            entry.get("step") or 0,
+            entry.get("seconds"),
+            json.dumps(entry.get("logs") or {}),
+            entry["attempt"],
+            entry["t"],
+        ),
+    )
     _update(db, job, entry, to_epoch=entry["epoch"] + 1, to_step=entry.get("step") or 0)
 
 
@@ -115,15 +155,27 @@ def _checkpoint_committed(db: sqlite3.Connection, job: str, entry: Entry) -> Non
     db.execute(
         "INSERT OR REPLACE INTO checkpoints (job, name, stage, epoch, step, bytes, good, best,"
         " path, at) VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?)",
-        (job, entry["name"], stage, entry["epoch"], entry["step"], entry.get("bytes") or 0,
-         bool(entry.get("best")), f"checkpoints/{entry['name']}", entry["t"]))
+        (
+            job,
+            entry["name"],
+            stage,
+            entry["epoch"],
+            entry["step"],
+            entry.get("bytes") or 0,
+            bool(entry.get("best")),
+            f"checkpoints/{entry['name']}",
+            entry["t"],
+        ),
+    )
     _update(db, job, entry, to_epoch=entry["epoch"], to_step=entry["step"])
 
 
 def _checkpoint_refused(db: sqlite3.Connection, job: str, entry: Entry) -> None:
-    db.execute("UPDATE checkpoints SET good = 0, best = 0, reason = ?, path = coalesce(?, path)"
-               " WHERE job = ? AND name = ?",
-               (entry.get("reason") or "", entry.get("quarantined_to"), job, entry["name"]))
+    db.execute(
+        "UPDATE checkpoints SET good = 0, best = 0, reason = ?, path = coalesce(?, path)"
+        " WHERE job = ? AND name = ?",
+        (entry.get("reason") or "", entry.get("quarantined_to"), job, entry["name"]),
+    )
     _event(db, job, entry)
 
 
@@ -133,8 +185,9 @@ def _checkpoint_pruned(db: sqlite3.Connection, job: str, entry: Entry) -> None:
 
 def _quarantine_pruned(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     # a good one of the same name may have been committed since
-    db.execute("DELETE FROM checkpoints WHERE job = ? AND name = ? AND good = 0",
-               (job, entry["name"]))
+    db.execute(
+        "DELETE FROM checkpoints WHERE job = ? AND name = ? AND good = 0", (job, entry["name"])
+    )
 
 
 def _provenance(db: sqlite3.Connection, job: str, entry: Entry) -> None:
@@ -152,35 +205,59 @@ def _warned(db: sqlite3.Connection, job: str, entry: Entry) -> None:
         message = str(entry["message"])
         _update(db, job, entry, unfollowed=message)
         # where people look while it runs
-        db.execute("UPDATE jobs SET reason = ?, hint = ? WHERE id = ? AND state = ?"
-                   " AND attempts = ?",
-                   (running(entry["attempt"], message), str(entry.get("hint") or ""), job,
-                    JobState.RUNNING, entry["attempt"]))
+        db.execute(
+            "UPDATE jobs SET reason = ?, hint = ? WHERE id = ? AND state = ? AND attempts = ?",
+            (
+                running(entry["attempt"], message),
+                str(entry.get("hint") or ""),
+                job,
+                JobState.RUNNING,
+                entry["attempt"],
+            ),
+        )
     _event(db, job, entry)
 
 
 def _event(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     data = {k: v for k, v in entry.items() if k not in ("v", "t", "kind", "attempt")}
-    same = db.execute("SELECT 1 FROM events WHERE job = ? AND at = ? AND kind = ?",
-                      (job, entry["t"], entry["kind"])).fetchone()
+    same = db.execute(
+        "SELECT 1 FROM events WHERE job = ? AND at = ? AND kind = ?",
+        (job, entry["t"], entry["kind"]),
+    ).fetchone()
     if same is None:
-        db.execute("INSERT INTO events (at, job, attempt, kind, data) VALUES (?, ?, ?, ?, ?)",
-                   (entry["t"], job, entry.get("attempt"), entry["kind"], json.dumps(data)))
+        db.execute(
+            "INSERT INTO events (at, job, attempt, kind, data) VALUES (?, ?, ?, ?, ?)",
+            (entry["t"], job, entry.get("attempt"), entry["kind"], json.dumps(data)),
+        )
 
 
 def _state_changed(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     attempt, at = int(entry.get("attempt") or 0), entry["at"]
     if entry["state"] == JobState.STARTING:
-        db.execute("INSERT INTO attempts (job, n, started_at) VALUES (?, ?, ?)"
-                   " ON CONFLICT DO NOTHING", (job, attempt, at))
+        db.execute(
+            "INSERT INTO attempts (job, n, started_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            (job, attempt, at),
+        )
     db.execute(
         "UPDATE jobs SET state = ?, reason = ?, hint = ?, next_at = ?, updated_at = ?,"
         " failures = ?, wish = ?, attempts = max(attempts, ?) WHERE id = ?",
-        (JobState(entry["state"]), entry["reason"], entry["hint"], entry["next_at"], at,
-         entry["failures"], entry["wish"], attempt, job))
+        (
+            JobState(entry["state"]),
+            entry["reason"],
+            entry["hint"],
+            entry["next_at"],
+            at,
+            entry["failures"],
+            entry["wish"],
+            attempt,
+            job,
+        ),
+    )
     data = {"reason": entry["reason"], "was": entry["was"]}
-    db.execute("INSERT INTO events (at, job, attempt, kind, data) VALUES (?, ?, ?, ?, ?)",
-               (at, job, attempt or None, f"job_{entry['state']}", json.dumps(data)))
+    db.execute(
+        "INSERT INTO events (at, job, attempt, kind, data) VALUES (?, ?, ?, ?, ?)",
+        (at, job, attempt or None, f"job_{entry['state']}", json.dumps(data)),
+    )
 
 
 def _job_changed(db: sqlite3.Connection, job: str, entry: Entry) -> None:
@@ -192,30 +269,46 @@ def _job_changed(db: sqlite3.Connection, job: str, entry: Entry) -> None:
 def _is_running(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     # what was decided about an attempt comes after this; until then it runs, or the next
     # daemon settles it
-    db.execute("UPDATE jobs SET state = ?, reason = ?, updated_at = ? WHERE id = ? AND state <> ?",
-               (JobState.RUNNING, running(entry["attempt"]), entry["t"], job, JobState.STOPPING))
+    db.execute(
+        "UPDATE jobs SET state = ?, reason = ?, updated_at = ? WHERE id = ? AND state <> ?",
+        (JobState.RUNNING, running(entry["attempt"]), entry["t"], job, JobState.STOPPING),
+    )
 
 
 def _attempt_ended(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     cause = str(entry.get("cause"))
     outcome = {"crash": "crashed", "permanent": "refused"}.get(cause, cause)
-    _update(db, job, entry, outcome=outcome, cause=cause, exit_code=entry.get("exit_code"),
-            signal=entry.get("signal"), ended_at=entry["t"])
+    _update(
+        db,
+        job,
+        entry,
+        outcome=outcome,
+        cause=cause,
+        exit_code=entry.get("exit_code"),
+        signal=entry.get("signal"),
+        ended_at=entry["t"],
+    )
 
 
 def _attempt_changed(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     known = {row[1] for row in db.execute("PRAGMA table_info(attempts)")} - {"job", "n"}
     fields = {k: v for k, v in entry.items() if k in known}
-    _update(db, job, entry, **{
-        k: json.dumps(v) if isinstance(v, dict) else v for k, v in fields.items()})
+    _update(
+        db,
+        job,
+        entry,
+        **{k: json.dumps(v) if isinstance(v, dict) else v for k, v in fields.items()},
+    )
 
 
 def _update(db: sqlite3.Connection, job: str, entry: Entry, **fields: Any) -> None:
     if not fields:
         return
     assignments = ", ".join(f"{name} = ?" for name in fields)
-    db.execute(f"UPDATE attempts SET {assignments} WHERE job = ? AND n = ?",
-               (*fields.values(), job, entry["attempt"]))
+    db.execute(
+        f"UPDATE attempts SET {assignments} WHERE job = ? AND n = ?",
+        (*fields.values(), job, entry["attempt"]),
+    )
 
 
 _HANDLERS = {

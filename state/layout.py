@@ -55,9 +55,12 @@ class Layout:
             header = json.loads(text)
             metadata = header.pop("__metadata__", {})
             entries = {
-                name: Entry(entry["dtype"], tuple(entry["shape"]),
-                            8 + length + entry["data_offsets"][0],
-                            8 + length + entry["data_offsets"][1])
+                name: Entry(
+                    entry["dtype"],
+                    tuple(entry["shape"]),
+                    8 + length + entry["data_offsets"][0],
+                    8 + length + entry["data_offsets"][1],
+                )
                 for name, entry in header.items()
             }
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
@@ -82,7 +85,10 @@ class Layout:
         """Names of tensors that are not bit-identical in both, in the order of this file."""
         for name, entry in self.entries.items():
             theirs = other.entries.get(name)
-            if (theirs is None or (entry.dtype, entry.shape) != (theirs.dtype, theirs.shape)
-                    or self.data(name) != other.data(name)):
+            if (
+                theirs is None
+                or (entry.dtype, entry.shape) != (theirs.dtype, theirs.shape)
+                or self.data(name) != other.data(name)
+            ):
                 yield name
         yield from (name for name in other.entries if name not in self.entries)

@@ -30,8 +30,9 @@ _KEEP: Final[Any] = object()
 _NO_ROOM: Final = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN})
 _NOTICED_S: Final = 0.01
 """A statement that took no longer has waited for nobody."""
-_REBUILD: Final = ("`rekindle verify --rebuild` builds it anew from the run directories; a damaged "
-                   "file is kept.")
+_REBUILD: Final = (
+    "`rekindle verify --rebuild` builds it anew from the run directories; a damaged file is kept."
+)
 _ATTEMPT_FIELDS: Final = frozenset(AttemptRow.__dataclass_fields__) - {"job", "n"}
 
 
@@ -102,8 +103,16 @@ class Ledger:
     # jobs
 
     def insert_job(
-        self, job_id: str, *, name: str, number: int, run_dir: str, priority: int, spec: str,
-        claim: str | None, submitted_at: float,
+        self,
+        job_id: str,
+        *,
+        name: str,
+        number: int,
+        run_dir: str,
+        priority: int,
+        spec: str,
+        claim: str | None,
+        submitted_at: float,
     ) -> None:
         """Takes an accepted job in, as queued; does nothing where it is there already."""
         with self.transaction():
@@ -163,12 +172,21 @@ class Ledger:
         """The job that a file dropped into the inbox at ``since`` (unix time) became."""
         row = self._db.execute(
             "SELECT id FROM jobs WHERE submitted_at >= ? AND claim LIKE ? ORDER BY rowid DESC",
-            (since - 1, f"%-{inode:x}")).fetchone()
+            (since - 1, f"%-{inode:x}"),
+        ).fetchone()
         return None if row is None else str(row[0])
 
     def set_state(
-        self, job_id: str, new: JobState, reason: str, *, now: float, hint: str | None = None,
-        next_at: float | None = None, failures: int | None = None, wish: str | None = _KEEP,
+        self,
+        job_id: str,
+        new: JobState,
+        reason: str,
+        *,
+        now: float,
+        hint: str | None = None,
+        next_at: float | None = None,
+        failures: int | None = None,
+        wish: str | None = _KEEP,
     ) -> None:
         """Moves a job along the table of transitions and notes it as an event.
 
@@ -186,38 +204,57 @@ class Ledger:
             wish = job.wish if wish is _KEEP else wish
             if new != JobState.RUNNING:  # the keeper's own entry says that
                 self._write_ahead(
-                    job_id, "state_changed", attempt=job.attempts, at=now, state=new,
-                    was=job.state, reason=reason, hint=hint, next_at=next_at,
-                    failures=failures, wish=wish)
+                    job_id,
+                    "state_changed",
+                    attempt=job.attempts,
+                    at=now,
+                    state=new,
+                    was=job.state,
+                    reason=reason,
+                    hint=hint,
+                    next_at=next_at,
+                    failures=failures,
+                    wish=wish,
+                )
             self._db.execute(
                 "UPDATE jobs SET state = ?, reason = ?, hint = ?, next_at = ?, updated_at = ?,"
                 " failures = ?, wish = ? WHERE id = ?",
                 (new, reason, hint, next_at, now, failures, wish, job_id),
             )
             self._changed.add(job_id)
-            self.add_event(f"job_{new}", job=job_id, attempt=job.attempts or None, at=now,
-                           data={"reason": reason, "was": job.state})
+            self.add_event(
+                f"job_{new}",
+                job=job_id,
+                attempt=job.attempts or None,
+                at=now,
+                data={"reason": reason, "was": job.state},
+            )
 
     def put_off(self, job_id: str, next_at: float) -> None:
         """Moves the end of a wait (unix time) whose reason stays the same; no event."""
         with self.transaction():
-            self._db.execute("UPDATE jobs SET next_at = ? WHERE id = ? AND state = 'waiting'",
-                             (next_at, job_id))
+            self._db.execute(
+                "UPDATE jobs SET next_at = ? WHERE id = ? AND state = 'waiting'", (next_at, job_id)
+            )
             self._changed.add(job_id)
 
     def set_clock_back(self, seconds: float) -> None:
         """Moves the ends of all waits along with a clock that was set back."""
         with self.transaction():
-            self._db.execute("UPDATE jobs SET next_at = next_at - ? WHERE state = 'waiting'"
-                             " AND next_at IS NOT NULL", (seconds,))
+            self._db.execute(
+                "UPDATE jobs SET next_at = next_at - ? WHERE state = 'waiting'"
+                " AND next_at IS NOT NULL",
+                (seconds,),
+            )
 
     def latest_change(self) -> float | None:
         """Unix time of the newest change of a job."""
         found = self._db.execute("SELECT max(updated_at) FROM jobs").fetchone()[0]
         return None if found is None else float(found)
 
-    def set_waiting(self, job_ids: Collection[str], reason: str, *, now: float, hint: str = ""
-                    ) -> None:
+    def set_waiting(
+        self, job_ids: Collection[str], reason: str, *, now: float, hint: str = ""
+    ) -> None:
         """Says of jobs that are queued or waiting what they wait for, where it has changed.
 
         Not journaled: the queue works it out anew from what is.
@@ -228,7 +265,8 @@ class Ledger:
                     "UPDATE jobs SET state = 'waiting', reason = ?1, hint = ?2, next_at = NULL,"
                     " updated_at = ?3 WHERE id = ?4 AND (state = 'queued' OR (state = 'waiting' AND"
                     " (reason != ?1 OR hint != ?2 OR next_at IS NOT NULL)))",
-                    (reason, hint, now, job_id)).rowcount
+                    (reason, hint, now, job_id),
+                ).rowcount
                 if changed:
                     self.add_event("job_waiting", job=job_id, at=now, data={"reason": reason})
 
@@ -250,12 +288,15 @@ class Ledger:
 
     # attempts
 
-    def begin_attempt(self, job_id: str, n: int, now: float, gpus: Collection[str] | None = None
-                      ) -> None:
+    def begin_attempt(
+        self, job_id: str, n: int, now: float, gpus: Collection[str] | None = None
+    ) -> None:
         """Notes an attempt, and the GPUs it gets, before anything of it is spawned."""
         with self.transaction():
-            self._db.execute("INSERT INTO attempts (job, n, started_at, gpus) VALUES (?, ?, ?, ?)",
-                             (job_id, n, now, None if gpus is None else json.dumps(list(gpus))))
+            self._db.execute(
+                "INSERT INTO attempts (job, n, started_at, gpus) VALUES (?, ?, ?, ?)",
+                (job_id, n, now, None if gpus is None else json.dumps(list(gpus))),
+            )
             self._db.execute("UPDATE jobs SET attempts = ? WHERE id = ?", (n, job_id))
 
     def update_attempt(self, job_id: str, n: int, **fields: Any) -> None:
@@ -268,8 +309,9 @@ class Ledger:
         with self.transaction():
             if not fields.keys() <= _KEEPER_TELLS:
                 self._write_ahead(job_id, "attempt_changed", attempt=n, **fields)
-            self._db.execute(f"UPDATE attempts SET {assignments} WHERE job = ? AND n = ?",
-                             (*values, job_id, n))
+            self._db.execute(
+                f"UPDATE attempts SET {assignments} WHERE job = ? AND n = ?", (*values, job_id, n)
+            )
 
     def attempt(self, job_id: str, n: int) -> AttemptRow | None:
         where = "FROM attempts WHERE job = ? AND n = ?"
@@ -282,7 +324,9 @@ class Ledger:
         """Seconds that all ended attempts of a job have run, together."""
         row = self._db.execute(
             "SELECT sum(coalesce(seconds, max(ended_at - started_at, 0), 0)) FROM attempts"
-            " WHERE job = ? AND outcome IS NOT NULL", (job_id,)).fetchone()
+            " WHERE job = ? AND outcome IS NOT NULL",
+            (job_id,),
+        ).fetchone()
         return float(row[0] or 0.0)
 
     def named_for(self, job: JobRow, named: str) -> JobRow | None:
@@ -296,9 +340,14 @@ class Ledger:
             return found
         if named == job.name:
             # by the index: to go through all the later ones is too much in a long series
-            return next(self._rows(
-                JobRow, "FROM jobs WHERE name = ? AND number < ? ORDER BY number DESC LIMIT 1",
-                (named, job.number)), None)
+            return next(
+                self._rows(
+                    JobRow,
+                    "FROM jobs WHERE name = ? AND number < ? ORDER BY number DESC LIMIT 1",
+                    (named, job.number),
+                ),
+                None,
+            )
         place = (named, job.submitted_at, job.rowid)
         before = "FROM jobs WHERE name = ? AND (submitted_at, rowid) < (?, ?)"
         after = "FROM jobs WHERE name = ? AND (submitted_at, rowid) > (?, ?)"
@@ -312,7 +361,8 @@ class Ledger:
         """Epoch and step that the latest attempt of each job has reached, by the job's id."""
         rows = self._db.execute(
             "SELECT a.job, a.to_epoch, a.to_step FROM jobs j JOIN attempts a"
-            " ON a.job = j.id AND a.n = j.attempts")
+            " ON a.job = j.id AND a.n = j.attempts"
+        )
         return {row[0]: (row[1], row[2]) for row in rows}
 
     def unfollowed(self) -> dict[str, str]:
@@ -321,7 +371,8 @@ class Ledger:
             return {}
         rows = self._db.execute(
             "SELECT a.job, a.unfollowed FROM jobs j JOIN attempts a"
-            " ON a.job = j.id AND a.n = j.attempts WHERE a.unfollowed IS NOT NULL")
+            " ON a.job = j.id AND a.n = j.attempts WHERE a.unfollowed IS NOT NULL"
+        )
         return {row[0]: row[1] for row in rows}
 
     # what a run tells
@@ -333,8 +384,9 @@ class Ledger:
                 ingest.apply(self._db, job_id, entry)
             self._db.execute("UPDATE jobs SET journal_offset = ? WHERE id = ?", (offset, job_id))
 
-    def restore(self, job_id: str, entries: list[dict[str, Any]], offset: int, *, begun: int = 0
-                ) -> None:
+    def restore(
+        self, job_id: str, entries: list[dict[str, Any]], offset: int, *, begun: int = 0
+    ) -> None:
         """Takes a whole journal into a new ledger, with the decisions that stand in it.
 
         Args:
@@ -348,49 +400,68 @@ class Ledger:
             job = self.job(job_id)
             if job is not None and begun > job.attempts:
                 self.begin_attempt(job_id, begun, time.time())
-                self._db.execute("UPDATE jobs SET state = ?, reason = ? WHERE id = ?",
-                                 (JobState.RUNNING, f"Attempt {begun} had begun.", job_id))
+                self._db.execute(
+                    "UPDATE jobs SET state = ?, reason = ? WHERE id = ?",
+                    (JobState.RUNNING, f"Attempt {begun} had begun.", job_id),
+                )
             self._db.execute(
                 "UPDATE attempts SET outcome = 'lost', cause = 'lost' WHERE job = ? AND outcome IS"
-                " NULL AND n < (SELECT attempts FROM jobs WHERE id = ?)", (job_id, job_id))
+                " NULL AND n < (SELECT attempts FROM jobs WHERE id = ?)",
+                (job_id, job_id),
+            )
 
     def epochs(self, job_id: str) -> list[EpochRow]:
         where = "FROM epochs WHERE job = ? ORDER BY stage, epoch"
         return list(self._rows(EpochRow, where, (job_id,)))
 
     def checkpoints(self, job_id: str) -> list[CheckpointRow]:
-        return list(self._rows(
-            CheckpointRow, "FROM checkpoints WHERE job = ? ORDER BY stage, step, epoch, name",
-            (job_id,)))
+        return list(
+            self._rows(
+                CheckpointRow,
+                "FROM checkpoints WHERE job = ? ORDER BY stage, step, epoch, name",
+                (job_id,),
+            )
+        )
 
     # events
 
     def add_event(
-        self, kind: str, *, job: str | None = None, attempt: int | None = None,
-        data: dict[str, Any] | None = None, at: float | None = None,
+        self,
+        kind: str,
+        *,
+        job: str | None = None,
+        attempt: int | None = None,
+        data: dict[str, Any] | None = None,
+        at: float | None = None,
     ) -> None:
         with self.transaction():
             self._db.execute(
                 "INSERT INTO events (at, job, attempt, kind, data) VALUES (?, ?, ?, ?, ?)",
-                (time.time() if at is None else at, job, attempt, kind, json.dumps(data or {})))
+                (time.time() if at is None else at, job, attempt, kind, json.dumps(data or {})),
+            )
 
-    def events(self, job: str | None = None, *, kind: str | None = None,
-               newest: int | None = None) -> list[EventRow]:
+    def events(
+        self, job: str | None = None, *, kind: str | None = None, newest: int | None = None
+    ) -> list[EventRow]:
         """Events in the order in which they were noted; of these the ``newest`` so many."""
         wanted = {"job": job, "kind": kind}
         given = {name: value for name, value in wanted.items() if value is not None}
         where = " AND ".join(f"{name} = ?" for name in given) or "1"
         found = self._rows(
-            EventRow, f"FROM events WHERE {where} ORDER BY id DESC LIMIT ?",
-            (*given.values(), -1 if newest is None else newest))
+            EventRow,
+            f"FROM events WHERE {where} ORDER BY id DESC LIMIT ?",
+            (*given.values(), -1 if newest is None else newest),
+        )
         return list(found)[::-1]
 
     def check(self) -> list[str]:
         """All faults that SQLite's full integrity check finds; empty for a sound ledger."""
         try:
             found = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check")]
-            found += [f"a row of {row[0]} belongs to no job"
-                      for row in self._db.execute("PRAGMA foreign_key_check")]
+            found += [
+                f"a row of {row[0]} belongs to no job"
+                for row in self._db.execute("PRAGMA foreign_key_check")
+            ]
         except sqlite3.DatabaseError as error:
             return [str(error)]
         return [line for line in found if line != "ok"]
@@ -403,8 +474,9 @@ class Ledger:
             return  # without a run directory nothing could be built from it; `verify` says so
         except OSError as error:
             # a full disk must not keep a person from stopping a job
-            self.add_event("decision_not_journaled", job=job_id,
-                           data={"kind": kind, "error": str(error)})
+            self.add_event(
+                "decision_not_journaled", job=job_id, data={"kind": kind, "error": str(error)}
+            )
 
     def _rows(self, kind: type[Row], query: str, values: Collection[Any]) -> Iterator[Row]:
         names = list(kind.__dataclass_fields__)
@@ -423,8 +495,9 @@ class Ledger:
 
 def _run_names(path: Path) -> list[str]:
     try:
-        return sorted(run.name for run in Home(path.parent).runs.iterdir()
-                      if not run.name.startswith("."))
+        return sorted(
+            run.name for run in Home(path.parent).runs.iterdir() if not run.name.startswith(".")
+        )
     except FileNotFoundError:
         return []
 
@@ -453,8 +526,9 @@ class _Connection(sqlite3.Connection):
 def _connect(path: Path, *, readonly: bool) -> _Connection:
     if readonly:
         uri = f"{path.absolute().as_uri()}?mode=ro"
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10,
-                                     factory=_Connection)
+        connection = sqlite3.connect(
+            uri, uri=True, isolation_level=None, timeout=10, factory=_Connection
+        )
         try:
             connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
         except sqlite3.OperationalError as error:
@@ -463,14 +537,17 @@ def _connect(path: Path, *, readonly: bool) -> _Connection:
             connection.close()
             if error.sqlite_errorcode & 0xFF in _NO_ROOM and _has_wal(path):
                 return _copied(path)
-            if ("unable to open" not in str(error) and "readonly" not in str(error)
-                    and error.sqlite_errorcode & 0xFF not in _NO_ROOM):
+            if (
+                "unable to open" not in str(error)
+                and "readonly" not in str(error)
+                and error.sqlite_errorcode & 0xFF not in _NO_ROOM
+            ):
                 raise
-            connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None,
-                                         factory=_Connection)
+            connection = sqlite3.connect(
+                f"{uri}&immutable=1", uri=True, isolation_level=None, factory=_Connection
+            )
     else:
-        connection = sqlite3.connect(path, isolation_level=None, timeout=10,
-                                     factory=_Connection)
+        connection = sqlite3.connect(path, isolation_level=None, timeout=10, factory=_Connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -492,8 +569,9 @@ def _copied(path: Path) -> _Connection:
     with tempfile.TemporaryDirectory(dir=memory if os.path.isdir(memory) else None) as folder:
         for suffix in ("", "-wal"):
             shutil.copyfile(f"{path}{suffix}", os.path.join(folder, f"ledger.db{suffix}"))
-        connection = sqlite3.connect(os.path.join(folder, "ledger.db"), isolation_level=None,
-                                     factory=_Connection)
+        connection = sqlite3.connect(
+            os.path.join(folder, "ledger.db"), isolation_level=None, factory=_Connection
+        )
         # the copy stays open without its name
         connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
     connection.row_factory = sqlite3.Row
@@ -505,12 +583,18 @@ def _refuse_to_begin_anew(path: Path) -> None:
     if path == Home(path.parent).ledger and (runs := _run_names(path)):
         raise LedgerCorrupt(
             f"The ledger is gone, but there are run directories ({', '.join(runs[:3])}"
-            f"{', ...' if len(runs) > 3 else ''}).", where=path, hint=_REBUILD)
+            f"{', ...' if len(runs) > 3 else ''}).",
+            where=path,
+            hint=_REBUILD,
+        )
 
 
 def _none_yet(path: Path) -> NotFound:
-    return NotFound("There is no ledger in this home yet.", where=path,
-                    hint="Name the home with --home, or start the daemon: `rekindle run`.")
+    return NotFound(
+        "There is no ledger in this home yet.",
+        where=path,
+        hint="Name the home with --home, or start the daemon: `rekindle run`.",
+    )
 
 
 def _check(connection: sqlite3.Connection, path: Path, *, thorough: bool) -> int:
@@ -519,19 +603,23 @@ def _check(connection: sqlite3.Connection, path: Path, *, thorough: bool) -> int
     if version > schema.VERSION:
         raise LedgerTooNew(
             f"The ledger is of version {version}; this rekindle knows up to {schema.VERSION}.",
-            where=path, hint="Install the newer rekindle that wrote it.")
+            where=path,
+            hint="Install the newer rekindle that wrote it.",
+        )
     if thorough:
         result = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if result != "ok":
-            raise LedgerCorrupt(
-                f"The ledger is damaged: {result}.", where=path, hint=_REBUILD)
+            raise LedgerCorrupt(f"The ledger is damaged: {result}.", where=path, hint=_REBUILD)
     return version
 
 
 def _explain(error: sqlite3.DatabaseError, path: Path) -> HomeUnusable:
     if isinstance(error, sqlite3.OperationalError):
-        return HomeUnusable(f"The ledger cannot be opened: {error}.", where=path,
-                            hint="Check the rights, the space on the disk, and who else uses it.")
+        return HomeUnusable(
+            f"The ledger cannot be opened: {error}.",
+            where=path,
+            hint="Check the rights, the space on the disk, and who else uses it.",
+        )
     return LedgerCorrupt(f"The ledger is damaged: {error}.", where=path, hint=_REBUILD)
 
 

@@ -30,16 +30,24 @@ ACTIVE: Final = frozenset({JobState.STARTING, JobState.RUNNING, JobState.STOPPIN
 TERMINAL: Final = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED})
 """States that only a person leaves, by ``retry``."""
 
-_ENDS: Final = frozenset({
-    JobState.QUEUED, JobState.WAITING, JobState.HELD, JobState.DONE, JobState.FAILED,
-    JobState.CANCELLED,
-})
+_ENDS: Final = frozenset(
+    {
+        JobState.QUEUED,
+        JobState.WAITING,
+        JobState.HELD,
+        JobState.DONE,
+        JobState.FAILED,
+        JobState.CANCELLED,
+    }
+)
 
 TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
-    JobState.QUEUED: frozenset({
-        JobState.WAITING, JobState.STARTING, JobState.HELD, JobState.CANCELLED}),
-    JobState.WAITING: frozenset({
-        JobState.WAITING, JobState.QUEUED, JobState.STARTING, JobState.HELD, JobState.CANCELLED}),
+    JobState.QUEUED: frozenset(
+        {JobState.WAITING, JobState.STARTING, JobState.HELD, JobState.CANCELLED}
+    ),
+    JobState.WAITING: frozenset(
+        {JobState.WAITING, JobState.QUEUED, JobState.STARTING, JobState.HELD, JobState.CANCELLED}
+    ),
     JobState.STARTING: frozenset({JobState.RUNNING, JobState.STOPPING}) | _ENDS,
     JobState.RUNNING: frozenset({JobState.STOPPING}) | _ENDS,
     JobState.STOPPING: _ENDS,

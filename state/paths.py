@@ -114,9 +114,11 @@ class Home:
                 return cls(Path(named).expanduser().absolute())
             return cls(Path(state).expanduser().absolute() / "rekindle")
         except RuntimeError:
-            raise HomeUnusable("It begins with a home folder that does not exist.",
-                               where=named or state,
-                               hint="Name an absolute path with --home.") from None
+            raise HomeUnusable(
+                "It begins with a home folder that does not exist.",
+                where=named or state,
+                hint="Name an absolute path with --home.",
+            ) from None
 
     @property
     def inbox(self) -> Path:
@@ -202,7 +204,9 @@ class Home:
                 raise HomeUnusable(
                     f"The folder cannot be made: {error.strerror}.",
                     where=folder,
-                    hint=access.hint(self.root) if of_another else "Choose another home with "
+                    hint=access.hint(self.root)
+                    if of_another
+                    else "Choose another home with "
                     "--home or $REKINDLE_HOME, or give this user the right to write there.",
                 ) from error
         if not os.access(self.root, os.W_OK | os.X_OK):

@@ -81,8 +81,11 @@ def parse_json(text: str | bytes) -> Any:
         value = json.loads(text)
     except RecursionError:
         raise ValueError(f"it is nested deeper than {MOST_DEPTH} levels") from None
-    opened = (text.count(b"{") + text.count(b"[") if isinstance(text, bytes)
-              else text.count("{") + text.count("["))
+    opened = (
+        text.count(b"{") + text.count(b"[")
+        if isinstance(text, bytes)
+        else text.count("{") + text.count("[")
+    )
     if opened > MOST_DEPTH and _deeper(value, MOST_DEPTH):
         raise ValueError(f"it is nested deeper than {MOST_DEPTH} levels")
     return value
@@ -91,6 +94,10 @@ def parse_json(text: str | bytes) -> Any:
 def _deeper(value: Any, levels: int) -> bool:
     layer = [value]
     for _ in range(levels):
-        layer = [inner for outer in layer if isinstance(outer, dict | list)
-                 for inner in (outer.values() if isinstance(outer, dict) else outer)]
+        layer = [
+            inner
+            for outer in layer
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
     return any(isinstance(inner, dict | list) for inner in layer)

@@ -26,16 +26,27 @@ def _json(value: str | None) -> Any:
 
 
 _CONVERSIONS: Final[dict[str, Callable[[Any], Any]]] = {
-    "logs": _json, "data": _json, "receipt": _json, "failure": _json, "spec": _json, "gpus": _json,
-    "provenance": _json, "state": JobState, "good": bool, "best": bool,
+    "logs": _json,
+    "data": _json,
+    "receipt": _json,
+    "failure": _json,
+    "spec": _json,
+    "gpus": _json,
+    "provenance": _json,
+    "state": JobState,
+    "good": bool,
+    "best": bool,
 }
 
 
 @functools.cache
 def _conversions(kind: type[_Row]) -> tuple[tuple[int, Callable[[Any], Any]], ...]:
     # found once for each kind: `ls` makes ten thousand rows
-    return tuple((index, _CONVERSIONS[f.name]) for index, f in enumerate(fields(kind))
-                 if f.name in _CONVERSIONS)
+    return tuple(
+        (index, _CONVERSIONS[f.name])
+        for index, f in enumerate(fields(kind))
+        if f.name in _CONVERSIONS
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,15 +32,17 @@ _NAMES = {
     "bool": "BOOL",
 }
 _RAW = {"BF16": "uint16", "F8_E4M3": "uint8", "F8_E5M2": "uint8"}
-_DTYPES = {name: np.dtype(_RAW.get(name, dtype)) for dtype, name in _NAMES.items()
-           if name not in _RAW} | {name: np.dtype(raw) for name, raw in _RAW.items()}
+_DTYPES = {
+    name: np.dtype(_RAW.get(name, dtype)) for dtype, name in _NAMES.items() if name not in _RAW
+} | {name: np.dtype(raw) for name, raw in _RAW.items()}
 
 # TensorFlow has types that safetensors has not; they travel as bytes of their width
 _FALLBACK = {1: "U8", 2: "U16", 4: "U32", 8: "U64"}
 
 
-def save(path: Path, tensors: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str]
-         ) -> None:
+def save(
+    path: Path, tensors: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str]
+) -> None:
     """Writes ``tensors`` (any shapes, 0-d included) and text ``metadata``; fsyncs.
 
     Raises:
@@ -92,8 +94,10 @@ def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
         start, end = entry["data_offsets"]
         dtype = _DTYPES.get(entry["dtype"])
         count = int(np.prod(entry["shape"], dtype=np.int64))
-        if dtype is None or not 0 <= start <= end <= body.size or end - start != (
-            count * dtype.itemsize
+        if (
+            dtype is None
+            or not 0 <= start <= end <= body.size
+            or end - start != (count * dtype.itemsize)
         ):
             raise ValueError(f"{path}: the entry of tensor {name} does not fit the file")
         tensors[name] = body[start:end].copy().view(dtype).reshape(entry["shape"])

@@ -60,26 +60,48 @@ class Result:
         return sum(r["checkpoint"] is not None and r["step"] > 0 for r in self.resumed)
 
     def _within(self, receipt: dict[str, Any]) -> bool:
-        ended = {e["step"] for e in journal.replay(self.run.journal).entries
-                 if e["kind"] == "epoch_ended"}
-        return (receipt["checkpoint"] is not None and receipt["step"] > 0
-                and receipt["step"] not in ended)
+        ended = {
+            e["step"]
+            for e in journal.replay(self.run.journal).entries
+            if e["kind"] == "epoch_ended"
+        }
+        return (
+            receipt["checkpoint"] is not None
+            and receipt["step"] > 0
+            and receipt["step"] not in ended
+        )
 
 
 class Lives:
     """A run directory for ``script``, and attempts of it."""
 
-    def __init__(self, root: Path, script: Path, *, args: list[str] | None = None, seed: int = 7,
-                 policy: CheckpointPolicy | None = None, env: dict[str, str] | None = None,
-                 grace: float = 60.0, cold: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        script: Path,
+        *,
+        args: list[str] | None = None,
+        seed: int = 7,
+        policy: CheckpointPolicy | None = None,
+        env: dict[str, str] | None = None,
+        grace: float = 60.0,
+        cold: bool = False,
+    ) -> None:
         self.run = Run(root / "run")
         self.work = root / "work"
         for folder in (self.run.root, self.work, self.run.logs, self.run.checkpoints):
             folder.mkdir(parents=True, exist_ok=True)
         self.job = Job(
-            name="lives", id="lives-1", workdir=str(self.work), script=str(script),
-            args=args or [], seed=seed, env=env or {}, limits=Limits(stop_grace=grace),
-            checkpoint=policy or CheckpointPolicy(every_steps=7))
+            name="lives",
+            id="lives-1",
+            workdir=str(self.work),
+            script=str(script),
+            args=args or [],
+            seed=seed,
+            env=env or {},
+            limits=Limits(stop_grace=grace),
+            checkpoint=policy or CheckpointPolicy(every_steps=7),
+        )
         self.write()
         self.attempt = 0
         # with a Python of its own for each attempt: several seconds more, see warm.py
@@ -90,9 +112,16 @@ class Lives:
         """The same run with everything that it has come to, somewhere else."""
         shutil.copytree(self.run.root, root / "run", symlinks=True)
         shutil.copytree(self.work, root / "work")
-        made = Lives(root, Path(self.job.script or ""), args=list(self.job.args),
-                     seed=self.job.seed, policy=self.job.checkpoint, env=dict(self.job.env),
-                     grace=self.job.limits.stop_grace, cold=self.cold)
+        made = Lives(
+            root,
+            Path(self.job.script or ""),
+            args=list(self.job.args),
+            seed=self.job.seed,
+            policy=self.job.checkpoint,
+            env=dict(self.job.env),
+            grace=self.job.limits.stop_grace,
+            cold=self.cold,
+        )
         made.attempt = self.attempt
         return made
 
@@ -117,20 +146,35 @@ class Lives:
         if blow is not None and blow.place != "early":
             assert told is not None
             env["STRIKE"] = blow.as_json(told)
-        argv = bootstrap.command(sys.executable, "rekindle.jobs.keeper", str(self.run.root),
-                                 str(self.attempt), str(lock), options=("-I", "-S"))
+        argv = bootstrap.command(
+            sys.executable,
+            "rekindle.jobs.keeper",
+            str(self.run.root),
+            str(self.attempt),
+            str(lock),
+            options=("-I", "-S"),
+        )
         if self._warm(blow):
             self.keeper = warm.start(argv, env, (lock,))
         else:
             self.keeper = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL, env=env, pass_fds=(lock,))
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=env,
+                pass_fds=(lock,),
+            )
         os.close(lock)
 
     def _warm(self, blow: "Blow | None") -> bool:
         """Whether nothing depends on how the attempt's Python starts."""
-        return not (self.cold or self.job.env or self.job.seed != warm.HASH_SEED
-                    or (blow is not None and blow.place == "early"))
+        return not (
+            self.cold
+            or self.job.env
+            or self.job.seed != warm.HASH_SEED
+            or (blow is not None and blow.place == "early")
+        )
 
     def trainer(self) -> Identity | None:
         """The trainer of the attempt that runs, None before it has started."""
@@ -209,16 +253,32 @@ class Blow:
     seconds: float = 0.0
 
     def as_json(self, told: Path) -> str:
-        return json.dumps({"place": self.place, "count": self.count, "signal": int(self.signum),
-                           "keeper": self.keeper, "delay": self.delay, "told": str(told)})
+        return json.dumps(
+            {
+                "place": self.place,
+                "count": self.count,
+                "signal": int(self.signum),
+                "keeper": self.keeper,
+                "delay": self.delay,
+                "told": str(told),
+            }
+        )
 
     def __str__(self) -> str:
         return f"{signal.Signals(self.signum).name}{' to the keeper' if self.keeper else ''}"
 
 
-COMMIT = ("before_write", "in_write", "before_digest", "before_manifest", "before_rename",
-          "before_folder_fsync", "before the line checkpoint_committed",
-          "after the line checkpoint_committed", "before the line checkpoint_pruned")
+COMMIT = (
+    "before_write",
+    "in_write",
+    "before_digest",
+    "before_manifest",
+    "before_rename",
+    "before_folder_fsync",
+    "before the line checkpoint_committed",
+    "after the line checkpoint_committed",
+    "before the line checkpoint_pruned",
+)
 
 
 def within(dice: random.Random) -> Blow:
@@ -239,8 +299,13 @@ def anywhere(dice: random.Random, *, validation: bool) -> Blow:
     kind = dice.choice([*kinds, "validation", "validation"] if validation else kinds)
     keeper = dice.random() < 0.2
     if kind == "within":
-        return Blow(dice.choice(["step", "batch", "batch"]), dice.randint(1, 20), signum,
-                    keeper=keeper, delay=dice.uniform(0, 0.004))
+        return Blow(
+            dice.choice(["step", "batch", "batch"]),
+            dice.randint(1, 20),
+            signum,
+            keeper=keeper,
+            delay=dice.uniform(0, 0.004),
+        )
     if kind in ("commit", "journal"):
         places = COMMIT[:6] if kind == "commit" else COMMIT[6:]
         return Blow(dice.choice(places), dice.randint(1, 4), signum, keeper=keeper)
@@ -303,10 +368,20 @@ def digests(lives: Lives) -> dict[str, str]:
         state = json.loads(metadata["state"])
         for _, kept in state.get("callbacks", []):  # a loop has none
             kept.pop("files", None)  # TensorBoard's event files are named by time and pid
-        for key in ("position", "callbacks", "stop_training", "logs", "iterator", "evals",
-                    "variables", "loop", "state"):
+        for key in (
+            "position",
+            "callbacks",
+            "stop_training",
+            "logs",
+            "iterator",
+            "evals",
+            "variables",
+            "loop",
+            "state",
+        ):
             found[f"{checkpoint.name}:{key}"] = hashlib.sha256(
-                json.dumps(state.get(key), sort_keys=True).encode()).hexdigest()
+                json.dumps(state.get(key), sort_keys=True).encode()
+            ).hexdigest()
     for file in sorted(lives.work.rglob("*")):
         if file.is_file() and file.suffix in (".csv", ".txt", ".npz", ".json"):
             found[f"file:{file.relative_to(lives.work)}"] = _file_digest(file)

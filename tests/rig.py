@@ -40,9 +40,16 @@ def wait_for(probe: Callable[[], T | None], what: str, seconds: float = 60.0) ->
 def environment(**extra: str) -> dict[str, str]:
     """The environment of a child that finds rekindle and is quiet about TensorFlow."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("REKINDLE_")}
-    return {**env, "PYTHONPATH": str(ROOT / ".importroot"), "TF_CPP_MIN_LOG_LEVEL": "3",
-            "CUDA_VISIBLE_DEVICES": "-1", "OMP_NUM_THREADS": "1",
-            "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", **extra}
+    return {
+        **env,
+        "PYTHONPATH": str(ROOT / ".importroot"),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "OMP_NUM_THREADS": "1",
+        "TF_NUM_INTRAOP_THREADS": "1",
+        "TF_NUM_INTEROP_THREADS": "1",
+        **extra,
+    }
 
 
 class Rig:
@@ -64,8 +71,9 @@ class Rig:
     def start(self, *options: str, **env: str) -> "subprocess.Popen[bytes]":
         return self.start_in(options=options, **env)
 
-    def start_in(self, *prefix: str, options: tuple[str, ...] = (), **env: str
-                 ) -> "subprocess.Popen[bytes]":
+    def start_in(
+        self, *prefix: str, options: tuple[str, ...] = (), **env: str
+    ) -> "subprocess.Popen[bytes]":
         """A daemon behind another command that ends in executing it."""
         self._end_watch()
         watched: dict[str, str] = {}
@@ -74,9 +82,20 @@ class Rig:
             watched = self.watchdog.environment()
         with self.log.open("ab") as log:
             self.daemon = subprocess.Popen(
-                [*prefix, sys.executable, "-m", "rekindle.daemon", "--home", str(self.home.root),
-                 "run", *options], stdout=log, stderr=log,
-                env=environment(**{**watched, **env}))
+                [
+                    *prefix,
+                    sys.executable,
+                    "-m",
+                    "rekindle.daemon",
+                    "--home",
+                    str(self.home.root),
+                    "run",
+                    *options,
+                ],
+                stdout=log,
+                stderr=log,
+                env=environment(**{**watched, **env}),
+            )
         if self.watchdog is not None:
             self.watchdog.follow(self.daemon.pid)
         return self.daemon
@@ -118,7 +137,11 @@ class Rig:
     def cli(self, *args: str, code: int | None = 0) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "rekindle.daemon", "--home", str(self.home.root), *args],
-            capture_output=True, text=True, env=environment(), timeout=120)
+            capture_output=True,
+            text=True,
+            env=environment(),
+            timeout=120,
+        )
         assert code is None or done.returncode == code, (args, done.stdout, done.stderr)
         return done.stdout
 
@@ -139,8 +162,9 @@ class Rig:
         return json.loads(said.getvalue())
 
     def runs(self) -> Iterator[Run]:
-        return (self.home.run(p.name) for p in self.home.runs.iterdir()
-                if not p.name.startswith("."))
+        return (
+            self.home.run(p.name) for p in self.home.runs.iterdir() if not p.name.startswith(".")
+        )
 
     def entries(self, run: Run | str, kind: str) -> list[dict[str, Any]]:
         run = self.home.run(run) if isinstance(run, str) else run
@@ -148,22 +172,26 @@ class Rig:
 
     def trainer(self, job: str, attempt: int) -> Identity:
         """The trainer of an attempt, once it has started."""
+
         def find() -> Identity | None:
             for entry in self.entries(job, "attempt_started"):
                 if entry["attempt"] == attempt:
-                    return Identity(entry["trainer_pid"], entry["trainer_start"],
-                                    entry["boot_id"])
+                    return Identity(entry["trainer_pid"], entry["trainer_start"], entry["boot_id"])
             return None
+
         return wait_for(find, f"attempt {attempt} of {job} starts")
 
     def wait_epochs(self, job: str, count: int, seconds: float = 120) -> None:
         """Until ``count`` epochs have ended and a checkpoint after them is committed."""
-        wait_for(lambda: any(e["epoch"] >= count
-                             for e in self.entries(job, "checkpoint_committed")),
-                 f"a checkpoint after {count} epochs of {job}", seconds)
+        wait_for(
+            lambda: any(e["epoch"] >= count for e in self.entries(job, "checkpoint_committed")),
+            f"a checkpoint after {count} epochs of {job}",
+            seconds,
+        )
 
     def wait_state(self, job: str, *states: str, seconds: float = 120) -> dict[str, Any]:
         def find() -> dict[str, Any] | None:
             row = next((row for row in self.ls() if row["id"] == job), None)
             return row if row and row["state"] in states else None
+
         return wait_for(find, f"{job} is {' or '.join(states)}", seconds)

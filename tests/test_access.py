@@ -23,8 +23,10 @@ from rekindle.state.paths import Home
 GROUP = 54321
 OWNER = 54322
 
-rights = pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None,
-                            reason="needs root, to drop what root may do, and setpriv")
+rights = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None,
+    reason="needs root, to drop what root may do, and setpriv",
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +50,52 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 def call(home: Home, *words: str, groups: str = "--clear-groups") -> tuple[int, str, str]:
     """The command line as a user without root's powers; exit code, standard output and error."""
     done = subprocess.run(
-        ["setpriv", "--bounding-set=-all", "--inh-caps=-all", groups, sys.executable, "-m",
-         "rekindle.daemon", "--home", str(home.root), *words],
-        capture_output=True, text=True, env=environment(), cwd="/", timeout=300)
+        [
+            "setpriv",
+            "--bounding-set=-all",
+            "--inh-caps=-all",
+            groups,
+            sys.executable,
+            "-m",
+            "rekindle.daemon",
+            "--home",
+            str(home.root),
+            *words,
+        ],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        cwd="/",
+        timeout=300,
+    )
     return done.returncode, done.stdout, done.stderr
 
 
 @rights
-@pytest.mark.parametrize("words", [
-    "ls", "ls --json", "show a", "logs a", "wait a", "stop a", "cancel a", "retry a", "pause",
-    "verify", "verify --json", "prune", "doctor --no-imports", "export-run a --to /nowhere/x.tar",
-    "export a --to /nowhere/x.keras", "submit SCRIPT"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "ls",
+        "ls --json",
+        "show a",
+        "logs a",
+        "wait a",
+        "stop a",
+        "cancel a",
+        "retry a",
+        "pause",
+        "verify",
+        "verify --json",
+        "prune",
+        "doctor --no-imports",
+        "export-run a --to /nowhere/x.tar",
+        "export a --to /nowhere/x.keras",
+        "submit SCRIPT",
+    ],
+)
 def test_somebody_outside_the_group_is_told_how_to_get_in(
-        home: Home, words: str, tmp_path: Path) -> None:
+    home: Home, words: str, tmp_path: Path
+) -> None:
     """Really without the right: the likely first contact is `usermod` without a new login."""
     script = tmp_path / "a.py"
     script.write_text("print(1)\n")
@@ -101,8 +136,7 @@ def test_a_group_joined_since_the_login_asks_for_a_new_login() -> None:
         said = hint_as(account.pw_uid, GROUP, root)
     finally:
         shutil.rmtree(folder)
-    assert said == ("daemon is in the group daemon by now, but logged in before that: log in "
-                    "anew.")
+    assert said == ("daemon is in the group daemon by now, but logged in before that: log in anew.")
 
 
 def hint_as(uid: int, gid: int, root: Path) -> str:
@@ -124,7 +158,8 @@ def hint_as(uid: int, gid: int, root: Path) -> str:
 
 
 def test_what_the_system_refuses_otherwise_is_a_sentence_with_the_place(
-        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A folder where the ledger's queue file should be: path, cause and line, exit code 1."""
     home = Home(tmp_path / "home")
     home.create()

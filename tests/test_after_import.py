@@ -30,10 +30,11 @@ def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
     (tmp_path / "outer").mkdir()
     (tmp_path / "outer" / "__init__.py").write_text(
         "import importlib, importlib.util\n"
-        "found = importlib.util.find_spec('inner')\n"      # asks where it is, first
+        "found = importlib.util.find_spec('inner')\n"  # asks where it is, first
         "try:\n    importlib.import_module('inner.part')\n"
         "except (ImportError, AttributeError):\n    pass\n"
-        "ready = True\n")
+        "ready = True\n"
+    )
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "__init__.py").write_text("import outer\nvalue = 1\n")
     (tmp_path / "inner" / "part.py").write_text("")
@@ -58,10 +59,14 @@ def test_a_probe_does_not_use_the_hook_up(watch: Watch) -> None:
 
 @pytest.mark.parametrize("first", ["outer", "inner", "inner.part"])
 def test_the_action_runs_once_and_outside_of_a_half_executed_package(
-        watch: Watch, first: str) -> None:
+    watch: Watch, first: str
+) -> None:
     seen: list[bool] = []
-    watch.finder.add("inner", lambda module: seen.append(hasattr(sys.modules["outer"], "ready")),
-                     outside=("outer",))
+    watch.finder.add(
+        "inner",
+        lambda module: seen.append(hasattr(sys.modules["outer"], "ready")),
+        outside=("outer",),
+    )
     watch.finder.install()
     importlib.import_module(first)
     importlib.import_module("outer")

@@ -21,15 +21,24 @@ def start(work: Path, *args: str) -> "subprocess.Popen[bytes]":
     """The script in a folder of its own, as a person starts it."""
     work.mkdir(exist_ok=True)
     with (work / "log").open("ab") as log:
-        return subprocess.Popen([sys.executable, SCRIPT, "kept", *args], cwd=work, stdout=log,
-                                stderr=log, env=environment(PYTHONHASHSEED="0"))
+        return subprocess.Popen(
+            [sys.executable, SCRIPT, "kept", *args],
+            cwd=work,
+            stdout=log,
+            stderr=log,
+            env=environment(PYTHONHASHSEED="0"),
+        )
 
 
 def at_step(work: Path, step: int) -> None:
     """Until a checkpoint at or behind a step is there."""
-    wait_for(lambda: any(c.position.step >= step
-                         for c in checkpoints.scan(work / "kept" / "checkpoints")),
-             f"step {step}: {(work / 'log').read_text()[-2000:]}", 90)
+    wait_for(
+        lambda: any(
+            c.position.step >= step for c in checkpoints.scan(work / "kept" / "checkpoints")
+        ),
+        f"step {step}: {(work / 'log').read_text()[-2000:]}",
+        90,
+    )
 
 
 @pytest.mark.slow  # six starts of TensorFlow
@@ -39,8 +48,12 @@ def test_a_script_run_by_hand_goes_on_where_it_was_stopped(tmp_path: Path) -> No
     calm, work = tmp_path / "calm", tmp_path / "work"
     assert start(calm).wait(120) == 0, (calm / "log").read_text()
     ends = []
-    for step, signum in ((20, signal.SIGINT), (40, signal.SIGKILL), (70, signal.SIGTERM),
-                         (90, signal.SIGKILL)):
+    for step, signum in (
+        (20, signal.SIGINT),
+        (40, signal.SIGKILL),
+        (70, signal.SIGTERM),
+        (90, signal.SIGKILL),
+    ):
         script = start(work, "--slowly")
         at_step(work, step)
         script.send_signal(signum)
@@ -80,9 +93,11 @@ def test_a_script_finds_resumable_where_rekindle_is_not_installed(tmp_path: Path
     for part in ("jobs", "state"):
         shutil.copytree(ROOT / part, brought / part, ignore=shutil.ignore_patterns("__pycache__"))
     script = tmp_path / "train.py"
-    script.write_text("from rekindle.jobs import Loop, resumable\nimport rekindle.jobs.loop\n"
-                      "print('FROM', rekindle.jobs.loop.__file__)\n"
-                      "assert isinstance(resumable(5), Loop)\n")
+    script.write_text(
+        "from rekindle.jobs import Loop, resumable\nimport rekindle.jobs.loop\n"
+        "print('FROM', rekindle.jobs.loop.__file__)\n"
+        "assert isinstance(resumable(5), Loop)\n"
+    )
     run = Run(tmp_path / "run")
     for folder in (run.root, run.checkpoints):
         folder.mkdir()
@@ -90,17 +105,32 @@ def test_a_script_finds_resumable_where_rekindle_is_not_installed(tmp_path: Path
     env = environment()
     del env["PYTHONPATH"]
     ran = subprocess.run(
-        [sys.executable, "-c", bootstrap._CODE, str(brought), "rekindle.jobs.trainer",
-         str(run.root), "1"], cwd=tmp_path, env=env, capture_output=True, text=True)
+        [
+            sys.executable,
+            "-c",
+            bootstrap._CODE,
+            str(brought),
+            "rekindle.jobs.trainer",
+            str(run.root),
+            "1",
+        ],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
     assert ran.returncode == 0, ran.stderr
     assert f"FROM {brought / 'jobs/loop.py'}" in ran.stdout
 
 
 def test_importing_jobs_loads_no_keras() -> None:
     """Keeper and daemon import it, too."""
-    code = ("import sys, rekindle.jobs\nassert 'keras' not in sys.modules\n"
-            "assert 'numpy' not in sys.modules\nprint(rekindle.jobs.__all__)")
-    ran = subprocess.run([sys.executable, "-c", code], env=environment(), text=True,
-                         capture_output=True)
+    code = (
+        "import sys, rekindle.jobs\nassert 'keras' not in sys.modules\n"
+        "assert 'numpy' not in sys.modules\nprint(rekindle.jobs.__all__)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), text=True, capture_output=True
+    )
     assert ran.returncode == 0, ran.stderr
     assert "resumable" in ran.stdout

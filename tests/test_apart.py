@@ -15,8 +15,7 @@ def spec(name: str, shell: str, *lines: str) -> str:
 
 
 @pytest.mark.parametrize("damage", ["no run directory", "no lock", "no spec"])
-def test_a_job_that_cannot_be_started_is_held_and_the_next_one_runs(
-        rig: Rig, damage: str) -> None:
+def test_a_job_that_cannot_be_started_is_held_and_the_next_one_runs(rig: Rig, damage: str) -> None:
     """Whatever is wrong with its run directory: held, with what is wrong and a way on."""
     rig.start("--slots", "1")
     rig.cli("pause")
@@ -40,8 +39,7 @@ def test_a_job_that_cannot_be_started_is_held_and_the_next_one_runs(
     assert held["attempts"] == 0
 
 
-def test_a_job_whose_run_directory_vanishes_gives_its_place_back(
-        rig: Rig, tmp_path: Path) -> None:
+def test_a_job_whose_run_directory_vanishes_gives_its_place_back(rig: Rig, tmp_path: Path) -> None:
     """It can be cancelled, the next one has its slot, and a daemon with such a job ends."""
     rig.start("--slots", "1")
     rig.drop(spec("gone", LONG), "gone.toml")
@@ -72,7 +70,8 @@ def test_jobs_that_cannot_begin_yet_let_others_pass(rig: Rig) -> None:
     rig.cli("resume")
     rig.wait_state("plain-1", "done", seconds=30)
     assert {rig.show(f"t{number}-1")["reason"] for number in range(14)} == {
-        "It waits for base-1, from whose weights it begins."}
+        "It waits for base-1, from whose weights it begins."
+    }
 
 
 def test_a_keeper_that_cannot_work_is_counted_and_says_why(rig: Rig) -> None:

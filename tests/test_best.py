@@ -22,8 +22,9 @@ def run(tmp_path: Path) -> Run:
 
 def session(run: Run, attempt: int) -> Session:
     policy = CheckpointPolicy(every_epochs=1, keep=1, monitor="loss")
-    return Session(run, Job(name="a", id="a-1", workdir="/", script="/x.py", checkpoint=policy),
-                   attempt)
+    return Session(
+        run, Job(name="a", id="a-1", workdir="/", script="/x.py", checkpoint=policy), attempt
+    )
 
 
 def begin(session: Session) -> int:
@@ -34,8 +35,14 @@ def begin(session: Session) -> int:
     if at is not None and at.end:
         session.stage_restored(stage, departure)
     else:
-        session.resumed(stage, departure, epoch=at.epoch if at else 0,
-                        step=at.step if at else session.step, restored=[], inexact=[])
+        session.resumed(
+            stage,
+            departure,
+            epoch=at.epoch if at else 0,
+            step=at.step if at else session.step,
+            restored=[],
+            inexact=[],
+        )
     return stage
 
 
@@ -43,9 +50,17 @@ def epoch(session: Session, stage: int, number: int, loss: float, *, finite: boo
     """The end of an epoch, as a stage tells it."""
     session.step += 10
     best = session.epoch_ended(stage, number, 0.1, {"loss": loss})
-    return session.save(Snapshot(Position(stage, number + 1, session.step),
-                                 {"model/0": np.zeros(3)}, {}, {"loss": loss}, finite),
-                        "epoch", best=best)
+    return session.save(
+        Snapshot(
+            Position(stage, number + 1, session.step),
+            {"model/0": np.zeros(3)},
+            {},
+            {"loss": loss},
+            finite,
+        ),
+        "epoch",
+        best=best,
+    )
 
 
 def end(session: Session, stage: int, epochs: int) -> None:

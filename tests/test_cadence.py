@@ -51,15 +51,19 @@ def test_auto_does_not_spend_the_night_on_saving() -> None:
     assert cadence.due_after_epoch(3, 30, 60.0)
 
 
-@pytest.mark.parametrize(("value", "best", "monitor", "mode", "better"), [
-    (0.9, 0.8, "val_accuracy", "auto", True),
-    (0.9, 0.8, "val_loss", "auto", False),
-    (0.9, 0.8, "speed", "max", True),
-    (0.7, 0.8, "val_accuracy", "min", True),
-    (float("nan"), None, "val_loss", "auto", False),
-    (0.5, None, "val_loss", "auto", True),
-])
-def test_better_is_what_keras_calls_better(value: float, best: float | None, monitor: str,
-                                           mode: str, better: bool) -> None:
+@pytest.mark.parametrize(
+    ("value", "best", "monitor", "mode", "better"),
+    [
+        (0.9, 0.8, "val_accuracy", "auto", True),
+        (0.9, 0.8, "val_loss", "auto", False),
+        (0.9, 0.8, "speed", "max", True),
+        (0.7, 0.8, "val_accuracy", "min", True),
+        (float("nan"), None, "val_loss", "auto", False),
+        (0.5, None, "val_loss", "auto", True),
+    ],
+)
+def test_better_is_what_keras_calls_better(
+    value: float, best: float | None, monitor: str, mode: str, better: bool
+) -> None:
     """By name where the mode is auto; NaN never is."""
     assert better is is_better(value, best, monitor, mode)

@@ -14,8 +14,9 @@ class Killed(BaseException):
     """Stands for a SIGKILL at a commit point."""
 
 
-def save(folder: Path, epoch: int, step: int, *, stage: int = 0, end: bool = False,
-         finite: bool = True) -> checkpoints.Checkpoint:
+def save(
+    folder: Path, epoch: int, step: int, *, stage: int = 0, end: bool = False, finite: bool = True
+) -> checkpoints.Checkpoint:
     def write(temporary: Path) -> None:
         (temporary / checkpoints.STATE).write_bytes(f"state at {step}".encode() * 10)
         (temporary / "extra.json").write_text("{}")
@@ -60,7 +61,14 @@ def hollow(path: Path) -> None:
 
 
 DAMAGES: list[Callable[[Path], None]] = [
-    flip_a_bit, cut, empty, remove_state, remove_manifest, empty_manifest, another_manifest, hollow,
+    flip_a_bit,
+    cut,
+    empty,
+    remove_state,
+    remove_manifest,
+    empty_manifest,
+    another_manifest,
+    hollow,
 ]
 
 
@@ -112,8 +120,13 @@ def test_a_refused_checkpoint_is_kept_with_its_reason(tmp_path: Path) -> None:
     assert len([p for p in (tmp_path / "quarantine").iterdir() if p.is_dir()]) == 2
 
 
-POINTS = ["before_write", "before_digest", "before_manifest", "before_rename",
-          "before_folder_fsync"]
+POINTS = [
+    "before_write",
+    "before_digest",
+    "before_manifest",
+    "before_rename",
+    "before_folder_fsync",
+]
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -132,9 +145,11 @@ def test_a_kill_at_any_commit_point_leaves_the_old_or_the_new(
         patch.setattr(checkpoints.shutil, "rmtree", lambda *args, **kwargs: None)
         with pytest.raises(Killed):
             checkpoints.commit(
-                tmp_path, Position(0, 2, 20),
+                tmp_path,
+                Position(0, 2, 20),
                 lambda folder: (folder / checkpoints.STATE).write_bytes(b"x") and None,
-                {}, crash_point=crash,
+                {},
+                crash_point=crash,
             )
 
     found = checkpoints.latest_good(tmp_path)
@@ -172,8 +187,13 @@ def test_prune_keeps_the_newest_good_ones_the_best_and_stage_ends(tmp_path: Path
 
     left = {c.name for c in checkpoints.scan(tmp_path)}
     assert gone == ["e0002-s00000020", "e0000-s00000000"]
-    assert left == {"e0005-s00000050", "e0004-s00000040", "e0003-s00000030",
-                    "e0002-s00000020-end", "e0001-s00000010"}
+    assert left == {
+        "e0005-s00000050",
+        "e0004-s00000040",
+        "e0003-s00000030",
+        "e0002-s00000020-end",
+        "e0001-s00000010",
+    }
 
 
 def test_prune_leaves_a_stage_that_an_exception_ended_its_newest_good_one(tmp_path: Path) -> None:
@@ -186,8 +206,13 @@ def test_prune_leaves_a_stage_that_an_exception_ended_its_newest_good_one(tmp_pa
 
     list(checkpoints.prune(tmp_path, 2, set(), stage=2))
 
-    assert left(tmp_path) == {"e0003-s00000230-f2", "e0002-s00000220-f2", "e0003-s00000130-f1-end",
-                              "e0003-s00000030", "e0002-s00000020"}
+    assert left(tmp_path) == {
+        "e0003-s00000230-f2",
+        "e0002-s00000220-f2",
+        "e0003-s00000130-f1-end",
+        "e0003-s00000030",
+        "e0002-s00000020",
+    }
 
 
 def test_prune_does_not_take_a_damaged_end_for_an_end(tmp_path: Path) -> None:
@@ -209,8 +234,13 @@ def test_prune_leaves_later_stages_than_the_saved_one_alone(tmp_path: Path) -> N
     for n in range(4):
         save(tmp_path, n, n * 10)
         list(checkpoints.prune(tmp_path, 2, set(), stage=0))
-    assert left(tmp_path) == {"e0003-s00000030", "e0002-s00000020", "e0002-s00000120-f1",
-                              "e0001-s00000110-f1", "e0000-s00000100-f1"}
+    assert left(tmp_path) == {
+        "e0003-s00000030",
+        "e0002-s00000020",
+        "e0002-s00000120-f1",
+        "e0001-s00000110-f1",
+        "e0000-s00000100-f1",
+    }
 
 
 def test_prune_keeps_as_many_non_finite_ones_as_good_ones_beside_them(tmp_path: Path) -> None:
@@ -218,8 +248,12 @@ def test_prune_keeps_as_many_non_finite_ones_as_good_ones_beside_them(tmp_path: 
     for n in range(9):
         save(tmp_path, n, n * 10, finite=n < 3)
         list(checkpoints.prune(tmp_path, 2, set()))
-    assert left(tmp_path) == {"e0008-s00000080", "e0007-s00000070", "e0002-s00000020",
-                              "e0001-s00000010"}
+    assert left(tmp_path) == {
+        "e0008-s00000080",
+        "e0007-s00000070",
+        "e0002-s00000020",
+        "e0001-s00000010",
+    }
 
 
 def test_prune_reads_no_checkpoint_a_second_time(tmp_path: Path) -> None:
@@ -241,9 +275,9 @@ def left(folder: Path) -> set[str]:
     return {checkpoint.name for checkpoint in checkpoints.scan(folder)}
 
 
-@pytest.mark.parametrize("position", [
-    Position(0, 0, 0), Position(0, 7, 1400), Position(3, 12345, 123456789, True),
-])
+@pytest.mark.parametrize(
+    "position", [Position(0, 0, 0), Position(0, 7, 1400), Position(3, 12345, 123456789, True)]
+)
 def test_a_position_is_what_its_name_says(position: Position) -> None:
     """The name alone tells where a checkpoint belongs."""
     assert Position.parse(position.name) == position
@@ -251,7 +285,14 @@ def test_a_position_is_what_its_name_says(position: Position) -> None:
 
 def test_positions_are_ordered_as_training_goes() -> None:
     """Within a stage by step; its end last; then the next stage."""
-    ordered = [Position(0, 0, 0), Position(0, 0, 5), Position(0, 1, 10), Position(0, 2, 20),
-               Position(0, 2, 20, True), Position(1, 0, 20), Position(1, 1, 30)]
+    ordered = [
+        Position(0, 0, 0),
+        Position(0, 0, 5),
+        Position(0, 1, 10),
+        Position(0, 2, 20),
+        Position(0, 2, 20, True),
+        Position(1, 0, 20),
+        Position(1, 1, 30),
+    ]
     shuffled = ordered[::-2] + ordered[-2::-2]
     assert sorted(shuffled) == ordered

@@ -33,28 +33,39 @@ def test_every_key_is_read_and_all_have_defaults(tmp_path: Path) -> None:
     """A home without the file is as good as one with an empty one."""
     assert config.read(Home(tmp_path)) == config.Config() == config.parse(b"", "x")
     read = config.parse(WHOLE, "x")
-    assert config.Config(
-        slots=2, source=config.SourceLimits(2**20, 7, 10_000),
-        logs=config.LogLimits(2 * 2**20, 3), retention=config.Retention(30 * 86400.0, 5 * 10**9),
-        preemption=config.Preemption("/run/preempted", config.AWS, "http://127.0.0.1:8080", 1.0),
-    ) == read
+    assert (
+        config.Config(
+            slots=2,
+            source=config.SourceLimits(2**20, 7, 10_000),
+            logs=config.LogLimits(2 * 2**20, 3),
+            retention=config.Retention(30 * 86400.0, 5 * 10**9),
+            preemption=config.Preemption(
+                "/run/preempted", config.AWS, "http://127.0.0.1:8080", 1.0
+            ),
+        )
+        == read
+    )
 
 
-@pytest.mark.parametrize(("text", "line", "says", "hint"), [
-    (b"slots = 1\nslotz = 2\n", 2, "no key `slotz`", "`slots`"),
-    (b"\n[logs]\nmax_byte = '1MB'\n", 3, "no key `logs.max_byte`", "`max_bytes`"),
-    (b"[retention]\nmax_bytes = 5\n", 2, "retention.max_bytes", "docs/configuration.md"),
-    (b"slots = 0\n", 1, "1 or more", "docs/configuration.md"),
-    (b"slots = true\n", 1, "1 or more", "docs/configuration.md"),
-    (b"logs = 3\n", 1, "must be a table", "[logs]"),
-    (b"format = 2\n", 1, "format 2", "format = 1"),
-    (b"[preemption]\nnotice_file = 'here'\n", 2, "absolute", "docs/"),
-    (b"[preemption]\naws = 'ftp://x'\n", 2, "base URL", "docs/"),
-    (b"slots = \n", None, "not valid TOML", "docs/"),
-    (b"\xff\xfe", None, "not valid TOML", "docs/"),
-])
+@pytest.mark.parametrize(
+    ("text", "line", "says", "hint"),
+    [
+        (b"slots = 1\nslotz = 2\n", 2, "no key `slotz`", "`slots`"),
+        (b"\n[logs]\nmax_byte = '1MB'\n", 3, "no key `logs.max_byte`", "`max_bytes`"),
+        (b"[retention]\nmax_bytes = 5\n", 2, "retention.max_bytes", "docs/configuration.md"),
+        (b"slots = 0\n", 1, "1 or more", "docs/configuration.md"),
+        (b"slots = true\n", 1, "1 or more", "docs/configuration.md"),
+        (b"logs = 3\n", 1, "must be a table", "[logs]"),
+        (b"format = 2\n", 1, "format 2", "format = 1"),
+        (b"[preemption]\nnotice_file = 'here'\n", 2, "absolute", "docs/"),
+        (b"[preemption]\naws = 'ftp://x'\n", 2, "base URL", "docs/"),
+        (b"slots = \n", None, "not valid TOML", "docs/"),
+        (b"\xff\xfe", None, "not valid TOML", "docs/"),
+    ],
+)
 def test_a_mistake_is_told_with_its_line_and_a_hint(
-        text: bytes, line: int | None, says: str, hint: str) -> None:
+    text: bytes, line: int | None, says: str, hint: str
+) -> None:
     """The same kind of error as for a spec."""
     with pytest.raises(ConfigError) as caught:
         config.parse(text, "rekindle.toml")

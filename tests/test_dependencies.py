@@ -25,21 +25,32 @@ from rekindle.state.paths import Home
 DONE, FAILED, HELD, RUNNING = JobState.DONE, JobState.FAILED, JobState.HELD, JobState.RUNNING
 
 
-@pytest.mark.parametrize(("needs", "reason", "broken"), [
-    ([], "", False),
-    ([Need("a", "a-1", DONE)], "", False),
-    ([Need("a", "a-1", RUNNING)], "It waits for a-1.", False),
-    ([Need("a", "a-1", RUNNING), Need("b", "b-2", JobState.QUEUED)], "It waits for a-1, b-2.",
-     False),
-    ([Need("a", "a-1", HELD)], "It waits for a-1, which is held.", False),
-    ([Need("a")], "It waits for a, and there is no such job.", False),
-    ([Need("a", "a-1", RUNNING), Need("b", "b-1", FAILED)], "b-1, which it waits for, failed.",
-     True),
-    ([Need("a"), Need("b", "b-1", JobState.CANCELLED)],
-     "b-1, which it waits for, was cancelled.", True),
-])
-def test_each_way_of_waiting_is_told_in_words(needs: list[Need], reason: str, broken: bool
-                                              ) -> None:
+@pytest.mark.parametrize(
+    ("needs", "reason", "broken"),
+    [
+        ([], "", False),
+        ([Need("a", "a-1", DONE)], "", False),
+        ([Need("a", "a-1", RUNNING)], "It waits for a-1.", False),
+        (
+            [Need("a", "a-1", RUNNING), Need("b", "b-2", JobState.QUEUED)],
+            "It waits for a-1, b-2.",
+            False,
+        ),
+        ([Need("a", "a-1", HELD)], "It waits for a-1, which is held.", False),
+        ([Need("a")], "It waits for a, and there is no such job.", False),
+        (
+            [Need("a", "a-1", RUNNING), Need("b", "b-1", FAILED)],
+            "b-1, which it waits for, failed.",
+            True,
+        ),
+        (
+            [Need("a"), Need("b", "b-1", JobState.CANCELLED)],
+            "b-1, which it waits for, was cancelled.",
+            True,
+        ),
+    ],
+)
+def test_each_way_of_waiting_is_told_in_words(needs: list[Need], reason: str, broken: bool) -> None:
     """Nothing waits without saying for what; what cannot come true is held."""
     answer = dependencies.judge("me-1", needs)
     assert (answer.reason, answer.broken) == (reason, broken)
@@ -73,6 +84,7 @@ graphs = st.dictionaries(st.integers(0, 7), st.sets(st.integers(0, 7), max_size=
 @given(graphs)
 def test_a_way_around_is_found_exactly_where_there_is_one(graph: dict[int, set[int]]) -> None:
     """And each of its steps is a real one."""
+
     def edges(node: str) -> list[str]:
         return sorted(str(n) for n in graph.get(int(node), ()))
 
@@ -82,8 +94,12 @@ def test_a_way_around_is_found_exactly_where_there_is_one(graph: dict[int, set[i
     assert not way or (way[0], way[-1]) == ("0", "0")
 
 
-@given(st.lists(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), min_size=1,
-                         max_size=4), max_size=8))
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), min_size=1, max_size=4),
+        max_size=8,
+    )
+)
 def test_what_is_remembered_hides_no_circle(batches: list[list[tuple[int, int]]]) -> None:
     """Edges come in batches; only whose edges have grown is asked about, in any order."""
     graph: dict[int, set[int]] = {}
@@ -94,8 +110,9 @@ def test_what_is_remembered_hides_no_circle(batches: list[list[tuple[int, int]]]
             graph.setdefault(tail, set()).add(head)
         told = {node for node, _ in batch if circles.hold(str(node))}
         for node in {node for node in graph if str(node) in reach(graph, node)} - known:
-            circle = {n for n in graph
-                      if str(n) in reach(graph, node) and str(node) in reach(graph, n)}
+            circle = {
+                n for n in graph if str(n) in reach(graph, node) and str(node) in reach(graph, n)
+            }
             assert told & circle
         assert all(str(node) in reach(graph, node) for node in told)
 
@@ -104,26 +121,41 @@ def test_the_one_before_in_a_series_is_told_by_number(tmp_path: Path) -> None:
     """A clock that was set back, or a run from another box, turns no series around."""
     ledger = Ledger.open(tmp_path / "ledger.db")
     for number, submitted_at in ((1, 900.0), (3, 300.0), (4, 600.0)):
-        ledger.insert_job(f"job-{number}", name="job", number=number, run_dir="", priority=0,
-                          spec="{}", claim=None, submitted_at=submitted_at)
+        ledger.insert_job(
+            f"job-{number}",
+            name="job",
+            number=number,
+            run_dir="",
+            priority=0,
+            spec="{}",
+            claim=None,
+            submitted_at=submitted_at,
+        )
     before = {row.id: ledger.named_for(row, "job") for row in ledger.jobs()}
     ledger.close()
     assert {job: found and found.id for job, found in before.items()} == {
-        "job-1": None, "job-3": "job-1", "job-4": "job-3"}
+        "job-1": None,
+        "job-3": "job-1",
+        "job-4": "job-3",
+    }
 
 
 SHAPES = {
     "a series": lambda n: {f"job-{k}": ["job"] for k in range(1, n + 1)},
     "each waits for the next": lambda n: {f"job-{k}": [f"job-{k + 1}"] for k in range(1, n + 1)},
     "a series behind a circle": lambda n: {
-        "job-1": ["other"], "other-1": ["job"], **{f"job-{k}": ["job"] for k in range(2, n + 1)}},
+        "job-1": ["other"],
+        "other-1": ["job"],
+        **{f"job-{k}": ["job"] for k in range(2, n + 1)},
+    },
 }
 
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["at start", "one by one"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_long_chain_of_jobs_costs_each_the_same(shape: str, at_once: bool, tmp_path: Path
-                                                  ) -> None:
+def test_a_long_chain_of_jobs_costs_each_the_same(
+    shape: str, at_once: bool, tmp_path: Path
+) -> None:
     """Counted in SQLite's own steps: four times the jobs take about four times as many."""
     few = steps(tmp_path / "few", SHAPES[shape](30), at_once=at_once, most=10**7)
     steps(tmp_path / "many", SHAPES[shape](120), at_once=at_once, most=6 * few)
@@ -136,8 +168,13 @@ def steps(root: Path, jobs: dict[str, list[str]], *, at_once: bool, most: int) -
     ledger = Ledger.open(home.ledger)
     file = QueueFile(home)
     file.decide(paused=True, free=False, since=time.time())
-    queue = Queue(ledger, Attempts(home, ledger, Launcher()),
-                  Pool(ledger, Monitor("-1"), file, free_share=0.8), file, slots=1)
+    queue = Queue(
+        ledger,
+        Attempts(home, ledger, Launcher()),
+        Pool(ledger, Monitor("-1"), file, free_share=0.8),
+        file,
+        slots=1,
+    )
     taken = 0
 
     def count() -> bool:
@@ -150,8 +187,16 @@ def steps(root: Path, jobs: dict[str, list[str]], *, at_once: bool, most: int) -
         for arrival, (job, after) in enumerate(jobs.items()):
             name, _, number = job.rpartition("-")
             spec = Job(name=name, id=job, workdir="/", command=["true"], after=after).to_json()
-            ledger.insert_job(job, name=name, number=int(number), run_dir=str(home.run(job).root),
-                              priority=0, spec=spec, claim=job, submitted_at=1e9 + arrival)
+            ledger.insert_job(
+                job,
+                name=name,
+                number=int(number),
+                run_dir=str(home.run(job).root),
+                priority=0,
+                spec=spec,
+                claim=job,
+                submitted_at=1e9 + arrival,
+            )
             if not at_once:
                 queue.tick()
         queue.load()

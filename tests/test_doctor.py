@@ -36,15 +36,31 @@ def errors(home: Home, check: str, *, imports: bool = False) -> list[Finding]:
 
 def waiting_job(home: Home, **fields: Any) -> Job:
     """A job that waits in the ledger."""
-    job = Job(**{"name": "night", "id": "night-1", "workdir": str(home.root), "claim": "c",
-                 "script": "/x.py", **fields})
+    job = Job(
+        **{
+            "name": "night",
+            "id": "night-1",
+            "workdir": str(home.root),
+            "claim": "c",
+            "script": "/x.py",
+            **fields,
+        }
+    )
     ledger = Ledger.open(home.ledger)
     run = home.run(job.id)
     run.root.mkdir(exist_ok=True)
     run.job_file.write_text(job.to_json())
     run.job_file.chmod(0o600)
-    ledger.insert_job(job.id, name=job.name, number=1, run_dir=str(run.root), priority=0,
-                      spec=job.to_json(), claim="c", submitted_at=time.time())
+    ledger.insert_job(
+        job.id,
+        name=job.name,
+        number=1,
+        run_dir=str(run.root),
+        priority=0,
+        spec=job.to_json(),
+        claim="c",
+        submitted_at=time.time(),
+    )
     ledger.close()
     return job
 
@@ -59,10 +75,22 @@ def test_a_served_home_with_nothing_wrong_is_ready(tmp_path: Path) -> None:
         before = set(rig.home.root.iterdir())
         shown = json.loads(rig.cli("doctor", "--json"))
         assert shown["fine"] is True, shown
-        assert {"permissions", "disk", "disk speed", "clock", "inotify", "systemd", "ledger",
-                "GPUs", "daemon", "configuration"} <= {f["check"] for f in shown["findings"]}
+        assert {
+            "permissions",
+            "disk",
+            "disk speed",
+            "clock",
+            "inotify",
+            "systemd",
+            "ledger",
+            "GPUs",
+            "daemon",
+            "configuration",
+        } <= {f["check"] for f in shown["findings"]}
         assert {p.name for p in set(rig.home.root.iterdir()) - before} <= {
-            "ledger.db-wal", "ledger.db-shm"}
+            "ledger.db-wal",
+            "ledger.db-shm",
+        }
         assert "Ready for the night" in rig.cli("doctor")
     finally:
         rig.close()
@@ -121,8 +149,12 @@ def test_a_damaged_ledger_and_a_clock_set_back_are_found(home: Home) -> None:
 def test_a_disk_too_small_for_the_checkpoints_to_come_is_found(home: Home) -> None:
     """From the size of a checkpoint of this job, times as many as its spec keeps."""
     job = waiting_job(home, checkpoint=CheckpointPolicy(keep=2))
-    checkpoints.commit(home.run(job.id).checkpoints, Position(0, 1, 10),
-                       lambda f: (f / checkpoints.STATE).write_bytes(bytes(10**6)) and None, {})
+    checkpoints.commit(
+        home.run(job.id).checkpoints,
+        Position(0, 1, 10),
+        lambda f: (f / checkpoints.STATE).write_bytes(bytes(10**6)) and None,
+        {},
+    )
     assert errors(home, "disk") == []
     space = os.statvfs(home.root)
     too_many = 2 * space.f_bavail * space.f_frsize // 10**6
@@ -140,11 +172,17 @@ def test_what_the_box_does_not_have_is_found(home: Home) -> None:
     assert "/not/mounted" in errors(home, "spec")[0].what
 
 
-@pytest.mark.parametrize(("python", "says"), [
-    ("/nowhere/python", "cannot be run"), ("/bin/true", "cannot run a trainer"),
-    ("bare", "cannot import Keras")])
+@pytest.mark.parametrize(
+    ("python", "says"),
+    [
+        ("/nowhere/python", "cannot be run"),
+        ("/bin/true", "cannot run a trainer"),
+        ("bare", "cannot import Keras"),
+    ],
+)
 def test_an_interpreter_that_cannot_train_is_found(
-        home: Home, tmp_path: Path, python: str, says: str) -> None:
+    home: Home, tmp_path: Path, python: str, says: str
+) -> None:
     """Gone, no Python at all, or one without Keras."""
     if python == "bare":
         import venv
@@ -167,28 +205,40 @@ def test_an_interpreter_with_keras_is_told_with_its_versions(home: Home) -> None
     assert "resumed to the batch" in found[0].what
 
 
-GOOD = {"manager": "system", "LoadState": "loaded", "ActiveState": "active",
-        "UnitFileState": "enabled", "KillMode": "process", "TimeoutStopUSec": "3min",
-        "Restart": "always", "StartLimitIntervalUSec": "0", "Linger": ""}
+GOOD = {
+    "manager": "system",
+    "LoadState": "loaded",
+    "ActiveState": "active",
+    "UnitFileState": "enabled",
+    "KillMode": "process",
+    "TimeoutStopUSec": "3min",
+    "Restart": "always",
+    "StartLimitIntervalUSec": "0",
+    "Linger": "",
+}
 
 
 def units_with(**changes: str) -> Iterator[tuple[str, str, str]]:
     return iter(units.judge({**GOOD, **changes}, 120.0))
 
 
-@pytest.mark.parametrize(("changes", "severity", "says"), [
-    ({}, "ok", "set up for the night"),
-    ({"KillMode": "control-group"}, "error", "ends the trainings"),
-    ({"TimeoutStopUSec": "1min 30s"}, "warning", "90 s"),
-    ({"TimeoutStopUSec": "infinity"}, "ok", "set up"),
-    ({"Restart": "no"}, "error", "stays dead"),
-    ({"StartLimitIntervalUSec": "10s"}, "warning", "start limit"),
-    ({"UnitFileState": "disabled"}, "error", "not enabled"),
-    ({"manager": "user", "Linger": "no"}, "error", "linger"),
-    ({"manager": "user", "Linger": "yes"}, "ok", "user manager"),
-])
+@pytest.mark.parametrize(
+    ("changes", "severity", "says"),
+    [
+        ({}, "ok", "set up for the night"),
+        ({"KillMode": "control-group"}, "error", "ends the trainings"),
+        ({"TimeoutStopUSec": "1min 30s"}, "warning", "90 s"),
+        ({"TimeoutStopUSec": "infinity"}, "ok", "set up"),
+        ({"Restart": "no"}, "error", "stays dead"),
+        ({"StartLimitIntervalUSec": "10s"}, "warning", "start limit"),
+        ({"UnitFileState": "disabled"}, "error", "not enabled"),
+        ({"manager": "user", "Linger": "no"}, "error", "linger"),
+        ({"manager": "user", "Linger": "yes"}, "ok", "user manager"),
+    ],
+)
 def test_settings_of_the_unit_that_hurt_are_named(
-        changes: dict[str, str], severity: str, says: str) -> None:
+    changes: dict[str, str], severity: str, says: str
+) -> None:
     """Judged from what systemctl shows: each alone, and nothing where all is well."""
     found = list(units_with(**changes))
     assert [one[0] for one in found] == [severity]

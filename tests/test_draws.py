@@ -23,8 +23,15 @@ class Owner:
         self.rows = np.arange(9)
 
     def numbers(self) -> list[float]:
-        return [self.one.random(), self.two.random(), self.three.normal(), self.four.random(),
-                self.five.random(), random.gauss(0, 1), np.random.normal()]
+        return [
+            self.one.random(),
+            self.two.random(),
+            self.three.normal(),
+            self.four.random(),
+            self.five.random(),
+            random.gauss(0, 1),
+            np.random.normal(),
+        ]
 
     def on_epoch_begin(self) -> None:
         np.random.shuffle(self.rows)
@@ -52,8 +59,7 @@ def test_a_checkpoint_has_the_state_behind_the_last_trained_batch() -> None:
     after = followed(again)
     after.load(kept, tensors)
     after.load_own(kept, tensors)
-    after.put({kind: state for kind, state in before.behind(3).items()
-               if kind in draws.GLOBAL})
+    after.put({kind: state for kind, state in before.behind(3).items() if kind in draws.GLOBAL})
     assert batches[3:] == [after.draw(again.numbers) for _ in range(3)]
     assert len(after.moved) == 7
     assert not after.foreign

@@ -16,8 +16,10 @@ EXAMPLE = ROOT / "examples" / "digits" / "train.py"
 
 def spec(workdir: Path, epochs: int = 4, name: str = "digits", **top: object) -> str:
     lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in top.items())
-    return (f'name = "{name}"\nscript = "{EXAMPLE}"\nworkdir = "{workdir}"\n{lines}'
-            f'args = ["--epochs", "{epochs}"]\n[retry]\nbackoff = "1s..2s"\n')
+    return (
+        f'name = "{name}"\nscript = "{EXAMPLE}"\nworkdir = "{workdir}"\n{lines}'
+        f'args = ["--epochs", "{epochs}"]\n[retry]\nbackoff = "1s..2s"\n'
+    )
 
 
 def final_state(rig: Rig, job: str) -> dict[str, bytes]:
@@ -56,16 +58,24 @@ def test_a_killed_job_ends_with_the_model_of_an_undisturbed_one(rig: Rig, tmp_pa
     shown = rig.show("stormy-1")
     assert shown["state"] == "done"
     assert [(a["outcome"], a["cause"]) for a in shown["attempts"]] == [
-        ("crashed", "crash"), ("preempted", "preempted"), ("crashed", "crash"), ("done", "done")]
+        ("crashed", "crash"),
+        ("preempted", "preempted"),
+        ("crashed", "crash"),
+        ("done", "done"),
+    ]
     assert shown["attempts"][0]["signal"] == signal.SIGKILL
     # a run from scratch equals a run from scratch: the relaunches must really have resumed
     assert shown["attempts"][1]["from_epoch"] >= 1
     assert shown["attempts"][2]["from_step"] > shown["attempts"][1]["from_step"]
     assert shown["attempts"][2]["lost_steps"] == 0
-    assert (shown["attempts"][2]["from_step"] < shown["attempts"][3]["from_step"]
-            < damaged.position.step)
+    assert (
+        shown["attempts"][2]["from_step"]
+        < shown["attempts"][3]["from_step"]
+        < damaged.position.step
+    )
     assert [entry["name"] for entry in rig.entries("stormy-1", "checkpoint_refused")] == [
-        damaged.name]
+        damaged.name
+    ]
     assert [e["epoch"] for e in shown["epochs"]] == list(range(12))
     calm = rig.show("calm-1")
     assert [e["logs"] for e in shown["epochs"]] == [e["logs"] for e in calm["epochs"]]
@@ -78,8 +88,10 @@ def test_the_articles_cnn_trains_evaluates_and_resumes(rig: Rig, tmp_path: Path)
     if not DATA.exists():
         pytest.skip(f"the images are not there ({DATA.name})")
     script = ROOT / "examples" / "fashion_mnist" / "train.py"
-    rig.drop(f'name = "fashion"\nscript = "{script}"\nworkdir = "{tmp_path}"\n'
-             f'args = ["--data", "{DATA}", "--epochs", "3"]\n[retry]\nbackoff = "1s..2s"\n')
+    rig.drop(
+        f'name = "fashion"\nscript = "{script}"\nworkdir = "{tmp_path}"\n'
+        f'args = ["--data", "{DATA}", "--epochs", "3"]\n[retry]\nbackoff = "1s..2s"\n'
+    )
     rig.start("--until-idle")
     rig.wait_epochs("fashion-1", 1)
     assert rig.trainer("fashion-1", 1).send(signal.SIGKILL)
@@ -107,7 +119,8 @@ def test_a_script_straight_away(rig: Rig, tmp_path: Path) -> None:
         "assert state.WHO == 'mine'\n"
         "assert __name__ == '__main__'\n"
         "assert 'NOTIFY_SOCKET' not in os.environ\n"
-        "print('args', sys.argv[1:])\n")
+        "print('args', sys.argv[1:])\n"
+    )
     rig.cli("submit", str(tmp_path / "train.py"), "--name", "x", "--", "--epochs", "5")
     daemon = rig.start("--until-idle", NOTIFY_SOCKET=str(tmp_path / "none"))
     assert daemon.wait(60) == 0
@@ -136,7 +149,11 @@ def test_a_second_daemon_on_one_home_is_refused(rig: Rig) -> None:
     wait_for(rig.home.daemon_status.exists, "the daemon is up")
     second = subprocess.run(
         [sys.executable, "-m", "rekindle.daemon", "--home", str(rig.home.root), "run"],
-        capture_output=True, text=True, env=environment(), timeout=30)
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=30,
+    )
     assert second.returncode == 4
     assert "Another daemon" in second.stderr
     assert "hint" in second.stderr

@@ -18,9 +18,12 @@ def own_sigterm(rig: Rig, work: Path, how: str, grace: str = "60s") -> Path:
     """Drops a training that handles SIGTERM itself; the file that it writes at its end."""
     folder = work / how
     folder.mkdir(parents=True)
-    rig.drop(f'name = "{how}"\nscript = "{HERE / "own_sigterm.py"}"\nworkdir = "{folder}"\n'
-             f'args = ["{how}", "{folder / "result"}"]\n[checkpoint]\nevery = "7 steps"\n'
-             f'[limits]\nstop_grace = "{grace}"\n[retry]\nbackoff = "200ms..1s"\n', f"{how}.toml")
+    rig.drop(
+        f'name = "{how}"\nscript = "{HERE / "own_sigterm.py"}"\nworkdir = "{folder}"\n'
+        f'args = ["{how}", "{folder / "result"}"]\n[checkpoint]\nevery = "7 steps"\n'
+        f'[limits]\nstop_grace = "{grace}"\n[retry]\nbackoff = "200ms..1s"\n',
+        f"{how}.toml",
+    )
     return folder / "result"
 
 
@@ -80,25 +83,28 @@ def test_stop_holds_a_script_that_ends_well_by_its_own_handler(
 def short(rig: Rig, work: Path, how: str, stages: int = 1) -> Path:
     folder = work / how
     folder.mkdir(parents=True)
-    rig.drop(f'name = "{how}"\nscript = "{HERE / "after_training.py"}"\nworkdir = "{folder}"\n'
-             f'args = ["{how}", "{stages}"]\n[checkpoint]\nevery = "epoch"\n'
-             '[retry]\nbackoff = "100ms..200ms"\n', f"{how}.toml")
+    rig.drop(
+        f'name = "{how}"\nscript = "{HERE / "after_training.py"}"\nworkdir = "{folder}"\n'
+        f'args = ["{how}", "{stages}"]\n[checkpoint]\nevery = "epoch"\n'
+        '[retry]\nbackoff = "100ms..200ms"\n',
+        f"{how}.toml",
+    )
     return folder
 
 
 @pytest.mark.slow  # 40 s: an export and five attempts with Keras
-def test_a_failure_after_the_training_is_held_and_its_hints_work(
-    rig: Rig, tmp_path: Path
-) -> None:
+def test_a_failure_after_the_training_is_held_and_its_hints_work(rig: Rig, tmp_path: Path) -> None:
     """Held at once, the line named, the model exported, and the rest run again by `release`."""
     folder = short(rig, tmp_path, "type")
     network = short(rig, tmp_path, "network", stages=2)
     assert rig.start("--until-idle").wait(120) == 0
     shown = rig.show("type-1")
-    assert (shown["state"], [a["cause"] for a in shown["attempts"]]) == (
-        "held", ["after_training"])
-    line = next(n for n, text in enumerate(
-        (HERE / "after_training.py").read_text().splitlines(), 1) if "model.save(3)" in text)
+    assert (shown["state"], [a["cause"] for a in shown["attempts"]]) == ("held", ["after_training"])
+    line = next(
+        n
+        for n, text in enumerate((HERE / "after_training.py").read_text().splitlines(), 1)
+        if "model.save(3)" in text
+    )
     assert "training is finished; the script failed after it" in shown["reason"]
     assert f"after_training.py:{line}: " in shown["reason"]
 
@@ -142,7 +148,9 @@ def test_an_end_inside_a_training_without_a_request_is_done_and_named(
 
     shown = rig.show("mkdir-1")
     assert (shown["state"], [a["cause"] for a in shown["attempts"]]) == (
-        "held", ["crash", "crash", "mistake"])
+        "held",
+        ["crash", "crash", "mistake"],
+    )
     assert "File exists: 'out'" in shown["reason"]
     assert "Move out away" in shown["hint"]
     (mkdir / "out").rename(mkdir / "out.old")
@@ -155,8 +163,10 @@ def test_an_end_inside_a_training_without_a_request_is_done_and_named(
     rig.wait_state("exit0-1", "done")
 
 
-OWN_HANDLER = ("import os, signal, sys, time\nsignal.signal(signal.SIGTERM, lambda s, f: {})\n"
-               "os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(5)\n")
+OWN_HANDLER = (
+    "import os, signal, sys, time\nsignal.signal(signal.SIGTERM, lambda s, f: {})\n"
+    "os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(5)\n"
+)
 SPINS = {
     "exit75": "import sys\nprint('x')\nsys.exit(75)\n",
     "osexit75": "import os\nos._exit(75)\n",
@@ -175,8 +185,10 @@ def test_saved_without_a_request_or_a_checkpoint_ends_in_a_hold(rig: Rig, tmp_pa
         runs[name] = f'script = "{tmp_path / name}.py"'
     runs["command"] = f'command = ["sh", "-c", "exit 75"]\nworkdir = "{tmp_path}"'
     for name, what in runs.items():
-        rig.drop(f'name = "{name}"\n{what}\n[retry]\nmax_failures = 1\n'
-                 'backoff = "100ms..200ms"\n', f"{name}.toml")
+        rig.drop(
+            f'name = "{name}"\n{what}\n[retry]\nmax_failures = 1\nbackoff = "100ms..200ms"\n',
+            f"{name}.toml",
+        )
     (tmp_path / "behind.py").write_text("print('my turn')\n")
     rig.drop(f'name = "behind"\nscript = "{tmp_path / "behind.py"}"\n', "zzz.toml")
     assert rig.start("--until-idle").wait(120) == 0, rig.log.read_text()[-3000:]
@@ -184,32 +196,46 @@ def test_saved_without_a_request_or_a_checkpoint_ends_in_a_hold(rig: Rig, tmp_pa
     for name in runs:
         shown = rig.show(f"{name}-1")
         assert (shown["state"], [a["cause"] for a in shown["attempts"]]) == (
-            "held", ["crash"] * 2), (name, shown["reason"])
+            "held",
+            ["crash"] * 2,
+        ), (name, shown["reason"])
         assert "without a new checkpoint" in shown["reason"]
 
 
 def test_a_command_that_saves_may_want_to_go_on_by_itself(rig: Rig, tmp_path: Path) -> None:
     """Exit 75 behind a new checkpoint, e.g. at a time limit of its own, is no failure."""
-    code = ('cd "$REKINDLE_RUN_DIR/checkpoints"; n=$((REKINDLE_INITIAL_EPOCH + 1)); '
-            "[ $n -gt 4 ] && exit 0; "
-            'mkdir .tmp-x; mv .tmp-x $(printf "e%04d-s%08d" $n $n); exit 75')
-    rig.drop(f"name = \"self\"\ncommand = {json.dumps(['sh', '-c', code])}\n"
-             f'workdir = "{tmp_path}"\n[retry]\nmax_failures = 0\n', "self.toml")
+    code = (
+        'cd "$REKINDLE_RUN_DIR/checkpoints"; n=$((REKINDLE_INITIAL_EPOCH + 1)); '
+        "[ $n -gt 4 ] && exit 0; "
+        'mkdir .tmp-x; mv .tmp-x $(printf "e%04d-s%08d" $n $n); exit 75'
+    )
+    rig.drop(
+        f'name = "self"\ncommand = {json.dumps(["sh", "-c", code])}\n'
+        f'workdir = "{tmp_path}"\n[retry]\nmax_failures = 0\n',
+        "self.toml",
+    )
     assert rig.start("--until-idle").wait(60) == 0
     shown = rig.show("self-1")
     assert (shown["state"], [a["cause"] for a in shown["attempts"]]) == (
-        "done", ["preempted"] * 4 + ["done"])
+        "done",
+        ["preempted"] * 4 + ["done"],
+    )
 
 
 def test_what_a_killed_command_repeats_is_unknown_and_never_nothing(
     rig: Rig, tmp_path: Path
 ) -> None:
     """Its steps are not counted: null, "all of it" without a checkpoint, and 0 for the first."""
-    code = ('[ $REKINDLE_ATTEMPT = 1 ] && kill -9 $$; cd "$REKINDLE_RUN_DIR/checkpoints"; '
-            "if [ $REKINDLE_ATTEMPT = 2 ]; then mkdir .tmp-x; mv .tmp-x e0001-s00000010; "
-            "kill -9 $$; fi")
-    rig.drop(f"name = \"c\"\ncommand = {json.dumps(['sh', '-c', code])}\nworkdir = \"{tmp_path}\"\n"
-             '[retry]\nbackoff = "100ms..200ms"\n', "c.toml")
+    code = (
+        '[ $REKINDLE_ATTEMPT = 1 ] && kill -9 $$; cd "$REKINDLE_RUN_DIR/checkpoints"; '
+        "if [ $REKINDLE_ATTEMPT = 2 ]; then mkdir .tmp-x; mv .tmp-x e0001-s00000010; "
+        "kill -9 $$; fi"
+    )
+    rig.drop(
+        f'name = "c"\ncommand = {json.dumps(["sh", "-c", code])}\nworkdir = "{tmp_path}"\n'
+        '[retry]\nbackoff = "100ms..200ms"\n',
+        "c.toml",
+    )
     assert rig.start("--until-idle").wait(60) == 0
     attempts = rig.show("c-1")["attempts"]
     assert [a["lost_steps"] for a in attempts] == [0, None, None]
@@ -229,8 +255,10 @@ def test_a_command_that_ends_with_0_after_sigterm_is_finished_and_it_is_said(
 ) -> None:
     """Its exit code is its contract; the hint names the code for the other case."""
     code = "trap 'exit 0' TERM; touch started; while :; do sleep 0.1; done"
-    rig.drop(f"name = \"c\"\ncommand = {json.dumps(['sh', '-c', code])}\n"
-             f'workdir = "{tmp_path}"\n', "c.toml")
+    rig.drop(
+        f'name = "c"\ncommand = {json.dumps(["sh", "-c", code])}\nworkdir = "{tmp_path}"\n',
+        "c.toml",
+    )
     rig.start()
     wait_for((tmp_path / "started").exists, "it runs")
     rig.cli("stop", "c-1")
@@ -245,13 +273,23 @@ def test_a_command_that_ends_with_0_after_sigterm_is_finished_and_it_is_said(
 def test_a_crash_after_progress_is_relaunched_after_a_second(rig: Rig, tmp_path: Path) -> None:
     """With the default backoff of ten seconds, which begins with the second failure."""
     plain = HERE.parent / "faults" / "plain.py"
-    rig.drop(f'name = "job"\nscript = "{plain}"\nworkdir = "{tmp_path}"\nlive = true\n'
-             'args = ["--steps", "40", "--fault", "abort@12"]\n', "job.toml")
+    rig.drop(
+        f'name = "job"\nscript = "{plain}"\nworkdir = "{tmp_path}"\nlive = true\n'
+        'args = ["--steps", "40", "--fault", "abort@12"]\n',
+        "job.toml",
+    )
     rig.start()
 
     def waits() -> list[float]:
-        return [e["next_at"] - e["at"] for e in rig.entries("job-1", "state_changed")
-                if e["state"] == "waiting"] if rig.home.run("job-1").journal.exists() else []
+        return (
+            [
+                e["next_at"] - e["at"]
+                for e in rig.entries("job-1", "state_changed")
+                if e["state"] == "waiting"
+            ]
+            if rig.home.run("job-1").journal.exists()
+            else []
+        )
 
     wait_for(lambda: len(waits()) == 1, "it crashes")
     assert waits() == [pytest.approx(1.0, abs=0.01)]

@@ -41,10 +41,13 @@ SCRIPTS = {
     "closed_descriptors": "import os\nos.closerange(0, 3)\n",
     "replaced_stdout": "import io, sys\nsys.stdout = io.StringIO()\nprint('lost?')\n",
     "replaced_by_object": "import sys\nsys.stdout = object()\n",
-    "replaced_without_closed": ("import sys\nclass Tee:\n    def write(self, s): return len(s)\n"
-                                "    def flush(self): pass\nsys.stdout = sys.stderr = Tee()\n"),
-    "redirected": ("import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()):\n"
-                   "    print('x')\n"),
+    "replaced_without_closed": (
+        "import sys\nclass Tee:\n    def write(self, s): return len(s)\n"
+        "    def flush(self): pass\nsys.stdout = sys.stderr = Tee()\n"
+    ),
+    "redirected": (
+        "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()):\n    print('x')\n"
+    ),
     "broken_stdout": BROKEN.format(stream="stdout", after=""),
     "broken_stderr": BROKEN.format(stream="stderr", after=""),
     "broken_and_exits": BROKEN.format(stream="stdout", after="sys.exit(3)"),
@@ -66,8 +69,9 @@ SCRIPTS = {
     "exit_float": "import sys\nsys.exit(0.0)\n",
     "exit_numpy": "import sys, numpy\nsys.exit(numpy.int64(3))\n",
     "exit_tuple": "import sys\nsys.exit((1, 2))\n",
-    "exit_unprintable": ("import sys\nclass Odd:\n    def __str__(self): raise ValueError\n"
-                         "sys.exit(Odd())\n"),
+    "exit_unprintable": (
+        "import sys\nclass Odd:\n    def __str__(self): raise ValueError\nsys.exit(Odd())\n"
+    ),
     "os_exit_0": "import os\nos._exit(0)\n",
     "os_exit_75": "import os\nos._exit(75)\n",
     "atexit_exits": "import atexit, os\natexit.register(lambda: os._exit(3))\n",
@@ -75,41 +79,55 @@ SCRIPTS = {
     "thread": "import threading, time\nthreading.Thread(target=lambda: time.sleep(1)).start()\n",
     "thread_fails": "import threading\nthreading.Thread(target=lambda: 1 / 0).start()\n",
     "fails": "1 / 0\n",
-    "fails_oddly": ("class Odd(Exception):\n    def __str__(self): raise ValueError\n"
-                    "raise Odd\n"),
+    "fails_oddly": ("class Odd(Exception):\n    def __str__(self): raise ValueError\nraise Odd\n"),
     "base_exception": "class Own(BaseException): pass\nraise Own('own')\n",
     "group": "raise ExceptionGroup('several', [ValueError('a')])\n",
-    "own_hook": ("import sys\nsys.excepthook = lambda *a: print('the hook was called')\n"
-                 "raise ValueError\n"),
+    "own_hook": (
+        "import sys\nsys.excepthook = lambda *a: print('the hook was called')\nraise ValueError\n"
+    ),
     "own_hook_fails": "import sys\nsys.excepthook = lambda *a: 1 / 0\nraise ValueError\n",
     "syntax": 'print("a"\n',
     "late_future": "import sys\nfrom __future__ import annotations\n",
-    "future": ("from __future__ import annotations\nimport dataclasses, typing\n"
-               "@dataclasses.dataclass\nclass C:\n    y: typing.Optional['C'] = None\n"
-               "print(typing.get_type_hints(C))\n"),
+    "future": (
+        "from __future__ import annotations\nimport dataclasses, typing\n"
+        "@dataclasses.dataclass\nclass C:\n    y: typing.Optional['C'] = None\n"
+        "print(typing.get_type_hints(C))\n"
+    ),
     "no_coding": b"print('x\xff')\n",
     "latin": b"# -*- coding: latin-1 -*-\nprint('gr\xfc\xdfe')\n",
     "bom_crlf": b"\xef\xbb\xbfprint('bom')\r\nprint('crlf')\r\n",
     "bytes_out": "import sys\nsys.stdout.buffer.write(b'caf\\xe9 \\xff\\x00')\nprint('end')\n",
     "interrupt": "raise KeyboardInterrupt\n",
-    "default_term": ("import os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_DFL)\n"
-                     "os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(5)\n"),
-    "ignored_term": ("import os, signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-                     "os.kill(os.getpid(), signal.SIGTERM)\n"),
-    "own_term": ("import os, signal, sys\nsignal.signal(signal.SIGTERM, lambda s, f: sys.exit(5))\n"
-                 "os.kill(os.getpid(), signal.SIGTERM)\n"),
-    "restored_term": ("import os, signal, time\nold = signal.signal(signal.SIGTERM, print)\n"
-                      "assert signal.getsignal(signal.SIGTERM) is print\n"
-                      "os.kill(os.getpid(), signal.SIGTERM)\nsignal.signal(signal.SIGTERM, old)\n"
-                      "assert signal.getsignal(signal.SIGTERM) is old\n"),
-    "term_in_child": ("import os, signal, sys, time\n"
-                      "signal.signal(signal.SIGTERM, lambda s, f: os._exit(7))\n"
-                      "child = os.fork()\nif not child:\n    time.sleep(10); os._exit(1)\n"
-                      "time.sleep(.2); os.kill(child, signal.SIGTERM)\n"
-                      "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"),
+    "default_term": (
+        "import os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_DFL)\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(5)\n"
+    ),
+    "ignored_term": (
+        "import os, signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+    ),
+    "own_term": (
+        "import os, signal, sys\nsignal.signal(signal.SIGTERM, lambda s, f: sys.exit(5))\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+    ),
+    "restored_term": (
+        "import os, signal, time\nold = signal.signal(signal.SIGTERM, print)\n"
+        "assert signal.getsignal(signal.SIGTERM) is print\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\nsignal.signal(signal.SIGTERM, old)\n"
+        "assert signal.getsignal(signal.SIGTERM) is old\n"
+    ),
+    "term_in_child": (
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda s, f: os._exit(7))\n"
+        "child = os.fork()\nif not child:\n    time.sleep(10); os._exit(1)\n"
+        "time.sleep(.2); os.kill(child, signal.SIGTERM)\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    ),
     "stdin": "input()\n",
-    "arguments": ("import argparse\np = argparse.ArgumentParser()\n"
-                  "p.add_argument('--epochs', required=True)\np.parse_args()\n"),
+    "arguments": (
+        "import argparse\np = argparse.ArgumentParser()\n"
+        "p.add_argument('--epochs', required=True)\np.parse_args()\n"
+    ),
     "segfault": "import ctypes\nctypes.string_at(8)\n",
     # ray-project/ray#40358
     "killed": "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n",
@@ -117,14 +135,32 @@ SCRIPTS = {
 
 
 # one of each kind; all together take 40 s
-QUICK = {"none_stdout", "none_and_fails", "closed_stdout", "closed_and_exits", "closed_descriptor",
-         "replaced_stdout", "broken_stdout", "broken_and_exits", "exit_75", "exit_256",
-         "exit_numpy", "exit_message", "os_exit_0", "atexit_exits", "own_hook", "interrupt",
-         "own_term", "term_in_child"}
+QUICK = {
+    "none_stdout",
+    "none_and_fails",
+    "closed_stdout",
+    "closed_and_exits",
+    "closed_descriptor",
+    "replaced_stdout",
+    "broken_stdout",
+    "broken_and_exits",
+    "exit_75",
+    "exit_256",
+    "exit_numpy",
+    "exit_message",
+    "os_exit_0",
+    "atexit_exits",
+    "own_hook",
+    "interrupt",
+    "own_term",
+    "term_in_child",
+}
 
 
-@pytest.mark.parametrize("name", [
-    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SCRIPTS])
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SCRIPTS],
+)
 def test_a_script_has_the_exit_code_that_it_has_by_hand(name: str, tmp_path: Path) -> None:
     """Plain Python is the measure of each way to end."""
     script = tmp_path / f"{name}.py"
@@ -134,8 +170,15 @@ def test_a_script_has_the_exit_code_that_it_has_by_hand(name: str, tmp_path: Pat
     by_hand.mkdir()
     env = {**environment(), "PYTHONUNBUFFERED": "1"}
     with (by_hand / "log").open("wb") as log:
-        plain = subprocess.run([sys.executable, script], cwd=by_hand, env=env, timeout=60,
-                               stdin=subprocess.DEVNULL, stdout=log, stderr=log).returncode
+        plain = subprocess.run(
+            [sys.executable, script],
+            cwd=by_hand,
+            env=env,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        ).returncode
     lives = Lives(tmp_path, script, cold=True)
     try:
         lives.start()
@@ -158,7 +201,8 @@ def test_what_rekindle_says_reaches_the_log_and_no_file_of_the_script(tmp_path: 
         "Session.current.warn('second', 'word')\n"
         "os.closerange(3, 200)\n"
         "files = [os.open(f'{n}.txt', os.O_WRONLY | os.O_CREAT) for n in range(150)]\n"
-        "Session.current.warn('third', 'word')\n")
+        "Session.current.warn('third', 'word')\n"
+    )
     lives = Lives(tmp_path, script, cold=True)
     try:
         lives.start()

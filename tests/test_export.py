@@ -18,8 +18,11 @@ pytestmark = pytest.mark.slow
 
 def trained(rig: Rig, kind: str, more: str = "") -> str:
     """A finished job of ``train.py``, trained by a daemon."""
-    rig.drop(f'script = "{HERE / "train.py"}"\nargs = ["{kind}"]\nseed = 3\n'
-             f'[checkpoint]\nevery = "epoch"\nkeep = 10\n{more}', f"{kind}.toml")
+    rig.drop(
+        f'script = "{HERE / "train.py"}"\nargs = ["{kind}"]\nseed = 3\n'
+        f'[checkpoint]\nevery = "epoch"\nkeep = 10\n{more}',
+        f"{kind}.toml",
+    )
     rig.start("--until-idle")
     assert rig.daemon is not None
     assert rig.daemon.wait(180) == 0, rig.log.read_text()[-3000:]
@@ -31,8 +34,12 @@ def accuracy(kind: str, *files: Path) -> float:
     """What the exported model reaches in a fresh process without rekindle."""
     env = environment()
     del env["PYTHONPATH"]
-    ran = subprocess.run([sys.executable, HERE / "evaluate.py", kind, *files], env=env, text=True,
-                         capture_output=True)
+    ran = subprocess.run(
+        [sys.executable, HERE / "evaluate.py", kind, *files],
+        env=env,
+        text=True,
+        capture_output=True,
+    )
     assert ran.returncode == 0, ran.stderr[-3000:]
     return float(next(line for line in ran.stdout.splitlines() if "ACCURACY" in line).split()[1])
 
@@ -44,8 +51,9 @@ def test_every_format_gives_the_recorded_accuracy_in_a_fresh_process(
     job = trained(rig, "plain", 'monitor = "val_accuracy"\n')
     epochs = {e["epoch"] + 1: e["logs"]["val_accuracy"] for e in rig.show(job)["epochs"]}
     out = tmp_path / "out"
-    made = json.loads(rig.cli("export", job, "--epoch", "2", "--to", str(out / "m.keras"),
-                              "--json"))
+    made = json.loads(
+        rig.cli("export", job, "--epoch", "2", "--to", str(out / "m.keras"), "--json")
+    )
     assert made["epoch"] == 2
     assert made["logs"]["val_accuracy"] == epochs[2]
     assert accuracy("plain", out / "m.keras") == pytest.approx(epochs[2], abs=1e-6)
@@ -58,19 +66,32 @@ def test_every_format_gives_the_recorded_accuracy_in_a_fresh_process(
 
     rig.cli("export", job, "--best", "--to", str(out / "best.safetensors"))
     assert accuracy("plain", out / "best.safetensors", out / "a.json") == pytest.approx(
-        max(epochs.values()), abs=1e-6)
+        max(epochs.values()), abs=1e-6
+    )
 
     # as in the article: a folder that tf.train.latest_checkpoint knows; the last exported counts
     rig.cli("export", job, "--epoch", "1", "--to", f"{out}/tf/")
     rig.cli("export", job, "--epoch", "3", "--to", str(out / "tf/cp-0003.ckpt"))
-    assert {"cp-0001.ckpt.index", "cp-0003.ckpt.index", "checkpoint"} <= set(
-        os.listdir(out / "tf"))
+    assert {"cp-0001.ckpt.index", "cp-0003.ckpt.index", "checkpoint"} <= set(os.listdir(out / "tf"))
     assert accuracy("plain", out / "tf") == pytest.approx(epochs[3], abs=1e-6)
 
     before = (out / "m.keras").read_bytes()
     refused = subprocess.run(
-        [sys.executable, "-m", "rekindle.daemon", "--home", str(rig.home.root), "export", job,
-         "--to", str(out / "m.keras")], env=environment(), capture_output=True, text=True)
+        [
+            sys.executable,
+            "-m",
+            "rekindle.daemon",
+            "--home",
+            str(rig.home.root),
+            "export",
+            job,
+            "--to",
+            str(out / "m.keras"),
+        ],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
     assert refused.returncode == 2
     assert "there already" in refused.stderr
     assert "--force" in refused.stderr
@@ -96,8 +117,21 @@ def test_a_model_with_code_of_its_own_is_exported_by_its_script(rig: Rig, tmp_pa
     assert accuracy("subclassed", tmp_path / "w.safetensors") == pytest.approx(wanted, abs=1e-6)
 
     refused = subprocess.run(
-        [sys.executable, "-m", "rekindle.daemon", "--home", str(rig.home.root), "export", job,
-         "--to", str(tmp_path / "m.keras")], env=environment(), capture_output=True, text=True)
+        [
+            sys.executable,
+            "-m",
+            "rekindle.daemon",
+            "--home",
+            str(rig.home.root),
+            "export",
+            job,
+            "--to",
+            str(tmp_path / "m.keras"),
+        ],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
     assert refused.returncode == 2
     assert "--run-script" in refused.stderr
     assert ".safetensors" in refused.stderr

@@ -13,7 +13,8 @@ def defined(pattern: str) -> set[str]:
     for file in ROOT.glob(pattern):
         for node in ast.parse(file.read_text()).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and (
-                    node.name.lower().startswith("test")):
+                node.name.lower().startswith("test")
+            ):
                 found.add(node.name)
     return found
 
@@ -28,7 +29,10 @@ def test_every_test_that_the_table_names_exists() -> None:
 def test_each_row_names_a_test() -> None:
     """A promise without a test is none."""
     text = (ROOT / "docs" / "failures.md").read_text()
-    rows = [line for line in text.splitlines() if line.startswith("| ")
-            and not line.startswith(("| fault |", "|---"))]
+    rows = [
+        line
+        for line in text.splitlines()
+        if line.startswith("| ") and not line.startswith(("| fault |", "|---"))
+    ]
     assert len(rows) > 20
     assert [row for row in rows if not NAMED.search(row)] == []

@@ -15,19 +15,45 @@ from rekindle.daemon import ending
 from rekindle.jobs import heartbeat
 from rekindle.state import checkpoints, journal
 
-JSON: Any = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-                         lambda inner: st.lists(inner, max_size=3)
-                         | st.dictionaries(st.text(max_size=8), inner, max_size=3), max_leaves=8)
-NAMES = st.sampled_from(["state.safetensors", "../x", "/etc/passwd", "", ".", "..", "a\0b",
-                         "a" * 300,
-                         "fifo", "folder", "link", "\ud800", "manifest.json"]) | st.text(max_size=8)
+JSON: Any = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+NAMES = st.sampled_from(
+    [
+        "state.safetensors",
+        "../x",
+        "/etc/passwd",
+        "",
+        ".",
+        "..",
+        "a\0b",
+        "a" * 300,
+        "fifo",
+        "folder",
+        "link",
+        "\ud800",
+        "manifest.json",
+    ]
+) | st.text(max_size=8)
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.binary(max_size=300) | JSON.map(lambda v: json.dumps(v).encode())
-       | st.fixed_dictionaries({"format": st.just(1) | JSON, "name": st.just("e0001-s00000001"),
-                                "files": st.dictionaries(NAMES, JSON, max_size=3) | JSON,
-                                "finite": JSON}).map(lambda v: json.dumps(v).encode()))
+@given(
+    st.binary(max_size=300)
+    | JSON.map(lambda v: json.dumps(v).encode())
+    | st.fixed_dictionaries(
+        {
+            "format": st.just(1) | JSON,
+            "name": st.just("e0001-s00000001"),
+            "files": st.dictionaries(NAMES, JSON, max_size=3) | JSON,
+            "finite": JSON,
+        }
+    ).map(lambda v: json.dumps(v).encode())
+)
 def test_any_manifest_is_good_or_has_a_reason(data: bytes) -> None:
     """Its names lead nowhere: not out of the folder, not into a FIFO."""
     with tempfile.TemporaryDirectory() as folder:
@@ -45,8 +71,9 @@ def test_any_manifest_is_good_or_has_a_reason(data: bytes) -> None:
             assert set(found[0].read_manifest()["files"]) <= {"state.safetensors", "manifest.json"}
 
 
-@pytest.mark.parametrize("text", [
-    "[" * 100_000, '{"files":' * 50_000, '{"files": {}, "format": "2"}'])
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"files":' * 50_000, '{"files": {}, "format": "2"}']
+)
 def test_a_manifest_that_is_deep_or_strange_has_a_reason(tmp_path: Path, text: str) -> None:
     """The reader's stack is not at its mercy."""
     path = tmp_path / "e0001-s00000001"
@@ -90,12 +117,36 @@ def test_any_heartbeat_is_a_beat_or_none(data: bytes) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.dictionaries(st.sampled_from(
-    ["attempt", "epoch", "step", "error_type", "message", "hint", "trained", "boot_id", "cause",
-     "exit_code", "signal", "stop_requested", "killed_after_grace"]), JSON, max_size=6).flatmap(
-    lambda e: st.sampled_from(["attempt_started", "resumed", "failed", "attempt_ended",
-                               "checkpoint_committed"]).map(lambda k: {**e, "kind": k})),
-    max_size=4))
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(
+                [
+                    "attempt",
+                    "epoch",
+                    "step",
+                    "error_type",
+                    "message",
+                    "hint",
+                    "trained",
+                    "boot_id",
+                    "cause",
+                    "exit_code",
+                    "signal",
+                    "stop_requested",
+                    "killed_after_grace",
+                ]
+            ),
+            JSON,
+            max_size=6,
+        ).flatmap(
+            lambda e: st.sampled_from(
+                ["attempt_started", "resumed", "failed", "attempt_ended", "checkpoint_committed"]
+            ).map(lambda k: {**e, "kind": k})
+        ),
+        max_size=4,
+    )
+)
 @example([{"kind": "attempt_ended", "attempt": 1, "signal": [], "at_step": 3}])
 def test_any_entries_make_an_ending(entries: list[dict[str, Any]]) -> None:
     """The verdict must come, whatever the script wrote."""

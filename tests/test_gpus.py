@@ -29,17 +29,27 @@ class Box:
         self.file = folder / "gpus.txt"
         self.library = folder / "lib"
         self.library.mkdir()
-        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o",
-                        str(self.library / "libnvidia-ml.so.1"),
-                        str(ROOT / "tests" / "fakes" / "nvml.c")], check=True)
-        self.gpus = [{"uuid": f"GPU-{n:04d}", "total": 81559, "free": 81000, "errors": 0,
-                      "lost": 0} for n in range(count)]
+        subprocess.run(
+            [
+                "cc",
+                "-shared",
+                "-fPIC",
+                "-O1",
+                "-o",
+                str(self.library / "libnvidia-ml.so.1"),
+                str(ROOT / "tests" / "fakes" / "nvml.c"),
+            ],
+            check=True,
+        )
+        self.gpus = [
+            {"uuid": f"GPU-{n:04d}", "total": 81559, "free": 81000, "errors": 0, "lost": 0}
+            for n in range(count)
+        ]
         self.write()
 
     def write(self) -> None:
         new = self.file.with_suffix(".new")
-        new.write_text("".join(" ".join(str(v) for v in gpu.values()) + "\n"
-                               for gpu in self.gpus))
+        new.write_text("".join(" ".join(str(v) for v in gpu.values()) + "\n" for gpu in self.gpus))
         new.replace(self.file)
 
     def set(self, number: int, **values: Any) -> None:
@@ -53,8 +63,11 @@ class Box:
 
     def environment(self) -> dict[str, str]:
         # the rig hides GPUs from everything; here the daemon is left all of them
-        return {"LD_LIBRARY_PATH": str(self.library), "FAKE_NVML": str(self.file),
-                "CUDA_VISIBLE_DEVICES": ",".join(str(n) for n in range(len(self.gpus)))}
+        return {
+            "LD_LIBRARY_PATH": str(self.library),
+            "FAKE_NVML": str(self.file),
+            "CUDA_VISIBLE_DEVICES": ",".join(str(n) for n in range(len(self.gpus))),
+        }
 
 
 @pytest.fixture
@@ -68,15 +81,19 @@ def box(tmp_path: Path) -> Box:
 def spec(name: str, gpus: int | None = None, shell: str = LONG, **top: object) -> str:
     lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in top.items())
     asked = "" if gpus is None else f"[resources]\ngpus = {gpus}\n"
-    return (f'name = "{name}"\ncommand = {json.dumps(["/bin/sh", "-c", shell])}\n{lines}{asked}'
-            f'[retry]\nbackoff = "1s..2s"\n')
+    return (
+        f'name = "{name}"\ncommand = {json.dumps(["/bin/sh", "-c", shell])}\n{lines}{asked}'
+        f'[retry]\nbackoff = "1s..2s"\n'
+    )
 
 
 def sees(rig: Rig, job: str) -> str:
     """CUDA_VISIBLE_DEVICES as the latest attempt of a job printed it."""
+
     def find() -> str | None:
         lines = [line for line in rig.cli("logs", job).splitlines() if line.startswith("cuda=")]
         return lines[-1] if lines else None
+
     return wait_for(find, f"{job} prints what it sees").removeprefix("cuda=")
 
 
@@ -91,7 +108,10 @@ def test_each_attempt_gets_gpus_of_its_own_by_uuid(rig: Rig, box: Box) -> None:
     assert (sees(rig, "a-1"), sees(rig, "b-1")) == ("GPU-0000", "GPU-0001")
     assert sees(rig, "cpu-1") == "-1"
     assert [rig.show(job)["attempts"][0]["gpus"] for job in ("a-1", "b-1", "cpu-1")] == [
-        ["GPU-0000"], ["GPU-0001"], []]
+        ["GPU-0000"],
+        ["GPU-0001"],
+        [],
+    ]
     rig.cli("stop", "b-1")
     rig.wait_state("c-1", "running")
     assert sees(rig, "c-1") == "GPU-0001"
@@ -141,8 +161,10 @@ def test_a_gpu_in_use_by_another_program_is_left_alone(rig: Rig, box: Box) -> No
     rig.drop(spec("a", 1), "1.toml")
     rig.start(**box.environment())
     reason = rig.wait_state("a-1", "waiting")["reason"]
-    assert reason == ("It waits for a GPU: GPU 0 is in use by another program; GPU 1 is in use by "
-                      "another program.")
+    assert reason == (
+        "It waits for a GPU: GPU 0 is in use by another program; GPU 1 is in use by "
+        "another program."
+    )
     box.set(1, free=81_000)
     rig.wait_state("a-1", "running")
     assert sees(rig, "a-1") == "GPU-0001"
@@ -181,8 +203,7 @@ def test_a_gpu_with_a_fatal_error_is_set_aside_until_a_person_takes_it_back(
     rig.wait_state("wide-1", "running")
 
 
-def test_memory_errors_and_a_lost_gpu_set_it_aside_while_they_are_seen(rig: Rig, box: Box
-                                                                       ) -> None:
+def test_memory_errors_and_a_lost_gpu_set_it_aside_while_they_are_seen(rig: Rig, box: Box) -> None:
     """With what NVML says; the other one goes on, and both come back when they are sound."""
     box.set(0, errors=2)
     box.set(1, lost=1)
@@ -196,8 +217,7 @@ def test_memory_errors_and_a_lost_gpu_set_it_aside_while_they_are_seen(rig: Rig,
     assert sees(rig, "a-1") == "GPU-0001"
 
 
-def test_a_driver_that_fails_in_the_night_makes_jobs_wait_and_not_fail(rig: Rig, box: Box
-                                                                       ) -> None:
+def test_a_driver_that_fails_in_the_night_makes_jobs_wait_and_not_fail(rig: Rig, box: Box) -> None:
     """What the box has is not forgotten; when the driver is back, the job starts."""
     rig.start(**box.environment())
     wait_for(lambda: "gpus_seen" in rig.log.read_text(), "the GPUs are seen")
@@ -221,14 +241,24 @@ def test_the_daemons_own_choice_of_gpus_is_kept_to(rig: Rig, box: Box) -> None:
     assert "this box has 1" in rig.wait_state("b-1", "held")["reason"]
 
 
-cards = st.lists(st.builds(
-    Gpu, uuid=st.integers(0, 9).map(lambda n: f"GPU-{n}"), label=st.just("0"),
-    total=st.just(100), free=st.integers(0, 100),
-    faults=st.sampled_from([(), (), (), ("XID 79",)])), unique_by=lambda gpu: gpu.uuid)
+cards = st.lists(
+    st.builds(
+        Gpu,
+        uuid=st.integers(0, 9).map(lambda n: f"GPU-{n}"),
+        label=st.just("0"),
+        total=st.just(100),
+        free=st.integers(0, 100),
+        faults=st.sampled_from([(), (), (), ("XID 79",)]),
+    ),
+    unique_by=lambda gpu: gpu.uuid,
+)
 
 
-@given(cards, st.sets(st.integers(0, 9).map(lambda n: f"GPU-{n}")),
-       st.sets(st.integers(0, 9).map(lambda n: f"GPU-{n}")))
+@given(
+    cards,
+    st.sets(st.integers(0, 9).map(lambda n: f"GPU-{n}")),
+    st.sets(st.integers(0, 9).map(lambda n: f"GPU-{n}")),
+)
 def test_what_is_given_out_is_sound_free_and_nobodys(
     seen: list[Gpu], held: set[str], settling: set[str]
 ) -> None:
@@ -243,13 +273,24 @@ def test_what_is_given_out_is_sound_free_and_nobodys(
     assert stock.reach + len(stock.away) == len(seen)
 
 
-@pytest.mark.parametrize(("allowed", "expected"), [
-    (None, ["GPU-aa", "GPU-ab", "MIG-1"]), ("", []), ("-1", []), ("1", ["GPU-ab"]),
-    ("GPU-ab", ["GPU-ab"]), ("GPU-a", []), ("2:0,0", ["GPU-aa", "MIG-1"]),
-    ("0,7,1", ["GPU-aa"]), ("0,0", ["GPU-aa"]), ("NoDevFiles", []),
-])
-def test_the_choice_of_gpus_is_read_as_cuda_reads_it(allowed: str | None, expected: list[str]
-                                                     ) -> None:
+@pytest.mark.parametrize(
+    ("allowed", "expected"),
+    [
+        (None, ["GPU-aa", "GPU-ab", "MIG-1"]),
+        ("", []),
+        ("-1", []),
+        ("1", ["GPU-ab"]),
+        ("GPU-ab", ["GPU-ab"]),
+        ("GPU-a", []),
+        ("2:0,0", ["GPU-aa", "MIG-1"]),
+        ("0,7,1", ["GPU-aa"]),
+        ("0,0", ["GPU-aa"]),
+        ("NoDevFiles", []),
+    ],
+)
+def test_the_choice_of_gpus_is_read_as_cuda_reads_it(
+    allowed: str | None, expected: list[str]
+) -> None:
     """Up to the first that is not there; an ambiguous beginning is none."""
     box = [Gpu("GPU-aa", "0"), Gpu("GPU-ab", "1"), Gpu("MIG-1", "2:0")]
     assert [gpu.uuid for gpu in placement.visible(box, allowed)] == expected
@@ -257,10 +298,13 @@ def test_the_choice_of_gpus_is_read_as_cuda_reads_it(allowed: str | None, expect
 
 def test_an_accepted_fault_is_not_held_against_a_gpu_and_a_new_one_is() -> None:
     """And what happened to a GPU happened to its MIG instances."""
-    box = [Gpu("GPU-a", "0", faults=("2 uncorrected memory errors",)),
-           Gpu("MIG-1", "1:0", parent="GPU-b")]
-    found = placement.with_faults(box, {"GPU-b": ["XID 79 at noon"]},
-                                  {"GPU-a": ["2 uncorrected memory errors"]})
+    box = [
+        Gpu("GPU-a", "0", faults=("2 uncorrected memory errors",)),
+        Gpu("MIG-1", "1:0", parent="GPU-b"),
+    ]
+    found = placement.with_faults(
+        box, {"GPU-b": ["XID 79 at noon"]}, {"GPU-a": ["2 uncorrected memory errors"]}
+    )
     assert [gpu.faults for gpu in found] == [(), ("XID 79 at noon",)]
     worse = [Gpu("GPU-a", "0", faults=("3 uncorrected memory errors",))]
     assert placement.with_faults(worse, {}, {"GPU-a": ["2 uncorrected memory errors"]})[0].faults

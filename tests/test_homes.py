@@ -31,8 +31,10 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
     for file in [*tmp_path.glob("home/runs/*/job.json"), *tmp_path.glob("home/runs/*/spec.toml")]:
         file.write_text(file.read_text().replace(before, str(tmp_path)))
     with sqlite3.connect(tmp_path / "home" / "ledger.db") as ledger:
-        ledger.execute("UPDATE jobs SET run_dir = replace(run_dir, ?, ?), "
-                       "spec = replace(spec, ?, ?)", (before, str(tmp_path)) * 2)
+        ledger.execute(
+            "UPDATE jobs SET run_dir = replace(run_dir, ?, ?), spec = replace(spec, ?, ?)",
+            (before, str(tmp_path)) * 2,
+        )
     ledger.close()
     return Rig(tmp_path / "home")
 
@@ -40,8 +42,12 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
 def test_an_older_home_is_read_before_a_daemon_has_seen_it(old: Rig) -> None:
     """`ls`, `show` and `verify` of the day of the upgrade; the ledger is not migrated yet."""
     try:
-        assert {"done-1": "done", "held-1": "held", "interrupted-1": "running",
-                "half-1": "running"} == {row["id"]: row["state"] for row in old.ls()}
+        assert {
+            "done-1": "done",
+            "held-1": "held",
+            "interrupted-1": "running",
+            "half-1": "running",
+        } == {row["id"]: row["state"] for row in old.ls()}
         for job in ("done-1", "held-1", "interrupted-1", "half-1"):
             shown = old.show(job)
             assert 1 == len(shown["attempts"])
@@ -57,14 +63,17 @@ def test_an_older_home_is_read_before_a_daemon_has_seen_it(old: Rig) -> None:
 def test_the_jobs_of_an_older_home_resume_exactly(old: Rig, tmp_path: Path) -> None:
     """The held, the interrupted and the half-saved job end with the result of the one done."""
     try:
-        stand = {job: max(entry["step"] for entry in old.entries(job, "checkpoint_committed"))
-                 for job in ("held-1", "interrupted-1", "half-1")}
+        stand = {
+            job: max(entry["step"] for entry in old.entries(job, "checkpoint_committed"))
+            for job in ("held-1", "interrupted-1", "half-1")
+        }
         old.start("--slots", "2")
         wait_for(lambda: json.loads(old.cli("ls", "--json"))["daemon"], "the daemon serves it")
         old.cli("release", "held-1")
         for job, step in stand.items():
-            assert "done" == old.wait_state(job, "done", "failed", seconds=300)["state"], (
-                old.cli("logs", job))
+            assert "done" == old.wait_state(job, "done", "failed", seconds=300)["state"], old.cli(
+                "logs", job
+            )
             receipt = next(e for e in old.entries(job, "resumed") if e["attempt"] == 2)
             assert receipt["checkpoint"] is not None
             assert receipt["step"] >= min(step, 12)
@@ -89,33 +98,43 @@ def checkout(tmp_path: Path) -> Path:
         pytest.skip(f"the history has no {OLD}")
     folder = tmp_path / "checkout"
     folder.mkdir()
-    packed = subprocess.run(["git", "-C", str(ROOT), "archive", OLD], capture_output=True,
-                            check=True)
+    packed = subprocess.run(
+        ["git", "-C", str(ROOT), "archive", OLD], capture_output=True, check=True
+    )
     subprocess.run(["tar", "-x", "-C", str(folder)], input=packed.stdout, check=True)
     return folder
 
 
 @pytest.mark.slow  # two daemons, one after the other
 def test_a_keeper_of_an_older_version_serves_the_daemon_of_this_one(
-        checkout: Path, tmp_path: Path) -> None:
+    checkout: Path, tmp_path: Path
+) -> None:
     """An upgrade under a running attempt: it is adopted, stays the only one, and can be stopped."""
     home = Home(tmp_path / "home")
     home.create()
     rig = Rig(home.root)
     out = tmp_path / "out.txt"
-    rig.drop('name = "old"\ncommand = ["sh", "-c", "trap \'exit 75\' TERM; echo $$ >> '
-             f'{out}; while :; do sleep 0.1; done"]\nworkdir = "{tmp_path}"\n')
+    rig.drop(
+        'name = "old"\ncommand = ["sh", "-c", "trap \'exit 75\' TERM; echo $$ >> '
+        f'{out}; while :; do sleep 0.1; done"]\nworkdir = "{tmp_path}"\n'
+    )
     before = subprocess.Popen(
         [sys.executable, "-m", "rekindle.daemon", "--home", str(home.root), "run"],
-        env=environment(PYTHONPATH=str(checkout / ".importroot")), stderr=subprocess.DEVNULL)
+        env=environment(PYTHONPATH=str(checkout / ".importroot")),
+        stderr=subprocess.DEVNULL,
+    )
     try:
         wait_for(out.exists, "the older daemon starts the job", 120)
         keeper = wait_for(lambda: rig.entries("old-1", "attempt_started"), "it is recorded")[0]
         before.send_signal(signal.SIGHUP)  # as in an upgrade: the attempt keeps running
         assert 0 == before.wait(60)
         rig.start()
-        wait_for(lambda: any(event["kind"] == "attempt_adopted"
-                             for event in rig.show("old-1")["events"]), "it is adopted")
+        wait_for(
+            lambda: any(
+                event["kind"] == "attempt_adopted" for event in rig.show("old-1")["events"]
+            ),
+            "it is adopted",
+        )
         assert 1 == len(out.read_text().split())
         rig.cli("stop", "old-1")
         held = rig.wait_state("old-1", "held")

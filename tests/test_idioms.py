@@ -16,17 +16,33 @@ import pytest
 from rig import Rig, wait_for
 
 IDIOMS = Path(__file__).parent / "scripts" / "idioms"
-FOLLOWED = ["tensorflow_first", "keras_first", "from_tensorflow_import_keras",
-            "from_tensorflow_keras_models", "layers_only", "inside_a_function", "helper_module",
-            "wrapped", "after_a_probe", "environment_first", "started_again", "package.train"]
+FOLLOWED = [
+    "tensorflow_first",
+    "keras_first",
+    "from_tensorflow_import_keras",
+    "from_tensorflow_keras_models",
+    "layers_only",
+    "inside_a_function",
+    "helper_module",
+    "wrapped",
+    "after_a_probe",
+    "environment_first",
+    "started_again",
+    "package.train",
+]
 NOT_FOLLOWED = "this training is not followed; nothing of it is saved."
 
 
 def spec(name: str, folder: Path, *args: str) -> str:
-    what = (f'module = "{name}"\nworkdir = "{IDIOMS}"' if "." in name
-            else f'script = "{IDIOMS / name}.py"\nworkdir = "{folder}"')
-    return (f'name = "{job(name)[:-2]}"\n{what}\nargs = {json.dumps(args)}\n'
-            '[checkpoint]\nevery = "3 steps"\n[retry]\nbackoff = "200ms..500ms"\n')
+    what = (
+        f'module = "{name}"\nworkdir = "{IDIOMS}"'
+        if "." in name
+        else f'script = "{IDIOMS / name}.py"\nworkdir = "{folder}"'
+    )
+    return (
+        f'name = "{job(name)[:-2]}"\n{what}\nargs = {json.dumps(args)}\n'
+        '[checkpoint]\nevery = "3 steps"\n[retry]\nbackoff = "200ms..500ms"\n'
+    )
 
 
 def job(name: str) -> str:
@@ -35,9 +51,11 @@ def job(name: str) -> str:
 
 def kill_after_a_checkpoint(rig: Rig, name: str) -> None:
     """SIGKILL for the trainer of the first attempt, once it has something to resume from."""
+
     def saved() -> bool:
         assert not rig.entries(job(name), "attempt_ended"), rig.cli("logs", job(name))
         return any(entry["step"] > 0 for entry in rig.entries(job(name), "checkpoint_committed"))
+
     wait_for(saved, f"{name} commits a checkpoint", 300)
     assert rig.trainer(job(name), 1).send(signal.SIGKILL)
 
@@ -74,8 +92,9 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
     def kill_one() -> bool:
         for name in sorted(waiting):
-            if rig.home.run(job(name)).journal.exists() and rig.entries(job(name),
-                                                                        "attempt_started"):
+            if rig.home.run(job(name)).journal.exists() and rig.entries(
+                job(name), "attempt_started"
+            ):
                 kill_after_a_checkpoint(rig, name)
                 waiting.discard(name)
         return not waiting
@@ -95,6 +114,7 @@ def test_an_idiom_resumes(killed: Rig, name: str) -> None:
 
 # what cannot be followed
 
+
 def unfollowed(rig: Rig, name: str, folder: Path, *args: str) -> tuple[dict[str, Any], str]:
     """Runs a script to its end; the row of `ls --json`, and what it reported."""
     rig.drop(spec(name, folder, *args), f"{name}.toml")
@@ -102,18 +122,21 @@ def unfollowed(rig: Rig, name: str, folder: Path, *args: str) -> tuple[dict[str,
         rig.start()
     row = rig.wait_state(job(name), "done", "failed", "held", seconds=300)
     assert "done" == row["state"], rig.cli("logs", job(name))
-    messages = [entry["message"] for entry in rig.entries(job(name), "warned")
-                if entry.get("unfollowed")]
+    messages = [
+        entry["message"] for entry in rig.entries(job(name), "warned") if entry.get("unfollowed")
+    ]
     return row, " ".join(messages)
 
 
 @pytest.mark.slow
 def test_training_that_is_not_followed_is_named(rig: Rig, tmp_path: Path) -> None:
     """In the journal, the log, `ls`, `show` and both forms of JSON; a saliency map is not named."""
-    for name, cause in [("own_loop", "`train_on_batch` is called outside"),
-                        ("own_gradients", "Gradients are computed outside"),
-                        ("session_of_v1", "An optimizer of TensorFlow 1 is used"),
-                        ("forked_children", "in a forked child process")]:
+    for name, cause in [
+        ("own_loop", "`train_on_batch` is called outside"),
+        ("own_gradients", "Gradients are computed outside"),
+        ("session_of_v1", "An optimizer of TensorFlow 1 is used"),
+        ("forked_children", "in a forked child process"),
+    ]:
         row, said = unfollowed(rig, name, tmp_path)
         assert cause in said
         assert NOT_FOLLOWED in said
@@ -130,8 +153,11 @@ def test_training_that_is_not_followed_is_named(rig: Rig, tmp_path: Path) -> Non
 def test_forked_children_train_each_for_themselves(rig: Rig, tmp_path: Path) -> None:
     """keras#4653: a fold per child; with our stages, all would get the first one's result."""
     unfollowed(rig, "forked_children", tmp_path)
-    folds = [line for line in rig.cli("logs", job("forked_children")).splitlines()
-             if line.startswith("fold")]
+    folds = [
+        line
+        for line in rig.cli("logs", job("forked_children")).splitlines()
+        if line.startswith("fold")
+    ]
     assert 3 == len({line.split(": ")[1] for line in folds}), folds
 
 
@@ -150,8 +176,9 @@ def test_the_keras_inside_of_tensorflow_is_named(rig: Rig, tmp_path: Path) -> No
     """Its `fit` no longer works in this TensorFlow; it is named before it fails."""
     rig.drop(spec("private_keras", tmp_path), "private_keras.toml")
     rig.start()
-    row = wait_for(lambda: next((row for row in rig.ls() if row["unfollowed"]), None),
-                   "it is reported", 300)
+    row = wait_for(
+        lambda: next((row for row in rig.ls() if row["unfollowed"]), None), "it is reported", 300
+    )
     assert "tensorflow.python.keras" in row["unfollowed"]
     assert NOT_FOLLOWED in row["unfollowed"]
 
@@ -161,9 +188,13 @@ def test_stop_does_not_promise_what_is_not_saved(rig: Rig, tmp_path: Path) -> No
     """Neither the answer nor the reason and hint afterwards speak of a checkpoint."""
     rig.drop(spec("own_loop", tmp_path, "600"), "own_loop.toml")
     rig.start()
-    running = wait_for(lambda: next(
-        (row for row in rig.ls() if row["unfollowed"] and row["state"] == "running"), None),
-        "the daemon shows that it is not followed", 300)
+    running = wait_for(
+        lambda: next(
+            (row for row in rig.ls() if row["unfollowed"] and row["state"] == "running"), None
+        ),
+        "the daemon shows that it is not followed",
+        300,
+    )
     assert NOT_FOLLOWED in running["reason"]
     answer = " ".join(rig.cli("stop", job("own_loop")).split())
     assert "nothing of it is saved" in answer
@@ -175,12 +206,15 @@ def test_stop_does_not_promise_what_is_not_saved(rig: Rig, tmp_path: Path) -> No
 
 
 def test_a_hook_that_fails_ends_the_attempt_past_the_importers_except(
-        rig: Rig, tmp_path: Path) -> None:
+    rig: Rig, tmp_path: Path
+) -> None:
     """An importer that swallows ImportError and AttributeError, as TensorFlow does."""
     (tmp_path / "keras.py").write_text("__version__ = '3.99'\n")  # a Keras without a loop
     script = tmp_path / "train.py"
-    script.write_text("try:\n    import keras\nexcept (ImportError, AttributeError):\n    pass\n"
-                      "print('trains unfollowed')\n")
+    script.write_text(
+        "try:\n    import keras\nexcept (ImportError, AttributeError):\n    pass\n"
+        "print('trains unfollowed')\n"
+    )
     rig.drop(f'name = "h"\nscript = "{script}"\n')
     rig.start()
     held = rig.wait_state("h-1", "done", "held", "failed", "waiting")
@@ -193,28 +227,43 @@ def test_a_hook_that_fails_ends_the_attempt_past_the_importers_except(
 
 # from outside: the keeper's look at processor time
 
-BURN = ("import time\nend = time.process_time() + 60\n"
-        "while time.process_time() < end:\n    sum(range(10000))\n")
+BURN = (
+    "import time\nend = time.process_time() + 60\n"
+    "while time.process_time() < end:\n    sum(range(10000))\n"
+)
 
 
-@pytest.mark.parametrize("kind", [
-    "sklearn", pytest.param("script", marks=pytest.mark.slow),
-    pytest.param("child", marks=pytest.mark.slow), pytest.param("command", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "sklearn",
+        pytest.param("script", marks=pytest.mark.slow),
+        pytest.param("child", marks=pytest.mark.slow),
+        pytest.param("command", marks=pytest.mark.slow),
+    ],
+)
 def test_computing_without_a_training_is_reported(rig: Rig, tmp_path: Path, kind: str) -> None:
     """Processor time with a framework mapped and no stage; also in a process of the script's."""
     library = "sklearn.linear_model" if kind == "sklearn" else "tensorflow"
     (tmp_path / "burn.py").write_text(f"import {library}\n{BURN}")
     child = tmp_path / "child.py"
-    child.write_text("import subprocess, sys\nsys.exit(subprocess.call([sys.executable,"
-                     f" '{tmp_path / 'burn.py'}']))\n")
+    child.write_text(
+        "import subprocess, sys\nsys.exit(subprocess.call([sys.executable,"
+        f" '{tmp_path / 'burn.py'}']))\n"
+    )
     burn = f'script = "{tmp_path / "burn.py"}"'
-    what = {"script": burn, "sklearn": burn, "child": f'script = "{child}"',
-            "command": f'command = ["{sys.executable}", "{tmp_path / "burn.py"}"]\n'
-                       f'workdir = "{tmp_path}"'}[kind]
+    what = {
+        "script": burn,
+        "sklearn": burn,
+        "child": f'script = "{child}"',
+        "command": f'command = ["{sys.executable}", "{tmp_path / "burn.py"}"]\n'
+        f'workdir = "{tmp_path}"',
+    }[kind]
     rig.drop(f'name = "b"\n{what}\n')
     rig.start(REKINDLE_UNFOLLOWED_AFTER="3")
-    row = wait_for(lambda: next((row for row in rig.ls() if row["unfollowed"]), None),
-                   "it is reported", 300)
+    row = wait_for(
+        lambda: next((row for row in rig.ls() if row["unfollowed"]), None), "it is reported", 300
+    )
     assert "No training has been followed so far; nothing is saved." in row["reason"]
     assert row["hint"]
     assert "nothing is saved" in rig.cli("stop", "b-1")
@@ -222,8 +271,7 @@ def test_computing_without_a_training_is_reported(rig: Rig, tmp_path: Path, kind
 
 
 @pytest.mark.slow  # it computes for longer than the net waits
-def test_a_long_preparation_without_a_framework_is_not_reported(
-        rig: Rig, tmp_path: Path) -> None:
+def test_a_long_preparation_without_a_framework_is_not_reported(rig: Rig, tmp_path: Path) -> None:
     """A tokenizer that runs for an hour is no training."""
     script = tmp_path / "tokenize_all.py"
     script.write_text(BURN.replace("60", "8"))

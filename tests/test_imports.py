@@ -59,9 +59,7 @@ def test_state_knows_no_job_and_jobs_know_no_daemon(path: Path) -> None:
     assert [] == wrong
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in MODULES if part_of(path) != "daemon"], ids=shown
-)
+@pytest.mark.parametrize("path", [path for path in MODULES if part_of(path) != "daemon"], ids=shown)
 def test_the_trainer_side_needs_the_standard_library_and_keras_alone(path: Path) -> None:
     """So that a user's own interpreter works with nothing of ours installed in it."""
     allowed = sys.stdlib_module_names | NUMERIC | {"rekindle"} | DAEMON_SIDE.get(shown(path), set())
@@ -73,9 +71,7 @@ def test_the_trainer_side_needs_the_standard_library_and_keras_alone(path: Path)
     assert [] == wrong
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in MODULES if part_of(path) == "daemon"], ids=shown
-)
+@pytest.mark.parametrize("path", [path for path in MODULES if part_of(path) == "daemon"], ids=shown)
 def test_the_daemon_never_imports_tensorflow(path: Path) -> None:
     """It would cost half a gigabyte, and a GPU."""
     wrong = [

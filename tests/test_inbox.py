@@ -62,7 +62,9 @@ def test_a_good_spec_becomes_one_job_with_its_spec_kept(home: Home) -> None:
     assert run.spec_copy(".toml").read_bytes() == GOOD
     assert Job.from_json(run.job_file.read_text()).id == "a-1"
     assert [run.job_file.stat().st_mode & 0o777, run.spec_copy(".toml").stat().st_mode & 0o777] == [
-        0o600, 0o600]
+        0o600,
+        0o600,
+    ]
     assert run.root.stat().st_mode & 0o027 == 0
     assert scan(home).accepted == []
     assert list(home.claimed.iterdir()) == []
@@ -82,24 +84,27 @@ def socket_at(path: Path) -> None:
         os.chdir(here)
 
 
-@pytest.mark.parametrize(("name", "make", "told"), [
-    ("broken.toml", lambda p: p.write_bytes(b"name = "), "not valid TOML"),
-    ("broken.yaml", lambda p: p.write_bytes(b"a: [1"), "not valid YAML"),
-    ("unknown.toml", lambda p: p.write_bytes(GOOD + b"sede = 1\n"), "Did you mean `seed`?"),
-    ("type.toml", lambda p: p.write_bytes(GOOD + b"seed = 'x'\n"), "whole number"),
-    ("script.toml", lambda p: p.write_bytes(b"script = '/no/train.py'"), "is not there"),
-    ("up.toml", lambda p: p.write_bytes(GOOD + b"name = '../../up'\n"), "`name` cannot be"),
-    ("big.toml", lambda p: p.write_bytes(b"#" * 2 * 2**20), "at most 1 MiB"),
-    ("latin.toml", lambda p: p.write_bytes(GOOD + b"# \xe4\n"), "UTF-8"),
-    ("notes.txt", lambda p: p.write_bytes(b"hello"), "ending"),
-    ("link.toml", lambda p: p.symlink_to("/etc/passwd"), "symbolic link"),
-    ("loop.toml", lambda p: p.symlink_to(p), "symbolic link"),
-    ("hard.toml", link_of, "hard link"),
-    ("fifo.toml", os.mkfifo, "not a regular file"),
-    ("socket.toml", socket_at, "not a regular file"),
-    ("folder.toml", lambda p: (p.mkdir(), (p / "x").write_bytes(GOOD)), "not a regular file"),
-    ("empty.toml", lambda p: p.touch(), "what to run"),
-])
+@pytest.mark.parametrize(
+    ("name", "make", "told"),
+    [
+        ("broken.toml", lambda p: p.write_bytes(b"name = "), "not valid TOML"),
+        ("broken.yaml", lambda p: p.write_bytes(b"a: [1"), "not valid YAML"),
+        ("unknown.toml", lambda p: p.write_bytes(GOOD + b"sede = 1\n"), "Did you mean `seed`?"),
+        ("type.toml", lambda p: p.write_bytes(GOOD + b"seed = 'x'\n"), "whole number"),
+        ("script.toml", lambda p: p.write_bytes(b"script = '/no/train.py'"), "is not there"),
+        ("up.toml", lambda p: p.write_bytes(GOOD + b"name = '../../up'\n"), "`name` cannot be"),
+        ("big.toml", lambda p: p.write_bytes(b"#" * 2 * 2**20), "at most 1 MiB"),
+        ("latin.toml", lambda p: p.write_bytes(GOOD + b"# \xe4\n"), "UTF-8"),
+        ("notes.txt", lambda p: p.write_bytes(b"hello"), "ending"),
+        ("link.toml", lambda p: p.symlink_to("/etc/passwd"), "symbolic link"),
+        ("loop.toml", lambda p: p.symlink_to(p), "symbolic link"),
+        ("hard.toml", link_of, "hard link"),
+        ("fifo.toml", os.mkfifo, "not a regular file"),
+        ("socket.toml", socket_at, "not a regular file"),
+        ("folder.toml", lambda p: (p.mkdir(), (p / "x").write_bytes(GOOD)), "not a regular file"),
+        ("empty.toml", lambda p: p.touch(), "what to run"),
+    ],
+)
 def test_what_cannot_be_a_spec_is_moved_aside_with_its_reason(
     home: Home, name: str, make: "object", told: str
 ) -> None:
@@ -115,10 +120,20 @@ def test_what_cannot_be_a_spec_is_moved_aside_with_its_reason(
     assert not os.path.lexists(home.inbox / name)
 
 
-@pytest.mark.parametrize("name", [
-    ".x.toml.swp", "x.toml~", "x.toml.tmp", "x.part", "#x.toml#", ".#x.toml", "4913", "x.toml.bak",
-    ".hidden.toml",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".x.toml.swp",
+        "x.toml~",
+        "x.toml.tmp",
+        "x.part",
+        "#x.toml#",
+        ".#x.toml",
+        "4913",
+        "x.toml.bak",
+        ".hidden.toml",
+    ],
+)
 def test_temporary_files_of_editors_are_left_alone(home: Home, name: str) -> None:
     """Neither accepted nor refused: they are somebody's work."""
     (home.inbox / name).write_bytes(GOOD)
@@ -182,8 +197,9 @@ def test_submitting_never_replaces_what_lies_there(home: Home) -> None:
     assert scan(home).accepted == ["a-2-1", "a-1"]
 
 
-@pytest.mark.parametrize("point", [
-    "before_claim", "claimed", "before_accept", "accepted", "known", "finished"])
+@pytest.mark.parametrize(
+    "point", ["before_claim", "claimed", "before_accept", "accepted", "known", "finished"]
+)
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_kill_at_any_commit_point_makes_each_spec_one_job(
     home: Home, point: str, count: int
@@ -277,12 +293,17 @@ def test_a_mistake_of_ours_costs_the_spec_that_met_it_alone(
 
 def test_a_name_that_is_no_text_stops_nothing(home: Home) -> None:
     """A sound spec under it is a job where it says its name; the reason of the others is kept."""
-    for name, data in ((b"\xff.toml", b"x = "), (b"\xfe.txt", b""), (b"\xfd.toml", GOOD),
-                       (b"\xfc.toml", GOOD + b'name = "named"\n'), (b"a.toml", GOOD)):
+    for name, data in (
+        (b"\xff.toml", b"x = "),
+        (b"\xfe.txt", b""),
+        (b"\xfd.toml", GOOD),
+        (b"\xfc.toml", GOOD + b'name = "named"\n'),
+        (b"a.toml", GOOD),
+    ):
         (home.inbox / os.fsdecode(name)).write_bytes(data)
     found = scan(home)
     assert sorted(found.accepted) == ["a-1", "named-1"]
-    assert sorted(os.fsencode(name)[0] for name in found.rejected) == [0xfd, 0xfe, 0xff]
+    assert sorted(os.fsencode(name)[0] for name in found.rejected) == [0xFD, 0xFE, 0xFF]
     assert "cannot be the job's name" in reason(home, os.fsdecode(b"\xfd.toml"))
     assert list(home.claimed.iterdir()) == []
 

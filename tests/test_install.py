@@ -31,8 +31,9 @@ class Box:
     def install(self, python: str) -> list[str]:
         """The files of an installation alone, since there is no systemd; what was said."""
         said: list[str] = []
-        install.carry_out([step for step in install.system(python)
-                           if isinstance(step, Write | Link)], said.append)
+        install.carry_out(
+            [step for step in install.system(python) if isinstance(step, Write | Link)], said.append
+        )
         return said
 
     def removed(self, python: str) -> list[Path]:

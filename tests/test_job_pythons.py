@@ -10,8 +10,16 @@ import pytest
 from rig import ROOT, Rig
 
 # what only the daemon loads
-DAEMON_ONLY = {"jobs.spec", "jobs.toml_text", "jobs.yaml_text", "state.ingest", "state.ledger",
-               "state.lifecycle", "state.rows", "state.schema"}
+DAEMON_ONLY = {
+    "jobs.spec",
+    "jobs.toml_text",
+    "jobs.yaml_text",
+    "state.ingest",
+    "state.ledger",
+    "state.lifecycle",
+    "state.rows",
+    "state.schema",
+}
 LIBRARIES = ("numpy", "keras", "tensorflow")
 
 
@@ -32,19 +40,25 @@ needs_310 = pytest.mark.skipif(PYTHON is None, reason="needs a Python 3.10")
 def test_what_keeper_and_trainer_load_imports_under_python_310() -> None:
     """Up to the import of a library that is not there; syntax and annotations are read before."""
     assert PYTHON is not None
-    modules = {f"{folder}.{path.stem}" for folder in ("jobs", "state")
-               for path in (ROOT / folder).glob("*.py")} - DAEMON_ONLY
+    modules = {
+        f"{folder}.{path.stem}"
+        for folder in ("jobs", "state")
+        for path in (ROOT / folder).glob("*.py")
+    } - DAEMON_ONLY
     assert len(modules) > 50
-    code = ("import importlib, sys, traceback, types\n"
-            "r = types.ModuleType('rekindle'); r.__path__ = [sys.argv[1]]\n"
-            "sys.modules['rekindle'] = r\n"
-            "for name in sys.argv[2:]:\n"
-            "    try:\n        importlib.import_module('rekindle.' + name)\n"
-            "    except ModuleNotFoundError as error:\n"
-            f"        if error.name.partition('.')[0] not in {LIBRARIES!r}: traceback.print_exc()\n"
-            "    except Exception:\n        traceback.print_exc()\n")
-    ran = subprocess.run([PYTHON, "-c", code, str(ROOT), *sorted(modules)],
-                         capture_output=True, text=True)
+    code = (
+        "import importlib, sys, traceback, types\n"
+        "r = types.ModuleType('rekindle'); r.__path__ = [sys.argv[1]]\n"
+        "sys.modules['rekindle'] = r\n"
+        "for name in sys.argv[2:]:\n"
+        "    try:\n        importlib.import_module('rekindle.' + name)\n"
+        "    except ModuleNotFoundError as error:\n"
+        f"        if error.name.partition('.')[0] not in {LIBRARIES!r}: traceback.print_exc()\n"
+        "    except Exception:\n        traceback.print_exc()\n"
+    )
+    ran = subprocess.run(
+        [PYTHON, "-c", code, str(ROOT), *sorted(modules)], capture_output=True, text=True
+    )
     assert (0, "") == (ran.returncode, ran.stderr)
 
 
@@ -59,9 +73,17 @@ def test_a_script_runs_under_python_310(rig: Rig, tmp_path: Path) -> None:
     assert "(3, 10)" in rig.cli("logs", "old-1")
     file = tmp_path / "state"
     file.write_bytes(os.urandom(3 << 20))
-    code = ("import sys, pathlib\nfrom rekindle.state import checkpoints\n"
-            "print(checkpoints.digest(pathlib.Path(sys.argv[1])))")
-    there = [subprocess.run([python, "-c", code, str(file)], capture_output=True, text=True,
-                            env={**os.environ, "PYTHONPATH": str(ROOT / ".importroot")}).stdout
-             for python in (str(PYTHON), sys.executable)]
+    code = (
+        "import sys, pathlib\nfrom rekindle.state import checkpoints\n"
+        "print(checkpoints.digest(pathlib.Path(sys.argv[1])))"
+    )
+    there = [
+        subprocess.run(
+            [python, "-c", code, str(file)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT / ".importroot")},
+        ).stdout
+        for python in (str(PYTHON), sys.executable)
+    ]
     assert there[0] == there[1] != ""

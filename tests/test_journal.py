@@ -19,7 +19,8 @@ def test_entries_come_back_in_order_with_their_fields(tmp_path: Path) -> None:
     replay = journal.replay(path)
 
     assert [(e["kind"], e["epoch"]) for e in replay.entries] == [
-        ("epoch_ended", 0), ("epoch_ended", 1),
+        ("epoch_ended", 0),
+        ("epoch_ended", 1),
     ]
     assert replay.torn == 0
     assert replay.offset == path.stat().st_size

@@ -42,8 +42,11 @@ def fields(value: dict[str, Any]) -> set[str]:
 def test_the_documented_fields_are_really_there(rig: Rig, tmp_path: Path) -> None:
     """Of `ls` and `show`, for a command job that failed once and went on from what it saved."""
     (tmp_path / "job.py").write_text(COMMAND)
-    rig.drop(f"command = [{json.dumps(sys.executable)}, 'job.py']\nworkdir = '{tmp_path}'\n"
-             "[retry]\nbackoff = '1s..2s'\n", "count.toml")
+    rig.drop(
+        f"command = [{json.dumps(sys.executable)}, 'job.py']\nworkdir = '{tmp_path}'\n"
+        "[retry]\nbackoff = '1s..2s'\n",
+        "count.toml",
+    )
     assert rig.start("--until-idle").wait(90) == 0
 
     listed = json.loads(rig.cli("ls", "--json"))

@@ -19,16 +19,26 @@ from rekindle.state.lifecycle import TRANSITIONS, IllegalTransition, JobState
 
 def insert(ledger: Ledger, name: str = "a", number: int = 1, claim: str | None = None) -> str:
     job = f"{name}-{number}"
-    ledger.insert_job(job, name=name, number=number, run_dir=f"/runs/{job}", priority=0,
-                      spec="{}", claim=claim or job, submitted_at=time.time())
+    ledger.insert_job(
+        job,
+        name=name,
+        number=number,
+        run_dir=f"/runs/{job}",
+        priority=0,
+        spec="{}",
+        claim=claim or job,
+        submitted_at=time.time(),
+    )
     return job
 
 
 def test_every_commit_is_durable(tmp_path: Path) -> None:
     """Write-ahead log and a full sync: what was answered is on the disk."""
     ledger = Ledger.open(tmp_path / "ledger.db")
+
     def value(name: str) -> object:
         return ledger._db.execute(f"PRAGMA {name}").fetchone()[0]
+
     assert (value("journal_mode"), value("synchronous"), value("foreign_keys")) == ("wal", 2, 1)
     assert value("user_version") == schema.VERSION
     ledger.close()
@@ -43,7 +53,8 @@ def test_a_killed_writer_leaves_what_it_committed_and_nothing_else(tmp_path: Pat
         "ledger.add_event('whole')\n"
         "with ledger.transaction():\n"
         "    ledger.add_event('half')\n"
-        "    os.kill(os.getpid(), 9)\n")
+        "    os.kill(os.getpid(), 9)\n"
+    )
     path = tmp_path / "ledger.db"
     done = subprocess.run([sys.executable, "-c", code, str(path)], env=environment(), timeout=60)
     assert done.returncode == -9
@@ -52,8 +63,9 @@ def test_a_killed_writer_leaves_what_it_committed_and_nothing_else(tmp_path: Pat
     ledger.close()
 
 
-@pytest.mark.parametrize("content", [b"no database at all" * 100, b"\0" * 4096,
-                                     b"SQLite format 3\0" + b"\xff" * 8000])
+@pytest.mark.parametrize(
+    "content", [b"no database at all" * 100, b"\0" * 4096, b"SQLite format 3\0" + b"\xff" * 8000]
+)
 def test_what_is_no_ledger_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
     """With the way out as the hint."""
     path = tmp_path / "ledger.db"
@@ -79,9 +91,11 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> 
     """Each migration on a ledger with a job in it; what was there is there."""
     path = tmp_path / "ledger.db"
     with sqlite3.connect(path) as db:
-        db.executescript(schema.MIGRATIONS[0] + "; PRAGMA user_version = 1;"
-                         "INSERT INTO jobs (id, name, number, state, run_dir, spec, submitted_at,"
-                         " updated_at) VALUES ('a-1', 'a', 1, 'held', '/a', '{}', 1, 2)")
+        db.executescript(
+            schema.MIGRATIONS[0] + "; PRAGMA user_version = 1;"
+            "INSERT INTO jobs (id, name, number, state, run_dir, spec, submitted_at,"
+            " updated_at) VALUES ('a-1', 'a', 1, 'held', '/a', '{}', 1, 2)"
+        )
     ledger = Ledger.open(path)
     assert [(job.id, job.state) for job in ledger.jobs()] == [("a-1", JobState.HELD)]
     assert ledger.check() == []
@@ -111,11 +125,24 @@ def test_taking_the_same_entries_in_again_changes_nothing(tmp_path: Path) -> Non
         {"kind": "attempt_started", "t": 1.0, "attempt": 1, "keeper_pid": 5, "boot_id": "b"},
         {"kind": "resumed", "t": 2.0, "attempt": 1, "epoch": 0, "step": 0},
         {"kind": "epoch_ended", "t": 3.0, "attempt": 1, "epoch": 0, "step": 9, "logs": {"l": 1.0}},
-        {"kind": "checkpoint_committed", "t": 4.0, "attempt": 1, "name": "e0001-s00000009",
-         "epoch": 1, "step": 9, "bytes": 3, "best": True},
+        {
+            "kind": "checkpoint_committed",
+            "t": 4.0,
+            "attempt": 1,
+            "name": "e0001-s00000009",
+            "epoch": 1,
+            "step": 9,
+            "bytes": 3,
+            "best": True,
+        },
         {"kind": "warned", "t": 5.0, "attempt": 1, "message": "hm"},
-        {"kind": "checkpoint_refused", "t": 6.0, "attempt": 1, "name": "e0001-s00000009",
-         "reason": "torn"},
+        {
+            "kind": "checkpoint_refused",
+            "t": 6.0,
+            "attempt": 1,
+            "name": "e0001-s00000009",
+            "reason": "torn",
+        },
         {"kind": "failed", "t": 7.0, "attempt": 1, "error_type": "E", "message": "m"},
         {"kind": "of_a_newer_version", "t": 8.0},
     ]
@@ -132,19 +159,71 @@ def test_taking_the_same_entries_in_again_changes_nothing(tmp_path: Path) -> Non
     ledger.close()
 
 
-VALUES = (st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
-          | st.lists(st.integers(), max_size=2) | st.dictionaries(st.text(max_size=3), st.none()))
+VALUES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.lists(st.integers(), max_size=2)
+    | st.dictionaries(st.text(max_size=3), st.none())
+)
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.dictionaries(
-    st.sampled_from(["kind", "t", "attempt", "epoch", "step", "name", "stage", "bytes", "logs",
-                     "best", "reason", "state", "at", "wish", "priority", "outcome", "cause",
-                     "failures", "hint", "was", "next_at", "lost_steps", "quarantined_to"]),
-    VALUES, max_size=8).flatmap(lambda entry: st.sampled_from([
-        "attempt_started", "resumed", "epoch_ended", "checkpoint_committed", "checkpoint_refused",
-        "checkpoint_pruned", "failed", "warned", "state_changed", "job_changed", "attempt_changed",
-        "attempt_ended"]).map(lambda kind: {**entry, "kind": kind})), max_size=4))
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(
+                [
+                    "kind",
+                    "t",
+                    "attempt",
+                    "epoch",
+                    "step",
+                    "name",
+                    "stage",
+                    "bytes",
+                    "logs",
+                    "best",
+                    "reason",
+                    "state",
+                    "at",
+                    "wish",
+                    "priority",
+                    "outcome",
+                    "cause",
+                    "failures",
+                    "hint",
+                    "was",
+                    "next_at",
+                    "lost_steps",
+                    "quarantined_to",
+                ]
+            ),
+            VALUES,
+            max_size=8,
+        ).flatmap(
+            lambda entry: st.sampled_from(
+                [
+                    "attempt_started",
+                    "resumed",
+                    "epoch_ended",
+                    "checkpoint_committed",
+                    "checkpoint_refused",
+                    "checkpoint_pruned",
+                    "failed",
+                    "warned",
+                    "state_changed",
+                    "job_changed",
+                    "attempt_changed",
+                    "attempt_ended",
+                ]
+            ).map(lambda kind: {**entry, "kind": kind})
+        ),
+        max_size=4,
+    )
+)
 def test_entries_that_make_no_sense_never_stop_the_daemon(entries: list[dict[str, object]]) -> None:
     """The journal lies where the user's script can write whatever it wants, sums included."""
     ledger = Ledger.open(Path(":memory:"))
@@ -172,8 +251,9 @@ def test_a_claim_and_a_number_belong_to_one_job(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("old", JobState)
 @pytest.mark.parametrize("new", JobState)
-def test_a_job_goes_only_where_the_table_leads(tmp_path: Path, old: JobState, new: JobState
-                                               ) -> None:
+def test_a_job_goes_only_where_the_table_leads(
+    tmp_path: Path, old: JobState, new: JobState
+) -> None:
     """Every pair of states; an illegal step changes nothing."""
     ledger = Ledger.open(Path(":memory:"))
     job = insert(ledger)

@@ -22,13 +22,17 @@ def fill(path: Path, lines: int, first: int = 0) -> None:
 
 
 def numbers(text: str) -> list[int]:
-    return [int(line.split()[1]) for line in text.splitlines()
-            if line.startswith("line ") and len(line) == WIDTH - 1]
+    return [
+        int(line.split()[1])
+        for line in text.splitlines()
+        if line.startswith("line ") and len(line) == WIDTH - 1
+    ]
 
 
 @pytest.mark.parametrize("collapses", [True, False])
 def test_head_and_tail_stay_and_the_notice_stands_between(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, collapses: bool) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, collapses: bool
+) -> None:
     """Twice over: the second cut counts on from the first."""
     if not collapses:
         monkeypatch.setattr(log_cap, "_collapse", lambda *_: False)
@@ -68,7 +72,7 @@ def test_nothing_is_lost_at_the_seam_while_the_trainer_goes_on_printing(tmp_path
     path.touch()
     if not log_cap._collapse(_two_blocks(tmp_path), 4096, 4096):
         pytest.skip("this file system cannot collapse a range")
-    code = (f"import os\nn = 0\nwhile True:\n os.write(1, ({LINE!r}.format(n)).encode()); n += 1")
+    code = f"import os\nn = 0\nwhile True:\n os.write(1, ({LINE!r}.format(n)).encode()); n += 1"
     with path.open("ab") as log:
         printer = subprocess.Popen([sys.executable, "-c", code], stdout=log)
     try:
@@ -79,6 +83,7 @@ def test_nothing_is_lost_at_the_seam_while_the_trainer_goes_on_printing(tmp_path
             nonlocal cuts
             cuts += cap.look()
             return cuts >= 5
+
         wait_for(cut_often, "five cuts")
     finally:
         printer.kill()
@@ -103,7 +108,11 @@ def test_only_the_newest_logs_of_a_job_are_kept(tmp_path: Path) -> None:
     (tmp_path / "other.txt").touch()
     log_cap.remove_older(tmp_path, 3)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "attempt-0005.log", "attempt-0006.log", "attempt-0007.log", "other.txt"]
+        "attempt-0005.log",
+        "attempt-0006.log",
+        "attempt-0007.log",
+        "other.txt",
+    ]
     assert log_cap.remove_older(tmp_path, 3) == []
 
 
@@ -112,11 +121,14 @@ def test_a_trainer_that_prints_without_end_fills_no_disk(tmp_path: Path) -> None
     (tmp_path / "loud.py").write_text(
         "import os, sys\nprint('first words', flush=True)\n"
         f"for n in range(400_000): os.write(1, {LINE!r}.format(n).encode())\n"
-        "print('REKINDLE_LOG_KEEP' in os.environ, 'last words')\nsys.exit(3)\n")
+        "print('REKINDLE_LOG_KEEP' in os.environ, 'last words')\nsys.exit(3)\n"
+    )
     rig = Rig(tmp_path / "home")
     rig.home.config.write_text('[logs]\nmax_bytes = "1MiB"\nkeep = 2\n')
-    rig.drop(f'name = "loud"\nscript = "{tmp_path}/loud.py"\n'
-             'retry = { backoff = "1s..1s", max_failures = 3 }\n')
+    rig.drop(
+        f'name = "loud"\nscript = "{tmp_path}/loud.py"\n'
+        'retry = { backoff = "1s..1s", max_failures = 3 }\n'
+    )
     try:
         rig.start("--until-idle").wait(120)
         run = rig.home.run("loud-1")

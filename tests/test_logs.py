@@ -10,7 +10,11 @@ from rig import Rig, environment
 def logs(rig: Rig, *words: str) -> tuple[int, str, str]:
     done = subprocess.run(
         [sys.executable, "-m", "rekindle.daemon", "--home", str(rig.home.root), "logs", *words],
-        capture_output=True, text=True, env=environment(), timeout=120)
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=120,
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -25,8 +29,12 @@ def test_a_log_that_is_gone_is_told_in_a_sentence(rig: Rig) -> None:
     assert (code, "has no attempt 2" in said) == (3, True)
     shutil.rmtree(run.logs)
     for _ in range(2):
-        for words, expected in ((("a",), 3), (("a", "--attempt", "1"), 3), (("a", "--all"), 3),
-                                (("a", "--follow"), 0)):
+        for words, expected in (
+            (("a",), 3),
+            (("a", "--attempt", "1"), 3),
+            (("a", "--all"), 3),
+            (("a", "--follow"), 0),
+        ):
             code, out, said = logs(rig, *words)
             assert code == expected, (words, said)
             assert out in ("", "--- attempt 1\n")

@@ -14,8 +14,10 @@ def old_ledger(path: Path, version: int) -> None:
         connection.executescript(schema.MIGRATIONS[number])
     connection.execute(f"PRAGMA user_version = {version}")
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("INSERT INTO jobs (id, name, number, state, run_dir, spec, submitted_at,"
-                       " updated_at) VALUES ('a-1', 'a', 1, 'queued', '/r', '{}', 1, 1)")
+    connection.execute(
+        "INSERT INTO jobs (id, name, number, state, run_dir, spec, submitted_at,"
+        " updated_at) VALUES ('a-1', 'a', 1, 'queued', '/r', '{}', 1, 1)"
+    )
     connection.execute("INSERT INTO attempts (job, n, started_at) VALUES ('a-1', 1, 2.0)")
     connection.close()
 

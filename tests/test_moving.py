@@ -46,8 +46,14 @@ def work(tmp_path: Path) -> Path:
 
 def make_run(home: Home, work: Path) -> Run:
     """A run with code, a checkpoint, a journal and a log, as a stopped job has them."""
-    job = Job(name="night", id="night-1", workdir=str(work), script=str(work / "train.py"),
-              env={"TOKEN": "secret"}, claim="abc-1")
+    job = Job(
+        name="night",
+        id="night-1",
+        workdir=str(work),
+        script=str(work / "train.py"),
+        env={"TOKEN": "secret"},
+        claim="abc-1",
+    )
     snapshots = snapshot.Snapshots(home.sources, SourceLimits(), home.root)
     taken = snapshots.take(job, time.time())
     assert taken is not None
@@ -58,19 +64,40 @@ def make_run(home: Home, work: Path) -> Run:
     run.log(1).write_text("epoch 1\n")
     (run.root / "exports" / "deep").mkdir(parents=True)
     (run.root / "exports" / "deep" / "model.bin").write_bytes(os.urandom(3000))
-    checkpoints.commit(run.checkpoints, Position(0, 1, 10),
-                       lambda f: (f / checkpoints.STATE).write_bytes(os.urandom(5000)), {}
-                       ) and None
-    journal.append(run.journal, "attempt_started", attempt=1, keeper_pid=1, keeper_start=1,
-                   trainer_pid=2, trainer_start=2, boot_id="another")
-    journal.append(run.journal, "checkpoint_committed", attempt=1, name="e0001-s00000010",
-                   epoch=1, step=10, bytes=5000)
+    checkpoints.commit(
+        run.checkpoints,
+        Position(0, 1, 10),
+        lambda f: (f / checkpoints.STATE).write_bytes(os.urandom(5000)),
+        {},
+    ) and None
+    journal.append(
+        run.journal,
+        "attempt_started",
+        attempt=1,
+        keeper_pid=1,
+        keeper_start=1,
+        trainer_pid=2,
+        trainer_start=2,
+        boot_id="another",
+    )
+    journal.append(
+        run.journal,
+        "checkpoint_committed",
+        attempt=1,
+        name="e0001-s00000010",
+        epoch=1,
+        step=10,
+        bytes=5000,
+    )
     return run
 
 
 def content(root: Path) -> dict[str, bytes]:
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(root.rglob("*"))
-            if p.is_file() and p.name not in ("lock", "job.json")}
+    return {
+        p.relative_to(root).as_posix(): p.read_bytes()
+        for p in sorted(root.rglob("*"))
+        if p.is_file() and p.name not in ("lock", "job.json")
+    }
 
 
 def test_a_run_arrives_whole_under_a_new_number(tmp_path: Path, work: Path) -> None:
@@ -82,8 +109,16 @@ def test_a_run_arrives_whole_under_a_new_number(tmp_path: Path, work: Path) -> N
     assert packed.left_out == []
     assert file.stat().st_mode & 0o777 == 0o600
     book = Ledger.open(here.ledger)
-    book.insert_job("night-4", name="night", number=4, run_dir="/x", priority=0, spec="{}",
-                    claim=None, submitted_at=1.0)
+    book.insert_job(
+        "night-4",
+        name="night",
+        number=4,
+        run_dir="/x",
+        priority=0,
+        spec="{}",
+        claim=None,
+        submitted_at=1.0,
+    )
     (here.runs / "night-5").mkdir()
     token = archive.unpack(file, here)
     assert "night-6" in transfer.settle(here, book, token, hold=True)
@@ -129,8 +164,9 @@ def rewritten(file: Path, change: Callable[[list[tuple[tarfile.TarInfo, bytes]]]
     return bad
 
 
-def _relist(members: list[tuple[tarfile.TarInfo, bytes]],
-            change: Callable[[dict[str, Any]], Any]) -> None:
+def _relist(
+    members: list[tuple[tarfile.TarInfo, bytes]], change: Callable[[dict[str, Any]], Any]
+) -> None:
     about = json.loads(members[0][1])
     change(about)
     members[0] = members[0][0], json.dumps(about).encode()
@@ -144,8 +180,13 @@ def _add(name: str, *, kind: bytes = tarfile.REGTYPE, to: str = "") -> Callable[
         info.type, info.linkname = kind, to
         members.append((info, b"evil" if kind == tarfile.REGTYPE else b""))
         data = members[-1][1]
-        _relist(members, lambda about: about["files"].update(
-            {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}}))
+        _relist(
+            members,
+            lambda about: about["files"].update(
+                {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}}
+            ),
+        )
+
     return change
 
 
@@ -161,47 +202,65 @@ def _no_code(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
 
     at = next(i for i, (m, _) in enumerate(members) if m.name.endswith("model.py"))
     members[at] = members[at][0], b"WIDTH = 'evil'\n"
-    _relist(members, lambda about: about["files"].update({members[at][0].name: {
-        "bytes": len(members[at][1]),
-        "sha256": hashlib.sha256(members[at][1]).hexdigest()}}))
+    _relist(
+        members,
+        lambda about: about["files"].update(
+            {
+                members[at][0].name: {
+                    "bytes": len(members[at][1]),
+                    "sha256": hashlib.sha256(members[at][1]).hexdigest(),
+                }
+            }
+        ),
+    )
 
 
 def _job(**changes: Any) -> Callable[..., None]:
     """Other values in ``job.json``, with right digests."""
+
     def change(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
         import hashlib
 
         at = next(i for i, (m, _) in enumerate(members) if m.name == "run/job.json")
         data = json.dumps({**json.loads(members[at][1]), **changes}).encode()
         members[at] = members[at][0], data
-        _relist(members, lambda about: about["files"].update(
-            {"run/job.json": {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}}))
+        _relist(
+            members,
+            lambda about: about["files"].update(
+                {"run/job.json": {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}}
+            ),
+        )
+
     return change
 
 
-@pytest.mark.parametrize("change", [
-    pytest.param(_job(name="../../evil"), id="a job whose name leads out"),
-    pytest.param(_job(name=["x"]), id="a job whose name is a list"),
-    pytest.param(_job(format="x"), id="a job of no format"),
-    pytest.param(_flip, id="a flipped bit"),
-    pytest.param(_no_code, id="other code with right digests"),
-    pytest.param(lambda members: members.pop(), id="a missing file"),
-    pytest.param(lambda members: members.append(members[-1]), id="a file twice"),
-    pytest.param(lambda members: members.pop(0), id="no list"),
-    pytest.param(_add("run/../../evil"), id="up and out"),
-    pytest.param(_add("/etc/evil"), id="absolute"),
-    pytest.param(_add("evil"), id="outside of both folders"),
-    pytest.param(_add("run/source/evil"), id="into the snapshot by another way"),
-    pytest.param(_add("run/lock"), id="the lock"),
-    pytest.param(_add("run/a//b"), id="an empty part"),
-    pytest.param(_add("run/link", kind=tarfile.SYMTYPE, to="/etc"), id="a symbolic link"),
-    pytest.param(_add("run/hard", kind=tarfile.LNKTYPE, to="/etc/passwd"), id="a hard link"),
-    pytest.param(_add("run/pipe", kind=tarfile.FIFOTYPE), id="a pipe"),
-    pytest.param(lambda members: _relist(members, lambda a: a.update(format=99)), id="newer"),
-    pytest.param(lambda members: _relist(members, lambda a: a.update(files=[])), id="bad list"),
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(_job(name="../../evil"), id="a job whose name leads out"),
+        pytest.param(_job(name=["x"]), id="a job whose name is a list"),
+        pytest.param(_job(format="x"), id="a job of no format"),
+        pytest.param(_flip, id="a flipped bit"),
+        pytest.param(_no_code, id="other code with right digests"),
+        pytest.param(lambda members: members.pop(), id="a missing file"),
+        pytest.param(lambda members: members.append(members[-1]), id="a file twice"),
+        pytest.param(lambda members: members.pop(0), id="no list"),
+        pytest.param(_add("run/../../evil"), id="up and out"),
+        pytest.param(_add("/etc/evil"), id="absolute"),
+        pytest.param(_add("evil"), id="outside of both folders"),
+        pytest.param(_add("run/source/evil"), id="into the snapshot by another way"),
+        pytest.param(_add("run/lock"), id="the lock"),
+        pytest.param(_add("run/a//b"), id="an empty part"),
+        pytest.param(_add("run/link", kind=tarfile.SYMTYPE, to="/etc"), id="a symbolic link"),
+        pytest.param(_add("run/hard", kind=tarfile.LNKTYPE, to="/etc/passwd"), id="a hard link"),
+        pytest.param(_add("run/pipe", kind=tarfile.FIFOTYPE), id="a pipe"),
+        pytest.param(lambda members: _relist(members, lambda a: a.update(format=99)), id="newer"),
+        pytest.param(lambda members: _relist(members, lambda a: a.update(files=[])), id="bad list"),
+    ],
+)
 def test_nothing_of_a_bad_archive_is_imported(
-        tmp_path: Path, work: Path, change: Callable[..., Any]) -> None:
+    tmp_path: Path, work: Path, change: Callable[..., Any]
+) -> None:
     """Damaged or malicious: refused with a reason, and the home is as it was."""
     there, here = home_of(tmp_path / "there"), home_of(tmp_path / "here")
     file = tmp_path / "night.tar"
@@ -239,8 +298,11 @@ def test_other_folders_on_the_other_box_are_named(tmp_path: Path, work: Path) ->
     new.mkdir()
     token = archive.unpack(file, here, workdir=str(new), python="/usr/bin/env")
     job = Job.from_json((here.imports / token / "job.json").read_text())
-    assert (job.workdir, job.script, job.python) == (str(new), str(new / "train.py"),
-                                                     "/usr/bin/env")
+    assert (job.workdir, job.script, job.python) == (
+        str(new),
+        str(new / "train.py"),
+        "/usr/bin/env",
+    )
     assert job.source is not None
     assert job.source.root == str(new)
 
@@ -365,7 +427,8 @@ def test_a_training_goes_on_bit_identical_on_the_other_box(tmp_path: Path, work:
 
 
 def test_a_disk_without_links_takes_an_archive_and_keeps_what_has_the_name(
-        tmp_path: Path, work: Path) -> None:
+    tmp_path: Path, work: Path
+) -> None:
     """FAT and some network disks: link(2) really fails, as strace has the kernel answer."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not there (apt: strace)")
@@ -391,9 +454,25 @@ def test_a_disk_without_links_takes_an_archive_and_keeps_what_has_the_name(
             print("kept")
     """
     done = subprocess.run(
-        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=link,linkat", "-e",
-         "inject=link,linkat:error=EPERM", sys.executable, "-c", code],
-        capture_output=True, text=True, env=environment(), timeout=300)
+        [
+            "strace",
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=link,linkat",
+            "-e",
+            "inject=link,linkat:error=EPERM",
+            sys.executable,
+            "-c",
+            code,
+        ],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=300,
+    )
     assert done.stdout.split("\n")[:2] == ["no links", "kept"], done.stderr
     assert sorted(path.name for path in file.parent.iterdir()) == ["made", "night.tar"]
     assert file.stat().st_mode & 0o777 == 0o600
@@ -402,7 +481,8 @@ def test_a_disk_without_links_takes_an_archive_and_keeps_what_has_the_name(
 
 
 def test_an_archive_that_the_disk_cannot_take_is_refused_with_its_name(
-        tmp_path: Path, work: Path) -> None:
+    tmp_path: Path, work: Path
+) -> None:
     """A write that fails names no file by itself; nothing half-written stays."""
     run = make_run(home_of(tmp_path / "there"), work)
     (run.root / "exports" / "big").write_bytes(b"x" * 200_000)

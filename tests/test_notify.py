@@ -81,8 +81,10 @@ def test_a_value_of_several_lines_reaches_the_journal_whole(
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(str(tmp_path / "journal"))
         monkeypatch.setattr(log, "_JOURNAL", str(tmp_path / "journal"))
-        assert log.to_journal({"event": "epoch_ended", "level": "warning", "job": "a-1",
-                               "val-loss": "1\n2"}, "epoch ended")
+        assert log.to_journal(
+            {"event": "epoch_ended", "level": "warning", "job": "a-1", "val-loss": "1\n2"},
+            "epoch ended",
+        )
         data = sock.recv(65536)
     fields = {}
     while data:
@@ -91,9 +93,14 @@ def test_a_value_of_several_lines_reaches_the_journal_whole(
         fields[name.decode()] = data[8 : 8 + size].decode()
         assert data[8 + size : 9 + size] == b"\n"
         data = data[9 + size :]
-    assert fields == {"MESSAGE": "epoch ended", "SYSLOG_IDENTIFIER": "rekindle", "PRIORITY": "4",
-                      "REKINDLE_EVENT": "epoch_ended", "REKINDLE_JOB": "a-1",
-                      "REKINDLE_VAL_LOSS": "1\n2"}
+    assert fields == {
+        "MESSAGE": "epoch ended",
+        "SYSLOG_IDENTIFIER": "rekindle",
+        "PRIORITY": "4",
+        "REKINDLE_EVENT": "epoch_ended",
+        "REKINDLE_JOB": "a-1",
+        "REKINDLE_VAL_LOSS": "1\n2",
+    }
 
 
 def test_without_a_journal_the_error_is_left_to_standard_error(
@@ -108,16 +115,15 @@ def test_without_a_journal_the_error_is_left_to_standard_error(
 def test_a_manager_that_reads_nothing_holds_nothing_up(manager: socket.socket) -> None:
     """Its socket takes a few messages and is full then; the loop that sends them must go round."""
     sending = threading.Thread(
-        target=lambda: [systemd.notify("STATUS=waiting") for _ in range(16)], daemon=True)
+        target=lambda: [systemd.notify("STATUS=waiting") for _ in range(16)], daemon=True
+    )
     sending.start()
     sending.join(60)
     assert not sending.is_alive()
     assert heard(manager)
 
 
-def test_more_time_is_asked_for_well_before_the_last_time_is_over(
-    manager: socket.socket
-) -> None:
+def test_more_time_is_asked_for_well_before_the_last_time_is_over(manager: socket.socket) -> None:
     """Not at each of four ticks a second."""
     line = systemd.Lifeline()
     for tick in range(41):

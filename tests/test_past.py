@@ -9,16 +9,24 @@ from rekindle.state import checkpoints
 from rekindle.state.checkpoints import Checkpoint, Position
 
 
-def receipt(attempt: int, stage: int, step: int, t: float, checkpoint: str | None = None
-            ) -> dict[str, Any]:
-    return {"kind": "resumed", "attempt": attempt, "stage": stage, "step": step, "t": t,
-            "checkpoint": checkpoint}
+def receipt(
+    attempt: int, stage: int, step: int, t: float, checkpoint: str | None = None
+) -> dict[str, Any]:
+    return {
+        "kind": "resumed",
+        "attempt": attempt,
+        "stage": stage,
+        "step": step,
+        "t": t,
+        "checkpoint": checkpoint,
+    }
 
 
 def there(folder: Path, *positions: Position) -> list[Checkpoint]:
     for position in positions:
-        checkpoints.commit(folder, position,
-                           lambda made: (made / checkpoints.STATE).write_bytes(b"x") and None, {})
+        checkpoints.commit(
+            folder, position, lambda made: (made / checkpoints.STATE).write_bytes(b"x") and None, {}
+        )
     return checkpoints.scan(folder)
 
 
@@ -42,10 +50,14 @@ def test_lost_time_is_training_time_without_the_hours_that_the_machine_was_off()
 
 
 def test_a_stage_left_by_an_exception_loses_its_own_steps_and_not_those_behind_it(
-        tmp_path: Path) -> None:
+    tmp_path: Path,
+) -> None:
     """Its end is trained once more, then the next stage goes on from its own checkpoint."""
-    entries = [receipt(1, 0, 0, 100.0), receipt(1, 1, 50, 200.0),
-               {"kind": "epoch_ended", "attempt": 1, "stage": 1, "t": 300.0}]
+    entries = [
+        receipt(1, 0, 0, 100.0),
+        receipt(1, 1, 50, 200.0),
+        {"kind": "epoch_ended", "attempt": 1, "stage": 1, "t": 300.0},
+    ]
     past = Past.of(entries, 2, Beat(310.0, 1, "step", 4, 95))
     first, *_ = found = there(tmp_path, Position(0, 4, 40), Position(1, 4, 90))[::-1]
     assert ({0}, {0: 0, 1: 50}, 1) == (past.left, past.begun, past.last)
@@ -62,8 +74,11 @@ def test_a_stage_left_by_an_exception_loses_its_own_steps_and_not_those_behind_i
 
 def test_each_stage_has_its_own_time(tmp_path: Path) -> None:
     """Hours in the second stage are not lost with the end of the first."""
-    entries = [receipt(1, 0, 0, 100.0), receipt(1, 1, 50, 200.0),
-               {"kind": "epoch_ended", "attempt": 1, "stage": 1, "t": 9000.0}]
+    entries = [
+        receipt(1, 0, 0, 100.0),
+        receipt(1, 1, 50, 200.0),
+        {"kind": "epoch_ended", "attempt": 1, "stage": 1, "t": 9000.0},
+    ]
     past = Past.of(entries, 2, Beat(9000.0, 1, "step", 4, 95))
     assert [Span(0, 100.0, 200.0), Span(1, 200.0, 9000.0)] == past.spans
     # no checkpoint of the first is there, and one of now of the second
@@ -72,8 +87,10 @@ def test_each_stage_has_its_own_time(tmp_path: Path) -> None:
 
 def test_nothing_is_lost_between_the_end_of_a_stage_and_the_next() -> None:
     """A kill between two calls of `fit`: all that was trained is in the end of the first."""
-    entries = [receipt(1, 0, 0, 100.0),
-               {"kind": "stage_ended", "attempt": 1, "stage": 0, "t": 150.0}]
+    entries = [
+        receipt(1, 0, 0, 100.0),
+        {"kind": "stage_ended", "attempt": 1, "stage": 0, "t": 150.0},
+    ]
     past = Past.of(entries, 2, Beat(150.0, 1, "script", 4, 50))
     assert (0, 0.0) == past.lost(1, 50, None, [])
     assert set() == past.left

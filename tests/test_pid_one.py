@@ -49,18 +49,37 @@ def test_as_pid_one_the_daemon_reaps_orphans_and_takes_sigterm(rig: Rig, tmp_pat
     (tmp_path / "orphans.py").write_text(ORPHANS)
     with rig.log.open("ab") as log:
         outer = subprocess.Popen(
-            ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-m",
-             "rekindle.daemon", "--home", str(rig.home.root), "run"],
-            stdout=log, stderr=log, env=environment())
+            [
+                "unshare",
+                "--pid",
+                "--fork",
+                "--mount-proc",
+                "--kill-child",
+                sys.executable,
+                "-m",
+                "rekindle.daemon",
+                "--home",
+                str(rig.home.root),
+                "run",
+            ],
+            stdout=log,
+            stderr=log,
+            env=environment(),
+        )
     try:
-        (one,) = wait_for(lambda: Path(
-            f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split(), "PID 1 is there")
+        (one,) = wait_for(
+            lambda: Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split(),
+            "PID 1 is there",
+        )
         rig.drop(f'name = "nap"\nscript = "{tmp_path}/orphans.py"\n[retry]\nbackoff = "60s..90s"\n')
         entry = wait_for(lambda: rig.entries("nap-1", "attempt_started"), "it runs")[0]
         assert entry["keeper_pid"] in wait_for(
-            lambda: inside(int(one)) if len(inside(int(one))) > 3 else None, "all are up")
-        subprocess.run(["nsenter", "-t", one, "-p", "-m", "kill", "-KILL",
-                        str(entry["keeper_pid"])], check=True)
+            lambda: inside(int(one)) if len(inside(int(one))) > 3 else None, "all are up"
+        )
+        subprocess.run(
+            ["nsenter", "-t", one, "-p", "-m", "kill", "-KILL", str(entry["keeper_pid"])],
+            check=True,
+        )
         # the keeper's leftovers became children of PID 1; after a while it is alone
         wait_for(lambda: set(inside(int(one))) == {1}, "the orphans are reaped", 60)
         os.kill(int(one), signal.SIGTERM)

@@ -11,9 +11,16 @@ from rekindle.jobs import provenance
 from rekindle.jobs.job import Job
 
 ABOUT = {
-    "python": "3.11.7", "packages": {"keras": "3.15.1", "tensorflow": "2.20.0"},
-    "machine": {"cpu": "Xeon", "cores": 8, "memory": 1, "kernel": "6.1", "gpus": ["A100"],
-                "driver": "550.54"},
+    "python": "3.11.7",
+    "packages": {"keras": "3.15.1", "tensorflow": "2.20.0"},
+    "machine": {
+        "cpu": "Xeon",
+        "cores": 8,
+        "memory": 1,
+        "kernel": "6.1",
+        "gpus": ["A100"],
+        "driver": "550.54",
+    },
     "code": {"live": True, "digest": None, "script": "aa"},
 }
 
@@ -21,22 +28,41 @@ ABOUT = {
 def test_what_may_change_the_numbers_is_named_with_both_values() -> None:
     """Memory, kernel and host do not change them."""
     new = {
-        "python": "3.11.7", "packages": {"keras": "3.15.1", "tensorflow": "2.21.0", "numpy": "2"},
-        "machine": {"cpu": "Xeon", "cores": 8, "memory": 2, "kernel": "6.2", "gpus": ["H100"],
-                    "driver": "560.1"},
+        "python": "3.11.7",
+        "packages": {"keras": "3.15.1", "tensorflow": "2.21.0", "numpy": "2"},
+        "machine": {
+            "cpu": "Xeon",
+            "cores": 8,
+            "memory": 2,
+            "kernel": "6.2",
+            "gpus": ["H100"],
+            "driver": "560.1",
+        },
         "code": {"live": True, "digest": None, "script": "bb"},
     }
     assert provenance.changes(ABOUT, new) == [
-        "numpy none → 2", "tensorflow 2.20.0 → 2.21.0", "NVIDIA driver 550.54 → 560.1",
-        "GPUs A100 → H100", "the script"]
+        "numpy none → 2",
+        "tensorflow 2.20.0 → 2.21.0",
+        "NVIDIA driver 550.54 → 560.1",
+        "GPUs A100 → H100",
+        "the script",
+    ]
     assert provenance.changes(ABOUT, ABOUT) == []
     assert provenance.changes(None, ABOUT) == []
     assert provenance.changes({}, {}) == []
 
 
-@pytest.mark.parametrize(("names", "seen"), [
-    (None, ["a", "b", "c"]), ("", []), ("2,0", ["c", "a"]), ("GPU-b", ["b"]), ("-1", []),
-    ("0,7,1", ["a"])])
+@pytest.mark.parametrize(
+    ("names", "seen"),
+    [
+        (None, ["a", "b", "c"]),
+        ("", []),
+        ("2,0", ["c", "a"]),
+        ("GPU-b", ["b"]),
+        ("-1", []),
+        ("0,7,1", ["a"]),
+    ],
+)
 def test_only_the_gpus_that_the_attempt_may_use_count(names: str | None, seen: list[str]) -> None:
     """CUDA_VISIBLE_DEVICES names them by number or by UUID; after a wrong one comes nothing."""
     box = [("GPU-a1", "a"), ("GPU-b1", "b"), ("GPU-c1", "c")]
@@ -56,10 +82,23 @@ def test_this_machine_is_described() -> None:
 
 def test_the_commit_of_live_code_is_read_without_git(tmp_path: Path) -> None:
     """The user's machine may have no git; packed references and worktrees are known."""
+
     def git(*words: str) -> str:
         return subprocess.run(
-            ["git", "-c", "user.name=Ana", "-c", "user.email=ana@example.org", "-C",
-             str(tmp_path), *words], check=True, capture_output=True, text=True).stdout.strip()
+            [
+                "git",
+                "-c",
+                "user.name=Ana",
+                "-c",
+                "user.email=ana@example.org",
+                "-C",
+                str(tmp_path),
+                *words,
+            ],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
 
     script = tmp_path / "train.py"
     script.write_text("")
@@ -91,8 +130,10 @@ info.mkdir(parents=True)
 sys.exit(3)
 """)
     rig = Rig(tmp_path / "home")
-    rig.drop(f'name = "x"\nscript = "{script}"\nenv = {{ PYTHONPATH = "{packages}" }}\n'
-             'retry = { backoff = "1s..1s" }\n')
+    rig.drop(
+        f'name = "x"\nscript = "{script}"\nenv = {{ PYTHONPATH = "{packages}" }}\n'
+        'retry = { backoff = "1s..1s" }\n'
+    )
     try:
         rig.start("--until-idle").wait(60)
         shown = rig.show("x-1")
@@ -110,20 +151,23 @@ sys.exit(3)
 
 
 def test_gpus_and_driver_are_read_from_the_kernel_module(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Files as the NVIDIA module writes them, for a box that has none."""
     monkeypatch.setattr(provenance, "_NVIDIA", tmp_path)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert provenance.machine()["gpus"] == []
     (tmp_path / "version").write_text(
         "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  560.35.03  Release Build\n"
-        "GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n")
+        "GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n"
+    )
     for bus, model in (("0000:02:00.0", "NVIDIA H100 80GB HBM3"), ("0000:01:00.0", "NVIDIA A100")):
         folder = tmp_path / "gpus" / bus
         folder.mkdir(parents=True)
         (folder / "information").write_text(
             f"Model: \t\t {model}\nIRQ:   \t\t 24\nGPU UUID: \t GPU-{bus[6]}\n"
-            f"Video BIOS: \t ??.??\nBus Location: \t {bus}\nDevice Minor: \t 0\n")
+            f"Video BIOS: \t ??.??\nBus Location: \t {bus}\nDevice Minor: \t 0\n"
+        )
     about = provenance.machine()
     assert about["gpus"] == ["NVIDIA A100", "NVIDIA H100 80GB HBM3"]
     assert about["driver"] == "560.35.03"
@@ -141,5 +185,10 @@ def test_a_command_job_tells_its_machine_and_runs_live(tmp_path: Path) -> None:
     finally:
         rig.close()
     assert about["machine"]["cores"] >= 1
-    assert about["code"] == {"live": True, "digest": None, "script": None, "dirty": None,
-                             "commit": None}
+    assert about["code"] == {
+        "live": True,
+        "digest": None,
+        "script": None,
+        "dirty": None,
+        "commit": None,
+    }

@@ -27,32 +27,63 @@ from rekindle.state.paths import Home, Run
 MB = 10**6
 
 
-def make_job(home: Home, ledger: Ledger, name: str, state: JobState, *, at: float = 1000.0,
-             best: int = 2, count: int = 5, bad: tuple[int, ...] = (), end: bool = False) -> Run:
+def make_job(
+    home: Home,
+    ledger: Ledger,
+    name: str,
+    state: JobState,
+    *,
+    at: float = 1000.0,
+    best: int = 2,
+    count: int = 5,
+    bad: tuple[int, ...] = (),
+    end: bool = False,
+) -> Run:
     """A job in ``state`` with ``count`` checkpoints, of which one is the best and some are bad."""
     run = home.run(f"{name}-1")
     run.logs.mkdir(parents=True)
     run.checkpoints.mkdir()
     job = Job(name=name, id=run.id, workdir="/", script="/x.py", claim=name)
     run.job_file.write_text(job.to_json())
-    ledger.insert_job(run.id, name=name, number=1, run_dir=str(run.root), priority=0,
-                      spec=job.to_json(), claim=name, submitted_at=at)
+    ledger.insert_job(
+        run.id,
+        name=name,
+        number=1,
+        run_dir=str(run.root),
+        priority=0,
+        spec=job.to_json(),
+        claim=name,
+        submitted_at=at,
+    )
     for n in range(1, count + 1):
         made = checkpoints.commit(
-            run.checkpoints, Position(0, n, 10 * n, end and n == 1),
+            run.checkpoints,
+            Position(0, n, 10 * n, end and n == 1),
             lambda folder: (folder / checkpoints.STATE).write_bytes(os.urandom(MB)) and None,
-            {"monitor": {"name": "val_loss", "best": 1.0, "best_name": None}})
-        journal.append(run.journal, "checkpoint_committed", attempt=1, name=made.name, epoch=n,
-                       step=10 * n, bytes=made.bytes, best=n == best, end=made.position.end)
+            {"monitor": {"name": "val_loss", "best": 1.0, "best_name": None}},
+        )
+        journal.append(
+            run.journal,
+            "checkpoint_committed",
+            attempt=1,
+            name=made.name,
+            epoch=n,
+            step=10 * n,
+            bytes=made.bytes,
+            best=n == best,
+            end=made.position.end,
+        )
         if n in bad:
             data = bytearray(made.state.read_bytes())
             data[7] ^= 1
             made.state.write_bytes(data)
     replay = journal.replay(run.journal)
     ledger.ingest(run.id, replay.entries, replay.offset)
-    for step in {JobState.DONE: [JobState.STARTING, JobState.DONE],
-                 JobState.HELD: [JobState.HELD],
-                 JobState.RUNNING: [JobState.STARTING, JobState.RUNNING]}.get(state, []):
+    for step in {
+        JobState.DONE: [JobState.STARTING, JobState.DONE],
+        JobState.HELD: [JobState.HELD],
+        JobState.RUNNING: [JobState.STARTING, JobState.RUNNING],
+    }.get(state, []):
         ledger.set_state(run.id, step, "test", now=at)
     return run
 
@@ -81,8 +112,14 @@ def test_of_a_finished_job_the_last_good_the_best_and_the_ends_stay(home: Home) 
     run = make_job(home, ledger, "a", JobState.DONE, count=6, best=3, bad=(6,), end=True)
     bad = checkpoints.Checkpoint(run.checkpoints / "e0002-s00000020", Position(0, 2, 20))
     where = checkpoints.quarantine(bad, "a test")
-    journal.append(run.journal, "checkpoint_refused", attempt=1, name=bad.name, reason="a test",
-                   quarantined_to=str(where))
+    journal.append(
+        run.journal,
+        "checkpoint_refused",
+        attempt=1,
+        name=bad.name,
+        reason="a test",
+        quarantined_to=str(where),
+    )
     prune(home, ledger, Retention(max_age=60.0))
     assert names(run) == {1, 3, 5, 6}
     assert list(run.quarantine.iterdir()) == []
@@ -97,7 +134,8 @@ def test_of_a_finished_job_the_last_good_the_best_and_the_ends_stay(home: Home) 
 
 
 def test_the_limits_of_the_configuration_are_kept_by_themselves(
-        home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Oldest first, just as much as is needed; what cannot be reached is said aloud."""
     monkeypatch.setattr("rekindle.daemon.upkeep.pruning._FIRST_S", 0.0)
     ledger = Ledger.open(home.ledger)
@@ -106,8 +144,9 @@ def test_the_limits_of_the_configuration_are_kept_by_themselves(
 
     def one_round(limit: int) -> list[str]:
         before = len(ledger.events())
-        pruning = Pruning(home, ledger, Retention(max_bytes=limit),
-                          Attempts(home, ledger, Launcher()))
+        pruning = Pruning(
+            home, ledger, Retention(max_bytes=limit), Attempts(home, ledger, Launcher())
+        )
         pruning.tick()
         assert pruning.busy
         wait_for(lambda: pruning.tick() or not pruning.busy, "the round ends")
@@ -128,16 +167,20 @@ def test_where_no_checkpoint_is_good_nothing_is_removed(home: Home) -> None:
     prune(home, ledger, Retention(max_bytes=0))
     assert names(run) == {1, 2, 3}
     assert [e.data["passed_over"] for e in ledger.events() if e.kind == "pruned"] == [
-        {"a-1": "none of its checkpoints is good"}]
+        {"a-1": "none of its checkpoints is good"}
+    ]
     ledger.close()
 
 
 def test_running_and_queued_jobs_are_left_alone_and_held_ones_keep_what_their_spec_says(
-        home: Home) -> None:
+    home: Home,
+) -> None:
     """Their trainers prune for themselves."""
     ledger = Ledger.open(home.ledger)
-    runs = {state: make_job(home, ledger, state, state)
-            for state in (JobState.RUNNING, JobState.QUEUED, JobState.HELD)}
+    runs = {
+        state: make_job(home, ledger, state, state)
+        for state in (JobState.RUNNING, JobState.QUEUED, JobState.HELD)
+    }
     prune(home, ledger, Retention(max_bytes=0))
     assert names(runs[JobState.RUNNING]) == names(runs[JobState.QUEUED]) == {1, 2, 3, 4, 5}
     assert names(runs[JobState.HELD]) == {2, 3, 4, 5}
@@ -180,23 +223,33 @@ def test_what_a_killed_daemon_removed_is_known_to_the_next(home: Home) -> None:
 
 
 stock = st.builds(
-    Stock, job=st.text("abc", min_size=1, max_size=3), over=st.booleans(),
-    since=st.integers(0, 100).map(float), attempts=st.just(1), keep=st.just(1),
+    Stock,
+    job=st.text("abc", min_size=1, max_size=3),
+    over=st.booleans(),
+    since=st.integers(0, 100).map(float),
+    attempts=st.just(1),
+    keep=st.just(1),
     best=st.just(frozenset[str]()),
-    removable=st.lists(st.builds(Piece, st.just(Path("x")), st.integers(1, 50)),
-                       max_size=3).map(tuple))
+    removable=st.lists(st.builds(Piece, st.just(Path("x")), st.integers(1, 50)), max_size=3).map(
+        tuple
+    ),
+)
 
 
 @settings(max_examples=200)
-@given(st.lists(stock, max_size=8), st.integers(0, 300), st.integers(0, 300),
-       st.none() | st.integers(0, 100).map(float))
+@given(
+    st.lists(stock, max_size=8),
+    st.integers(0, 300),
+    st.integers(0, 300),
+    st.none() | st.integers(0, 100).map(float),
+)
 def test_the_choice_frees_enough_and_nothing_more(
-        found: list[Stock], total: int, limit: int, age: float | None) -> None:
+    found: list[Stock], total: int, limit: int, age: float | None
+) -> None:
     """By size: just as many as are needed, jobs that are over first; by age: all that are old."""
     chosen = retention.choose(found, Retention(age, limit), total=total, now=100.0)
     assert all(c.removable for c in chosen)
-    old = [c for c in found if age is not None and c.over and c.removable
-           and 100.0 - c.since > age]
+    old = [c for c in found if age is not None and c.over and c.removable and 100.0 - c.since > age]
     assert all(any(c is o for c in chosen) for o in old)
     left = total - sum(c.bytes for c in chosen)
     unchosen = [c for c in found if c.removable and not any(c is d for d in chosen)]
@@ -227,8 +280,10 @@ def test_prune_shows_first_and_removes_on_yes(tmp_path: Path) -> None:
     """The verb beside a real daemon, and the automatic limit of a configured one."""
     rig = Rig(tmp_path / "home")
     ledger = Ledger.open(rig.home.ledger)
-    runs = [make_job(rig.home, ledger, name, JobState.DONE, at=time.time() - 10 * n)
-            for n, name in enumerate(random.Random(1).sample("abc", 3))]
+    runs = [
+        make_job(rig.home, ledger, name, JobState.DONE, at=time.time() - 10 * n)
+        for n, name in enumerate(random.Random(1).sample("abc", 3))
+    ]
     ledger.close()
     try:
         rig.start()
@@ -258,13 +313,18 @@ def test_a_stage_that_an_exception_ended_keeps_what_a_relaunch_of_the_job_needs(
     run = make_job(home, ledger, "a", JobState.DONE, count=3, best=0)
     for n in (1, 2):
         checkpoints.commit(
-            run.checkpoints, Position(1, n, 100 * n),
-            lambda folder: (folder / checkpoints.STATE).write_bytes(b"x") and None, {})
+            run.checkpoints,
+            Position(1, n, 100 * n),
+            lambda folder: (folder / checkpoints.STATE).write_bytes(b"x") and None,
+            {},
+        )
     [stock] = [retention.look(run, stock) for stock in retention.stocks(ledger)]
     would = {piece.path.name for piece in stock.removable}
     assert would == {"e0001-s00000100-f1", "e0002-s00000020", "e0001-s00000010"}
     removed = retention.reduce(run, stock)
     assert set(removed.names) == would
     assert {c.name for c in checkpoints.scan(run.checkpoints)} == {
-        "e0002-s00000200-f1", "e0003-s00000030"}
+        "e0002-s00000200-f1",
+        "e0003-s00000030",
+    }
     ledger.close()

@@ -7,35 +7,67 @@ from hypothesis import strategies as st
 from rekindle.jobs import quantities
 
 
-@pytest.mark.parametrize(("text", "value"), [
-    ("30s", 30), ("10 min", 600), ("8h", 28800), ("1.5 hours", 5400), (" 250 ms ", 0.25),
-    ("2 days", 172800), ("1 MIN", 60), (".5h", 1800), ("1 second", 1),
-])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("30s", 30),
+        ("10 min", 600),
+        ("8h", 28800),
+        ("1.5 hours", 5400),
+        (" 250 ms ", 0.25),
+        ("2 days", 172800),
+        ("1 MIN", 60),
+        (".5h", 1800),
+        ("1 second", 1),
+    ],
+)
 def test_durations(text: str, value: float) -> None:
     """With or without a space, in either case."""
     assert quantities.seconds(text) == pytest.approx(value)
 
 
-@pytest.mark.parametrize(("text", "value"), [
-    ("16GiB", 16 * 2**30), ("16 GB", 16 * 10**9), ("512MiB", 2**29), ("1.5kib", 1536), ("1b", 1),
-])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("16GiB", 16 * 2**30), ("16 GB", 16 * 10**9), ("512MiB", 2**29), ("1.5kib", 1536), ("1b", 1)],
+)
 def test_sizes(text: str, value: int) -> None:
     """Powers of 1000 and of 1024 are told apart."""
     assert quantities.size(text) == value
 
 
-@pytest.mark.parametrize(("text", "value"), [
-    ("22:00-07:00", "22:00-07:00"), ("22:00 - 7:00", "22:00-07:00"), ("0:00-23:59", "00:00-23:59"),
-])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("22:00-07:00", "22:00-07:00"),
+        ("22:00 - 7:00", "22:00-07:00"),
+        ("0:00-23:59", "00:00-23:59"),
+    ],
+)
 def test_windows(text: str, value: str) -> None:
     """One spelling comes out."""
     assert quantities.window(text) == value
 
 
-@pytest.mark.parametrize("text", [
-    "", "5", "s", "-5s", "0s", "0.0 min", "5 weeks", "1e3s", "nan s", "inf h", "5s5s", "\uff15 s",
-    "1" * 400 + "h", "5 s s", "1,5h",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "5",
+        "s",
+        "-5s",
+        "0s",
+        "0.0 min",
+        "5 weeks",
+        "1e3s",
+        "nan s",
+        "inf h",
+        "5s5s",
+        "\uff15 s",
+        "1" * 400 + "h",
+        "5 s s",
+        "1,5h",
+    ],
+)
 def test_what_is_no_duration_is_refused(text: str) -> None:
     """A number alone as well: seconds or minutes?"""
     with pytest.raises(ValueError):

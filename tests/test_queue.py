@@ -20,14 +20,22 @@ def command(shell: str, *lines: str, name: str = "job") -> str:
     """A spec whose job is a shell's one-liner; ``lines`` are further lines of TOML."""
     top = [line for line in lines if not line.startswith("[")]
     tables = [line for line in lines if line.startswith("[")]
-    return "\n".join([f'name = "{name}"', f"command = {json.dumps(['/bin/sh', '-c', shell])}",
-                      *top, *[table.replace("]", "]\n", 1) for table in tables], ""])
+    return "\n".join(
+        [
+            f'name = "{name}"',
+            f"command = {json.dumps(['/bin/sh', '-c', shell])}",
+            *top,
+            *[table.replace("]", "]\n", 1) for table in tables],
+            "",
+        ]
+    )
 
 
 def starts(rig: Rig) -> list[str]:
     """The jobs in the order of their starts."""
-    found = [(entry["t"], run.id) for run in rig.runs()
-             for entry in rig.entries(run, "attempt_started")]
+    found = [
+        (entry["t"], run.id) for run in rig.runs() for entry in rig.entries(run, "attempt_started")
+    ]
     return [job for _, job in sorted(found)]
 
 
@@ -49,14 +57,23 @@ def tz_at(wall: str) -> str:
 
 def test_priority_then_arrival_and_nothing_before_what_it_waits_for(rig: Rig) -> None:
     """One slot; the order of starts is told by the journals."""
-    for name, lines in (("a", []), ("b", ["priority = -1"]), ("c", ['after = ["d"]']), ("d", []),
-                        ("e", ["priority = 5"]), ("f", ["priority = 9", 'after = ["b-1"]'])):
+    for name, lines in (
+        ("a", []),
+        ("b", ["priority = -1"]),
+        ("c", ['after = ["d"]']),
+        ("d", []),
+        ("e", ["priority = 5"]),
+        ("f", ["priority = 9", 'after = ["b-1"]']),
+    ):
         rig.drop(command("true", *lines, name=name), f"{name}.toml")
     assert rig.start("--until-idle").wait(60) == 0
 
     assert starts(rig) == ["e-1", "a-1", "d-1", "c-1", "b-1", "f-1"]
-    reasons = [event["data"]["reason"] for event in rig.show("c-1")["events"]
-               if event["kind"] == "job_waiting"]
+    reasons = [
+        event["data"]["reason"]
+        for event in rig.show("c-1")["events"]
+        if event["kind"] == "job_waiting"
+    ]
     assert reasons[-1] == "It waits for d-1."
 
 
@@ -69,14 +86,17 @@ def test_what_every_job_waits_for_is_told_in_words_and_written_once(rig: Rig) ->
     rig.drop(command("true", 'after = ["long"]', name="after"), "3.toml")
     rig.drop(command("true", 'after = ["nobody-7"]', name="lost"), "4.toml")
     rig.drop(command("true", "[resources]gpus = 2", name="wide"), "5.toml")
-    states = {"next-1": ("waiting", "It waits for a CPU slot."),
-              "after-1": ("waiting", "It waits for long-1."),
-              "lost-1": ("waiting", "It waits for nobody-7, and there is no such job."),
-              "wide-1": ("held", "It asks for 2 GPUs, and this box has none.")}
+    states = {
+        "next-1": ("waiting", "It waits for a CPU slot."),
+        "after-1": ("waiting", "It waits for long-1."),
+        "lost-1": ("waiting", "It waits for nobody-7, and there is no such job."),
+        "wide-1": ("held", "It asks for 2 GPUs, and this box has none."),
+    }
 
     def told() -> bool:
-        return {row["id"]: (row["state"], row["reason"]) for row in rig.ls()
-                if row["id"] != "long-1"} == states
+        return {
+            row["id"]: (row["state"], row["reason"]) for row in rig.ls() if row["id"] != "long-1"
+        } == states
 
     wait_for(told, "each job has its reason")
     before = {job: len(rig.show(job)["events"]) for job in states}
@@ -87,8 +107,9 @@ def test_what_every_job_waits_for_is_told_in_words_and_written_once(rig: Rig) ->
     assert rig.show("lost-1")["hint"]
 
 
-def test_a_job_whose_predecessor_failed_is_held_until_that_is_mended(rig: Rig, tmp_path: Path
-                                                                     ) -> None:
+def test_a_job_whose_predecessor_failed_is_held_until_that_is_mended(
+    rig: Rig, tmp_path: Path
+) -> None:
     """With the way on in the hint; `retry`, then `release`, and both end well."""
     flag = tmp_path / "mended"
     rig.drop(command(f"test -e {flag}", name="first"), "1.toml")
@@ -206,7 +227,8 @@ def test_a_job_over_its_max_runtime_is_saved_and_held_and_can_be_given_more(rig:
     wait_for(lambda: time.time() > started["t"] + 2.5, "half of its time is over")
     # a preemption, of which the keeper knows: what ran counts
     assert Identity(started["keeper_pid"], started["keeper_start"], started["boot_id"]).send(
-        signal.SIGTERM)
+        signal.SIGTERM
+    )
     held = rig.wait_state("job-1", "held")
     assert "max_runtime" in held["reason"]
     assert "--max-runtime" in held["hint"]
@@ -235,8 +257,7 @@ def test_a_window_that_closes_frees_the_slot_and_the_job_comes_back_at_night(rig
     assert rig.end() == 0
     rig.start(TZ=tz_at("21:59:56"))
     rig.wait_state("night-1", "running")
-    assert datetime.fromtimestamp(rig.show("night-1")["attempts"][1]["started_at"],
-                                  tz=UTC)
+    assert datetime.fromtimestamp(rig.show("night-1")["attempts"][1]["started_at"], tz=UTC)
     assert rig.show("night-1")["failures"] == 0
 
 
@@ -248,8 +269,10 @@ def test_a_training_whose_window_closes_goes_on_at_the_same_batch_the_next_night
     script = ROOT / "examples" / "digits" / "train.py"
 
     def spec(name: str) -> str:
-        return (f'name = "{name}"\nscript = "{script}"\nworkdir = "{tmp_path}"\n'
-                'args = ["--epochs", "12"]\n[limits]\nwindow = "22:00-07:00"\n')
+        return (
+            f'name = "{name}"\nscript = "{script}"\nworkdir = "{tmp_path}"\n'
+            'args = ["--epochs", "12"]\n[limits]\nwindow = "22:00-07:00"\n'
+        )
 
     rig.drop(spec("night"), "1.toml")
     rig.start(TZ=tz_at("23:00:00"))
@@ -267,9 +290,14 @@ def test_a_training_whose_window_closes_goes_on_at_the_same_batch_the_next_night
     assert 0 < first["to_step"] == second["from_step"] < calm["attempts"][0]["to_step"]
     assert second["lost_steps"] == 0
     assert [e["logs"] for e in night["epochs"]] == [e["logs"] for e in calm["epochs"]]
-    states = [checkpoints.latest_good(rig.home.run(job).checkpoints).checkpoint
-              for job in ("night-1", "calm-1")]
+    states = [
+        checkpoints.latest_good(rig.home.run(job).checkpoints).checkpoint
+        for job in ("night-1", "calm-1")
+    ]
     assert all(states)
-    one, other = ({name: array.tobytes() for name, array in tensors.load(found.state)[0].items()}
-                  for found in states if found is not None)
+    one, other = (
+        {name: array.tobytes() for name, array in tensors.load(found.state)[0].items()}
+        for found in states
+        if found is not None
+    )
     assert one == other

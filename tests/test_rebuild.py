@@ -44,29 +44,66 @@ def accept(home: Home, ledger: Ledger, *names: str) -> None:
     """Drops and accepts a spec for each name, as the daemon does."""
     for name in names:
         (home.inbox / f"{name}.toml").write_text(
-            f'command = ["true"]\nworkdir = "{home.root}"\nenv = {{ TOKEN = "hush" }}\n')
+            f'command = ["true"]\nworkdir = "{home.root}"\nenv = {{ TOKEN = "hush" }}\n'
+        )
     found = Inbox(home, ledger).scan(time.time() + 60)
     assert len(found.accepted) == len(names), found
 
 
-def attempt(ledger: Ledger, run: Run, n: int, cause: str, *, decided: JobState | None = None,
-            **verdict: Any) -> None:
+def attempt(
+    ledger: Ledger, run: Run, n: int, cause: str, *, decided: JobState | None = None, **verdict: Any
+) -> None:
     """One attempt with an epoch and a checkpoint, as daemon, keeper and trainer tell of it."""
     with ledger.transaction():
         ledger.begin_attempt(run.id, n, time.time())
         ledger.set_state(run.id, JobState.STARTING, f"Attempt {n} is starting.", now=time.time())
-    journal.append(run.journal, "attempt_started", attempt=n, keeper_pid=10 + n, keeper_start=1,
-                   trainer_pid=20 + n, trainer_start=2, boot_id="boot")
-    journal.append(run.journal, "resumed", attempt=n, epoch=n - 1, step=10 * (n - 1),
-                   checkpoint=None, lost_steps=0)
-    journal.append(run.journal, "epoch_ended", attempt=n, epoch=n - 1, step=10 * n, stage=0,
-                   seconds=1.5, logs={"loss": 1 / n})
+    journal.append(
+        run.journal,
+        "attempt_started",
+        attempt=n,
+        keeper_pid=10 + n,
+        keeper_start=1,
+        trainer_pid=20 + n,
+        trainer_start=2,
+        boot_id="boot",
+    )
+    journal.append(
+        run.journal,
+        "resumed",
+        attempt=n,
+        epoch=n - 1,
+        step=10 * (n - 1),
+        checkpoint=None,
+        lost_steps=0,
+    )
+    journal.append(
+        run.journal,
+        "epoch_ended",
+        attempt=n,
+        epoch=n - 1,
+        step=10 * n,
+        stage=0,
+        seconds=1.5,
+        logs={"loss": 1 / n},
+    )
     run.checkpoints.mkdir(exist_ok=True)
-    made = checkpoints.commit(run.checkpoints, Position(0, n, 10 * n),
-                              lambda folder: (folder / "state.safetensors").write_bytes(b"x") and
-                              None, {})
-    journal.append(run.journal, "checkpoint_committed", attempt=n, name=made.name, epoch=n,
-                   step=10 * n, stage=0, bytes=1, best=True)
+    made = checkpoints.commit(
+        run.checkpoints,
+        Position(0, n, 10 * n),
+        lambda folder: (folder / "state.safetensors").write_bytes(b"x") and None,
+        {},
+    )
+    journal.append(
+        run.journal,
+        "checkpoint_committed",
+        attempt=n,
+        name=made.name,
+        epoch=n,
+        step=10 * n,
+        stage=0,
+        bytes=1,
+        best=True,
+    )
     row = ledger.job(run.id)
     assert row is not None
     ledger.set_state(run.id, JobState.RUNNING, f"Attempt {n} is running.", now=time.time())
@@ -78,10 +115,24 @@ def attempt(ledger: Ledger, run: Run, n: int, cause: str, *, decided: JobState |
     if decided is None:
         return
     with ledger.transaction():
-        ledger.update_attempt(run.id, n, outcome="crashed", cause="poison", exit_code=3,
-                              ended_at=time.time(), to_epoch=n, to_step=10 * n)
-        ledger.set_state(run.id, decided, "It ended, and here is why.", hint="Do this.",
-                         now=time.time(), **verdict)
+        ledger.update_attempt(
+            run.id,
+            n,
+            outcome="crashed",
+            cause="poison",
+            exit_code=3,
+            ended_at=time.time(),
+            to_epoch=n,
+            to_step=10 * n,
+        )
+        ledger.set_state(
+            run.id,
+            decided,
+            "It ended, and here is why.",
+            hint="Do this.",
+            now=time.time(),
+            **verdict,
+        )
 
 
 def contents(home: Home) -> dict[str, Any]:
@@ -99,8 +150,14 @@ def contents(home: Home) -> dict[str, Any]:
             "attempts": {job: ledger.attempts(job) for job in jobs},
             "epochs": {job: ledger.epochs(job) for job in jobs},
             "checkpoints": {job: ledger.checkpoints(job) for job in jobs},
-            "states": {job: [e.kind for e in ledger.events(job) if e.kind.startswith("job_")
-                             and e.kind != "job_running"] for job in jobs},
+            "states": {
+                job: [
+                    e.kind
+                    for e in ledger.events(job)
+                    if e.kind.startswith("job_") and e.kind != "job_running"
+                ]
+                for job in jobs
+            },
         }
     finally:
         ledger.close()
@@ -113,21 +170,44 @@ def test_a_rebuilt_ledger_equals_the_original(home: Home) -> None:
     accept(home, ledger, "done", "failed", "held", "cancelled", "waiting", "stopped", "urgent")
     attempts, file = Attempts(home, ledger, Launcher()), QueueFile(home)
     pool = Pool(ledger, Monitor("-1"), file, free_share=0.8)
-    answers = Answers(home, ledger, attempts,
-                      Pruning(home, ledger, Retention(), attempts),
-                      Queue(ledger, attempts, pool, file, slots=1))
-    attempt(ledger, home.run("done-1"), 1, "crash", decided=JobState.WAITING, failures=1,
-            next_at=time.time() + 5)
+    answers = Answers(
+        home,
+        ledger,
+        attempts,
+        Pruning(home, ledger, Retention(), attempts),
+        Queue(ledger, attempts, pool, file, slots=1),
+    )
+    attempt(
+        ledger,
+        home.run("done-1"),
+        1,
+        "crash",
+        decided=JobState.WAITING,
+        failures=1,
+        next_at=time.time() + 5,
+    )
     attempt(ledger, home.run("done-1"), 2, "done", decided=JobState.DONE, failures=0)
     attempt(ledger, home.run("failed-1"), 1, "crash", decided=JobState.FAILED, failures=2)
     attempt(ledger, home.run("held-1"), 1, "crash", decided=JobState.HELD, failures=6)
-    attempt(ledger, home.run("waiting-1"), 1, "crash", decided=JobState.WAITING, failures=1,
-            next_at=time.time() + 600)
+    attempt(
+        ledger,
+        home.run("waiting-1"),
+        1,
+        "crash",
+        decided=JobState.WAITING,
+        failures=1,
+        next_at=time.time() + 600,
+    )
     attempt(ledger, home.run("stopped-1"), 1, "")
-    for verb, job, fields in (("cancel", "cancelled-1", {}), ("priority", "urgent-1", {"value": 7}),
-                              ("stop", "stopped-1", {}), ("cancel", "stopped-1", {}),
-                              ("stop", "urgent-1", {}), ("release", "held-1", {}),
-                              ("stop", "held-1", {})):
+    for verb, job, fields in (
+        ("cancel", "cancelled-1", {}),
+        ("priority", "urgent-1", {"value": 7}),
+        ("stop", "stopped-1", {}),
+        ("cancel", "stopped-1", {}),
+        ("stop", "urgent-1", {}),
+        ("release", "held-1", {}),
+        ("stop", "held-1", {}),
+    ):
         answers.carry_out(Request(home.inbox / "none", verb, job, fields))
     row = ledger.job("stopped-1")
     assert row is not None
@@ -149,8 +229,10 @@ def test_a_rebuilt_ledger_equals_the_original(home: Home) -> None:
         for one, other in zip(before["attempts"][job], after["attempts"][job], strict=True):
             assert abs(one.started_at - other.started_at) < 1
     for side in (before, after):
-        side["attempts"] = {job: [dataclasses.replace(a, started_at=0.0) for a in found]
-                            for job, found in side["attempts"].items()}
+        side["attempts"] = {
+            job: [dataclasses.replace(a, started_at=0.0) for a in found]
+            for job, found in side["attempts"].items()
+        }
     assert before == after
     assert "hush" not in str(after)
 
@@ -210,8 +292,9 @@ def test_a_home_that_lost_its_ledger_is_refused_and_not_begun_anew(home: Home) -
 
 
 @pytest.mark.parametrize("readonly", [True, False])
-def test_a_ledger_that_was_emptied_is_refused_as_one_that_is_gone(home: Home, readonly: bool
-                                                                  ) -> None:
+def test_a_ledger_that_was_emptied_is_refused_as_one_that_is_gone(
+    home: Home, readonly: bool
+) -> None:
     """A file of no bytes is a sound database to SQLite."""
     ledger = Ledger.open(home.ledger)
     accept(home, ledger, "a")
@@ -312,16 +395,18 @@ def test_a_sound_home_gives_no_finding_and_each_damage_gives_one(home: Home) -> 
     found = verify.verify(home)
 
     assert all(finding.hint and finding.what.endswith(".") for finding in found)
-    assert sorted((f.severity, f.job or Path(f.where).name, f.what[:24]) for f in found) == sorted([
-        ("error", "a-1", "This checkpoint is bad: "),
-        ("warning", "a-1", "1 lines are damaged and "),
-        ("error", "b-1", "This checkpoint is in th"),
-        ("error", "c-1", "The accepted job cannot "),
-        ("error", "d-1", "The run directory of the"),
-        ("warning", "stranger-1", "The ledger does not know"),
-        ("warning", "1-2--x.toml", "This spec was taken from"),
-        ("warning", ".new-e-1", "This run directory was n"),
-    ])
+    assert sorted((f.severity, f.job or Path(f.where).name, f.what[:24]) for f in found) == sorted(
+        [
+            ("error", "a-1", "This checkpoint is bad: "),
+            ("warning", "a-1", "1 lines are damaged and "),
+            ("error", "b-1", "This checkpoint is in th"),
+            ("error", "c-1", "The accepted job cannot "),
+            ("error", "d-1", "The run directory of the"),
+            ("warning", "stranger-1", "The ledger does not know"),
+            ("warning", "1-2--x.toml", "This spec was taken from"),
+            ("warning", ".new-e-1", "This run directory was n"),
+        ]
+    )
 
 
 def test_a_damaged_ledger_is_a_finding(home: Home) -> None:

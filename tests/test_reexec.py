@@ -10,17 +10,21 @@ from rekindle.jobs import reexec
 from rekindle.jobs.job import Job
 
 
-@pytest.mark.parametrize(("words", "found"), [
-    (["train.py"], ([], [])),
-    (["train.py", "--epochs", "5"], ([], ["--epochs", "5"])),
-    (["-u", "-X", "utf8", "train.py", "-W"], (["-u", "-X", "utf8"], ["-W"])),
-    (["other.py"], None),
-    (["-c", "print()"], None),
-    (["-m", "train"], None),
-    ([], None),
-])
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["train.py"], ([], [])),
+        (["train.py", "--epochs", "5"], ([], ["--epochs", "5"])),
+        (["-u", "-X", "utf8", "train.py", "-W"], (["-u", "-X", "utf8"], ["-W"])),
+        (["other.py"], None),
+        (["-c", "print()"], None),
+        (["-m", "train"], None),
+        ([], None),
+    ],
+)
 def test_only_the_script_of_the_job_is_the_job_again(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], found: object) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], found: object
+) -> None:
     monkeypatch.chdir(tmp_path)
     job = Job(name="a", workdir=str(tmp_path), script=str(tmp_path / "train.py"))
     assert found == reexec.arguments(job, ["python", *words])
@@ -45,7 +49,8 @@ def test_the_arguments_of_the_script_that_starts_itself_are_kept(rig: Rig, tmp_p
         "              {**os.environ, 'MARK': 'm'})\n"
         "child = os.fork()\n"
         "if not child:\n    os.execv('/bin/echo', ['echo', 'from a child'])\n"
-        "os.waitpid(child, 0)\n")
+        "os.waitpid(child, 0)\n"
+    )
     rig.drop(f'name = "e"\nscript = "{script}"\nargs = ["1"]\n')
     rig.start()
     row = rig.wait_state("e-1", "done", "failed", "held", "waiting")

@@ -52,12 +52,26 @@ def test_an_unknown_verb_is_not_written(home: Home) -> None:
         requests.write(home, "explode", "a-1")
 
 
-@pytest.mark.parametrize("text", [
-    "", "stop", "[]", "null", "{}", '{"format": 2, "verb": "stop", "job": "a-1"}',
-    '{"format": 1, "verb": "stop"}', '{"format": 1, "verb": "explode", "job": "a-1"}',
-    '{"format": 1, "verb": ["stop"], "job": "a-1"}', '{"format": 1, "verb": "stop", "job": 1}',
-    "[" * 60_000, '{"a":' * 10_000, "9" * 60_000, "x" * 70_000, '"\\ud800"',
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "stop",
+        "[]",
+        "null",
+        "{}",
+        '{"format": 2, "verb": "stop", "job": "a-1"}',
+        '{"format": 1, "verb": "stop"}',
+        '{"format": 1, "verb": "explode", "job": "a-1"}',
+        '{"format": 1, "verb": ["stop"], "job": "a-1"}',
+        '{"format": 1, "verb": "stop", "job": 1}',
+        "[" * 60_000,
+        '{"a":' * 10_000,
+        "9" * 60_000,
+        "x" * 70_000,
+        '"\\ud800"',
+    ],
+)
 def test_what_is_no_request_is_refused(tmp_path: Path, text: str) -> None:
     """With a ValueError that says why, whatever it is."""
     path = tmp_path / f"1{requests.SUFFIX}"
@@ -77,15 +91,26 @@ def test_links_fifos_and_folders_are_not_read(tmp_path: Path) -> None:
             requests.read(tmp_path / name)
 
 
-JSON: Any = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-                         lambda inner: st.lists(inner, max_size=3)
-                         | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=6)
+JSON: Any = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.binary(max_size=300) | st.fixed_dictionaries({
-    "format": st.just(1) | JSON, "verb": st.sampled_from(requests.VERBS) | JSON,
-    "job": st.text() | JSON}).map(lambda v: json.dumps(v).encode()))
+@given(
+    st.binary(max_size=300)
+    | st.fixed_dictionaries(
+        {
+            "format": st.just(1) | JSON,
+            "verb": st.sampled_from(requests.VERBS) | JSON,
+            "job": st.text() | JSON,
+        }
+    ).map(lambda v: json.dumps(v).encode())
+)
 def test_any_bytes_are_a_request_or_refused(data: bytes) -> None:
     """Nothing but ValueError leaves the parser."""
     with tempfile.TemporaryDirectory() as folder:
@@ -141,7 +166,11 @@ def test_what_cannot_be_carried_out_is_refused_and_holds_up_no_other(rig: Rig) -
     def refused(*words: str) -> tuple[str, str]:
         done = subprocess.run(
             [sys.executable, "-m", "rekindle.daemon", "--home", str(rig.home.root), *words],
-            capture_output=True, text=True, env=environment(), timeout=120)
+            capture_output=True,
+            text=True,
+            env=environment(),
+            timeout=120,
+        )
         assert done.returncode == 2, (done.stdout, done.stderr)
         return done.stdout, done.stderr
 
@@ -166,9 +195,20 @@ def test_a_spec_that_the_daemon_refuses_is_told_by_submit(rig: Rig, tmp_path: Pa
     rig.start()
     wait_for(rig.home.daemon_status.exists, "the daemon is up")
     done = subprocess.run(
-        [sys.executable, "-m", "rekindle.daemon", "--home", str(rig.home.root), "submit",
-         str(tmp_path / "train.py")],
-        capture_output=True, text=True, env=environment(), timeout=120)
+        [
+            sys.executable,
+            "-m",
+            "rekindle.daemon",
+            "--home",
+            str(rig.home.root),
+            "submit",
+            str(tmp_path / "train.py"),
+        ],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=120,
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert "too much for a snapshot" in done.stderr
     assert str(rig.home.rejected / "train-2.toml") in done.stderr
@@ -195,8 +235,10 @@ class Desk(Answers):
 def test_a_request_that_failed_for_want_of_space_is_kept_in_its_order(home: Home) -> None:
     """`stop` then `release` of one job stay in order; other jobs do not wait for them."""
     desk = Desk()
-    files = [requests.write(home, verb, job) for verb, job in (
-        ("stop", "a-1"), ("stop", "b-1"), ("release", "a-1"), ("release", "b-1"))]
+    files = [
+        requests.write(home, verb, job)
+        for verb, job in (("stop", "a-1"), ("stop", "b-1"), ("release", "a-1"), ("release", "b-1"))
+    ]
     desk.full = {"stop a-1"}
     refused: list[Path] = []
 
@@ -224,8 +266,10 @@ def test_a_locked_ledger_keeps_requests_and_a_mistake_of_ours_refuses_one(home: 
         path.unlink()
 
     path = home.root / "some.db"
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as one, \
-            contextlib.closing(sqlite3.connect(path, timeout=0)) as other:
+    with (
+        contextlib.closing(sqlite3.connect(path, isolation_level=None)) as one,
+        contextlib.closing(sqlite3.connect(path, timeout=0)) as other,
+    ):
         one.execute("BEGIN EXCLUSIVE")
         with pytest.raises(sqlite3.OperationalError) as caught:
             other.execute("CREATE TABLE x (y)")

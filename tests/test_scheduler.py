@@ -20,12 +20,18 @@ candidates = st.builds(
 )
 
 
-def naive(jobs: dict[str, Candidate], due: set[str], room: Room, opened: set[str]
-          ) -> Candidate | None:
+def naive(
+    jobs: dict[str, Candidate], due: set[str], room: Room, opened: set[str]
+) -> Candidate | None:
     """The same policy in the words of the document: sort, look at the first of each kind."""
-    ready = sorted((job for job in jobs.values()
-                    if job.id in due and (job.window is None or job.window in opened)),
-                   key=lambda job: job.rank)
+    ready = sorted(
+        (
+            job
+            for job in jobs.values()
+            if job.id in due and (job.window is None or job.window in opened)
+        ),
+        key=lambda job: job.rank,
+    )
     cpu = [job for job in ready if job.gpus == 0][:1] if room.slots else []
     gpu = [job for job in ready if 0 < job.gpus <= room.reach][:1]
     firsts = cpu + [job for job in gpu if job.gpus <= room.gpus]
@@ -58,14 +64,23 @@ class AgainstTheNaiveOne(RuleBasedStateMachine):
         self.jobs.pop(f"job-{number}", None)
         self.due.discard(f"job-{number}")
 
-    @rule(later=st.floats(0, 30), slots=st.integers(0, 2), gpus=st.integers(0, 4),
-          more=st.integers(0, 8), opened=st.sets(st.sampled_from(WINDOWS)),
-          start=st.booleans())
-    def choose(self, later: float, slots: int, gpus: int, more: int, opened: set[str],
-               start: bool) -> None:
+    @rule(
+        later=st.floats(0, 30),
+        slots=st.integers(0, 2),
+        gpus=st.integers(0, 4),
+        more=st.integers(0, 8),
+        opened=st.sets(st.sampled_from(WINDOWS)),
+        start=st.booleans(),
+    )
+    def choose(
+        self, later: float, slots: int, gpus: int, more: int, opened: set[str], start: bool
+    ) -> None:
         self.now += later
-        self.due |= {job.id for job in self.jobs.values()
-                     if job.not_before is not None and job.not_before <= self.now}
+        self.due |= {
+            job.id
+            for job in self.jobs.values()
+            if job.not_before is not None and job.not_before <= self.now
+        }
         room = Room(slots, gpus, gpus + more)
         expected = naive(self.jobs, self.due, room, opened)
         assert self.scheduler.choose(self.now, room, opened.__contains__) == expected
@@ -82,13 +97,16 @@ class AgainstTheNaiveOne(RuleBasedStateMachine):
             assert all(lane == Lane(self.jobs[i].gpus, self.jobs[i].window) for i in ids)
 
 
-AgainstTheNaiveOne.TestCase.settings = settings(max_examples=60, stateful_step_count=40,
-                                                deadline=None)
+AgainstTheNaiveOne.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None
+)
 TestAgainstTheNaiveOne = AgainstTheNaiveOne.TestCase
 
 jobs_of_a_night = st.lists(
     st.tuples(st.integers(-1, 1), st.sampled_from([0, 1, 1, 2, 4]), st.integers(1, 5)),
-    min_size=1, max_size=40)
+    min_size=1,
+    max_size=40,
+)
 
 
 def night(jobs: list[tuple[int, int, int]], slots: int, gpus: int) -> list[tuple[float, str]]:

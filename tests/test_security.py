@@ -20,23 +20,36 @@ SECRET = "s3cr3t-0f-a-night"
 
 def test_a_secret_in_env_is_nowhere_but_in_the_job_itself(rig: Rig, tmp_path: Path) -> None:
     """A real run that fails; then every file of the home and all output are searched."""
-    rig.drop(f"command = [{json.dumps(sys.executable)}, '-c', "
-             "'import os, sys; sys.exit(len(os.environ[\"TOKEN\"]) - 14)']\n"
-             f"workdir = '{tmp_path}'\nenv = {{ TOKEN = '{SECRET}' }}\n"
-             "[retry]\nmax_failures = 1\nbackoff = '1s..2s'\n", "a.toml")
-    rig.drop(f"command = ['x']\nworkdir = '/'\nsede = 1\nenv = {{ TOKEN = '{SECRET}', B = 1 }}\n",
-             "bad.toml")
+    rig.drop(
+        f"command = [{json.dumps(sys.executable)}, '-c', "
+        "'import os, sys; sys.exit(len(os.environ[\"TOKEN\"]) - 14)']\n"
+        f"workdir = '{tmp_path}'\nenv = {{ TOKEN = '{SECRET}' }}\n"
+        "[retry]\nmax_failures = 1\nbackoff = '1s..2s'\n",
+        "a.toml",
+    )
+    rig.drop(
+        f"command = ['x']\nworkdir = '/'\nsede = 1\nenv = {{ TOKEN = '{SECRET}', B = 1 }}\n",
+        "bad.toml",
+    )
     assert rig.start("--until-idle").wait(120) == 0
     shown = rig.show("a-1")
     # the job has seen its secret: its length is its exit code
     assert {attempt["exit_code"] for attempt in shown["attempts"]} == {len(SECRET) - 14}
-    said = [json.dumps(shown), rig.cli("show", "a-1"), rig.cli("ls"), rig.cli("logs", "a-1"),
-            (rig.home.rejected / "bad.toml.error.txt").read_text()]
+    said = [
+        json.dumps(shown),
+        rig.cli("show", "a-1"),
+        rig.cli("ls"),
+        rig.cli("logs", "a-1"),
+        (rig.home.rejected / "bad.toml.error.txt").read_text(),
+    ]
     assert not [text for text in said if SECRET in text]
     run = rig.home.run("a-1")
     allowed = {run.job_file, run.spec_copy(".toml"), rig.home.rejected / "bad.toml"}
-    holding = {path for path in rig.home.root.rglob("*")
-               if path.is_file() and SECRET.encode() in path.read_bytes()}
+    holding = {
+        path
+        for path in rig.home.root.rglob("*")
+        if path.is_file() and SECRET.encode() in path.read_bytes()
+    }
     assert holding == allowed
     for path in (run.job_file, run.spec_copy(".toml")):
         assert path.stat().st_mode & 0o777 == 0o600
@@ -67,12 +80,18 @@ def test_a_member_of_the_group_reaches_the_inbox_and_nothing_else(rig: Rig) -> N
             "claims": f"ls {home.claimed}",
             "lock": f"echo x >> {home.daemon_lock}",
         }
-        worked = [name for name, command in attempts.items() if subprocess.run(
-            ["sh", "-c", command], user=54321, group=group, extra_groups=[],
-            capture_output=True).returncode == 0]
+        worked = [
+            name
+            for name, command in attempts.items()
+            if subprocess.run(
+                ["sh", "-c", command], user=54321, group=group, extra_groups=[], capture_output=True
+            ).returncode
+            == 0
+        ]
         assert worked == ["drop"]
-        stranger = subprocess.run(["ls", str(home.inbox)], user=54322, group=54322,
-                                  extra_groups=[], capture_output=True)
+        stranger = subprocess.run(
+            ["ls", str(home.inbox)], user=54322, group=54322, extra_groups=[], capture_output=True
+        )
         assert stranger.returncode != 0
         other.close()
 
@@ -93,7 +112,9 @@ def test_a_script_does_not_choose_where_its_model_is_exported_to() -> None:
     """It may journal any text as a metric; only numbers fill a pattern, and only rekindle's own
     epoch is the epoch."""
     assert export._target("/x/{epoch}-{loss:.1f}.keras", 3, {"loss": 0.25, "epoch": "../y"}) == (
-        "keras", Path("/x/3-0.2.keras"))
+        "keras",
+        Path("/x/3-0.2.keras"),
+    )
     with pytest.raises(UsageError, match="cannot be filled"):
         export._target("/x/{loss}.keras", 3, {"loss": "../../etc/evil"})
     with pytest.raises(UsageError, match="cannot be filled"):

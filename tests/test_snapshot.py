@@ -29,8 +29,9 @@ def git(folder: Path, *words: str) -> str:
     env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
     for who in ("AUTHOR", "COMMITTER"):
         env |= {f"GIT_{who}_NAME": "Ana", f"GIT_{who}_EMAIL": "ana@example.org"}
-    return subprocess.run(["git", "-C", str(folder), *words], check=True, text=True, env=env,
-                          capture_output=True).stdout.strip()
+    return subprocess.run(
+        ["git", "-C", str(folder), *words], check=True, text=True, env=env, capture_output=True
+    ).stdout.strip()
 
 
 class Store:
@@ -53,7 +54,8 @@ class Store:
 
 
 def test_in_a_repository_tracked_and_new_files_are_kept_and_ignored_ones_are_not(
-        tmp_path: Path, folder: Path) -> None:
+    tmp_path: Path, folder: Path
+) -> None:
     """What git would see in the folder, with its commit and whether it was changed."""
     (folder / ".gitignore").write_text("data/\n*.log\n")
     (folder / "data").mkdir()
@@ -67,10 +69,12 @@ def test_in_a_repository_tracked_and_new_files_are_kept_and_ignored_ones_are_not
     (folder / "new.py").write_text("x = 1\n")
     store = Store(tmp_path)
     clean = store.take(folder / "train.py")
-    assert store.files(clean) == {".gitignore", "train.py", "model.py", "pkg/__init__.py",
-                                  "new.py"}
-    assert (clean.commit, clean.dirty, clean.untracked) == (git(folder, "rev-parse", "HEAD"),
-                                                            False, 1)
+    assert store.files(clean) == {".gitignore", "train.py", "model.py", "pkg/__init__.py", "new.py"}
+    assert (clean.commit, clean.dirty, clean.untracked) == (
+        git(folder, "rev-parse", "HEAD"),
+        False,
+        1,
+    )
     (folder / "model.py").write_text("WIDTH = 2\n")
     assert store.take(folder / "train.py").dirty is True
     (folder / "model.py").unlink()
@@ -79,7 +83,8 @@ def test_in_a_repository_tracked_and_new_files_are_kept_and_ignored_ones_are_not
 
 
 def test_a_repository_of_somebody_else_is_read_and_runs_nothing(
-        tmp_path: Path, folder: Path) -> None:
+    tmp_path: Path, folder: Path
+) -> None:
     """Git distrusts foreign repositories; a hook or monitor in one must not run as the daemon."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to give the repository to another user")
@@ -123,14 +128,16 @@ def test_links_are_never_followed_out_of_the_tree(tmp_path: Path, folder: Path) 
     store = Store(tmp_path)
     taken = store.take(folder / "train.py")
     assert store.files(taken) == {"train.py", "model.py", "inside.py"}
-    assert {line.partition(":")[0] for line in taken.left_out} == {"outside.py", "fifo.py",
-                                                                   "pipe.py"}
+    assert {line.partition(":")[0] for line in taken.left_out} == {
+        "outside.py",
+        "fifo.py",
+        "pipe.py",
+    }
     assert not any(p.is_symlink() for p in store.folder.rglob("*"))
     assert "TOKEN" not in "".join(p.read_text() for p in store.folder.rglob("*.py"))
 
 
-def test_too_much_code_refuses_the_spec_and_names_what_to_do(
-        tmp_path: Path, folder: Path) -> None:
+def test_too_much_code_refuses_the_spec_and_names_what_to_do(tmp_path: Path, folder: Path) -> None:
     """A limit that would leave out code is an error; data that does not fit is left out."""
     git(folder, "init", "-q")
     for n in range(6):
@@ -152,7 +159,8 @@ def test_too_much_code_refuses_the_spec_and_names_what_to_do(
 
 
 def test_a_script_in_a_crowded_folder_is_kept_with_what_lies_beside_it(
-        tmp_path: Path, folder: Path) -> None:
+    tmp_path: Path, folder: Path
+) -> None:
     """A script in a home folder full of other things is no reason to refuse it."""
     for n in range(8):
         (folder / "other" / str(n)).mkdir(parents=True)
@@ -164,7 +172,8 @@ def test_a_script_in_a_crowded_folder_is_kept_with_what_lies_beside_it(
 
 
 def test_equal_trees_are_kept_once_and_specs_dropped_before_share_one_look(
-        tmp_path: Path, folder: Path) -> None:
+    tmp_path: Path, folder: Path
+) -> None:
     """Ten thousand specs of one script must not mean ten thousand copies, or looks."""
     store = Store(tmp_path)
     first = store.take(folder / "train.py", dropped=time.time() - 1)
@@ -178,7 +187,8 @@ def test_equal_trees_are_kept_once_and_specs_dropped_before_share_one_look(
 
 
 def test_a_damaged_snapshot_is_mended_when_the_same_code_comes_again(
-        tmp_path: Path, folder: Path) -> None:
+    tmp_path: Path, folder: Path
+) -> None:
     """A new job must not inherit the damage, and the older ones get whole code back."""
     store = Store(tmp_path)
     first = store.take(folder / "train.py")
@@ -193,7 +203,8 @@ def test_a_damaged_snapshot_is_mended_when_the_same_code_comes_again(
 
 
 def test_a_snapshot_that_cannot_be_written_leaves_nothing_behind(
-        tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A full disk refuses nothing for good: the spec stays, and so does the store."""
     store = Store(tmp_path)
 
@@ -227,7 +238,8 @@ sys.exit(0 if "again" in (here / "data.txt").read_text() else 3)
 
 
 def test_editing_the_code_at_midnight_changes_nothing_for_an_accepted_job(
-        tmp_path: Path, folder: Path) -> None:
+    tmp_path: Path, folder: Path
+) -> None:
     """Script, neighbours and packages are those of acceptance; data and places stay live."""
     git(folder, "init", "-q")
     (folder / ".gitignore").write_text("data.txt\nout.jsonl\nlib/\n__pycache__\n")
@@ -244,10 +256,14 @@ def test_editing_the_code_at_midnight_changes_nothing_for_an_accepted_job(
     try:
         rig.start()
         wait_for(rig.home.daemon_status.exists, "the daemon is up")
-        rig.drop(f'name = "x"\nscript = "{folder}/train.py"\nargs = ["-v"]\n'
-                 'retry = { backoff = "2s..2s" }\n')
-        wait_for(lambda: rig.home.run("x-1").journal.exists()
-                 and rig.entries("x-1", "attempt_ended"), "the first attempt has run")
+        rig.drop(
+            f'name = "x"\nscript = "{folder}/train.py"\nargs = ["-v"]\n'
+            'retry = { backoff = "2s..2s" }\n'
+        )
+        wait_for(
+            lambda: rig.home.run("x-1").journal.exists() and rig.entries("x-1", "attempt_ended"),
+            "the first attempt has run",
+        )
         # midnight
         (folder / "train.py").write_text("raise SystemExit('edited')\n")
         (folder / "model.py").write_text("WIDTH = 'edited'\ndef width(): return 'new'\n")
@@ -258,9 +274,17 @@ def test_editing_the_code_at_midnight_changes_nothing_for_an_accepted_job(
     finally:
         rig.close()
     first, *_, last = [json.loads(line) for line in (folder / "out.jsonl").open()]
-    same = {"main": "one", "model": 1, "deep": 1, "live": 1, "path": str(folder), "sees": True,
-            "file": str(folder / "model.py"), "seen": "def width(): return 'old'\n",
-            "argv": ["-v"]}
+    same = {
+        "main": "one",
+        "model": 1,
+        "deep": 1,
+        "live": 1,
+        "path": str(folder),
+        "sees": True,
+        "file": str(folder / "model.py"),
+        "seen": "def width(): return 'old'\n",
+        "argv": ["-v"],
+    }
     assert first == {**same, "data": "first"}
     assert last == {**same, "data": "again"}
     shown = rig.show("x-1")
@@ -295,8 +319,7 @@ def test_a_lost_snapshot_holds_the_job(tmp_path: Path, folder: Path) -> None:
     (folder / "train.py").write_text("raise SystemExit(3)\n")
     try:
         rig.start()
-        rig.drop(f'name = "x"\nscript = "{folder}/train.py"\n'
-                 'retry = { backoff = "8s..8s" }\n')
+        rig.drop(f'name = "x"\nscript = "{folder}/train.py"\nretry = {{ backoff = "8s..8s" }}\n')
         rig.wait_state("x-1", "waiting")
         assert json.loads(rig.cli("verify", "--json"))["findings"] == []
         shutil.rmtree(rig.home.sources)
@@ -313,7 +336,8 @@ def test_modules_run_from_the_snapshot_too(tmp_path: Path, folder: Path) -> None
     (folder / "pkg").mkdir()
     (folder / "pkg" / "__init__.py").write_text("WHO = 'old'\n")
     (folder / "pkg" / "train.py").write_text(
-        "from pkg import WHO\nprint('ran', WHO, __file__)\nraise SystemExit(0)\n")
+        "from pkg import WHO\nprint('ran', WHO, __file__)\nraise SystemExit(0)\n"
+    )
     rig = Rig(tmp_path / "home")
     rig.drop(f'name = "m"\nmodule = "pkg.train"\nworkdir = "{folder}"\n')
     try:

@@ -51,8 +51,9 @@ def test_the_examples_of_the_documentation_mean_the_same_in_toml_and_yaml(
     python.chmod(0o755)
 
     def here(text: str) -> str:
-        return (text.replace("/home/ana/fashion", str(tmp_path))
-                .replace("/home/ana/venv/bin/python", str(python)))
+        return text.replace("/home/ana/fashion", str(tmp_path)).replace(
+            "/home/ana/venv/bin/python", str(python)
+        )
 
     toml, yaml_ = parse(here(first), "a.toml"), parse(here(second), "b.yaml")
 
@@ -68,8 +69,9 @@ def test_the_examples_of_the_documentation_mean_the_same_in_toml_and_yaml(
 def test_every_key_is_documented_and_every_documented_key_is_known() -> None:
     """The page and the parser list the same keys."""
     documented = set()
-    for section, rows in re.findall(r"^##+ (`\[\w+\]`|Keys)\n(.*?)(?=^##)", PAGE,
-                                    re.DOTALL | re.MULTILINE):
+    for section, rows in re.findall(
+        r"^##+ (`\[\w+\]`|Keys)\n(.*?)(?=^##)", PAGE, re.DOTALL | re.MULTILINE
+    ):
         prefix = "" if section == "Keys" else section.strip("`[]") + "."
         documented |= {prefix + key for key in re.findall(r"^\| `(\w+)`", rows, re.MULTILINE)}
     known = set()
@@ -91,15 +93,23 @@ def test_defaults_are_those_of_the_documentation(script: Path) -> None:
     assert (job.limits.stop_grace, job.limits.hang_timeout, job.limits.window) == (120, None, None)
 
 
-@pytest.mark.parametrize(("text", "key", "line", "near"), [
-    ('script = "/x"\npriorty = 1', "priorty", 2, "`priority`"),
-    ('script = "/x"\n[checkpoint]\nkeep = 1\nmonitr = "loss"', "checkpoint.monitr", 4, "`monitor`"),
-    ("[chekpoint]\nkeep = 1", "chekpoint", 1, "`checkpoint`"),
-    ("[limits]\nhang_timeuot = '1 h'", "limits.hang_timeuot", 2, "`hang_timeout`"),
-    ('script = "/x"\n[checkpoint]\nsave_freq = 5', "checkpoint.save_freq", 3, '"500 steps"'),
-    ("limits.windw = '22:00-07:00'", "limits.windw", 1, "`window`"),
-    ("limits = { windw = '22:00-07:00' }", "limits.windw", 1, "`window`"),
-])
+@pytest.mark.parametrize(
+    ("text", "key", "line", "near"),
+    [
+        ('script = "/x"\npriorty = 1', "priorty", 2, "`priority`"),
+        (
+            'script = "/x"\n[checkpoint]\nkeep = 1\nmonitr = "loss"',
+            "checkpoint.monitr",
+            4,
+            "`monitor`",
+        ),
+        ("[chekpoint]\nkeep = 1", "chekpoint", 1, "`checkpoint`"),
+        ("[limits]\nhang_timeuot = '1 h'", "limits.hang_timeuot", 2, "`hang_timeout`"),
+        ('script = "/x"\n[checkpoint]\nsave_freq = 5', "checkpoint.save_freq", 3, '"500 steps"'),
+        ("limits.windw = '22:00-07:00'", "limits.windw", 1, "`window`"),
+        ("limits = { windw = '22:00-07:00' }", "limits.windw", 1, "`window`"),
+    ],
+)
 def test_an_unknown_key_is_refused_and_the_nearest_one_named(
     text: str, key: str, line: int, near: str
 ) -> None:
@@ -116,36 +126,67 @@ def test_the_line_of_a_key_is_known_in_yaml_too() -> None:
     assert "`mode`" in error.hint
 
 
-@pytest.mark.parametrize(("line", "key"), [
-    ("name = 3", "name"), ('name = "Fashion"', "name"), ('name = ""', "name"),
-    ('name = "../../etc"', "name"), ('name = "a/b"', "name"), ('name = "a..b"', "name"),
-    ('name = ".hidden"', "name"), (f'name = "{"a" * 65}"', "name"), ('name = "a\\u0000"', "name"),
-    ('name = "a\\n"', "name"), ("args = [1, 2]", "args"), ('args = "--epochs 5"', "args"),
-    ('args = ["\\u0000"]', "args"), ("seed = -1", "seed"), ("seed = 4294967296", "seed"),
-    ("seed = true", "seed"), ('seed = "1"', "seed"), ("seed = 1.5", "seed"),
-    ('priority = "high"', "priority"), ("priority = 10000000000", "priority"),
-    ('workdir = "relative"', "workdir"), ('workdir = "/does/not/exist"', "workdir"),
-    ("workdir = 1", "workdir"), ('python = "python3"', "python"), ('python = "/etc"', "python"),
-    ("env = 1", "env"), ("env = { A = 1 }", "env"), ('env = { "A=B" = "1" }', "env"),
-    ('env = { REKINDLE_JOB = "x" }', "env"), ('after = ["../x"]', "after"),
-    ("after = [1]", "after"),
-    ('after = ["a", "b/../c"]', "after"), ('warm_start = "../x"', "warm_start"),
-    ('warm_start = "/etc/passwd"', "warm_start"), ('live = "yes"', "live"),
-    ("resources = 1", "resources"), ("resources.gpus = -1", "resources.gpus"),
-    ("resources.gpus = 1.0", "resources.gpus"), ('resources.memory = "16"', "resources.memory"),
-    ("resources.memory = 16", "resources.memory"), ("checkpoint.keep = 0", "checkpoint.keep"),
-    ('checkpoint.every = "now and then"', "checkpoint.every"),
-    ('checkpoint.every = "0 steps"', "checkpoint.every"), ("checkpoint.every = 5",
-                                                           "checkpoint.every"),
-    ('checkpoint.mode = "best"', "checkpoint.mode"), ("checkpoint.mode = []", "checkpoint.mode"),
-    ("checkpoint.save_best_only = 1", "checkpoint.save_best_only"),
-    ("retry.max_failures = -1", "retry.max_failures"), ('retry.backoff = "10s"', "retry.backoff"),
-    ('retry.backoff = "10min..10s"', "retry.backoff"), ("retry.backoff = 10", "retry.backoff"),
-    ('limits.stop_grace = "0s"', "limits.stop_grace"), ("limits.max_runtime = 8",
-                                                        "limits.max_runtime"),
-    ('limits.window = "22-7"', "limits.window"), ('limits.window = "22:00-22:00"', "limits.window"),
-    ('limits.hang_timeout = "never"', "limits.hang_timeout"),
-])
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("name = 3", "name"),
+        ('name = "Fashion"', "name"),
+        ('name = ""', "name"),
+        ('name = "../../etc"', "name"),
+        ('name = "a/b"', "name"),
+        ('name = "a..b"', "name"),
+        ('name = ".hidden"', "name"),
+        (f'name = "{"a" * 65}"', "name"),
+        ('name = "a\\u0000"', "name"),
+        ('name = "a\\n"', "name"),
+        ("args = [1, 2]", "args"),
+        ('args = "--epochs 5"', "args"),
+        ('args = ["\\u0000"]', "args"),
+        ("seed = -1", "seed"),
+        ("seed = 4294967296", "seed"),
+        ("seed = true", "seed"),
+        ('seed = "1"', "seed"),
+        ("seed = 1.5", "seed"),
+        ('priority = "high"', "priority"),
+        ("priority = 10000000000", "priority"),
+        ('workdir = "relative"', "workdir"),
+        ('workdir = "/does/not/exist"', "workdir"),
+        ("workdir = 1", "workdir"),
+        ('python = "python3"', "python"),
+        ('python = "/etc"', "python"),
+        ("env = 1", "env"),
+        ("env = { A = 1 }", "env"),
+        ('env = { "A=B" = "1" }', "env"),
+        ('env = { REKINDLE_JOB = "x" }', "env"),
+        ('after = ["../x"]', "after"),
+        ("after = [1]", "after"),
+        ('after = ["a", "b/../c"]', "after"),
+        ('warm_start = "../x"', "warm_start"),
+        ('warm_start = "/etc/passwd"', "warm_start"),
+        ('live = "yes"', "live"),
+        ("resources = 1", "resources"),
+        ("resources.gpus = -1", "resources.gpus"),
+        ("resources.gpus = 1.0", "resources.gpus"),
+        ('resources.memory = "16"', "resources.memory"),
+        ("resources.memory = 16", "resources.memory"),
+        ("checkpoint.keep = 0", "checkpoint.keep"),
+        ('checkpoint.every = "now and then"', "checkpoint.every"),
+        ('checkpoint.every = "0 steps"', "checkpoint.every"),
+        ("checkpoint.every = 5", "checkpoint.every"),
+        ('checkpoint.mode = "best"', "checkpoint.mode"),
+        ("checkpoint.mode = []", "checkpoint.mode"),
+        ("checkpoint.save_best_only = 1", "checkpoint.save_best_only"),
+        ("retry.max_failures = -1", "retry.max_failures"),
+        ('retry.backoff = "10s"', "retry.backoff"),
+        ('retry.backoff = "10min..10s"', "retry.backoff"),
+        ("retry.backoff = 10", "retry.backoff"),
+        ('limits.stop_grace = "0s"', "limits.stop_grace"),
+        ("limits.max_runtime = 8", "limits.max_runtime"),
+        ('limits.window = "22-7"', "limits.window"),
+        ('limits.window = "22:00-22:00"', "limits.window"),
+        ('limits.hang_timeout = "never"', "limits.hang_timeout"),
+    ],
+)
 def test_a_wrong_value_is_refused_with_its_key(line: str, key: str) -> None:
     """Each key, each way to get it wrong; names cannot leave the home."""
     text = line if line.startswith("workdir") else f"workdir = '/'\n{line}"
@@ -195,9 +236,10 @@ def test_the_files_name_must_make_a_name(script: Path) -> None:
     assert parse(f'name = "ok"\nscript = "{script}"', "My Run.toml").name == "ok"
 
 
-@pytest.mark.parametrize(("text", "line"), [
-    ('script = "a\n', 1), ("a = 1\na = 2\n", 2), ("a = 1\n\n[b\n", 3), ("= 1", 1), ("a = 1\0", 1),
-])
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [('script = "a\n', 1), ("a = 1\na = 2\n", 2), ("a = 1\n\n[b\n", 3), ("= 1", 1), ("a = 1\0", 1)],
+)
 def test_broken_toml_is_refused_with_its_line(text: str, line: int) -> None:
     """Syntax errors say where."""
     error = refused(text)
@@ -205,13 +247,24 @@ def test_broken_toml_is_refused_with_its_line(text: str, line: int) -> None:
     assert error.line == line
 
 
-@pytest.mark.parametrize(("text", "line", "what"), [
-    ("a: [1\nb: 2\n", 2, "YAML"), ("a: 1\na: 2\n", 2, "twice"), ("a: &x 1\nb: *x\n", 2, "alias"),
-    ("- 1\n- 2\n", 1, "mapping"), ("just a text", 1, "mapping"), ("", 1, "mapping"),
-    ("a: !!python/object/apply:os.system [id]\n", 1, "YAML"), ("a: 1\n---\nb: 2\n", 2, "YAML"),
-    ("a:\n\t- 1\n", 2, "YAML"), ("checkpoint:\n  keep: 1\n  keep: 2\n", 3, "twice"),
-    ("a: !secret x\n", 1, "YAML"), ("2020-13-45: 1\n", 1, "no key"), ("? [a]\n: 1\n", None, ""),
-])
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        ("a: [1\nb: 2\n", 2, "YAML"),
+        ("a: 1\na: 2\n", 2, "twice"),
+        ("a: &x 1\nb: *x\n", 2, "alias"),
+        ("- 1\n- 2\n", 1, "mapping"),
+        ("just a text", 1, "mapping"),
+        ("", 1, "mapping"),
+        ("a: !!python/object/apply:os.system [id]\n", 1, "YAML"),
+        ("a: 1\n---\nb: 2\n", 2, "YAML"),
+        ("a:\n\t- 1\n", 2, "YAML"),
+        ("checkpoint:\n  keep: 1\n  keep: 2\n", 3, "twice"),
+        ("a: !secret x\n", 1, "YAML"),
+        ("2020-13-45: 1\n", 1, "no key"),
+        ("? [a]\n: 1\n", None, ""),
+    ],
+)
 def test_yaml_that_is_broken_or_too_clever_is_refused(
     text: str, line: int | None, what: str
 ) -> None:
@@ -222,14 +275,36 @@ def test_yaml_that_is_broken_or_too_clever_is_refused(
         assert error.line == line
 
 
-@pytest.mark.parametrize("text", [
-    "seed: 0123", "seed: 1:30", "seed: 1:30:00", "priority: 010", "priority: 2:00", "seed: 1_000",
-    "seed: 0b101", "seed: 1e3", "seed: 1.0", "seed: .inf", 'seed: "5"', "seed: +-1", "seed: 0o8",
-    "priority: +010", "checkpoint:\n  keep: 03", "retry: {max_failures: 1:00}",
-    "resources: {gpus: 0_1}", "live: off", "live: yes", "allow_change: on", "live: n",
-    "checkpoint: {save_best_only: Yes}", "seed: 2024-01-01", "limits: {stop_grace: 1:30}",
-    "limits: {max_runtime: 8:00:00}",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seed: 0123",
+        "seed: 1:30",
+        "seed: 1:30:00",
+        "priority: 010",
+        "priority: 2:00",
+        "seed: 1_000",
+        "seed: 0b101",
+        "seed: 1e3",
+        "seed: 1.0",
+        "seed: .inf",
+        'seed: "5"',
+        "seed: +-1",
+        "seed: 0o8",
+        "priority: +010",
+        "checkpoint:\n  keep: 03",
+        "retry: {max_failures: 1:00}",
+        "resources: {gpus: 0_1}",
+        "live: off",
+        "live: yes",
+        "allow_change: on",
+        "live: n",
+        "checkpoint: {save_best_only: Yes}",
+        "seed: 2024-01-01",
+        "limits: {stop_grace: 1:30}",
+        "limits: {max_runtime: 8:00:00}",
+    ],
+)
 def test_yaml_numbers_and_flags_of_version_1_1_are_refused(script: Path, text: str) -> None:
     """None becomes another value in silence: 0123 would be 83, 1:30 would be 90."""
     error = refused(f"script: {script}\n{text}\n", "a.yaml")
@@ -239,18 +314,30 @@ def test_yaml_numbers_and_flags_of_version_1_1_are_refused(script: Path, text: s
     assert "without quotes" in error.hint or "Expected a duration" in error.hint
 
 
-@pytest.mark.parametrize(("text", "key", "value"), [
-    ("seed: 0o17", "seed", 15), ("seed: 0x10", "seed", 16), ("priority: -7", "priority", -7),
-    ("priority: +7", "priority", 7), ("live: TRUE", "live", True), ("live: false", "live", False),
-    ("args: [0123, 1:30, yes, off, 2024-01-01, 1e-3]", "args",
-     ["0123", "1:30", "yes", "off", "2024-01-01", "1e-3"]),
-    ("name: no", "name", "no"), ("name: 2024-01-01", "name", "2024-01-01"),
-    ("env: {DEBUG: on, COUNTRY: NO, MODE: 0755}", "env",
-     {"DEBUG": "on", "COUNTRY": "NO", "MODE": "0755"}),
-])
-def test_yaml_means_what_version_1_2_says(
-    script: Path, text: str, key: str, value: object
-) -> None:
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("seed: 0o17", "seed", 15),
+        ("seed: 0x10", "seed", 16),
+        ("priority: -7", "priority", -7),
+        ("priority: +7", "priority", 7),
+        ("live: TRUE", "live", True),
+        ("live: false", "live", False),
+        (
+            "args: [0123, 1:30, yes, off, 2024-01-01, 1e-3]",
+            "args",
+            ["0123", "1:30", "yes", "off", "2024-01-01", "1e-3"],
+        ),
+        ("name: no", "name", "no"),
+        ("name: 2024-01-01", "name", "2024-01-01"),
+        (
+            "env: {DEBUG: on, COUNTRY: NO, MODE: 0755}",
+            "env",
+            {"DEBUG": "on", "COUNTRY": "NO", "MODE": "0755"},
+        ),
+    ],
+)
+def test_yaml_means_what_version_1_2_says(script: Path, text: str, key: str, value: object) -> None:
     """What is a text there stays as it is written, through `rekindle submit` as well."""
     spec_file = script.with_name("a.yaml")
     spec_file.write_text(f"script: {script}\n{text}\n")
@@ -261,17 +348,39 @@ def test_yaml_means_what_version_1_2_says(
 
 def test_a_text_that_looks_like_a_number_stays_one_through_submit(script: Path) -> None:
     """What a person quotes is written into the inbox with quotes, or the daemon would refuse it."""
-    words = ["0o17", "0x1F", "1.5e3", "-.5", "1e3", "010", "true", "~", "<<", "", "12",
-             ".inf", "no"]
+    words = [
+        "0o17",
+        "0x1F",
+        "1.5e3",
+        "-.5",
+        "1e3",
+        "010",
+        "true",
+        "~",
+        "<<",
+        "",
+        "12",
+        ".inf",
+        "no",
+    ]
     spec_file = script.with_name("a.yaml")
     spec_file.write_text(f"script: {script}\nargs: {json.dumps(words)}\n")
     _, data = submit.spec_from_file(spec_file)
     assert parse(data, "a.yaml").args == words
 
 
-@pytest.mark.parametrize("text", ["seed: !!int 0123", "seed: !!int '0123'", "live: !!bool yes",
-                                  "args: !!seq [a]", "seed: !!float 1", "name: !!str 1",
-                                  "env: !!map {}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seed: !!int 0123",
+        "seed: !!int '0123'",
+        "live: !!bool yes",
+        "args: !!seq [a]",
+        "seed: !!float 1",
+        "name: !!str 1",
+        "env: !!map {}",
+    ],
+)
 def test_yaml_tags_are_refused(script: Path, text: str) -> None:
     """A tag would bring the octal number of YAML 1.1 back."""
     error = refused(f"script: {script}\n{text}\n", "a.yaml")
@@ -285,8 +394,12 @@ def test_a_home_folder_that_does_not_exist_is_refused_with_its_line(
     script: Path, key: str, line: int, suffix: str
 ) -> None:
     """`~nosuchuser/` in any path: no traceback, in `submit` and in the daemon."""
-    values = {"script": str(script), "workdir": str(script.parent), "python": sys.executable,
-              key: "~nosuchuser/x"}
+    values = {
+        "script": str(script),
+        "workdir": str(script.parent),
+        "python": sys.executable,
+        key: "~nosuchuser/x",
+    }
     mark = " =" if suffix == "toml" else ":"
     text = "".join(f"{name}{mark} {json.dumps(value)}\n" for name, value in values.items())
     error = refused(text, f"a.{suffix}")
@@ -298,29 +411,47 @@ def test_a_home_folder_that_does_not_exist_is_refused_with_its_line(
         submit.spec_from_file(written)
 
 
-@pytest.mark.parametrize("words", [["--home", "~nosuchuser/x", "ls"],
-                                   ["--home", "~nosuchuser", "submit", "a.py"]])
+@pytest.mark.parametrize(
+    "words", [["--home", "~nosuchuser/x", "ls"], ["--home", "~nosuchuser", "submit", "a.py"]]
+)
 def test_a_home_of_nobody_is_an_error_and_no_traceback(words: list[str]) -> None:
     """`--home ~nosuchuser` is a sentence with the way on."""
-    ran = subprocess.run([sys.executable, "-m", "rekindle.daemon", *words], env=environment(),
-                         capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "-m", "rekindle.daemon", *words],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
     assert ran.returncode == 4
     assert "Traceback" not in ran.stderr
     assert "~nosuchuser" in ran.stderr
     assert "--home" in ran.stderr
 
 
-@pytest.mark.parametrize(("text", "filename"), [
-    ("a: " + "[" * 100_000, "a.yaml"), ("a: " + "{a: " * 50_000, "a.yaml"),
-    ("a = " + "[" * 100_000, "a.toml"), ("a = " + "{a=" * 50_000, "a.toml"),
-    ("a." * 100_000 + "a = 1", "a.toml"), ("- " * 100_000, "a.yaml"),
-    ("[" + "a." * 50_000 + "a]\n", "a.toml"), ("a: " + "9" * 100_000, "a.yaml"),
-    ("a = " + "9" * 100_000, "a.toml"), ("seed = 0x" + "f" * 100_000, "a.toml"),
-    ("priority: 0x" + "f" * 100_000, "a.yaml"), ("'a'. \"a\" ." * 50_000 + "a = 1", "a.toml"),
-    ('x = """' + '\\"""' * 200_000, "a.toml"), ("a" * 10**6, "a.toml"), ("a " * 500_000, "a.toml"),
-    ('t = {x = """a"""", ' + "a." * 50_000 + 'a = 1, y = "z"}', "a.toml"),
-    ("x = '" * 200_000, "a.toml"), ("x = '''" * 100_000, "a.toml"), ("#" * 10**6, "a.toml"),
-])
+@pytest.mark.parametrize(
+    ("text", "filename"),
+    [
+        ("a: " + "[" * 100_000, "a.yaml"),
+        ("a: " + "{a: " * 50_000, "a.yaml"),
+        ("a = " + "[" * 100_000, "a.toml"),
+        ("a = " + "{a=" * 50_000, "a.toml"),
+        ("a." * 100_000 + "a = 1", "a.toml"),
+        ("- " * 100_000, "a.yaml"),
+        ("[" + "a." * 50_000 + "a]\n", "a.toml"),
+        ("a: " + "9" * 100_000, "a.yaml"),
+        ("a = " + "9" * 100_000, "a.toml"),
+        ("seed = 0x" + "f" * 100_000, "a.toml"),
+        ("priority: 0x" + "f" * 100_000, "a.yaml"),
+        ("'a'. \"a\" ." * 50_000 + "a = 1", "a.toml"),
+        ('x = """' + '\\"""' * 200_000, "a.toml"),
+        ("a" * 10**6, "a.toml"),
+        ("a " * 500_000, "a.toml"),
+        ('t = {x = """a"""", ' + "a." * 50_000 + 'a = 1, y = "z"}', "a.toml"),
+        ("x = '" * 200_000, "a.toml"),
+        ("x = '''" * 100_000, "a.toml"),
+        ("#" * 10**6, "a.toml"),
+    ],
+)
 def test_depth_and_length_end_in_a_refusal_and_not_in_a_crash(text: str, filename: str) -> None:
     """Neither the stack nor the clock is at the mercy of a spec."""
     refused(text, filename)
@@ -336,7 +467,8 @@ def test_dots_in_texts_are_no_depth(script: Path) -> None:
 def test_a_billion_laughs_are_not_laughed() -> None:
     """Aliases are refused before anything is built."""
     text = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
-        f"{chr(98 + n)}: &{chr(98 + n)} [{','.join([f'*{chr(97 + n)}'] * 9)}]\n" for n in range(9))
+        f"{chr(98 + n)}: &{chr(98 + n)} [{','.join([f'*{chr(97 + n)}'] * 9)}]\n" for n in range(9)
+    )
     assert "alias" in refused(text, "a.yaml").what
 
 
@@ -366,13 +498,38 @@ def test_more_than_a_mebibyte_is_refused() -> None:
     assert "1 MiB" in refused(b"#" * (spec.MAX_BYTES + 1)).hint
 
 
-KEYS = st.sampled_from(["name", "script", "module", "command", "args", "workdir", "python", "env",
-                        "seed", "priority", "after", "warm_start", "live", "resources",
-                        "checkpoint", "retry", "limits", "nmae", "gpus", "every", "keep"])
+KEYS = st.sampled_from(
+    [
+        "name",
+        "script",
+        "module",
+        "command",
+        "args",
+        "workdir",
+        "python",
+        "env",
+        "seed",
+        "priority",
+        "after",
+        "warm_start",
+        "live",
+        "resources",
+        "checkpoint",
+        "retry",
+        "limits",
+        "nmae",
+        "gpus",
+        "every",
+        "keep",
+    ]
+)
 PLAIN: Any = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        KEYS | st.text(max_size=8), inner, max_size=3), max_leaves=8)
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -390,8 +547,10 @@ def test_any_table_is_accepted_or_refused_and_nothing_else(table: dict[str, Any]
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=400) | st.text(max_size=200).map(lambda t: t.encode()),
-       st.sampled_from(["a.toml", "a.yaml"]))
+@given(
+    st.binary(max_size=400) | st.text(max_size=200).map(lambda t: t.encode()),
+    st.sampled_from(["a.toml", "a.yaml"]),
+)
 def test_any_bytes_are_accepted_or_refused_and_nothing_else(data: bytes, filename: str) -> None:
     """Garbage of every kind."""
     try:
@@ -401,10 +560,49 @@ def test_any_bytes_are_accepted_or_refused_and_nothing_else(data: bytes, filenam
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.sampled_from([
-    "name", "=", ":", " ", "\n", "[", "]", "{", "}", '"', "'", "checkpoint", ".", "keep", "1",
-    "- ", "&a", "*a", "!!", "#", "\t", "|", ">", "---", "...", ",", "?", "2020-01-01", "1e400",
-    "nan", "inf", "0o7", "\\u0000", '"""']), max_size=40))
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "name",
+                "=",
+                ":",
+                " ",
+                "\n",
+                "[",
+                "]",
+                "{",
+                "}",
+                '"',
+                "'",
+                "checkpoint",
+                ".",
+                "keep",
+                "1",
+                "- ",
+                "&a",
+                "*a",
+                "!!",
+                "#",
+                "\t",
+                "|",
+                ">",
+                "---",
+                "...",
+                ",",
+                "?",
+                "2020-01-01",
+                "1e400",
+                "nan",
+                "inf",
+                "0o7",
+                "\\u0000",
+                '"""',
+            ]
+        ),
+        max_size=40,
+    )
+)
 def test_pieces_of_syntax_in_any_order_are_accepted_or_refused(pieces: list[str]) -> None:
     """Nearly right is where parsers break."""
     for filename in ("a.toml", "a.yaml"):

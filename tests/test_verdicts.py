@@ -13,36 +13,50 @@ from rekindle.jobs.job import RetryPolicy
 from rekindle.state.lifecycle import JobState
 
 POLICY = RetryPolicy(max_failures=3, backoff_min=10, backoff_max=600)
-CRASH = Ending(attempt=2, cause="crash", exit_code=1, signal=None, started=True,
-               stop_requested=False, killed_after_grace=False, progressed=False, failure=None,
-               previous=None, boot_id="this")
+CRASH = Ending(
+    attempt=2,
+    cause="crash",
+    exit_code=1,
+    signal=None,
+    started=True,
+    stop_requested=False,
+    killed_after_grace=False,
+    progressed=False,
+    failure=None,
+    previous=None,
+    boot_id="this",
+)
 ERROR = Failure("ValueError", "bad batch", "", 3, 170, trained=True)
 
 
-def decide(facts: Ending, failures: int = 0, wish: str | None = None,
-           stopping: bool = False) -> verdicts.Verdict:
-    return verdicts.decide(facts, policy=POLICY, failures=failures, wish=wish, boot_id="this",
-                           daemon_stopping=stopping)
+def decide(
+    facts: Ending, failures: int = 0, wish: str | None = None, stopping: bool = False
+) -> verdicts.Verdict:
+    return verdicts.decide(
+        facts, policy=POLICY, failures=failures, wish=wish, boot_id="this", daemon_stopping=stopping
+    )
 
 
 def having(**changes: object) -> Ending:
     return dataclasses.replace(CRASH, **changes)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("facts", "failures", "state", "count"), [
-    (having(cause="done", exit_code=0), 2, JobState.DONE, 0),
-    (having(cause="preempted", exit_code=75), 2, JobState.QUEUED, 2),
-    (having(cause="lost", exit_code=None, boot_id="earlier"), 2, JobState.QUEUED, 2),
-    (having(cause="lost", exit_code=None, started=False), 2, JobState.QUEUED, 2),
-    (having(cause="lost", exit_code=None), 1, JobState.WAITING, 2),
-    (having(), 0, JobState.WAITING, 1),
-    (having(exit_code=None, signal=signal.SIGSEGV), 2, JobState.WAITING, 3),
-    (having(), 3, JobState.HELD, 4),
-    (having(progressed=True), 3, JobState.WAITING, 1),
-    (having(cause="permanent", exit_code=78), 0, JobState.FAILED, 0),
-])
-def test_a_cause_has_its_verdict(facts: Ending, failures: int, state: JobState,
-                                 count: int) -> None:
+@pytest.mark.parametrize(
+    ("facts", "failures", "state", "count"),
+    [
+        (having(cause="done", exit_code=0), 2, JobState.DONE, 0),
+        (having(cause="preempted", exit_code=75), 2, JobState.QUEUED, 2),
+        (having(cause="lost", exit_code=None, boot_id="earlier"), 2, JobState.QUEUED, 2),
+        (having(cause="lost", exit_code=None, started=False), 2, JobState.QUEUED, 2),
+        (having(cause="lost", exit_code=None), 1, JobState.WAITING, 2),
+        (having(), 0, JobState.WAITING, 1),
+        (having(exit_code=None, signal=signal.SIGSEGV), 2, JobState.WAITING, 3),
+        (having(), 3, JobState.HELD, 4),
+        (having(progressed=True), 3, JobState.WAITING, 1),
+        (having(cause="permanent", exit_code=78), 0, JobState.FAILED, 0),
+    ],
+)
+def test_a_cause_has_its_verdict(facts: Ending, failures: int, state: JobState, count: int) -> None:
     """One row of the table of causes and verdicts each."""
     verdict = decide(facts, failures)
     assert (verdict.state, verdict.failures) == (state, count)
@@ -75,8 +89,9 @@ def test_another_failure_or_another_batch_is_an_ordinary_crash() -> None:
 
 
 @pytest.mark.parametrize("cause", ["preempted", "crash", "lost", "permanent"])
-@pytest.mark.parametrize(("wish", "state"), [("hold", JobState.HELD),
-                                             ("cancel", JobState.CANCELLED)])
+@pytest.mark.parametrize(
+    ("wish", "state"), [("hold", JobState.HELD), ("cancel", JobState.CANCELLED)]
+)
 def test_a_wish_of_a_person_wins_over_every_cause_but_done(
     cause: str, wish: str, state: JobState
 ) -> None:
@@ -100,10 +115,15 @@ def test_the_wait_grows_and_is_capped(failures: int) -> None:
     assert min(10 * 2 ** min(failures - 2, 20), 600) <= wait <= 600
 
 
-@pytest.mark.parametrize(("policy", "wait"), [
-    (POLICY, 1.0), (RetryPolicy(backoff_min=0.2, backoff_max=1.0), 0.2),
-    (RetryPolicy(backoff_min=0.0, backoff_max=0.0), 0.0), (RetryPolicy(), 1.0),
-])
+@pytest.mark.parametrize(
+    ("policy", "wait"),
+    [
+        (POLICY, 1.0),
+        (RetryPolicy(backoff_min=0.2, backoff_max=1.0), 0.2),
+        (RetryPolicy(backoff_min=0.0, backoff_max=0.0), 0.0),
+        (RetryPolicy(), 1.0),
+    ],
+)
 def test_the_first_failure_is_followed_after_a_second_or_less(
     policy: RetryPolicy, wait: float
 ) -> None:
@@ -114,12 +134,14 @@ def test_the_first_failure_is_followed_after_a_second_or_less(
 @pytest.mark.parametrize("cause", ["crash", "lost", "hang", "gpu_oom", "disk_full"])
 def test_the_first_failure_after_progress_is_relaunched_after_a_second(cause: str) -> None:
     """However many came before the new checkpoint; the backoff begins with the second one."""
-    at_once = verdicts.decide(having(cause=cause, progressed=True), policy=POLICY, failures=3,
-                              wish=None, boot_id="this")
+    at_once = verdicts.decide(
+        having(cause=cause, progressed=True), policy=POLICY, failures=3, wish=None, boot_id="this"
+    )
     assert (at_once.state, at_once.delay) == (JobState.WAITING, 1.0)
     assert "in 1 s" in at_once.reason
-    later = verdicts.decide(having(cause=cause, same_before=1), policy=POLICY, failures=1,
-                            wish=None, boot_id="this")
+    later = verdicts.decide(
+        having(cause=cause, same_before=1), policy=POLICY, failures=1, wish=None, boot_id="this"
+    )
     assert later.delay >= 10
 
 
@@ -133,8 +155,12 @@ def test_the_facts_of_an_attempt_are_read_from_the_journal() -> None:
         {"kind": "checkpoint_committed", "attempt": 2, "step": 50},
     ]
     facts = ending.read(entries, 2)
-    assert (facts.cause, facts.started, facts.progressed, facts.boot_id) == ("lost", True, False,
-                                                                             "b")
+    assert (facts.cause, facts.started, facts.progressed, facts.boot_id) == (
+        "lost",
+        True,
+        False,
+        "b",
+    )
     assert facts.previous is not None
     assert facts.previous.kind == "OSError"
     entries.append({"kind": "checkpoint_committed", "attempt": 2, "step": 60})
@@ -146,8 +172,9 @@ def test_the_facts_of_an_attempt_are_read_from_the_journal() -> None:
 def test_a_keeper_that_ended_at_once_is_counted_as_a_failure() -> None:
     """Only where this daemon has spawned it: after a restart nobody knows what it did."""
     facts = having(cause="lost", exit_code=None, started=False)
-    verdict = verdicts.decide(facts, policy=POLICY, failures=2, wish=None, boot_id="this",
-                              last_words="OSError: no")
+    verdict = verdicts.decide(
+        facts, policy=POLICY, failures=2, wish=None, boot_id="this", last_words="OSError: no"
+    )
     assert (verdict.state, verdict.failures) == (JobState.WAITING, 3)
     assert "Its keeper ended before the training was started: OSError: no." in verdict.reason
 
@@ -156,12 +183,25 @@ def test_a_keeper_that_ended_at_once_is_counted_as_a_failure() -> None:
 
 
 STARTED = {"kind": "attempt_started", "attempt": 1, "boot_id": "this"}
-BEGUN = {"kind": "resumed", "attempt": 1, "stage": 0, "step": 0, "epoch": 0, "epochs": 12,
-         "checkpoint": None, "restored": []}
+BEGUN = {
+    "kind": "resumed",
+    "attempt": 1,
+    "stage": 0,
+    "step": 0,
+    "epoch": 0,
+    "epochs": 12,
+    "checkpoint": None,
+    "restored": [],
+}
 START = {"kind": "checkpoint_committed", "attempt": 1, "step": 0, "name": "e0000-s00000000"}
 SAVED = {"kind": "checkpoint_committed", "attempt": 1, "step": 40, "name": "e0002-s00000040"}
-ENDED = {"kind": "checkpoint_committed", "attempt": 1, "step": 240, "end": True,
-         "name": "e0012-s00000240-end"}
+ENDED = {
+    "kind": "checkpoint_committed",
+    "attempt": 1,
+    "step": 240,
+    "end": True,
+    "name": "e0012-s00000240-end",
+}
 OVER = {"kind": "stage_ended", "attempt": 1, "stage": 0, "epoch": 12, "step": 240}
 RECEIVED = {"kind": "stop_received", "attempt": 1}
 COMMAND = {"kind": "resumed", "attempt": 1, "stage": 0, "step": 0, "epoch": 0, "checkpoint": None}
@@ -170,41 +210,55 @@ COMMAND = {"kind": "resumed", "attempt": 1, "stage": 0, "step": 0, "epoch": 0, "
 def end(**changes: object) -> dict[str, object]:
     """The keeper's entry for a script that was left in the third epoch with exit code 0."""
     causes = {0: "done", 75: "preempted", 78: "permanent"}
-    entry = {"kind": "attempt_ended", "attempt": 1, "exit_code": 0, "signal": None,
-             "stop_requested": False, "at_epoch": 2, "at_step": 46, "at_section": "script",
-             **changes}
+    entry = {
+        "kind": "attempt_ended",
+        "attempt": 1,
+        "exit_code": 0,
+        "signal": None,
+        "stop_requested": False,
+        "at_epoch": 2,
+        "at_step": 46,
+        "at_section": "script",
+        **changes,
+    }
     return {"cause": causes.get(entry["exit_code"], "crash"), **entry}  # type: ignore[arg-type]
 
 
-def after(*entries: dict[str, object], wish: str | None = None,
-          failures: int = 0) -> verdicts.Verdict:
+def after(
+    *entries: dict[str, object], wish: str | None = None, failures: int = 0
+) -> verdicts.Verdict:
     facts = ending.read(entries, int(str(entries[-1]["attempt"])))
-    return verdicts.decide(facts, policy=POLICY, failures=failures, wish=wish, boot_id="this",
-                           job="fit-1")
+    return verdicts.decide(
+        facts, policy=POLICY, failures=failures, wish=wish, boot_id="this", job="fit-1"
+    )
 
 
 ASKED = end(stop_requested=True)
 
 
-@pytest.mark.parametrize("entries", [
-    # Lightning-AI/pytorch-lightning#19916: a handler of the script's own ends with 0
-    [STARTED, BEGUN, START, ASKED],
-    [STARTED, BEGUN, START, SAVED, RECEIVED, ASKED],
-    # before the first stage, by os._exit or by a handler: it has not come to its end
-    [STARTED, ASKED], [STARTED, RECEIVED, end(stop_requested=True, at_section="start")],
-    # after the last stage, but before its end: results may be missing
-    [STARTED, BEGUN, START, ENDED, OVER, ASKED],
-    # ended regularly, with a training left behind by `break` or by an exception
-    [STARTED, BEGUN, START, end(stop_requested=True, at_section="ended")],
-    # a SIGTERM that did not come through the keeper, behind a new checkpoint
-    [STARTED, BEGUN, START, SAVED, RECEIVED, end()],
-    # NVIDIA-NeMo/Megatron-Bridge#5068, facebookincubator/submitit#1677: by another code, or by
-    # an exception out of the handler
-    [STARTED, BEGUN, START, RECEIVED, end(stop_requested=True, exit_code=143)],
-    [STARTED, BEGUN, START, end(stop_requested=True, exit_code=None, signal=2, cause="crash")],
-])
+@pytest.mark.parametrize(
+    "entries",
+    [
+        # Lightning-AI/pytorch-lightning#19916: a handler of the script's own ends with 0
+        [STARTED, BEGUN, START, ASKED],
+        [STARTED, BEGUN, START, SAVED, RECEIVED, ASKED],
+        # before the first stage, by os._exit or by a handler: it has not come to its end
+        [STARTED, ASKED],
+        [STARTED, RECEIVED, end(stop_requested=True, at_section="start")],
+        # after the last stage, but before its end: results may be missing
+        [STARTED, BEGUN, START, ENDED, OVER, ASKED],
+        # ended regularly, with a training left behind by `break` or by an exception
+        [STARTED, BEGUN, START, end(stop_requested=True, at_section="ended")],
+        # a SIGTERM that did not come through the keeper, behind a new checkpoint
+        [STARTED, BEGUN, START, SAVED, RECEIVED, end()],
+        # NVIDIA-NeMo/Megatron-Bridge#5068, facebookincubator/submitit#1677: by another code, or by
+        # an exception out of the handler
+        [STARTED, BEGUN, START, RECEIVED, end(stop_requested=True, exit_code=143)],
+        [STARTED, BEGUN, START, end(stop_requested=True, exit_code=None, signal=2, cause="crash")],
+    ],
+)
 def test_an_end_out_of_an_unfinished_training_while_asked_to_stop_is_preempted(
-    entries: list[dict[str, object]]
+    entries: list[dict[str, object]],
 ) -> None:
     """Never done; held after `rekindle stop`, cancelled after `cancel`, and no failure."""
     verdict = after(*entries, failures=2)
@@ -216,19 +270,41 @@ def test_an_end_out_of_an_unfinished_training_while_asked_to_stop_is_preempted(
         assert "exit code 0" in verdict.reason
 
 
-@pytest.mark.parametrize(("entries", "says"), [
-    ([STARTED, BEGUN, START, ENDED, OVER, end(at_section="ended")], "exit code 0."),
-    ([STARTED, BEGUN, ENDED, OVER, end(at_section="ended", stop_requested=True)], "exit code 0."),
-    # the script's own decision, without a request; but a person learns of it
-    ([STARTED, BEGUN, START, end(at_section="ended")],
-     "inside an unfinished training (epoch 3 of 12, step 46)"),
-    ([STARTED, BEGUN, START, end()], "inside an unfinished training (epoch 3 of 12, step 46)"),
-    ([STARTED, end(at_section="ended")], "exit code 0."),
-    ([STARTED, end(at_section="script")], "exit code 0."),
-    # an older keeper tells no section
-    ([STARTED, BEGUN, ENDED, OVER, {"kind": "attempt_ended", "attempt": 1, "exit_code": 0,
-                                    "cause": "done", "stop_requested": True}], "exit code 0."),
-])
+@pytest.mark.parametrize(
+    ("entries", "says"),
+    [
+        ([STARTED, BEGUN, START, ENDED, OVER, end(at_section="ended")], "exit code 0."),
+        (
+            [STARTED, BEGUN, ENDED, OVER, end(at_section="ended", stop_requested=True)],
+            "exit code 0.",
+        ),
+        # the script's own decision, without a request; but a person learns of it
+        (
+            [STARTED, BEGUN, START, end(at_section="ended")],
+            "inside an unfinished training (epoch 3 of 12, step 46)",
+        ),
+        ([STARTED, BEGUN, START, end()], "inside an unfinished training (epoch 3 of 12, step 46)"),
+        ([STARTED, end(at_section="ended")], "exit code 0."),
+        ([STARTED, end(at_section="script")], "exit code 0."),
+        # an older keeper tells no section
+        (
+            [
+                STARTED,
+                BEGUN,
+                ENDED,
+                OVER,
+                {
+                    "kind": "attempt_ended",
+                    "attempt": 1,
+                    "exit_code": 0,
+                    "cause": "done",
+                    "stop_requested": True,
+                },
+            ],
+            "exit code 0.",
+        ),
+    ],
+)
 def test_an_end_that_counts_is_done_with_what_a_person_may_not_expect(
     entries: list[dict[str, object]], says: str
 ) -> None:
@@ -251,17 +327,25 @@ def test_a_command_says_by_its_exit_code_that_it_is_finished() -> None:
     assert "75" in asked.hint
 
 
-@pytest.mark.parametrize("entries", [
-    [STARTED, end(exit_code=75)], [STARTED, BEGUN, START, end(exit_code=75)],
-    [STARTED, COMMAND, end(exit_code=75)],
-    [STARTED, {"kind": "failed", "attempt": 1, "error_type": "SystemExit", "message": "75"},
-     end(exit_code=75)],
-    # sent to itself, with a handler of its own that ends well
-    [STARTED, RECEIVED, end()], [STARTED, BEGUN, START, RECEIVED, end()],
-    [STARTED, RECEIVED, end(exit_code=1)],
-])
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [STARTED, end(exit_code=75)],
+        [STARTED, BEGUN, START, end(exit_code=75)],
+        [STARTED, COMMAND, end(exit_code=75)],
+        [
+            STARTED,
+            {"kind": "failed", "attempt": 1, "error_type": "SystemExit", "message": "75"},
+            end(exit_code=75),
+        ],
+        # sent to itself, with a handler of its own that ends well
+        [STARTED, RECEIVED, end()],
+        [STARTED, BEGUN, START, RECEIVED, end()],
+        [STARTED, RECEIVED, end(exit_code=1)],
+    ],
+)
 def test_saved_without_a_request_and_without_a_checkpoint_is_a_crash(
-    entries: list[dict[str, object]]
+    entries: list[dict[str, object]],
 ) -> None:
     """ray-project/ray#40358, Supervisor/supervisor#1189: no relaunch at once without end."""
     first = after(*entries)
@@ -273,52 +357,81 @@ def test_saved_without_a_request_and_without_a_checkpoint_is_a_crash(
     last = after(*entries, failures=3)
     assert (last.state, last.failures) == (JobState.HELD, 4)
     # the same twice is no mistake: the code says that another try may help
-    twice = [*entries, {**STARTED, "attempt": 2},
-             *({**e, "attempt": 2} for e in entries if e["kind"] != "attempt_started")]
+    twice = [
+        *entries,
+        {**STARTED, "attempt": 2},
+        *({**e, "attempt": 2} for e in entries if e["kind"] != "attempt_started"),
+    ]
     assert after(*twice, failures=1).state == JobState.WAITING
 
 
-@pytest.mark.parametrize("entries", [
-    [STARTED, BEGUN, START, SAVED, end(exit_code=75)],
-    [STARTED, COMMAND, SAVED, end(exit_code=75)],
-    [STARTED, end(exit_code=75, stop_requested=True)],
-    [STARTED, COMMAND, end(exit_code=75, stop_requested=True)],
-])
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [STARTED, BEGUN, START, SAVED, end(exit_code=75)],
+        [STARTED, COMMAND, SAVED, end(exit_code=75)],
+        [STARTED, end(exit_code=75, stop_requested=True)],
+        [STARTED, COMMAND, end(exit_code=75, stop_requested=True)],
+    ],
+)
 def test_saved_with_a_request_or_a_new_checkpoint_is_preempted(
-    entries: list[dict[str, object]]
+    entries: list[dict[str, object]],
 ) -> None:
     """A time limit of the script's own requeues it; no failure."""
     verdict = after(*entries, failures=2)
     assert (verdict.state, verdict.failures) == (JobState.QUEUED, 2)
 
 
-def failed(number: int = 1, kind: str = "TypeError", message: str = "no such thing",
-           **changes: object) -> dict[str, object]:
-    return {"kind": "failed", "attempt": number, "error_type": kind, "message": message,
-            "within": False, "at": "/home/ana/train.py:41", "trained": True, "epoch": 12,
-            "step": 240, **changes}
+def failed(
+    number: int = 1, kind: str = "TypeError", message: str = "no such thing", **changes: object
+) -> dict[str, object]:
+    return {
+        "kind": "failed",
+        "attempt": number,
+        "error_type": kind,
+        "message": message,
+        "within": False,
+        "at": "/home/ana/train.py:41",
+        "trained": True,
+        "epoch": 12,
+        "step": 240,
+        **changes,
+    }
 
 
 FINISHED = [STARTED, BEGUN, START, ENDED, OVER]
 CRASH_1 = end(exit_code=1)
 
 
-@pytest.mark.parametrize("more", [
-    [failed(), CRASH_1], [failed(kind="SystemExit", message="3"), end(exit_code=3)],
-    # in a relaunch that restores the training, behind it or before it
-    [end(exit_code=None, signal=9), {**STARTED, "attempt": 2}, failed(2, trained=False),
-     {**CRASH_1, "attempt": 2}],
-    [end(exit_code=None, signal=9), {**STARTED, "attempt": 2},
-     failed(2, trained=False, epoch=0, step=0), {**CRASH_1, "attempt": 2}],
-])
+@pytest.mark.parametrize(
+    "more",
+    [
+        [failed(), CRASH_1],
+        [failed(kind="SystemExit", message="3"), end(exit_code=3)],
+        # in a relaunch that restores the training, behind it or before it
+        [
+            end(exit_code=None, signal=9),
+            {**STARTED, "attempt": 2},
+            failed(2, trained=False),
+            {**CRASH_1, "attempt": 2},
+        ],
+        [
+            end(exit_code=None, signal=9),
+            {**STARTED, "attempt": 2},
+            failed(2, trained=False, epoch=0, step=0),
+            {**CRASH_1, "attempt": 2},
+        ],
+    ],
+)
 def test_a_failure_after_the_training_is_held_and_the_model_is_safe(
-    more: list[dict[str, object]]
+    more: list[dict[str, object]],
 ) -> None:
     """Not a batch to look at: file and line, the checkpoint, and the command that exports it."""
     verdict = after(*FINISHED, *more)
     assert (verdict.state, verdict.cause) == (JobState.HELD, "after_training")
     assert "training is finished; the script failed after it, at /home/ana/train.py:41: " in (
-        verdict.reason)
+        verdict.reason
+    )
     assert "batch" not in verdict.reason + verdict.hint
     assert "rekindle export fit-1 --to" in verdict.hint
     assert "e0012-s00000240-end" in verdict.hint
@@ -330,9 +443,13 @@ def test_a_failure_that_may_pass_is_tried_again_before_a_person_is_asked() -> No
     upload = [failed(kind="ConnectionError", message="refused", passing=True), CRASH_1]
     verdict = after(*FINISHED, *upload, failures=2)
     assert (verdict.state, verdict.failures, verdict.delay) == (JobState.WAITING, 1, 1.0)
-    again = [*FINISHED, *upload, {**STARTED, "attempt": 2},
-             failed(2, kind="ConnectionError", message="refused", passing=True, trained=False),
-             {**CRASH_1, "attempt": 2}]
+    again = [
+        *FINISHED,
+        *upload,
+        {**STARTED, "attempt": 2},
+        failed(2, kind="ConnectionError", message="refused", passing=True, trained=False),
+        {**CRASH_1, "attempt": 2},
+    ]
     assert after(*again, failures=1).state == JobState.WAITING
     held = after(*again, failures=3)
     assert (held.state, held.cause) == (JobState.HELD, "after_training")
@@ -358,8 +475,9 @@ def test_two_trainings_that_are_finished_are_both_named() -> None:
     second = [{**BEGUN, "stage": 1, "step": 240}, {**OVER, "stage": 1}]
     verdict = after(*FINISHED, *second, failed(), CRASH_1)
     assert "stages 1 to 2" in verdict.reason
-    begun_anew = after(*FINISHED, {"kind": "scratch_requested"}, failed(trained=False, step=0),
-                       CRASH_1)
+    begun_anew = after(
+        *FINISHED, {"kind": "scratch_requested"}, failed(trained=False, step=0), CRASH_1
+    )
     assert begun_anew.state == JobState.WAITING
 
 
@@ -367,9 +485,18 @@ def test_two_trainings_that_are_finished_are_both_named() -> None:
 def test_a_failure_within_a_training_is_no_failure_after_it(where: dict[str, object]) -> None:
     """The poison batch stays what it is; older trainers do not say where it was."""
     at = {k: v for k, v in failed(**where).items() if where or k != "within"}
-    verdict = after(STARTED, BEGUN, START, SAVED, at, CRASH_1, {**STARTED, "attempt": 2},
-                    {**BEGUN, "attempt": 2, "step": 40, "checkpoint": "e0002-s00000040"},
-                    {**at, "attempt": 2}, {**CRASH_1, "attempt": 2})
+    verdict = after(
+        STARTED,
+        BEGUN,
+        START,
+        SAVED,
+        at,
+        CRASH_1,
+        {**STARTED, "attempt": 2},
+        {**BEGUN, "attempt": 2, "step": 40, "checkpoint": "e0002-s00000040"},
+        {**at, "attempt": 2},
+        {**CRASH_1, "attempt": 2},
+    )
     assert (verdict.state, verdict.cause) == (JobState.HELD, "poison")
 
 
@@ -377,12 +504,17 @@ EXISTS = [
     ("FileExistsError", "[Errno 17] File exists: 'out'", "out"),
     ("FileExistsError", "[Errno 17] File exists: '/data/run.lock'", "/data/run.lock"),
     # tensorflow/tensorflow#18266, #28798
-    ("AlreadyExistsError", (
-        "{{function_node __wrapped__IteratorGetNext}} There appears to be a concurrent caching "
-        "iterator running - cache lockfile already exists ('cache_train_0.lockfile'). If you are "
-        "sure no other running TF computations are using this cache prefix, delete the lockfile "
-        "and restart. [Op:IteratorGetNext] name: 'x'"),
-     "cache_train_0.lockfile"),
+    (
+        "AlreadyExistsError",
+        (
+            "{{function_node __wrapped__IteratorGetNext}} There appears to be a concurrent "
+            "caching iterator running - cache lockfile already exists "
+            "('cache_train_0.lockfile'). If you are sure no other running TF computations are "
+            "using this cache prefix, delete the lockfile "
+            "and restart. [Op:IteratorGetNext] name: 'x'"
+        ),
+        "cache_train_0.lockfile",
+    ),
     ("ValueError", "Unable to create dataset (name already exists)", "what the message names"),
 ]
 
@@ -394,11 +526,23 @@ def test_what_an_earlier_attempt_left_in_the_way_is_held_and_named(
 ) -> None:
     """os.mkdir, mode "x", a lock file of a cache: the relaunch brought it about, not a mistake."""
     error = failed(2, kind, message, within=within, trained=False, step=0, epoch=0)
-    entries = [STARTED, BEGUN, START, end(exit_code=None, signal=9), {**STARTED, "attempt": 2},
-               error, {**CRASH_1, "attempt": 2}]
+    entries = [
+        STARTED,
+        BEGUN,
+        START,
+        end(exit_code=None, signal=9),
+        {**STARTED, "attempt": 2},
+        error,
+        {**CRASH_1, "attempt": 2},
+    ]
     assert after(*entries).state == JobState.WAITING
-    verdict = after(*entries, {**STARTED, "attempt": 3}, {**error, "attempt": 3},
-                    {**CRASH_1, "attempt": 3}, failures=1)
+    verdict = after(
+        *entries,
+        {**STARTED, "attempt": 3},
+        {**error, "attempt": 3},
+        {**CRASH_1, "attempt": 3},
+        failures=1,
+    )
     assert verdict.state == JobState.HELD
     assert f"Move {name} away" in verdict.hint
     assert ("something" if "message" in name else name) in verdict.reason
@@ -408,33 +552,64 @@ def test_what_an_earlier_attempt_left_in_the_way_is_held_and_named(
 def test_what_was_in_the_way_from_the_start_is_the_script_s_mistake() -> None:
     """No earlier attempt has come further."""
     error = failed(1, *EXISTS[0][:2], trained=False, step=0, epoch=0)
-    verdict = after(STARTED, error, CRASH_1, {**STARTED, "attempt": 2}, {**error, "attempt": 2},
-                    {**CRASH_1, "attempt": 2}, failures=1)
+    verdict = after(
+        STARTED,
+        error,
+        CRASH_1,
+        {**STARTED, "attempt": 2},
+        {**error, "attempt": 2},
+        {**CRASH_1, "attempt": 2},
+        failures=1,
+    )
     assert (verdict.state, verdict.cause) == (JobState.FAILED, "mistake")
 
 
 def test_a_script_that_has_trained_is_held_and_not_failed() -> None:
     """Data that is gone since: it keeps what it has trained, and resumes once that is back."""
-    error = failed(2, "FileNotFoundError", "[Errno 2] No such file: '/mnt/data'", trained=False,
-                   step=0, epoch=0)
-    verdict = after(STARTED, BEGUN, START, SAVED, end(exit_code=None, signal=9),
-                    {**STARTED, "attempt": 2}, error, {**CRASH_1, "attempt": 2},
-                    {**STARTED, "attempt": 3}, {**error, "attempt": 3},
-                    {**CRASH_1, "attempt": 3}, failures=1)
+    error = failed(
+        2,
+        "FileNotFoundError",
+        "[Errno 2] No such file: '/mnt/data'",
+        trained=False,
+        step=0,
+        epoch=0,
+    )
+    verdict = after(
+        STARTED,
+        BEGUN,
+        START,
+        SAVED,
+        end(exit_code=None, signal=9),
+        {**STARTED, "attempt": 2},
+        error,
+        {**CRASH_1, "attempt": 2},
+        {**STARTED, "attempt": 3},
+        {**error, "attempt": 3},
+        {**CRASH_1, "attempt": 3},
+        failures=1,
+    )
     assert (verdict.state, verdict.cause) == (JobState.HELD, "mistake")
     assert "has trained before" in verdict.reason
     assert "/home/ana/train.py:41" in verdict.reason
 
 
-@pytest.mark.parametrize(("before", "progressed", "state", "delayed"), [
-    (0, False, JobState.QUEUED, False), (5, True, JobState.QUEUED, False),
-    (1, False, JobState.WAITING, True), (3, False, JobState.HELD, False)])
+@pytest.mark.parametrize(
+    ("before", "progressed", "state", "delayed"),
+    [
+        (0, False, JobState.QUEUED, False),
+        (5, True, JobState.QUEUED, False),
+        (1, False, JobState.WAITING, True),
+        (3, False, JobState.HELD, False),
+    ],
+)
 def test_being_killed_with_the_daemon_has_a_count_of_its_own(
     before: int, progressed: bool, state: JobState, delayed: bool
 ) -> None:
     """Once is the container's affair; a job that takes it down each time is held."""
-    verdict = decide(having(cause="interrupted", exit_code=None, same_before=before,
-                            progressed=progressed), failures=2)
+    verdict = decide(
+        having(cause="interrupted", exit_code=None, same_before=before, progressed=progressed),
+        failures=2,
+    )
     assert (verdict.state, verdict.delay > 0, verdict.outcome) == (state, delayed, "lost")
     assert verdict.failures == (0 if progressed else 2)
     assert verdict.hint or state == JobState.QUEUED
@@ -446,8 +621,10 @@ def test_interruptions_in_a_row_are_counted_by_what_the_daemon_wrote() -> None:
     """No keeper was left to write their ends; a checkpoint begins the count anew."""
     entries: list[dict[str, object]] = []
     for number in (1, 2):
-        entries += [{"kind": "attempt_started", "attempt": number, "boot_id": "b"},
-                    {"kind": "attempt_changed", "attempt": number, "cause": "interrupted"}]
+        entries += [
+            {"kind": "attempt_started", "attempt": number, "boot_id": "b"},
+            {"kind": "attempt_changed", "attempt": number, "cause": "interrupted"},
+        ]
     entries.append({"kind": "attempt_started", "attempt": 3, "boot_id": "b"})
     facts = ending.read(entries, 3, interrupted=True)
     assert (facts.cause, facts.same_before) == ("interrupted", 2)

@@ -50,16 +50,21 @@ model.save("model.keras")
 
 def written(folder: Path, change: str = "more = []", before: str = "", epochs: int = 6) -> Path:
     script = folder / "train.py"
-    script.write_text(SCRIPT.format(change=textwrap.dedent(change),
-                                    before=textwrap.dedent(before), epochs=epochs))
+    script.write_text(
+        SCRIPT.format(change=textwrap.dedent(change), before=textwrap.dedent(before), epochs=epochs)
+    )
     return script
 
 
 def asked(script: Path, *options: str) -> tuple[int, dict[str, Any]]:
     """Exit code and answer of the verb."""
     ran = subprocess.run(
-        [sys.executable, "-m", "rekindle.daemon", "verify-resume", "--json", *options,
-         str(script)], capture_output=True, text=True, env=environment(), timeout=400)
+        [sys.executable, "-m", "rekindle.daemon", "verify-resume", "--json", *options, str(script)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=400,
+    )
     assert ran.returncode in (0, 1), ran.stderr
     return ran.returncode, json.loads(ran.stdout)
 
@@ -97,10 +102,13 @@ def test_an_unseeded_generator_is_found_and_named(tmp_path: Path) -> None:
 
 @pytest.mark.crash
 @pytest.mark.slow  # the verb trains two to five times
-def test_a_state_that_no_checkpoint_holds_is_told_from_a_script_that_differs(tmp_path: Path
-                                                                             ) -> None:
+def test_a_state_that_no_checkpoint_holds_is_told_from_a_script_that_differs(
+    tmp_path: Path,
+) -> None:
     """Undisturbed it is the same every time; a count in a global variable begins anew."""
-    script = written(tmp_path, """
+    script = written(
+        tmp_path,
+        """
         count = 0
 
         class Falling(keras.callbacks.Callback):
@@ -110,7 +118,8 @@ def test_a_state_that_no_checkpoint_holds_is_told_from_a_script_that_differs(tmp
                 self.model.optimizer.learning_rate.assign(0.01 / count)
 
         more = [Falling()]
-        """)
+        """,
+    )
     code, answer = asked(script, "--kills", "2")
     assert (code, answer["verdict"]) == (1, "resume differs"), answer
     assert answer["differences"][0]["kind"] == "variable", answer["differences"]
@@ -120,13 +129,17 @@ def test_a_state_that_no_checkpoint_holds_is_told_from_a_script_that_differs(tmp
 @pytest.mark.slow  # the verb trains two to five times
 def test_a_long_job_is_compared_up_to_where_the_limit_lets_it_get(tmp_path: Path) -> None:
     """All trainings end at the same step; a time that a callback notes is noted and no more."""
-    script = written(tmp_path, """
+    script = written(
+        tmp_path,
+        """
         class Timer(keras.callbacks.Callback):
             def on_train_begin(self, logs=None):
                 self.began = time.time()
 
         more = [Timer()]
-        """, epochs=10_000)
+        """,
+        epochs=10_000,
+    )
     code, answer = asked(script, "--kills", "2", "--limit", "12s")
     assert (code, answer["verdict"]) == (0, "identical"), answer
     assert answer["compared"]["whole"] is False
@@ -147,25 +160,39 @@ def test_a_script_that_cannot_be_started_twice_is_said_to_fail(tmp_path: Path) -
     assert answer["failure"]["error_type"] == "FileExistsError"
 
 
-@pytest.mark.parametrize(("code", "kind"), [
-    ("import numpy as np\nnp.random.RandomState()", "unseeded"),
-    ("from numpy.random import RandomState as make\nmake(None)", "unseeded"),
-    ("import random\nrandom.seed()", "unseeded"),
-    ("import os\nos.urandom(8)", "entropy"),
-    ("import uuid\nname = uuid.uuid4()", "entropy"),
-    ("import time\nseed = int(time.time())", "clock"),
-    ("from datetime import datetime\ndatetime.now()", "clock"),
-    ("import tensorflow as tf\nd.map(lambda x: x + tf.random.normal((3,)))", "stateful"),
-    ("import tensorflow as tf\ndef f(x):\n  return tf.image.random_flip_up_down(x)\nd.map(f)",
-     "stateful"),
-    ("import tensorflow as tf\nd.map(lambda x: tf.py_function(g, [x], tf.int32))", "python"),
-    ("d.map(f, num_parallel_calls=4, deterministic=False)", "order"),
-    ("options.deterministic = False", "order"),
-    ("Rows(workers=4)", "workers"),
-    ("import numpy as np\ndef data():\n  yield np.random.normal()", "global"),
-    (("import keras, random\nclass D(keras.utils.PyDataset):\n  def __getitem__(self, i):\n"
-      "    return random.random()"), "global"),
-])
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("import numpy as np\nnp.random.RandomState()", "unseeded"),
+        ("from numpy.random import RandomState as make\nmake(None)", "unseeded"),
+        ("import random\nrandom.seed()", "unseeded"),
+        ("import os\nos.urandom(8)", "entropy"),
+        ("import uuid\nname = uuid.uuid4()", "entropy"),
+        ("import time\nseed = int(time.time())", "clock"),
+        ("from datetime import datetime\ndatetime.now()", "clock"),
+        ("import tensorflow as tf\nd.map(lambda x: x + tf.random.normal((3,)))", "stateful"),
+        (
+            (
+                "import tensorflow as tf\ndef f(x):\n  return tf.image.random_flip_up_down(x)\n"
+                "d.map(f)"
+            ),
+            "stateful",
+        ),
+        ("import tensorflow as tf\nd.map(lambda x: tf.py_function(g, [x], tf.int32))", "python"),
+        ("d.map(f, num_parallel_calls=4, deterministic=False)", "order"),
+        ("options.deterministic = False", "order"),
+        ("Rows(workers=4)", "workers"),
+        ("import numpy as np\ndef data():\n  yield np.random.normal()", "global"),
+        (
+            (
+                "import keras, random\nclass D(keras.utils.PyDataset):\n"
+                "  def __getitem__(self, i):\n"
+                "    return random.random()"
+            ),
+            "global",
+        ),
+    ],
+)
 def test_places_that_make_trainings_differ_are_found(code: str, kind: str, tmp_path: Path) -> None:
     """Each kind, under the names that the script gave it."""
     script = tmp_path / "s.py"
@@ -173,13 +200,16 @@ def test_places_that_make_trainings_differ_are_found(code: str, kind: str, tmp_p
     assert [s.kind for s in suspects.of_script(script)] == [kind]
 
 
-@pytest.mark.parametrize("code", [
-    "import numpy as np\nnp.random.default_rng()\nnp.random.RandomState(3)\nnp.random.normal()",
-    "import tensorflow as tf\nd.map(lambda x: tf.random.stateless_normal((3,), seed=(1, 2)))",
-    "import tensorflow as tf\nw = tf.random.normal((3,))\nd.map(f, num_parallel_calls=2)",
-    "import time\ntime.sleep(1)",
-    "this is no python",
-])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import numpy as np\nnp.random.default_rng()\nnp.random.RandomState(3)\nnp.random.normal()",
+        "import tensorflow as tf\nd.map(lambda x: tf.random.stateless_normal((3,), seed=(1, 2)))",
+        "import tensorflow as tf\nw = tf.random.normal((3,))\nd.map(f, num_parallel_calls=2)",
+        "import time\ntime.sleep(1)",
+        "this is no python",
+    ],
+)
 def test_places_that_are_exact_are_not_suspected(code: str, tmp_path: Path) -> None:
     """A seed, a stateless function, a file that cannot be read."""
     script = tmp_path / "s.py"
@@ -194,9 +224,12 @@ def test_modules_beside_the_script_are_read_and_a_gpu_needs_determinism(tmp_path
     script.write_text("import data\n")
     found = suspects.of_script(script, gpus=1)
     assert [(s.file, s.line, s.kind) for s in found] == [
-        ("data.py", 2, "unseeded"), ("s.py", 0, "device")]
-    assert [s.kind for s in suspects.of_script(
-        script, gpus=1, env={"TF_DETERMINISTIC_OPS": "1"})] == ["unseeded"]
+        ("data.py", 2, "unseeded"),
+        ("s.py", 0, "device"),
+    ]
+    assert [
+        s.kind for s in suspects.of_script(script, gpus=1, env={"TF_DETERMINISTIC_OPS": "1"})
+    ] == ["unseeded"]
 
 
 def test_kills_are_planned_by_seed_and_lie_within_the_training() -> None:
@@ -253,20 +286,33 @@ def model_file(folder: Path, saved: str, weights: bytes, address: int) -> bytes:
 
 def test_files_are_compared_by_line_and_models_without_the_time_of_saving(tmp_path: Path) -> None:
     """A file that the job did not touch is not among them."""
-    ours = trained(tmp_path / "ours", {
-        "log.csv": b"epoch,loss\n0,1.5\n1,0.25\n", "old.txt": b"a", "mine.txt": b"",
-        "same.keras": model_file(tmp_path, "monday", b"w", 1),
-        "other.keras": model_file(tmp_path, "monday", b"w", 2)})
-    theirs = trained(tmp_path / "theirs", {
-        "log.csv": b"epoch,loss\n0,1.5\n1,0.50\n", "old.txt": b"a",
-        "same.keras": model_file(tmp_path, "tuesday", b"w", 3),
-        "other.keras": model_file(tmp_path, "tuesday", b"v", 4)})
-    found = comparison.compare(ours, theirs, {"old.txt": checkpoints.digest(
-        ours.workdir / "old.txt")})
+    ours = trained(
+        tmp_path / "ours",
+        {
+            "log.csv": b"epoch,loss\n0,1.5\n1,0.25\n",
+            "old.txt": b"a",
+            "mine.txt": b"",
+            "same.keras": model_file(tmp_path, "monday", b"w", 1),
+            "other.keras": model_file(tmp_path, "monday", b"w", 2),
+        },
+    )
+    theirs = trained(
+        tmp_path / "theirs",
+        {
+            "log.csv": b"epoch,loss\n0,1.5\n1,0.50\n",
+            "old.txt": b"a",
+            "same.keras": model_file(tmp_path, "tuesday", b"w", 3),
+            "other.keras": model_file(tmp_path, "tuesday", b"v", 4),
+        },
+    )
+    found = comparison.compare(
+        ours, theirs, {"old.txt": checkpoints.digest(ours.workdir / "old.txt")}
+    )
     assert [(d.kind, d.name, d.detail) for d in found] == [
         ("file", "log.csv", 'line 3: "1,0.25" and "1,0.50"'),
         ("file", "mine.txt", "was written by one training only"),
-        ("file", "other.keras", "model.weights.h5 in it differs")]
+        ("file", "other.keras", "model.weights.h5 in it differs"),
+    ]
 
 
 def test_a_state_file_is_read_without_numpy_as_it_was_written_with_it(tmp_path: Path) -> None:
@@ -277,7 +323,10 @@ def test_a_state_file_is_read_without_numpy_as_it_was_written_with_it(tmp_path: 
     read, other = Layout.read(tmp_path / "one"), Layout.read(tmp_path / "two")
     assert read.metadata == {"state": "{}"}
     assert {name: (e.dtype, e.shape) for name, e in read.entries.items()} == {
-        "a": ("F32", (2, 2)), "b": ("I64", ()), "c": ("F64", (1,))}
+        "a": ("F32", (2, 2)),
+        "b": ("I64", ()),
+        "c": ("F64", (1,)),
+    }
     assert read.data("a") == one["a"].tobytes()
     assert list(read.differing(other)) == ["a", "d"]
     for cut in (0, 4, 40):

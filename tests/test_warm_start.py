@@ -19,16 +19,21 @@ SCRIPT = Path(__file__).with_name("exporting") / "train.py"
 
 def spec(kind: str, more: str = "", **top: str) -> str:
     lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in top.items())
-    return (f'script = "{SCRIPT}"\nargs = ["{kind}"]\nseed = 3\n{lines}'
-            f'[checkpoint]\nevery = "epoch"\nkeep = 10\n{more}\n[retry]\nbackoff = "1s..1s"\n')
+    return (
+        f'script = "{SCRIPT}"\nargs = ["{kind}"]\nseed = 3\n{lines}'
+        f'[checkpoint]\nevery = "epoch"\nkeep = 10\n{more}\n[retry]\nbackoff = "1s..1s"\n'
+    )
 
 
 def weights(checkpoint: Checkpoint) -> list[bytes]:
     """Of the model, without the states of random generators, in order."""
     arrays, metadata = tensors.load(checkpoint.state)
     entries = json.loads(metadata["state"])["variables"]["model"]
-    return [arrays[f"model/{index:05d}"].tobytes() for index, (path, *_) in enumerate(entries)
-            if "seed_generator" not in path]
+    return [
+        arrays[f"model/{index:05d}"].tobytes()
+        for index, (path, *_) in enumerate(entries)
+        if "seed_generator" not in path
+    ]
 
 
 def found(rig: Rig, job: str, name: str) -> Checkpoint:
@@ -64,8 +69,10 @@ def test_a_job_begins_with_the_best_weights_of_another_and_lives_through_kills(r
     receipts = [a["receipt"] for a in rig.show("stormy-1")["attempts"]]
     assert len(receipts) == 3
     assert all(r["step"] > 0 for r in receipts[1:])
-    ends = [checkpoints.latest_good(rig.home.run(job).checkpoints).checkpoint
-            for job in ("calm-1", "stormy-1")]
+    ends = [
+        checkpoints.latest_good(rig.home.run(job).checkpoints).checkpoint
+        for job in ("calm-1", "stormy-1")
+    ]
     calm, stormy = (tensors.load(end.state)[0] for end in ends if end is not None)
     assert calm.keys() == stormy.keys()
     assert [name for name in calm if not np.array_equal(calm[name], stormy[name])] == []

@@ -53,6 +53,7 @@ def test_an_observer_that_died_is_replaced(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_exception_in_the_handler_costs_one_event(tmp_path: Path) -> None:
     """It really ends watchdog's thread; `ensure` says so and watches again."""
+
     class Broken(threading.Event):
         broken = True
 

@@ -11,23 +11,27 @@ from rekindle.daemon.queueing import window
 
 BERLIN = ZoneInfo("Europe/Berlin")  # 2026: forward 29 March 02:00, back 25 October 03:00
 LORD_HOWE = ZoneInfo("Australia/Lord_Howe")  # half an hour of summer time
-zones = st.sampled_from([BERLIN, LORD_HOWE, ZoneInfo("UTC"), ZoneInfo("America/New_York"),
-                         ZoneInfo("Asia/Kathmandu")])
+zones = st.sampled_from(
+    [BERLIN, LORD_HOWE, ZoneInfo("UTC"), ZoneInfo("America/New_York"), ZoneInfo("Asia/Kathmandu")]
+)
 
 
 def at(text: str, tz: ZoneInfo = BERLIN, fold: int = 0) -> float:
     return datetime.fromisoformat(f"2026-{text}").replace(tzinfo=tz, fold=fold).timestamp()
 
 
-@pytest.mark.parametrize(("text", "now", "is_open", "until"), [
-    ("22:00-07:00", "06-10 21:59", False, "06-10 22:00"),
-    ("22:00-07:00", "06-10 22:00", True, "06-11 07:00"),
-    ("22:00-07:00", "06-11 06:59", True, "06-11 07:00"),
-    ("22:00-07:00", "06-11 07:00", False, "06-11 22:00"),
-    ("12:00-13:00", "06-11 12:30", True, "06-11 13:00"),
-    ("12:00-13:00", "06-11 13:00", False, "06-12 12:00"),
-    ("00:00-23:59", "06-11 23:59", False, "06-12 00:00"),
-])
+@pytest.mark.parametrize(
+    ("text", "now", "is_open", "until"),
+    [
+        ("22:00-07:00", "06-10 21:59", False, "06-10 22:00"),
+        ("22:00-07:00", "06-10 22:00", True, "06-11 07:00"),
+        ("22:00-07:00", "06-11 06:59", True, "06-11 07:00"),
+        ("22:00-07:00", "06-11 07:00", False, "06-11 22:00"),
+        ("12:00-13:00", "06-11 12:30", True, "06-11 13:00"),
+        ("12:00-13:00", "06-11 13:00", False, "06-12 12:00"),
+        ("00:00-23:59", "06-11 23:59", False, "06-12 00:00"),
+    ],
+)
 def test_an_ordinary_day(text: str, now: str, is_open: bool, until: str) -> None:
     """From the first minute to the last, over midnight too."""
     assert window.look(text, at(now), BERLIN) == window.Look(is_open, at(until))
@@ -90,10 +94,12 @@ def test_what_a_look_says_holds_until_the_instant_it_names(
     assert after.open != look.open or after.until > look.until
 
 
-def test_the_zone_of_the_machine_counts_where_none_is_given(monkeypatch: pytest.MonkeyPatch
-                                                             ) -> None:
+def test_the_zone_of_the_machine_counts_where_none_is_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A spec says 22:00 as its reader's wall clock shows it."""
     import time
+
     monkeypatch.setenv("TZ", "Asia/Kathmandu")
     time.tzset()
     try:

@@ -32,6 +32,7 @@ _MOST = 1 << 18
 
 # the side of the tests
 
+
 class Process:
     """What the tests ask of a process that was started, as `subprocess.Popen` answers it."""
 
@@ -78,8 +79,11 @@ def _serve(env: dict[str, str]) -> socket.socket:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     fd = theirs.fileno()
     process = subprocess.Popen(
-        [sys.executable, __file__, str(fd)], pass_fds=(fd,), stdin=subprocess.DEVNULL,
-        env={**env, "PYTHONHASHSEED": str(HASH_SEED), "PYTHONUNBUFFERED": "1"})
+        [sys.executable, __file__, str(fd)],
+        pass_fds=(fd,),
+        stdin=subprocess.DEVNULL,
+        env={**env, "PYTHONHASHSEED": str(HASH_SEED), "PYTHONUNBUFFERED": "1"},
+    )
     theirs.close()
 
     def end() -> None:
@@ -91,6 +95,7 @@ def _serve(env: dict[str, str]) -> socket.socket:
 
 
 # the side of the server
+
 
 def main() -> None:
     """Fork a child for each request, until the test process is gone."""
@@ -138,7 +143,7 @@ def main() -> None:
 def _interpret(argv: list[str], env: dict[str, str]) -> NoReturn:
     """Do what ``python [options] -c CODE ARGS`` does, in a child that was just forked."""
     at = argv.index("-c")
-    options, code, args = argv[1:at], argv[at + 1], argv[at + 2:]
+    options, code, args = argv[1:at], argv[at + 1], argv[at + 2 :]
     os.environ.clear()
     os.environ.update(env)
     sys.argv = ["-c", *args]
@@ -194,8 +199,17 @@ class _Popen(subprocess.Popen):
 class _Forked:
     """A child that was forked, with the options that the keeper gives its trainer."""
 
-    def __init__(self, argv: list[str], *, cwd: str, env: dict[str, str], stdin: int,
-                 start_new_session: bool, preexec_fn: Any, pass_fds: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        argv: list[str],
+        *,
+        cwd: str,
+        env: dict[str, str],
+        stdin: int,
+        start_new_session: bool,
+        preexec_fn: Any,
+        pass_fds: tuple[int, ...],
+    ) -> None:
         assert stdin == subprocess.DEVNULL and start_new_session
         sys.stdout.flush()
         sys.stderr.flush()

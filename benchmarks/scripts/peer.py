@@ -53,12 +53,18 @@ test = tf.data.Dataset.from_tensor_slices((x[SIZE:], y[SIZE:])).batch(40)
 
 
 def built():
-    model = keras.Sequential([
-        keras.layers.Input((12,)), keras.layers.Dense(32, activation="relu"),
-        keras.layers.Dropout(0.3), keras.layers.Dense(16, activation="relu"),
-        keras.layers.Dense(2, activation="softmax")])
-    model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy",
-                  metrics=["accuracy"])
+    model = keras.Sequential(
+        [
+            keras.layers.Input((12,)),
+            keras.layers.Dense(32, activation="relu"),
+            keras.layers.Dropout(0.3),
+            keras.layers.Dense(16, activation="relu"),
+            keras.layers.Dense(2, activation="softmax"),
+        ]
+    )
+    model.compile(
+        keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     return model
 
 
@@ -81,14 +87,29 @@ elif SAVER == "orbax":
         first = int(model.optimizer.iterations) // STEPS
     saver = [keras.callbacks.OrbaxCheckpoint(where, max_to_keep=3)]
 
-history = model.fit(train, validation_data=test, epochs=EPOCHS, initial_epoch=first, verbose=0,
-                    callbacks=[
-    keras.callbacks.EarlyStopping("val_loss", patience=3, min_delta=0.005),
-    keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=1, min_delta=0.01),
-    keras.callbacks.CSVLogger("log.csv", append=True), *saver, Die()])
+history = model.fit(
+    train,
+    validation_data=test,
+    epochs=EPOCHS,
+    initial_epoch=first,
+    verbose=0,
+    callbacks=[
+        keras.callbacks.EarlyStopping("val_loss", patience=3, min_delta=0.005),
+        keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=1, min_delta=0.01),
+        keras.callbacks.CSVLogger("log.csv", append=True),
+        *saver,
+        Die(),
+    ],
+)
 
 np.savez("weights.npz", *[variable.numpy() for variable in model.trainable_variables])
 with open("result.json", "w") as file:
-    json.dump({"epochs": max(history.epoch, default=-1) + 1, "history": len(history.epoch),
-               "iterations": int(model.optimizer.iterations.numpy()),
-               "rate": float(model.optimizer.learning_rate.numpy())}, file)
+    json.dump(
+        {
+            "epochs": max(history.epoch, default=-1) + 1,
+            "history": len(history.epoch),
+            "iterations": int(model.optimizer.iterations.numpy()),
+            "rate": float(model.optimizer.learning_rate.numpy()),
+        },
+        file,
+    )

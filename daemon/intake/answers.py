@@ -35,8 +35,9 @@ class Reject(Protocol):
 class Answers:
     """Each verb is carried out at most once in effect: a repeated request changes nothing."""
 
-    def __init__(self, home: Home, ledger: Ledger, attempts: Attempts, pruning: Pruning,
-                 queue: Queue) -> None:
+    def __init__(
+        self, home: Home, ledger: Ledger, attempts: Attempts, pruning: Pruning, queue: Queue
+    ) -> None:
         self._home = home
         self._queue = queue
         self._ledger = ledger
@@ -79,11 +80,17 @@ class Answers:
             if trouble.passes(error):
                 raise
             if isinstance(error, PermissionError):
-                reject(file, "The request cannot be read by the daemon.",
-                       hint="Use the verbs of `rekindle`, or give its group the right to read it.")
+                reject(
+                    file,
+                    "The request cannot be read by the daemon.",
+                    hint="Use the verbs of `rekindle`, or give its group the right to read it.",
+                )
             else:
-                reject(file, f"It is not a request: {error}.",
-                       hint="Use the verbs of `rekindle`; they write requests.")
+                reject(
+                    file,
+                    f"It is not a request: {error}.",
+                    hint="Use the verbs of `rekindle`; they write requests.",
+                )
             return None
 
     def _answer(self, request: Request, reject: Reject) -> None:
@@ -92,8 +99,10 @@ class Answers:
         except Exception as error:
             if trouble.passes(error):
                 raise
-            if not isinstance(error, RekindleError | OSError | ValueError | TypeError | LookupError
-                              | OverflowError):
+            if not isinstance(
+                error,
+                RekindleError | OSError | ValueError | TypeError | LookupError | OverflowError,
+            ):
                 self._log.exception("request_not_carried_out", file=request.file.name)
             what, hint = trouble.told(error)
             reject(request.file, f"It could not be carried out: {what}", hint=hint)
@@ -108,8 +117,9 @@ class Answers:
         if request.job is None:
             answer = {"pause": self._pause, "resume": self._resume}[request.verb](request.fields)
         elif request.verb == "import":
-            answer = transfer.settle(self._home, self._ledger, request.job,
-                                    hold=bool(request.fields.get("hold")))
+            answer = transfer.settle(
+                self._home, self._ledger, request.job, hold=bool(request.fields.get("hold"))
+            )
         elif request.verb == "prune":
             answer = self._prune(request.fields)
         elif job is None:
@@ -122,16 +132,19 @@ class Answers:
                 "retry": self._retry,
                 "priority": self._priority,
             }[request.verb](job, request.fields)
-        self._ledger.add_event("request_answered", job=job.id if job else None,
-                               data={"verb": request.verb, "answer": answer,
-                                     "request": request.file.name})
+        self._ledger.add_event(
+            "request_answered",
+            job=job.id if job else None,
+            data={"verb": request.verb, "answer": answer, "request": request.file.name},
+        )
         self._log.info("request_answered", job=request.job, verb=request.verb, answer=answer)
         return answer
 
     def _prune(self, fields: dict[str, Any]) -> str:
         only, age = fields.get("only"), fields.get("max_age")
-        if only is not None and not (isinstance(only, list)
-                                     and all(isinstance(name, str) for name in only)):
+        if only is not None and not (
+            isinstance(only, list) and all(isinstance(name, str) for name in only)
+        ):
             return "The jobs must be a list of ids."
         if age is None:
             return self._pruning.begin(only, Retention(max_bytes=0))
@@ -153,8 +166,13 @@ class Answers:
             answer = self._attempts.saved(job).when_asked("is then held")
             self._attempts.stop(job, "hold", f"Stopped on request. {answer}")
             return answer
-        self._ledger.set_state(job.id, JobState.HELD, "It was stopped on request before it ran.",
-                               hint="`rekindle release` lets it go on.", now=time.time())
+        self._ledger.set_state(
+            job.id,
+            JobState.HELD,
+            "It was stopped on request before it ran.",
+            hint="`rekindle release` lets it go on.",
+            now=time.time(),
+        )
         return "It is held."
 
     def _cancel(self, job: JobRow, fields: dict[str, Any]) -> str:
@@ -164,8 +182,9 @@ class Answers:
             answer = self._attempts.saved(job).when_asked("is then cancelled")
             self._attempts.stop(job, "cancel", f"Cancelled on request. {answer}")
             return answer
-        self._ledger.set_state(job.id, JobState.CANCELLED, "It was cancelled on request.",
-                               now=time.time())
+        self._ledger.set_state(
+            job.id, JobState.CANCELLED, "It was cancelled on request.", now=time.time()
+        )
         return "It is cancelled."
 
     def _release(self, job: JobRow, fields: dict[str, Any]) -> str:
@@ -177,8 +196,12 @@ class Answers:
                 seconds = quantities.seconds(longer if isinstance(longer, str) else "")
             except ValueError as error:
                 return f"Its max_runtime is not understood: {error}."
-            self._change(job, lambda accepted: accepted.replace(
-                limits=dataclasses.replace(accepted.limits, max_runtime=seconds)))
+            self._change(
+                job,
+                lambda accepted: accepted.replace(
+                    limits=dataclasses.replace(accepted.limits, max_runtime=seconds)
+                ),
+            )
         return self._back(job, "It was released on request.")
 
     def _retry(self, job: JobRow, fields: dict[str, Any]) -> str:
@@ -193,8 +216,12 @@ class Answers:
             self._set_checkpoints_aside(job)
         if fields.get("allow_change"):
             self._change(job, lambda accepted: accepted.replace(allow_change=True))
-        return self._back(job, "It is tried again from scratch, on request." if scratch
-                           else "It is tried again on request.")
+        return self._back(
+            job,
+            "It is tried again from scratch, on request."
+            if scratch
+            else "It is tried again on request.",
+        )
 
     def _priority(self, job: JobRow, fields: dict[str, Any]) -> str:
         value = fields.get("value")
@@ -217,8 +244,14 @@ class Answers:
         reason = "set aside on request: the job starts from scratch"
         for checkpoint in checkpoints.scan(run.checkpoints):
             where = checkpoints.quarantine(checkpoint, reason)
-            journal.append(run.journal, "checkpoint_refused", attempt=job.attempts,
-                           name=checkpoint.name, reason=reason, quarantined_to=str(where))
+            journal.append(
+                run.journal,
+                "checkpoint_refused",
+                attempt=job.attempts,
+                name=checkpoint.name,
+                reason=reason,
+                quarantined_to=str(where),
+            )
         journal.append(run.journal, "scratch_requested", attempt=job.attempts)
         self._attempts.read(job)
 

@@ -11,11 +11,17 @@ def waiting(home: Home) -> list[str]:
     Raises:
         OSError: the inbox cannot be read.
     """
-    return sorted(entry.name for entry in os.scandir(home.inbox)
-                  if not is_temporary(entry.name) and entry.path != str(home.rejected))
+    return sorted(
+        entry.name
+        for entry in os.scandir(home.inbox)
+        if not is_temporary(entry.name) and entry.path != str(home.rejected)
+    )
 
 
 def is_temporary(name: str) -> bool:
     """Files that editors and copying tools put beside the one they write."""
-    return (name.startswith((".", "#")) or name.endswith(("~", ".tmp", ".swp", ".part", ".bak"))
-            or name == "4913")
+    return (
+        name.startswith((".", "#"))
+        or name.endswith(("~", ".tmp", ".swp", ".part", ".bak"))
+        or name == "4913"
+    )

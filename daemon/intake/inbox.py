@@ -105,7 +105,11 @@ class Inbox:
     """
 
     def __init__(
-        self, home: Home, ledger: Ledger, snapshots: Snapshots | None = None, *,
+        self,
+        home: Home,
+        ledger: Ledger,
+        snapshots: Snapshots | None = None,
+        *,
         background: Background | None = None,
         crash_point: Callable[[str], None] = crash_points.reached,
     ) -> None:
@@ -236,8 +240,10 @@ class Inbox:
         if self._background is not None:
             # its end wakes the loop: without a pause a full disk would keep both busy
             self._again_at = time.monotonic() + _AGAIN_S
-        self._tell("claimed", f"Specs cannot be accepted now: {error}. They are kept, and it is "
-                   "tried again.")
+        self._tell(
+            "claimed",
+            f"Specs cannot be accepted now: {error}. They are kept, and it is tried again.",
+        )
 
     def _decide(self, claims: "list[_Claim]", result: Scan) -> None:
         """Accepts or refuses claimed files, many with few waits for the disk."""
@@ -291,8 +297,11 @@ class Inbox:
             if len(ready) >= _BATCH:
                 break
             work = functools.partial(self._snapshots.take, parsed.job, parsed.claim.dropped)
-            outcome = (at_once(work) if self._background is None
-                       else self._background.ask(("snapshot", token), work))
+            outcome = (
+                at_once(work)
+                if self._background is None
+                else self._background.ask(("snapshot", token), work)
+            )
             if outcome is None:
                 continue
             del self._copying[token]
@@ -315,16 +324,21 @@ class Inbox:
         if isinstance(error, RekindleError):
             return error
         self._log.exception("spec_not_understood", file=name)
-        return SpecError(f"It could not be accepted: {type(error).__name__}: {error}.", where=name,
-                         hint="This is a mistake in rekindle; the daemon's log says where. Other "
-                         "specs are not concerned.")
+        return SpecError(
+            f"It could not be accepted: {type(error).__name__}: {error}.",
+            where=name,
+            hint="This is a mistake in rekindle; the daemon's log says where. Other "
+            "specs are not concerned.",
+        )
 
     def _make_run(self, parsed: "_Parsed") -> tuple[Job, Path]:
         """Builds a run directory under a temporary name; nothing of it is fsynced yet."""
         job, claim, data = parsed.job, parsed.claim, parsed.data
         number = self._ledger.highest_number(job.name) + 1
-        while any(os.path.lexists(f"{self._home.runs}/{hidden}{job.name}-{number}")
-                  for hidden in ("", ".new-")):
+        while any(
+            os.path.lexists(f"{self._home.runs}/{hidden}{job.name}-{number}")
+            for hidden in ("", ".new-")
+        ):
             number += 1
         job = job.replace(id=f"{job.name}-{number}", claim=claim.token, submitted_at=time.time())
         new = self._home.runs / f".new-{job.id}"
@@ -342,8 +356,11 @@ class Inbox:
         except Exception as error:
             if trouble.passes(error):
                 raise
-            self._tell(run.name, f"The run directory {run.name} cannot be made known to the "
-                       f"ledger: {type(error).__name__}: {error}")
+            self._tell(
+                run.name,
+                f"The run directory {run.name} cannot be made known to the "
+                f"ledger: {type(error).__name__}: {error}",
+            )
 
     def _enter(self, run: Path) -> None:
         """Makes an accepted run known to the ledger."""
@@ -360,9 +377,15 @@ class Inbox:
 
     def _insert(self, job: Job, run: Path) -> None:
         self._ledger.insert_job(
-            job.id, name=job.name, number=int(job.id.rpartition("-")[2]), run_dir=str(run),
-            priority=job.priority, spec=job.to_json(secrets=False), claim=job.claim,
-            submitted_at=job.submitted_at or (run / "job.json").stat().st_mtime)
+            job.id,
+            name=job.name,
+            number=int(job.id.rpartition("-")[2]),
+            run_dir=str(run),
+            priority=job.priority,
+            spec=job.to_json(secrets=False),
+            claim=job.claim,
+            submitted_at=job.submitted_at or (run / "job.json").stat().st_mtime,
+        )
 
     def _reject(self, claimed: Path, name: str, error: RekindleError) -> Path:
         # somebody may have removed the inbox with all that was in it
@@ -375,13 +398,19 @@ class Inbox:
             target = self._home.rejected / f"{stem}-{n}{suffix}"
         inode = claimed.lstat().st_ino
         # a file's name may have bytes that are no text
-        durable.write_bytes(target.with_name(f"{target.name}.error.txt"),
-                            f"{error}\n".encode(errors="backslashreplace"), 0o640, shared=True)
+        durable.write_bytes(
+            target.with_name(f"{target.name}.error.txt"),
+            f"{error}\n".encode(errors="backslashreplace"),
+            0o640,
+            shared=True,
+        )
         self._crash_point("explained")
         os.rename(claimed, target)
         self._crash_point("refused")
-        self._ledger.add_event("spec_rejected", data={
-            "file": target.name, "inode": inode, "error": error.what, "hint": error.hint})
+        self._ledger.add_event(
+            "spec_rejected",
+            data={"file": target.name, "inode": inode, "error": error.what, "hint": error.hint},
+        )
         self._log.warning("spec_rejected", file=name, error=error.what, hint=error.hint)
         return target
 
@@ -399,14 +428,20 @@ def _unusable(name: str, info: os.stat_result) -> SpecError | None:
     elif not stat.S_ISREG(info.st_mode):
         what, hint = "It is not a regular file.", "Drop spec files only."
     elif info.st_nlink > 1:
-        what, hint = ("The file has a second name (a hard link).",
-                      "Copy it into the inbox, so that nobody changes it afterwards.")
+        what, hint = (
+            "The file has a second name (a hard link).",
+            "Copy it into the inbox, so that nobody changes it afterwards.",
+        )
     elif info.st_size > spec.MAX_BYTES:
-        what, hint = (f"The file has {info.st_size} bytes.",
-                      "A spec has at most 1 MiB; data belongs into files of its own.")
+        what, hint = (
+            f"The file has {info.st_size} bytes.",
+            "A spec has at most 1 MiB; data belongs into files of its own.",
+        )
     elif not name.endswith(spec.SUFFIXES):
-        what, hint = ("The file's ending is not one of a spec.",
-                      f"Name it *{', *'.join(spec.SUFFIXES)}.")
+        what, hint = (
+            "The file's ending is not one of a spec.",
+            f"Name it *{', *'.join(spec.SUFFIXES)}.",
+        )
     else:
         return None
     return SpecError(what, where=name, hint=hint)
@@ -428,21 +463,28 @@ def _parse(claim: _Claim, base: Path) -> tuple[Job, bytes]:
     except OSError as error:
         if isinstance(error, FileNotFoundError) or trouble.scarce(error):
             raise
-        raise SpecError(f"It cannot be read: {error.strerror}.", where=claim.name,
-                        hint="Mend that, and hand it in once more.") from error
+        raise SpecError(
+            f"It cannot be read: {error.strerror}.",
+            where=claim.name,
+            hint="Mend that, and hand it in once more.",
+        ) from error
 
 
 def _files(folder: Path) -> list[Path]:
-    return [Path(entry.path) for entry in os.scandir(folder)
-            if entry.is_file(follow_symlinks=False)]
+    return [
+        Path(entry.path) for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)
+    ]
 
 
 def _read(path: Path) -> bytes:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except PermissionError as error:
-        raise SpecError("The file cannot be read by the daemon.", where=path.name,
-                        hint="Give its group the right to read it: chmod g+r.") from error
+        raise SpecError(
+            "The file cannot be read by the daemon.",
+            where=path.name,
+            hint="Give its group the right to read it: chmod g+r.",
+        ) from error
     with os.fdopen(fd, "rb") as file:
         problem = _unusable(path.name, os.fstat(file.fileno()))
         if problem is not None:

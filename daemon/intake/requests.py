@@ -92,8 +92,9 @@ def read(path: Path) -> Request:
         raise ValueError(f"the format must be {FORMAT}, not {value.get('format')!r}")
     verb, job = value.get("verb"), value.get("job")
     if verb not in (*VERBS, *QUEUE_VERBS):
-        raise ValueError(f"the verb must be one of {', '.join((*VERBS, *QUEUE_VERBS))}, not "
-                         f"{verb!r}")
+        raise ValueError(
+            f"the verb must be one of {', '.join((*VERBS, *QUEUE_VERBS))}, not {verb!r}"
+        )
     if verb in QUEUE_VERBS and job is not None:
         raise ValueError(f"{verb} is about the whole queue, and names no job")
     if verb in VERBS and not isinstance(job, str):

@@ -101,9 +101,12 @@ class Snapshots:
             files = _copy(listing, chosen, temporary / TREE, self._limits.max_file_bytes)
             mine = script.relative_to(listing.root).as_posix() if script else None
             if mine is not None and mine not in files:
-                raise SpecError(f"The script {script} cannot be kept: "
-                                f"{listing.left_out.get(mine, 'it is no file of its own')}.",
-                                where="script", hint=f"Let the daemon's user read it, or {_LIVE}.")
+                raise SpecError(
+                    f"The script {script} cannot be kept: "
+                    f"{listing.left_out.get(mine, 'it is no file of its own')}.",
+                    where="script",
+                    hint=f"Let the daemon's user read it, or {_LIVE}.",
+                )
             record = {"format": FORMAT, "files": files}
             digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
             self._commit(temporary, self._folder / digest[:32], record, digest)
@@ -111,11 +114,19 @@ class Snapshots:
             shutil.rmtree(temporary, ignore_errors=True)
         names = [f"{name}: {why}" for name, why in sorted(listing.left_out.items())]
         return Source(
-            root=str(listing.root), digest=digest, commit=listing.commit,
-            script=mine, script_sha256=str(files[mine]["sha256"]) if mine else None,
-            dirty=listing.dirty, untracked=listing.untracked, taken_at=time.time(),
-            files=len(files), bytes=sum(int(entry["bytes"]) for entry in files.values()),
-            left_out=names[:_NAMED], left_out_count=len(names))
+            root=str(listing.root),
+            digest=digest,
+            commit=listing.commit,
+            script=mine,
+            script_sha256=str(files[mine]["sha256"]) if mine else None,
+            dirty=listing.dirty,
+            untracked=listing.untracked,
+            taken_at=time.time(),
+            files=len(files),
+            bytes=sum(int(entry["bytes"]) for entry in files.values()),
+            left_out=names[:_NAMED],
+            left_out_count=len(names),
+        )
 
     def _choose(self, listing: "Listing", folder: Path) -> list[str]:
         """All code, and of the rest the small files first, as long as there is room."""
@@ -150,12 +161,13 @@ class Snapshots:
         largest = ", ".join(name for _, name in sorted(code, reverse=True)[:3])
         return SpecError(
             f"The code under {root} is too much for a snapshot: {len(code)} files with "
-            f"{sum(size for size, _ in code)} bytes, the largest: {largest}.", where="script",
+            f"{sum(size for size, _ in code)} bytes, the largest: {largest}.",
+            where="script",
             hint=f"Name what is no code in .gitignore, raise [source] in rekindle.toml "
-            f"({self._limits.max_files} files, {self._limits.max_bytes} bytes), or {_LIVE}.")
+            f"({self._limits.max_files} files, {self._limits.max_bytes} bytes), or {_LIVE}.",
+        )
 
-    def _commit(self, temporary: Path, final: Path, record: dict[str, object], digest: str
-                ) -> None:
+    def _commit(self, temporary: Path, final: Path, record: dict[str, object], digest: str) -> None:
         if final.exists():
             if damage(final / TREE, digest) is None:
                 # its age protects it from being removed before a run links to it
@@ -163,10 +175,14 @@ class Snapshots:
                 return
             # the same code is at hand: that mends it for every job that links to it
             os.rename(final, final.with_name(f".tmp-damaged-{final.name}-{time.time_ns():x}"))
-        durable.fsync_all([
-            path for folder, _, names in os.walk(temporary)
-            for path in (*(Path(folder, name) for name in names), Path(folder))
-            if not path.is_symlink()])
+        durable.fsync_all(
+            [
+                path
+                for folder, _, names in os.walk(temporary)
+                for path in (*(Path(folder, name) for name in names), Path(folder))
+                if not path.is_symlink()
+            ]
+        )
         durable.write_json(temporary / FILES, record, 0o640)
         os.rename(temporary, final)
         durable.fsync_folder(self._folder)
@@ -181,13 +197,16 @@ def _readable(folder: Path) -> Iterator[None]:
         if trouble.scarce(error):
             raise
         raise SpecError(
-            f"The code in {folder} cannot be kept: {error.strerror}.", where="script",
+            f"The code in {folder} cannot be kept: {error.strerror}.",
+            where="script",
             hint="Let the daemon's user list and read the folder (chmod o+rx, or by its group), "
-            f"or {_LIVE}.") from error
+            f"or {_LIVE}.",
+        ) from error
 
 
-def _copy(listing: Listing, chosen: list[str], target: Path, limit: int
-          ) -> dict[str, dict[str, int | str]]:
+def _copy(
+    listing: Listing, chosen: list[str], target: Path, limit: int
+) -> dict[str, dict[str, int | str]]:
     """Copies the chosen files; returns digest, size and mode of each that was copied."""
     files: dict[str, dict[str, int | str]] = {}
     target.mkdir(parents=True, mode=0o750)
@@ -200,17 +219,24 @@ def _copy(listing: Listing, chosen: list[str], target: Path, limit: int
             except (OSError, ValueError) as error:
                 if trouble.scarce(error):
                     raise
-                listing.leave_out(name, str(error.strerror if isinstance(error, OSError)
-                                            else error))
+                listing.leave_out(
+                    name, str(error.strerror if isinstance(error, OSError) else error)
+                )
                 continue
             copy = target / name
             copy.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-            fd = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC,
-                         0o550 if mode & 0o100 else 0o440)
+            fd = os.open(
+                copy,
+                os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC,
+                0o550 if mode & 0o100 else 0o440,
+            )
             with os.fdopen(fd, "wb") as file:
                 file.write(data)
-            files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data),
-                           "mode": 0o755 if mode & 0o100 else 0o644}
+            files[name] = {
+                "sha256": hashlib.sha256(data).hexdigest(),
+                "bytes": len(data),
+                "mode": 0o755 if mode & 0o100 else 0o644,
+            }
             oid = listing.tracked.get(name)
             if oid is not None and oid != _blob(data, oid):
                 listing.dirty = True

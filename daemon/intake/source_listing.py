@@ -11,9 +11,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-CODE: Final = frozenset({
-    ".py", ".pyi", ".pyx", ".pxd", ".c", ".h", ".cc", ".cpp", ".cxx", ".hpp", ".cu", ".cuh",
-    ".toml", ".yaml", ".yml", ".ini", ".cfg", ".sh"})
+CODE: Final = frozenset(
+    {
+        ".py",
+        ".pyi",
+        ".pyx",
+        ".pxd",
+        ".c",
+        ".h",
+        ".cc",
+        ".cpp",
+        ".cxx",
+        ".hpp",
+        ".cu",
+        ".cuh",
+        ".toml",
+        ".yaml",
+        ".yml",
+        ".ini",
+        ".cfg",
+        ".sh",
+    }
+)
 """Endings of what is read by programs; such files are kept before all others."""
 _VISITS: Final = 20_000
 _GIT_S: Final = 30.0
@@ -48,9 +67,11 @@ class Listing:
         self.flat = True
         self.left_out.clear()
         self.left_out["(folders below)"] = "hold too much to be searched for code"
-        self.files = {name: None for name in self.files
-                      if name.startswith(prefix) and "/" not in name[len(prefix):]
-                      and name.endswith(".py")}
+        self.files = {
+            name: None
+            for name in self.files
+            if name.startswith(prefix) and "/" not in name[len(prefix) :] and name.endswith(".py")
+        }
 
 
 def of(folder: Path, exclude: Path) -> Listing:
@@ -92,8 +113,9 @@ def _git_listing(root: Path, exclude: Path) -> Listing | None:
 
 def _add_repository(listing: Listing, prefix: str, exclude: Path, depth: int) -> bool:
     place = listing.root / prefix
-    names = _git(place, "ls-files", "-z", "--cached", "--others", "--exclude-standard",
-                 "--deduplicate")
+    names = _git(
+        place, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"
+    )
     if names is None:
         return False
     for raw in names.split(b"\0"):
@@ -115,11 +137,27 @@ def _git(folder: Path, *words: str) -> bytes | None:
     env.update(GIT_OPTIONAL_LOCKS="0", GIT_TERMINAL_PROMPT="0")
     # a repository may belong to somebody else than the daemon's user, and what its
     # configuration wants to be run at a look is not
-    command = ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false",
-               "-c", "core.hooksPath=/dev/null", "-C", str(folder), *words]
+    command = [
+        "git",
+        "-c",
+        "safe.directory=*",
+        "-c",
+        "core.fsmonitor=false",
+        "-c",
+        "core.hooksPath=/dev/null",
+        "-C",
+        str(folder),
+        *words,
+    ]
     try:
-        done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True,
-                              timeout=_GIT_S, check=False)
+        done = subprocess.run(
+            command,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_GIT_S,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
@@ -142,10 +180,13 @@ def _folder_listing(folder: Path, exclude: Path) -> Listing:
             listing.only_beside(folder)
             return listing
         folders[:] = sorted(
-            name for name in folders if not name.startswith(".")
+            name
+            for name in folders
+            if not name.startswith(".")
             and name not in ("__pycache__", "node_modules", "site-packages")
             and Path(path, name) != exclude
-            and not os.path.lexists(os.path.join(path, name, "pyvenv.cfg")))
+            and not os.path.lexists(os.path.join(path, name, "pyvenv.cfg"))
+        )
         for name in sorted(names):
             if os.path.splitext(name)[1].lower() in CODE and not name.startswith("."):
                 listing.files[Path(path, name).relative_to(folder).as_posix()] = None

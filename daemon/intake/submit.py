@@ -12,15 +12,24 @@ from rekindle.state.errors import HomeUnusable, NotFound, SpecError
 from rekindle.state.paths import Home
 
 
-def spec_for_script(script: Path, *, name: str | None, args: list[str],
-                    python: str | None = None, live: bool = False) -> tuple[str, bytes]:
+def spec_for_script(
+    script: Path,
+    *,
+    name: str | None,
+    args: list[str],
+    python: str | None = None,
+    live: bool = False,
+) -> tuple[str, bytes]:
     """File name and content of a spec that runs a script straight away.
 
     Raises:
         SpecError: the name or the script cannot be used.
     """
-    values: dict[str, Any] = {"name": name or script.stem.lower(),
-                              "script": str(script.absolute()), "workdir": os.getcwd()}
+    values: dict[str, Any] = {
+        "name": name or script.stem.lower(),
+        "script": str(script.absolute()),
+        "workdir": os.getcwd(),
+    }
     if args:
         values["args"] = args
     if python:
@@ -44,21 +53,31 @@ def spec_from_file(path: Path, *, live: bool = False) -> tuple[str, bytes]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise NotFound(f"The spec cannot be read: {error.strerror}.", where=path,
-                       hint="Name a spec file (*.toml, *.yaml) or a script (*.py).") from error
+        raise NotFound(
+            f"The spec cannot be read: {error.strerror}.",
+            where=path,
+            hint="Name a spec file (*.toml, *.yaml) or a script (*.py).",
+        ) from error
     folder = path.absolute().parent
     if not path.name.endswith(spec.SUFFIXES):
-        raise SpecError("The file's ending is not one of a spec.", where=path,
-                        hint=f"Name it *{', *'.join(spec.SUFFIXES)}, or submit a *.py script.")
+        raise SpecError(
+            "The file's ending is not one of a spec.",
+            where=path,
+            hint=f"Name it *{', *'.join(spec.SUFFIXES)}, or submit a *.py script.",
+        )
     job = spec.parse(data, path.name, folder)
     if path.name.endswith(".toml"):
         import tomllib
+
         table = tomllib.loads(data.decode("utf-8-sig"))
         head = "" if "workdir" in table else f"workdir = {json.dumps(str(folder))}\n"
         if live and not table.get("live"):
             if "live" in table:
-                raise SpecError("The spec says `live = false`, and --live is given.", where=path,
-                                hint="Leave one of them out.")
+                raise SpecError(
+                    "The spec says `live = false`, and --live is given.",
+                    where=path,
+                    hint="Leave one of them out.",
+                )
             head += "live = true\n"
         if head:
             data = head.encode() + data.removeprefix(b"\xef\xbb\xbf")
@@ -110,7 +129,8 @@ def drop(home: Home, filename: str, data: bytes) -> Dropped:
         durable.fsync_folder(home.inbox)
     except OSError as error:
         raise HomeUnusable(
-            f"The spec cannot be put into the inbox: {error.strerror}.", where=home.inbox,
+            f"The spec cannot be put into the inbox: {error.strerror}.",
+            where=home.inbox,
             hint="Is this the right home (--home), and are you in the group of its inbox?",
         ) from error
     return Dropped(target, inode)

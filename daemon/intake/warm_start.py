@@ -50,15 +50,23 @@ class Fetch:
         """Fetch it; None once it is there."""
         try:
             chosen = _choose(self.of, self.asked.partition(":")[2])
-            _take(chosen, self.to, {"job": self.source, "checkpoint": chosen.name,
-                                    "asked": self.asked})
+            _take(
+                chosen,
+                self.to,
+                {"job": self.source, "checkpoint": chosen.name, "asked": self.asked},
+            )
         except NotFound as error:
-            return Obstacle(f"The weights from which it would begin are missing: {error.what}",
-                            f"{error.hint} Then `rekindle release {self.to.id}` lets it go on.",
-                            wait=False)
+            return Obstacle(
+                f"The weights from which it would begin are missing: {error.what}",
+                f"{error.hint} Then `rekindle release {self.to.id}` lets it go on.",
+                wait=False,
+            )
         except OSError as error:
-            return Obstacle(f"The weights of {self.source} could not be copied: "
-                            f"{error.strerror}.", "", wait=True)
+            return Obstacle(
+                f"The weights of {self.source} could not be copied: {error.strerror}.",
+                "",
+                wait=True,
+            )
         return None
 
 
@@ -70,9 +78,11 @@ def wanted(home: Home, ledger: Ledger, job: Job) -> Fetch | Obstacle | None:
     named = job.warm_start.partition(":")[0]
     source = _find(ledger, named, job.id)
     if source is None:
-        return Obstacle(f"There is no job {named}, from whose weights it would begin.",
-                        "Submit it again with another `warm_start`; `rekindle ls` lists all jobs.",
-                        wait=False)
+        return Obstacle(
+            f"There is no job {named}, from whose weights it would begin.",
+            "Submit it again with another `warm_start`; `rekindle ls` lists all jobs.",
+            wait=False,
+        )
     if source.state not in _SETTLED:
         return Obstacle(f"It waits for {source.id}, from whose weights it begins.", "", wait=True)
     return Fetch(source.id, job.warm_start, home.run(source.id), run)

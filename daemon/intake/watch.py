@@ -35,9 +35,12 @@ class Watcher(FileSystemEventHandler):
             observer.start()
         except OSError as error:
             if not self._told:
-                self._log.warning("inbox_not_watched", error=str(error),
-                                  hint="The inbox is scanned every few seconds instead; "
-                                  "raise fs.inotify.max_user_watches or max_user_instances.")
+                self._log.warning(
+                    "inbox_not_watched",
+                    error=str(error),
+                    hint="The inbox is scanned every few seconds instead; "
+                    "raise fs.inotify.max_user_watches or max_user_instances.",
+                )
             self._told = True
             return
         self._told = False
@@ -50,8 +53,11 @@ class Watcher(FileSystemEventHandler):
             same = self._inode == (info.st_dev, info.st_ino)
         except OSError:
             same = False
-        alive = self._observer is not None and self._observer.is_alive() and all(
-            emitter.is_alive() for emitter in self._observer.emitters)
+        alive = (
+            self._observer is not None
+            and self._observer.is_alive()
+            and all(emitter.is_alive() for emitter in self._observer.emitters)
+        )
         if same and alive:
             return
         if self._observer is not None:

@@ -22,9 +22,14 @@ from rekindle.state.layout import Layout
 _FLOATS: Final = {"F32": "f", "F64": "d"}
 _AT_MOST: Final = 1 << 20
 # of the state that is not an array: what must be equal, and what it is called
-_PARTS: Final = {"position": "position", "iterator": "position in the data",
-                 "evals": "position in the validation data", "stop_training": "stop_training",
-                 "logs": "metrics of the last batch", "random": "random state"}
+_PARTS: Final = {
+    "position": "position",
+    "iterator": "position in the data",
+    "evals": "position in the validation data",
+    "stop_training": "stop_training",
+    "logs": "metrics of the last batch",
+    "random": "random state",
+}
 # Keras writes the address of an object into a model's configuration
 _ADDRESS: Final = re.compile(rb'"shared_object_id": \d+')
 _PASSED_OVER: Final = ("events.out.tfevents.",)
@@ -51,8 +56,9 @@ class Difference:
         return self.kind, self.name
 
 
-def compare(ours: Training, theirs: Training, before: dict[str, str] | None = None
-            ) -> list[Difference]:
+def compare(
+    ours: Training, theirs: Training, before: dict[str, str] | None = None
+) -> list[Difference]:
     """All differences: of an array variable, of an epoch's metrics, and so on, the first first.
 
     Args:
@@ -77,19 +83,22 @@ def files(workdir: Path) -> dict[str, str]:
 
 def counted(training: Training) -> tuple[int, int]:
     """How many arrays the compared checkpoints hold, and how many epochs had ended."""
-    arrays = sum(len(Layout.read(c.state).entries)
-                 for c in _compared(training, training.end).values())
+    arrays = sum(
+        len(Layout.read(c.state).entries) for c in _compared(training, training.end).values()
+    )
     return arrays, len(_by_epoch(training, training.end))
 
 
 # states
+
 
 def _compared(training: Training, until: Position | None) -> dict[str, Checkpoint]:
     """Ends of stages; where the training was cut short, the state there as well."""
     found = {}
     for checkpoint in checkpoints.scan(training.run.checkpoints):
         if checkpoint.position == until or (
-                checkpoint.position.end and (until is None or checkpoint.position < until)):
+            checkpoint.position.end and (until is None or checkpoint.position < until)
+        ):
             found[checkpoint.name] = checkpoint
     return dict(sorted(found.items(), key=lambda item: item[1].position))
 
@@ -100,8 +109,7 @@ def _finals(ours: Training, theirs: Training, until: Position | None) -> Iterato
         yield Difference("state", "the end", f"only one training came to {name}", name)
     for name, checkpoint in mine.items():
         if name in others:
-            yield from _states(name, Layout.read(checkpoint.state),
-                               Layout.read(others[name].state))
+            yield from _states(name, Layout.read(checkpoint.state), Layout.read(others[name].state))
 
 
 def _states(at: str, ours: Layout, theirs: Layout) -> Iterator[Difference]:
@@ -115,10 +123,15 @@ def _states(at: str, ours: Layout, theirs: Layout) -> Iterator[Difference]:
     for key, words in _PARTS.items():
         place = _first(state.get(key), other.get(key))
         if place is not None:
-            yield Difference("random" if key == "random" else "state",
-                             ".".join([words, *place[0]]), f"{place[1]} and {place[2]}", at)
+            yield Difference(
+                "random" if key == "random" else "state",
+                ".".join([words, *place[0]]),
+                f"{place[1]} and {place[2]}",
+                at,
+            )
     for (name, mine), (other_name, others) in zip(
-            state.get("callbacks", []), other.get("callbacks", []), strict=False):
+        state.get("callbacks", []), other.get("callbacks", []), strict=False
+    ):
         place = _first(mine, others)
         if name != other_name:
             yield Difference("callback", name, f"is {other_name} in the other", at)
@@ -169,17 +182,20 @@ def _size(key: str, ours: Layout, theirs: Layout) -> str:
     kind = _FLOATS.get(mine.dtype)
     width = max(len(a) // max(math.prod(mine.shape), 1), 1)
     if kind is None or len(a) > _AT_MOST * width:
-        apart = sum(a[i : i + width] != b[i : i + width]
-                    for i in range(0, min(len(a), _AT_MOST * width), width))
+        apart = sum(
+            a[i : i + width] != b[i : i + width]
+            for i in range(0, min(len(a), _AT_MOST * width), width)
+        )
         return f"{apart} of {math.prod(mine.shape)} elements differ"
     left, right = array.array(kind, a), array.array(kind, b)
     gaps = [abs(x - y) for x, y in zip(left, right, strict=True) if x != y]
     largest = max(gaps, default=0.0)
-    return (f"{len(gaps)} of {math.prod(mine.shape)} elements differ, by {largest:.3g} at most")
+    return f"{len(gaps)} of {math.prod(mine.shape)} elements differ, by {largest:.3g} at most"
 
 
-def _first(ours: Any, theirs: Any, path: tuple[str, ...] = ()
-           ) -> tuple[tuple[str, ...], str, str] | None:
+def _first(
+    ours: Any, theirs: Any, path: tuple[str, ...] = ()
+) -> tuple[tuple[str, ...], str, str] | None:
     """The first place at which two JSON values differ, and both values there, shortened."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key in [*ours, *(key for key in theirs if key not in ours)]:
@@ -205,6 +221,7 @@ def _short(value: Any) -> str:
 
 # epochs
 
+
 def _by_epoch(training: Training, until: Position | None) -> dict[tuple[int, int], Any]:
     """Metrics of each epoch, the last time it ended."""
     found = {}
@@ -223,20 +240,27 @@ def _epochs(ours: Training, theirs: Training, until: Position | None) -> Iterato
         if here is None or there is None:
             yield Difference("epoch", name, "ended in one training only")
             continue
-        apart = [f"{key} {here.get(key)} and {there.get(key)}"
-                 for key in [*here, *(k for k in there if k not in here)]
-                 if _first(here.get(key), there.get(key)) is not None]
+        apart = [
+            f"{key} {here.get(key)} and {there.get(key)}"
+            for key in [*here, *(k for k in there if k not in here)]
+            if _first(here.get(key), there.get(key)) is not None
+        ]
         if apart:
             yield Difference("epoch", name, ", ".join(apart))
 
 
 # files
 
+
 def _regular(folder: Path) -> list[str]:
     return sorted(
-        str(path.relative_to(folder)) for path in folder.rglob("*")
-        if path.is_file() and not path.is_symlink() and "__pycache__" not in path.parts
-        and not path.name.startswith(_PASSED_OVER))
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not path.is_symlink()
+        and "__pycache__" not in path.parts
+        and not path.name.startswith(_PASSED_OVER)
+    )
 
 
 def _files(ours: Path, theirs: Path, before: dict[str, str]) -> Iterator[Difference]:
@@ -258,9 +282,13 @@ def _content(ours: Path, theirs: Path) -> str | None:
     if ours.suffix == ".keras" and zipfile.is_zipfile(ours) and zipfile.is_zipfile(theirs):
         with zipfile.ZipFile(ours) as mine, zipfile.ZipFile(theirs) as others:
             names = sorted({*mine.namelist(), *others.namelist()} - {"metadata.json"})
-            apart = [name for name in names
-                     if name not in mine.namelist() or name not in others.namelist()
-                     or _ADDRESS.sub(b"", mine.read(name)) != _ADDRESS.sub(b"", others.read(name))]
+            apart = [
+                name
+                for name in names
+                if name not in mine.namelist()
+                or name not in others.namelist()
+                or _ADDRESS.sub(b"", mine.read(name)) != _ADDRESS.sub(b"", others.read(name))
+            ]
         return f"{apart[0]} in it differs" if apart else None
     a, b = ours.read_bytes(), theirs.read_bytes()
     try:

@@ -112,8 +112,10 @@ class _Proof:
         until, steps = undisturbed.end, undisturbed.steps
         each = max(1, steps // _SAVES)
         blows = rehearsal.plan(question.kills, steps, question.seed)
-        self._tell(f"killed {question.kills} times on the way, with a checkpoint every "
-                   f"{each} steps; about {_about(undisturbed, question.kills)}")
+        self._tell(
+            f"killed {question.kills} times on the way, with a checkpoint every "
+            f"{each} steps; about {_about(undisturbed, question.kills)}"
+        )
         killed = self._train("killed", until, lambda it: it.killed(blows), every_steps=each)
         for hit in killed.hits:
             self._tell(f"  {hit}")
@@ -125,16 +127,21 @@ class _Proof:
     def _first(self) -> Training:
         question = self._question
         enough = None if question.limit is None else question.limit * _SHARE
-        self._tell("undisturbed" + ("" if enough is None else
-                                    f", for about {enough:.0f} s of training at most"))
+        self._tell(
+            "undisturbed"
+            + ("" if enough is None else f", for about {enough:.0f} s of training at most")
+        )
         meanwhile = _MEANWHILE_S if enough is None else max(enough / 6, 0.5)
-        training = self._train("undisturbed", None, lambda it: it.undisturbed(enough=enough),
-                               every_seconds=meanwhile)
+        training = self._train(
+            "undisturbed", None, lambda it: it.undisturbed(enough=enough), every_seconds=meanwhile
+        )
         if not training.steps:
-            raise UsageError("The script ended without having trained a step.",
-                             where=question.job.script or question.job.module,
-                             hint="verify-resume is for scripts that call `model.fit` or a loop "
-                             "of rekindle.jobs.")
+            raise UsageError(
+                "The script ended without having trained a step.",
+                where=question.job.script or question.job.module,
+                hint="verify-resume is for scripts that call `model.fit` or a loop "
+                "of rekindle.jobs.",
+            )
         return training
 
     def _judge(self, undisturbed: Training, killed: Training) -> Answer:
@@ -144,35 +151,55 @@ class _Proof:
         if not found:
             proven = bool(killed.went_on)
             return Answer(Verdict.IDENTICAL if proven else Verdict.NOT_PROVEN, undisturbed, killed)
-        self._tell("they differ; undisturbed once more, to see whether the script does so by "
-                   "itself")
-        again = self._train("again", undisturbed.end, lambda it: it.undisturbed(),
-                            every_steps=10**12)
+        self._tell(
+            "they differ; undisturbed once more, to see whether the script does so by itself"
+        )
+        again = self._train(
+            "again", undisturbed.end, lambda it: it.undisturbed(), every_steps=10**12
+        )
         own = comparison.compare(undisturbed, again, self._before)
         return self._tell_apart(undisturbed, killed, again, found, own)
 
-    def _tell_apart(self, undisturbed: Training, killed: Training, again: Training,
-                    found: list[Difference], own: list[Difference]) -> Answer:
+    def _tell_apart(
+        self,
+        undisturbed: Training,
+        killed: Training,
+        again: Training,
+        found: list[Difference],
+        own: list[Difference],
+    ) -> Answer:
         """The script's own differences say nothing about resuming."""
         job = self._question.job
         known = {difference.key for difference in own}
         noted = [difference for difference in found if difference.key in known]
         left = [difference for difference in found if difference.key not in known]
-        script = Path(job.script) if job.script else Path(
-            job.workdir, *(job.module or "").split(".")).with_suffix(".py")
+        script = (
+            Path(job.script)
+            if job.script
+            else Path(job.workdir, *(job.module or "").split(".")).with_suffix(".py")
+        )
         suspected = suspects.of_script(script, gpus=job.resources.gpus or 0, env=job.env)
         if any(difference.kind in ("variable", "epoch") for difference in own):
             return Answer(Verdict.SCRIPT_DIFFERS, undisturbed, killed, again, own, [], suspected)
         if left:
-            return Answer(Verdict.RESUME_DIFFERS, undisturbed, killed, again, left, noted,
-                          suspected)
+            return Answer(
+                Verdict.RESUME_DIFFERS, undisturbed, killed, again, left, noted, suspected
+            )
         # a time in a file or in a callback, which the model knows nothing of
         proven = bool(killed.went_on)
-        return Answer(Verdict.IDENTICAL if proven else Verdict.NOT_PROVEN, undisturbed, killed,
-                      again, [], noted, suspected)
+        return Answer(
+            Verdict.IDENTICAL if proven else Verdict.NOT_PROVEN,
+            undisturbed,
+            killed,
+            again,
+            [],
+            noted,
+            suspected,
+        )
 
-    def _train(self, name: str, until: Position | None, go: Callable[[Rehearsal], Training],
-               **cadence: Any) -> Training:
+    def _train(
+        self, name: str, until: Position | None, go: Callable[[Rehearsal], Training], **cadence: Any
+    ) -> Training:
         """One more training, in a fresh copy of the job's folder."""
         job = self._question.job
         source = Path(job.workdir).resolve()
@@ -183,10 +210,17 @@ class _Proof:
         script = job.script
         if script is not None and Path(script).resolve().is_relative_to(source):
             script = str(work / Path(script).resolve().relative_to(source))
-        policy = CheckpointPolicy(monitor=job.checkpoint.monitor, mode=job.checkpoint.mode,
-                                  **cadence)
-        training = go(Rehearsal(self._home, job.replace(
-            id=name, workdir=str(work), script=script), policy=policy, until=until))
+        policy = CheckpointPolicy(
+            monitor=job.checkpoint.monitor, mode=job.checkpoint.mode, **cadence
+        )
+        training = go(
+            Rehearsal(
+                self._home,
+                job.replace(id=name, workdir=str(work), script=script),
+                policy=policy,
+                until=until,
+            )
+        )
         training.workdir = work.rename(self._home.root / f"work-{name}")
         return training
 
@@ -194,4 +228,3 @@ class _Proof:
 def _about(training: Training, kills: int) -> str:
     seconds = training.seconds * 1.2 + kills * (training.start_seconds + 1)
     return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
-

@@ -103,9 +103,14 @@ def plan(kills: int, steps: int, seed: int) -> list[Blow]:
     """
     dice = random.Random(seed)
     places = sorted(dice.randint(1, max(steps - 1, 1)) for _ in range(kills))
-    return [Blow(step, dice.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)),
-                 dice.choice(("step", "step", "step", "save")))
-            for step in places]
+    return [
+        Blow(
+            step,
+            dice.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)),
+            dice.choice(("step", "step", "step", "save")),
+        )
+        for step in places
+    ]
 
 
 class Rehearsal:
@@ -115,8 +120,9 @@ class Rehearsal:
         job: as accepted, with an id; its ``workdir`` is trained in as it is.
     """
 
-    def __init__(self, home: Home, job: Job, *, policy: CheckpointPolicy,
-                 until: Position | None = None) -> None:
+    def __init__(
+        self, home: Home, job: Job, *, policy: CheckpointPolicy, until: Position | None = None
+    ) -> None:
         self.run = home.run(job.id)
         for folder in (self.run.root, self.run.logs, self.run.checkpoints):
             folder.mkdir(parents=True, exist_ok=True)
@@ -150,7 +156,9 @@ class Rehearsal:
         if end["cause"] != "done" and not self._is_at_the_end(end):
             raise ScriptFailed(
                 f"The script failed without being disturbed: {self._failure().get('message')}",
-                where=self.run.log(self._attempt), hint="Mend the script first; its log is there.")
+                where=self.run.log(self._attempt),
+                hint="Mend the script first; its log is there.",
+            )
         return self._done()
 
     def killed(self, blows: list[Blow]) -> Training:
@@ -164,13 +172,19 @@ class Rehearsal:
                 if end["cause"] == "done" or self._is_at_the_end(end):
                     return self._done()
                 if not struck:
-                    self._training.failure = {**self._failure(), "attempt": self._attempt,
-                                              "cause": end["cause"]}
+                    self._training.failure = {
+                        **self._failure(),
+                        "attempt": self._attempt,
+                        "cause": end["cause"],
+                    }
                     return self._done()
         finally:
             self.close()
-        self._training.failure = {"message": "It did not come to an end.",
-                                  "attempt": self._attempt, "cause": "endless"}
+        self._training.failure = {
+            "message": "It did not come to an end.",
+            "attempt": self._attempt,
+            "cause": "endless",
+        }
         return self._done()
 
     def close(self) -> None:
@@ -230,8 +244,11 @@ class Rehearsal:
 
         def there() -> heartbeat.Beat | None:
             beat = self._beats()
-            return beat if beat and beat.step >= step and (
-                blow.place != "save" or beat.section == "save") else None
+            return (
+                beat
+                if beat and beat.step >= step and (blow.place != "save" or beat.section == "save")
+                else None
+            )
 
         if not self._await(there):
             return False
@@ -241,14 +258,18 @@ class Rehearsal:
         where = {"save": ", writing a checkpoint", "validation": ", in validation"}
         self._training.hits.append(
             f"{signal.Signals(blow.signum).name} in epoch {beat.epoch}, at step {beat.step}"
-            f"{where.get(beat.section, '')}")
+            f"{where.get(beat.section, '')}"
+        )
         return True
 
     def _beats(self) -> heartbeat.Beat | None:
         """Where the attempt is, once it trains."""
         beat = heartbeat.read(self.run.heartbeat)
-        if beat is None or beat.attempt != self._attempt or beat.section in (
-                "start", "script", heartbeat.ENDED):
+        if (
+            beat is None
+            or beat.attempt != self._attempt
+            or beat.section in ("start", "script", heartbeat.ENDED)
+        ):
             return None
         trains = any(e["attempt"] == self._attempt for e in self._receipts_cached())
         return beat if trains else None
@@ -269,8 +290,11 @@ class Rehearsal:
     def _newest(self) -> Position | None:
         """The newest good checkpoint that is neither a start nor the end of a stage."""
         for found in checkpoints.scan(self.run.checkpoints):
-            if found.position.step and not found.position.end and (
-                    checkpoints.verify(found) is None):
+            if (
+                found.position.step
+                and not found.position.end
+                and (checkpoints.verify(found) is None)
+            ):
                 return found.position
         return None
 
@@ -284,8 +308,12 @@ class Rehearsal:
     def _is_at_the_end(self, end: dict[str, Any]) -> bool:
         """It saved and ended where it was told to."""
         until, newest = self._training.end, self._newest()
-        return (until is not None and newest is not None and newest >= until
-                and end["exit_code"] == environment.EXIT_SAVED)
+        return (
+            until is not None
+            and newest is not None
+            and newest >= until
+            and end["exit_code"] == environment.EXIT_SAVED
+        )
 
     def _failure(self) -> dict[str, Any]:
         for entry in reversed(self._training.entries("failed")):

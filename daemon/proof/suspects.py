@@ -13,30 +13,64 @@ from typing import Final
 _MAX_FILES: Final = 50
 
 # `default_rng()` is not among them: the trainer gives it the same seed in each attempt
-_WITHOUT_SEED: Final = frozenset({
-    "numpy.random.RandomState", "numpy.random.SeedSequence",
-    "numpy.random.seed", "numpy.random.PCG64", "numpy.random.Philox", "numpy.random.MT19937",
-    "random.Random", "random.seed",
-})
-_ENTROPY: Final = frozenset({
-    "os.urandom", "uuid.uuid1", "uuid.uuid4", "secrets.randbits", "secrets.token_bytes",
-    "secrets.token_hex", "secrets.choice", "secrets.randbelow", "random.SystemRandom",
-    "tensorflow.random.Generator.from_non_deterministic_state", "os.getpid",
-})
-_CLOCK: Final = frozenset({
-    "time.time", "time.time_ns", "time.perf_counter", "time.perf_counter_ns", "time.monotonic",
-    "time.monotonic_ns", "datetime.datetime.now", "datetime.datetime.utcnow",
-    "datetime.datetime.today", "datetime.date.today", "tensorflow.timestamp",
-})
-_PYTHON_IN_GRAPH: Final = frozenset({
-    "tensorflow.py_function", "tensorflow.numpy_function", "tensorflow.compat.v1.py_func",
-})
+_WITHOUT_SEED: Final = frozenset(
+    {
+        "numpy.random.RandomState",
+        "numpy.random.SeedSequence",
+        "numpy.random.seed",
+        "numpy.random.PCG64",
+        "numpy.random.Philox",
+        "numpy.random.MT19937",
+        "random.Random",
+        "random.seed",
+    }
+)
+_ENTROPY: Final = frozenset(
+    {
+        "os.urandom",
+        "uuid.uuid1",
+        "uuid.uuid4",
+        "secrets.randbits",
+        "secrets.token_bytes",
+        "secrets.token_hex",
+        "secrets.choice",
+        "secrets.randbelow",
+        "random.SystemRandom",
+        "tensorflow.random.Generator.from_non_deterministic_state",
+        "os.getpid",
+    }
+)
+_CLOCK: Final = frozenset(
+    {
+        "time.time",
+        "time.time_ns",
+        "time.perf_counter",
+        "time.perf_counter_ns",
+        "time.monotonic",
+        "time.monotonic_ns",
+        "datetime.datetime.now",
+        "datetime.datetime.utcnow",
+        "datetime.datetime.today",
+        "datetime.date.today",
+        "tensorflow.timestamp",
+    }
+)
+_PYTHON_IN_GRAPH: Final = frozenset(
+    {"tensorflow.py_function", "tensorflow.numpy_function", "tensorflow.compat.v1.py_func"}
+)
 _PIPELINE: Final = frozenset({"map", "filter", "flat_map", "interleave", "scan"})
 _GLOBAL_GENERATORS: Final = ("numpy.random.", "random.")
-_NOT_DRAWING: Final = frozenset({
-    "numpy.random.default_rng", "numpy.random.RandomState", "numpy.random.seed",
-    "numpy.random.SeedSequence", "numpy.random.Generator", "random.Random", "random.seed",
-})
+_NOT_DRAWING: Final = frozenset(
+    {
+        "numpy.random.default_rng",
+        "numpy.random.RandomState",
+        "numpy.random.seed",
+        "numpy.random.SeedSequence",
+        "numpy.random.Generator",
+        "random.Random",
+        "random.seed",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +93,7 @@ class Suspect:
     fix: str
 
 
-def of_script(script: Path, *, gpus: int = 0, env: dict[str, str] | None = None
-              ) -> list[Suspect]:
+def of_script(script: Path, *, gpus: int = 0, env: dict[str, str] | None = None) -> list[Suspect]:
     """All suspects of a script and of the modules beside it, in the order of reading.
 
     Args:
@@ -75,17 +108,33 @@ def of_script(script: Path, *, gpus: int = 0, env: dict[str, str] | None = None
         found += reader.found
         deterministic = deterministic or reader.deterministic
     if gpus and not deterministic:
-        found.append(Suspect(
-            "device", script.name, 0, "", "On a GPU several operations add up in whatever order "
-            "their threads finish, unless op determinism is on.",
-            "Call `tf.config.experimental.enable_op_determinism()`, or set "
-            '`env = { TF_DETERMINISTIC_OPS = "1" }` in the spec.'))
+        found.append(
+            Suspect(
+                "device",
+                script.name,
+                0,
+                "",
+                "On a GPU several operations add up in whatever order "
+                "their threads finish, unless op determinism is on.",
+                "Call `tf.config.experimental.enable_op_determinism()`, or set "
+                '`env = { TF_DETERMINISTIC_OPS = "1" }` in the spec.',
+            )
+        )
     return sorted(found, key=lambda suspect: _ORDER.index(suspect.kind))
 
 
 # the likeliest first
-_ORDER: Final = ("unseeded", "entropy", "global", "workers", "order", "stateful", "python",
-                 "device", "clock")
+_ORDER: Final = (
+    "unseeded",
+    "entropy",
+    "global",
+    "workers",
+    "order",
+    "stateful",
+    "python",
+    "device",
+    "clock",
+)
 
 
 def _sources(script: Path) -> Iterator[tuple[Path, ast.Module]]:
@@ -103,8 +152,9 @@ def _sources(script: Path) -> Iterator[tuple[Path, ast.Module]]:
         yield file, tree
         for name in _imported(tree):
             stem = folder.joinpath(*name.split("."))
-            queue += [path for path in (stem.with_suffix(".py"), stem / "__init__.py")
-                      if path.is_file()]
+            queue += [
+                path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file()
+            ]
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
@@ -153,9 +203,12 @@ class _Reader(ast.NodeVisitor):
 
     def visit_Assign(self, node: ast.Assign) -> None:
         for target in node.targets:
-            if (isinstance(target, ast.Attribute)
-                    and target.attr in ("deterministic", "experimental_deterministic")
-                    and isinstance(node.value, ast.Constant) and node.value.value is False):
+            if (
+                isinstance(target, ast.Attribute)
+                and target.attr in ("deterministic", "experimental_deterministic")
+                and isinstance(node.value, ast.Constant)
+                and node.value.value is False
+            ):
                 self._order(node)
         self.generic_visit(node)
 
@@ -164,42 +217,75 @@ class _Reader(ast.NodeVisitor):
         if name.endswith("enable_op_determinism"):
             self.deterministic = True
         if name in _WITHOUT_SEED and _is_unseeded(node):
-            self._add("unseeded", node, "It is seeded anew by the operating system in every "
-                      "process, so that each attempt draws other numbers.",
-                      "Give it a seed, a number that is the same in every attempt.")
+            self._add(
+                "unseeded",
+                node,
+                "It is seeded anew by the operating system in every "
+                "process, so that each attempt draws other numbers.",
+                "Give it a seed, a number that is the same in every attempt.",
+            )
         elif name in _ENTROPY:
-            self._add("entropy", node, "It gives something else in every process.",
-                      "Derive it from the job's seed or from a name instead.")
+            self._add(
+                "entropy",
+                node,
+                "It gives something else in every process.",
+                "Derive it from the job's seed or from a name instead.",
+            )
         elif name in _CLOCK:
-            self._add("clock", node, "The time is another one in every attempt.",
-                      "Keep it out of what is trained with and of what is saved.")
+            self._add(
+                "clock",
+                node,
+                "The time is another one in every attempt.",
+                "Keep it out of what is trained with and of what is saved.",
+            )
         elif name in _PYTHON_IN_GRAPH:
-            self._add("python", node, "Python inside of a data pipeline may keep state that no "
-                      "checkpoint holds, and runs ahead of the step.",
-                      "Make it a function of its arguments alone.")
+            self._add(
+                "python",
+                node,
+                "Python inside of a data pipeline may keep state that no "
+                "checkpoint holds, and runs ahead of the step.",
+                "Make it a function of its arguments alone.",
+            )
         elif self._pipeline and _draws_in_graph(name):
-            self._add("stateful", node, "Its state lies in TensorFlow's runtime, and a map with "
-                      "several calls at once draws in no fixed order.",
-                      "Use `tf.random.stateless_*` with a seed from the element, or a map "
-                      "without `num_parallel_calls`.")
+            self._add(
+                "stateful",
+                node,
+                "Its state lies in TensorFlow's runtime, and a map with "
+                "several calls at once draws in no fixed order.",
+                "Use `tf.random.stateless_*` with a seed from the element, or a map "
+                "without `num_parallel_calls`.",
+            )
         elif self._reads_data and _draws_globally(name):
-            self._add("global", node, "Data is read ahead of the step, so that the global "
-                      "generator is further on than the training, or drawn from in a thread.",
-                      "Use a generator of its own, seeded from the index or the epoch.")
+            self._add(
+                "global",
+                node,
+                "Data is read ahead of the step, so that the global "
+                "generator is further on than the training, or drawn from in a thread.",
+                "Use a generator of its own, seeded from the index or the epoch.",
+            )
         for keyword in node.keywords:
             value = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
             if keyword.arg == "deterministic" and value is False:
                 self._order(node)
             elif (keyword.arg == "workers" and isinstance(value, int) and value > 1) or (
-                    keyword.arg == "use_multiprocessing" and value is True):
-                self._add("workers", node, "Several workers read the data, each with its own "
-                          "generators and in no fixed order among them.",
-                          "Let a batch be a function of its index alone, or use one worker.")
+                keyword.arg == "use_multiprocessing" and value is True
+            ):
+                self._add(
+                    "workers",
+                    node,
+                    "Several workers read the data, each with its own "
+                    "generators and in no fixed order among them.",
+                    "Let a batch be a function of its index alone, or use one worker.",
+                )
         self.generic_visit(node)
 
     def _order(self, node: ast.AST) -> None:
-        self._add("order", node, "The pipeline may give its elements in whatever order they are "
-                  "ready.", "Leave `deterministic` at True.")
+        self._add(
+            "order",
+            node,
+            "The pipeline may give its elements in whatever order they are ready.",
+            "Leave `deterministic` at True.",
+        )
 
     def _add(self, kind: str, node: ast.AST, why: str, fix: str) -> None:
         code = " ".join(ast.unparse(node).split())
@@ -231,8 +317,11 @@ def _aliases(tree: ast.Module) -> Iterator[tuple[str, str]]:
 def _pipeline_functions(tree: ast.Module) -> Iterator[str | ast.Lambda]:
     """Lambdas and names of functions that are given to ``map`` and the like."""
     for node in ast.walk(tree):
-        if (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
-                and node.func.attr in _PIPELINE):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in _PIPELINE
+        ):
             for argument in [*node.args, *[keyword.value for keyword in node.keywords]]:
                 if isinstance(argument, ast.Lambda):
                     yield argument
@@ -246,9 +335,17 @@ def _is_unseeded(node: ast.Call) -> bool:
 
 
 def _draws_in_graph(name: str) -> bool:
-    return (name.startswith(("tensorflow.random.", "tensorflow.image.random_",
-                             "keras.random.", "tensorflow.keras.random."))
-            and "stateless" not in name)
+    return (
+        name.startswith(
+            (
+                "tensorflow.random.",
+                "tensorflow.image.random_",
+                "keras.random.",
+                "tensorflow.keras.random.",
+            )
+        )
+        and "stateless" not in name
+    )
 
 
 def _draws_globally(name: str) -> bool:

@@ -9,8 +9,19 @@ from typing import Final
 from rekindle.state.errors import UsageError
 
 MAX_BYTES: Final = 1 << 30
-_LEFT_OUT: Final = frozenset({".git", ".hg", ".venv", "venv", "node_modules", "__pycache__",
-                              ".mypy_cache", ".pytest_cache", ".ruff_cache"})
+_LEFT_OUT: Final = frozenset(
+    {
+        ".git",
+        ".hg",
+        ".venv",
+        "venv",
+        "node_modules",
+        "__pycache__",
+        ".mypy_cache",
+        ".pytest_cache",
+        ".ruff_cache",
+    }
+)
 
 
 def make(source: Path, target: Path, *, link: Collection[str] = ()) -> None:
@@ -26,25 +37,33 @@ def make(source: Path, target: Path, *, link: Collection[str] = ()) -> None:
     linked = {os.path.normpath(path) for path in link}
     for path in linked:
         if not (source / path).exists():
-            raise UsageError("There is nothing to link.", where=source / path,
-                             hint="--link names a file or folder below the job's folder.")
+            raise UsageError(
+                "There is nothing to link.",
+                where=source / path,
+                hint="--link names a file or folder below the job's folder.",
+            )
     total = 0
     for path, info in _files(source, linked):
         total += info.st_size
         if total > MAX_BYTES:
             raise UsageError(
                 f"The job's folder holds more than {MAX_BYTES >> 30} GiB; verify-resume trains "
-                "in a copy of it.", where=source,
+                "in a copy of it.",
+                where=source,
                 hint="Name the data in it that is only read with --link (it is then linked, not "
-                f"copied); the last file looked at was {path}.")
+                f"copied); the last file looked at was {path}.",
+            )
     _copy(source, target, "", linked, source.resolve())
 
 
 def _files(source: Path, linked: Collection[str]) -> Iterator[tuple[str, os.stat_result]]:
     for folder, folders, files in os.walk(source):
         within = os.path.relpath(folder, source)
-        folders[:] = [name for name in folders if name not in _LEFT_OUT
-                      and os.path.normpath(os.path.join(within, name)) not in linked]
+        folders[:] = [
+            name
+            for name in folders
+            if name not in _LEFT_OUT and os.path.normpath(os.path.join(within, name)) not in linked
+        ]
         for name in files:
             path = os.path.normpath(os.path.join(within, name))
             if path not in linked:
@@ -61,8 +80,11 @@ def _copy(source: Path, target: Path, within: str, linked: Collection[str], top:
         elif entry.is_symlink():
             to = Path(entry.path).resolve()
             # a link within the folder stays one within the copy
-            here.symlink_to(os.readlink(entry.path) if to.is_relative_to(top)
-                            and not os.path.isabs(os.readlink(entry.path)) else to)
+            here.symlink_to(
+                os.readlink(entry.path)
+                if to.is_relative_to(top) and not os.path.isabs(os.readlink(entry.path))
+                else to
+            )
         elif entry.is_dir(follow_symlinks=False):
             if entry.name not in _LEFT_OUT:
                 _copy(Path(entry.path), here, path, linked, top)

@@ -44,16 +44,20 @@ def judge(job_id: str, needs: Iterable[Need]) -> Answer:
             how = "failed" if need.state == JobState.FAILED else "was cancelled"
             return Answer(
                 f"{need.id}, which it waits for, {how}.",
-                f"`rekindle retry {need.id}`, then `rekindle release {job_id}`.", broken=True)
+                f"`rekindle retry {need.id}`, then `rekindle release {job_id}`.",
+                broken=True,
+            )
     for need in left:
         if need.id is None:
             return Answer(
                 f"It waits for {need.named}, and there is no such job.",
-                f"Submit {need.named}, or cancel this job and mend its `after`.")
+                f"Submit {need.named}, or cancel this job and mend its `after`.",
+            )
     for need in left:
         if need.state == JobState.HELD:
-            return Answer(f"It waits for {need.id}, which is held.",
-                          f"`rekindle show {need.id}` says why.")
+            return Answer(
+                f"It waits for {need.id}, which is held.", f"`rekindle show {need.id}` says why."
+            )
     if left:
         return Answer(f"It waits for {', '.join(str(need.id) for need in left)}.")
     return Answer()

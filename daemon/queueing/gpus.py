@@ -86,8 +86,11 @@ class Monitor:
         if seen is None:
             return Seen(now, count=_on_the_bus(), trouble="The NVIDIA driver has not answered yet")
         if seen.count and now - seen.at > STALE_S:
-            return Seen(now, count=seen.count,
-                        trouble=f"The NVIDIA driver has not answered for {STALE_S:.0f} s")
+            return Seen(
+                now,
+                count=seen.count,
+                trouble=f"The NVIDIA driver has not answered for {STALE_S:.0f} s",
+            )
         return seen
 
     def take_xids(self) -> list[tuple[str, int]]:
@@ -127,8 +130,9 @@ class Monitor:
             if seen.trouble and seen.count:
                 self._log.error("driver_trouble", message=seen.trouble, gpus=seen.count)
             elif seen.gpus:
-                self._log.info("gpus_seen", gpus=[f"{g.label} {g.name} {g.uuid}"
-                                                  for g in seen.gpus])
+                self._log.info(
+                    "gpus_seen", gpus=[f"{g.label} {g.name} {g.uuid}" for g in seen.gpus]
+                )
         self._first.set()
 
     def _note(self, event: tuple[str, int] | None) -> None:
@@ -172,8 +176,9 @@ class Nvml:
             raise DriverTrouble(f"NVML: {error}") from error
         return [gpu for index in range(count) for gpu in self._look_at(index)]
 
-    def wait_for_xid(self, seconds: float, sleep: Callable[[float], object]
-                     ) -> tuple[str, int] | None:
+    def wait_for_xid(
+        self, seconds: float, sleep: Callable[[float], object]
+    ) -> tuple[str, int] | None:
         """The next XID as (UUID, number), or None after ``seconds``."""
         if self._events is None or not self._watched:
             sleep(seconds)
@@ -196,23 +201,43 @@ class Nvml:
             self._watch(handle, uuid)
             parts = self._instances(handle)
             if parts is not None:
-                return [self._gpu(part, self._nvml.nvmlDeviceGetUUID(part), f"{index}:{n}", name,
-                                  faults, parent=uuid) for n, part in parts]
+                return [
+                    self._gpu(
+                        part,
+                        self._nvml.nvmlDeviceGetUUID(part),
+                        f"{index}:{n}",
+                        name,
+                        faults,
+                        parent=uuid,
+                    )
+                    for n, part in parts
+                ]
             return [self._gpu(handle, uuid, label, name, faults)]
         except self._nvml.NVMLError as error:
             uuid, name = self._known.get(label, (f"GPU-of-index-{index}", ""))
             return [Gpu(uuid, label, name, faults=(f"NVML: {error}",))]
 
-    def _gpu(self, handle: Any, uuid: str, label: str, name: str, faults: tuple[str, ...],
-             parent: str = "") -> Gpu:
+    def _gpu(
+        self,
+        handle: Any,
+        uuid: str,
+        label: str,
+        name: str,
+        faults: tuple[str, ...],
+        parent: str = "",
+    ) -> Gpu:
         memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
         return Gpu(uuid, label, name, int(memory.total), int(memory.free), faults, parent)
 
     def _faults(self, handle: Any) -> tuple[str, ...]:
         nvml = self._nvml
         found = []
-        errors = self._optional(nvml.nvmlDeviceGetTotalEccErrors, handle,
-                                nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC)
+        errors = self._optional(
+            nvml.nvmlDeviceGetTotalEccErrors,
+            handle,
+            nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
+            nvml.NVML_VOLATILE_ECC,
+        )
         if errors:
             found.append(f"{errors} uncorrected memory error{'s' * (errors != 1)}")
         rows = self._optional(nvml.nvmlDeviceGetRemappedRows, handle)
@@ -227,7 +252,8 @@ class Nvml:
             return
         try:
             self._nvml.nvmlDeviceRegisterEvents(
-                handle, self._nvml.nvmlEventTypeXidCriticalError, self._events)
+                handle, self._nvml.nvmlEventTypeXidCriticalError, self._events
+            )
             self._watched.add(uuid)
         except self._nvml.NVMLError:
             return  # not every GPU has them
@@ -238,8 +264,10 @@ class Nvml:
         if not mode or not mode[0]:
             return None
         most = self._optional(self._nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0
-        parts = [(n, self._optional(self._nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, n))
-                 for n in range(most)]
+        parts = [
+            (n, self._optional(self._nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, n))
+            for n in range(most)
+        ]
         return [(n, part) for n, part in parts if part is not None]
 
     def _optional(self, ask: Callable[..., Any], *args: Any) -> Any:
@@ -247,8 +275,10 @@ class Nvml:
         try:
             return ask(*args)
         except self._nvml.NVMLError as error:
-            if error.value in (self._nvml.NVML_ERROR_GPU_IS_LOST,
-                               self._nvml.NVML_ERROR_RESET_REQUIRED):
+            if error.value in (
+                self._nvml.NVML_ERROR_GPU_IS_LOST,
+                self._nvml.NVML_ERROR_RESET_REQUIRED,
+            ):
                 raise
             return None
 
@@ -259,8 +289,9 @@ def _on_the_bus() -> int:
     try:
         for device in os.scandir(_PCI):
             folder = Path(device.path)
-            count += ((folder / "vendor").read_text().startswith(_NVIDIA)
-                      and (folder / "class").read_text().startswith(_DISPLAY_CLASS))
+            count += (folder / "vendor").read_text().startswith(_NVIDIA) and (
+                folder / "class"
+            ).read_text().startswith(_DISPLAY_CLASS)
     except OSError:
         return count
     return count

@@ -57,27 +57,45 @@ def visible(gpus: Iterable[Gpu], allowed: str | None) -> tuple[Gpu, ...]:
         return found
     chosen: list[Gpu] = []
     for word in (part.strip() for part in allowed.split(",")):
-        match = [gpu for gpu in found if word and (
-            gpu.label == word or (not word.isdigit() and gpu.uuid.startswith(word)))]
+        match = [
+            gpu
+            for gpu in found
+            if word and (gpu.label == word or (not word.isdigit() and gpu.uuid.startswith(word)))
+        ]
         if len(match) != 1 or match[0] in chosen:
             break
         chosen.append(match[0])
     return tuple(sorted(chosen, key=found.index))
 
 
-def with_faults(gpus: Iterable[Gpu], noted: Mapping[str, Collection[str]],
-                accepted: Mapping[str, Collection[str]]) -> tuple[Gpu, ...]:
+def with_faults(
+    gpus: Iterable[Gpu],
+    noted: Mapping[str, Collection[str]],
+    accepted: Mapping[str, Collection[str]],
+) -> tuple[Gpu, ...]:
     """The GPUs with the faults that were noted earlier, without those a person accepted."""
     return tuple(
-        replace(gpu, faults=tuple(
-            fault for fault in dict.fromkeys(
-                [*gpu.faults, *noted.get(gpu.uuid, ()), *noted.get(gpu.parent, ())])
-            if fault not in accepted.get(gpu.uuid, ())))
-        for gpu in gpus)
+        replace(
+            gpu,
+            faults=tuple(
+                fault
+                for fault in dict.fromkeys(
+                    [*gpu.faults, *noted.get(gpu.uuid, ()), *noted.get(gpu.parent, ())]
+                )
+                if fault not in accepted.get(gpu.uuid, ())
+            ),
+        )
+        for gpu in gpus
+    )
 
 
-def take_stock(gpus: Iterable[Gpu], *, held: Collection[str], settling: Collection[str] = (),
-               free_share: float = 0.8) -> Stock:
+def take_stock(
+    gpus: Iterable[Gpu],
+    *,
+    held: Collection[str],
+    settling: Collection[str] = (),
+    free_share: float = 0.8,
+) -> Stock:
     """What can be given out.
 
     Args:

@@ -28,8 +28,9 @@ class Pool:
         trouble: why the driver cannot be asked; empty where it can.
     """
 
-    def __init__(self, ledger: Ledger, monitor: Monitor, file: QueueFile, *, free_share: float
-                 ) -> None:
+    def __init__(
+        self, ledger: Ledger, monitor: Monitor, file: QueueFile, *, free_share: float
+    ) -> None:
         self._ledger = ledger
         self._file = file
         self._monitor = monitor
@@ -55,12 +56,14 @@ class Pool:
         self._gpus = placement.with_faults(seen.gpus, decided.noted, decided.accepted)
         self._tell_faults()
         now = time.monotonic()
-        self._given_back = {uuid: at for uuid, at in self._given_back.items()
-                            if now - at < _SETTLE_S}
+        self._given_back = {
+            uuid: at for uuid, at in self._given_back.items() if now - at < _SETTLE_S
+        }
         # a look from before an attempt ended does not know what memory it left behind
         stale = {uuid for uuid, at in self._given_back.items() if seen.at <= at}
-        stock = placement.take_stock(self._gpus, held={*held, *stale},
-                                     settling=self._given_back, free_share=self._free_share)
+        stock = placement.take_stock(
+            self._gpus, held={*held, *stale}, settling=self._given_back, free_share=self._free_share
+        )
         if len(seen.gpus) < seen.count and not seen.trouble:
             away = f"the driver shows {len(seen.gpus)} of {seen.count} GPUs"
             stock = replace(stock, away=(*stock.away, away))
@@ -97,8 +100,9 @@ class Pool:
     def accept(self, gpu: Gpu) -> None:
         """Uses a GPU again in spite of the faults that it has now."""
         known = self._file.now.accepted
-        self._file.decide(accepted={
-            **known, gpu.uuid: sorted({*known.get(gpu.uuid, []), *gpu.faults})})
+        self._file.decide(
+            accepted={**known, gpu.uuid: sorted({*known.get(gpu.uuid, []), *gpu.faults})}
+        )
 
     def _note(self, uuid: str, fault: str) -> None:
         noted = self._file.now.noted

@@ -75,8 +75,9 @@ class Queue:
         slots: how many jobs may run at once that need no GPU.
     """
 
-    def __init__(self, ledger: Ledger, attempts: Attempts, pool: Pool, file: QueueFile, *,
-                 slots: int) -> None:
+    def __init__(
+        self, ledger: Ledger, attempts: Attempts, pool: Pool, file: QueueFile, *, slots: int
+    ) -> None:
         self._file = file
         self._ledger = ledger
         self._attempts = attempts
@@ -133,8 +134,10 @@ class Queue:
         if self._scheduler.timed() or self._scheduler.has_fresh:
             return False
         pool = self._pool
-        return all(pool.stock.reach < lane.gpus <= pool.count and not pool.may_come_back
-                   for lane, _ in self._scheduler.lanes())
+        return all(
+            pool.stock.reach < lane.gpus <= pool.count and not pool.may_come_back
+            for lane, _ in self._scheduler.lanes()
+        )
 
     # what is asked about the whole queue
 
@@ -149,11 +152,17 @@ class Queue:
         if free and running:
             saved = [self._attempts.saved(one.row) for one in self._active.values()]
             lose = sum(not (one.saves or one.checkpoint) for one in saved)
-            return (f"The queue is paused; {_jobs(running)} running save and go back to the queue."
-                    + (f" Of {lose} nothing is saved so far: `rekindle ls` says of which."
-                       if lose else ""))
-        return ("The queue is paused: nothing new is started" + (
-            f"; {_jobs(running)} running go on to their end." if running else "."))
+            return (
+                f"The queue is paused; {_jobs(running)} running save and go back to the queue."
+                + (
+                    f" Of {lose} nothing is saved so far: `rekindle ls` says of which."
+                    if lose
+                    else ""
+                )
+            )
+        return "The queue is paused: nothing new is started" + (
+            f"; {_jobs(running)} running go on to their end." if running else "."
+        )
 
     def resume(self) -> str:
         """Lets a paused queue go on."""
@@ -202,8 +211,11 @@ class Queue:
             return
         what, hint = trouble.told(error)
         file = self._attempts.job_file(job_id)
-        self._hold(job_id, f"Its {file.name} cannot be used: {what}",
-                   f"{file}: {hint} Then `rekindle release {job_id}`.")
+        self._hold(
+            job_id,
+            f"Its {file.name} cannot be used: {what}",
+            f"{file}: {hint} Then `rekindle release {job_id}`.",
+        )
 
     def _look_at(self, job_id: str) -> None:
         job = self._ledger.job(job_id)
@@ -253,18 +265,30 @@ class Queue:
         wants = self._wants_of(job)
         self._scheduler.remove(job.id)
         self._blocked.discard(job.id)
-        if (wants.max_runtime is not None
-                and self._ledger.runtime(job.id) >= wants.max_runtime - _NOT_WORTH_A_START_S):
-            self._hold(job.id, "It has run as long as its `max_runtime` allows; "
-                       f"{self._attempts.saved(job).kept}.",
-                       f"`rekindle release {job.id} --max-runtime 12h` gives it more.")
+        if (
+            wants.max_runtime is not None
+            and self._ledger.runtime(job.id) >= wants.max_runtime - _NOT_WORTH_A_START_S
+        ):
+            self._hold(
+                job.id,
+                "It has run as long as its `max_runtime` allows; "
+                f"{self._attempts.saved(job).kept}.",
+                f"`rekindle release {job.id} --max-runtime 12h` gives it more.",
+            )
             return
         # what has begun has had what it waited for
         if wants.after and job.attempts == 0 and not self._has_what_it_waits_for(job, wants):
             return
-        self._scheduler.put(Candidate(
-            job.id, job.priority, (job.submitted_at, job.rowid), self._pool.gpus_for(wants.gpus),
-            wants.window, _not_before(job)))
+        self._scheduler.put(
+            Candidate(
+                job.id,
+                job.priority,
+                (job.submitted_at, job.rowid),
+                self._pool.gpus_for(wants.gpus),
+                wants.window,
+                _not_before(job),
+            )
+        )
 
     def _has_what_it_waits_for(self, job: JobRow, wants: Wants) -> bool:
         needs = self._needs(job, wants)
@@ -276,11 +300,13 @@ class Queue:
         if answer.broken:
             self._hold(job.id, answer.reason, answer.hint)
             return False
-        way = (dependencies.cycle(job.id, self._waits_for)
-               if self._circles.hold(job.id) else [])
+        way = dependencies.cycle(job.id, self._waits_for) if self._circles.hold(job.id) else []
         if way:
-            self._hold(job.id, f"It waits for itself: {' waits for '.join(way)}.",
-                       "Cancel one of them, and mend its `after`.")
+            self._hold(
+                job.id,
+                f"It waits for itself: {' waits for '.join(way)}.",
+                "Cancel one of them, and mend its `after`.",
+            )
             return False
         self._blocked.add(job.id)
         self._ledger.set_waiting([job.id], answer.reason, hint=answer.hint, now=time.time())
@@ -316,8 +342,11 @@ class Queue:
             wants = self._wants_of(job)
         except SpecError:
             return []
-        return [need.id for need in self._needs(job, wants)
-                if need.id is not None and need.state != JobState.DONE]
+        return [
+            need.id
+            for need in self._needs(job, wants)
+            if need.id is not None and need.state != JobState.DONE
+        ]
 
     def _may_wait_for(self, job_id: str) -> list[str]:
         """The ids of the jobs that one that has not begun waits for, or would if it were queued."""
@@ -335,8 +364,12 @@ class Queue:
         known = self._wants.get(job.id)
         if known is None:
             accepted = Job.from_json(self._ledger.spec_text(job.id))
-            known = Wants(accepted.resources.gpus, accepted.limits.window,
-                          accepted.limits.max_runtime, tuple(accepted.after))
+            known = Wants(
+                accepted.resources.gpus,
+                accepted.limits.window,
+                accepted.limits.max_runtime,
+                tuple(accepted.after),
+            )
             self._wants[job.id] = known
         return known
 
@@ -355,10 +388,12 @@ class Queue:
             if self._file.now.free:
                 self._end(one, "pause", "The queue is paused.", "gives its place back")
             elif wants.window is not None and not self._is_open(wants.window):
-                self._end(one, "window", f"Its window {wants.window} has closed.",
-                          "gives its place back")
-            elif (wants.max_runtime is not None
-                  and one.before + boot - one.began > wants.max_runtime):
+                self._end(
+                    one, "window", f"Its window {wants.window} has closed.", "gives its place back"
+                )
+            elif (
+                wants.max_runtime is not None and one.before + boot - one.began > wants.max_runtime
+            ):
                 self._end(one, "runtime", "Its `max_runtime` is over.", "is then held")
 
     def _end(self, one: _Active, wish: str, why: str, then: str) -> None:
@@ -384,7 +419,7 @@ class Queue:
                 return False
             job = self._ledger.job(chosen.id)
             assert job is not None
-            given = stock.ready[:chosen.gpus]
+            given = stock.ready[: chosen.gpus]
             if self._attempts.start(job, given if self._pool.count else None):
                 self._last_start = now
                 return True
@@ -398,9 +433,12 @@ class Queue:
         for lane, ids in [(lane, set(ids)) for lane, ids in self._scheduler.lanes()]:
             if lane.gpus > self._pool.count and self._pool.known:
                 for job_id in ids:
-                    self._hold(job_id, f"It asks for {_gpus(lane.gpus)}, and this box has "
-                               f"{self._pool.count or 'none'}.",
-                               "Ask for fewer, or submit it on another box.")
+                    self._hold(
+                        job_id,
+                        f"It asks for {_gpus(lane.gpus)}, and this box has "
+                        f"{self._pool.count or 'none'}.",
+                        "Ask for fewer, or submit it on another box.",
+                    )
                 continue
             words = self._words(lane)
             concerned: Collection[str] = ids if before.get(lane) != words else ids & fresh
@@ -423,10 +461,14 @@ class Queue:
         reason = f"It waits for {_gpus(lane.gpus)}"
         if lane.gpus > self._pool.stock.reach:
             why = [*([self._pool.trouble] if self._pool.trouble else []), *self._pool.stock.away]
-            return (f"{reason}: {'; '.join(why)}." if why else f"{reason}.",
-                    "`gpus = 0` in its spec would let it run without." if self._pool.trouble else
-                    "`rekindle resume --gpu N` uses one again that was set aside."
-                    if any("set aside" in text for text in why) else "")
+            return (
+                f"{reason}: {'; '.join(why)}." if why else f"{reason}.",
+                "`gpus = 0` in its spec would let it run without."
+                if self._pool.trouble
+                else "`rekindle resume --gpu N` uses one again that was set aside."
+                if any("set aside" in text for text in why)
+                else "",
+            )
         return f"{reason}.", ""
 
     def _is_open(self, text: str) -> bool:

@@ -52,8 +52,9 @@ def read(home: Home) -> Decisions:
         return Decisions()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HomeUnusable(
-            f"What was decided about the queue cannot be read: {error}.", where=home.queue,
-            hint="Remove the file; then the queue is not paused, and all GPUs are in use."
+            f"What was decided about the queue cannot be read: {error}.",
+            where=home.queue,
+            hint="Remove the file; then the queue is not paused, and all GPUs are in use.",
         ) from error
 
 

@@ -61,22 +61,35 @@ def pack(run: Run, target: Path, *, state: str, version: str) -> Packed:
     if os.path.lexists(target):
         raise _taken(target)
     temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
-    with lock.held(run.lock, f"An attempt of {run.id} is alive.",
-                   f"Save and stop it first: `rekindle stop {run.id}`."):
+    with lock.held(
+        run.lock,
+        f"An attempt of {run.id} is alive.",
+        f"Save and stop it first: `rekindle stop {run.id}`.",
+    ):
         left_out: list[str] = []
         paths = dict(_files(run, left_out))
-        listed = {name: {"bytes": path.stat().st_size, "sha256": _digest(path)}
-                  for name, path in paths.items()}
-        about = {"format": FORMAT, "job": run.id, "version": version, "state": state,
-                 "created": time.time(), "files": listed}
+        listed = {
+            name: {"bytes": path.stat().st_size, "sha256": _digest(path)}
+            for name, path in paths.items()
+        }
+        about = {
+            "format": FORMAT,
+            "job": run.id,
+            "version": version,
+            "state": state,
+            "created": time.time(),
+            "files": listed,
+        }
         try:
             # the job's environment may hold secrets
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise _unwritable(target, error) from error
         try:
-            with os.fdopen(fd, "wb") as file, tarfile.open(
-                    fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            with (
+                os.fdopen(fd, "wb") as file,
+                tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar,
+            ):
                 data = json.dumps(about, indent=1).encode()
                 _add(tar, LIST, len(data), io.BytesIO(data))
                 for name, path in paths.items():
@@ -95,12 +108,12 @@ def pack(run: Run, target: Path, *, state: str, version: str) -> Packed:
         finally:
             temporary.unlink(missing_ok=True)
         _settle_folder(target.absolute().parent)
-    return Packed(len(paths), sum(int(str(entry["bytes"])) for entry in listed.values()),
-                  left_out)
+    return Packed(len(paths), sum(int(str(entry["bytes"])) for entry in listed.values()), left_out)
 
 
-def unpack(source: Path, home: Home, *, workdir: str | None = None, python: str | None = None
-           ) -> str:
+def unpack(
+    source: Path, home: Home, *, workdir: str | None = None, python: str | None = None
+) -> str:
     """Puts an archived job into the home's waiting room, whole and verified, or not at all.
 
     Args:
@@ -126,8 +139,11 @@ def unpack(source: Path, home: Home, *, workdir: str | None = None, python: str 
         except (tarfile.TarError, EOFError) as error:
             raise _refused(source, f"It cannot be read as an archive ({error})") from error
         except FileNotFoundError as error:
-            raise UsageError("There is no such file.", where=source,
-                             hint="Name what `rekindle export-run` wrote.") from error
+            raise UsageError(
+                "There is no such file.",
+                where=source,
+                hint="Name what `rekindle export-run` wrote.",
+            ) from error
         return _settle(staging, home, source, workdir, python)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -143,13 +159,19 @@ def _settle_folder(folder: Path) -> None:
 
 
 def _taken(target: Path) -> UsageError:
-    return UsageError("The file is there already.", where=target,
-                      hint="Choose another name; nothing is written over.")
+    return UsageError(
+        "The file is there already.",
+        where=target,
+        hint="Choose another name; nothing is written over.",
+    )
 
 
 def _unwritable(target: Path, error: OSError) -> UsageError:
-    return UsageError(f"The archive cannot be written: {error.strerror or error}.", where=target,
-                      hint="Name a file in a folder with room that you may write.")
+    return UsageError(
+        f"The archive cannot be written: {error.strerror or error}.",
+        where=target,
+        hint="Name a file in a folder with room that you may write.",
+    )
 
 
 def _files(run: Run, left_out: list[str]) -> Iterator[tuple[str, Path]]:
@@ -190,11 +212,17 @@ def _read_list(tar: tarfile.TarFile, source: Path) -> dict[str, dict[str, Any]]:
         version, files = about["format"], about["files"]
         if version > FORMAT:
             raise ArchiveRefused(
-                f"The archive is of a newer format ({version}).", where=source,
-                hint=f"Install rekindle {about.get('version')} or newer here.")
+                f"The archive is of a newer format ({version}).",
+                where=source,
+                hint=f"Install rekindle {about.get('version')} or newer here.",
+            )
         for name, entry in files.items():
-            if not (isinstance(entry["bytes"], int) and entry["bytes"] >= 0
-                    and _DIGEST.fullmatch(entry["sha256"]) and _is_safe(name)):
+            if not (
+                isinstance(entry["bytes"], int)
+                and entry["bytes"] >= 0
+                and _DIGEST.fullmatch(entry["sha256"])
+                and _is_safe(name)
+            ):
                 raise ValueError(name)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _refused(source, f"Its list of files cannot be used ({error})") from error
@@ -203,22 +231,30 @@ def _read_list(tar: tarfile.TarFile, source: Path) -> dict[str, dict[str, Any]]:
 
 def _is_safe(name: str) -> bool:
     parts = name.split("/")
-    return (name.startswith(("run/", "source/")) and "\0" not in name and len(name) < 4096
-            and all(part not in ("", ".", "..") for part in parts)
-            and parts[1] not in ("lock", "source"))
+    return (
+        name.startswith(("run/", "source/"))
+        and "\0" not in name
+        and len(name) < 4096
+        and all(part not in ("", ".", "..") for part in parts)
+        and parts[1] not in ("lock", "source")
+    )
 
 
 def _check_room(listed: dict[str, dict[str, Any]], home: Home, source: Path) -> None:
     wanted = sum(entry["bytes"] for entry in listed.values())
     space = os.statvfs(home.root)
     if wanted > space.f_bavail * space.f_frsize:
-        raise UsageError(f"The run has {wanted} bytes; the home's disk has "
-                         f"{space.f_bavail * space.f_frsize} left.", where=source,
-                         hint="Make room: `rekindle prune` shows what may go.")
+        raise UsageError(
+            f"The run has {wanted} bytes; the home's disk has "
+            f"{space.f_bavail * space.f_frsize} left.",
+            where=source,
+            hint="Make room: `rekindle prune` shows what may go.",
+        )
 
 
-def _extract(tar: tarfile.TarFile, listed: dict[str, dict[str, Any]], folder: Path, source: Path
-             ) -> None:
+def _extract(
+    tar: tarfile.TarFile, listed: dict[str, dict[str, Any]], folder: Path, source: Path
+) -> None:
     missing = set(listed)
     while (member := tar.next()) is not None:
         name = member.name
@@ -234,8 +270,9 @@ def _extract(tar: tarfile.TarFile, listed: dict[str, dict[str, Any]], folder: Pa
         target = folder / PurePosixPath(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
-        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
-                     0o600)
+        fd = os.open(
+            target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
         with os.fdopen(fd, "wb") as file:
             while chunk := content.read(_CHUNK):
                 digest.update(chunk)
@@ -248,8 +285,9 @@ def _extract(tar: tarfile.TarFile, listed: dict[str, dict[str, Any]], folder: Pa
         raise _refused(source, f"{min(missing)} is missing, with {len(missing) - 1} others")
 
 
-def _settle(staging: Path, home: Home, source: Path, workdir: str | None, python: str | None
-            ) -> str:
+def _settle(
+    staging: Path, home: Home, source: Path, workdir: str | None, python: str | None
+) -> str:
     """Checks that the job can run here, and moves what was unpacked to its waiting place."""
     run = Run(staging / "run")
     try:
@@ -292,15 +330,21 @@ def _at_home(job: Job, workdir: str | None, python: str | None) -> Job:
     if python is not None:
         job = job.replace(python=os.path.abspath(python))
     if not os.path.isdir(job.workdir):
-        raise UsageError(f"The job works in {job.workdir}, which is no folder here.",
-                         hint="Make it, with the data that the script reads, or name another "
-                         "one with --workdir.")
+        raise UsageError(
+            f"The job works in {job.workdir}, which is no folder here.",
+            hint="Make it, with the data that the script reads, or name another "
+            "one with --workdir.",
+        )
     if job.python is not None and not os.access(job.python, os.X_OK):
-        raise UsageError(f"The job's interpreter {job.python} is not here.",
-                         hint="Name one that has its packages with --python.")
+        raise UsageError(
+            f"The job's interpreter {job.python} is not here.",
+            hint="Name one that has its packages with --python.",
+        )
     if job.source is None and job.script is not None and not os.path.isfile(job.script):
-        raise UsageError(f"The job runs {job.script} live, and it is not here.",
-                         hint="Copy the script here first.")
+        raise UsageError(
+            f"The job runs {job.script} live, and it is not here.",
+            hint="Copy the script here first.",
+        )
     return job
 
 
@@ -344,6 +388,9 @@ def _digest(path: Path) -> str:
 
 
 def _refused(source: Path, what: str) -> ArchiveRefused:
-    return ArchiveRefused(f"{what}; nothing was imported.", where=source,
-                          hint="Copy the archive again, and compare with `sha256sum`, or write "
-                          "it anew with `rekindle export-run`.")
+    return ArchiveRefused(
+        f"{what}; nothing was imported.",
+        where=source,
+        hint="Copy the archive again, and compare with `sha256sum`, or write "
+        "it anew with `rekindle export-run`.",
+    )

@@ -63,8 +63,12 @@ def space(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
     else:
         yield Finding("ok", "disk", f"{text}.")
     if info.f_files and info.f_favail < 10_000:
-        yield Finding("error", "disk", f"Only {info.f_favail} more files can be made.",
-                      "Remove many small files from this disk.")
+        yield Finding(
+            "error",
+            "disk",
+            f"Only {info.f_favail} more files can be made.",
+            "Remove many small files from this disk.",
+        )
 
 
 def _wanted(home: Home, waiting: list[Waiting]) -> tuple[int, int]:
@@ -72,8 +76,11 @@ def _wanted(home: Home, waiting: list[Waiting]) -> tuple[int, int]:
     wanted = unknown = 0
     for one in waiting:
         own = checkpoints.scan(home.run(one.name).checkpoints) if one.state else []
-        like = own or [c for run in sorted(home.runs.glob(f"{one.job.name}-*"), reverse=True)
-                       for c in checkpoints.scan(run / "checkpoints")[:1]]
+        like = own or [
+            c
+            for run in sorted(home.runs.glob(f"{one.job.name}-*"), reverse=True)
+            for c in checkpoints.scan(run / "checkpoints")[:1]
+        ]
         if not like:
             unknown += one.job.command is None
             continue
@@ -102,18 +109,27 @@ def speed(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
                 os.fsync(file.fileno())
                 times.append(time.monotonic() - began)
     except OSError as error:
-        yield Finding("error", "disk speed", f"The home cannot be written: {error.strerror}.",
-                      "Give its user the right to, or make room.")
+        yield Finding(
+            "error",
+            "disk speed",
+            f"The home cannot be written: {error.strerror}.",
+            "Give its user the right to, or make room.",
+        )
         return
     finally:
         path.unlink(missing_ok=True)
     settled = sorted(times)[2]
-    text = (f"{terminal.size(rate)}/s are written and synced, a small write takes "
-            f"{settled * 1000:.1f} ms")
+    text = (
+        f"{terminal.size(rate)}/s are written and synced, a small write takes "
+        f"{settled * 1000:.1f} ms"
+    )
     slow = rate < _SLOW_BYTES_S or settled > _SLOW_FSYNC_S
-    yield Finding("warning" if slow else "ok", "disk speed", f"{text}.",
-                  "Put the home on a local disk; the time is spent at each checkpoint."
-                  if slow else "")
+    yield Finding(
+        "warning" if slow else "ok",
+        "disk speed",
+        f"{text}.",
+        "Put the home on a local disk; the time is spent at each checkpoint." if slow else "",
+    )
 
 
 def gpus(waiting: list[Waiting]) -> Iterator[Finding]:
@@ -121,20 +137,31 @@ def gpus(waiting: list[Waiting]) -> Iterator[Finding]:
     models, driver = there["gpus"], there["driver"]
     wanted = max((one.job.resources.gpus or 0 for one in waiting), default=0)
     if wanted > len(models):
-        yield Finding("error", "GPUs", f"A job wants {wanted} GPUs; this box shows "
-                      f"{len(models)}.", "Load the driver (`nvidia-smi`), or lower "
-                      "`resources.gpus`.")
+        yield Finding(
+            "error",
+            "GPUs",
+            f"A job wants {wanted} GPUs; this box shows {len(models)}.",
+            "Load the driver (`nvidia-smi`), or lower `resources.gpus`.",
+        )
     elif models:
         yield Finding("ok", "GPUs", f"{len(models)}: {', '.join(models)}; driver {driver}.")
     else:
         yield Finding("ok", "GPUs", "There are none, and no job asks for one.")
     for node in ("/dev/nvidiactl", "/dev/nvidia-uvm"):
         if models and not os.path.exists(node):
-            yield Finding("error", "GPUs", f"{node} is missing: CUDA will not start.",
-                          "`nvidia-modprobe -u -c 0`, or start nvidia-persistenced at boot.")
+            yield Finding(
+                "error",
+                "GPUs",
+                f"{node} is missing: CUDA will not start.",
+                "`nvidia-modprobe -u -c 0`, or start nvidia-persistenced at boot.",
+            )
         elif models and not os.access(node, os.R_OK | os.W_OK):
-            yield Finding("error", "GPUs", f"You may not use {node}.",
-                          "Put the daemon's user into the group of the device.")
+            yield Finding(
+                "error",
+                "GPUs",
+                f"You may not use {node}.",
+                "Put the daemon's user into the group of the device.",
+            )
 
 
 def memory(waiting: list[Waiting]) -> Iterator[Finding]:
@@ -142,43 +169,69 @@ def memory(waiting: list[Waiting]) -> Iterator[Finding]:
     for one in waiting:
         wanted = one.job.resources.memory or 0
         if wanted > total:
-            yield Finding("error", "memory", f"{one.name} may use {terminal.size(wanted)}; the box "
-                          f"has {terminal.size(total)}.", "Lower `resources.memory`.")
+            yield Finding(
+                "error",
+                "memory",
+                f"{one.name} may use {terminal.size(wanted)}; the box has {terminal.size(total)}.",
+                "Lower `resources.memory`.",
+            )
 
 
 def clock() -> Iterator[Finding]:
     class Timex(ctypes.Structure):
         """As in adjtimex(2), up to the status; the rest is room."""
 
-        _fields_ = [("modes", ctypes.c_uint), ("offset", ctypes.c_long),
-                    ("freq", ctypes.c_long), ("maxerror", ctypes.c_long),
-                    ("esterror", ctypes.c_long), ("status", ctypes.c_int),
-                    ("rest", ctypes.c_char * 256)]
+        _fields_ = [
+            ("modes", ctypes.c_uint),
+            ("offset", ctypes.c_long),
+            ("freq", ctypes.c_long),
+            ("maxerror", ctypes.c_long),
+            ("esterror", ctypes.c_long),
+            ("status", ctypes.c_int),
+            ("rest", ctypes.c_char * 256),
+        ]
 
     asked = Timex()
     if ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(asked)) < 0:
-        yield Finding("warning", "clock", "It cannot be told whether the clock is synchronised.",
-                      "`timedatectl` tells more.")
+        yield Finding(
+            "warning",
+            "clock",
+            "It cannot be told whether the clock is synchronised.",
+            "`timedatectl` tells more.",
+        )
     elif asked.status & _UNSYNCHRONISED:
-        yield Finding("warning", "clock", "The clock is not synchronised: windows and times of "
-                      "events may be off.", "`timedatectl set-ntp true`, or start chrony.")
+        yield Finding(
+            "warning",
+            "clock",
+            "The clock is not synchronised: windows and times of events may be off.",
+            "`timedatectl set-ntp true`, or start chrony.",
+        )
     else:
         yield Finding("ok", "clock", "It is synchronised.")
 
 
 def inotify() -> Iterator[Finding]:
     folder = Path("/proc/sys/fs/inotify")
-    watches, instances = (int((folder / name).read_text())
-                          for name in ("max_user_watches", "max_user_instances"))
+    watches, instances = (
+        int((folder / name).read_text()) for name in ("max_user_watches", "max_user_instances")
+    )
     fd = ctypes.CDLL(None, use_errno=True).inotify_init1(os.O_CLOEXEC)
     if fd < 0:
-        yield Finding("error", "inotify", f"No more folders can be watched ({instances} instances "
-                      "for each user): the inbox is looked at every few seconds only.",
-                      "sysctl fs.inotify.max_user_instances=1024")
+        yield Finding(
+            "error",
+            "inotify",
+            f"No more folders can be watched ({instances} instances "
+            "for each user): the inbox is looked at every few seconds only.",
+            "sysctl fs.inotify.max_user_instances=1024",
+        )
         return
     os.close(fd)
     low = watches < 8192 or instances < 128
-    yield Finding("warning" if low else "ok", "inotify",
-                  f"{watches} watches and {instances} instances for each user.",
-                  "sysctl fs.inotify.max_user_watches=65536 fs.inotify.max_user_instances=1024"
-                  if low else "")
+    yield Finding(
+        "warning" if low else "ok",
+        "inotify",
+        f"{watches} watches and {instances} instances for each user.",
+        "sysctl fs.inotify.max_user_watches=65536 fs.inotify.max_user_instances=1024"
+        if low
+        else "",
+    )

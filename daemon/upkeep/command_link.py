@@ -27,7 +27,8 @@ def make(link: Link) -> bool:
     """
     path = link.path
     if os.path.lexists(path) and (
-            leads_to(path, (link.target,)) or not (dangles(path) or is_ours(path, link.ours))):
+        leads_to(path, (link.target,)) or not (dangles(path) or is_ours(path, link.ours))
+    ):
         return False
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
@@ -41,8 +42,10 @@ def as_it_is(link: Link) -> str:
     if leads_to(link.path, (link.target,)):
         return f"{link.path} is as it should be"
     what = f"leads to {os.path.realpath(link.path)}" if link.path.is_symlink() else "is a file"
-    return (f"{link.path} is left alone: it {what}, which is not of this installation; whoever "
-            f"calls `rekindle` may get that one instead of {link.target}")
+    return (
+        f"{link.path} is left alone: it {what}, which is not of this installation; whoever "
+        f"calls `rekindle` may get that one instead of {link.target}"
+    )
 
 
 def is_ours(path: Path, targets: tuple[Path, ...]) -> bool:
@@ -50,8 +53,11 @@ def is_ours(path: Path, targets: tuple[Path, ...]) -> bool:
 
     `pipx install --global` makes the same link by itself, and takes it away by itself.
     """
-    return (path.is_symlink() and leads_to(path, targets)
-            and "pipx" not in Path(os.path.realpath(path)).parts)
+    return (
+        path.is_symlink()
+        and leads_to(path, targets)
+        and "pipx" not in Path(os.path.realpath(path)).parts
+    )
 
 
 def leads_to(path: Path, targets: tuple[Path, ...]) -> bool:

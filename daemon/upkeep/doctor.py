@@ -36,8 +36,12 @@ def examine(home: Home, *, imports: bool = True) -> Iterator[Finding]:
         imports: import Keras in each interpreter that a waiting job names; takes seconds.
     """
     if not access.there(home.inbox, home.root):
-        yield Finding("error", "home", f"{home.root} is no home: it has no inbox.",
-                      "Start the daemon once, or name the home with --home.")
+        yield Finding(
+            "error",
+            "home",
+            f"{home.root} is no home: it has no inbox.",
+            "Start the daemon once, or name the home with --home.",
+        )
         return
     waiting: list[Waiting] = []
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
@@ -60,39 +64,70 @@ def examine(home: Home, *, imports: bool = True) -> Iterator[Finding]:
         try:
             yield from check()
         except (OSError, subprocess.SubprocessError, ValueError) as error:
-            yield Finding("warning", name, f"It could not be checked: {error}.",
-                          "Run the doctor as the user that owns the home.")
+            yield Finding(
+                "warning",
+                name,
+                f"It could not be checked: {error}.",
+                "Run the doctor as the user that owns the home.",
+            )
 
 
 def _permissions(home: Home) -> Iterator[Finding]:
     owner = home.root.stat().st_uid
-    for path, what in ((home.ledger, "ledger"), (home.runs, "run directories"),
-                       (home.claimed, "claimed specs"), (home.sources, "snapshots")):
+    for path, what in (
+        (home.ledger, "ledger"),
+        (home.runs, "run directories"),
+        (home.claimed, "claimed specs"),
+        (home.sources, "snapshots"),
+    ):
         with contextlib.suppress(FileNotFoundError):
             mode = path.stat().st_mode
             if mode & 0o022:
-                yield Finding("error", "permissions", f"Others may write the {what} ({path}).",
-                              f"chmod go-w {path}")
+                yield Finding(
+                    "error",
+                    "permissions",
+                    f"Others may write the {what} ({path}).",
+                    f"chmod go-w {path}",
+                )
     for file in home.runs.glob("*/job.json"):
         if file.stat().st_mode & 0o077:
-            yield Finding("error", "permissions",
-                          f"{file} may be read by others; it can hold secrets of `env`.",
-                          f"chmod 600 {file}")
+            yield Finding(
+                "error",
+                "permissions",
+                f"{file} may be read by others; it can hold secrets of `env`.",
+                f"chmod 600 {file}",
+            )
     info = home.inbox.stat()
     group = bool(info.st_mode & stat.S_IWGRP)
     if info.st_mode & stat.S_IWOTH:
-        yield Finding("error", "permissions",
-                      "Everybody may drop specs, and a spec runs code as the daemon's user.",
-                      f"chmod 2770 {home.inbox}, and put those who may into its group.")
+        yield Finding(
+            "error",
+            "permissions",
+            "Everybody may drop specs, and a spec runs code as the daemon's user.",
+            f"chmod 2770 {home.inbox}, and put those who may into its group.",
+        )
     elif not os.access(home.inbox, os.W_OK):
-        yield Finding("error", "permissions", f"You cannot drop specs into {home.inbox}.",
-                      "Ask to be put into its group, and log in anew.")
+        yield Finding(
+            "error",
+            "permissions",
+            f"You cannot drop specs into {home.inbox}.",
+            "Ask to be put into its group, and log in anew.",
+        )
     elif not group and owner != os.getuid():
-        yield Finding("warning", "permissions", "Only the daemon's user can drop specs.",
-                      f"chmod 2770 {home.inbox}, to let its group do it.")
+        yield Finding(
+            "warning",
+            "permissions",
+            "Only the daemon's user can drop specs.",
+            f"chmod 2770 {home.inbox}, to let its group do it.",
+        )
     else:
-        yield Finding("ok", "permissions", "The inbox can be written by "
-                      + ("its group" if group else "you") + "; the rest by its owner alone.")
+        yield Finding(
+            "ok",
+            "permissions",
+            "The inbox can be written by "
+            + ("its group" if group else "you")
+            + "; the rest by its owner alone.",
+        )
 
 
 def _configuration(home: Home) -> Iterator[Finding]:
@@ -109,8 +144,12 @@ def _configuration(home: Home) -> Iterator[Finding]:
 def _ledger(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
     if not home.ledger.exists():
         if any(home.runs.iterdir()):
-            yield Finding("error", "ledger", "It is gone, and there are run directories.",
-                          "`rekindle verify --rebuild` builds it anew from them.")
+            yield Finding(
+                "error",
+                "ledger",
+                "It is gone, and there are run directories.",
+                "`rekindle verify --rebuild` builds it anew from them.",
+            )
         else:
             yield Finding("ok", "ledger", "There is none yet.")
         return
@@ -127,21 +166,31 @@ def _ledger(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
         yield Finding("error", "ledger", error.what, error.hint)
         return
     if faults:
-        yield Finding("error", "ledger", f"The ledger is damaged: {faults[0]}.",
-                      "Stop the daemon, then `rekindle verify --rebuild`.")
+        yield Finding(
+            "error",
+            "ledger",
+            f"The ledger is damaged: {faults[0]}.",
+            "Stop the daemon, then `rekindle verify --rebuild`.",
+        )
         return
     if newest and newest[0].at > time.time() + 60:
-        yield Finding("error", "clock",
-                      f"The last event is of {terminal.when(newest[0].at)}, which is to come.",
-                      "The clock was set back; set it right before the night.")
+        yield Finding(
+            "error",
+            "clock",
+            f"The last event is of {terminal.when(newest[0].at)}, which is to come.",
+            "The clock was set back; set it right before the night.",
+        )
     for row in rows:
         with contextlib.suppress(OSError, RekindleError):
-            waiting.append(Waiting(row.id, Job.read(home.run(row.id).job_file),
-                                   row.state))
+            waiting.append(Waiting(row.id, Job.read(home.run(row.id).job_file), row.state))
     yield Finding("ok", "ledger", f"It is sound; {len(rows)} jobs are not over.")
     if held:
-        yield Finding("warning", "jobs", f"{held} of them are held: they will not run tonight.",
-                      "`rekindle ls` tells why; `rekindle release` lets one go on.")
+        yield Finding(
+            "warning",
+            "jobs",
+            f"{held} of them are held: they will not run tonight.",
+            "`rekindle ls` tells why; `rekindle release` lets one go on.",
+        )
 
 
 def _inbox(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
@@ -151,28 +200,40 @@ def _inbox(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
         try:
             job = spec.parse(path.read_bytes()[: spec.MAX_BYTES + 1], path.name, home.inbox)
         except SpecError as error:
-            yield Finding("error", "spec", f"{path.name} will be refused: {error.what}",
-                          error.hint)
+            yield Finding("error", "spec", f"{path.name} will be refused: {error.what}", error.hint)
         else:
             waiting.append(Waiting(path.name, job))
     for one in waiting:
         if not os.path.isdir(one.job.workdir):
-            yield Finding("error", "spec", f"The folder of {one.name} is not there: "
-                          f"{one.job.workdir}.", "Mount it or make it.")
+            yield Finding(
+                "error",
+                "spec",
+                f"The folder of {one.name} is not there: {one.job.workdir}.",
+                "Mount it or make it.",
+            )
 
 
 def _daemon(home: Home) -> Iterator[Finding]:
     found = presence.find(home)
     if found is None:
-        yield Finding("error", "daemon", "No daemon serves this home.",
-                      "`systemctl start rekindle`, or `rekindle run`.")
+        yield Finding(
+            "error",
+            "daemon",
+            "No daemon serves this home.",
+            "`systemctl start rekindle`, or `rekindle run`.",
+        )
         return
     ours = provenance.version("rekindle")
     if ours is not None and found.version not in (ours, "0"):
-        yield Finding("warning", "daemon", f"The daemon is of version {found.version}, this is "
-                      f"{ours}.", "Restart it; trainings go on meanwhile.")
-    yield Finding("ok", "daemon", f"It runs since {terminal.when(found.started)} as pid "
-                  f"{found.pid}.")
+        yield Finding(
+            "warning",
+            "daemon",
+            f"The daemon is of version {found.version}, this is {ours}.",
+            "Restart it; trainings go on meanwhile.",
+        )
+    yield Finding(
+        "ok", "daemon", f"It runs since {terminal.when(found.started)} as pid {found.pid}."
+    )
 
 
 def _interpreters(waiting: list[Waiting]) -> Iterator[Finding]:
@@ -181,40 +242,73 @@ def _interpreters(waiting: list[Waiting]) -> Iterator[Finding]:
         if one.job.command is None:
             users.setdefault(one.job.python or sys.executable, []).append(one)
     for python, jobs in users.items():
-        yield _interpreter(python, ", ".join(one.name for one in jobs[:3])
-                           + (f" and {len(jobs) - 3} more" if len(jobs) > 3 else ""))
+        yield _interpreter(
+            python,
+            ", ".join(one.name for one in jobs[:3])
+            + (f" and {len(jobs) - 3} more" if len(jobs) > 3 else ""),
+        )
 
 
 def _interpreter(python: str, jobs: str) -> Finding:
     name = "interpreter"
     env = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     try:
-        done = subprocess.run(bootstrap.command(python, "rekindle.jobs.probe"), env=env,
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=_IMPORT_S, check=False)
+        done = subprocess.run(
+            bootstrap.command(python, "rekindle.jobs.probe"),
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_IMPORT_S,
+            check=False,
+        )
     except OSError as error:
-        return Finding("error", name, f"{python} cannot be run ({error.strerror}); {jobs} needs "
-                       "it.", "Make the environment again, or name another `python`.")
+        return Finding(
+            "error",
+            name,
+            f"{python} cannot be run ({error.strerror}); {jobs} needs it.",
+            "Make the environment again, or name another `python`.",
+        )
     except subprocess.TimeoutExpired:
-        return Finding("error", name, f"{python} had not imported Keras after "
-                       f"{_IMPORT_S:.0f} s.", "Look at the disk that its packages are on.")
+        return Finding(
+            "error",
+            name,
+            f"{python} had not imported Keras after {_IMPORT_S:.0f} s.",
+            "Look at the disk that its packages are on.",
+        )
     try:
         found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     except (ValueError, IndexError):
         last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
-        return Finding("error", name, f"{python} cannot run a trainer: {last} ({jobs} needs it).",
-                       "It must be Python 3.11 or newer.")
+        return Finding(
+            "error",
+            name,
+            f"{python} cannot run a trainer: {last} ({jobs} needs it).",
+            "It must be Python 3.11 or newer.",
+        )
     if "error" in found:
-        return Finding("error", name, f"{python} cannot import Keras: {found['error']} ({jobs} "
-                       "needs it).", f"{python} -m pip install keras tensorflow")
+        return Finding(
+            "error",
+            name,
+            f"{python} cannot import Keras: {found['error']} ({jobs} needs it).",
+            f"{python} -m pip install keras tensorflow",
+        )
     about = ", ".join(f"{key} {value}" for key, value in found["packages"].items())
     text = f"{python}: Python {found['python']}, {about}"
     if found["backend"] != "tensorflow":
-        return Finding("error", name, f"{text}; Keras runs on {found['backend']}, where `fit` "
-                       "cannot be resumed.", "Set KERAS_BACKEND=tensorflow.")
+        return Finding(
+            "error",
+            name,
+            f"{text}; Keras runs on {found['backend']}, where `fit` cannot be resumed.",
+            "Set KERAS_BACKEND=tensorflow.",
+        )
     if found["keras"] not in found["tested"]:
-        return Finding("warning", name, f"{text}; this Keras was not tested: training is resumed "
-                       "at epochs only.", f"Tested: {', '.join(found['tested'])}.")
+        return Finding(
+            "warning",
+            name,
+            f"{text}; this Keras was not tested: training is resumed at epochs only.",
+            f"Tested: {', '.join(found['tested'])}.",
+        )
     return Finding("ok", name, f"{text}; resumed to the batch ({jobs}).")
 
 
@@ -226,5 +320,10 @@ def _systemd(waiting: list[Waiting]) -> Iterator[Finding]:
 
 def _git() -> Iterator[Finding]:
     if shutil.which("git") is None:
-        yield Finding("warning", "git", "git is not installed: snapshots of code hold what looks "
-                      "like code in the script's folder, and no commit.", "Install git.")
+        yield Finding(
+            "warning",
+            "git",
+            "git is not installed: snapshots of code hold what looks "
+            "like code in the script's folder, and no commit.",
+            "Install git.",
+        )

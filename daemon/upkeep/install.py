@@ -85,25 +85,44 @@ def system(python: str) -> list[Step]:
         Run(("systemd-sysusers", str(_SYSUSERS))),
         Write(_TMPFILES, _read("rekindle.tmpfiles.conf")),
         Run(("systemd-tmpfiles", "--create", str(_TMPFILES))),
-        Run(("setpriv", "--reuid=rekindle", "--regid=rekindle", "--init-groups", "--reset-env",
-             python, "-m", "rekindle.daemon", "--version"),
+        Run(
+            (
+                "setpriv",
+                "--reuid=rekindle",
+                "--regid=rekindle",
+                "--init-groups",
+                "--reset-env",
+                python,
+                "-m",
+                "rekindle.daemon",
+                "--version",
+            ),
             hint="The user rekindle must be able to read and run this interpreter and what is "
             "installed in it. A home folder keeps others out: install rekindle into a virtual "
-            "environment in /opt/rekindle, and run its `rekindle install`."),
+            "environment in /opt/rekindle, and run its `rekindle install`.",
+        ),
     ]
     if command.exists():
         steps.append(Link(_COMMAND, command, command_link.of_unit(_UNITS / SERVICE)))
-    return [*steps, Write(_UNITS / SERVICE, _unit("rekindle.service", python)),
-            *_start(("systemctl",))]
+    return [
+        *steps,
+        Write(_UNITS / SERVICE, _unit("rekindle.service", python)),
+        *_start(("systemctl",)),
+    ]
 
 
 def user(python: str, home: Path) -> list[Step]:
     """The same for one person's own manager; needs no root. ``home``: the user's folder."""
-    return [Write(_user_unit(home), _unit("rekindle-user.service", python)),
-            Run(("loginctl", "enable-linger"), optional=True,
-                hint="Without lingering the daemon ends with your last session: ask root for "
-                "`loginctl enable-linger` with your name."),
-            *_start(("systemctl", "--user"))]
+    return [
+        Write(_user_unit(home), _unit("rekindle-user.service", python)),
+        Run(
+            ("loginctl", "enable-linger"),
+            optional=True,
+            hint="Without lingering the daemon ends with your last session: ask root for "
+            "`loginctl enable-linger` with your name.",
+        ),
+        *_start(("systemctl", "--user")),
+    ]
 
 
 def removal(python: str, home: Path | None) -> list[Step]:
@@ -120,7 +139,8 @@ def removal(python: str, home: Path | None) -> list[Step]:
         Run((*systemctl, "stop", SERVICE), optional=True, waits="until the trainings have saved"),
         Ended(systemctl),
         Run((*systemctl, "disable", SERVICE), optional=True),
-        Remove(unit)]
+        Remove(unit),
+    ]
     if home is None:
         steps += [Remove(_TMPFILES), Remove(_SYSUSERS)]
         ours = (Path(python).with_name("rekindle"), *command_link.of_unit(unit))
@@ -141,8 +161,11 @@ def describe(step: Step) -> str:
         case Ended(systemctl):
             return f"look that it has ended: {shlex.join((*systemctl, 'is-active', SERVICE))}"
         case Run(argv, where_changed=where_changed, waits=waits):
-            return (f"run {shlex.join(argv)}" + (f", which waits {waits}" if waits else "")
-                    + (" (where a file changed)" if where_changed else ""))
+            return (
+                f"run {shlex.join(argv)}"
+                + (f", which waits {waits}" if waits else "")
+                + (" (where a file changed)" if where_changed else "")
+            )
 
 
 def carry_out(steps: list[Step], say: Say) -> bool:
@@ -165,20 +188,29 @@ def carry_out(steps: list[Step], say: Say) -> bool:
                 case _:
                     did = _change(step)
                     changed = changed or did
-                    say(describe(step) if did else command_link.as_it_is(step)
-                        if isinstance(step, Link) else f"{step.path} is as it should be")
+                    say(
+                        describe(step)
+                        if did
+                        else command_link.as_it_is(step)
+                        if isinstance(step, Link)
+                        else f"{step.path} is as it should be"
+                    )
         except OSError as error:
-            raise InstallFailed(f"A step failed: {describe(step)}: {error.strerror}.",
-                                where=error.filename,
-                                hint="Run it as root (or with --user for yourself alone); it can "
-                                "be repeated.") from error
+            raise InstallFailed(
+                f"A step failed: {describe(step)}: {error.strerror}.",
+                where=error.filename,
+                hint="Run it as root (or with --user for yourself alone); it can be repeated.",
+            ) from error
         except subprocess.TimeoutExpired as error:
-            raise InstallFailed(f"A step failed: {describe(step)}: it did not end within "
-                                f"{error.timeout:.0f} s.",
-                                hint="Find out what it waits for, then call this again.") from error
+            raise InstallFailed(
+                f"A step failed: {describe(step)}: it did not end within {error.timeout:.0f} s.",
+                hint="Find out what it waits for, then call this again.",
+            ) from error
         except subprocess.SubprocessError as error:
-            raise InstallFailed(f"A step failed: {describe(step)}: {error}",
-                                hint="Mend what it says, then call this again.") from error
+            raise InstallFailed(
+                f"A step failed: {describe(step)}: {error}",
+                hint="Mend what it says, then call this again.",
+            ) from error
     return changed
 
 
@@ -207,38 +239,58 @@ def _change(step: Write | Remove | Link) -> bool:
 
 
 def _refuse_while_it_runs(step: Ended) -> None:
-    asked = subprocess.run((*step.systemctl, "is-active", SERVICE), capture_output=True, text=True,
-                           check=False, stdin=subprocess.DEVNULL, timeout=_COMMAND_S)
+    asked = subprocess.run(
+        (*step.systemctl, "is-active", SERVICE),
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        timeout=_COMMAND_S,
+    )
     state = asked.stdout.strip()
     if state not in ("inactive", "failed", "unknown"):
         raise InstallFailed(
             f"The service has not ended ({state or asked.stderr.strip() or asked.returncode}); "
             "nothing was removed.",
             hint=f"`{shlex.join((*step.systemctl, 'stop', SERVICE))}` says why; then call this "
-            "again.")
+            "again.",
+        )
 
 
 def _run(step: Run, say: Say) -> None:
-    done = subprocess.run(step.argv, capture_output=True, text=True, check=False,
-                          stdin=subprocess.DEVNULL,
-                          timeout=None if step.waits else _COMMAND_S)
+    done = subprocess.run(
+        step.argv,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        timeout=None if step.waits else _COMMAND_S,
+    )
     if done.returncode == 0:
         return
     said = (done.stderr or done.stdout).strip()
     if step.optional:
         say(f"  it failed: {said or done.returncode} {step.hint}".rstrip())
         return
-    raise InstallFailed(f"A step failed: {describe(step)}: {said or done.returncode}",
-                        hint=step.hint or "Mend what it says, then run it again.")
+    raise InstallFailed(
+        f"A step failed: {describe(step)}: {said or done.returncode}",
+        hint=step.hint or "Mend what it says, then run it again.",
+    )
 
 
 def _start(systemctl: tuple[str, ...]) -> list[Step]:
     why = f"`{' '.join(systemctl)} status rekindle` and `journalctl` tell why it does not start."
-    return [Run((*systemctl, "daemon-reload")),
-            Run((*systemctl, "enable", SERVICE)),
-            Run((*systemctl, "restart", SERVICE), hint=why, where_changed=True,
-                waits="until it is ready"),
-            Run((*systemctl, "start", SERVICE), hint=why, waits="until it is ready")]
+    return [
+        Run((*systemctl, "daemon-reload")),
+        Run((*systemctl, "enable", SERVICE)),
+        Run(
+            (*systemctl, "restart", SERVICE),
+            hint=why,
+            where_changed=True,
+            waits="until it is ready",
+        ),
+        Run((*systemctl, "start", SERVICE), hint=why, waits="until it is ready"),
+    ]
 
 
 def _user_unit(home: Path) -> Path:
@@ -258,6 +310,9 @@ def _read(name: str) -> str:
     folders = [Path(entry) for entry in importlib.import_module("rekindle.units").__path__]
     found = next((folder / name for folder in folders if (folder / name).is_file()), None)
     if found is None:
-        raise InstallFailed(f"The unit file {name} is missing.", where=folders[0],
-                            hint="Install rekindle again: a part of it is not there.")
+        raise InstallFailed(
+            f"The unit file {name} is missing.",
+            where=folders[0],
+            hint="Install rekindle again: a part of it is not there.",
+        )
     return found.read_text()

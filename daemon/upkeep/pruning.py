@@ -61,7 +61,8 @@ class Pruning:
                 if self._queued:
                     self.begin(*self._queued.pop(0))
         elif time.monotonic() >= self._next and (
-                self._limits.max_age is not None or self._limits.max_bytes is not None):
+            self._limits.max_age is not None or self._limits.max_bytes is not None
+        ):
             self._start(retention.stocks(self._ledger), self._limits)
 
     @property
@@ -86,8 +87,9 @@ class Pruning:
         self._removed = []
         self._sources = 0
         self._above = 0
-        self._thread = threading.Thread(target=self._work, args=(stocks, limits),
-                                        name="pruning", daemon=True)
+        self._thread = threading.Thread(
+            target=self._work, args=(stocks, limits), name="pruning", daemon=True
+        )
         self._thread.start()
 
     def _work(self, stocks: list[Stock], limits: Retention) -> None:
@@ -114,24 +116,32 @@ class Pruning:
         self.catch_up()
         for one in self._removed:
             if one.names:
-                self._log.info("checkpoints_pruned", job=one.job, names=list(one.names),
-                               bytes=one.bytes)
+                self._log.info(
+                    "checkpoints_pruned", job=one.job, names=list(one.names), bytes=one.bytes
+                )
             elif one.reason:
                 self._log.warning("prune_passed_over", job=one.job, reason=one.reason)
         sources = self._sources
         freed = sum(one.bytes for one in self._removed) + sources
         if freed or self._asked:
             self._asked = False
-            self._ledger.add_event("pruned", data={
-                "bytes": freed, "sources_bytes": sources,
-                "checkpoints": sum(len(one.names) for one in self._removed),
-                "jobs": [one.job for one in self._removed if one.names],
-                "passed_over": {one.job: one.reason for one in self._removed if one.reason}})
+            self._ledger.add_event(
+                "pruned",
+                data={
+                    "bytes": freed,
+                    "sources_bytes": sources,
+                    "checkpoints": sum(len(one.names) for one in self._removed),
+                    "jobs": [one.job for one in self._removed if one.names],
+                    "passed_over": {one.job: one.reason for one in self._removed if one.reason},
+                },
+            )
         if self._above > 0 and not self._told_above:
             self._ledger.add_event("home_above_limit", data={"bytes_above": self._above})
             self._log.error(
-                "home_above_limit", bytes_above=self._above,
+                "home_above_limit",
+                bytes_above=self._above,
                 hint="Nothing more may be removed by itself: what is left are the last good and "
                 "the best checkpoints, logs and results. Remove run directories of jobs you no "
-                "longer need, or raise [retention] max_bytes.")
+                "longer need, or raise [retention] max_bytes.",
+            )
         self._told_above = self._above > 0

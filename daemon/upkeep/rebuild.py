@@ -54,7 +54,7 @@ def rebuild(home: Home) -> Rebuilt:
         raise HomeUnusable(
             f"The ledger cannot be built anew: {error.strerror or error}.",
             where=error.filename or home.root,
-            hint="Run as the user that owns the home, and check the space on its disk."
+            hint="Run as the user that owns the home, and check the space on its disk.",
         ) from error
 
 
@@ -83,8 +83,11 @@ def _rebuild(home: Home) -> Rebuilt:
     finally:
         ledger.close()
     if faults:
-        raise HomeUnusable(f"The new ledger is not sound: {faults[0]}.", where=new,
-                           hint="Check the disk; the old ledger was left as it was.")
+        raise HomeUnusable(
+            f"The new ledger is not sound: {faults[0]}.",
+            where=new,
+            hint="Check the disk; the old ledger was left as it was.",
+        )
     durable.fsync_file(new)
     return Rebuilt(jobs, attempts, _put_in_place(home, new), problems)
 
@@ -98,9 +101,15 @@ def enter(ledger: Ledger, run: Run, job: Job) -> list[str]:
     if job.id != run.id or not number.isdecimal():
         return [f"{run.id} holds the job of another run directory ({job.id})."]
     ledger.insert_job(
-        job.id, name=name, number=int(number), run_dir=str(run.root), priority=job.priority,
-        spec=job.to_json(secrets=False), claim=job.claim or None,
-        submitted_at=_submitted_at(run, job))
+        job.id,
+        name=name,
+        number=int(number),
+        run_dir=str(run.root),
+        priority=job.priority,
+        spec=job.to_json(secrets=False),
+        claim=job.claim or None,
+        submitted_at=_submitted_at(run, job),
+    )
     replay = journal.replay(run.journal)
     ledger.restore(run.id, replay.entries, replay.offset, begun=_latest_log(run))
     if replay.torn:
@@ -145,8 +154,11 @@ def _put_in_place(home: Home, new: Path) -> Path | None:
 def _runs(home: Home) -> list[Run]:
     """All run directories, in the order in which their jobs were accepted as far as names tell."""
     try:
-        names = [entry.name for entry in os.scandir(home.runs)
-                 if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")]
+        names = [
+            entry.name
+            for entry in os.scandir(home.runs)
+            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
+        ]
     except FileNotFoundError:
         return []
     return [home.run(name) for name in sorted(names)]

@@ -96,15 +96,18 @@ def _kept(ledger: Ledger, job: str) -> int:
 def look(run: Run, stock: Stock) -> Stock:
     """The stock with what lies in its folder and could go."""
     there = checkpoints.scan(run.checkpoints)
-    found = [Piece(checkpoint.path, checkpoint.bytes) for checkpoint in checkpoints.surplus(
-        there, stock.keep, stock.best, lambda _: None)]
+    found = [
+        Piece(checkpoint.path, checkpoint.bytes)
+        for checkpoint in checkpoints.surplus(there, stock.keep, stock.best, lambda _: None)
+    ]
     if there:
         found += [Piece(path, size_of(path), quarantined=True) for path in _quarantined(run)]
     return replace(stock, removable=tuple(found))
 
 
-def choose(candidates: Iterable[Stock], limits: Retention, *, total: int, now: float
-           ) -> list[Stock]:
+def choose(
+    candidates: Iterable[Stock], limits: Retention, *, total: int, now: float
+) -> list[Stock]:
     """Which jobs are to be reduced, the first first.
 
     Args:
@@ -142,16 +145,22 @@ def reduce(run: Run, stock: Stock) -> Removed:
             with contextlib.suppress(OSError, ValueError, LookupError, AttributeError, TypeError):
                 best.add(str(good.read_manifest()["monitor"]["best_name"]))
             sizes = {c.name: c.bytes for c in checkpoints.scan(run.checkpoints)}
-            for gone in checkpoints.prune(run.checkpoints, stock.keep, best,
-                                          verdicts={good.name: None}):
-                journal.append(run.journal, "checkpoint_pruned", attempt=stock.attempts,
-                               name=gone.name)
+            for gone in checkpoints.prune(
+                run.checkpoints, stock.keep, best, verdicts={good.name: None}
+            ):
+                journal.append(
+                    run.journal, "checkpoint_pruned", attempt=stock.attempts, name=gone.name
+                )
                 names.append(gone.name)
                 freed += sizes.get(gone.name, 0)
             for path in _quarantined(run):
                 size = size_of(path)
-                journal.append(run.journal, "quarantine_pruned", attempt=stock.attempts,
-                               name=path.name.partition(".")[0])
+                journal.append(
+                    run.journal,
+                    "quarantine_pruned",
+                    attempt=stock.attempts,
+                    name=path.name.partition(".")[0],
+                )
                 shutil.rmtree(path, ignore_errors=True)
                 path.with_name(f"{path.name}.reason.txt").unlink(missing_ok=True)
                 names.append(f"quarantine/{path.name}")
@@ -180,8 +189,11 @@ def unused_sources(home: Home, used: Collection[str], now: float) -> Iterator[Pa
     except FileNotFoundError:
         return  # the home of an older version
     for entry in entries:
-        if (not entry.name.startswith(".") and entry.name not in used
-                and now - entry.stat(follow_symlinks=False).st_mtime > UNUSED_S):
+        if (
+            not entry.name.startswith(".")
+            and entry.name not in used
+            and now - entry.stat(follow_symlinks=False).st_mtime > UNUSED_S
+        ):
             yield Path(entry.path)
 
 
@@ -197,7 +209,10 @@ def size_of(folder: Path) -> int:
 
 def _quarantined(run: Run) -> list[Path]:
     try:
-        return sorted(Path(entry.path) for entry in os.scandir(run.quarantine)
-                      if entry.is_dir(follow_symlinks=False))
+        return sorted(
+            Path(entry.path)
+            for entry in os.scandir(run.quarantine)
+            if entry.is_dir(follow_symlinks=False)
+        )
     except FileNotFoundError:
         return []

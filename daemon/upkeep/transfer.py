@@ -49,8 +49,9 @@ def settle(home: Home, ledger: Ledger, token: str, *, hold: bool) -> str:
         return f"It is here as {job_id}, {row.state}."
     if hold or row.state not in (JobState.HELD, JobState.WAITING):
         return f"It is here as {job_id}, {row.state}."
-    ledger.set_state(job_id, JobState.QUEUED, "It came from another box and goes on here.",
-                     now=time.time())
+    ledger.set_state(
+        job_id, JobState.QUEUED, "It came from another box and goes on here.", now=time.time()
+    )
     return f"It is here as {job_id} and goes on where it was."
 
 

@@ -6,8 +6,15 @@ from pathlib import Path
 from typing import Final
 
 UNIT: Final = "rekindle.service"
-_KEYS: Final = ("LoadState", "ActiveState", "UnitFileState", "KillMode", "TimeoutStopUSec",
-                "Restart", "StartLimitIntervalUSec")
+_KEYS: Final = (
+    "LoadState",
+    "ActiveState",
+    "UnitFileState",
+    "KillMode",
+    "TimeoutStopUSec",
+    "Restart",
+    "StartLimitIntervalUSec",
+)
 _ROOM_S: Final = 30.0
 
 
@@ -36,8 +43,9 @@ def judge(unit: dict[str, str] | None, stop_grace: float) -> list[tuple[str, str
         stop_grace: seconds that the most patient job may take to save.
     """
     if unit is None:
-        what = ("systemd does not run here: nothing starts the daemon again after a crash or a "
-                "reboot.")
+        what = (
+            "systemd does not run here: nothing starts the daemon again after a crash or a reboot."
+        )
         return [("warning", what, "Let what starts services here start `rekindle run`.")]
     if not unit["manager"]:
         what = "Nothing starts the daemon again after a crash or a reboot: it is no service."
@@ -45,35 +53,73 @@ def judge(unit: dict[str, str] | None, stop_grace: float) -> list[tuple[str, str
     found = []
     user = " --user" if unit["manager"] == "user" else ""
     if unit.get("KillMode") not in ("process", "none"):
-        found.append(("error", (f"KillMode={unit.get('KillMode')}: a restart of the daemon ends "
-                                "the trainings."),
-                      f"systemctl{user} edit {UNIT}: [Service] KillMode=process"))
+        found.append(
+            (
+                "error",
+                (f"KillMode={unit.get('KillMode')}: a restart of the daemon ends the trainings."),
+                f"systemctl{user} edit {UNIT}: [Service] KillMode=process",
+            )
+        )
     seconds = _seconds(unit.get("TimeoutStopUSec", ""))
     if seconds is not None and seconds < stop_grace + _ROOM_S:
-        found.append(("warning", (f"TimeoutStopSec is {seconds:.0f} s; a job may take "
-                      f"{stop_grace:.0f} s to save when the box goes down."),
-                      (f"systemctl{user} edit {UNIT}: [Service] "
-                      f"TimeoutStopSec={stop_grace + _ROOM_S:.0f}")))
+        found.append(
+            (
+                "warning",
+                (
+                    f"TimeoutStopSec is {seconds:.0f} s; a job may take "
+                    f"{stop_grace:.0f} s to save when the box goes down."
+                ),
+                (
+                    f"systemctl{user} edit {UNIT}: [Service] "
+                    f"TimeoutStopSec={stop_grace + _ROOM_S:.0f}"
+                ),
+            )
+        )
     if unit.get("Restart") not in ("always", "on-failure"):
-        found.append(("error", f"Restart={unit.get('Restart')}: a daemon that dies stays dead.",
-                      f"systemctl{user} edit {UNIT}: [Service] Restart=always"))
+        found.append(
+            (
+                "error",
+                f"Restart={unit.get('Restart')}: a daemon that dies stays dead.",
+                f"systemctl{user} edit {UNIT}: [Service] Restart=always",
+            )
+        )
     if (_seconds(unit.get("StartLimitIntervalUSec", "")) or 0) > 0:
-        found.append(("warning", "A start limit may leave the daemon dead after a few crashes.",
-                      f"systemctl{user} edit {UNIT}: [Unit] StartLimitIntervalSec=0"))
+        found.append(
+            (
+                "warning",
+                "A start limit may leave the daemon dead after a few crashes.",
+                f"systemctl{user} edit {UNIT}: [Unit] StartLimitIntervalSec=0",
+            )
+        )
     if unit.get("UnitFileState") not in ("enabled", "static", "enabled-runtime"):
-        found.append(("error", "The service is not enabled: it does not come back after a reboot.",
-                      f"systemctl{user} enable {UNIT}"))
+        found.append(
+            (
+                "error",
+                "The service is not enabled: it does not come back after a reboot.",
+                f"systemctl{user} enable {UNIT}",
+            )
+        )
     if unit["manager"] == "user" and unit.get("Linger") != "yes":
-        found.append(("error", "Without linger the service ends when you log out.",
-                      "loginctl enable-linger"))
-    return found or [("ok", (f"{UNIT} is set up for the night ({unit['manager']} manager, "
-                      f"{unit.get('ActiveState')})."), "")]
+        found.append(
+            ("error", "Without linger the service ends when you log out.", "loginctl enable-linger")
+        )
+    return found or [
+        (
+            "ok",
+            (
+                f"{UNIT} is set up for the night ({unit['manager']} manager, "
+                f"{unit.get('ActiveState')})."
+            ),
+            "",
+        )
+    ]
 
 
 def _run(*words: str) -> dict[str, str]:
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False,
-                              stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            words, capture_output=True, text=True, timeout=20, check=False, stdin=subprocess.DEVNULL
+        )
     except (OSError, subprocess.TimeoutExpired):
         return {}
     return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
@@ -84,8 +130,15 @@ def _seconds(text: str) -> float | None:
     if text in ("", "infinity"):
         return None
     total = 0.0
-    units = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0,
-             "w": 604800.0}
+    units = {
+        "us": 1e-6,
+        "ms": 1e-3,
+        "s": 1.0,
+        "min": 60.0,
+        "h": 3600.0,
+        "d": 86400.0,
+        "w": 604800.0,
+    }
     for word in text.split():
         number = word.rstrip("abcdefghijklmnopqrstuvwxyz")
         try:

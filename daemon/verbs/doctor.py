@@ -11,8 +11,11 @@ _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--no-imports", action="store_true",
-                        help="do not import Keras in the interpreters of waiting jobs")
+    parser.add_argument(
+        "--no-imports",
+        action="store_true",
+        help="do not import Keras in the interpreters of waiting jobs",
+    )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 
@@ -25,19 +28,31 @@ def main(args: argparse.Namespace) -> int:
         if args.json:
             continue
         style = _STYLES[finding.severity]
-        console.print(f"[{style}]{finding.severity:7}[/] {finding.check}: {escape(finding.what)}",
-                      soft_wrap=True)
+        console.print(
+            f"[{style}]{finding.severity:7}[/] {finding.check}: {escape(finding.what)}",
+            soft_wrap=True,
+        )
         if finding.hint:
             console.print(f"        hint: {escape(finding.hint)}", soft_wrap=True)
     errors = sum(finding.severity == "error" for finding in findings)
     warnings = sum(finding.severity == "warning" for finding in findings)
     if args.json:
-        terminal.print_json({"home": str(home.root), "fine": not errors, "findings": [
-            {"severity": f.severity, "check": f.check, "what": f.what, "hint": f.hint}
-            for f in findings]})
+        terminal.print_json(
+            {
+                "home": str(home.root),
+                "fine": not errors,
+                "findings": [
+                    {"severity": f.severity, "check": f.check, "what": f.what, "hint": f.hint}
+                    for f in findings
+                ],
+            }
+        )
     elif errors:
         console.print(f"{errors} things will hurt tonight; {warnings} more may.")
     else:
-        console.print(f"Ready for the night; {warnings} things may be better."
-                      if warnings else "Ready for the night.")
+        console.print(
+            f"Ready for the night; {warnings} things may be better."
+            if warnings
+            else "Ready for the night."
+        )
     return 1 if errors else 0

@@ -21,28 +21,48 @@ from rekindle.state.errors import NotFound, RekindleError, UsageError
 from rekindle.state.paths import Run
 
 # the longest ending first: `.weights.h5` is not `.h5`
-FORMATS: Final = {".weights.h5": "h5", ".safetensors": "safetensors", ".keras": "keras",
-                  ".json": "json", ".ckpt": "tf"}
-_ENDINGS: Final = (".keras, .weights.h5, .safetensors, .json (the architecture), .ckpt (a "
-                   "TensorFlow checkpoint), or a folder for one of these")
+FORMATS: Final = {
+    ".weights.h5": "h5",
+    ".safetensors": "safetensors",
+    ".keras": "keras",
+    ".json": "json",
+    ".ckpt": "tf",
+}
+_ENDINGS: Final = (
+    ".keras, .weights.h5, .safetensors, .json (the architecture), .ckpt (a "
+    "TensorFlow checkpoint), or a folder for one of these"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", help="a job's id, or a name for the newest of that name")
-    parser.add_argument("--to", required=True, metavar="FILE",
-                        help=f"the ending decides: {_ENDINGS}; may hold {{epoch:04d}} and metrics, "
-                        "as in ModelCheckpoint")
+    parser.add_argument(
+        "--to",
+        required=True,
+        metavar="FILE",
+        help=f"the ending decides: {_ENDINGS}; may hold {{epoch:04d}} and metrics, "
+        "as in ModelCheckpoint",
+    )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--last", action="store_true", help="the newest checkpoint (default)")
     which.add_argument("--best", action="store_true", help="the best by the spec's monitor")
     which.add_argument("--epoch", type=int, metavar="N", help="the one after N epochs")
-    parser.add_argument("--model", metavar="LABEL",
-                        help="which model, where a loop of the script's own trains several")
-    parser.add_argument("--ema", action="store_true",
-                        help="the averages of the weights that the optimizer keeps (use_ema)")
-    parser.add_argument("--run-script", action="store_true",
-                        help="run the job's script up to where it trains, for models with code of "
-                        "their own; it does there what it does in a relaunch")
+    parser.add_argument(
+        "--model",
+        metavar="LABEL",
+        help="which model, where a loop of the script's own trains several",
+    )
+    parser.add_argument(
+        "--ema",
+        action="store_true",
+        help="the averages of the weights that the optimizer keeps (use_ema)",
+    )
+    parser.add_argument(
+        "--run-script",
+        action="store_true",
+        help="run the job's script up to where it trains, for models with code of "
+        "their own; it does there what it does in a relaunch",
+    )
     parser.add_argument("--force", action="store_true", help="replace a file that is there")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
@@ -61,20 +81,39 @@ def main(args: argparse.Namespace) -> int:
         if not args.force:
             _refuse_existing(kind, target)
         order = {
-            "run": str(run.root), "shadow": str(shadow), "checkpoint": str(checkpoint.state),
-            "name": checkpoint.name, "job": run.id, "stage": checkpoint.position.stage,
-            "model": f"model.{args.model}" if args.model else "model", "format": kind,
-            "to": str(target), "force": args.force, "ema": args.ema,
-            "run_script": args.run_script, "answer": str(shadow / "answer.json"),
+            "run": str(run.root),
+            "shadow": str(shadow),
+            "checkpoint": str(checkpoint.state),
+            "name": checkpoint.name,
+            "job": run.id,
+            "stage": checkpoint.position.stage,
+            "model": f"model.{args.model}" if args.model else "model",
+            "format": kind,
+            "to": str(target),
+            "force": args.force,
+            "ema": args.ema,
+            "run_script": args.run_script,
+            "answer": str(shadow / "answer.json"),
         }
         made = _carry_out(order, job, shadow)
     at = checkpoint.position
     if args.json:
-        terminal.print_json({"job": run.id, "checkpoint": checkpoint.name, "epoch": at.epoch,
-                             "step": at.step, "logs": logs, "format": kind, "file": made})
+        terminal.print_json(
+            {
+                "job": run.id,
+                "checkpoint": checkpoint.name,
+                "epoch": at.epoch,
+                "step": at.step,
+                "logs": logs,
+                "format": kind,
+                "file": made,
+            }
+        )
     else:
-        facts = [checkpoint.name, *(f"{name} {terminal.number(value)}"
-                                    for name, value in logs.items())]
+        facts = [
+            checkpoint.name,
+            *(f"{name} {terminal.number(value)}" for name, value in logs.items()),
+        ]
         print(f"{run.id} after {at.epoch} epochs ({', '.join(facts)})\n{made}")
     return 0
 
@@ -83,8 +122,11 @@ def _accepted(run: Run) -> Job:
     try:
         return Job.read(run.job_file)
     except OSError as error:
-        raise NotFound(f"The run directory cannot be read: {error.strerror}.", where=run.root,
-                       hint="Export as the user whose daemon ran the job.") from error
+        raise NotFound(
+            f"The run directory cannot be read: {error.strerror}.",
+            where=run.root,
+            hint="Export as the user whose daemon ran the job.",
+        ) from error
 
 
 @contextlib.contextmanager
@@ -97,19 +139,32 @@ def _held(run: Run, args: argparse.Namespace) -> Iterator[tuple[Path, Checkpoint
         shadow = Path(tempfile.mkdtemp(prefix="rekindle-export-"))
     try:
         for _ in range(5):
-            chosen = (choice.best(run) if args.best
-                      else choice.after_epoch(run, args.epoch) if args.epoch is not None
-                      else choice.last(run))
-            wanted = [chosen, *(c for c in checkpoints.scan(run.checkpoints) if args.run_script
-                                and c.position.end and c.position < chosen.position)]
+            chosen = (
+                choice.best(run)
+                if args.best
+                else choice.after_epoch(run, args.epoch)
+                if args.epoch is not None
+                else choice.last(run)
+            )
+            wanted = [
+                chosen,
+                *(
+                    c
+                    for c in checkpoints.scan(run.checkpoints)
+                    if args.run_script and c.position.end and c.position < chosen.position
+                ),
+            ]
             try:
                 held = [_link(one, shadow / "checkpoints") for one in wanted]
                 break
             except FileNotFoundError:
                 continue  # pruned in between: choose again
         else:
-            raise NotFound("The checkpoint was removed while it was exported.", where=run.root,
-                           hint="Try again.")
+            raise NotFound(
+                "The checkpoint was removed while it was exported.",
+                where=run.root,
+                hint="Try again.",
+            )
         yield shadow, held[0]
     finally:
         shutil.rmtree(shadow, ignore_errors=True)
@@ -140,29 +195,38 @@ def _target(to: str, epoch: int, logs: dict[str, Any]) -> tuple[str, Path]:
         numbers = {k: v for k, v in logs.items() if isinstance(v, int | float)}
         named = to.format(**{**numbers, "epoch": epoch})
     except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
-        raise UsageError(f"The pattern of the file's name cannot be filled: {error}.", where=to,
-                         hint=f"It may hold {{epoch:04d}} and: {', '.join(logs) or 'no metric'}."
-                         ) from error
+        raise UsageError(
+            f"The pattern of the file's name cannot be filled: {error}.",
+            where=to,
+            hint=f"It may hold {{epoch:04d}} and: {', '.join(logs) or 'no metric'}.",
+        ) from error
     try:
         path = Path(named).expanduser().absolute()
     except RuntimeError:
-        raise UsageError("It begins with a home folder that does not exist.", where=named,
-                         hint="Write the absolute path.") from None
+        raise UsageError(
+            "It begins with a home folder that does not exist.",
+            where=named,
+            hint="Write the absolute path.",
+        ) from None
     if named.endswith("/") or path.is_dir():
         return "tf", path / f"cp-{epoch:04d}.ckpt"
     for ending, kind in FORMATS.items():
         if path.name.endswith(ending) and path.name != ending:
             return kind, path
-    raise UsageError("The file's ending says nothing of its format.", where=path,
-                     hint=f"Use one of: {_ENDINGS}.")
+    raise UsageError(
+        "The file's ending says nothing of its format.", where=path, hint=f"Use one of: {_ENDINGS}."
+    )
 
 
 def _refuse_existing(kind: str, target: Path) -> None:
     """Before the work is done; the exporter looks once more when it names the file."""
     there = target.with_name(f"{target.name}.index") if kind == "tf" else target
     if os.path.lexists(there):
-        raise UsageError("The file is there already.", where=there,
-                         hint="Choose another name, or replace it with --force.")
+        raise UsageError(
+            "The file is there already.",
+            where=there,
+            hint="Choose another name, or replace it with --force.",
+        )
 
 
 def _carry_out(order: dict[str, Any], job: Job, shadow: Path) -> str:
@@ -170,22 +234,33 @@ def _carry_out(order: dict[str, Any], job: Job, shadow: Path) -> str:
     paper = shadow / "order.json"
     paper.write_text(json.dumps(order))
     answer = Path(order["answer"])
-    env = {**os.environ, "PYTHONHASHSEED": str(job.seed % 2**32), "TF_CPP_MIN_LOG_LEVEL": "3",
-           # the GPUs are for those who train
-           **job.env, "CUDA_VISIBLE_DEVICES": "-1"}
+    env = {
+        **os.environ,
+        "PYTHONHASHSEED": str(job.seed % 2**32),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        # the GPUs are for those who train
+        **job.env,
+        "CUDA_VISIBLE_DEVICES": "-1",
+    }
     log = shadow / "log"
     with log.open("wb") as output:
         ran = subprocess.run(
             bootstrap.command(job.python or sys.executable, "rekindle.jobs.exporter", str(paper)),
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, check=False,
-            cwd=job.workdir if order["run_script"] else shadow)
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=env,
+            check=False,
+            cwd=job.workdir if order["run_script"] else shadow,
+        )
     said = log.read_text(errors="replace").splitlines()
     try:
         value = json.loads(answer.read_text())
     except (OSError, ValueError):
         raise UsageError(
             f"The export ended with exit code {ran.returncode}: {said[-1] if said else ''}",
-            hint="\n".join(["What it printed:", *(f"    {line}" for line in said[-15:])])) from None
+            hint="\n".join(["What it printed:", *(f"    {line}" for line in said[-15:])]),
+        ) from None
     for line in said:
         if line.startswith("rekindle: the model is exported without"):
             print(line, file=sys.stderr)

@@ -13,8 +13,13 @@ from rekindle.state.paths import Run
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", help="a job's id, or a name for the newest of that name")
-    parser.add_argument("--to", type=Path, required=True, metavar="FILE.tar",
-                        help="the archive to write; never written over")
+    parser.add_argument(
+        "--to",
+        type=Path,
+        required=True,
+        metavar="FILE.tar",
+        help="the archive to write; never written over",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -24,15 +29,19 @@ def main(args: argparse.Namespace) -> int:
     finally:
         book.close()
     if job.state not in TERMINAL and job.state != JobState.HELD:
-        raise UsageError(f"{job.id} is {job.state}: it would go on here as well as there.",
-                         hint=f"Stop it first: `rekindle stop {job.id}`.")
+        raise UsageError(
+            f"{job.id} is {job.state}: it would go on here as well as there.",
+            hint=f"Stop it first: `rekindle stop {job.id}`.",
+        )
     try:
         ours = version("rekindle")
     except PackageNotFoundError:
         ours = "0"
     packed = archive.pack(Run(Path(job.run_dir)), args.to, state=str(job.state), version=ours)
-    print(f"{args.to} holds {job.id}: {packed.files} files, {terminal.size(packed.bytes)}. "
-          "It may hold secrets of the job's environment.")
+    print(
+        f"{args.to} holds {job.id}: {packed.files} files, {terminal.size(packed.bytes)}. "
+        "It may hold secrets of the job's environment."
+    )
     for name in packed.left_out:
         print(f"  left out, since it is no regular file: {name}")
     if job.state == JobState.HELD:

@@ -19,10 +19,15 @@ _CHUNK: Final = 1 << 16
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", help="a job's id, or a name for the newest of that name")
-    parser.add_argument("-f", "--follow", action="store_true",
-                        help="go on, over all further attempts, until the job ends")
-    parser.add_argument("--attempt", type=int, metavar="N",
-                        help="of this attempt (default: the latest)")
+    parser.add_argument(
+        "-f",
+        "--follow",
+        action="store_true",
+        help="go on, over all further attempts, until the job ends",
+    )
+    parser.add_argument(
+        "--attempt", type=int, metavar="N", help="of this attempt (default: the latest)"
+    )
     parser.add_argument("--all", action="store_true", help="of all attempts, one after the other")
 
 
@@ -32,8 +37,11 @@ def main(args: argparse.Namespace) -> int:
         job = lookup.job(book, args.job)
         run = Run(Path(job.run_dir))
         if args.attempt is not None and not 1 <= args.attempt <= job.attempts:
-            raise NotFound(f"{job.id} has no attempt {args.attempt}.", where=run.logs,
-                           hint=f"It has {job.attempts}; `rekindle show` lists them.")
+            raise NotFound(
+                f"{job.id} has no attempt {args.attempt}.",
+                where=run.logs,
+                hint=f"It has {job.attempts}; `rekindle show` lists them.",
+            )
         if args.follow:
             _follow(book, job.id, run, args.attempt or max(job.attempts, 1))
             return 0
@@ -77,8 +85,7 @@ def _missing(job: JobRow, run: Run, attempt: int) -> str:
     """What to say where an attempt has no log."""
     if job.state == JobState.RUNNING and attempt == job.attempts:
         return f"Attempt {attempt} of {job.id} has printed nothing yet."
-    return (f"The log of attempt {attempt} of {job.id} is not there (any more): "
-            f"{run.log(attempt)}")
+    return f"The log of attempt {attempt} of {job.id} is not there (any more): {run.log(attempt)}"
 
 
 def _copy(path: Path, offset: int) -> int | None:

@@ -19,10 +19,14 @@ _FINISHED: Final = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="only jobs of this name")
-    parser.add_argument("--state", choices=[str(state) for state in JobState],
-                        help="only jobs in this state")
-    parser.add_argument("--all", action="store_true",
-                        help=f"more than the newest {_FINISHED} of those that have ended")
+    parser.add_argument(
+        "--state", choices=[str(state) for state in JobState], help="only jobs in this state"
+    )
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help=f"more than the newest {_FINISHED} of those that have ended",
+    )
     parser.add_argument("--json", action="store_true", help="print all of them as JSON")
 
 
@@ -44,11 +48,16 @@ def main(args: argparse.Namespace) -> int:
         book.close()
     waiting = _inbox(home)
     if args.json:
-        terminal.print_json({
-            "home": str(home.root), "daemon": None if daemon is None else {"pid": daemon.pid},
-            "inbox": waiting,
-            "jobs": [{**_as_json(job, reached), "unfollowed": unfollowed.get(job.id)}
-                     for job in jobs]})
+        terminal.print_json(
+            {
+                "home": str(home.root),
+                "daemon": None if daemon is None else {"pid": daemon.pid},
+                "inbox": waiting,
+                "jobs": [
+                    {**_as_json(job, reached), "unfollowed": unfollowed.get(job.id)} for job in jobs
+                ],
+            }
+        )
         return 0
     _print(jobs, reached, everything=args.all or bool(args.state))
     if waiting:
@@ -67,8 +76,9 @@ def _inbox(home: Home) -> list[str]:
         return []
 
 
-def _read(book: Ledger, args: argparse.Namespace
-          ) -> tuple[list[JobRow], dict[str, tuple[int | None, int | None]]]:
+def _read(
+    book: Ledger, args: argparse.Namespace
+) -> tuple[list[JobRow], dict[str, tuple[int | None, int | None]]]:
     jobs = book.jobs(states=[JobState(args.state)] if args.state else None)
     if args.name is not None:
         jobs = [job for job in jobs if args.name in (job.name, job.id)]
@@ -77,15 +87,27 @@ def _read(book: Ledger, args: argparse.Namespace
 
 def _as_json(job: JobRow, reached: dict[str, tuple[int | None, int | None]]) -> dict[str, Any]:
     epoch, step = reached.get(job.id, (None, None))
-    return {"id": job.id, "name": job.name, "state": str(job.state), "reason": job.reason,
-            "hint": job.hint, "priority": job.priority, "attempts": job.attempts,
-            "failures": job.failures, "epoch": epoch, "step": step,
-            "submitted_at": job.submitted_at, "updated_at": job.updated_at,
-            "next_at": job.next_at, "run_dir": job.run_dir}
+    return {
+        "id": job.id,
+        "name": job.name,
+        "state": str(job.state),
+        "reason": job.reason,
+        "hint": job.hint,
+        "priority": job.priority,
+        "attempts": job.attempts,
+        "failures": job.failures,
+        "epoch": epoch,
+        "step": step,
+        "submitted_at": job.submitted_at,
+        "updated_at": job.updated_at,
+        "next_at": job.next_at,
+        "run_dir": job.run_dir,
+    }
 
 
-def _print(jobs: list[JobRow], reached: dict[str, tuple[int | None, int | None]], *,
-           everything: bool) -> None:
+def _print(
+    jobs: list[JobRow], reached: dict[str, tuple[int | None, int | None]], *, everything: bool
+) -> None:
     console = terminal.console()
     ended = [job for job in jobs if job.state in TERMINAL]
     left_out = set() if everything else {job.id for job in ended[:-_FINISHED]}
@@ -98,8 +120,14 @@ def _print(jobs: list[JobRow], reached: dict[str, tuple[int | None, int | None]]
         why = job.reason
         if job.state == JobState.WAITING and job.next_at is not None:
             why = f"{why} Next: in {terminal.duration(max(job.next_at - now, 0))}."
-        table.add_row(job.id, terminal.state(job.state), _text(epoch), _text(step),
-                      terminal.when(job.updated_at), why)
+        table.add_row(
+            job.id,
+            terminal.state(job.state),
+            _text(epoch),
+            _text(step),
+            terminal.when(job.updated_at),
+            why,
+        )
     if not jobs:
         console.print("There are no jobs.")
         return

@@ -6,8 +6,9 @@ from rekindle.daemon import asking
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--now", action="store_true",
-                        help="also save and end what runs; it goes back to the queue")
+    parser.add_argument(
+        "--now", action="store_true", help="also save and end what runs; it goes back to the queue"
+    )
 
 
 def main(args: argparse.Namespace) -> int:

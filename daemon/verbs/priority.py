@@ -6,11 +6,15 @@ from rekindle.daemon import asking
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("jobs", nargs="+", metavar="job",
-                        help="a job's id, or a name for the newest of that name")
-    parser.add_argument("value", type=int, metavar="N",
-                        help="higher goes first; what runs is not interrupted (default of a "
-                        "spec: 0)")
+    parser.add_argument(
+        "jobs", nargs="+", metavar="job", help="a job's id, or a name for the newest of that name"
+    )
+    parser.add_argument(
+        "value",
+        type=int,
+        metavar="N",
+        help="higher goes first; what runs is not interrupted (default of a spec: 0)",
+    )
 
 
 def main(args: argparse.Namespace) -> int:

@@ -24,10 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Shows what could be removed of jobs that are over or held: all checkpoints but the last "
         "good one, the best one and the ends of stages (of a held job: as many as its spec "
-        "keeps), and what lies in quarantine. Removes nothing without --yes.")
+        "keeps), and what lies in quarantine. Removes nothing without --yes."
+    )
     parser.add_argument("jobs", nargs="*", metavar="job", help="only these (default: all)")
-    parser.add_argument("--older-than", metavar="AGE",
-                        help='only jobs that are over for longer, e.g. "7 days"')
+    parser.add_argument(
+        "--older-than", metavar="AGE", help='only jobs that are over for longer, e.g. "7 days"'
+    )
     parser.add_argument("--yes", action="store_true", help="remove it")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
@@ -38,8 +40,9 @@ def main(args: argparse.Namespace) -> int:
     book = lookup.ledger(home)
     try:
         only = [lookup.job(book, named).id for named in args.jobs] or None
-        found = [retention.look(home.run(stock.job), stock)
-                 for stock in retention.stocks(book, only)]
+        found = [
+            retention.look(home.run(stock.job), stock) for stock in retention.stocks(book, only)
+        ]
         chosen = retention.choose(found, _everything(age), total=_ALL, now=time.time())
         sources = list(retention.unused_sources(home, set(snapshot.used(home.runs)), time.time()))
         unused = sum(map(retention.size_of, sources))
@@ -63,12 +66,14 @@ def _age(text: str | None) -> float | None:
     try:
         return None if text is None else quantities.seconds(text)
     except ValueError as error:
-        raise UsageError(f"--older-than is not understood: {error}.",
-                         hint='For example --older-than "7 days".') from error
+        raise UsageError(
+            f"--older-than is not understood: {error}.", hint='For example --older-than "7 days".'
+        ) from error
 
 
-def _remove(home: Home, book: Ledger, only: list[str] | None, age: float | None,
-            chosen: list[Stock]) -> int:
+def _remove(
+    home: Home, book: Ledger, only: list[str] | None, age: float | None, chosen: list[Stock]
+) -> int:
     since = time.time()
     if not _ask(home, book, only, age, chosen):
         return 0
@@ -82,8 +87,9 @@ def _remove(home: Home, book: Ledger, only: list[str] | None, age: float | None,
     return 0
 
 
-def _ask(home: Home, book: Ledger, only: list[str] | None, age: float | None,
-         chosen: list[Stock]) -> bool:
+def _ask(
+    home: Home, book: Ledger, only: list[str] | None, age: float | None, chosen: list[Stock]
+) -> bool:
     """Ask the daemon; on a disk too full for a request, remove here until there is space for it.
 
     Raises:
@@ -102,25 +108,39 @@ def _ask(home: Home, book: Ledger, only: list[str] | None, age: float | None,
                 print("Nothing more can be removed, and the disk is full.")
                 return False
             done = retention.reduce(home.run(stock.job), stock)
-            print(f"{stock.job}: {len(done.names)} checkpoints are removed; "
-                  f"{terminal.size(done.bytes)} are free."
-                  if done.names else f"{stock.job} was passed over: {done.reason}.")
+            print(
+                f"{stock.job}: {len(done.names)} checkpoints are removed; "
+                f"{terminal.size(done.bytes)} are free."
+                if done.names
+                else f"{stock.job} was passed over: {done.reason}."
+            )
 
 
 def _tell(data: dict[str, Any]) -> None:
-    print(f"{data['checkpoints']} checkpoints of {len(data['jobs'])} jobs are removed; "
-          f"{terminal.size(data['bytes'])} are free.")
+    print(
+        f"{data['checkpoints']} checkpoints of {len(data['jobs'])} jobs are removed; "
+        f"{terminal.size(data['bytes'])} are free."
+    )
     for job, reason in data["passed_over"].items():
         print(f"  {job} was passed over: {reason}.")
 
 
 def _as_json(chosen: list[Stock], unused: int) -> dict[str, Any]:
-    return {"bytes": sum(stock.bytes for stock in chosen) + unused, "sources_bytes": unused,
-            "jobs": [{"id": stock.job, "over": stock.over, "since": stock.since,
-                      "bytes": stock.bytes,
-                      "checkpoints": [p.path.name for p in stock.removable if not p.quarantined],
-                      "quarantined": [p.path.name for p in stock.removable if p.quarantined]}
-                     for stock in chosen]}
+    return {
+        "bytes": sum(stock.bytes for stock in chosen) + unused,
+        "sources_bytes": unused,
+        "jobs": [
+            {
+                "id": stock.job,
+                "over": stock.over,
+                "since": stock.since,
+                "bytes": stock.bytes,
+                "checkpoints": [p.path.name for p in stock.removable if not p.quarantined],
+                "quarantined": [p.path.name for p in stock.removable if p.quarantined],
+            }
+            for stock in chosen
+        ],
+    }
 
 
 def _print(chosen: list[Stock], unused: int, limits: Retention) -> None:
@@ -131,14 +151,20 @@ def _print(chosen: list[Stock], unused: int, limits: Retention) -> None:
         count = len(stock.removable) - quarantined
         what = f"{count} checkpoint{'s' * (count != 1)}"
         what += f" and {quarantined} in quarantine" if quarantined else ""
-        table.add_row(escape(stock.job), terminal.when(stock.since) if stock.over else "held",
-                      what, terminal.size(stock.bytes))
+        table.add_row(
+            escape(stock.job),
+            terminal.when(stock.since) if stock.over else "held",
+            what,
+            terminal.size(stock.bytes),
+        )
     if chosen:
         console.print(table)
     total = sum(stock.bytes for stock in chosen) + unused
     if unused:
         console.print(f"Snapshots of code that no job uses: {terminal.size(unused)}.")
-    console.print(f"{terminal.size(total)} would be freed." +
-                  (" `rekindle prune --yes` removes it." if total else ""))
+    console.print(
+        f"{terminal.size(total)} would be freed."
+        + (" `rekindle prune --yes` removes it." if total else "")
+    )
     if limits.max_age is None and limits.max_bytes is None:
         console.print("[dim]Nothing is removed by itself: rekindle.toml sets no \\[retention].[/]")

@@ -8,10 +8,14 @@ from rekindle.state.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("jobs", nargs="+", metavar="job",
-                        help="a job's id, or a name for the newest of that name")
-    parser.add_argument("--max-runtime", metavar="TIME",
-                        help='a longer `max_runtime` from now on, in all, e.g. "12h"')
+    parser.add_argument(
+        "jobs", nargs="+", metavar="job", help="a job's id, or a name for the newest of that name"
+    )
+    parser.add_argument(
+        "--max-runtime",
+        metavar="TIME",
+        help='a longer `max_runtime` from now on, in all, e.g. "12h"',
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -20,6 +24,7 @@ def main(args: argparse.Namespace) -> int:
     try:
         quantities.seconds(args.max_runtime)
     except ValueError as error:
-        raise UsageError(f"--max-runtime is not understood: {error}.",
-                         hint="For example --max-runtime 12h.") from None
+        raise UsageError(
+            f"--max-runtime is not understood: {error}.", hint="For example --max-runtime 12h."
+        ) from None
     return asking.about_job(args, "release", max_runtime=args.max_runtime)

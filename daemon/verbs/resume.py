@@ -6,9 +6,12 @@ from rekindle.daemon import asking
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--gpu", metavar="GPU",
-                        help="instead: use this GPU again in spite of its faults "
-                        "(its number as nvidia-smi shows it, or its UUID)")
+    parser.add_argument(
+        "--gpu",
+        metavar="GPU",
+        help="instead: use this GPU again in spite of its faults "
+        "(its number as nvidia-smi shows it, or its UUID)",
+    )
 
 
 def main(args: argparse.Namespace) -> int:

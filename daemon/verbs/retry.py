@@ -6,14 +6,22 @@ from rekindle.daemon import asking
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("jobs", nargs="+", metavar="job",
-                        help="a job's id, or a name for the newest of that name")
-    parser.add_argument("--from-scratch", action="store_true",
-                        help="begin anew; the checkpoints go to quarantine, none is deleted")
-    parser.add_argument("--allow-change", action="store_true",
-                        help="go on although the script is not the one of the checkpoint")
+    parser.add_argument(
+        "jobs", nargs="+", metavar="job", help="a job's id, or a name for the newest of that name"
+    )
+    parser.add_argument(
+        "--from-scratch",
+        action="store_true",
+        help="begin anew; the checkpoints go to quarantine, none is deleted",
+    )
+    parser.add_argument(
+        "--allow-change",
+        action="store_true",
+        help="go on although the script is not the one of the checkpoint",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
-    return asking.about_job(args, "retry", from_scratch=args.from_scratch,
-                            allow_change=args.allow_change)
+    return asking.about_job(
+        args, "retry", from_scratch=args.from_scratch, allow_change=args.allow_change
+    )

@@ -8,21 +8,39 @@ from rekindle.state.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--until-idle", action="store_true",
-                        help="end when no job is left that could go on by itself")
-    parser.add_argument("--slots", type=int, metavar="N",
-                        help="how many jobs that need no GPU run at once "
-                        "(default: rekindle.toml's, else 1)")
-    parser.add_argument("--log-format", choices=FORMATS, default="auto",
-                        help="console or json; auto: console on a terminal")
+    parser.add_argument(
+        "--until-idle",
+        action="store_true",
+        help="end when no job is left that could go on by itself",
+    )
+    parser.add_argument(
+        "--slots",
+        type=int,
+        metavar="N",
+        help="how many jobs that need no GPU run at once (default: rekindle.toml's, else 1)",
+    )
+    parser.add_argument(
+        "--log-format",
+        choices=FORMATS,
+        default="auto",
+        help="console or json; auto: console on a terminal",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     if args.slots is not None and args.slots < 1:
-        raise UsageError(f"--slots must be 1 or more, not {args.slots}.",
-                         hint="Leave it out for one job at a time.")
+        raise UsageError(
+            f"--slots must be 1 or more, not {args.slots}.",
+            hint="Leave it out for one job at a time.",
+        )
     home = lookup.home(args)
     settings = config.read(home)
-    return service.run(home, service.Options(
-        until_idle=args.until_idle, slots=args.slots or settings.slots or 1,
-        log_format=args.log_format, config=settings))
+    return service.run(
+        home,
+        service.Options(
+            until_idle=args.until_idle,
+            slots=args.slots or settings.slots or 1,
+            log_format=args.log_format,
+            config=settings,
+        ),
+    )

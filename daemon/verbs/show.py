@@ -15,15 +15,26 @@ from rekindle.state.rows import AttemptRow, CheckpointRow, EpochRow, JobRow
 
 _EPOCHS: Final = 12
 _ATTEMPTS: Final = 20
-_EVENT_KINDS: Final = {"checkpoint_refused", "save_failed", "warned", "request_answered",
-                       "scratch_requested", "attempt_adopted", "attempt_does_not_end",
-                       "leftover_killed", "leftover_does_not_end"}
+_EVENT_KINDS: Final = {
+    "checkpoint_refused",
+    "save_failed",
+    "warned",
+    "request_answered",
+    "scratch_requested",
+    "attempt_adopted",
+    "attempt_does_not_end",
+    "leftover_killed",
+    "leftover_does_not_end",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", help="a job's id, or a name for the newest of that name")
-    parser.add_argument("--all", action="store_true",
-                        help="all epochs, attempts and checkpoints, not only the newest")
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="all epochs, attempts and checkpoints, not only the newest",
+    )
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
 
@@ -43,34 +54,74 @@ def main(args: argparse.Namespace) -> int:
 def as_json(book: Ledger, job: JobRow) -> dict[str, Any]:
     """The job in the shape that docs/json.md describes."""
     return {
-        "id": job.id, "name": job.name, "state": str(job.state), "reason": job.reason,
-        "hint": job.hint, "priority": job.priority, "failures": job.failures,
-        "submitted_at": job.submitted_at, "updated_at": job.updated_at, "next_at": job.next_at,
-        "run_dir": job.run_dir, "spec": book.spec(job.id),
+        "id": job.id,
+        "name": job.name,
+        "state": str(job.state),
+        "reason": job.reason,
+        "hint": job.hint,
+        "priority": job.priority,
+        "failures": job.failures,
+        "submitted_at": job.submitted_at,
+        "updated_at": job.updated_at,
+        "next_at": job.next_at,
+        "run_dir": job.run_dir,
+        "spec": book.spec(job.id),
         "attempts": [_attempt(row) for row in book.attempts(job.id)],
-        "epochs": [{"stage": row.stage, "epoch": row.epoch, "step": row.step,
-                    "seconds": row.seconds, "attempt": row.attempt, "logs": row.logs}
-                   for row in book.epochs(job.id)],
-        "checkpoints": [{"name": row.name, "stage": row.stage, "epoch": row.epoch,
-                         "step": row.step, "path": os.path.join(job.run_dir, row.path),
-                         "bytes": row.bytes, "good": row.good, "best": row.best,
-                         "reason": row.reason, "at": row.at}
-                        for row in book.checkpoints(job.id)],
-        "events": [{"at": row.at, "attempt": row.attempt, "kind": row.kind, "data": row.data}
-                   for row in book.events(job.id)],
+        "epochs": [
+            {
+                "stage": row.stage,
+                "epoch": row.epoch,
+                "step": row.step,
+                "seconds": row.seconds,
+                "attempt": row.attempt,
+                "logs": row.logs,
+            }
+            for row in book.epochs(job.id)
+        ],
+        "checkpoints": [
+            {
+                "name": row.name,
+                "stage": row.stage,
+                "epoch": row.epoch,
+                "step": row.step,
+                "path": os.path.join(job.run_dir, row.path),
+                "bytes": row.bytes,
+                "good": row.good,
+                "best": row.best,
+                "reason": row.reason,
+                "at": row.at,
+            }
+            for row in book.checkpoints(job.id)
+        ],
+        "events": [
+            {"at": row.at, "attempt": row.attempt, "kind": row.kind, "data": row.data}
+            for row in book.events(job.id)
+        ],
     }
 
 
 def _attempt(row: AttemptRow) -> dict[str, Any]:
     return {
-        "n": row.n, "started_at": row.started_at, "ended_at": row.ended_at,
-        "outcome": row.outcome, "cause": row.cause, "exit_code": row.exit_code,
-        "signal": row.signal, "from_epoch": row.from_epoch, "from_step": row.from_step,
-        "to_epoch": row.to_epoch, "to_step": row.to_step, "lost_steps": row.lost_steps,
-        "seconds": row.seconds, "gpus": row.gpus,
-        "keeper_pid": row.keeper_pid, "trainer_pid": row.trainer_pid,
-        "receipt": row.receipt, "unfollowed": row.unfollowed,
-        "failure": row.failure, "provenance": row.provenance,
+        "n": row.n,
+        "started_at": row.started_at,
+        "ended_at": row.ended_at,
+        "outcome": row.outcome,
+        "cause": row.cause,
+        "exit_code": row.exit_code,
+        "signal": row.signal,
+        "from_epoch": row.from_epoch,
+        "from_step": row.from_step,
+        "to_epoch": row.to_epoch,
+        "to_step": row.to_step,
+        "lost_steps": row.lost_steps,
+        "seconds": row.seconds,
+        "gpus": row.gpus,
+        "keeper_pid": row.keeper_pid,
+        "trainer_pid": row.trainer_pid,
+        "receipt": row.receipt,
+        "unfollowed": row.unfollowed,
+        "failure": row.failure,
+        "provenance": row.provenance,
     }
 
 
@@ -91,8 +142,11 @@ class _Page:
         console.print(f"[bold]{job.id}[/]", terminal.state(job.state), escape(job.reason))
         if job.hint:
             console.print(f"  [yellow]hint:[/] {escape(job.hint)}")
-        runs = (self._spec.get("script") or self._spec.get("module")
-                or " ".join(self._spec.get("command") or []))
+        runs = (
+            self._spec.get("script")
+            or self._spec.get("module")
+            or " ".join(self._spec.get("command") or [])
+        )
         words = " ".join([str(runs), *self._spec.get("args", [])])
         console.print(f"  [dim]runs[/]  {escape(words)}")
         console.print(f"  [dim]in[/]    {escape(job.run_dir)}")
@@ -116,9 +170,14 @@ class _Page:
         for row in self._newest(self._attempts, _ATTEMPTS):
             took = None if row.ended_at is None else row.ended_at - row.started_at
             table.add_row(
-                f"[{curve.colour(row.n)}]{row.n}[/]", terminal.when(row.started_at),
-                terminal.duration(took), _place(row.from_epoch, row.from_step),
-                _place(row.to_epoch, row.to_step), how(row), _lost(row))
+                f"[{curve.colour(row.n)}]{row.n}[/]",
+                terminal.when(row.started_at),
+                terminal.duration(took),
+                _place(row.from_epoch, row.from_step),
+                _place(row.to_epoch, row.to_step),
+                how(row),
+                _lost(row),
+            )
         console.print(table)
         hidden = len(self._attempts) - table.row_count
         if hidden:
@@ -128,17 +187,25 @@ class _Page:
         for row in self._newest(self._attempts, 3):
             receipt = row.receipt or {}
             if row.unfollowed:
-                console.print(f"[bold red]not followed[/] in attempt {row.n}: "
-                              f"{escape(row.unfollowed)}")
+                console.print(
+                    f"[bold red]not followed[/] in attempt {row.n}: {escape(row.unfollowed)}"
+                )
             if (row.provenance or {}).get("changed"):
-                console.print(f"[yellow]changed[/] at attempt {row.n}: "
-                              f"{escape(', '.join((row.provenance or {})['changed']))}")
+                console.print(
+                    f"[yellow]changed[/] at attempt {row.n}: "
+                    f"{escape(', '.join((row.provenance or {})['changed']))}"
+                )
             if receipt.get("checkpoint"):
                 at = receipt["checkpoint"]
                 lost = _lost(row)
-                lines = [f"attempt {row.n} went on from {at}; "
-                         + (f"what came after it was lost: {lost}" if row.lost_steps is None
-                            else f"{lost} lost")]
+                lines = [
+                    f"attempt {row.n} went on from {at}; "
+                    + (
+                        f"what came after it was lost: {lost}"
+                        if row.lost_steps is None
+                        else f"{lost} lost"
+                    )
+                ]
             elif receipt.get("restored") or receipt.get("inexact"):
                 lines = [f"attempt {row.n} began anew"]
             else:
@@ -147,12 +214,18 @@ class _Page:
                 lines.append(f"  [yellow]changed, and allowed to:[/] {escape(receipt['allowed'])}")
             if receipt.get("restored"):
                 lines.append(f"  restored: {', '.join(receipt['restored'])}")
-            lines += [f"  [yellow]refused[/] {r['name']}: {escape(r['reason'])}"
-                      for r in receipt.get("refused", [])]
-            lines += [f"  [red]not followed:[/] {escape(str(text))}"
-                      for text in receipt.get("unfollowed") or []]
-            lines += [f"  [yellow]not exact:[/] {escape(str(text))}"
-                      for text in receipt.get("inexact", [])]
+            lines += [
+                f"  [yellow]refused[/] {r['name']}: {escape(r['reason'])}"
+                for r in receipt.get("refused", [])
+            ]
+            lines += [
+                f"  [red]not followed:[/] {escape(str(text))}"
+                for text in receipt.get("unfollowed") or []
+            ]
+            lines += [
+                f"  [yellow]not exact:[/] {escape(str(text))}"
+                for text in receipt.get("inexact", [])
+            ]
             console.print("\n".join(lines), style="dim")
 
     def _print_epochs(self, console: Console) -> None:
@@ -164,9 +237,11 @@ class _Page:
         for row in self._newest(self._epochs, _EPOCHS):
             table.add_row(
                 *([str(row.stage)] if stages else []),
-                f"[{curve.colour(row.attempt)}]{row.epoch}[/]", str(row.step),
+                f"[{curve.colour(row.attempt)}]{row.epoch}[/]",
+                str(row.step),
                 terminal.duration(row.seconds),
-                *[terminal.number(row.logs.get(name, "-")) for name in names])
+                *[terminal.number(row.logs.get(name, "-")) for name in names],
+            )
         console.print()
         console.print(table)
         hidden = len(self._epochs) - table.row_count
@@ -182,18 +257,27 @@ class _Page:
             return
         table = terminal.table("checkpoint", "epoch", "step", "size", "written", "")
         for row in self._checkpoints:
-            table.add_row(row.name, str(row.epoch), str(row.step), terminal.size(row.bytes),
-                          terminal.when(row.at), _mark(row))
+            table.add_row(
+                row.name,
+                str(row.epoch),
+                str(row.step),
+                terminal.size(row.bytes),
+                terminal.when(row.at),
+                _mark(row),
+            )
         console.print()
         console.print(table)
 
     def _print_events(self, console: Console) -> None:
         for event in self._newest(self._events, 8):
-            words = " ".join(str(event.data[key]) for key in
-                             ("verb", "answer", "name", "reason", "message", "error", "hint")
-                             if event.data.get(key))
-            console.print(f"[dim]{terminal.when(event.at)}[/] {event.kind.replace('_', ' ')}: "
-                          f"{escape(words)}")
+            words = " ".join(
+                str(event.data[key])
+                for key in ("verb", "answer", "name", "reason", "message", "error", "hint")
+                if event.data.get(key)
+            )
+            console.print(
+                f"[dim]{terminal.when(event.at)}[/] {event.kind.replace('_', ' ')}: {escape(words)}"
+            )
 
     def _print_failure(self, console: Console) -> None:
         last = self._attempts[-1] if self._attempts else None
@@ -260,6 +344,8 @@ def _mark(row: CheckpointRow) -> str:
 
 def _points(epochs: list[EpochRow]) -> list[Point]:
     last = max(row.stage for row in epochs)
-    return [Point(row.epoch, row.attempt, float(row.logs["loss"]), row.logs.get("val_loss"))
-            for row in epochs
-            if row.stage == last and isinstance(row.logs.get("loss"), int | float)]
+    return [
+        Point(row.epoch, row.attempt, float(row.logs["loss"]), row.logs.get("val_loss"))
+        for row in epochs
+        if row.stage == last and isinstance(row.logs.get("loss"), int | float)
+    ]

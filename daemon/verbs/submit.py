@@ -17,20 +17,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "rekindle submit [--name NAME] [--python PYTHON] [--live] FILE [-- ARGUMENTS]"
     parser.add_argument("file", type=Path, help="a spec (*.toml, *.yaml) or a script (*.py)")
     parser.add_argument("--name", help="the job's name, for a script (default: the file's)")
-    parser.add_argument("--python", metavar="PATH",
-                        help="the interpreter, for a script (default: the daemon's)")
-    parser.add_argument("--live", action="store_true",
-                        help="run the code as it then is, not as it is when it is handed in")
+    parser.add_argument(
+        "--python", metavar="PATH", help="the interpreter, for a script (default: the daemon's)"
+    )
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="run the code as it then is, not as it is when it is handed in",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     home = lookup.home(args)
     if args.file.suffix == ".py":
         filename, data = submit.spec_for_script(
-            args.file, name=args.name, args=args.rest, python=args.python, live=args.live)
+            args.file, name=args.name, args=args.rest, python=args.python, live=args.live
+        )
     elif args.rest or args.name or args.python:
-        raise UsageError("--name, --python and arguments behind `--` are for scripts.",
-                         where=args.file, hint="Write them into the spec: name, python, args.")
+        raise UsageError(
+            "--name, --python and arguments behind `--` are for scripts.",
+            where=args.file,
+            hint="Write them into the spec: name, python, args.",
+        )
     else:
         filename, data = submit.spec_from_file(args.file, live=args.live)
     if not home.inbox.is_dir():

@@ -21,8 +21,10 @@ def main(args: argparse.Namespace) -> int:
             print(install.describe(step))
         return 0
     if not args.user and os.geteuid() != 0:
-        raise UsageError("The system service is removed as root.",
-                         hint="sudo rekindle uninstall, or `rekindle uninstall --user`.")
+        raise UsageError(
+            "The system service is removed as root.",
+            hint="sudo rekindle uninstall, or `rekindle uninstall --user`.",
+        )
     install.carry_out(steps, print)
     home = Home.default().root if args.user else install.HOME
     print(f"The service is gone. All jobs, checkpoints and logs are kept: {home}")

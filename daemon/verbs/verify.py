@@ -10,8 +10,11 @@ from rekindle.state.paths import Home
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rebuild", action="store_true",
-                        help="build the ledger anew from the run directories; the old one is kept")
+    parser.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="build the ledger anew from the run directories; the old one is kept",
+    )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 
@@ -22,16 +25,30 @@ def main(args: argparse.Namespace) -> int:
     findings = verify.verify(home)
     bad = sum(finding.severity == "error" for finding in findings)
     if args.json:
-        terminal.print_json({"home": str(home.root), "sound": not bad, "findings": [
-            {"severity": f.severity, "job": f.job, "where": f.where, "what": f.what,
-             "hint": f.hint} for f in findings]})
+        terminal.print_json(
+            {
+                "home": str(home.root),
+                "sound": not bad,
+                "findings": [
+                    {
+                        "severity": f.severity,
+                        "job": f.job,
+                        "where": f.where,
+                        "what": f.what,
+                        "hint": f.hint,
+                    }
+                    for f in findings
+                ],
+            }
+        )
         return 1 if bad else 0
     console = terminal.console()
     for finding in findings:
         style = "bold red" if finding.severity == "error" else "yellow"
         console.print(f"[{style}]{finding.severity}[/] {escape(finding.what)}")
-        console.print(f"  where: {escape(finding.where)}\n  hint: {escape(finding.hint)}",
-                      soft_wrap=True)
+        console.print(
+            f"  where: {escape(finding.where)}\n  hint: {escape(finding.hint)}", soft_wrap=True
+        )
     if bad:
         console.print(f"{bad} of {len(findings)} findings will lose or repeat work.")
     else:

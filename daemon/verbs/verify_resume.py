@@ -29,21 +29,37 @@ _DEFAULT_LIMIT: Final = "10 min"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = ("rekindle verify-resume [--kills N] [--seed S] [--limit TIME] [--link PATH] "
-                    "[--keep] [--json] FILE [-- ARGUMENTS]")
+    parser.usage = (
+        "rekindle verify-resume [--kills N] [--seed S] [--limit TIME] [--link PATH] "
+        "[--keep] [--json] FILE [-- ARGUMENTS]"
+    )
     parser.add_argument("file", type=Path, help="a spec (*.toml, *.yaml) or a script (*.py)")
-    parser.add_argument("--kills", type=int, default=5, metavar="N",
-                        help="how often it is killed (default: 5)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S",
-                        help="of the places of the kills (default: 0)")
-    parser.add_argument("--limit", default=_DEFAULT_LIMIT, metavar="TIME",
-                        help="about how long it may take; a longer job is compared up to where "
-                        f'it gets to; "none" for all of it (default: {_DEFAULT_LIMIT})')
-    parser.add_argument("--link", action="append", default=[], metavar="PATH",
-                        help="data below the job's folder that is only read: linked, not copied")
+    parser.add_argument(
+        "--kills", type=int, default=5, metavar="N", help="how often it is killed (default: 5)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="of the places of the kills (default: 0)"
+    )
+    parser.add_argument(
+        "--limit",
+        default=_DEFAULT_LIMIT,
+        metavar="TIME",
+        help="about how long it may take; a longer job is compared up to where "
+        f'it gets to; "none" for all of it (default: {_DEFAULT_LIMIT})',
+    )
+    parser.add_argument(
+        "--link",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="data below the job's folder that is only read: linked, not copied",
+    )
     parser.add_argument("--python", metavar="PATH", help="the interpreter, for a script")
-    parser.add_argument("--keep", action="store_true",
-                        help="keep the trainings, with logs and checkpoints, to look at")
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="keep the trainings, with logs and checkpoints, to look at",
+    )
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
 
 
@@ -63,8 +79,9 @@ def main(args: argparse.Namespace) -> int:
     try:
         answer = proof.find(question, home, tell)
         if args.json:
-            terminal.print_json(as_json(answer, question, time.monotonic() - began,
-                                        home if args.keep else None))
+            terminal.print_json(
+                as_json(answer, question, time.monotonic() - began, home if args.keep else None)
+            )
         else:
             _Page(answer, question).print(console)
     finally:
@@ -79,20 +96,27 @@ def main(args: argparse.Namespace) -> int:
 def _job(args: argparse.Namespace) -> Job:
     """The job that the file means, resolved as the daemon would."""
     if args.file.suffix == ".py":
-        filename, data = submit.spec_for_script(args.file, name=None, args=args.rest,
-                                                python=args.python)
+        filename, data = submit.spec_for_script(
+            args.file, name=None, args=args.rest, python=args.python
+        )
         folder = Path.cwd()
         job = spec.parse(data, filename, folder)
         # a script straight away: its folder is what it needs, not wherever one stands
         return job.replace(workdir=str(args.file.absolute().parent))
     if args.rest or args.python:
-        raise UsageError("--python and arguments behind `--` are for scripts.", where=args.file,
-                         hint="Write them into the spec: python, args.")
+        raise UsageError(
+            "--python and arguments behind `--` are for scripts.",
+            where=args.file,
+            hint="Write them into the spec: python, args.",
+        )
     filename, data = submit.spec_from_file(args.file)
     job = spec.parse(data, filename, args.file.absolute().parent)
     if job.command is not None:
-        raise UsageError("The job is a command; what it trains cannot be seen from here.",
-                         where=args.file, hint="verify-resume is for `script` and `module`.")
+        raise UsageError(
+            "The job is a command; what it trains cannot be seen from here.",
+            where=args.file,
+            hint="verify-resume is for `script` and `module`.",
+        )
     return job
 
 
@@ -105,8 +129,9 @@ def _limit(text: str) -> float | None:
         raise UsageError(f"--limit: {error}.", hint='--limit "10 min", or --limit none') from error
 
 
-def as_json(answer: Answer, question: Question, seconds: float, home: Home | None
-            ) -> dict[str, Any]:
+def as_json(
+    answer: Answer, question: Question, seconds: float, home: Home | None
+) -> dict[str, Any]:
     """The answer in the shape that docs/json.md describes."""
     end = answer.undisturbed.end
     return {
@@ -115,27 +140,47 @@ def as_json(answer: Answer, question: Question, seconds: float, home: Home | Non
         "job": question.job.name,
         "seed": question.seed,
         "seconds": round(seconds, 3),
-        "compared": {"arrays": answer.arrays, "epochs": answer.epochs,
-                     "steps": answer.undisturbed.steps, "whole": end is None,
-                     "until": None if end is None else end.name},
+        "compared": {
+            "arrays": answer.arrays,
+            "epochs": answer.epochs,
+            "steps": answer.undisturbed.steps,
+            "whole": end is None,
+            "until": None if end is None else end.name,
+        },
         "kills": answer.killed.hits,
         "resumed": len(answer.killed.went_on),
         "resumed_in_mid_epoch": answer.killed.in_mid_epoch,
         "differences": [_difference(d) for d in answer.differences],
         "noted": [_difference(d) for d in answer.noted],
-        "suspects": [{"kind": s.kind, "file": s.file, "line": s.line, "code": s.code,
-                      "why": s.why, "fix": s.fix} for s in answer.suspects],
+        "suspects": [
+            {
+                "kind": s.kind,
+                "file": s.file,
+                "line": s.line,
+                "code": s.code,
+                "why": s.why,
+                "fix": s.fix,
+            }
+            for s in answer.suspects
+        ],
         "inexact": answer.inexact,
-        "failure": {key: answer.killed.failure.get(key) for key in
-                    ("attempt", "cause", "error_type", "message")}
-        if answer.killed.failure else None,
+        "failure": {
+            key: answer.killed.failure.get(key)
+            for key in ("attempt", "cause", "error_type", "message")
+        }
+        if answer.killed.failure
+        else None,
         "kept_in": None if home is None else str(home.root),
     }
 
 
 def _difference(found: Difference) -> dict[str, str]:
-    return {"kind": found.kind, "name": found.name, "detail": found.detail,
-            "checkpoint": found.checkpoint}
+    return {
+        "kind": found.kind,
+        "name": found.name,
+        "detail": found.detail,
+        "checkpoint": found.checkpoint,
+    }
 
 
 def summary(answer: Answer) -> str:
@@ -143,27 +188,43 @@ def summary(answer: Answer) -> str:
     killed = answer.killed
     first = answer.differences[0] if answer.differences else None
     if answer.verdict is Verdict.IDENTICAL:
-        return (f"Killed {len(killed.hits)} times and bit-identical: {answer.arrays} arrays of "
-                f"the final state and the metrics of {answer.epochs} epochs.")
+        return (
+            f"Killed {len(killed.hits)} times and bit-identical: {answer.arrays} arrays of "
+            f"the final state and the metrics of {answer.epochs} epochs."
+        )
     if answer.verdict is Verdict.SCRIPT_DIFFERS:
         assert first is not None
-        return ("The script does not give the same result twice, even undisturbed: the first "
-                f"difference is {_in_words(first)}. Resuming cannot be exact before it does.")
+        return (
+            "The script does not give the same result twice, even undisturbed: the first "
+            f"difference is {_in_words(first)}. Resuming cannot be exact before it does."
+        )
     if answer.verdict is Verdict.RESUME_DIFFERS:
         assert first is not None
-        return ("Undisturbed the script gives the same result every time, killed it does not: "
-                f"the first difference is {_in_words(first)}.")
+        return (
+            "Undisturbed the script gives the same result every time, killed it does not: "
+            f"the first difference is {_in_words(first)}."
+        )
     if answer.verdict is Verdict.RESUME_FAILED:
-        return (f"Attempt {killed.failure.get('attempt')} could not go on: "
-                f"{killed.failure.get('error_type') or killed.failure.get('cause')}: "
-                f"{killed.failure.get('message')}")
-    return ("Both are equal, but no attempt went on from a checkpoint above step zero, so that "
-            "nothing is proven: the job may be too short, or the kills too few (--kills).")
+        return (
+            f"Attempt {killed.failure.get('attempt')} could not go on: "
+            f"{killed.failure.get('error_type') or killed.failure.get('cause')}: "
+            f"{killed.failure.get('message')}"
+        )
+    return (
+        "Both are equal, but no attempt went on from a checkpoint above step zero, so that "
+        "nothing is proven: the job may be too short, or the kills too few (--kills)."
+    )
 
 
 def _in_words(found: Difference) -> str:
-    kinds = {"variable": "the variable ", "file": "the file ", "callback": "the callback's ",
-             "epoch": "", "random": "", "state": "the "}
+    kinds = {
+        "variable": "the variable ",
+        "file": "the file ",
+        "callback": "the callback's ",
+        "epoch": "",
+        "random": "",
+        "state": "the ",
+    }
     return f"{kinds[found.kind]}{found.name} ({found.detail})"
 
 
@@ -178,17 +239,23 @@ class _Page:
         answer, killed = self._answer, self._answer.killed
         console.print()
         identical = answer.verdict is Verdict.IDENTICAL
-        style = "bold green" if identical else (
-            "bold yellow" if answer.verdict is Verdict.NOT_PROVEN else "bold red")
+        style = (
+            "bold green"
+            if identical
+            else ("bold yellow" if answer.verdict is Verdict.NOT_PROVEN else "bold red")
+        )
         console.print(f"[{style}]{answer.verdict.upper()}[/] {escape(summary(answer))}")
         console.print(
             f"  {len(killed.hits)} kills; {len(killed.went_on)} attempts went on from a "
             f"checkpoint, {killed.in_mid_epoch} of them in mid-epoch; "
-            f"lost {_lost(killed)} of {answer.undisturbed.steps} steps, trained again")
+            f"lost {_lost(killed)} of {answer.undisturbed.steps} steps, trained again"
+        )
         end = answer.undisturbed.end
         if end is not None:
-            console.print(f"  compared up to epoch {end.epoch}, step {end.step}, since the whole "
-                          "job takes longer: --limit none; files were not compared")
+            console.print(
+                f"  compared up to epoch {end.epoch}, step {end.step}, since the whole "
+                "job takes longer: --limit none; files were not compared"
+            )
         self._print_differences(console, "Differs", answer.differences)
         self._print_differences(console, "Differs undisturbed as well", answer.noted)
         for text in answer.inexact:
@@ -203,8 +270,12 @@ class _Page:
             return
         table = terminal.table(title, "", "how", "at")
         for difference in found[:_SHOWN]:
-            table.add_row(difference.kind, escape(difference.name), escape(difference.detail),
-                          difference.checkpoint)
+            table.add_row(
+                difference.kind,
+                escape(difference.name),
+                escape(difference.detail),
+                difference.checkpoint,
+            )
         console.print(table)
         if len(found) > _SHOWN:
             console.print(f"[dim]and {len(found) - _SHOWN} more: --json lists all[/]")
@@ -212,8 +283,10 @@ class _Page:
     def _print_suspects(self, console: Console, found: list[Suspect]) -> None:
         if not found:
             if self._answer.differences:
-                console.print("Why is not to be seen in the script. Sums over several threads may "
-                              "differ: try TF_DETERMINISTIC_OPS=1 and one thread in `env`.")
+                console.print(
+                    "Why is not to be seen in the script. Sums over several threads may "
+                    "differ: try TF_DETERMINISTIC_OPS=1 and one thread in `env`."
+                )
             return
         console.print("[bold]What may be why[/]")
         for suspect in found[:_SHOWN]:

@@ -13,10 +13,15 @@ TIMED_OUT: Final = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("jobs", nargs="+", metavar="job",
-                        help="a job's id, or a name for the newest of that name")
-    parser.add_argument("--timeout", type=float, metavar="SECONDS",
-                        help=f"give up after so long, with exit code {TIMED_OUT}")
+    parser.add_argument(
+        "jobs", nargs="+", metavar="job", help="a job's id, or a name for the newest of that name"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help=f"give up after so long, with exit code {TIMED_OUT}",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -33,8 +38,10 @@ def main(args: argparse.Namespace) -> int:
                     break
                 if not told and presence.find(home) is None:
                     told = True
-                    print("No daemon is running; nothing goes on until one does: "
-                          "`rekindle run`.", file=sys.stderr)
+                    print(
+                        "No daemon is running; nothing goes on until one does: `rekindle run`.",
+                        file=sys.stderr,
+                    )
                 if end is not None and time.monotonic() > end:
                     print(f"{job.id} is {job.state} still.", file=sys.stderr)
                     return TIMED_OUT

@@ -17,9 +17,14 @@ X = dice.normal(size=(160, 6)).astype("float32")
 Y = (X.sum(1) > 0).astype("float32")
 SLOWLY = 0.03 if "--slowly" in sys.argv else 0.0
 
-model = keras.Sequential([
-    keras.layers.Input((6,)), keras.layers.Dense(8, activation="relu"), keras.layers.Dropout(0.3),
-    keras.layers.Dense(1, activation="sigmoid")])
+model = keras.Sequential(
+    [
+        keras.layers.Input((6,)),
+        keras.layers.Dense(8, activation="relu"),
+        keras.layers.Dropout(0.3),
+        keras.layers.Dense(1, activation="sigmoid"),
+    ]
+)
 model.compile("adam", "binary_crossentropy")
 folder = sys.argv[1]
 slow = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: time.sleep(SLOWLY))

@@ -25,8 +25,12 @@ def slowly(rows):
     return rows
 
 
-data = tf.data.Dataset.from_tensor_slices((x, y)).repeat().batch(8, drop_remainder=True).map(
-    lambda a, b: (tf.ensure_shape(tf.numpy_function(slowly, [a], a.dtype), (8, 6)), b))
+data = (
+    tf.data.Dataset.from_tensor_slices((x, y))
+    .repeat()
+    .batch(8, drop_remainder=True)
+    .map(lambda a, b: (tf.ensure_shape(tf.numpy_function(slowly, [a], a.dtype), (8, 6)), b))
+)
 model = keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(2, activation="softmax")])
 model.compile("adam", "sparse_categorical_crossentropy")
 if sys.argv[2] == "fit":

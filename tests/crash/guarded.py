@@ -16,9 +16,11 @@ dice = np.random.default_rng(3)
 x = dice.normal(size=(rows, 6)).astype("float32")
 y = (x.sum(1) > 0).astype("int32")
 
-layers = [keras.layers.Input((6,)),
-          keras.layers.Dense(24 if change == "wider" else 12, activation="relu"),
-          keras.layers.Dropout(0.3)]
+layers = [
+    keras.layers.Input((6,)),
+    keras.layers.Dense(24 if change == "wider" else 12, activation="relu"),
+    keras.layers.Dropout(0.3),
+]
 if change == "deeper":
     layers.append(keras.layers.Dense(12, activation="relu"))
 model = keras.Sequential([*layers, keras.layers.Dense(2, activation="softmax")])
@@ -49,8 +51,15 @@ if change == "stuck":
     callbacks.append(Stuck())
 history = None
 try:
-    history = model.fit(x, y, batch_size=8, epochs=2 if change == "fewer" else 3, verbose=2,
-                        callbacks=callbacks, validation_data=(x[:40], y[:40]))
+    history = model.fit(
+        x,
+        y,
+        batch_size=8,
+        epochs=2 if change == "fewer" else 3,
+        verbose=2,
+        callbacks=callbacks,
+        validation_data=(x[:40], y[:40]),
+    )
 except Exception as error:
     if len(sys.argv) < 3:
         raise

@@ -30,8 +30,9 @@ class Validating(keras.callbacks.Callback):
 
 
 validating = Validating()
-model = keras.Sequential([keras.layers.Input((6,)), keras.layers.Dropout(0.3),
-                          keras.layers.Dense(2)])
+model = keras.Sequential(
+    [keras.layers.Input((6,)), keras.layers.Dropout(0.3), keras.layers.Dense(2)]
+)
 model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
 model.fit(x, y, batch_size=16, epochs=4, verbose=2, callbacks=[validating])
 with open("seen.json", "w") as file:

@@ -18,13 +18,16 @@ class Jitter(keras.layers.Layer):
         return inputs / temperature
 
 
-data = (tf.data.Dataset.from_tensor_slices((x, y))
-        .map(lambda a, b: (a + tf.random.normal([6], stddev=0.1), b), num_parallel_calls=2)
-        .map(lambda a, b: (tf.ensure_shape(tf.numpy_function(np.abs, [a], a.dtype), [6]), b))
-        .batch(8))
+data = (
+    tf.data.Dataset.from_tensor_slices((x, y))
+    .map(lambda a, b: (a + tf.random.normal([6], stddev=0.1), b), num_parallel_calls=2)
+    .map(lambda a, b: (tf.ensure_shape(tf.numpy_function(np.abs, [a], a.dtype), [6]), b))
+    .batch(8)
+)
 options = tf.data.Options()
 options.deterministic = False
-model = keras.Sequential([keras.layers.Input((6,)), Jitter(),
-                          keras.layers.Dense(2, activation="softmax")])
+model = keras.Sequential(
+    [keras.layers.Input((6,)), Jitter(), keras.layers.Dense(2, activation="softmax")]
+)
 model.compile("adam", "sparse_categorical_crossentropy")
 model.fit(data.with_options(options), epochs=2, verbose=2)

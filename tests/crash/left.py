@@ -42,13 +42,20 @@ def digest(model):
 
 
 told = []
-model = keras.Sequential([layers.Input((6,)), layers.Dense(12, activation="relu"),
-                          layers.Dropout(0.3), layers.Dense(2, activation="softmax")])
+model = keras.Sequential(
+    [
+        layers.Input((6,)),
+        layers.Dense(12, activation="relu"),
+        layers.Dropout(0.3),
+        layers.Dense(2, activation="softmax"),
+    ]
+)
 model.compile("adam", "sparse_categorical_crossentropy")
 for trial in range(3):
     try:
-        history = model.fit(data, epochs=4, verbose=2, validation_data=held,
-                            callbacks=[Pruner(trial)])
+        history = model.fit(
+            data, epochs=4, verbose=2, validation_data=held, callbacks=[Pruner(trial)]
+        )
         outcome = history.history
     except Pruned as error:
         outcome = str(error)

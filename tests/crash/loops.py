@@ -22,24 +22,34 @@ layers = keras.layers
 
 
 def network(out=3):
-    return keras.Sequential([
-        layers.Input((12,)), layers.Dense(16, activation="relu"), layers.Dropout(0.4),
-        layers.BatchNormalization(), layers.Dense(out)])
+    return keras.Sequential(
+        [
+            layers.Input((12,)),
+            layers.Dense(16, activation="relu"),
+            layers.Dropout(0.4),
+            layers.BatchNormalization(),
+            layers.Dense(out),
+        ]
+    )
 
 
 def compiled():
     model = network()
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-                  metrics=["accuracy"])
+    model.compile(
+        "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+    )
     return model
 
 
 def keep(seen, *models, **more):
     """What must be equal in the end."""
-    arrays = {f"{number}-{index:03d}": np.asarray(variable)
-              for number, model in enumerate(models)
-              for index, variable in enumerate(
-                  [*model.variables, *getattr(getattr(model, "optimizer", None), "variables", [])])}
+    arrays = {
+        f"{number}-{index:03d}": np.asarray(variable)
+        for number, model in enumerate(models)
+        for index, variable in enumerate(
+            [*model.variables, *getattr(getattr(model, "optimizer", None), "variables", [])]
+        )
+    }
     arrays |= {name: np.asarray(value) for name, value in more.items()}
     arrays["draws"] = np.array([np.random.rand(), float(tf.random.uniform([]))])
     with open("seen.json", "w") as file:
@@ -72,8 +82,9 @@ def gradient_tape():
     train, valid = shared.take(266).batch(BATCH), shared.skip(266).batch(BATCH)
     state = {"best": 0.0, "history": [], "mixup": np.random.default_rng(9)}
     history = state["history"]
-    loop = resumable(model=model, optimizer=optimizer, metrics=[mean, accuracy], state=state,
-                     every=7)
+    loop = resumable(
+        model=model, optimizer=optimizer, metrics=[mean, accuracy], state=state, every=7
+    )
     train, valid = loop.data(train), loop.data(valid)
 
     @tf.function

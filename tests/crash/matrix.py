@@ -25,9 +25,16 @@ layers = keras.layers
 
 def head(*before):
     """A small network with Dropout behind ``before``."""
-    return keras.Sequential([
-        layers.Input((8, 8, 1)), *before, layers.Flatten(), layers.Dense(16, activation="relu"),
-        layers.Dropout(0.4), layers.Dense(3, activation="softmax")])
+    return keras.Sequential(
+        [
+            layers.Input((8, 8, 1)),
+            *before,
+            layers.Flatten(),
+            layers.Dense(16, activation="relu"),
+            layers.Dropout(0.4),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
 
 
 def compiled(model, optimizer="adam", **more):
@@ -79,19 +86,28 @@ def dataset_in_order():
 
 
 def dataset_shuffled():
-    fit(compiled(head()), dataset().shuffle(100).batch(BATCH).prefetch(2),
-        validation_data=dataset(XV, YV).shuffle(60).batch(20).take(2))
+    fit(
+        compiled(head()),
+        dataset().shuffle(100).batch(BATCH).prefetch(2),
+        validation_data=dataset(XV, YV).shuffle(60).batch(20).take(2),
+    )
 
 
 def dataset_split_of_one_shuffle():
     mixed = dataset().shuffle(330)
-    fit(compiled(head()), mixed.take(270).batch(BATCH),
-        validation_data=mixed.skip(270).batch(BATCH))
+    fit(
+        compiled(head()), mixed.take(270).batch(BATCH), validation_data=mixed.skip(270).batch(BATCH)
+    )
 
 
 def dataset_repeated():
-    fit(compiled(head()), dataset().shuffle(50).repeat().batch(BATCH), steps_per_epoch=12,
-        validation_data=dataset(XV, YV).repeat().batch(20), validation_steps=2)
+    fit(
+        compiled(head()),
+        dataset().shuffle(50).repeat().batch(BATCH),
+        steps_per_epoch=12,
+        validation_data=dataset(XV, YV).repeat().batch(20),
+        validation_steps=2,
+    )
 
 
 def dataset_of_unknown_size():
@@ -198,8 +214,13 @@ def two_fits_of_data_that_draws():
 
 def sample_weights():
     weights = np.linspace(0.5, 1.5, len(X)).astype("float32")
-    fit(compiled(head(), weighted_metrics=["accuracy"]), X, Y, batch_size=BATCH,
-        sample_weight=weights)
+    fit(
+        compiled(head(), weighted_metrics=["accuracy"]),
+        X,
+        Y,
+        batch_size=BATCH,
+        sample_weight=weights,
+    )
 
 
 def class_weights():
@@ -219,8 +240,14 @@ def jit_compiled():
 
 
 def unbuilt():
-    model = keras.Sequential([layers.Flatten(), layers.Dense(12, activation="relu"),
-                              layers.Dropout(0.3), layers.Dense(3, activation="softmax")])
+    model = keras.Sequential(
+        [
+            layers.Flatten(),
+            layers.Dense(12, activation="relu"),
+            layers.Dropout(0.3),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
     fit(compiled(model), X, Y, batch_size=BATCH)
 
 
@@ -306,8 +333,7 @@ class Teaching(keras.callbacks.Callback):
 
 
 def fit_within_a_callback():
-    fit(compiled(head()), X, Y, batch_size=BATCH, callbacks=[Teaching()],
-        validation_data=(XV, YV))
+    fit(compiled(head()), X, Y, batch_size=BATCH, callbacks=[Teaching()], validation_data=(XV, YV))
 
 
 def eagerly():
@@ -348,14 +374,21 @@ class Two(keras.Model):
 
     def train_step(self, data):
         x, y = data
-        for side, optimizer in ((self.left, self.left_optimizer),
-                                (self.right, self.right_optimizer)):
+        for side, optimizer in (
+            (self.left, self.left_optimizer),
+            (self.right, self.right_optimizer),
+        ):
             with tf.GradientTape() as tape:
                 loss = tf.reduce_mean(
-                    keras.losses.sparse_categorical_crossentropy(y, side(self.flat(x))))
+                    keras.losses.sparse_categorical_crossentropy(y, side(self.flat(x)))
+                )
             optimizer.apply_gradients(
-                zip(tape.gradient(loss, side.trainable_variables), side.trainable_variables,
-                    strict=True))
+                zip(
+                    tape.gradient(loss, side.trainable_variables),
+                    side.trainable_variables,
+                    strict=True,
+                )
+            )
             self.mean.update_state(loss)
         return {"loss": self.mean.result()}
 
@@ -369,37 +402,64 @@ def two_optimizers():
 def several_outputs():
     source = layers.Input((8, 8, 1))
     body = layers.Dropout(0.2)(layers.Dense(12, activation="relu")(layers.Flatten()(source)))
-    model = keras.Model(source, {"kind": layers.Dense(3, activation="softmax", name="kind")(body),
-                                 "sum": layers.Dense(1, name="sum")(body)})
-    model.compile("adam", {"kind": "sparse_categorical_crossentropy", "sum": "mse"},
-                  metrics={"kind": ["accuracy"], "sum": ["mae"]})
-    fit(model, X, {"kind": Y, "sum": X.sum((1, 2, 3))}, batch_size=BATCH,
-        validation_data=(XV, {"kind": YV, "sum": XV.sum((1, 2, 3))}))
+    model = keras.Model(
+        source,
+        {
+            "kind": layers.Dense(3, activation="softmax", name="kind")(body),
+            "sum": layers.Dense(1, name="sum")(body),
+        },
+    )
+    model.compile(
+        "adam",
+        {"kind": "sparse_categorical_crossentropy", "sum": "mse"},
+        metrics={"kind": ["accuracy"], "sum": ["mae"]},
+    )
+    fit(
+        model,
+        X,
+        {"kind": Y, "sum": X.sum((1, 2, 3))},
+        batch_size=BATCH,
+        validation_data=(XV, {"kind": YV, "sum": XV.sum((1, 2, 3))}),
+    )
 
 
 def noise_and_augmentation():
-    model = head(layers.RandomTranslation(0.1, 0.1), layers.RandomFlip("horizontal"),
-                 layers.GaussianNoise(0.1), layers.Conv2D(6, 3), layers.BatchNormalization(),
-                 layers.SpatialDropout2D(0.2))
+    model = head(
+        layers.RandomTranslation(0.1, 0.1),
+        layers.RandomFlip("horizontal"),
+        layers.GaussianNoise(0.1),
+        layers.Conv2D(6, 3),
+        layers.BatchNormalization(),
+        layers.SpatialDropout2D(0.2),
+    )
     fit(compiled(model), X, Y, batch_size=BATCH, validation_data=(XV, YV))
 
 
 def lstm():
-    model = keras.Sequential([
-        layers.Input((8, 8)), layers.LSTM(8, dropout=0.2, recurrent_dropout=0.2),
-        layers.Dense(3, activation="softmax")])
+    model = keras.Sequential(
+        [
+            layers.Input((8, 8)),
+            layers.LSTM(8, dropout=0.2, recurrent_dropout=0.2),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
     fit(compiled(model), X[..., 0], Y, batch_size=BATCH, epochs=3)
 
 
 def adamw_with_ema():
-    optimizer = keras.optimizers.AdamW(0.005, use_ema=True, ema_momentum=0.9,
-                                       ema_overwrite_frequency=11)
+    optimizer = keras.optimizers.AdamW(
+        0.005, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=11
+    )
     fit(compiled(head(), optimizer), X, Y, batch_size=BATCH)
 
 
 def sgd_with_momentum():
-    fit(compiled(head(), keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True)), X, Y,
-        batch_size=BATCH)
+    fit(
+        compiled(head(), keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True)),
+        X,
+        Y,
+        batch_size=BATCH,
+    )
 
 
 def schedule():
@@ -408,8 +468,12 @@ def schedule():
 
 
 def gradient_accumulation():
-    fit(compiled(head(), keras.optimizers.Adam(0.01, gradient_accumulation_steps=4)), X, Y,
-        batch_size=BATCH)
+    fit(
+        compiled(head(), keras.optimizers.Adam(0.01, gradient_accumulation_steps=4)),
+        X,
+        Y,
+        batch_size=BATCH,
+    )
 
 
 def mixed_precision():
@@ -441,30 +505,53 @@ def mirrored_dataset():
 
 
 def stock_callbacks():
-    fit(compiled(head()), X, Y, batch_size=BATCH, epochs=9, validation_data=(XV, YV), callbacks=[
-        keras.callbacks.EarlyStopping("loss", patience=2, min_delta=0.02,
-                                      restore_best_weights=True),
-        keras.callbacks.ReduceLROnPlateau("val_loss", patience=1, factor=0.5, min_delta=0.05,
-                                          cooldown=1),
-        keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.95),
-        keras.callbacks.ModelCheckpoint("best.weights.h5", monitor="val_accuracy",
-                                        save_best_only=True, save_weights_only=True),
-        keras.callbacks.ModelCheckpoint("every-{epoch:04d}.weights.h5", save_freq=8,
-                                        save_weights_only=True),
-        keras.callbacks.CSVLogger("log.csv"),
-        keras.callbacks.TerminateOnNaN()])
+    fit(
+        compiled(head()),
+        X,
+        Y,
+        batch_size=BATCH,
+        epochs=9,
+        validation_data=(XV, YV),
+        callbacks=[
+            keras.callbacks.EarlyStopping(
+                "loss", patience=2, min_delta=0.02, restore_best_weights=True
+            ),
+            keras.callbacks.ReduceLROnPlateau(
+                "val_loss", patience=1, factor=0.5, min_delta=0.05, cooldown=1
+            ),
+            keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.95),
+            keras.callbacks.ModelCheckpoint(
+                "best.weights.h5",
+                monitor="val_accuracy",
+                save_best_only=True,
+                save_weights_only=True,
+            ),
+            keras.callbacks.ModelCheckpoint(
+                "every-{epoch:04d}.weights.h5", save_freq=8, save_weights_only=True
+            ),
+            keras.callbacks.CSVLogger("log.csv"),
+            keras.callbacks.TerminateOnNaN(),
+        ],
+    )
 
 
 def tensorboard():
-    fit(compiled(head()), X, Y, batch_size=BATCH, validation_data=(XV, YV), callbacks=[
-        keras.callbacks.TensorBoard("board", update_freq=5)])
+    fit(
+        compiled(head()),
+        X,
+        Y,
+        batch_size=BATCH,
+        validation_data=(XV, YV),
+        callbacks=[keras.callbacks.TensorBoard("board", update_freq=5)],
+    )
     seen = []
     for file in tf.io.gfile.glob("board/*/events.out.tfevents.*"):
         for event in tf.compat.v1.train.summary_iterator(file):
             seen.extend(
                 [file.split("/")[1], value.tag, event.step, float(tf.make_ndarray(value.tensor))]
                 for value in event.summary.value
-                if value.tag != "keras" and "steps_per_second" not in value.tag)
+                if value.tag != "keras" and "steps_per_second" not in value.tag
+            )
     with open("events.json", "w") as file:
         json.dump(sorted(seen), file)
 
@@ -490,8 +577,16 @@ class Counting(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         with open("counted.json", "w") as file:
-            json.dump([self.batches, self.epochs, self.losses, float(self.seen["last"]),
-                       sorted(self.seen["places"])], file)
+            json.dump(
+                [
+                    self.batches,
+                    self.epochs,
+                    self.losses,
+                    float(self.seen["last"]),
+                    sorted(self.seen["places"]),
+                ],
+                file,
+            )
 
 
 class Speaking(keras.callbacks.Callback):

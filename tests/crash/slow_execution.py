@@ -25,11 +25,16 @@ class Slow(keras.layers.Layer):
         return inputs + 0 * tf.ensure_shape(waited, inputs.shape)
 
 
-model = keras.Sequential([
-    keras.layers.Input((6,)), Slow(), keras.layers.Dense(12, activation="relu"),
-    keras.layers.Dropout(0.3), keras.layers.Dense(2, activation="softmax")])
-model.compile("adam", "sparse_categorical_crossentropy", steps_per_execution=20,
-              jit_compile=False)
+model = keras.Sequential(
+    [
+        keras.layers.Input((6,)),
+        Slow(),
+        keras.layers.Dense(12, activation="relu"),
+        keras.layers.Dropout(0.3),
+        keras.layers.Dense(2, activation="softmax"),
+    ]
+)
+model.compile("adam", "sparse_categorical_crossentropy", steps_per_execution=20, jit_compile=False)
 history = model.fit(x, y, batch_size=8, epochs=1, verbose=2)
 with open("history.json", "w") as file:
     json.dump(history.history, file)

@@ -15,9 +15,13 @@ def main() -> None:
     print("|---|---|---|---|---|")
     totals = [0, 0, 0, 0, 0]
     for name, found in by_name.items():
-        counts = [sum(len(row["kills"]) for row in found), sum(row["resumed"] for row in found),
-                  sum(row["in_mid_epoch"] for row in found),
-                  sum(row["identical"] for row in found), len(found)]
+        counts = [
+            sum(len(row["kills"]) for row in found),
+            sum(row["resumed"] for row in found),
+            sum(row["in_mid_epoch"] for row in found),
+            sum(row["identical"] for row in found),
+            len(found),
+        ]
         totals = [a + b for a, b in zip(totals, counts, strict=True)]
         print(f"| {name} | {counts[0]} | {counts[1]} | {counts[2]} | {counts[3]} of {counts[4]} |")
     print(f"| **all** | {totals[0]} | {totals[1]} | {totals[2]} | {totals[3]} of {totals[4]} |")

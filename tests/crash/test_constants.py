@@ -14,7 +14,8 @@ pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
 
 def test_what_a_callback_holds_is_made_by_the_script_and_what_it_changes_is_saved(
-        tmp_path: Path) -> None:
+    tmp_path: Path,
+) -> None:
     """A large array that nothing changes costs no checkpoint its bytes; the end is the same."""
     calm = driver.undisturbed(_lives(tmp_path / "calm"))
     lives = _lives(tmp_path / "storm")
@@ -45,5 +46,9 @@ def test_an_array_that_the_script_made_otherwise_is_named(tmp_path: Path) -> Non
 
 
 def _lives(root: Path) -> Lives:
-    return Lives(root, Path(__file__).with_name("holding.py"), args=["1"],
-                 policy=CheckpointPolicy(every_steps=7))
+    return Lives(
+        root,
+        Path(__file__).with_name("holding.py"),
+        args=["1"],
+        policy=CheckpointPolicy(every_steps=7),
+    )

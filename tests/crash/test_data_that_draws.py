@@ -16,14 +16,18 @@ DRAWING = Path(__file__).with_name("drawing.py")
 EVERY = CheckpointPolicy(every_steps=5)
 
 
-@pytest.mark.parametrize(("name", "steps"), [
-    ("generator_that_draws_globally", [18, 18]),
-    ("pydataset_that_draws", [33, 18]),
-    ("pydataset_that_draws_over_epochs", [33, 18]),
-    ("two_fits_of_data_that_draws", [48]),
-])
-def test_data_that_draws_goes_on_exactly_in_later_epochs(name: str, steps: list[int],
-                                                         tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("generator_that_draws_globally", [18, 18]),
+        ("pydataset_that_draws", [33, 18]),
+        ("pydataset_that_draws_over_epochs", [33, 18]),
+        ("two_fits_of_data_that_draws", [48]),
+    ],
+)
+def test_data_that_draws_goes_on_exactly_in_later_epochs(
+    name: str, steps: list[int], tmp_path: Path
+) -> None:
     """Batches read ahead, ends of epochs, validation and a fit before lie behind the kill."""
     calm = driver.undisturbed(Lives(tmp_path / "calm", MATRIX, args=[name], policy=EVERY))
     lives = Lives(tmp_path / "struck", MATRIX, args=[name], policy=EVERY)
@@ -40,12 +44,17 @@ def test_a_dataset_is_told_of_the_end_of_an_epoch_once(tmp_path: Path) -> None:
     script = Path(__file__).with_name("matrix.py")
 
     def lives(name: str) -> Lives:
-        return Lives(tmp_path / name, script, args=["pydataset_that_draws"],
-                     policy=CheckpointPolicy(every_steps=5, keep=3))
+        return Lives(
+            tmp_path / name,
+            script,
+            args=["pydataset_that_draws"],
+            policy=CheckpointPolicy(every_steps=5, keep=3),
+        )
 
     calm = driver.undisturbed(lives("calm"))
-    storm = driver.stormy(lives("storm"), [Blow("batch", 17, signal.SIGTERM),
-                                           Blow("validation", 1, signal.SIGTERM)])
+    storm = driver.stormy(
+        lives("storm"), [Blow("batch", 17, signal.SIGTERM), Blow("validation", 1, signal.SIGTERM)]
+    )
     assert [20] == [receipt["step"] for receipt in storm.resumed if receipt["attempt"] == 3]
     assert [] == driver.differences(calm.digests, storm.digests)
 
@@ -55,10 +64,14 @@ def test_draws_that_cannot_be_had_again_are_named(tmp_path: Path) -> None:
     lives = Lives(tmp_path, DRAWING, policy=EVERY)
     result = driver.stormy(lives, [Blow("step", 8)])
     assert [(1, 0), (2, 0), (2, 1), (2, 2), (2, 3)] == [
-        (receipt["attempt"], receipt["stage"]) for receipt in result.resumed]
-    wanted = ["Both the data and the script draw from numpy's global random generator",
-              "draws random numbers in several workers", "through Keras or TensorFlow",
-              "An earlier fit was given the same generator"]
+        (receipt["attempt"], receipt["stage"]) for receipt in result.resumed
+    ]
+    wanted = [
+        "Both the data and the script draw from numpy's global random generator",
+        "draws random numbers in several workers",
+        "through Keras or TensorFlow",
+        "An earlier fit was given the same generator",
+    ]
     for receipt, part in zip(result.resumed[1:], wanted, strict=True):
         assert any(part in text for text in receipt["inexact"]), receipt
     # the first attempt learned of the turns when it had written its receipt

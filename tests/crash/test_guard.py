@@ -19,8 +19,12 @@ LOOP = Path(__file__).with_name("guarded_loop.py")
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lives]:
-    lives = Lives(tmp_path_factory.mktemp("guard"), SCRIPT, args=["none"],
-                  policy=CheckpointPolicy(every_steps=5, keep=99))
+    lives = Lives(
+        tmp_path_factory.mktemp("guard"),
+        SCRIPT,
+        args=["none"],
+        policy=CheckpointPolicy(every_steps=5, keep=99),
+    )
     told = lives.run.root / "told.jsonl"
     lives.start(Blow("step", 13), told)
     assert lives.wait()["signal"] == signal.SIGKILL
@@ -28,16 +32,23 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lives]:
     yield lives
 
 
-@pytest.mark.parametrize(("change", "difference"), [
-    ("wider", "the settings of the layer dense (Dense) have changed"),
-    ("deeper", "the model had 4 layers and has 5"),
-    pytest.param("sgd", "the optimizer was Adam and is SGD", marks=pytest.mark.promise),
-    ("schedule", "learning_rate of the optimizer was 0.001 and is {"),
-    ("shorter", "the number of batches was 26 and is 20"),
-    ("callbacks", "callbacks were CSVLogger, History and are CSVLogger, EarlyStopping, History"),
-])
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ("wider", "the settings of the layer dense (Dense) have changed"),
+        ("deeper", "the model had 4 layers and has 5"),
+        pytest.param("sgd", "the optimizer was Adam and is SGD", marks=pytest.mark.promise),
+        ("schedule", "learning_rate of the optimizer was 0.001 and is {"),
+        ("shorter", "the number of batches was 26 and is 20"),
+        (
+            "callbacks",
+            "callbacks were CSVLogger, History and are CSVLogger, EarlyStopping, History",
+        ),
+    ],
+)
 def test_a_changed_script_is_refused_and_goes_on_once_that_is_allowed(
-        killed: Lives, tmp_path: Path, change: str, difference: str) -> None:
+    killed: Lives, tmp_path: Path, change: str, difference: str
+) -> None:
     """The first difference and the way on are named; no checkpoint is lost by either."""
     lives = killed.copy(tmp_path)
     lives.change(args=[change])
@@ -63,23 +74,33 @@ def test_a_changed_script_is_refused_and_goes_on_once_that_is_allowed(
 
 
 def test_another_learning_rate_is_told_and_the_one_of_the_checkpoint_goes_on(
-        killed: Lives, tmp_path: Path) -> None:
+    killed: Lives, tmp_path: Path
+) -> None:
     """It is a variable, which callbacks change, too: put back, and named in each receipt."""
-    calm = driver.undisturbed(Lives(tmp_path / "calm", SCRIPT, args=["none"],
-                                    policy=CheckpointPolicy(every_steps=5, keep=99)))
+    calm = driver.undisturbed(
+        Lives(
+            tmp_path / "calm",
+            SCRIPT,
+            args=["none"],
+            policy=CheckpointPolicy(every_steps=5, keep=99),
+        )
+    )
     lives = killed.copy(tmp_path / "killed")
     lives.change(args=["faster"])
     result = driver.stormy(lives, [Blow("step", 13)])
-    told = ("learning rate of the optimizer is 0.002 in the script, and 0.001 of the checkpoint "
-            "goes on")
+    told = (
+        "learning rate of the optimizer is 0.002 in the script, and 0.001 of the checkpoint goes on"
+    )
     assert 2 == sum(told in entry["message"] for entry in lives.entries("warned"))
-    assert [False, True, True] == [any(told in text for text in receipt["changed"])
-                                   for receipt in result.resumed]
+    assert [False, True, True] == [
+        any(told in text for text in receipt["changed"]) for receipt in result.resumed
+    ]
     assert [] == driver.differences(calm.digests, result.digests)
 
 
 def test_another_number_of_epochs_is_told_and_counts_those_that_were_trained(
-        killed: Lives, tmp_path: Path) -> None:
+    killed: Lives, tmp_path: Path
+) -> None:
     """A person may shorten a training; a script that gives the epochs left ends too early."""
     lives = killed.copy(tmp_path)
     lives.change(args=["fewer"])
@@ -90,7 +111,8 @@ def test_another_number_of_epochs_is_told_and_counts_those_that_were_trained(
 
 
 def test_a_script_that_catches_every_exception_is_refused_all_the_same(
-        killed: Lives, tmp_path: Path) -> None:
+    killed: Lives, tmp_path: Path
+) -> None:
     """Else it would end well, with a model that nobody has trained."""
     lives = killed.copy(tmp_path)
     lives.change(args=["wider", "catch"])
@@ -110,8 +132,7 @@ def test_a_script_that_catches_every_exception_is_refused_all_the_same(
 
 
 @pytest.mark.parametrize("change", [["24", "8"], ["12", "16"]], ids=["model", "data"])
-def test_so_is_one_that_does_it_around_a_loop_of_its_own(change: list[str], tmp_path: Path
-                                                         ) -> None:
+def test_so_is_one_that_does_it_around_a_loop_of_its_own(change: list[str], tmp_path: Path) -> None:
     """Where the loop begins, and where it comes to its data."""
     lives = Lives(tmp_path, LOOP, args=["12", "8"])
     told = lives.run.root / "told.jsonl"

@@ -28,8 +28,11 @@ from rekindle.jobs.job import CheckpointPolicy
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
 SCRIPT = Path(__file__).with_name("matrix.py")
-NAMES = [node.name for node in ast.parse(SCRIPT.read_text()).body
-         if isinstance(node, ast.FunctionDef) and not node.args.args and not node.args.vararg]
+NAMES = [
+    node.name
+    for node in ast.parse(SCRIPT.read_text()).body
+    if isinstance(node, ast.FunctionDef) and not node.args.args and not node.args.vararg
+]
 # of the kinds of data; the others differ in one thing each
 PROMISE = {"dataset_shuffled", "pydataset_that_draws"}
 KILLS = int(os.environ.get("REKINDLE_CRASH_KILLS", "0"))
@@ -52,12 +55,17 @@ def test_the_matrix_is_there() -> None:
     assert sum(map(kills_of, NAMES)) >= 60
 
 
-@pytest.mark.parametrize("name", [
-    pytest.param(name, marks=[pytest.mark.promise] if name in PROMISE else []) for name in NAMES])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.promise] if name in PROMISE else []) for name in NAMES],
+)
 def test_a_killed_training_ends_as_the_undisturbed_one(name: str, tmp_path: Path) -> None:
     """Model, optimizer, seeds, History, callbacks, files and metrics: digest by digest."""
-    body = next(ast.unparse(node) for node in ast.parse(SCRIPT.read_text()).body
-                if isinstance(node, ast.FunctionDef) and node.name == name)
+    body = next(
+        ast.unparse(node)
+        for node in ast.parse(SCRIPT.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name == name
+    )
     validation = "validation_" in body
     calm = driver.undisturbed(_lives(tmp_path / "calm", name))
     assert len(calm.digests) > 10
@@ -66,15 +74,23 @@ def test_a_killed_training_ends_as_the_undisturbed_one(name: str, tmp_path: Path
     while left > 0:
         dice = random.Random(zlib.crc32(f"{name} {SEED} {storm}".encode()))
         count = min(left, STORM)
-        blows = [driver.within(dice),
-                 *[driver.anywhere(dice, validation=validation) for _ in range(count - 1)]]
+        blows = [
+            driver.within(dice),
+            *[driver.anywhere(dice, validation=validation) for _ in range(count - 1)],
+        ]
         lives = _lives(tmp_path / f"storm-{storm}", name)
         result = driver.stormy(lives, blows)
         different = driver.differences(calm.digests, result.digests)
-        record = {"name": name, "storm": storm, "kills": result.kills,
-                  "resumed": result.went_on, "in_mid_epoch": result.in_mid_epoch,
-                  "at": [f"e{r['epoch']}-s{r['step']}" for r in result.resumed],
-                  "identical": not different, "different": different}
+        record = {
+            "name": name,
+            "storm": storm,
+            "kills": result.kills,
+            "resumed": result.went_on,
+            "in_mid_epoch": result.in_mid_epoch,
+            "at": [f"e{r['epoch']}-s{r['step']}" for r in result.resumed],
+            "identical": not different,
+            "different": different,
+        }
         print(json.dumps(record))
         if RECORD:
             with open(RECORD, "a") as file:
@@ -91,8 +107,9 @@ def test_a_killed_training_ends_as_the_undisturbed_one(name: str, tmp_path: Path
 
 def _assert_losses(lives: Lives) -> None:
     """Nothing is lost where an attempt saved on SIGTERM, and elsewhere at most the cadence."""
-    saved = {entry["attempt"] for entry in lives.entries("attempt_ended")
-             if entry["exit_code"] == 75}
+    saved = {
+        entry["attempt"] for entry in lives.entries("attempt_ended") if entry["exit_code"] == 75
+    }
     receipts, latest = {}, {}
     for receipt in lives.entries("resumed"):
         receipts.setdefault(receipt["attempt"], receipt)
@@ -100,8 +117,11 @@ def _assert_losses(lives: Lives) -> None:
     for attempt, receipt in receipts.items():
         # one that was told to end before it trained saved nothing, and had nothing to save
         # and a stage that an exception ended has no end to go on from: its last steps come again
-        if (attempt - 1 in saved and attempt - 1 in receipts
-                and latest[attempt - 1]["stage"] == receipt["stage"]):
+        if (
+            attempt - 1 in saved
+            and attempt - 1 in receipts
+            and latest[attempt - 1]["stage"] == receipt["stage"]
+        ):
             assert receipt["lost_steps"] == 0, receipt
         # up to eight steps are one execution in the matrix
         assert receipt["lost_steps"] <= EVERY + 7, receipt

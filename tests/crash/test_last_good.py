@@ -81,29 +81,37 @@ def make_an_empty_folder(path: Path) -> None:
 def write_non_finite_variables(path: Path) -> None:
     """As a trainer would have written it that did not look: every digest is right."""
     arrays, metadata = tensors.load(path / checkpoints.STATE)
-    first = next(name for name, array in arrays.items()
-                 if name.startswith("model/") and array.dtype == np.float32)
+    first = next(
+        name
+        for name, array in arrays.items()
+        if name.startswith("model/") and array.dtype == np.float32
+    )
     arrays[first][...] = np.nan
     tensors.save(path / checkpoints.STATE, arrays, metadata)
     manifest = json.loads((path / checkpoints.MANIFEST).read_text())
     manifest["files"][checkpoints.STATE] = {
         "bytes": (path / checkpoints.STATE).stat().st_size,
-        "sha256": checkpoints.digest(path / checkpoints.STATE)}
+        "sha256": checkpoints.digest(path / checkpoints.STATE),
+    }
     (path / checkpoints.MANIFEST).write_text(json.dumps(manifest))
 
 
-@pytest.mark.parametrize(("damage", "name", "reason"), [
-    (flip_a_bit, "e0000-s00000010", "digest"),
-    (truncate, "e0000-s00000010", "bytes where"),
-    (remove_the_state, "e0000-s00000010", "state.safetensors is missing"),
-    (empty_the_state, "e0000-s00000010", "has 0 bytes"),
-    (empty_the_manifest, "e0000-s00000010", "manifest cannot be read"),
-    (make_an_empty_folder, "e0001-s00000030", "manifest is missing"),
-    (write_non_finite_variables, "e0000-s00000010", "non-finite"),
-], ids=lambda value: value.__name__ if callable(value) else None)
+@pytest.mark.parametrize(
+    ("damage", "name", "reason"),
+    [
+        (flip_a_bit, "e0000-s00000010", "digest"),
+        (truncate, "e0000-s00000010", "bytes where"),
+        (remove_the_state, "e0000-s00000010", "state.safetensors is missing"),
+        (empty_the_state, "e0000-s00000010", "has 0 bytes"),
+        (empty_the_manifest, "e0000-s00000010", "manifest cannot be read"),
+        (make_an_empty_folder, "e0001-s00000030", "manifest is missing"),
+        (write_non_finite_variables, "e0000-s00000010", "non-finite"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else None,
+)
 def test_a_damaged_newest_checkpoint_is_set_aside_and_the_end_is_the_same(
-        interrupted: Interrupted, tmp_path: Path, damage: Callable[[Path], None], name: str,
-        reason: str) -> None:
+    interrupted: Interrupted, tmp_path: Path, damage: Callable[[Path], None], name: str, reason: str
+) -> None:
     """It goes to quarantine with its reason, an older one is used, no other is touched."""
     lives = interrupted.killed.copy(tmp_path)
     damage(newest(lives).path)
@@ -123,7 +131,8 @@ def test_a_damaged_newest_checkpoint_is_set_aside_and_the_end_is_the_same(
 
 
 def test_a_stale_temporary_folder_is_swept_away_and_the_end_is_the_same(
-        interrupted: Interrupted, tmp_path: Path) -> None:
+    interrupted: Interrupted, tmp_path: Path
+) -> None:
     """What an interrupted commit left behind is never taken for a checkpoint."""
     lives = interrupted.killed.copy(tmp_path)
     stale = lives.run.checkpoints / ".tmp-e0000-s00000015-4711"
@@ -138,7 +147,8 @@ def test_a_stale_temporary_folder_is_swept_away_and_the_end_is_the_same(
 
 
 def test_where_no_checkpoint_is_good_the_attempt_ends_for_a_person_to_look(
-        interrupted: Interrupted, tmp_path: Path) -> None:
+    interrupted: Interrupted, tmp_path: Path
+) -> None:
     """Nothing begins from scratch by itself; once it is asked for, the end is the same."""
     lives = interrupted.killed.copy(tmp_path)
     every = checkpoints.scan(lives.run.checkpoints)
@@ -165,7 +175,9 @@ def test_where_no_checkpoint_is_good_the_attempt_ends_for_a_person_to_look(
 
 def files(lives: Lives, *, without: str = "") -> dict[str, str]:
     """Digests of all files of all checkpoints but one."""
-    return {str(file.relative_to(lives.run.checkpoints)):
-            hashlib.sha256(file.read_bytes()).hexdigest()
-            for checkpoint in checkpoints.scan(lives.run.checkpoints) if checkpoint.name != without
-            for file in checkpoint.path.iterdir()}
+    return {
+        str(file.relative_to(lives.run.checkpoints)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for checkpoint in checkpoints.scan(lives.run.checkpoints)
+        if checkpoint.name != without
+        for file in checkpoint.path.iterdir()
+    }

@@ -42,13 +42,18 @@ def test_a_fit_left_by_a_caught_exception_is_not_trained_from_zero_again(tmp_pat
     assert saved == 2 * STEPS + 14
     result = driver.stormy(lives, [])
     assert [] == driver.differences(calm.digests, result.digests)
-    at = [(r["attempt"], r["stage"], r["step"], r["lost_steps"])
-          for r in result.resumed if r["stage"] < 2]
+    at = [
+        (r["attempt"], r["stage"], r["step"], r["lost_steps"])
+        for r in result.resumed
+        if r["stage"] < 2
+    ]
     assert at == [
-        (1, 0, 0, 0), (1, 1, 78, 0),
+        (1, 0, 0, 0),
+        (1, 1, 78, 0),
         # of the first fit an epoch is lost, of the second what came after its last save
         (2, 0, 52, 26 + fell - 130),
-        (3, 0, saved, 0), (3, 1, 130, 0),
+        (3, 0, saved, 0),
+        (3, 1, 130, 0),
     ]
     # no more of the first than what it goes on from
     assert 1 == sum(c.position.stage == 0 for c in checkpoints.scan(lives.run.checkpoints))

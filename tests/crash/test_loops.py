@@ -22,21 +22,32 @@ def test_every_loop_of_the_script_is_tested() -> None:
     """A loop that nobody runs would prove nothing."""
     body = ast.parse(SCRIPT.read_text()).body[-1]
     assert isinstance(body, ast.If)
-    defined = {node.name for node in ast.parse(SCRIPT.read_text()).body
-               if isinstance(node, ast.FunctionDef)}
+    defined = {
+        node.name
+        for node in ast.parse(SCRIPT.read_text()).body
+        if isinstance(node, ast.FunctionDef)
+    }
     assert set(NAMES) == defined - {"network", "compiled", "keep", "mixed"}
 
 
-@pytest.mark.parametrize("name", [
-    pytest.param(name, marks=[pytest.mark.promise] if name == "gradient_tape" else [])
-    for name in NAMES])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.promise] if name == "gradient_tape" else [])
+        for name in NAMES
+    ],
+)
 def test_a_killed_loop_ends_as_the_undisturbed_one(name: str, tmp_path: Path) -> None:
     """Variables, the script's own state and draws, and what it saw on the way."""
     calm = driver.undisturbed(_lives(tmp_path / "calm", name))
     assert {"file:end.npz", "file:seen.json"} <= calm.digests.keys()
     dice = random.Random(zlib.crc32(name.encode()))
-    blows = [driver.Blow("batch", 12, signal.SIGKILL, delay=0.002), driver.within(dice),
-             driver.anywhere(dice, validation=False), driver.within(dice)]
+    blows = [
+        driver.Blow("batch", 12, signal.SIGKILL, delay=0.002),
+        driver.within(dice),
+        driver.anywhere(dice, validation=False),
+        driver.within(dice),
+    ]
     storm = driver.stormy(_lives(tmp_path / "storm", name), blows)
     print(name, storm.kills, [f"e{r['epoch']}-s{r['step']}" for r in storm.resumed])
     assert [] == driver.differences(calm.digests, storm.digests)
@@ -47,11 +58,13 @@ def test_a_killed_loop_ends_as_the_undisturbed_one(name: str, tmp_path: Path) ->
 
 
 def test_a_loop_that_goes_on_before_a_smaller_batch_computes_as_if_it_had_not_ended(
-        tmp_path: Path) -> None:
+    tmp_path: Path,
+) -> None:
     """Which trace computes a batch depends on the shapes before it: they are met again."""
     calm = driver.undisturbed(_lives(tmp_path / "calm", "train_on_batch"))
-    storm = driver.stormy(_lives(tmp_path / "storm", "train_on_batch"),
-                          [driver.Blow("step", 20, signal.SIGTERM)])
+    storm = driver.stormy(
+        _lives(tmp_path / "storm", "train_on_batch"), [driver.Blow("step", 20, signal.SIGTERM)]
+    )
     assert [receipt["step"] for receipt in storm.resumed] == [0, 20]
     assert [] == driver.differences(calm.digests, storm.digests)
 

@@ -20,8 +20,11 @@ pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
 def contents(folder: Path) -> dict[str, str]:
     """Each file that the callbacks wrote, with a digest of its arrays and settings."""
-    return {str(file.relative_to(folder)): _digest(file)
-            for file in sorted(folder.rglob("*")) if file.suffix in (".h5", ".keras")}
+    return {
+        str(file.relative_to(folder)): _digest(file)
+        for file in sorted(folder.rglob("*"))
+        if file.suffix in (".h5", ".keras")
+    }
 
 
 def _digest(file: Path) -> str:
@@ -35,9 +38,11 @@ def _digest(file: Path) -> str:
             found.update(re.sub(r'"shared_object_id": \d+', "", config).encode())
             data = archive.read("model.weights.h5")
     with h5py.File(io.BytesIO(data)) as weights:
+
         def add(name: str, item: object) -> None:
             if isinstance(item, h5py.Dataset):
                 found.update(name.encode() + np.asarray(item[()]).tobytes())
+
         weights.visititems(add)
     return found.hexdigest()
 
@@ -54,10 +59,15 @@ def test_checkpoints_of_the_script_are_those_of_an_undisturbed_run(tmp_path: Pat
     assert 1 < sum(name.startswith("best") for name in wanted) < 6
     storm = _lives(tmp_path / "storm")
     # epochs of 13 steps: each blow that must show mid-epoch falls well away from 13 and 26
-    result = driver.stormy(storm, [Blow("batch", 18, signal.SIGKILL),
-                                   Blow("batch", 5, signal.SIGTERM),
-                                   Blow("before the line epoch_ended", 1, signal.SIGKILL),
-                                   Blow("validation", 2, signal.SIGTERM)])
+    result = driver.stormy(
+        storm,
+        [
+            Blow("batch", 18, signal.SIGKILL),
+            Blow("batch", 5, signal.SIGTERM),
+            Blow("before the line epoch_ended", 1, signal.SIGKILL),
+            Blow("validation", 2, signal.SIGTERM),
+        ],
+    )
     print(result.kills, [f"e{r['epoch']}-s{r['step']}" for r in result.resumed])
     assert len(result.kills) >= 3
     assert result.in_mid_epoch >= 2
@@ -65,5 +75,8 @@ def test_checkpoints_of_the_script_are_those_of_an_undisturbed_run(tmp_path: Pat
 
 
 def _lives(root: Path) -> Lives:
-    return Lives(root, Path(__file__).with_name("products.py"),
-                 policy=CheckpointPolicy(every_steps=4, keep=2))
+    return Lives(
+        root,
+        Path(__file__).with_name("products.py"),
+        policy=CheckpointPolicy(every_steps=4, keep=2),
+    )

@@ -15,12 +15,16 @@ pytestmark = [pytest.mark.crash, pytest.mark.slow]
 @pytest.mark.promise
 def test_what_cannot_be_exact_is_named_with_the_way_on(tmp_path: Path) -> None:
     """Of the data before the first step, of the step once it was traced, and in later receipts."""
-    lives = Lives(tmp_path, Path(__file__).with_name("inexact.py"),
-                  policy=CheckpointPolicy(every_steps=3))
+    lives = Lives(
+        tmp_path, Path(__file__).with_name("inexact.py"), policy=CheckpointPolicy(every_steps=3)
+    )
     result = driver.stormy(lives, [Blow("step", 5)])
     first, second = result.resumed
-    of_data = ["random numbers in parallel threads", "calls a Python function",
-               "options.deterministic = False"]
+    of_data = [
+        "random numbers in parallel threads",
+        "calls a Python function",
+        "options.deterministic = False",
+    ]
     of_step = ["RandomStandardNormal", "belong to no model, optimizer or callback (temperature)"]
     for part in of_data:
         assert any(part in text for text in first["inexact"]), first["inexact"]
@@ -29,8 +33,7 @@ def test_what_cannot_be_exact_is_named_with_the_way_on(tmp_path: Path) -> None:
     warned = " ".join(entry["message"] for entry in lives.entries("warned"))
     for part in of_step:
         assert part in warned
-    assert ("e0000-s00000003", 3, 2) == (
-        second["checkpoint"], second["step"], second["lost_steps"])
+    assert ("e0000-s00000003", 3, 2) == (second["checkpoint"], second["step"], second["lost_steps"])
     assert second["lost_seconds"] > 0
     assert any("model variables" in text for text in second["restored"])
     assert signal.SIGKILL == lives.entries("attempt_ended")[0]["signal"]

@@ -53,7 +53,8 @@ def test_reading_again_for_longer_than_the_limit_of_hangs_goes_on(tmp_path: Path
     end = lives.wait(300)
     assert end["cause"] == "done", lives.log()
     assert (60, "e0001-s00000060") == tuple(
-        lives.entries("resumed")[-1][key] for key in ("step", "checkpoint"))
+        lives.entries("resumed")[-1][key] for key in ("step", "checkpoint")
+    )
     # all 60 batches took 36 s, and no silence was as long as the limit
     assert 0 < end["longest"]["seek"] < 25
 
@@ -71,7 +72,10 @@ def test_a_stop_while_data_is_read_again_ends_at_once(kind: str, tmp_path: Path)
     end = lives.wait(300)
     assert told.exists(), lives.log()
     assert ("preempted", 75, False) == (
-        end["cause"], end["exit_code"], end["killed_after_grace"]), lives.log()
+        end["cause"],
+        end["exit_code"],
+        end["killed_after_grace"],
+    ), lives.log()
     assert before == sorted(path.name for path in lives.run.checkpoints.iterdir())
     assert [1] == [entry["attempt"] for entry in lives.entries("resumed")]
 

@@ -18,14 +18,18 @@ SLOW = Path(__file__).with_name("slow_execution.py")
 EPOCH = CheckpointPolicy(every_epochs=1)
 
 
-@pytest.mark.parametrize("blow", [
-    Blow("batch", 9, signal.SIGTERM, keeper=True, delay=0.001),
-    pytest.param(Blow("validation", 1, signal.SIGTERM), marks=pytest.mark.promise),
-    Blow("compile", 1, signal.SIGTERM, keeper=True),
-    Blow("in_write", 2, signal.SIGTERM),
-    Blow("before the line epoch_ended", 1, signal.SIGTERM),
-    Blow("before the line checkpoint_committed", 2, signal.SIGTERM),
-], ids=lambda blow: blow.place)
+@pytest.mark.parametrize(
+    "blow",
+    [
+        Blow("batch", 9, signal.SIGTERM, keeper=True, delay=0.001),
+        pytest.param(Blow("validation", 1, signal.SIGTERM), marks=pytest.mark.promise),
+        Blow("compile", 1, signal.SIGTERM, keeper=True),
+        Blow("in_write", 2, signal.SIGTERM),
+        Blow("before the line epoch_ended", 1, signal.SIGTERM),
+        Blow("before the line checkpoint_committed", 2, signal.SIGTERM),
+    ],
+    ids=lambda blow: blow.place,
+)
 def test_a_stop_loses_no_step(blow: Blow, tmp_path: Path) -> None:
     """The state is saved at the next boundary and the attempt ends with 75."""
     lives = Lives(tmp_path, GUARDED, args=["none"], policy=EPOCH)
@@ -41,7 +45,10 @@ def test_a_stop_loses_no_step(blow: Blow, tmp_path: Path) -> None:
     result = driver.stormy(lives, [])
     receipt = result.resumed[-1]
     assert (reached.step, 0, 0.0) == (
-        receipt["step"], receipt["lost_steps"], receipt["lost_seconds"])
+        receipt["step"],
+        receipt["lost_steps"],
+        receipt["lost_seconds"],
+    )
     if blow.place != "compile":
         assert receipt["step"] > 0
 
@@ -50,8 +57,9 @@ def test_an_execution_longer_than_the_grace_period_loses_itself_alone(tmp_path: 
     """The copy taken before it is saved by the thread that the signal woke, and in time."""
     calm = driver.undisturbed(Lives(tmp_path / "calm", SLOW, policy=EPOCH))
     lives = Lives(tmp_path / "stopped", SLOW, policy=EPOCH, grace=2.4)
-    lives.start(Blow("batch", 20, signal.SIGTERM, keeper=True, delay=0.5),
-                lives.run.root / "told.jsonl")
+    lives.start(
+        Blow("batch", 20, signal.SIGTERM, keeper=True, delay=0.5), lives.run.root / "told.jsonl"
+    )
     end = lives.wait()
     assert ("preempted", 75) == (end["cause"], end["exit_code"]), lives.log()
     assert not end["killed_after_grace"]
@@ -63,10 +71,12 @@ def test_an_execution_longer_than_the_grace_period_loses_itself_alone(tmp_path: 
 
 
 def test_a_trainer_that_does_not_listen_is_killed_and_the_last_checkpoint_counts(
-        tmp_path: Path) -> None:
+    tmp_path: Path,
+) -> None:
     """After the grace period; the receipt says how many steps that cost."""
-    lives = Lives(tmp_path, GUARDED, args=["stuck"], policy=CheckpointPolicy(every_steps=5),
-                  grace=1.0)
+    lives = Lives(
+        tmp_path, GUARDED, args=["stuck"], policy=CheckpointPolicy(every_steps=5), grace=1.0
+    )
     lives.start()
     lives.until((lives.work / "stuck").exists)
     began = time.monotonic()
@@ -78,18 +88,26 @@ def test_a_trainer_that_does_not_listen_is_killed_and_the_last_checkpoint_counts
     result = driver.stormy(lives, [])
     receipt = result.resumed[-1]
     assert ("e0000-s00000005", 5, 3) == (
-        receipt["checkpoint"], receipt["step"], receipt["lost_steps"])
+        receipt["checkpoint"],
+        receipt["step"],
+        receipt["lost_steps"],
+    )
     assert receipt["lost_seconds"] > 0
 
 
-@pytest.mark.parametrize(("policy", "most"), [
-    (CheckpointPolicy(every_epochs=1), 26),
-    (CheckpointPolicy(every_steps=4), 4),
-    (CheckpointPolicy(every_seconds=0.001), 1),
-    (CheckpointPolicy(), 26),
-], ids=["epoch", "4 steps", "1 ms", "auto"])
-def test_a_kill_costs_at_most_the_cadence(policy: CheckpointPolicy, most: int, tmp_path: Path
-                                          ) -> None:
+@pytest.mark.parametrize(
+    ("policy", "most"),
+    [
+        (CheckpointPolicy(every_epochs=1), 26),
+        (CheckpointPolicy(every_steps=4), 4),
+        (CheckpointPolicy(every_seconds=0.001), 1),
+        (CheckpointPolicy(), 26),
+    ],
+    ids=["epoch", "4 steps", "1 ms", "auto"],
+)
+def test_a_kill_costs_at_most_the_cadence(
+    policy: CheckpointPolicy, most: int, tmp_path: Path
+) -> None:
     """The receipt says how many steps were lost, and the next attempt trains no others again."""
     lives = Lives(tmp_path, GUARDED, args=["none"], policy=policy)
     told = lives.run.root / "told.jsonl"

@@ -37,8 +37,12 @@ def test_event_files_of_others_in_the_same_folder_are_left_alone(tmp_path: Path)
     grows.write_bytes(b"b" * 1000)
     trainer = lives.trainer()
     assert trainer is not None
-    for came in (_name(1, at=2), _name(trainer.pid, host="other.example"),
-                 _name(trainer.pid, at=time.time() - 9000), "events.out.tfevents.of-a-tool"):
+    for came in (
+        _name(1, at=2),
+        _name(trainer.pid, host="other.example"),
+        _name(trainer.pid, at=time.time() - 9000),
+        "events.out.tfevents.of-a-tool",
+    ):
         (others / came).write_bytes(b"c" * 1000)
     left = _content(others)
 
@@ -54,13 +58,11 @@ def test_event_files_of_others_in_the_same_folder_are_left_alone(tmp_path: Path)
 
 
 def _lives(root: Path) -> Lives:
-    return Lives(root, Path(__file__).with_name("board.py"),
-                 policy=CheckpointPolicy(every_steps=7))
+    return Lives(root, Path(__file__).with_name("board.py"), policy=CheckpointPolicy(every_steps=7))
 
 
 def _content(folder: Path) -> dict[str, bytes | None]:
-    return {file.name: file.read_bytes() if file.exists() else None
-            for file in folder.iterdir()}
+    return {file.name: file.read_bytes() if file.exists() else None for file in folder.iterdir()}
 
 
 def test_a_trainer_is_known_by_host_pid_and_time() -> None:
@@ -77,9 +79,13 @@ def test_a_trainer_is_known_by_host_pid_and_time() -> None:
     assert Author("new", 60, 2000.0, 2100.0) == second
     assert first.made("events.out.tfevents.1000.old.example.50.0.v2")
     assert first.made("events.out.tfevents.1999.old.example.50.17")
-    for other in ("events.out.tfevents.1000.new.50.0.v2", "events.out.tfevents.1000.old.50.0.v2",
-                  "events.out.tfevents.1000.old.example.5.50.v2",
-                  "events.out.tfevents.998.old.example.50.0.v2",
-                  "events.out.tfevents.2002.old.example.50.0.v2",
-                  "events.out.lost.1000.old.example.50.0.v2", "notes.tfevents.1000.txt"):
+    for other in (
+        "events.out.tfevents.1000.new.50.0.v2",
+        "events.out.tfevents.1000.old.50.0.v2",
+        "events.out.tfevents.1000.old.example.5.50.v2",
+        "events.out.tfevents.998.old.example.50.0.v2",
+        "events.out.tfevents.2002.old.example.50.0.v2",
+        "events.out.lost.1000.old.example.50.0.v2",
+        "notes.tfevents.1000.txt",
+    ):
         assert not first.made(other), other

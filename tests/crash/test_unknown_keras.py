@@ -16,7 +16,8 @@ SCRIPT = Path(__file__).with_name("matrix.py")
 
 @pytest.mark.parametrize("name", ["arrays_shuffled", "dataset_shuffled"])
 def test_an_unknown_keras_goes_on_from_whole_epochs_and_says_so(
-        name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each attempt begins where an epoch ended, the end is the same, receipt and log say why."""
     monkeypatch.setenv("STRIKE_UNKNOWN_KERAS", "1")
     policy = CheckpointPolicy(every_steps=5)

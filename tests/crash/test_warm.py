@@ -19,13 +19,28 @@ def test_a_forked_attempt_is_that_of_an_interpreter_of_its_own(tmp_path: Path) -
     blow = Blow("step", 9, signal.SIGKILL, keeper=True)
     results, told = [], []
     for cold in (True, False):
-        lives = Lives(tmp_path / str(cold), SCRIPT, args=["arrays_shuffled"], cold=cold,
-                      policy=CheckpointPolicy(every_steps=5))
+        lives = Lives(
+            tmp_path / str(cold),
+            SCRIPT,
+            args=["arrays_shuffled"],
+            cold=cold,
+            policy=CheckpointPolicy(every_steps=5),
+        )
         results.append(driver.stormy(lives, [blow]))
-        told.append([(entry["kind"], entry["attempt"], entry.get("step"), entry.get("changed"))
-                     for entry in lives.entries("attempt_started", "provenance", "resumed",
-                                                "warned", "checkpoint_committed", "epoch_ended",
-                                                "attempt_ended")])
+        told.append(
+            [
+                (entry["kind"], entry["attempt"], entry.get("step"), entry.get("changed"))
+                for entry in lives.entries(
+                    "attempt_started",
+                    "provenance",
+                    "resumed",
+                    "warned",
+                    "checkpoint_committed",
+                    "epoch_ended",
+                    "attempt_ended",
+                )
+            ]
+        )
     assert [] == driver.differences(results[0].digests, results[1].digests)
     assert results[0].went_on == results[1].went_on == 1
     assert told[0] == told[1]

@@ -31,8 +31,9 @@ signal.signal(signal.SIGTERM, own)
 keras.utils.set_random_seed(3)
 x = np.random.default_rng(1).normal(size=(64, 4)).astype("float32")
 y = x[:, :1]
-model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dropout(0.3),
-                          keras.layers.Dense(1)])
+model = keras.Sequential(
+    [keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dropout(0.3), keras.layers.Dense(1)]
+)
 model.compile("adam", "mse")
 loop = resumable(60 if shape == "steps" else None, model=model, every="5 steps")
 count = 0

@@ -57,9 +57,14 @@ class Watch(tf.keras.callbacks.Callback):
 rng = np.random.default_rng(0)
 x = rng.normal(size=(160, 12)).astype("float32")
 y = (x[:, :1] * 2).astype("float32")
-model = tf.keras.Sequential([
-    tf.keras.layers.Input((12,)), tf.keras.layers.Dense(16, activation="relu"),
-    tf.keras.layers.Dropout(0.3), tf.keras.layers.Dense(1)])
+model = tf.keras.Sequential(
+    [
+        tf.keras.layers.Input((12,)),
+        tf.keras.layers.Dense(16, activation="relu"),
+        tf.keras.layers.Dropout(0.3),
+        tf.keras.layers.Dense(1),
+    ]
+)
 model.compile("adam", "mse")
 
 

@@ -30,6 +30,7 @@ if file.endswith(".keras"):
     custom = {}
     if sys.argv[1] == "subclassed":
         from train import Residual
+
         custom = {"Residual": Residual}
     model = keras.models.load_model(file, custom_objects=custom)
     assert int(model.optimizer.iterations) > 0
@@ -38,6 +39,7 @@ elif file.endswith(".weights.h5"):
     model.load_weights(file)
 elif file.endswith(".safetensors"):
     from safetensors.numpy import load_file
+
     model, tensors = built(), load_file(file)
     weights = [v for v in model.variables if "seed_generator" not in v.path]
     assert len(weights) == len(tensors)

@@ -41,11 +41,20 @@ def made():
 
 if __name__ == "__main__":
     model = made()
-    model.compile(keras.optimizers.Adam(0.02, use_ema=KIND == "mixed"),
-                  keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-                  metrics=["accuracy"])
+    model.compile(
+        keras.optimizers.Adam(0.02, use_ema=KIND == "mixed"),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
     pause = 0.06 if KIND == "slow" else 0
     slowly = keras.callbacks.LambdaCallback(on_train_batch_end=lambda b, logs: time.sleep(pause))
-    history = model.fit(X[:180], Y[:180], batch_size=20, epochs=4, verbose=2, callbacks=[slowly],
-                        validation_data=(X[180:], Y[180:]))
+    history = model.fit(
+        X[:180],
+        Y[:180],
+        batch_size=20,
+        epochs=4,
+        verbose=2,
+        callbacks=[slowly],
+        validation_data=(X[180:], Y[180:]),
+    )
     print("WANTED", history.history["val_accuracy"][-1])

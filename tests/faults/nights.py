@@ -34,15 +34,21 @@ class Night(Rig):
         folder = self.work / name
         folder.mkdir(parents=True, exist_ok=True)
         retry = "" if "[retry]" in spec else '[retry]\nbackoff = "100ms..200ms"\n'
-        self.drop(f'name = "{name}"\nscript = "{PLAIN}"\nworkdir = "{folder}"\nlive = true\n'
-                  f"args = {json.dumps(args.split())}\n{retry}{spec}", f"{name}.toml")
+        self.drop(
+            f'name = "{name}"\nscript = "{PLAIN}"\nworkdir = "{folder}"\nlive = true\n'
+            f"args = {json.dumps(args.split())}\n{retry}{spec}",
+            f"{name}.toml",
+        )
         return folder
 
     def submit_command(self, name: str, *words: str, spec: str = "") -> None:
         self.work.mkdir(parents=True, exist_ok=True)
         argv = [sys.executable, *words]
-        self.drop(f'name = "{name}"\ncommand = {json.dumps(argv)}\nworkdir = "{self.work}"\n'
-                  f'[retry]\nbackoff = "100ms..200ms"\n{spec}', f"{name}.toml")
+        self.drop(
+            f'name = "{name}"\ncommand = {json.dumps(argv)}\nworkdir = "{self.work}"\n'
+            f'[retry]\nbackoff = "100ms..200ms"\n{spec}',
+            f"{name}.toml",
+        )
 
     def until_idle(self, *options: str, seconds: float = 90, **env: str) -> None:
         assert self.start("--until-idle", *options, **env).wait(seconds) == 0, self.said()
@@ -81,9 +87,14 @@ def overlapping(entries: list[dict[str, Any]]) -> list[int]:
     found, open_attempt = [], None
     for entry in entries:
         if entry["kind"] == "attempt_started":
-            if open_attempt is not None and process.Identity(
-                    open_attempt["trainer_pid"], open_attempt["trainer_start"] or 0,
-                    open_attempt["boot_id"]).alive():
+            if (
+                open_attempt is not None
+                and process.Identity(
+                    open_attempt["trainer_pid"],
+                    open_attempt["trainer_start"] or 0,
+                    open_attempt["boot_id"],
+                ).alive()
+            ):
                 found.append(entry["attempt"])
             open_attempt = entry
         elif entry["kind"] == "attempt_ended":

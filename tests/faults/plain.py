@@ -81,8 +81,15 @@ def main() -> None:
         state = json.loads((found.path / STATE).read_text())
         step, digest = state["step"], state["digest"]
     session.enter_stage()
-    session._note("resumed", stage=0, epoch=0, step=step, refused=[], restored=[],
-                  checkpoint=found.name if found else None)
+    session._note(
+        "resumed",
+        stage=0,
+        epoch=0,
+        step=step,
+        refused=[],
+        restored=[],
+        checkpoint=found.name if found else None,
+    )
     stop.training(True)
     # time.sleep fails with EINVAL under libfaketime, which the clock's test sets time with
     pause = threading.Event()
@@ -91,14 +98,24 @@ def main() -> None:
     def save() -> None:
         data = json.dumps({"step": step, "digest": digest}).encode()
         try:
-            made = checkpoints.commit(session.run.checkpoints, Position(0, 0, step),
-                                      lambda folder: (folder / STATE).write_bytes(data) and None,
-                                      {"attempt": session.attempt})
+            made = checkpoints.commit(
+                session.run.checkpoints,
+                Position(0, 0, step),
+                lambda folder: (folder / STATE).write_bytes(data) and None,
+                {"attempt": session.attempt},
+            )
         except OSError as error:
             session._note("save_failed", error=str(error), epoch=0, step=step)
             return
-        session._note("checkpoint_committed", name=made.name, stage=0, epoch=0, step=step,
-                      bytes=made.bytes, why="steps")
+        session._note(
+            "checkpoint_committed",
+            name=made.name,
+            stage=0,
+            epoch=0,
+            step=step,
+            bytes=made.bytes,
+            why="steps",
+        )
 
     while step < args.steps:
         if str(step) == where:

@@ -67,17 +67,23 @@ def heard(sock: socket.socket) -> list[str]:
         return said
 
 
-@pytest.mark.parametrize(("who", "way", "state"), [
-    ("keeper", "cancel", "cancelled"), ("keeper", "pause", "waiting"),
-    ("keeper", "notice", "queued"), ("keeper", "shutdown", "queued"), ("trainer", "stop", "held")])
+@pytest.mark.parametrize(
+    ("who", "way", "state"),
+    [
+        ("keeper", "cancel", "cancelled"),
+        ("keeper", "pause", "waiting"),
+        ("keeper", "notice", "queued"),
+        ("keeper", "shutdown", "queued"),
+        ("trainer", "stop", "held"),
+    ],
+)
 def test_what_was_stopped_by_a_signal_is_woken_and_saves(
     night: Night, who: str, way: str, state: str
 ) -> None:
     """SIGTERM alone would wait for the SIGCONT that nobody sends."""
     folder = night.submit("job", args="--steps 4000 --every 4000")
     notice = night.work / "notice"
-    night.home.config.write_text(
-        f'[preemption]\nnotice_file = "{notice}"\npoll = "100ms"\n')
+    night.home.config.write_text(f'[preemption]\nnotice_file = "{notice}"\npoll = "100ms"\n')
     daemon = night.start()
     night.step("job-1", 5)
     wait_for(lambda: night.states().get("job-1") == "running", "the ledger knows of it")
@@ -108,13 +114,15 @@ def test_a_keeper_that_does_not_answer_is_killed_and_said_to_be(
     the bound, and asks systemd for time no longer, either."""
     if os.geteuid() != 0:
         pytest.skip("a debugger may only hold its own children here")
-    folder = night.submit("job", args="--steps 4000 --every 2",
-                          spec='[limits]\nstop_grace = "1s"\n')
+    folder = night.submit(
+        "job", args="--steps 4000 --every 2", spec='[limits]\nstop_grace = "1s"\n'
+    )
     daemon = night.start(NOTIFY_SOCKET=str(manager.getsockname()))
     night.step("job-1", 5)
     wait_for(lambda: night.states().get("job-1") == "running", "the ledger knows of it")
-    with subprocess.Popen([sys.executable, "-c", PTRACE, str(keeper(night).pid)],
-                          stdout=subprocess.PIPE, text=True) as debugger:
+    with subprocess.Popen(
+        [sys.executable, "-c", PTRACE, str(keeper(night).pid)], stdout=subprocess.PIPE, text=True
+    ) as debugger:
         try:
             assert debugger.stdout is not None
             assert debugger.stdout.readline() == "held\n"
@@ -145,8 +153,12 @@ def test_a_keeper_that_does_not_answer_is_killed_and_said_to_be(
 @pytest.mark.parametrize("way", ["stop", "shutdown"])
 def test_leftovers_of_a_killed_keeper_end_while_they_are_asked_to(night: Night, way: str) -> None:
     """They hold the lock, and there is no keeper any more that could be asked."""
-    night.submit_command("job", "-c", "import subprocess; subprocess.call(['sleep', '600'], "
-                         "close_fds=False)", spec='[limits]\nstop_grace = "600s"\n')
+    night.submit_command(
+        "job",
+        "-c",
+        "import subprocess; subprocess.call(['sleep', '600'], close_fds=False)",
+        spec='[limits]\nstop_grace = "600s"\n',
+    )
     daemon = night.start()
     trainer = night.trainer("job-1", 1)
     wait_for(lambda: process.children(trainer.pid), "it has a child")
@@ -173,8 +185,9 @@ def test_what_cannot_be_killed_is_left_to_the_next_daemon(night: Night) -> None:
     """As a process in an endless system call: this daemon ends, the next starts no second one."""
     if os.geteuid() != 0:
         pytest.skip("takes a file descriptor of another process")
-    folder = night.submit("job", args="--steps 4000 --every 2",
-                          spec='[limits]\nstop_grace = "1s"\n')
+    folder = night.submit(
+        "job", args="--steps 4000 --every 2", spec='[limits]\nstop_grace = "1s"\n'
+    )
     daemon = night.start()
     night.step("job-1", 5)
     wait_for(lambda: night.states().get("job-1") == "running", "the ledger knows of it")
@@ -194,8 +207,9 @@ def test_what_cannot_be_killed_is_left_to_the_next_daemon(night: Night) -> None:
 
 def stolen(pid: int, path: Path) -> int:
     """A file descriptor of this process for what ``pid`` has open as ``path``."""
-    number = next(int(fd.name) for fd in os.scandir(f"/proc/{pid}/fd")
-                  if os.readlink(fd.path) == str(path))
+    number = next(
+        int(fd.name) for fd in os.scandir(f"/proc/{pid}/fd") if os.readlink(fd.path) == str(path)
+    )
     pidfd = os.pidfd_open(pid)
     try:
         found = ctypes.CDLL(None, use_errno=True).syscall(438, pidfd, number, 0)  # pidfd_getfd
@@ -210,8 +224,12 @@ def test_a_sigterm_just_after_the_spawn_is_no_failure(night: Night) -> None:
     """The keeper has not come to listen yet; it finds the signal when it does."""
     night.submit_command("job", "-c", "import time; time.sleep(600)")
     daemon = night.start()
-    wait_for(lambda: night.home.ledger.exists()
-             and night.states().get("job-1") in ("starting", "running"), "it is being started")
+    wait_for(
+        lambda: (
+            night.home.ledger.exists() and night.states().get("job-1") in ("starting", "running")
+        ),
+        "it is being started",
+    )
     daemon.send_signal(signal.SIGTERM)
     assert daemon.wait(60) == 0
     shown = night.show("job-1")
@@ -255,8 +273,9 @@ def test_a_container_that_is_killed_costs_no_failure_until_it_does_so_again(nigh
     # without a checkpoint in between it may be the job that takes the container with it
     night.start()
     wait_for(lambda: len(night.show("job-1")["attempts"]) == 3, "the third one starts")
-    told = [e["data"]["reason"] for e in night.show("job-1")["events"]
-            if e["kind"] == "job_waiting"]
+    told = [
+        e["data"]["reason"] for e in night.show("job-1")["events"] if e["kind"] == "job_waiting"
+    ]
     assert any("time 2 of 5" in reason for reason in told), told
     assert night.end() == 0
 
@@ -275,9 +294,19 @@ def test_a_keeper_that_is_killed_while_no_daemon_lives_is_a_failure(night: Night
     assert night.end() == 0
 
 
-@pytest.mark.parametrize(("waited", "step"), [
-    (0, Step.ASK), (10, Step.ASK), (21.9, Step.ASK), (22, Step.ASK_AGAIN), (27, Step.KILL_TRAINER),
-    (32, Step.KILL_ALL), (42, Step.GIVE_UP), (1e6, Step.GIVE_UP)])
+@pytest.mark.parametrize(
+    ("waited", "step"),
+    [
+        (0, Step.ASK),
+        (10, Step.ASK),
+        (21.9, Step.ASK),
+        (22, Step.ASK_AGAIN),
+        (27, Step.KILL_TRAINER),
+        (32, Step.KILL_ALL),
+        (42, Step.GIVE_UP),
+        (1e6, Step.GIVE_UP),
+    ],
+)
 def test_each_step_is_due_at_its_time_after_the_grace(waited: float, step: Step) -> None:
     """Never within the time that a trainer has for saving and its keeper for ending it."""
     assert due(waited, 10) == step

@@ -18,8 +18,7 @@ def causes(night: Night, job: str) -> list[str]:
     return [a["cause"] for a in night.show(job)["attempts"]]
 
 
-@pytest.mark.parametrize(("kind", "signum"), [("fault", signal.SIGSEGV),
-                                              ("abort", signal.SIGABRT)])
+@pytest.mark.parametrize(("kind", "signum"), [("fault", signal.SIGSEGV), ("abort", signal.SIGABRT)])
 def test_a_fault_in_native_code_is_a_crash_with_its_stack_in_the_log(
     night: Night, kind: str, signum: int
 ) -> None:
@@ -30,14 +29,13 @@ def test_a_fault_in_native_code_is_a_crash_with_its_stack_in_the_log(
     assert (first["cause"], first["signal"]) == ("crash", signum)
     assert "in fail" in night.home.run("job-1").log(1).read_text()
     assert night.states() == {"job-1": "done"}
-    assert steps(folder)[-8 - 2:] == [(2, step) for step in range(10, 20)]
+    assert steps(folder)[-8 - 2 :] == [(2, step) for step in range(10, 20)]
     assert (folder / "job.result.txt").read_text() == result(20)
 
 
 def test_an_exit_code_is_a_crash_and_the_count_ends_in_a_hold(night: Night) -> None:
     """A loop without progress is tried max_failures times and then held, with its reason."""
-    night.submit_command("job", "-c", "import sys; sys.exit(9)",
-                         spec="max_failures = 2\n")
+    night.submit_command("job", "-c", "import sys; sys.exit(9)", spec="max_failures = 2\n")
     night.until_idle()
     shown = night.show("job-1")
     assert shown["state"] == "held"
@@ -47,15 +45,22 @@ def test_an_exit_code_is_a_crash_and_the_count_ends_in_a_hold(night: Night) -> N
 
 def test_progress_takes_the_count_back(night: Night) -> None:
     """Three kills, each after a new checkpoint, are no loop where one failure is allowed."""
-    night.submit("job", args="--steps 60 --every 2 --pause 0.03",
-                 spec='[retry]\nmax_failures = 1\nbackoff = "100ms..200ms"\n')
+    night.submit(
+        "job",
+        args="--steps 60 --every 2 --pause 0.03",
+        spec='[retry]\nmax_failures = 1\nbackoff = "100ms..200ms"\n',
+    )
     night.start()
     for attempt in (1, 2, 3):
         trainer = night.trainer("job-1", attempt)
 
         def saved(n: int = attempt) -> bool:
-            return len([e for e in night.entries("job-1", "checkpoint_committed")
-                        if e["attempt"] == n]) > 1
+            return (
+                len(
+                    [e for e in night.entries("job-1", "checkpoint_committed") if e["attempt"] == n]
+                )
+                > 1
+            )
 
         wait_for(saved, "it saves")
         assert trainer.send(signal.SIGKILL)
@@ -85,8 +90,11 @@ def test_a_poison_batch_is_named_and_held(night: Night, kind: str) -> None:
 
 def test_the_memory_of_a_gpu_has_a_count_of_its_own(night: Night) -> None:
     """Not a crash: `failures` stays 0, and its own patience ends in a hold."""
-    night.submit("job", args="--steps 20 --fault gpu@12",
-                 spec='[retry]\nmax_failures = 1\nbackoff = "100ms..200ms"\n')
+    night.submit(
+        "job",
+        args="--steps 20 --fault gpu@12",
+        spec='[retry]\nmax_failures = 1\nbackoff = "100ms..200ms"\n',
+    )
     night.until_idle()
     shown = night.show("job-1")
     assert (shown["state"], shown["failures"]) == ("held", 0)
@@ -100,8 +108,9 @@ def test_the_kernel_ends_only_the_job_that_is_over_its_memory(night: Night) -> N
     fence.remove()
     if not fence.enforced:
         pytest.skip("no memory controller that this user may use")
-    folder = night.submit("job", args="--steps 20 --fault memory@12 --once",
-                          spec='[resources]\nmemory = "96MiB"\n')
+    folder = night.submit(
+        "job", args="--steps 20 --fault memory@12 --once", spec='[resources]\nmemory = "96MiB"\n'
+    )
     night.submit("other", args="--steps 20")
     night.until_idle("--slots", "2")
     first = night.show("job-1")["attempts"][0]
@@ -114,14 +123,18 @@ def test_the_kernel_ends_only_the_job_that_is_over_its_memory(night: Night) -> N
 
 def test_the_keeper_ends_it_where_the_kernel_does_not(night: Night) -> None:
     """Without a cgroup the keeper looks every second, and says that it does."""
-    hoard = ("import sys, time\nh = []\n"
-             "for _ in range(400):\n h.append(b'x' * 2**20); time.sleep(.002)\n"
-             "time.sleep(60)\n")
-    night.submit_command("job", "-c", hoard, spec="max_failures = 0\n[resources]\n"
-                         'memory = "200MiB"\n')
+    hoard = (
+        "import sys, time\nh = []\n"
+        "for _ in range(400):\n h.append(b'x' * 2**20); time.sleep(.002)\n"
+        "time.sleep(60)\n"
+    )
+    night.submit_command(
+        "job", "-c", hoard, spec='max_failures = 0\n[resources]\nmemory = "200MiB"\n'
+    )
     # a cgroup namespace without the controller mounted: what an unprivileged daemon sees
-    night.start_in("unshare", "-m", "sh", "-c",
-                   'umount -l /sys/fs/cgroup/memory 2>/dev/null; exec "$@"', "sh")
+    night.start_in(
+        "unshare", "-m", "sh", "-c", 'umount -l /sys/fs/cgroup/memory 2>/dev/null; exec "$@"', "sh"
+    )
     held = night.wait_state("job-1", "held")
     assert "200" in held["reason"] or "0.195" in held["reason"]
     assert causes(night, "job-1") == ["host_oom"]
@@ -201,9 +214,12 @@ def test_a_loss_that_is_not_finite_is_held_at_the_last_finite_checkpoint(
         "class Spoil(keras.callbacks.Callback):\n"
         "    def on_epoch_begin(self, epoch, logs=None):\n"
         "        if epoch == 1: self.model.trainable_variables[0].assign([[np.nan], [1.0]])\n"
-        "model.fit(x, y, batch_size=4, epochs=3, verbose=0, callbacks=[Spoil()])\n")
-    night.drop(f'name = "nan"\nscript = "{script}"\nlive = true\n'
-               f'[checkpoint]\nnon_finite = "{says}"\n', "nan.toml")
+        "model.fit(x, y, batch_size=4, epochs=3, verbose=0, callbacks=[Spoil()])\n"
+    )
+    night.drop(
+        f'name = "nan"\nscript = "{script}"\nlive = true\n[checkpoint]\nnon_finite = "{says}"\n',
+        "nan.toml",
+    )
     night.until_idle(seconds=120)
     shown = night.show("nan-1")
     assert shown["state"] == state, night.cli("logs", "nan-1")

@@ -25,12 +25,20 @@ def test_a_clock_that_jumps_by_a_day_delays_nothing(night: Night, tmp_path: Path
         pytest.skip("libfaketime is not there (apt: faketime)")
     clock = tmp_path / "clock"
     set_clock(clock, "+0")
-    folder = night.submit("job", args=f"--steps 40 --wait-for {night.work}/go",
-                          spec='[limits]\nhang_timeout = "60s"\n')
-    night.submit("waits", args="--steps 10 --fault exit@5 --once",
-                 spec='[retry]\nbackoff = "12s..13s"\n')
-    faked = {"LD_PRELOAD": LIBRARY, "DONT_FAKE_MONOTONIC": "1",
-             "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
+    folder = night.submit(
+        "job",
+        args=f"--steps 40 --wait-for {night.work}/go",
+        spec='[limits]\nhang_timeout = "60s"\n',
+    )
+    night.submit(
+        "waits", args="--steps 10 --fault exit@5 --once", spec='[retry]\nbackoff = "12s..13s"\n'
+    )
+    faked = {
+        "LD_PRELOAD": LIBRARY,
+        "DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+    }
     night.start("--slots", "2", **faked)
     night.step("job-1", 5)
     wait_for(lambda: night.states().get("waits-1") == "waiting", "one waits for its next try")

@@ -24,17 +24,26 @@ def test_every_commit_point_is_listed_once() -> None:
     called = set()
     for file in (*ROOT.glob("daemon/**/*.py"), *ROOT.glob("jobs/*.py"), *ROOT.glob("state/*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Call) and node.args and ast.unparse(node.func) in (
-                    "crash_point", "self._crash_point", "crash_points.reached"):
-                called |= {leaf.value for leaf in ast.walk(node.args[0])
-                           if isinstance(leaf, ast.Constant)}
+            if (
+                isinstance(node, ast.Call)
+                and node.args
+                and ast.unparse(node.func)
+                in ("crash_point", "self._crash_point", "crash_points.reached")
+            ):
+                called |= {
+                    leaf.value for leaf in ast.walk(node.args[0]) if isinstance(leaf, ast.Constant)
+                }
     assert called == set(crash_points.POINTS)
     assert len(crash_points.POINTS) == len(set(crash_points.POINTS))
 
 
-@pytest.mark.parametrize("point", [
-    pytest.param(point, marks=[pytest.mark.promise] if point in PROMISE else [])
-    for point in WALKED])
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param(point, marks=[pytest.mark.promise] if point in PROMISE else [])
+        for point in WALKED
+    ],
+)
 def test_a_kill_at_any_point_leaves_one_job_and_one_trainer(night: Night, point: str) -> None:
     """Whoever reaches the point first dies there; the next daemon brings it all to its end."""
     died = night.work / "died"
@@ -62,8 +71,9 @@ def test_a_kill_at_any_point_leaves_one_job_and_one_trainer(night: Night, point:
     night.invariants()
 
 
-def _go_on(night: Night, variable: dict[str, str], died: Path,
-           finished: Callable[[], bool]) -> None:
+def _go_on(
+    night: Night, variable: dict[str, str], died: Path, finished: Callable[[], bool]
+) -> None:
     """Starts a daemon, and again whenever it has died, until all is finished.
 
     The point may be the very last step: a daemon whose pid is in ``died`` is about to die.
@@ -94,6 +104,10 @@ def _finished(night: Night, folder: Path, ask: dict[str, str]) -> bool:
             night.request(verb, job)
             del ask[job]
     home = night.home
-    return (states == {"job-1": "done", "keep-1": "held"} and not list(home.inbox.glob("*.toml"))
-            and not list(home.inbox.glob("*.json")) and not list(home.claimed.iterdir())
-            and (home.rejected / "bad.toml").exists())
+    return (
+        states == {"job-1": "done", "keep-1": "held"}
+        and not list(home.inbox.glob("*.toml"))
+        and not list(home.inbox.glob("*.json"))
+        and not list(home.claimed.iterdir())
+        and (home.rejected / "bad.toml").exists()
+    )

@@ -16,8 +16,9 @@ pytestmark = pytest.mark.faults
 def test_a_killed_daemon_loses_and_repeats_no_step(night: Night) -> None:
     """Two trainings go on without it; the next one adopts the one and learns the other's end."""
     long = night.submit("long", args=f"--steps 60 --wait-for {night.work}/go")
-    short = night.submit("short", args="--steps 50 --fault exit@49",
-                         spec="[retry]\nmax_failures = 0\n")
+    short = night.submit(
+        "short", args="--steps 50 --fault exit@49", spec="[retry]\nmax_failures = 0\n"
+    )
     night.start("--slots", "2")
     night.step("long-1", 5)
     night.step("short-1", 5)
@@ -75,23 +76,39 @@ def test_stop_saves_every_training_first(night: Night) -> None:
     assert [a["outcome"] for a in night.show("job-1")["attempts"]] == ["preempted", "done"]
 
 
-@pytest.mark.parametrize(("signum", "answers", "expected"), [
-    (signal.SIGTERM, {"is-system-running": "running",
-                      "list-jobs": "77 rekindle.service restart running"}, Stop.LEAVE_RUNNING),
-    (signal.SIGTERM, {"is-system-running": "running",
-                      "list-jobs": "78 rekindle.service stop running"}, Stop.SAVE_ALL),
-    (signal.SIGTERM, {"is-system-running": "stopping",
-                      "list-jobs": "79 rekindle.service restart running"}, Stop.SAVE_ALL),
-    (signal.SIGTERM, {"is-system-running": "degraded",
-                      "list-jobs": "80 other.service restart running"}, Stop.SAVE_ALL),
-    (signal.SIGTERM, {}, Stop.SAVE_ALL),
-    (signal.SIGINT, {"list-jobs": "81 rekindle.service restart running"}, Stop.SAVE_ALL),
-    (signal.SIGHUP, {"is-system-running": "stopping"}, Stop.LEAVE_RUNNING),
-])
+@pytest.mark.parametrize(
+    ("signum", "answers", "expected"),
+    [
+        (
+            signal.SIGTERM,
+            {"is-system-running": "running", "list-jobs": "77 rekindle.service restart running"},
+            Stop.LEAVE_RUNNING,
+        ),
+        (
+            signal.SIGTERM,
+            {"is-system-running": "running", "list-jobs": "78 rekindle.service stop running"},
+            Stop.SAVE_ALL,
+        ),
+        (
+            signal.SIGTERM,
+            {"is-system-running": "stopping", "list-jobs": "79 rekindle.service restart running"},
+            Stop.SAVE_ALL,
+        ),
+        (
+            signal.SIGTERM,
+            {"is-system-running": "degraded", "list-jobs": "80 other.service restart running"},
+            Stop.SAVE_ALL,
+        ),
+        (signal.SIGTERM, {}, Stop.SAVE_ALL),
+        (signal.SIGINT, {"list-jobs": "81 rekindle.service restart running"}, Stop.SAVE_ALL),
+        (signal.SIGHUP, {"is-system-running": "stopping"}, Stop.LEAVE_RUNNING),
+    ],
+)
 def test_only_a_restart_of_its_own_unit_leaves_trainings_running(
     signum: int, answers: dict[str, str], expected: Stop
 ) -> None:
     """Whatever systemd does not clearly call a restart is an end: all is saved."""
+
     def ask(words: object) -> str | None:
         return next((text for verb, text in answers.items() if verb in str(words)), None)
 
@@ -106,7 +123,9 @@ def test_the_own_unit_is_read_from_the_cgroup(monkeypatch: pytest.MonkeyPatch) -
     own = stopping.own_unit
     assert own("0::/system.slice/rekindle.service\n") == ("rekindle.service", False)
     assert own("4:memory:/x\n1:name=systemd:/system.slice/rk.service\n0::/\n") == (
-        "rk.service", False)
+        "rk.service",
+        False,
+    )
     user = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/rekindle.service\n"
     assert own(user) == ("rekindle.service", True)
     assert own("0::/user.slice/user-1000.slice/user@1000.service/tmux.scope\n") is None

@@ -26,8 +26,11 @@ def small(tmp_path: Path) -> Iterator[Path]:
     """A disk of 80 MiB; a start needs 64."""
     where = tmp_path / "disk"
     where.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "none", str(where)],
-                             capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=80m", "none", str(where)],
+        capture_output=True,
+        text=True,
+    )
     if mounted.returncode:
         pytest.skip(f"no disk can be mounted: {mounted.stderr.strip()}")
     yield where
@@ -53,8 +56,9 @@ def test_a_full_disk_stops_no_training_and_starts_none(small: Path, tmp_path: Pa
     night = Night(small / "home", tmp_path / "work")
     night.log = tmp_path / "daemon.log"
     try:
-        folder = night.submit("job", args=f"--steps 250 --every 5 --fault chatter@none "
-                              f"--wait-for {tmp_path}/go")
+        folder = night.submit(
+            "job", args=f"--steps 250 --every 5 --fault chatter@none --wait-for {tmp_path}/go"
+        )
         night.start("--slots", "2")
         night.step("job-1", 10)
         ballast = fill(small)
@@ -73,8 +77,7 @@ def test_a_full_disk_stops_no_training_and_starts_none(small: Path, tmp_path: Pa
         assert steps(folder) == [(1, step) for step in range(250)]
         assert (folder / "job.result.txt").read_text() == result(250)
         shown = night.show("job-1")
-        assert [(a["n"], a["cause"], a["exit_code"]) for a in shown["attempts"]] == [
-            (1, "done", 0)]
+        assert [(a["n"], a["cause"], a["exit_code"]) for a in shown["attempts"]] == [(1, "done", 0)]
         assert "save_failed" in [e["kind"] for e in shown["events"]]
         assert "bytes of output were lost" in run.log(1).read_text(errors="replace")
         kinds = [e["kind"] for e in journal.replay(run.journal).entries]
@@ -159,8 +162,19 @@ def test_errors_of_the_disk_are_lived_through(night: Night, call: str) -> None:
     pids = [daemon.pid, started["keeper_pid"], started["trainer_pid"]]
     report = night.work / "strace.txt"
     tracer = subprocess.Popen(
-        ["strace", "-f", "-qq", "-o", str(report), "-e", f"trace={call}",
-         "-e", f"inject={call}:error=EIO:when=1+2", *(w for p in pids for w in ("-p", str(p)))])
+        [
+            "strace",
+            "-f",
+            "-qq",
+            "-o",
+            str(report),
+            "-e",
+            f"trace={call}",
+            "-e",
+            f"inject={call}:error=EIO:when=1+2",
+            *(w for p in pids for w in ("-p", str(p))),
+        ]
+    )
     try:
         night.submit("late", args="--steps 20 --every 4")
         night.step("job-1", len(steps(folder)) + 20)
@@ -200,8 +214,9 @@ def test_a_full_disk_at_the_end_keeps_the_exit_status(small: Path, tmp_path: Pat
         (tmp_path / "go").touch()
         wait_for(lambda: orphans.of(run) == [], "the keeper ends")
         assert night.entries("job-1", "attempt_ended") == []
-        assert [e["exit_code"] for e in reserve.read(run.reserve)
-                if e["kind"] == "attempt_ended"] == [0]
+        assert [
+            e["exit_code"] for e in reserve.read(run.reserve) if e["kind"] == "attempt_ended"
+        ] == [0]
         ballast.unlink()
         night.until_idle()
         assert [a["exit_code"] for a in night.show("job-1")["attempts"]] == [0]
@@ -216,8 +231,11 @@ def test_a_full_disk_does_not_keep_the_daemon_from_ending(small: Path, tmp_path:
     night = Night(small / "home", tmp_path / "work")
     night.log = tmp_path / "daemon.log"
     try:
-        night.drop('name = "c"\nworkdir = "/tmp"\ncommand = ["sh", "-c", "trap \'exit 75\' TERM; '
-                   'while :; do sleep 0.2; done"]\n', "c.toml")
+        night.drop(
+            'name = "c"\nworkdir = "/tmp"\ncommand = ["sh", "-c", "trap \'exit 75\' TERM; '
+            'while :; do sleep 0.2; done"]\n',
+            "c.toml",
+        )
         night.start()
         night.wait_state("c-1", "running")
         ballast = fill(small)
@@ -226,8 +244,10 @@ def test_a_full_disk_does_not_keep_the_daemon_from_ending(small: Path, tmp_path:
         assert orphans.of(night.home.run("c-1")) == []
         ballast.unlink()
         night.start()
-        wait_for(lambda: [e["cause"] for e in night.entries("c-1", "attempt_ended")]
-                 == ["preempted"], "the end is in the journal")
+        wait_for(
+            lambda: [e["cause"] for e in night.entries("c-1", "attempt_ended")] == ["preempted"],
+            "the end is in the journal",
+        )
         night.request("cancel", "c-1")
         night.wait_state("c-1", "cancelled")
         first = night.show("c-1")["attempts"][0]
@@ -256,8 +276,10 @@ def test_a_start_on_a_full_disk_waits_and_prune_makes_room(
         ballast = fill(small)
 
         daemon = night.start()
-        wait_for(lambda: "start_waits_for_space" in night.said()
-                 or "service_in_trouble" in night.said(), "it says so")
+        wait_for(
+            lambda: "start_waits_for_space" in night.said() or "service_in_trouble" in night.said(),
+            "it says so",
+        )
         assert night.watchdog is not None
         wait_for(lambda: night.watchdog and night.watchdog.heard.times("WATCHDOG=1"), "it pings")
         assert daemon.poll() is None
@@ -286,8 +308,10 @@ def test_a_log_on_the_full_disk_ends_no_daemon(small: Path, tmp_path: Path) -> N
             log.write(b"\n" * os.sysconf("SC_PAGESIZE"))
         assert night.daemon is not None
         night.daemon.send_signal(signal.SIGUSR2)  # a machine that goes away: it says so and saves
-        wait_for(lambda: len(steps(folder)) and orphans.of(night.home.run("job-1"))
-                 == [], "the training ends")
+        wait_for(
+            lambda: len(steps(folder)) and orphans.of(night.home.run("job-1")) == [],
+            "the training ends",
+        )
         assert night.daemon.poll() is None
         ballast.unlink()
         (tmp_path / "go").touch()
@@ -309,7 +333,10 @@ def test_a_log_that_nobody_reads_ends_and_stops_no_daemon(night: Night, reader: 
         os.set_blocking(theirs, True)
     daemon = subprocess.Popen(
         [sys.executable, "-m", "rekindle.daemon", "--home", str(night.home.root), "run"],
-        stdout=theirs, stderr=theirs, env=environment())
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(),
+    )
     night.daemon = daemon
     os.close(theirs)
     wait_for(night.home.daemon_status.exists, "it is up")

@@ -39,8 +39,11 @@ def test_a_hang_shows_its_stacks_and_is_ended_without_a_daemon(night: Night, kin
 @pytest.mark.faults
 def test_a_stopped_process_is_woken_saves_and_loses_nothing(night: Night) -> None:
     """SIGSTOP: once it goes on it writes its stacks, saves, and ends by itself."""
-    folder = night.submit("job", args="--steps 60 --every 1000",
-                          spec='[limits]\nhang_timeout = "1s"\nstop_grace = "30s"\n')
+    folder = night.submit(
+        "job",
+        args="--steps 60 --every 1000",
+        spec='[limits]\nhang_timeout = "1s"\nstop_grace = "30s"\n',
+    )
     night.start()
     night.step("job-1", 5)
     assert night.trainer("job-1", 1).send(signal.SIGSTOP)
@@ -56,8 +59,11 @@ def test_a_stopped_process_is_woken_saves_and_loses_nothing(night: Night) -> Non
 @pytest.mark.faults
 def test_hangs_have_a_count_of_their_own_that_ends_in_a_hold(night: Night) -> None:
     """The reason names the section; the count of failures is not touched."""
-    night.submit("job", args="--steps 20 --fault deadlock@3",
-                 spec='[retry]\nmax_failures = 1\nbackoff = "100ms..200ms"\n' + QUICK)
+    night.submit(
+        "job",
+        args="--steps 20 --fault deadlock@3",
+        spec='[retry]\nmax_failures = 1\nbackoff = "100ms..200ms"\n' + QUICK,
+    )
     night.until_idle()
     shown = night.show("job-1")
     assert (shown["state"], shown["failures"]) == ("held", 0)
@@ -69,8 +75,9 @@ def test_hangs_have_a_count_of_their_own_that_ends_in_a_hold(night: Night) -> No
 def test_a_command_that_never_beats_is_not_taken_for_hung(night: Night) -> None:
     """Nobody asked it to; with a `hang_timeout` it is asked to."""
     night.submit_command("quiet", "-c", "import time; time.sleep(3)")
-    night.submit_command("asked", "-c", "import time; time.sleep(60)",
-                         spec="max_failures = 0\n" + QUICK)
+    night.submit_command(
+        "asked", "-c", "import time; time.sleep(60)", spec="max_failures = 0\n" + QUICK
+    )
     night.until_idle("--slots", "2")
     assert night.states() == {"quiet-1": "done", "asked-1": "held"}
 
@@ -97,9 +104,12 @@ def test_a_limit_is_learned_for_each_section() -> None:
 
 def test_what_earlier_attempts_saw_is_remembered() -> None:
     """A slow first step of yesterday is no hang today."""
-    entries = [{"kind": "attempt_ended", "longest": {"step": 40.0, "start": 9}},
-               {"kind": "attempt_ended", "longest": {"step": 2.0}},
-               {"kind": "attempt_ended", "longest": "damaged"}, {"kind": "attempt_ended"}]
+    entries = [
+        {"kind": "attempt_ended", "longest": {"step": 40.0, "start": 9}},
+        {"kind": "attempt_ended", "longest": {"step": 2.0}},
+        {"kind": "attempt_ended", "longest": "damaged"},
+        {"kind": "attempt_ended"},
+    ]
     assert pace.seen_before(entries) == {"step": 40.0, "start": 9.0}
 
 

@@ -97,6 +97,7 @@ def test_an_inbox_that_cannot_be_changed_keeps_its_specs(
             run("mount", "--bind", inbox, inbox)
             undo.callback(subprocess.run, ["umount", "-l", inbox], capture_output=True)
             run("mount", "-o", "remount,ro,bind", inbox)
+
     if kind == "immutable":
         undo.callback(subprocess.run, ["chattr", "-i", inbox], capture_output=True)
 
@@ -115,9 +116,22 @@ def without_power(box: Rig, group: int | None = None) -> None:
     groups = ["--clear-groups"] if group is None else ["--groups", str(group)]
     with box.log.open("ab") as log:
         box.daemon = subprocess.Popen(
-            ["setpriv", *groups, f"--bounding-set={caps}", f"--inh-caps={caps}", sys.executable,
-             "-m", "rekindle.daemon", "--home", str(box.home.root), "run"],
-            stdout=log, stderr=log, env=environment())
+            [
+                "setpriv",
+                *groups,
+                f"--bounding-set={caps}",
+                f"--inh-caps={caps}",
+                sys.executable,
+                "-m",
+                "rekindle.daemon",
+                "--home",
+                str(box.home.root),
+                "run",
+            ],
+            stdout=log,
+            stderr=log,
+            env=environment(),
+        )
     wait_for(box.home.daemon_status.exists, "the daemon is up")
 
 
@@ -174,9 +188,26 @@ def test_a_member_with_a_closed_umask_is_understood(box: Rig, tmp_path: Path) ->
     def as_member(*command: str) -> str:
         # he may read this checkout, wherever it lies; that gives him no files of his own making
         done = subprocess.run(
-            ["setpriv", "--reuid", str(group), "--regid", str(group), "--clear-groups",
-             "--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search", *command],
-            capture_output=True, text=True, env=environment(), cwd="/", umask=0o077, timeout=120)
+            [
+                "setpriv",
+                "--reuid",
+                str(group),
+                "--regid",
+                str(group),
+                "--clear-groups",
+                "--inh-caps",
+                "+dac_read_search",
+                "--ambient-caps",
+                "+dac_read_search",
+                *command,
+            ],
+            capture_output=True,
+            text=True,
+            env=environment(),
+            cwd="/",
+            umask=0o077,
+            timeout=120,
+        )
         assert done.returncode == 0, (done.stdout, done.stderr)
         return done.stdout
 
@@ -200,6 +231,7 @@ def test_rights_that_are_missing_are_told_and_found_again(box: Rig, undo: ExitSt
         box.drop(GOOD, "mine.toml")
         os.chown(inbox / "mine.toml", 54321, 54321)
         os.chmod(inbox / "mine.toml", 0o600)
+
     meanwhile(box, mine)
     wait_for(reason.exists, "the unreadable one is refused")
     assert "cannot be read by the daemon" in reason.read_text()
@@ -208,6 +240,7 @@ def test_rights_that_are_missing_are_told_and_found_again(box: Rig, undo: ExitSt
         box.drop(GOOD, "a.toml")
         os.chown(inbox, 54321, 54321)
         os.chmod(inbox, 0o755)
+
     meanwhile(box, foreign)
     said(box, "a.toml stays in the inbox: Permission denied.")
     os.chmod(inbox, 0o700)
@@ -236,6 +269,7 @@ def test_a_disk_that_is_really_full_holds_specs_and_loses_none(
         for n in range(20):
             box.drop(GOOD, f"job{n:02d}.toml")
         ballast.append(fill(disk))
+
     meanwhile(box, full)
     said(box, "Specs cannot be accepted now")
     assert jobs(box) == []

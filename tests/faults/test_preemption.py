@@ -37,7 +37,8 @@ class _Answers(http.server.BaseHTTPRequestHandler):
             good = self.headers["X-aws-ec2-metadata-token"] == "secret-token"
             notice = '{"action": "terminate", "time": "2026-01-01T00:00:00Z"}'
             self._say(401, "") if not good else (
-                self._say(200, notice) if self.server.noticed else self._say(404, ""))
+                self._say(200, notice) if self.server.noticed else self._say(404, "")
+            )
         elif self.path == "/computeMetadata/v1/instance/preempted":
             good = self.headers["Metadata-Flavor"] == "Google"
             self._say(200 if good else 403, "TRUE" if self.server.noticed else "FALSE")

@@ -21,8 +21,25 @@ from rekindle.state.ledger import Ledger
 
 pytestmark = pytest.mark.faults
 
-WRONG: list[Any] = [[], [1], {}, {"a": {"b": []}}, "", "x" * 5000, "\ud800", True, -1, 0, 2**53 + 1,
-                    2**63, 2**70, 1e308, float("inf"), float("nan"), 0.5]
+WRONG: list[Any] = [
+    [],
+    [1],
+    {},
+    {"a": {"b": []}},
+    "",
+    "x" * 5000,
+    "\ud800",
+    True,
+    -1,
+    0,
+    2**53 + 1,
+    2**63,
+    2**70,
+    1e308,
+    float("inf"),
+    float("nan"),
+    0.5,
+]
 READ: dict[str, str] = {
     # what is made of a record, by the shell, in the run directory of an attempt
     "journal-fifo": "rm journal.jsonl; mkfifo journal.jsonl",
@@ -35,7 +52,7 @@ READ: dict[str, str] = {
     "keeper-log-fifo": "rm keeper.log; mkfifo keeper.log",
     "log-fifo": "mkfifo logs/attempt-0002.log",
     "manifest-fifo": "mkdir checkpoints/e0001-s00000001; mkfifo checkpoints/e0001-s00000001/"
-                     "manifest.json",
+    "manifest.json",
     "checkpoints-fifo": "rm -r checkpoints; mkfifo checkpoints",
     "logs-file": "rm -r logs; touch logs",
 }
@@ -43,8 +60,16 @@ READ: dict[str, str] = {
 
 def poisoned(kind: str) -> Iterator[bytes]:
     """Lines of a kind, each with one field of another type than its writer gives it."""
-    good = {"t": 1.0, "attempt": 1, "epoch": 0, "step": 1, "name": "e0001-s00000001", "at": 1.0,
-            "state": "held", "was": "running"}
+    good = {
+        "t": 1.0,
+        "attempt": 1,
+        "epoch": 0,
+        "step": 1,
+        "name": "e0001-s00000001",
+        "at": 1.0,
+        "state": "held",
+        "was": "running",
+    }
     fields = {*entries._EVERYWHERE, *entries._KINDS[kind][1]}
     for field in sorted(fields):
         for value in WRONG:
@@ -59,8 +84,17 @@ def deep(levels: int) -> bytes:
     value: Any = 1
     for _ in range(levels):
         value = {"a": value}
-    return journal.encode({"v": 1, "t": 1.0, "kind": "epoch_ended", "attempt": 1, "epoch": 0,
-                           "step": 1, "logs": value})
+    return journal.encode(
+        {
+            "v": 1,
+            "t": 1.0,
+            "kind": "epoch_ended",
+            "attempt": 1,
+            "epoch": 0,
+            "step": 1,
+            "logs": value,
+        }
+    )
 
 
 def test_what_a_run_directory_holds_is_its_own_jobs_trouble(night: Night) -> None:
@@ -76,13 +110,19 @@ def test_what_a_run_directory_holds_is_its_own_jobs_trouble(night: Night) -> Non
     bad["line-deep"] = f"cat {levels} >> journal.jsonl"
     for name, script in bad.items():
         argv = json.dumps(["sh", "-c", f"cd $REKINDLE_RUN_DIR; {script}; exit 3"])
-        night.drop(f'name = "{name}"\nworkdir = "{night.work}"\ncommand = {argv}\n'
-                   '[retry]\nmax_failures = 1\nbackoff = "100ms..100ms"\n', f"{name}.toml")
+        night.drop(
+            f'name = "{name}"\nworkdir = "{night.work}"\ncommand = {argv}\n'
+            '[retry]\nmax_failures = 1\nbackoff = "100ms..100ms"\n',
+            f"{name}.toml",
+        )
     night.start("--slots", "4")
     night.submit("good", args="--steps 5")
     over = {"held", "failed", "done", "cancelled"}
-    wait_for(lambda: len(night.states()) == len(bad) + 1 and set(night.states().values()) <= over,
-             "all end", 300)
+    wait_for(
+        lambda: len(night.states()) == len(bad) + 1 and set(night.states().values()) <= over,
+        "all end",
+        300,
+    )
     states = night.states()
     assert states.pop("good-1") == "done"
     assert set(states.values()) == {"held"}, states
@@ -95,8 +135,9 @@ def test_what_a_run_directory_holds_is_its_own_jobs_trouble(night: Night) -> Non
     night.start()
     night.submit("later", args="--steps 5")
     night.wait_state("later-1", "done")
-    assert {job: state for job, state in night.states().items()
-            if job not in ("good-1", "later-1")} == states
+    assert {
+        job: state for job, state in night.states().items() if job not in ("good-1", "later-1")
+    } == states
     assert night.end() == 0
 
 
@@ -132,8 +173,16 @@ def accept(night: Night, name: str, **changes: Any) -> Path:
         (value[section] if section else value)[field] = item
     run.job_file.write_text(json.dumps(value))
     ledger = Ledger.open(night.home.ledger)
-    ledger.insert_job(run.id, name=name, number=1, run_dir=str(run.root), priority=0,
-                      spec=json.dumps(value), claim=name, submitted_at=1.0)
+    ledger.insert_job(
+        run.id,
+        name=name,
+        number=1,
+        run_dir=str(run.root),
+        priority=0,
+        spec=json.dumps(value),
+        claim=name,
+        submitted_at=1.0,
+    )
     ledger.close()
     return run.job_file
 
@@ -144,16 +193,29 @@ def test_a_spec_with_wrong_types_is_held_and_its_hint_works(night: Night) -> Non
     first = Ledger.open(night.home.ledger)
     first.close()
     changes: list[dict[str, Any]] = [
-        {"after": 5}, {"after": [[]]}, {"limits__window": "xx"}, {"limits__max_runtime": "long"},
-        {"resources__gpus": "two"}, {"resources__gpus": -1}, {"priority": []}, {"limits": []},
-        {"retry__backoff_min": 1e400}, {"checkpoint__keep": None}, {"env": {"A": 1}}]
+        {"after": 5},
+        {"after": [[]]},
+        {"limits__window": "xx"},
+        {"limits__max_runtime": "long"},
+        {"resources__gpus": "two"},
+        {"resources__gpus": -1},
+        {"priority": []},
+        {"limits": []},
+        {"retry__backoff_min": 1e400},
+        {"checkpoint__keep": None},
+        {"env": {"A": 1}},
+    ]
     files = [accept(night, f"bad{n}", **change) for n, change in enumerate(changes)]
     for good in ("first", "second"):
         night.start()
-        wait_for(lambda: set(night.states().values()) <= {"held", "done"} and night.states(),
-                 "all are held", 60)
-        assert {job: state for job, state in night.states().items()
-                if job.startswith("bad")} == {f"bad{n}-1": "held" for n in range(len(changes))}
+        wait_for(
+            lambda: set(night.states().values()) <= {"held", "done"} and night.states(),
+            "all are held",
+            60,
+        )
+        assert {job: state for job, state in night.states().items() if job.startswith("bad")} == {
+            f"bad{n}-1": "held" for n in range(len(changes))
+        }
         for row, file in zip(night.ls(), files, strict=False):
             assert str(file) in row["hint"], row
         night.submit(good, args="--steps 5")

@@ -47,8 +47,11 @@ class Schedules(RuleBasedStateMachine):
     @rule()
     def submit(self) -> None:
         name = f"j{len(self.jobs)}"
-        self.night.submit(name, args="--steps 40 --every 5 --pause 0.01",
-                          spec='[retry]\nmax_failures = 50\nbackoff = "50ms..100ms"\n')
+        self.night.submit(
+            name,
+            args="--steps 40 --every 5 --pause 0.01",
+            spec='[retry]\nmax_failures = 50\nbackoff = "50ms..100ms"\n',
+        )
         self.jobs.append(f"{name}-1")
 
     @precondition(lambda self: self.jobs)
@@ -57,8 +60,11 @@ class Schedules(RuleBasedStateMachine):
         self.night.request(verb, self._job(job) or "")
 
     @precondition(lambda self: self.jobs)
-    @rule(job=JOB, who=st.sampled_from(["trainer", "keeper"]),
-          signum=st.sampled_from([signal.SIGKILL, signal.SIGTERM]))
+    @rule(
+        job=JOB,
+        who=st.sampled_from(["trainer", "keeper"]),
+        signum=st.sampled_from([signal.SIGKILL, signal.SIGTERM]),
+    )
     def kill(self, job: int, who: str, signum: int) -> None:
         for entry in self.night.entries(self._job(job) or "", "attempt_started")[-1:]:
             Identity(entry[f"{who}_pid"], entry[f"{who}_start"] or 0, entry["boot_id"]).send(signum)
@@ -88,10 +94,19 @@ class Schedules(RuleBasedStateMachine):
             return
         night = self.night
         try:
-            wait_for(lambda: not list(night.home.inbox.glob("*.toml"))
-                     and not list(night.home.inbox.glob("*.json")), "all is answered")
-            wait_for(lambda: set(night.states()) == set(self.jobs)
-                     and set(night.states().values()) <= OVER, "all comes to rest")
+            wait_for(
+                lambda: (
+                    not list(night.home.inbox.glob("*.toml"))
+                    and not list(night.home.inbox.glob("*.json"))
+                ),
+                "all is answered",
+            )
+            wait_for(
+                lambda: (
+                    set(night.states()) == set(self.jobs) and set(night.states().values()) <= OVER
+                ),
+                "all comes to rest",
+            )
             for job, state in night.states().items():
                 if state in ("held", "cancelled"):
                     night.request("retry", job)
@@ -107,8 +122,12 @@ class Schedules(RuleBasedStateMachine):
 
 
 Schedules.TestCase.settings = settings(
-    max_examples=6, stateful_step_count=10, deadline=None, derandomize=True,
-    suppress_health_check=list(HealthCheck))
+    max_examples=6,
+    stateful_step_count=10,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
 
 
 @pytest.mark.faults

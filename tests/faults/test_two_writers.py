@@ -58,8 +58,11 @@ def submit(night: Night, kind: str, *, spec: str = "") -> None:
     if kind == "command":
         night.submit_command("job", "launcher.py", spec=spec)
     else:
-        night.drop(f'name = "job"\nscript = "{night.work}/launcher.py"\n'
-                   f'[retry]\nbackoff = "100ms..200ms"\n{spec}', "job.toml")
+        night.drop(
+            f'name = "job"\nscript = "{night.work}/launcher.py"\n'
+            f'[retry]\nbackoff = "100ms..200ms"\n{spec}',
+            "job.toml",
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -139,13 +142,37 @@ def test_removing_the_lock_of_the_home_frees_nothing(night: Night) -> None:
     wait_for(night.home.daemon_status.exists, "the daemon is up")
     night.home.daemon_lock.unlink()
     second = subprocess.run(
-        [sys.executable, "-m", "rekindle.daemon", "--home", str(night.home.root), "run",
-         "--until-idle"], capture_output=True, text=True, env=environment(), timeout=60)
+        [
+            sys.executable,
+            "-m",
+            "rekindle.daemon",
+            "--home",
+            str(night.home.root),
+            "run",
+            "--until-idle",
+        ],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=60,
+    )
     assert second.returncode == 4, second.stderr
     assert str(first.pid) in second.stderr
     refused = subprocess.run(
-        [sys.executable, "-m", "rekindle.daemon", "--home", str(night.home.root), "verify",
-         "--rebuild"], capture_output=True, text=True, env=environment(), timeout=60)
+        [
+            sys.executable,
+            "-m",
+            "rekindle.daemon",
+            "--home",
+            str(night.home.root),
+            "verify",
+            "--rebuild",
+        ],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=60,
+    )
     assert refused.returncode == 4, refused.stderr
     assert night.end() == 0
     # what ended by itself leaves nothing that could refuse the next one
@@ -157,15 +184,23 @@ def test_a_pid_of_before_that_another_process_has_now_refuses_no_daemon(night: N
     night.until_idle()
     me = Identity.of(os.getppid())
     assert me is not None
-    night.home.daemon_status.write_text(json.dumps({
-        "format": 1, "pid": me.pid, "start": me.start - 1, "boot_id": me.boot_id,
-        "version": "0", "started": time.time(), "home": str(night.home.root)}))
+    night.home.daemon_status.write_text(
+        json.dumps(
+            {
+                "format": 1,
+                "pid": me.pid,
+                "start": me.start - 1,
+                "boot_id": me.boot_id,
+                "version": "0",
+                "started": time.time(),
+                "home": str(night.home.root),
+            }
+        )
+    )
     night.until_idle()
 
 
-def test_a_run_directory_that_was_restored_under_its_training_has_one_writer(
-    night: Night
-) -> None:
+def test_a_run_directory_that_was_restored_under_its_training_has_one_writer(night: Night) -> None:
     """Its locks are free then; the keeper that lives counts."""
     submit(night, "command")
     daemon = night.start()
@@ -244,6 +279,11 @@ def test_only_what_was_started_for_a_run_is_found_as_its_own(tmp_path: Path) -> 
     marks = {"REKINDLE_RUN_DIR": names[0], "REKINDLE_JOB": "a-1", "REKINDLE_ATTEMPT": "1"}
     done = subprocess.run(
         ["sh", "-c", '"$0" "$@"; exit', sys.executable, "-c", FOUND, *names],
-        capture_output=True, text=True, cwd=ROOT, env={**environment(), **marks}, timeout=60)
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**environment(), **marks},
+        timeout=60,
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == ["marked", "by a link"]

@@ -32,15 +32,18 @@ def test_a_ledger_held_by_another_client_costs_each_tick_a_second(night: Night) 
     other = sqlite3.connect(night.home.ledger, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     for n in range(jobs):
-        journal.append(night.home.run(f"j{n}-1").journal, "epoch_ended", attempt=1, epoch=0,
-                       step=1, logs={})
+        journal.append(
+            night.home.run(f"j{n}-1").journal, "epoch_ended", attempt=1, epoch=0, step=1, logs={}
+        )
     assert night.watchdog is not None
     time.sleep(3 * LIMIT_S)
     assert "in_trouble" in night.said()
     other.execute("ROLLBACK")
     other.close()
-    wait_for(lambda: all(night.show(f"j{n}-1")["epochs"] for n in range(jobs)),
-             "what was written meanwhile is taken in")
+    wait_for(
+        lambda: all(night.show(f"j{n}-1")["epochs"] for n in range(jobs)),
+        "what was written meanwhile is taken in",
+    )
     for n in range(jobs):
         night.request("cancel", f"j{n}-1")
     wait_for(lambda: set(night.states().values()) == {"cancelled"}, "all end")
@@ -59,9 +62,16 @@ def test_a_service_manager_that_does_not_answer_does_not_stop_the_loop(
     membership.write_text("0::/system.slice/rekindle.service\n")
     folder = night.submit("job", args="--steps 100000")
     # in a mount namespace of its own the daemon's pid, which `exec` keeps, is in a unit
-    night.start_in("unshare", "--mount", "sh", "-c",
-                   f'mount --bind {membership} /proc/$$/cgroup && exec "$@"', "sh",
-                   PATH=f"{tools}:{os.environ['PATH']}", INVOCATION_ID="0" * 32)
+    night.start_in(
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        f'mount --bind {membership} /proc/$$/cgroup && exec "$@"',
+        "sh",
+        PATH=f"{tools}:{os.environ['PATH']}",
+        INVOCATION_ID="0" * 32,
+    )
     night.step("job-1", 5)
     began = time.monotonic()
     assert night.end() == 0
@@ -135,11 +145,18 @@ def test_weights_of_many_gigabytes_are_read_beside_the_loop(night: Night) -> Non
     took = time.monotonic() - began
     with (made / "w.bin").open("wb") as file:
         file.truncate(size)
-    (made / "manifest.json").write_text(json.dumps({
-        "format": 1, "name": made.name,
-        "files": {"w.bin": {"bytes": size, "sha256": found.hexdigest()}}}))
-    night.drop('name = "warm"\ncommand = ["true"]\nworkdir = "/tmp"\nwarm_start = "src-1"\n',
-               "warm.toml")
+    (made / "manifest.json").write_text(
+        json.dumps(
+            {
+                "format": 1,
+                "name": made.name,
+                "files": {"w.bin": {"bytes": size, "sha256": found.hexdigest()}},
+            }
+        )
+    )
+    night.drop(
+        'name = "warm"\ncommand = ["true"]\nworkdir = "/tmp"\nwarm_start = "src-1"\n', "warm.toml"
+    )
     waiting = night.wait_state("warm-1", "waiting")
     assert "weights of src-1" in waiting["reason"]
     night.submit("quick", args="--steps 3")

@@ -19,21 +19,34 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / ".importroot"))
 FOLDER = Path(tempfile.mkdtemp(prefix="rekindle-fuzz-"))
 SEEDS = [
-    (b'0script = "/dev/null"\nname = "a"\nseed = 3\n[limits]\nwindow = "22:00-07:00"\n'
-    b'stop_grace = "2m"\n[checkpoint]\nevery = "500 steps"\nkeep = 3\nmonitor = "loss"\n'),
-    (b'0command = ["true"]\nenv = { A = "b" }\n[retry]\nbackoff = "1s..2m"\nmax_failures = 2\n'
-    b'[resources]\ngpus = 1\nmemory = "2 GiB"\n'),
+    (
+        b'0script = "/dev/null"\nname = "a"\nseed = 3\n[limits]\nwindow = "22:00-07:00"\n'
+        b'stop_grace = "2m"\n[checkpoint]\nevery = "500 steps"\nkeep = 3\nmonitor = "loss"\n'
+    ),
+    (
+        b'0command = ["true"]\nenv = { A = "b" }\n[retry]\nbackoff = "1s..2m"\nmax_failures = 2\n'
+        b'[resources]\ngpus = 1\nmemory = "2 GiB"\n'
+    ),
     b'1command: ["true"]\nworkdir: /\nafter: [a-1]\nlimits:\n  max_runtime: 2h\n',
-    (b"1module: a.b\npython: /bin/sh\nargs: [--x, '1']\nwarm_start: a-1\ncheckpoint:\n"
-    b"  every: epoch\n  save_best_only: true\n"),
+    (
+        b"1module: a.b\npython: /bin/sh\nargs: [--x, '1']\nwarm_start: a-1\ncheckpoint:\n"
+        b"  every: epoch\n  save_best_only: true\n"
+    ),
     b'2{"format": 1, "verb": "priority", "job": "a-1", "value": 3}',
     b'2{"format": 1, "verb": "pause"}',
     b'3{"v":1,"t":1.5,"kind":"resumed","attempt":1,"epoch":2,"step":3}',
     b'4{"v":1,"kind":"checkpoint_committed","name":"e0001-s00000001","bytes":5}\n\n{"crc":"x"}',
     b'5{"format": 1, "files": {"state.safetensors": {"bytes": 1, "sha256": "x"}}}',
 ]
-FILES = ("jobs/spec.py", "jobs/quantities.py", "jobs/toml_text.py", "jobs/yaml_text.py",
-         "daemon/intake/requests.py", "state/journal.py", "state/checkpoints.py")
+FILES = (
+    "jobs/spec.py",
+    "jobs/quantities.py",
+    "jobs/toml_text.py",
+    "jobs/yaml_text.py",
+    "daemon/intake/requests.py",
+    "state/journal.py",
+    "state/checkpoints.py",
+)
 
 
 def targets() -> list[Callable[[bytes], None]]:
@@ -59,6 +72,7 @@ def targets() -> list[Callable[[bytes], None]]:
                 # what was accepted must be read again as the same
                 assert type(job).from_json(job.to_json()) == job
                 assert "/" not in job.name
+
         return parse
 
     def a_request(data: bytes) -> None:
@@ -97,9 +111,13 @@ def one_input(data: bytes) -> None:
 def measure(corpus: Path) -> None:
     """Replays a corpus and prints the share of lines and branches it reaches."""
     import coverage
-    seen = coverage.Coverage(branch=True, data_file=None,
-                             include=[str(ROOT / ".importroot" / "rekindle" / f) for f in FILES]
-                             + [str(ROOT / f) for f in FILES])
+
+    seen = coverage.Coverage(
+        branch=True,
+        data_file=None,
+        include=[str(ROOT / ".importroot" / "rekindle" / f) for f in FILES]
+        + [str(ROOT / f) for f in FILES],
+    )
     seen.start()
     TARGETS.extend(targets())
     inputs = sorted(corpus.iterdir())
@@ -115,6 +133,7 @@ def main() -> None:
         measure(Path(sys.argv[2]))
         return
     import atheris
+
     with atheris.instrument_imports(include=["rekindle", "yaml", "tomllib", "json"]):
         TARGETS.extend(targets())
     seeds = FOLDER / "seeds"
@@ -127,8 +146,9 @@ def main() -> None:
         own = [str(FOLDER / "corpus")]
         os.mkdir(own[0])
     options = [argument for argument in sys.argv[1:] if argument.startswith("-")]
-    atheris.Setup([sys.argv[0], "-timeout=10", "-max_len=2048", *options, *own, str(seeds)],
-                  one_input)
+    atheris.Setup(
+        [sys.argv[0], "-timeout=10", "-max_len=2048", *options, *own, str(seeds)], one_input
+    )
     atheris.Fuzz()
 
 

@@ -57,26 +57,37 @@ def main() -> None:
     home, work = root / "home", root / "work"
     work.mkdir()
     (work / "train.py").write_text(SCRIPT)
-    env = {**os.environ, "PYTHONPATH": str(checkout / ".importroot"), "TF_CPP_MIN_LOG_LEVEL": "3",
-           "CUDA_VISIBLE_DEVICES": "-1", "OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1",
-           "TF_NUM_INTEROP_THREADS": "1"}
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(checkout / ".importroot"),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "OMP_NUM_THREADS": "1",
+        "TF_NUM_INTRAOP_THREADS": "1",
+        "TF_NUM_INTEROP_THREADS": "1",
+    }
     rekindle = [sys.executable, "-m", "rekindle.daemon", "--home", str(home)]
 
     def submit(name: str) -> None:
         spec = work / f"{name}.toml"
-        spec.write_text(f'name = "{name}"\nscript = "train.py"\nworkdir = "{work}"\nseed = 5\n'
-                        f'args = ["{name}.json"]\n[checkpoint]\nevery = "3 steps"\n')
+        spec.write_text(
+            f'name = "{name}"\nscript = "train.py"\nworkdir = "{work}"\nseed = 5\n'
+            f'args = ["{name}.json"]\n[checkpoint]\nevery = "3 steps"\n'
+        )
         subprocess.run([*rekindle, "submit", str(spec)], env=env, check=True)
 
     def state(job: str) -> str:
-        listed = subprocess.run([*rekindle, "ls", "--json"], env=env, capture_output=True,
-                                text=True)
+        listed = subprocess.run(
+            [*rekindle, "ls", "--json"], env=env, capture_output=True, text=True
+        )
         jobs = json.loads(listed.stdout)["jobs"] if listed.returncode == 0 else []
         return next((str(one["state"]) for one in jobs if one["id"] == job), "")
 
     def saved(job: str, steps: int) -> bool:
-        return any(int(path.name.split("-s")[1][:8]) >= steps
-                   for path in (home / "runs" / job / "checkpoints").glob("e*-s*"))
+        return any(
+            int(path.name.split("-s")[1][:8]) >= steps
+            for path in (home / "runs" / job / "checkpoints").glob("e*-s*")
+        )
 
     daemon = subprocess.Popen([*rekindle, "run", "--slots", "2"], env=env)
     wait("the home is there", (home / "inbox").is_dir)

@@ -78,17 +78,27 @@ class Box:
             (self.dir / name).mkdir()
         (self.dir / "owner").write_text(f"{os.getpid()} {_ticks(os.getpid())}")
         subprocess.run(
-            ["mount", "-t", "overlay", "overlay", "-o",
-             f"lowerdir=/,upperdir={self.dir}/up,workdir={self.dir}/work", str(self.root)],
-            check=True)
+            [
+                "mount",
+                "-t",
+                "overlay",
+                "overlay",
+                "-o",
+                f"lowerdir=/,upperdir={self.dir}/up,workdir={self.dir}/work",
+                str(self.root),
+            ],
+            check=True,
+        )
         try:
             for unit in _MASKED:
                 self.path(f"/etc/systemd/system/{unit}").unlink(missing_ok=True)
                 self.path(f"/etc/systemd/system/{unit}").symlink_to("/dev/null")
             self.put("/usr/local/sbin/box-init", _INIT, 0o755)
             self.put("/etc/machine-id", os.urandom(16).hex() + "\n")
-            self.put("/etc/systemd/journald.conf.d/box.conf",
-                     "[Journal]\nStorage=persistent\nRateLimitBurst=0\n")
+            self.put(
+                "/etc/systemd/journald.conf.d/box.conf",
+                "[Journal]\nStorage=persistent\nRateLimitBurst=0\n",
+            )
             self.boot()
         except BaseException:
             self.close()
@@ -134,14 +144,28 @@ class Box:
 
         with (self.dir / "console.log").open("ab") as log:
             self._nspawn = subprocess.Popen(
-                ["systemd-nspawn", "--quiet", f"--directory={self.root}",
-                 f"--machine={self.name}", "--register=no", "--keep-unit", "--private-network",
-                 "--resolv-conf=off", "--timezone=off", "--link-journal=no", "--console=pipe",
-                 "--kill-signal=SIGRTMIN+3",
-                 *[f"--bind-ro={here}:{there}" for there, here in self._shown.items()],
-                 "/usr/local/sbin/box-init"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=enter,
-                start_new_session=True)
+                [
+                    "systemd-nspawn",
+                    "--quiet",
+                    f"--directory={self.root}",
+                    f"--machine={self.name}",
+                    "--register=no",
+                    "--keep-unit",
+                    "--private-network",
+                    "--resolv-conf=off",
+                    "--timezone=off",
+                    "--link-journal=no",
+                    "--console=pipe",
+                    "--kill-signal=SIGRTMIN+3",
+                    *[f"--bind-ro={here}:{there}" for there, here in self._shown.items()],
+                    "/usr/local/sbin/box-init",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=enter,
+                start_new_session=True,
+            )
 
         def up() -> bool:
             assert self._nspawn is not None
@@ -149,8 +173,8 @@ class Box:
                 raise BoxError(f"nspawn ended: {self.console()}")
             self._leader = self._leader or self._find_leader()
             return self._leader is not None and self.run(
-                "systemctl", "is-system-running", check=False).stdout.strip() in (
-                    "running", "degraded")
+                "systemctl", "is-system-running", check=False
+            ).stdout.strip() in ("running", "degraded")
 
         self.wait(up, "the box is up", seconds)
 
@@ -181,14 +205,24 @@ class Box:
 
     # use
 
-    def run(self, *argv: str, check: bool = True, seconds: float = 180,
-            text: str | None = None) -> "subprocess.CompletedProcess[str]":
+    def run(
+        self, *argv: str, check: bool = True, seconds: float = 180, text: str | None = None
+    ) -> "subprocess.CompletedProcess[str]":
         """A command in the box, outside of its units."""
         done = subprocess.run(
-            ["nsenter", "-t", str(self._leader), "-a", "--", *argv], text=True,
-            capture_output=True, timeout=seconds, input=text,
-            env={"PATH": _PATH, "LANG": "C.UTF-8", "HOME": "/root", "SYSTEMD_PAGER": "",
-                 "SYSTEMD_COLORS": "0"})
+            ["nsenter", "-t", str(self._leader), "-a", "--", *argv],
+            text=True,
+            capture_output=True,
+            timeout=seconds,
+            input=text,
+            env={
+                "PATH": _PATH,
+                "LANG": "C.UTF-8",
+                "HOME": "/root",
+                "SYSTEMD_PAGER": "",
+                "SYSTEMD_COLORS": "0",
+            },
+        )
         if check and done.returncode:
             raise BoxError(f"{argv}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done
@@ -255,9 +289,11 @@ class Box:
             if kind == "cgroup2":
                 found.append((Path(where) / own.get("", "") / self.name, False))
             elif kind == "cgroup":
-                found += [(Path(where) / path / self.name, "cpuset" in options)
-                          for names, path in own.items()
-                          if names and set(names.split(",")) <= options]
+                found += [
+                    (Path(where) / path / self.name, "cpuset" in options)
+                    for names, path in own.items()
+                    if names and set(names.split(",")) <= options
+                ]
         return found
 
     def _kill_all(self) -> None:

@@ -17,9 +17,11 @@ import sdbox
 
 from rekindle.state import journal, tensors
 
-pytestmark = [pytest.mark.systemd, pytest.mark.slow,
-              pytest.mark.skipif(sdbox.unavailable() is not None,
-                                 reason=str(sdbox.unavailable()))]
+pytestmark = [
+    pytest.mark.systemd,
+    pytest.mark.slow,
+    pytest.mark.skipif(sdbox.unavailable() is not None, reason=str(sdbox.unavailable())),
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = "/var/lib/rekindle"
@@ -57,14 +59,22 @@ def wheel(folder: Path, version: str) -> Path:
     """A wheel of the tree, of this version."""
     source = folder / "source"
     shutil.rmtree(source, ignore_errors=True)
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(
-        ".*", "tests", "benchmarks", "docs", "build", "dist", "*.egg-info", "__pycache__"))
+    shutil.copytree(
+        ROOT,
+        source,
+        ignore=shutil.ignore_patterns(
+            ".*", "tests", "benchmarks", "docs", "build", "dist", "*.egg-info", "__pycache__"
+        ),
+    )
     text = (source / "pyproject.toml").read_text()
     (source / "pyproject.toml").write_text(
-        re.sub(r'^version = ".*"$', f'version = "{version}"', text, flags=re.MULTILINE))
+        re.sub(r'^version = ".*"$', f'version = "{version}"', text, flags=re.MULTILINE)
+    )
     built = subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, source],
-        capture_output=True, text=True)
+        capture_output=True,
+        text=True,
+    )
     assert built.returncode == 0, built.stdout + built.stderr
     return next(folder.glob(f"rekindle-{version}-*.whl"))
 
@@ -75,23 +85,43 @@ class Service(sdbox.Box):
     def install(self, file: Path) -> None:
         """By pip from a wheel, into a virtual environment in /opt."""
         shutil.copy(file, self.path(f"/opt/{file.name}"))
-        self.run(PYTHON, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps",
-                 "--force-reinstall", "--disable-pip-version-check", f"/opt/{file.name}")
+        self.run(
+            PYTHON,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-index",
+            "--no-deps",
+            "--force-reinstall",
+            "--disable-pip-version-check",
+            f"/opt/{file.name}",
+        )
 
     def submit(self, name: str, script: str, more: str = "") -> str:
         """Drops a spec as an ordinary person of the group; the job's id."""
         self.put(f"/srv/{name}/train.py", script)
         self.path(f"/srv/{name}").chmod(0o777)
-        self.put(f"/srv/{name}/{name}.toml",
-                 f'script = "/srv/{name}/train.py"\nworkdir = "/srv/{name}"\n'
-                 f'{more}\n[retry]\nbackoff = "1s..2s"\n')
-        self.run("runuser", "-u", "ana", "--", "cp", f"/srv/{name}/{name}.toml",
-                 f"{HOME}/inbox/{name}.toml")
+        self.put(
+            f"/srv/{name}/{name}.toml",
+            f'script = "/srv/{name}/train.py"\nworkdir = "/srv/{name}"\n'
+            f'{more}\n[retry]\nbackoff = "1s..2s"\n',
+        )
+        self.run(
+            "runuser",
+            "-u",
+            "ana",
+            "--",
+            "cp",
+            f"/srv/{name}/{name}.toml",
+            f"{HOME}/inbox/{name}.toml",
+        )
         return f"{name}-1"
 
     def rekindle(self, *args: str, check: bool = True) -> str:
-        return self.run("runuser", "-u", "ana", "--", REKINDLE, "--home", HOME, *args,
-                        check=check).stdout
+        return self.run(
+            "runuser", "-u", "ana", "--", REKINDLE, "--home", HOME, *args, check=check
+        ).stdout
 
     def job(self, job: str) -> dict[str, Any]:
         shown: dict[str, Any] = json.loads(self.rekindle("show", job, "--json"))
@@ -107,6 +137,7 @@ class Service(sdbox.Box):
             out = self.rekindle("show", job, "--json", check=False)
             shown: dict[str, Any] = json.loads(out) if out else {}
             return shown if shown.get("state") == state else None
+
         found: dict[str, Any] = self.wait(reached, f"{job} is {state}", seconds)
         return found
 
@@ -121,10 +152,12 @@ class Service(sdbox.Box):
 
     def until_active(self, other_than: str = "0") -> str:
         """The daemon's pid, once one is ready."""
+
         def ready() -> str | None:
             pid = self.main_pid()
             active = self.show("rekindle", "ActiveState") == "active"
             return pid if active and pid not in ("0", other_than) else None
+
         found: str = self.wait(ready, "the daemon is ready")
         return found
 
@@ -144,8 +177,10 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         made.install(wheel(folder, "0.1.0"))
         made.run("useradd", "--create-home", "ana")
         made.put(f"{HOME}/rekindle.toml", "slots = 4\n")
-        made.put("/etc/systemd/system/rekindle.service.d/test.conf",
-                 "[Service]\nRestartSec=100ms\nWatchdogSec=3\nTimeoutAbortSec=2\n")
+        made.put(
+            "/etc/systemd/system/rekindle.service.d/test.conf",
+            "[Service]\nRestartSec=100ms\nWatchdogSec=3\nTimeoutAbortSec=2\n",
+        )
         made.run(REKINDLE, "install")
         made.run("usermod", "--append", "--groups", "rekindle", "ana")
         made.folder = folder  # type: ignore[attr-defined]
@@ -167,7 +202,10 @@ def test_install_makes_a_service_that_is_ready_and_repeats_without_change(box: S
     assert box.show("rekindle", "User") == "rekindle"
     assert box.run("systemctl", "is-enabled", "rekindle").stdout.strip() == "enabled"
     assert box.run("stat", "-c", "%a %U %G", f"{HOME}/inbox").stdout.split() == [
-        "2770", "rekindle", "rekindle"]
+        "2770",
+        "rekindle",
+        "rekindle",
+    ]
     before = box.main_pid()
     again = box.run(REKINDLE, "install").stdout
     assert again.count("is as it should be") == 4, again
@@ -180,13 +218,17 @@ def test_install_makes_a_service_that_is_ready_and_repeats_without_change(box: S
 
 def test_a_person_of_the_group_drops_a_spec_and_reads_the_result(box: Service) -> None:
     """With ordinary `cp`, and no right to change the ledger or a run."""
-    job = box.submit("plain", "import tempfile\nassert tempfile.gettempdir() == '/tmp'\n"
-                     "open('made', 'w').close()\nprint('hello from the job')")
+    job = box.submit(
+        "plain",
+        "import tempfile\nassert tempfile.gettempdir() == '/tmp'\n"
+        "open('made', 'w').close()\nprint('hello from the job')",
+    )
     assert box.until_state(job, "done")["attempts"][0]["exit_code"] == 0
     assert "hello from the job" in box.rekindle("logs", job)
     for path in (f"{HOME}/ledger.db", f"{HOME}/runs/{job}/journal.jsonl", f"{HOME}/runs/x"):
-        refused = box.run("runuser", "-u", "ana", "--", "sh", "-c", f"echo x >> {path}",
-                          check=False)
+        refused = box.run(
+            "runuser", "-u", "ana", "--", "sh", "-c", f"echo x >> {path}", check=False
+        )
         assert refused.returncode != 0, path
 
 
@@ -253,8 +295,19 @@ def test_the_doctor_judges_the_unit_that_systemd_has_loaded(box: Service) -> Non
     box.until_active()
 
     def said() -> list[dict[str, str]]:
-        out = box.run("runuser", "-u", "rekindle", "--", REKINDLE, "--home", HOME, "doctor",
-                      "--no-imports", "--json", check=False).stdout
+        out = box.run(
+            "runuser",
+            "-u",
+            "rekindle",
+            "--",
+            REKINDLE,
+            "--home",
+            HOME,
+            "doctor",
+            "--no-imports",
+            "--json",
+            check=False,
+        ).stdout
         return [f for f in json.loads(out)["findings"] if f["check"] == "systemd"]
 
     assert [f["severity"] for f in said()] == ["ok"]
@@ -263,7 +316,9 @@ def test_the_doctor_judges_the_unit_that_systemd_has_loaded(box: Service) -> Non
     box.run("systemctl", "daemon-reload")
     try:
         assert [(f["severity"], f["what"].partition(":")[0]) for f in said()] == [
-            ("error", "KillMode=control-group"), ("error", "Restart=no")]
+            ("error", "KillMode=control-group"),
+            ("error", "Restart=no"),
+        ]
     finally:
         box.path(drop_in).unlink()
         box.run("systemctl", "daemon-reload")
@@ -273,11 +328,13 @@ def test_the_journal_is_filtered_by_job_and_event(box: Service) -> None:
     """journalctl REKINDLE_JOB=... finds what concerns one job and nothing else."""
     job = box.submit("fields", "print(1)")
     box.until_state(job, "done")
-    lines = [json.loads(line) for line in
-             box.journal(f"REKINDLE_JOB={job}", "-o", "json").splitlines()]
+    lines = [
+        json.loads(line) for line in box.journal(f"REKINDLE_JOB={job}", "-o", "json").splitlines()
+    ]
     assert {line["REKINDLE_JOB"] for line in lines} == {job}
     assert {"job_accepted", "attempt_started", "attempt_ended"} <= {
-        line["REKINDLE_EVENT"] for line in lines}
+        line["REKINDLE_EVENT"] for line in lines
+    }
     started = box.journal(f"REKINDLE_JOB={job}", "REKINDLE_EVENT=attempt_started", "-o", "json")
     assert json.loads(started)["REKINDLE_ATTEMPT"] == "1"
 
@@ -354,10 +411,21 @@ def test_a_person_without_root_has_a_service_of_their_own(box: Service) -> None:
     """`install --user`, with lingering, so that it outlives the session."""
     box.run("loginctl", "enable-linger", "ana")
     uid = box.run("id", "-u", "ana").stdout.strip()
-    box.wait(lambda: box.run("test", "-S", f"/run/user/{uid}/systemd/private",
-                             check=False).returncode == 0, "ana's manager is up")
-    mine = ("runuser", "-u", "ana", "--", "env", f"XDG_RUNTIME_DIR=/run/user/{uid}",
-            "HOME=/home/ana")
+    box.wait(
+        lambda: (
+            box.run("test", "-S", f"/run/user/{uid}/systemd/private", check=False).returncode == 0
+        ),
+        "ana's manager is up",
+    )
+    mine = (
+        "runuser",
+        "-u",
+        "ana",
+        "--",
+        "env",
+        f"XDG_RUNTIME_DIR=/run/user/{uid}",
+        "HOME=/home/ana",
+    )
     said = box.run(*mine, REKINDLE, "install", "--user").stdout
     assert "/home/ana/.local/state/rekindle" in said
     state = box.run(*mine, "systemctl", "--user", "is-active", "rekindle").stdout.strip()

@@ -15,6 +15,7 @@ def build(X, y):
 
 x, y = data()
 slow = LambdaCallback(on_train_batch_end=lambda batch, logs: pause())
-estimator = SKLearnRegressor(build, fit_kwargs={"batch_size": 16, "epochs": 4, "verbose": 2,
-                                                "callbacks": [slow]})
+estimator = SKLearnRegressor(
+    build, fit_kwargs={"batch_size": 16, "epochs": 4, "verbose": 2, "callbacks": [slow]}
+)
 estimator.fit(x, y[:, 0])
