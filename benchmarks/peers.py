@@ -99,7 +99,7 @@ class Peer:
         subprocess.run(
             bootstrap.command(
                 sys.executable,
-                "rekindle.jobs.keeper",
+                "rekindle.jobs.keeper.main",
                 str(self.run.root),
                 str(self.lives),
                 str(lock),

@@ -54,7 +54,7 @@ class Launcher:
                 keeper = subprocess.Popen(
                     bootstrap.command(
                         sys.executable,
-                        "rekindle.jobs.keeper",
+                        "rekindle.jobs.keeper.main",
                         str(run.root),
                         str(attempt),
                         *map(str, held),

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from rekindle.jobs import memory
+from rekindle.jobs.keeper import memory_limit
 from rekindle.state import checkpoints
 from rekindle.state.paths import Run
 
@@ -26,7 +26,7 @@ def lacking(run: Run, wanted_memory: int | None) -> str | None:
     short = disk(run.root, more=2 * _newest(run))
     if short is not None:
         return short
-    free = memory.available() if wanted_memory is not None else None
+    free = memory_limit.available() if wanted_memory is not None else None
     if free is not None and wanted_memory is not None and free < wanted_memory:
         return (
             f"It waits for memory: {_mib(free)} MiB are free, and it may use "

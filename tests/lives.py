@@ -148,7 +148,7 @@ class Lives:
             env["STRIKE"] = blow.as_json(told)
         argv = bootstrap.command(
             sys.executable,
-            "rekindle.jobs.keeper",
+            "rekindle.jobs.keeper.main",
             str(self.run.root),
             str(self.attempt),
             str(lock),

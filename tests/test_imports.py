@@ -102,7 +102,7 @@ def test_the_keeper_loads_in_an_interpreter_without_site_packages() -> None:
     """`python -I -S`: it must live where nothing is installed, and stay small."""
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT / '.importroot')!r})\n"
-        "import rekindle.jobs.keeper"
+        "import rekindle.jobs.keeper.main"
     )
     ran = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rig import Rig, wait_for
 
-from rekindle.jobs import log_cap
-from rekindle.jobs.log_cap import LogCap
+from rekindle.jobs.keeper import log_cap
+from rekindle.jobs.keeper.log_cap import LogCap
 
 LINE = "line {:09d} of a trainer that prints too much\n"
 WIDTH = len(LINE.format(0))

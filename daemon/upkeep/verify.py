@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rekindle.daemon import presence
-from rekindle.jobs import command, frozen
+from rekindle.jobs import frozen
 from rekindle.jobs.job import Job
+from rekindle.jobs.keeper import command
 from rekindle.state import access, checkpoints, journal
 from rekindle.state.errors import HomeClosed, HomeUnusable, NotFound, SpecError
 from rekindle.state.ledger import Ledger

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from nights import Night, result
 from rig import wait_for
 
-from rekindle.jobs import pace
-from rekindle.jobs.pace import Pace
+from rekindle.jobs.keeper import hang_detector
+from rekindle.jobs.keeper.hang_detector import Pace
 
 QUICK = '[limits]\nhang_timeout = "1s"\nstop_grace = "1s"\n'
 
@@ -86,20 +86,22 @@ def test_a_limit_is_learned_for_each_section() -> None:
     """Hours before anything was seen; then a multiple of the longest silence that ended well."""
     watch = Pace(None)
     assert not watch.look(0, None, 0.0)
-    assert watch.limit() == pace.UNSEEN_S["start"]
+    assert watch.limit() == hang_detector.UNSEEN_S["start"]
     now = 0.0
     for second in range(1, 100):
         now = float(second)
         assert not watch.look(second // 50, "step", now)
     assert watch.longest["start"] >= 49
-    assert watch.limit() == pace.UNSEEN_S["step"]
+    assert watch.limit() == hang_detector.UNSEEN_S["step"]
     watch.look("beat", "step", now)
-    assert watch.limit() == max(pace.SEEN_S["step"], pace.TIMES_LONGEST * watch.longest["step"])
-    assert pace.limit("step", {"step": 60.0}, timeout=None) == 20 * 60.0
-    assert pace.limit("step", {"step": 0.1, "compile": 900.0}, timeout=None) == 3 * 900.0
-    assert pace.limit("seek", {}, timeout=None) == 2 * 3600.0
-    assert pace.limit("seek", {"seek": 0.5, "compile": 900.0}, timeout=None) == 3 * 900.0
-    assert pace.limit("step", {"step": 60.0}, timeout=5.0) == 5.0
+    assert watch.limit() == max(
+        hang_detector.SEEN_S["step"], hang_detector.TIMES_LONGEST * watch.longest["step"]
+    )
+    assert hang_detector.limit("step", {"step": 60.0}, timeout=None) == 20 * 60.0
+    assert hang_detector.limit("step", {"step": 0.1, "compile": 900.0}, timeout=None) == 3 * 900.0
+    assert hang_detector.limit("seek", {}, timeout=None) == 2 * 3600.0
+    assert hang_detector.limit("seek", {"seek": 0.5, "compile": 900.0}, timeout=None) == 3 * 900.0
+    assert hang_detector.limit("step", {"step": 60.0}, timeout=5.0) == 5.0
 
 
 def test_what_earlier_attempts_saw_is_remembered() -> None:
@@ -110,7 +112,7 @@ def test_what_earlier_attempts_saw_is_remembered() -> None:
         {"kind": "attempt_ended", "longest": "damaged"},
         {"kind": "attempt_ended"},
     ]
-    assert pace.seen_before(entries) == {"step": 40.0, "start": 9.0}
+    assert hang_detector.seen_before(entries) == {"step": 40.0, "start": 9.0}
 
 
 @given(st.lists(st.tuples(st.floats(0, 10_000), st.booleans()), max_size=60))
@@ -124,4 +126,4 @@ def test_a_keeper_that_slept_takes_no_sleep_for_a_hang(looks: list[tuple[float, 
         mark += beats
         quiet = 0 if beats else quiet + 1
         hung = watch.look(mark, "step", now)
-        assert not hung or quiet * 2 * pace.LOOK_S > 50.0
+        assert not hung or quiet * 2 * hang_detector.LOOK_S > 50.0

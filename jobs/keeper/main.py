@@ -15,21 +15,11 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from rekindle.jobs import (
-    bootstrap,
-    command,
-    environment,
-    follow_watch,
-    heartbeat,
-    log_cap,
-    memory,
-    process,
-    provenance,
-    stacks,
-)
-from rekindle.jobs.follow_watch import FollowWatch
+from rekindle.jobs import bootstrap, environment, heartbeat, process, provenance, stacks
 from rekindle.jobs.job import Job
-from rekindle.jobs.pace import LOOK_S, Pace, seen_before
+from rekindle.jobs.keeper import command, follow_watch, log_cap, memory_limit
+from rekindle.jobs.keeper.follow_watch import FollowWatch
+from rekindle.jobs.keeper.hang_detector import LOOK_S, Pace, seen_before
 from rekindle.jobs.record import Record, say
 from rekindle.state import checkpoints, crash_points, journal, reading, reserve
 from rekindle.state.errors import RekindleError
@@ -74,7 +64,7 @@ class Attempt:
         self.hung = False
         self.over_memory = False
         self.pace = Pace(None)
-        self.fence = memory.Fence(None)
+        self.fence = memory_limit.Fence(None)
         self.log_cap = log_cap.LogCap(
             run.log(number), _number(environment.LOG_MAX_BYTES, log_cap.DEFAULT_BYTES)
         )
@@ -98,7 +88,7 @@ class Attempt:
             if job.command is not None:
                 self.departure = command.departure(self.run)
                 self.is_first = command.is_first(before)
-            self.fence = memory.Fence.build(
+            self.fence = memory_limit.Fence.build(
                 job.resources.memory, f"rekindle-{self.run.id}-{os.getpid()}"
             )
             self.pace = Pace(
@@ -294,7 +284,7 @@ class Attempt:
         self._look_for_training(trainer.pid, mark[1])
         limit = self.fence.limit
         if limit is not None and not self.fence.enforced and not self.over_memory:
-            used = memory.used(process.descendants(trainer.pid))
+            used = memory_limit.used(process.descendants(trainer.pid))
             if used > limit:
                 say(f"it uses {used} bytes of memory of the {limit} it may; it is killed.")
                 self.over_memory = True
