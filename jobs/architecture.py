@@ -6,7 +6,7 @@ It is written when a stage begins, so that an export needs neither the script no
 import json
 from typing import Any, Final
 
-from rekindle.jobs.record import tell
+from rekindle.jobs.journal_writer import tell
 from rekindle.state import durable
 from rekindle.state.paths import Run
 

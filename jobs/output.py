@@ -11,7 +11,7 @@ import io
 import sys
 from typing import Any, Final
 
-from rekindle.jobs import record
+from rekindle.jobs import journal_writer
 
 _DISK: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
@@ -20,7 +20,7 @@ def install() -> None:
     """Puts a forgiving writer under ``sys.stdout`` and ``sys.stderr``; their names, encodings
     and buffering stay what they were."""
     with contextlib.suppress(OSError):
-        record.keep_log(1)
+        journal_writer.keep_log(1)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         try:

@@ -16,8 +16,8 @@ from rekindle.jobs import environment, heartbeat, stop
 from rekindle.jobs.cadence import Cadence, is_better
 from rekindle.jobs.deadline import Deadline
 from rekindle.jobs.job import Job
+from rekindle.jobs.journal_writer import Record, tell
 from rekindle.jobs.past import Past
-from rekindle.jobs.record import Record, tell
 from rekindle.state import checkpoints, journal
 from rekindle.state.checkpoints import Checkpoint, Position, Refusal
 from rekindle.state.errors import CheckpointsUnreadable, RekindleError

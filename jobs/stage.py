@@ -30,7 +30,7 @@ from rekindle.jobs import callbacks as callback_states
 from rekindle.jobs.encoding import Tensors, read_state
 from rekindle.jobs.epochwise import EpochwiseIterator
 from rekindle.jobs.hook import Hook
-from rekindle.jobs.record import tell
+from rekindle.jobs.journal_writer import tell
 from rekindle.jobs.session import Departure, Session, Snapshot
 from rekindle.state.checkpoints import Position
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
-from rekindle.jobs import output, record
+from rekindle.jobs import journal_writer, output
 from rekindle.jobs.environment import EXIT_SAVED
 
 _set_handler = signal.signal
@@ -170,7 +170,7 @@ def end(code: int) -> NoReturn:
     if _alone:
         _requested = False
         if code == EXIT_SAVED:
-            record.tell("run the script again to go on.")
+            journal_writer.tell("run the script again to go on.")
         raise SystemExit(code)
     output.flush()
     os._exit(code)

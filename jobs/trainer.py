@@ -18,7 +18,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from rekindle.jobs import blame, environment, heartbeat, output, provenance, record, stacks, stop
+from rekindle.jobs import (
+    blame,
+    environment,
+    heartbeat,
+    journal_writer,
+    output,
+    provenance,
+    stack_dump,
+    stop,
+)
 from rekindle.jobs.after_import import AfterImport
 from rekindle.jobs.frozen import Frozen
 from rekindle.jobs.job import Job
@@ -41,7 +50,7 @@ def main() -> NoReturn:
     With ARGS the script started itself again and asked for these arguments.
     """
     stop.install()
-    stacks.register()
+    stack_dump.register()
     output.install()
     run, attempt = Run(Path(sys.argv[1])), int(sys.argv[2])
     # imported late: a SIGTERM before this line must already find its handler
@@ -228,7 +237,7 @@ def _hook_failed(name: str, error: BaseException) -> RekindleError:
 
 def _refuse(run: Run, attempt: int, error: RekindleError) -> NoReturn:
     """Ends with *permanent*: going on without being told to would lose or repeat work."""
-    record.tell(str(error))
+    journal_writer.tell(str(error))
     with contextlib.suppress(OSError):
         journal.append(
             run.journal,
@@ -297,7 +306,7 @@ def _print_message(code: object) -> None:
     try:
         print(code, file=sys.stderr)
     except Exception:
-        record.tell(str(code))
+        journal_writer.tell(str(code))
 
 
 def _print_exception(error: BaseException) -> None:
@@ -307,7 +316,7 @@ def _print_exception(error: BaseException) -> None:
             raise ValueError("standard error is closed")
         sys.excepthook(type(error), error, error.__traceback__)
     except BaseException:
-        record.tell("".join(traceback.format_exception(error)))
+        journal_writer.tell("".join(traceback.format_exception(error)))
 
 
 def _end_by(signum: signal.Signals) -> None:

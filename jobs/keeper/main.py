@@ -15,12 +15,12 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from rekindle.jobs import bootstrap, environment, heartbeat, process, provenance, stacks
+from rekindle.jobs import bootstrap, environment, heartbeat, process, provenance, stack_dump
 from rekindle.jobs.job import Job
+from rekindle.jobs.journal_writer import Record, say
 from rekindle.jobs.keeper import command, follow_watch, log_cap, memory_limit
 from rekindle.jobs.keeper.follow_watch import FollowWatch
 from rekindle.jobs.keeper.hang_detector import LOOK_S, Pace, seen_before
-from rekindle.jobs.record import Record, say
 from rekindle.state import checkpoints, crash_points, journal, reading, reserve
 from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Run
@@ -324,9 +324,9 @@ class Attempt:
             f"no heartbeat for {self.pace.silent:.0f} s in the section "
             f"{self.pace.section}; all its threads follow, then it is ended."
         )
-        for line in stacks.seen_by_the_kernel(trainer.pid):
+        for line in stack_dump.seen_by_the_kernel(trainer.pid):
             say(line)
-        if stacks.ask(trainer.pid):
+        if stack_dump.ask(trainer.pid):
             # a process that was stopped by a signal answers once it goes on; it may then save
             os.kill(trainer.pid, signal.SIGCONT)
             time.sleep(_DUMP_S)

@@ -15,7 +15,7 @@ from nights import Night, result, steps
 from rig import environment, wait_for
 
 from rekindle.daemon import orphans
-from rekindle.jobs.record import Record
+from rekindle.jobs.journal_writer import Record
 from rekindle.state import checkpoints, journal, reserve
 
 pytestmark = pytest.mark.faults
