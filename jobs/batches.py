@@ -18,8 +18,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rekindle.jobs import pipeline, randomness, seek
-from rekindle.jobs.encoding import NotPlain, Tensors, decode, encode
+from rekindle.jobs import pipeline, seek
+from rekindle.jobs.capture import rng
+from rekindle.jobs.capture.codec import NotPlain, Tensors, decode, encode
 from rekindle.jobs.order import order
 from rekindle.state.errors import StateMismatch, UsageError
 
@@ -198,8 +199,8 @@ class Batches:
     def seek(self, position: dict[str, Any], tensors: Tensors) -> None:
         """The pass in which the checkpoint was made: goes to the batch after those taken."""
         begin = position["begin"]
-        randomness.restore_seed_states(begin["seeds"], tensors)
-        randomness.restore({**begin["random"], "seeds": []}, tensors)
+        rng.restore_seed_states(begin["seeds"], tensors)
+        rng.restore({**begin["random"], "seeds": []}, tensors)
         if "own" in begin:
             self.source.load_state_dict(decode(begin["own"], tensors))
         for name, value in begin["generators"].items():
@@ -231,8 +232,8 @@ class Batches:
         tensors: Tensors = {}
         prefix = f"data/{self._index}"
         self._begin = {
-            "random": randomness.capture(tensors, f"{prefix}/random", only=[]),
-            "seeds": randomness.seed_states(tensors, f"{prefix}/seeds", only=self.piped),
+            "random": rng.capture(tensors, f"{prefix}/random", only=[]),
+            "seeds": rng.seed_states(tensors, f"{prefix}/seeds", only=self.piped),
             "generators": {
                 name: encode(value, tensors, f"{prefix}/own/{name}")
                 for name, value in getattr(self.source, "__dict__", {}).items()

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from rekindle.jobs.encoding import NotPlain, Tensors, decode, encode
+from rekindle.jobs.capture.codec import NotPlain, Tensors, decode, encode
 
 PYTHON: Final = "Python's global random generator"
 NUMPY: Final = "numpy's global random generator"

@@ -8,7 +8,7 @@ from keras.src.trainers.data_adapters.generator_data_adapter import GeneratorDat
 from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
 
-from rekindle.jobs.encoding import Tensors
+from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.reordered import listens_to_epochs
 
 

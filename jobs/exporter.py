@@ -104,7 +104,7 @@ def _build(model_of: dict[str, Any]) -> Any:
 
 def _fill(model: Any, label: str, described: dict[str, Any], arrays: dict[str, Any]) -> None:
     """Puts the checkpoint's values into a model that was made anew, by position."""
-    from rekindle.jobs import variables
+    from rekindle.jobs.capture import variables
 
     suffix = label.removeprefix("model")
     groups = {"model": list(model.variables)}
@@ -198,7 +198,7 @@ def write(model: Any, order: dict[str, Any]) -> str:
     elif kind == "json":
         publish(target, lambda path: path.write_text(model.to_json()), force=force)
     elif kind == "safetensors":
-        from rekindle.jobs import variables
+        from rekindle.jobs.capture import variables
 
         arrays: dict[str, Any] = {}
         described = variables.capture({"model": list(model.variables)}, arrays)

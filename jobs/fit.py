@@ -15,7 +15,8 @@ from typing import Any
 import keras
 from keras.src.backend.tensorflow import trainer as keras_trainer
 
-from rekindle.jobs import randomness, stop, tested, unfollowed
+from rekindle.jobs import stop, tested, unfollowed
+from rekindle.jobs.capture import rng
 from rekindle.jobs.session import Session
 from rekindle.jobs.stage import PLAIN_FIT, PLAIN_ITERATOR, Stage
 from rekindle.state.errors import RekindleError
@@ -39,7 +40,7 @@ def install(session: Session) -> Callable[[], None]:
             f"tested with, in version {', '.join(tested.TESTED)}.",
             "Prove your job with a kill, or install a tested version.",
         )
-    randomness.watch_seed_generators()
+    rng.watch_seed_generators()
     stages = _Stages(session)
 
     @functools.wraps(PLAIN_FIT)

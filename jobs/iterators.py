@@ -30,9 +30,10 @@ from keras.src.trainers.data_adapters.generator_data_adapter import GeneratorDat
 from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 from keras.src.trainers.epoch_iterator import EpochIterator
 
-from rekindle.jobs import randomness, seek
+from rekindle.jobs import seek
+from rekindle.jobs.capture import rng
+from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.draws import GLOBAL, Draws, differing
-from rekindle.jobs.encoding import Tensors
 from rekindle.jobs.order import order
 from rekindle.jobs.reordered import Reordered
 
@@ -78,7 +79,7 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
             if isinstance(arguments["x"], types.GeneratorType | keras.utils.PyDataset)
             else None
         )
-        kept_inside = randomness.fingerprint() if self._draws is not None else {}
+        kept_inside = rng.fingerprint() if self._draws is not None else {}
         # not TFEpochIterator's own: it would put a second copy of arrays into memory
         EpochIterator.__init__(self, **arguments)
         self._distribute_strategy = distribute_strategy
@@ -120,7 +121,7 @@ class TrainIterator(TFEpochIterator):  # type: ignore[misc]
     def _look_at_first_batches(self, before: dict[str, Any], kept_inside: dict[str, bytes]) -> None:
         """Keras has drawn two batches, in this thread, to know their shapes."""
         # also one that was made meanwhile: Keras makes its global one at the first use
-        if any(kept_inside.get(key) != state for key, state in randomness.fingerprint().items()):
+        if any(kept_inside.get(key) != state for key, state in rng.fingerprint().items()):
             self._drawn.append(
                 "The data draws random numbers through Keras or TensorFlow, and is read ahead to "
                 "a place that differs each time; let it draw from numpy."

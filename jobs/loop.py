@@ -12,14 +12,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rekindle.jobs import alone, randomness, stop
+from rekindle.jobs import alone, stop
 from rekindle.jobs.batches import Batches
-from rekindle.jobs.belongings import Belongings
+from rekindle.jobs.capture import rng
+from rekindle.jobs.capture.tracked_objects import Belongings
 from rekindle.jobs.loop_stage import LoopStage
 from rekindle.jobs.session import Session
 from rekindle.state.errors import UsageError
 
-randomness.watch_seed_generators()
+rng.watch_seed_generators()
 
 
 def resumable(

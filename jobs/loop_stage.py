@@ -10,11 +10,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from rekindle.jobs import architecture, randomness, stop, traces, variables, warm_start
+from rekindle.jobs import architecture, stop, warm_start
 from rekindle.jobs.batches import Batches
-from rekindle.jobs.belongings import Belongings
 from rekindle.jobs.cadence import Cadence
-from rekindle.jobs.encoding import Tensors, read_state
+from rekindle.jobs.capture import rng, trace_order, variables
+from rekindle.jobs.capture.codec import Tensors, read_state
+from rekindle.jobs.capture.tracked_objects import Belongings
 from rekindle.jobs.job import CheckpointPolicy
 from rekindle.jobs.session import Departure, Session, Snapshot
 from rekindle.state.checkpoints import Position
@@ -89,7 +90,7 @@ class LoopStage:
         stop.training(True)
         self._cadence = session.cadence
         session.cadence = self._cadence_for(session, flat=flat)
-        if not traces.watch(self._belongings.models.values()):
+        if not trace_order.watch(self._belongings.models.values()):
             session.warn(
                 "Where batches differ in size, a relaunch may differ in the last bits: "
                 "this version of TensorFlow keeps its traces in an unknown way.",
@@ -158,7 +159,7 @@ class LoopStage:
         self.epoch, self.epoch_step = position["epoch"], position["epoch_step"]
         self._calls = list(loop["calls"])
         self._passes = list(loop["passes"])
-        traces.restore(loop.get("traces", {}))  # older checkpoints have none
+        trace_order.restore(loop.get("traces", {}))  # older checkpoints have none
         self._within = loop if loop["call"] else None
         # the state is the one on disk until a batch is trained, and reading may take hours
         stop.unchanged(True)
@@ -313,7 +314,7 @@ class LoopStage:
         self._now().epoch = self.epoch
         if self._within is not None:
             # what the code before the batches draws, it draws once more
-            randomness.restore(self._within["random"], self._saved_tensors)
+            rng.restore(self._within["random"], self._saved_tensors)
             self._epoch_random = self._within["random"]
             self._epoch_tensors = {
                 key: value for key, value in self._saved_tensors.items() if key.startswith("epoch/")
@@ -322,7 +323,7 @@ class LoopStage:
         self.epoch_step = 0
         self.logs.clear()
         self._epoch_tensors = {}
-        self._epoch_random = randomness.capture(self._epoch_tensors, "epoch")
+        self._epoch_random = rng.capture(self._epoch_tensors, "epoch")
 
     def epoch_ended(self, seconds: float) -> None:
         session = self._now()
@@ -411,10 +412,10 @@ class LoopStage:
                 "passes": self._passes,
                 "streams": streams,
                 "random": self._epoch_random,
-                "traces": traces.captured(),
+                "traces": trace_order.captured(),
             },
             "variables": described,
-            "random": randomness.capture(arrays),
+            "random": rng.capture(arrays),
             "state": own,
             "stop_training": self.stopped,
             "logs": dict(self.logs),
@@ -441,7 +442,7 @@ class LoopStage:
         self._belongings.restore(state["state"], arrays)
         piped = {number for stream in self._streams.values() for number in stream.piped}
         kept = [entry for entry in state["random"]["seeds"] if entry[0] not in piped]
-        randomness.restore({**state["random"], "seeds": kept}, arrays)
+        rng.restore({**state["random"], "seeds": kept}, arrays)
         self.stopped = state["stop_training"]
         self.logs.clear()
         self.logs.update(state["logs"])

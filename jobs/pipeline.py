@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from rekindle.jobs import audit, randomness
+from rekindle.jobs import audit
+from rekindle.jobs.capture import rng
 
 
 def seed_generators(dataset: Any) -> list[int]:
@@ -19,6 +20,6 @@ def seed_generators(dataset: Any) -> list[int]:
     }
     return [
         number
-        for number, generator in randomness.generators()
-        if id(randomness.variable_of(generator).handle) in handles
+        for number, generator in rng.generators()
+        if id(rng.variable_of(generator).handle) in handles
     ]

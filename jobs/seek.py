@@ -29,7 +29,7 @@ def forward(iterator: Any, count: int, beat: Callable[[], None]) -> None:
         for _ in tf.range(batches):
             next(iterator)
 
-    # one signature: those that retrace are kept by rekindle.jobs.traces
+    # one signature: those that retrace are kept by rekindle.jobs.capture.trace_order
     traced = tf.function(drop, input_signature=[tf.TensorSpec((), tf.int64)])
     piece = 1
     while count > 0:

@@ -24,7 +24,7 @@ from rekindle.state.errors import CheckpointsUnreadable, RekindleError
 from rekindle.state.paths import Run
 
 if TYPE_CHECKING:
-    from rekindle.jobs.encoding import Tensors
+    from rekindle.jobs.capture.codec import Tensors
 
 _SCRATCH_HINT = (
     "Put a good checkpoint back, or begin anew with `rekindle retry JOB "

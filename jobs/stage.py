@@ -12,22 +12,10 @@ import tensorflow as tf
 from keras.src.backend.tensorflow import trainer as keras_trainer
 from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
 
-from rekindle.jobs import (
-    architecture,
-    audit,
-    constants,
-    draws,
-    event_files,
-    iterators,
-    pipeline,
-    randomness,
-    stop,
-    tested,
-    variables,
-    warm_start,
-)
-from rekindle.jobs import callbacks as callback_states
-from rekindle.jobs.encoding import Tensors, read_state
+from rekindle.jobs import architecture, audit, draws, iterators, pipeline, stop, tested, warm_start
+from rekindle.jobs.capture import callbacks as callback_states
+from rekindle.jobs.capture import large_arrays, rng, tensorboard_files, variables
+from rekindle.jobs.capture.codec import Tensors, read_state
 from rekindle.jobs.epochwise import EpochwiseIterator
 from rekindle.jobs.hook import Hook
 from rekindle.jobs.journal_writer import tell
@@ -55,12 +43,12 @@ class Stage:
             type(callback).__name__: callback_states.class_attributes(callback)
             for callback in self.callbacks
         }
-        self._generators = randomness.made()
+        self._generators = rng.made()
         self._renumbered = self._is_renumbered()
-        self._constants = constants.of(self.callbacks)
+        self._constants = large_arrays.of(self.callbacks)
         # whose event files may be in a log folder that others share
         self._earlier = (
-            event_files.before(session.run.journal, session.attempt)
+            tensorboard_files.before(session.run.journal, session.attempt)
             if any(isinstance(c, keras.callbacks.TensorBoard) for c in self.callbacks)
             else []
         )
@@ -261,7 +249,7 @@ class Stage:
         self._live_tensors = {}
         self._live = {
             "evals": self._evals(),
-            "seeds": randomness.seed_states(self._live_tensors, "live", only=self._piped),
+            "seeds": rng.seed_states(self._live_tensors, "live", only=self._piped),
         }
 
     def _seeks(self) -> None:
@@ -411,7 +399,7 @@ class Stage:
             for variable in group
             for component in variables.components(variable)
         ]
-        known += [randomness.variable_of(generator) for _, generator in randomness.generators()]
+        known += [rng.variable_of(generator) for _, generator in rng.generators()]
         known += callback_states.variables_of(self.callbacks)
         try:
             found = audit.of_step(self.model.train_function, known)
@@ -437,7 +425,7 @@ class Stage:
 
         def before_live() -> None:
             self._replay_evals(live.get("evals", 0))
-            randomness.restore_seed_states(live.get("seeds", []), self.departure.tensors)
+            rng.restore_seed_states(live.get("seeds", []), self.departure.tensors)
 
         # the state is the one on disk until a batch is trained, and reading may take hours
         stop.unchanged(True)
@@ -495,7 +483,7 @@ class Stage:
             for entry in state["random"]["seeds"]
             if entry[0] not in self._piped and not self._renumbered
         ]
-        randomness.restore({**state["random"], "seeds": kept}, arrays)
+        rng.restore({**state["random"], "seeds": kept}, arrays)
         if self._callbacks_fit():
             for text in callback_states.restore(
                 self.callbacks, state["callbacks"], arrays, self._constants
@@ -663,9 +651,7 @@ class Stage:
         """The random state as of the last trained batch, however far the data is read ahead."""
         assert self.train is not None
         drawn = self.train.drawn()
-        return randomness.capture(
-            arrays, python=drawn.get(draws.PYTHON), numpy=drawn.get(draws.NUMPY)
-        )
+        return rng.capture(arrays, python=drawn.get(draws.PYTHON), numpy=drawn.get(draws.NUMPY))
 
     def snapshot(self, *, end: bool = False, logs: dict[str, Any] | None = None) -> Snapshot:
         """Everything, as of now; arrays are copies."""
@@ -678,7 +664,7 @@ class Stage:
             self.callbacks,
             arrays,
             self._classes,
-            [*self._earlier, event_files.this_process()],
+            [*self._earlier, tensorboard_files.this_process()],
             self._constants,
         )
         if left_out:

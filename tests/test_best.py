@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rekindle.jobs.encoding import Tensors
+from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.job import CheckpointPolicy, Job
 from rekindle.jobs.session import Session, Snapshot
 from rekindle.state import checkpoints

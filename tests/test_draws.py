@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from rekindle.jobs import draws
+from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.draws import Draws
-from rekindle.jobs.encoding import Tensors
 
 
 class Owner:

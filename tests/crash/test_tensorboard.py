@@ -9,7 +9,7 @@ import lives as driver
 import pytest
 from lives import Blow, Lives
 
-from rekindle.jobs.event_files import Author, authors
+from rekindle.jobs.capture.tensorboard_files import Author, authors
 from rekindle.jobs.job import CheckpointPolicy
 
 

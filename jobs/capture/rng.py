@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rekindle.jobs.encoding import Tensors, decode, encode
+from rekindle.jobs.capture.codec import Tensors, decode, encode
 
 _GLOBAL = "global_seed_generator"
 """What Keras calls the generator that everything without one of its own draws from."""

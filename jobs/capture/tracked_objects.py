@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rekindle.jobs import variables
-from rekindle.jobs.encoding import NotPlain, Tensors, decode, encode
-from rekindle.jobs.variables import Groups
+from rekindle.jobs.capture import variables
+from rekindle.jobs.capture.codec import NotPlain, Tensors, decode, encode
+from rekindle.jobs.capture.variables import Groups
 from rekindle.state.errors import UsageError
 
 

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import keras
 
-from rekindle.jobs import constants, event_files
-from rekindle.jobs.constants import Constants
-from rekindle.jobs.encoding import NotPlain, Tensors, decode, encode
-from rekindle.jobs.event_files import Author
+from rekindle.jobs.capture import large_arrays, tensorboard_files
+from rekindle.jobs.capture.codec import NotPlain, Tensors, decode, encode
+from rekindle.jobs.capture.large_arrays import Constants
+from rekindle.jobs.capture.tensorboard_files import Author
 from rekindle.state.errors import StateMismatch
 
 # made anew by Keras at the first epoch end; making it flips the sign of `min_delta`, so that
@@ -64,7 +64,7 @@ def capture(
             same = {
                 key: constant.digest
                 for (at, key), constant in held.items()
-                if at == index and constants.digest(vars(callback).get(key)) == constant.digest
+                if at == index and large_arrays.digest(vars(callback).get(key)) == constant.digest
             }
             state = {"attributes": _attributes(callback, name, tensors, prefix, left_out, same)}
             if same:
@@ -81,7 +81,7 @@ def capture(
         if isinstance(callback, keras.callbacks.TensorBoard):
             for writer in callback._writers.values():
                 writer.flush()
-            state["files"] = event_files.sizes(callback.log_dir, trainers)
+            state["files"] = tensorboard_files.sizes(callback.log_dir, trainers)
         states.append([name, state])
     return states, left_out
 
@@ -134,9 +134,9 @@ def prepare(callbacks: list[Any], states: list[Any], trainers: list[Author]) -> 
         if isinstance(callback, keras.callbacks.CSVLogger) and state.get("size") is not None:
             # append=False would empty the file, with all rows of earlier attempts
             callback.append = True
-            event_files.cut(Path(callback.filename), state["size"])
+            tensorboard_files.cut(Path(callback.filename), state["size"])
         if isinstance(callback, keras.callbacks.TensorBoard) and "files" in state:
-            event_files.cut_back(callback.log_dir, state["files"], trainers)
+            tensorboard_files.cut_back(callback.log_dir, state["files"], trainers)
 
 
 def check(callbacks: list[Any], states: list[Any]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import keras
 import numpy as np
 
-from rekindle.jobs.encoding import Tensors
+from rekindle.jobs.capture.codec import Tensors
 from rekindle.state.errors import StateMismatch
 
 Groups = dict[str, list[Any]]
