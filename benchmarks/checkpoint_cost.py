@@ -23,8 +23,8 @@ import numpy as np
 from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
 
 from rekindle.jobs import fit as resumable
+from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.job import CheckpointPolicy, Job
-from rekindle.jobs.session import Session
 from rekindle.state.paths import Run
 
 EVERY = 12

@@ -26,8 +26,8 @@ from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
 
 from rekindle.jobs import fit as resumable
 from rekindle.jobs import stage as stages
+from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.job import CheckpointPolicy, Job
-from rekindle.jobs.session import Session
 from rekindle.state.paths import Run
 
 WARM_UP = 10

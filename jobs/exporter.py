@@ -249,8 +249,8 @@ def _by_script(order: dict[str, Any], run: Run, answer: Path) -> NoReturn:
     a relaunch does is all that happens, and then the process ends.
     """
     from rekindle.jobs import trainer
+    from rekindle.jobs.attempt.session import Session
     from rekindle.jobs.frozen import Frozen
-    from rekindle.jobs.session import Session
     from rekindle.jobs.unfollowed import Unfollowed
 
     job = Job.read(run.job_file).replace(allow_change=False)

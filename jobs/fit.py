@@ -15,9 +15,10 @@ from typing import Any
 import keras
 from keras.src.backend.tensorflow import trainer as keras_trainer
 
-from rekindle.jobs import stop, tested, unfollowed
+from rekindle.jobs import tested, unfollowed
+from rekindle.jobs.attempt import shutdown
+from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture import rng
-from rekindle.jobs.session import Session
 from rekindle.jobs.stage import PLAIN_FIT, PLAIN_ITERATOR, Stage
 from rekindle.state.errors import RekindleError
 
@@ -88,7 +89,7 @@ class _Stages:
         arguments = dict(bound.arguments)
         del arguments["self"]
         number = session.enter_stage()
-        stop.training(True)
+        shutdown.training(True)
         try:
             return Stage(session, number, model, arguments).run()
         except RekindleError as error:
@@ -99,7 +100,7 @@ class _Stages:
             raise
         finally:
             session.leave_stage()
-            stop.training(False)
+            shutdown.training(False)
             session.beat("script")
 
 

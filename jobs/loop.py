@@ -12,12 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rekindle.jobs import alone, stop
+from rekindle.jobs.attempt import shutdown as stop
+from rekindle.jobs.attempt import standalone
+from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.batches import Batches
 from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.tracked_objects import Belongings
 from rekindle.jobs.loop_stage import LoopStage
-from rekindle.jobs.session import Session
 from rekindle.state.errors import UsageError
 
 rng.watch_seed_generators()
@@ -61,7 +62,7 @@ def resumable(
         UsageError: the arguments do not fit each other.
     """
     try:
-        policy = alone.policy_of(every, keep, monitor, mode)
+        policy = standalone.policy_of(every, keep, monitor, mode)
     except ValueError as error:
         raise UsageError(
             f"`every` is not understood: {error}.",
@@ -70,7 +71,9 @@ def resumable(
     where = Path(folder) if folder is not None else None
 
     def opened() -> Session:
-        return Session.current or alone.session(where or alone.default_folder(), policy, seed)
+        return Session.current or standalone.session(
+            where or standalone.default_folder(), policy, seed
+        )
 
     stage = LoopStage(policy, Belongings(model, optimizer, metrics, {} if state is None else state))
     return Loop(opened, steps, stage)

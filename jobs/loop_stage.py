@@ -10,14 +10,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from rekindle.jobs import architecture, stop, warm_start
+from rekindle.jobs import architecture, warm_start
+from rekindle.jobs.attempt import shutdown
+from rekindle.jobs.attempt.save_policy import Cadence
+from rekindle.jobs.attempt.session import Departure, Session, Snapshot
 from rekindle.jobs.batches import Batches
-from rekindle.jobs.cadence import Cadence
 from rekindle.jobs.capture import rng, trace_order, variables
 from rekindle.jobs.capture.codec import Tensors, read_state
 from rekindle.jobs.capture.tracked_objects import Belongings
 from rekindle.jobs.job import CheckpointPolicy
-from rekindle.jobs.session import Departure, Session, Snapshot
 from rekindle.state.checkpoints import Position
 from rekindle.state.errors import RekindleError, StateMismatch, UsageError
 
@@ -84,10 +85,10 @@ class LoopStage:
                 "A loop was begun within another stage.", hint="Let the other one end first."
             )
         if not daemon_or_with and threading.current_thread() is threading.main_thread():
-            self._undo_signals = stop.install_alone()
+            self._undo_signals = shutdown.install_alone()
         self._session = session
         self._number = session.enter_stage()
-        stop.training(True)
+        shutdown.training(True)
         self._cadence = session.cadence
         session.cadence = self._cadence_for(session, flat=flat)
         if not trace_order.watch(self._belongings.models.values()):
@@ -114,7 +115,7 @@ class LoopStage:
         session.leave_stage()
         session.beat("script")
         try:
-            stop.training(False, quietly=broken)
+            shutdown.training(False, quietly=broken)
         finally:
             undo, self._undo_signals = self._undo_signals, _nothing
             undo()
@@ -162,9 +163,9 @@ class LoopStage:
         trace_order.restore(loop.get("traces", {}))  # older checkpoints have none
         self._within = loop if loop["call"] else None
         # the state is the one on disk until a batch is trained, and reading may take hours
-        stop.unchanged(True)
+        shutdown.unchanged(True)
         self._replay(set(self._streams))
-        stop.unchanged(False)
+        shutdown.unchanged(False)
         self._restore()
         self._ended = bool(position["end"])
         if self._ended:
@@ -265,8 +266,8 @@ class LoopStage:
     def _seeks(self) -> None:
         """Between two pieces of data that is read again: nothing is there yet to be saved."""
         self._now().beat("seek")
-        if stop.requested():
-            stop.leave()
+        if shutdown.requested():
+            shutdown.leave()
 
     def _key(self, index: int, stream: Batches) -> None:
         stream.key = (self._now().job.seed, self._number * 4096 + index)
@@ -306,7 +307,7 @@ class LoopStage:
         """All batches of a call are trained; code of the epoch after them may follow."""
         self._exhausted = True
         self._now().beat("validation")
-        if stop.requested():
+        if shutdown.requested():
             self._leave()
 
     def epoch_begins(self) -> None:
@@ -344,14 +345,14 @@ class LoopStage:
                 self._snapshot(), "signal" if asked else "best" if best else "epoch", best=best
             )
         if asked:
-            stop.leave()
+            shutdown.leave()
         session.beat("step")
 
     # ending
 
     def end(self) -> None:
         """The last step is done; nothing is saved where it was done in an earlier attempt."""
-        if stop.answered() and self.stopped:
+        if shutdown.answered() and self.stopped:
             return  # interrupted by the script's own handler of SIGTERM, not finished
         if not self._ended:
             self._commit_end(self._now(), self._snapshot(end=True))
@@ -380,7 +381,7 @@ class LoopStage:
 
     def _leave(self) -> None:
         self._now().save(self._snapshot(), "signal")
-        stop.leave()
+        shutdown.leave()
 
     # out and in
 

@@ -12,14 +12,15 @@ import tensorflow as tf
 from keras.src.backend.tensorflow import trainer as keras_trainer
 from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
 
-from rekindle.jobs import architecture, audit, draws, iterators, pipeline, stop, tested, warm_start
+from rekindle.jobs import architecture, audit, draws, iterators, pipeline, tested, warm_start
+from rekindle.jobs.attempt import shutdown
+from rekindle.jobs.attempt.session import Departure, Session, Snapshot
 from rekindle.jobs.capture import callbacks as callback_states
 from rekindle.jobs.capture import large_arrays, rng, tensorboard_files, variables
 from rekindle.jobs.capture.codec import Tensors, read_state
 from rekindle.jobs.epochwise import EpochwiseIterator
 from rekindle.jobs.hook import Hook
 from rekindle.jobs.journal_writer import tell
-from rekindle.jobs.session import Departure, Session, Snapshot
 from rekindle.state.checkpoints import Position
 
 PLAIN_FIT: Final[Callable[..., Any]] = keras_trainer.TensorFlowTrainer.fit
@@ -95,7 +96,9 @@ class Stage:
                 self.train.close()
             self.model._initial_epoch = before
             self.model.__dict__.pop("_get_metrics_result_or_logs", None)
-        if stop.answered() and (self.model.stop_training or self.epoch < self.arguments["epochs"]):
+        if shutdown.answered() and (
+            self.model.stop_training or self.epoch < self.arguments["epochs"]
+        ):
             self.session.warn(
                 "`fit` ended early after the script handled SIGTERM itself: this "
                 "training is interrupted, not finished.",
@@ -255,8 +258,8 @@ class Stage:
     def _seeks(self) -> None:
         """Between two pieces of data that is read again: nothing is there yet to be saved."""
         self.session.beat("seek")
-        if stop.requested():
-            stop.leave()
+        if shutdown.requested():
+            shutdown.leave()
 
     def _evals(self) -> int:
         return self.eval.created if self.eval is not None else self._evals_replayed
@@ -370,8 +373,8 @@ class Stage:
         else:
             self._go_on(train)
         self.session.deadline.watch()
-        if stop.requested():
-            stop.leave()
+        if shutdown.requested():
+            shutdown.leave()
 
     def _audit_data(self, train: iterators.TrainIterator | EpochwiseIterator) -> None:
         """Says what cannot be put back exactly, as far as it can be known before a step."""
@@ -428,10 +431,10 @@ class Stage:
             rng.restore_seed_states(live.get("seeds", []), self.departure.tensors)
 
         # the state is the one on disk until a batch is trained, and reading may take hours
-        stop.unchanged(True)
+        shutdown.unchanged(True)
         self.session.deadline.watch()
         train.seek(state["iterator"], before_live, state.get("draws"), self.departure.tensors)
-        stop.unchanged(False)
+        shutdown.unchanged(False)
         self._live, self._live_tensors = (
             live,
             {
@@ -548,14 +551,14 @@ class Stage:
         """At the end of ``on_train_batch_begin``."""
         if not self._traced:
             self._boundary_at = time.monotonic()
-            stop.unchanged(True)
+            shutdown.unchanged(True)
 
     def batch_ended(self, batch: int, logs: dict[str, Any] | None) -> None:
         """At the end of ``on_train_batch_end`` of the batch (0-based, the last of an execution)."""
         assert self.train is not None
         self.logs = dict(logs or {})
         if not self._traced:
-            stop.unchanged(False)
+            shutdown.unchanged(False)
             self._traced = True
             self.audit_step()
         self.train.trained(batch + 1)
@@ -570,12 +573,12 @@ class Stage:
             if self._exact:
                 self.leave(self.snapshot())
             else:
-                stop.leave()  # this epoch is trained again
+                shutdown.leave()  # this epoch is trained again
         now = time.monotonic()
         if self._exact and session.cadence.due_in_epoch(session.step, now):
             session.save(self.snapshot(), "steps" if session.job.checkpoint.every_steps else "time")
-            if stop.requested():
-                stop.leave()  # it came while that was written
+            if shutdown.requested():
+                shutdown.leave()  # it came while that was written
             now = time.monotonic()
         elif (
             self._exact and self._boundary_at and session.deadline.is_long(now - self._boundary_at)
@@ -589,7 +592,7 @@ class Stage:
         assert self.train is not None
         session = self.session
         self._before_validation = None
-        stop.unchanged(False)  # also where the data had no batch
+        shutdown.unchanged(False)  # also where the data had no batch
         self.model.__dict__.pop("_get_metrics_result_or_logs", None)
         # the last batch may have ended the epoch without a boundary after it
         session.step = self.base = self.base + self.train.epoch_step
@@ -606,11 +609,11 @@ class Stage:
         ):
             snapshot = self.snapshot(logs=values)
             session.save(snapshot, "signal" if asked else "best" if best else "epoch", best=best)
-        if asked or stop.requested():
+        if asked or shutdown.requested():
             # where it came while that was written there is the less to be written
             if not asked:
                 session.save(self.snapshot(logs=values), "signal")
-            stop.leave()
+            shutdown.leave()
         self._boundary_at = 0.0
         session.beat("step")
 
@@ -629,9 +632,9 @@ class Stage:
 
     def validation_goes_on(self) -> None:
         self.session.beat("validation")
-        if stop.requested() and self._before_validation is not None:
+        if shutdown.requested() and self._before_validation is not None:
             if not self._exact:
-                stop.leave()
+                shutdown.leave()
                 return
             # the weights are those of before: only what validation changes is put back
             snapshot = self.snapshot()
@@ -645,7 +648,7 @@ class Stage:
     def leave(self, snapshot: Snapshot) -> None:
         """Saves and ends the process, to be started again, unless the script does so itself."""
         self.session.save(snapshot, "signal")
-        stop.leave()
+        shutdown.leave()
 
     def _random(self, arrays: Tensors) -> dict[str, Any]:
         """The random state as of the last trained batch, however far the data is read ahead."""

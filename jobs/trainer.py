@@ -18,17 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from rekindle.jobs import (
-    blame,
-    environment,
-    heartbeat,
-    journal_writer,
-    output,
-    provenance,
-    stack_dump,
-    stop,
-)
+from rekindle.jobs import blame, environment, heartbeat, journal_writer, provenance, stack_dump
 from rekindle.jobs.after_import import AfterImport
+from rekindle.jobs.attempt import safe_output, shutdown
 from rekindle.jobs.frozen import Frozen
 from rekindle.jobs.job import Job
 from rekindle.state import journal
@@ -36,7 +28,7 @@ from rekindle.state.errors import HookFailed, RekindleError
 from rekindle.state.paths import Run
 
 if TYPE_CHECKING:
-    from rekindle.jobs.session import Session
+    from rekindle.jobs.attempt.session import Session
     from rekindle.jobs.unfollowed import Unfollowed
 
 _TRACEBACK_LINES = 40
@@ -49,13 +41,13 @@ def main() -> NoReturn:
 
     With ARGS the script started itself again and asked for these arguments.
     """
-    stop.install()
+    shutdown.install()
     stack_dump.register()
-    output.install()
+    safe_output.install()
     run, attempt = Run(Path(sys.argv[1])), int(sys.argv[2])
     # imported late: a SIGTERM before this line must already find its handler
     from rekindle.jobs import reexec
-    from rekindle.jobs.session import Session
+    from rekindle.jobs.attempt.session import Session
     from rekindle.jobs.unfollowed import Unfollowed
 
     try:
@@ -64,7 +56,7 @@ def main() -> NoReturn:
             job = job.replace(args=sys.argv[4:])
         session = Session.open(run, job, attempt)
         session.refusal = lambda error: _refuse(run, attempt, error)
-        stop.on_answer(lambda: _tell_received(run, attempt))
+        shutdown.on_answer(lambda: _tell_received(run, attempt))
         frozen = Frozen.of(run, job, session.warn)
     except RekindleError as error:
         _refuse(run, attempt, error)
@@ -87,7 +79,7 @@ def main() -> NoReturn:
         session.settle()
     except SystemExit as leaving:
         code = _status(leaving.code)
-        if code != environment.EXIT_SAVED or not stop.requested():
+        if code != environment.EXIT_SAVED or not shutdown.requested():
             _print_message(leaving.code)
             _report(run, attempt, session, leaving)
         _finish(code)
@@ -99,7 +91,7 @@ def main() -> NoReturn:
         if isinstance(error, KeyboardInterrupt):
             _end_by(signal.SIGINT)
         _finish(1)
-    if not stop.answered():
+    if not shutdown.answered():
         session.beat(heartbeat.ENDED)
     # as a plain script ends: exit handlers run, threads are joined, streams are flushed
     sys.exit(environment.EXIT_DONE)
@@ -321,13 +313,13 @@ def _print_exception(error: BaseException) -> None:
 
 def _end_by(signum: signal.Signals) -> None:
     """End the process as Python ends by an interrupt that nobody caught."""
-    output.flush()
+    safe_output.flush()
     signal.signal(signum, signal.SIG_DFL)
     os.kill(os.getpid(), signum)
 
 
 def _finish(code: int) -> NoReturn:
     """Ends the process after a failure, and without waiting for a thread of the script's."""
-    flushed = output.flush()
+    flushed = safe_output.flush()
     ours = (environment.EXIT_SAVED, environment.EXIT_PERMANENT)
     os._exit(code if flushed or code in ours else _EXIT_NOT_FLUSHED)

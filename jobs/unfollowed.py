@@ -14,7 +14,7 @@ import time
 import weakref
 from typing import Any, Final
 
-from rekindle.jobs.session import Session
+from rekindle.jobs.attempt.session import Session
 
 NOT_FOLLOWED: Final = "this training is not followed; nothing of it is saved."
 HINT: Final = (

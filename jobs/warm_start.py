@@ -7,8 +7,8 @@ every attempt begins the same, whatever has become of the other job.
 import json
 from typing import Any
 
+from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.journal_writer import tell
-from rekindle.jobs.session import Session
 from rekindle.state import checkpoints, tensors
 from rekindle.state.checkpoints import Checkpoint, Position
 from rekindle.state.errors import CheckpointsUnreadable, StateMismatch

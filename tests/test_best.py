@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rekindle.jobs.attempt.session import Session, Snapshot
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.job import CheckpointPolicy, Job
-from rekindle.jobs.session import Session, Snapshot
 from rekindle.state import checkpoints
 from rekindle.state.checkpoints import Position
 from rekindle.state.paths import Run

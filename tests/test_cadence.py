@@ -2,7 +2,7 @@
 
 import pytest
 
-from rekindle.jobs.cadence import AUTO_SECONDS, Cadence, is_better
+from rekindle.jobs.attempt.save_policy import AUTO_SECONDS, Cadence, is_better
 from rekindle.jobs.job import CheckpointPolicy
 
 

@@ -195,7 +195,7 @@ def test_what_rekindle_says_reaches_the_log_and_no_file_of_the_script(tmp_path: 
     """Also where the script has closed standard output and a file of its own has its number."""
     script = tmp_path / "train.py"
     script.write_text(
-        "import os, sys\nfrom rekindle.jobs.session import Session\n"
+        "import os, sys\nfrom rekindle.jobs.attempt.session import Session\n"
         "sys.stdout = None\nSession.current.warn('first', 'word')\n"
         "os.close(1)\nmine = os.open('own.txt', os.O_WRONLY | os.O_CREAT)\nassert mine == 1\n"
         "Session.current.warn('second', 'word')\n"

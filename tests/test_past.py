@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from rekindle.jobs.attempt.run_history import Past, Span, spans
 from rekindle.jobs.heartbeat import Beat
-from rekindle.jobs.past import Past, Span, spans
 from rekindle.state import checkpoints
 from rekindle.state.checkpoints import Checkpoint, Position
 

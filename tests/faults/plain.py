@@ -14,8 +14,8 @@ import threading
 import time
 from pathlib import Path
 
-from rekindle.jobs import stop
-from rekindle.jobs.session import Session
+from rekindle.jobs.attempt import shutdown
+from rekindle.jobs.attempt.session import Session
 from rekindle.state import checkpoints
 from rekindle.state.checkpoints import Position
 
@@ -90,7 +90,7 @@ def main() -> None:
         restored=[],
         checkpoint=found.name if found else None,
     )
-    stop.training(True)
+    shutdown.training(True)
     # time.sleep fails with EINVAL under libfaketime, which the clock's test sets time with
     pause = threading.Event()
     trace = os.open("steps.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -123,7 +123,7 @@ def main() -> None:
         if kind == "chatter" and step % 5 == 0:
             fail(kind, step)
         if step == args.steps - 1 and args.wait_for:
-            while not Path(args.wait_for).exists() and not stop.requested():
+            while not Path(args.wait_for).exists() and not shutdown.requested():
                 session.heartbeat.beat("step", 0, step)
                 pause.wait(0.01)
         os.write(trace, f"{session.attempt} {step}\n".encode())
@@ -133,16 +133,16 @@ def main() -> None:
         session.heartbeat.beat("step", 0, step)
         if step % args.every == 0:
             save()
-        if stop.requested():
+        if shutdown.requested():
             save()
-            stop.leave()
+            shutdown.leave()
         pause.wait(args.pause)
     save()
     Path(f"{session.job.name}.result.txt").write_text(digest)
     print("came to", digest)
     session.stage_ended(0, 0)
     session.leave_stage()
-    stop.training(False)
+    shutdown.training(False)
 
 
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # as scripts do that know nothing of us

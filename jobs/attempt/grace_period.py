@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from rekindle.jobs import stop
+from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.environment import EXIT_SAVED
 
 LONG = 0.25
@@ -42,7 +42,7 @@ class Deadline:
 
     def watch(self) -> None:
         """Starts the thread, once; in the main thread."""
-        if self._watching or not stop.listens():
+        if self._watching or not shutdown.listens():
             return
         self._watching = True
         reader, writer = os.pipe2(os.O_CLOEXEC)
@@ -65,7 +65,7 @@ class Deadline:
             pass
         end = time.monotonic() + self.grace - self._reserve()
         with self.saving:
-            if stop.may_leave_at_once() and not stop.has_other_handler():
+            if shutdown.may_leave_at_once() and not shutdown.has_other_handler():
                 os._exit(EXIT_SAVED)
         while (left := end - time.monotonic()) > 0:
             time.sleep(left)

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
-from rekindle.jobs import journal_writer, output
+from rekindle.jobs import journal_writer
+from rekindle.jobs.attempt import safe_output
 from rekindle.jobs.environment import EXIT_SAVED
 
 _set_handler = signal.signal
@@ -172,7 +173,7 @@ def end(code: int) -> NoReturn:
         if code == EXIT_SAVED:
             journal_writer.tell("run the script again to go on.")
         raise SystemExit(code)
-    output.flush()
+    safe_output.flush()
     os._exit(code)
 
 

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.job import CheckpointPolicy, Job
-from rekindle.jobs.session import Session
 from rekindle.state import checkpoints, journal, lock
 from rekindle.state.errors import HomeUnusable, LockHeld
 from rekindle.state.paths import Run

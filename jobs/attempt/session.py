@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from rekindle.jobs import environment, heartbeat, stop
-from rekindle.jobs.cadence import Cadence, is_better
-from rekindle.jobs.deadline import Deadline
+from rekindle.jobs import environment, heartbeat
+from rekindle.jobs.attempt import shutdown
+from rekindle.jobs.attempt.grace_period import Deadline
+from rekindle.jobs.attempt.run_history import Past
+from rekindle.jobs.attempt.save_policy import Cadence, is_better
 from rekindle.jobs.job import Job
 from rekindle.jobs.journal_writer import Record, tell
-from rekindle.jobs.past import Past
 from rekindle.state import checkpoints, journal
 from rekindle.state.checkpoints import Checkpoint, Position, Refusal
 from rekindle.state.errors import CheckpointsUnreadable, RekindleError
@@ -128,10 +129,10 @@ class Session:
 
     def enter_stage(self) -> int:
         """A `fit` or a loop begins; its number in the script, 0-based."""
-        if stop.answered():
+        if shutdown.answered():
             # asked to stop: what the script trains from here on would rest on a training that
             # a handler of its own has cut short
-            stop.end(environment.EXIT_SAVED)
+            shutdown.end(environment.EXIT_SAVED)
         self.settle()
         for entering, _ in self._listeners:
             entering()
@@ -175,7 +176,7 @@ class Session:
         Not where SIGTERM came to a handler of the script's own: that is why it left the loop.
         """
         commit, self.left = self.left, None
-        if commit is not None and not stop.answered():
+        if commit is not None and not shutdown.answered():
             commit()
 
     # where the training is
@@ -187,7 +188,7 @@ class Session:
 
     def must_stop(self) -> bool:
         """Whether training ends here: it was asked to, or has come as far as it should."""
-        return stop.requested() or (
+        return shutdown.requested() or (
             self._until is not None
             and Position(self._stages - 1, self.epoch, self.step) >= self._until
         )
@@ -498,7 +499,7 @@ class Session:
             step=position.step,
             trained=self.trained,
         )
-        stop.end(environment.EXIT_PERMANENT)
+        shutdown.end(environment.EXIT_PERMANENT)
 
 
 def _non_finite(tensors: "Tensors") -> str | None:
