@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rekindle.jobs.iterators import TrainIterator
+from rekindle.jobs.data.fit_iterator import TrainIterator
 
 BATCH = 32
 N = 30_000

@@ -15,9 +15,9 @@ from typing import Any
 from rekindle.jobs.attempt import shutdown as stop
 from rekindle.jobs.attempt import standalone
 from rekindle.jobs.attempt.session import Session
-from rekindle.jobs.batches import Batches
 from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.tracked_objects import Belongings
+from rekindle.jobs.data.loop_data import Batches
 from rekindle.jobs.loop_stage import LoopStage
 from rekindle.state.errors import UsageError
 

@@ -14,10 +14,10 @@ from rekindle.jobs import architecture, warm_start
 from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.save_policy import Cadence
 from rekindle.jobs.attempt.session import Departure, Session, Snapshot
-from rekindle.jobs.batches import Batches
 from rekindle.jobs.capture import rng, trace_order, variables
 from rekindle.jobs.capture.codec import Tensors, read_state
 from rekindle.jobs.capture.tracked_objects import Belongings
+from rekindle.jobs.data.loop_data import Batches
 from rekindle.jobs.job import CheckpointPolicy
 from rekindle.state.checkpoints import Position
 from rekindle.state.errors import RekindleError, StateMismatch, UsageError

@@ -12,13 +12,14 @@ import tensorflow as tf
 from keras.src.backend.tensorflow import trainer as keras_trainer
 from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
 
-from rekindle.jobs import architecture, audit, draws, iterators, pipeline, tested, warm_start
+from rekindle.jobs import architecture, tested, warm_start
 from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.session import Departure, Session, Snapshot
 from rekindle.jobs.capture import callbacks as callback_states
 from rekindle.jobs.capture import large_arrays, rng, tensorboard_files, variables
 from rekindle.jobs.capture.codec import Tensors, read_state
-from rekindle.jobs.epochwise import EpochwiseIterator
+from rekindle.jobs.data import determinism, fit_iterator, pipeline, rng_tracker
+from rekindle.jobs.data.epoch_iterator import EpochwiseIterator
 from rekindle.jobs.hook import Hook
 from rekindle.jobs.journal_writer import tell
 from rekindle.state.checkpoints import Position
@@ -53,11 +54,11 @@ class Stage:
             if any(isinstance(c, keras.callbacks.TensorBoard) for c in self.callbacks)
             else []
         )
-        self.train: iterators.TrainIterator | EpochwiseIterator | None = None
+        self.train: fit_iterator.TrainIterator | EpochwiseIterator | None = None
         self._exact = tested.is_known()
         self._boundary_at = 0.0
         self.changed: str | None = None
-        self.eval: iterators.EvalIterator | None = None
+        self.eval: fit_iterator.EvalIterator | None = None
         self.base = 0
         self.epoch = 0
         self.epoch_began = 0.0
@@ -218,7 +219,7 @@ class Stage:
             return PLAIN_ITERATOR(**arguments)  # evaluate or predict of a callback
         if self.train is None:
             return self._make_train_iterator(arguments)
-        self.eval = iterators.EvalIterator(**arguments)
+        self.eval = fit_iterator.EvalIterator(**arguments)
         self.eval.created = self._evals_replayed
         if self.eval.own_generators:
             self._tell(
@@ -234,12 +235,12 @@ class Stage:
 
     def _make_train_iterator(
         self, arguments: dict[str, Any]
-    ) -> iterators.TrainIterator | EpochwiseIterator:
+    ) -> fit_iterator.TrainIterator | EpochwiseIterator:
         kept = self.departure.state.get("draws")
         if kept is not None:
             # Keras takes the first batches right away: they are drawn as they were at first
-            draws.begin_with(kept, self.departure.tensors)
-        kind = iterators.TrainIterator if self._exact else EpochwiseIterator
+            rng_tracker.begin_with(kept, self.departure.tensors)
+        kind = fit_iterator.TrainIterator if self._exact else EpochwiseIterator
         self.train = kind(self.session.job.seed, self.number, **arguments)
         self.train.pass_begins = self._pass_begins
         self.train.beat = self._seeks
@@ -285,7 +286,7 @@ class Stage:
 
     # building
 
-    def _build(self, train: iterators.TrainIterator | EpochwiseIterator) -> None:
+    def _build(self, train: fit_iterator.TrainIterator | EpochwiseIterator) -> None:
         """Makes all variables exist before the first batch, so that they can be restored."""
         model = self.model
         with model.distribute_strategy.scope():
@@ -303,7 +304,7 @@ class Stage:
             self._trace(train, None)
 
     def _trace(
-        self, train: iterators.TrainIterator | EpochwiseIterator, error: Exception | None
+        self, train: fit_iterator.TrainIterator | EpochwiseIterator, error: Exception | None
     ) -> None:
         """Traces a training step without running it, which makes the rest of the variables."""
         if self.departure.checkpoint is None:
@@ -376,7 +377,7 @@ class Stage:
         if shutdown.requested():
             shutdown.leave()
 
-    def _audit_data(self, train: iterators.TrainIterator | EpochwiseIterator) -> None:
+    def _audit_data(self, train: fit_iterator.TrainIterator | EpochwiseIterator) -> None:
         """Says what cannot be put back exactly, as far as it can be known before a step."""
         self.inexact += train.inexact()
         if not self._exact:
@@ -385,13 +386,13 @@ class Stage:
                 f"install a tested one ({', '.join(tested.TESTED)})."
             )
         if isinstance(train.data_adapter, TFDatasetAdapter) and train.dataset is not None:
-            self.inexact += audit.of_data(train.dataset, bool(self._piped))
+            self.inexact += determinism.of_data(train.dataset, bool(self._piped))
         if isinstance(self.arguments["validation_data"], types.GeneratorType):
             self.inexact.append(
                 "A generator as validation data is read ahead to an unknown "
                 "place; use arrays, a tf.data.Dataset or a PyDataset."
             )
-        self.inexact += audit.of_process()
+        self.inexact += determinism.of_process()
 
     def audit_step(self) -> None:
         """Says the same of the training step, once it has been traced."""
@@ -405,7 +406,7 @@ class Stage:
         known += [rng.variable_of(generator) for _, generator in rng.generators()]
         known += callback_states.variables_of(self.callbacks)
         try:
-            found = audit.of_step(self.model.train_function, known)
+            found = determinism.of_step(self.model.train_function, known)
         except Exception as error:
             # looks at what TensorFlow keeps for itself: not worth a training
             tell(f"the training step could not be looked through: {error!r}.")
@@ -420,7 +421,7 @@ class Stage:
                 what, _, way = sentence.rpartition("; ")
                 self.session.warn(f"Not exact after a relaunch: {what}.", way[:1].upper() + way[1:])
 
-    def _go_on(self, train: iterators.TrainIterator | EpochwiseIterator) -> None:
+    def _go_on(self, train: fit_iterator.TrainIterator | EpochwiseIterator) -> None:
         state = self.departure.state
         position = state["position"]
         self.epoch, self.base = position["epoch"], position["base"]
@@ -654,7 +655,9 @@ class Stage:
         """The random state as of the last trained batch, however far the data is read ahead."""
         assert self.train is not None
         drawn = self.train.drawn()
-        return rng.capture(arrays, python=drawn.get(draws.PYTHON), numpy=drawn.get(draws.NUMPY))
+        return rng.capture(
+            arrays, python=drawn.get(rng_tracker.PYTHON), numpy=drawn.get(rng_tracker.NUMPY)
+        )
 
     def snapshot(self, *, end: bool = False, logs: dict[str, Any] | None = None) -> Snapshot:
         """Everything, as of now; arrays are copies."""

@@ -6,9 +6,9 @@ import random
 import numpy as np
 import pytest
 
-from rekindle.jobs import draws
 from rekindle.jobs.capture.codec import Tensors
-from rekindle.jobs.draws import Draws
+from rekindle.jobs.data import rng_tracker
+from rekindle.jobs.data.rng_tracker import Draws
 
 
 class Owner:
@@ -59,7 +59,9 @@ def test_a_checkpoint_has_the_state_behind_the_last_trained_batch() -> None:
     after = followed(again)
     after.load(kept, tensors)
     after.load_own(kept, tensors)
-    after.put({kind: state for kind, state in before.behind(3).items() if kind in draws.GLOBAL})
+    after.put(
+        {kind: state for kind, state in before.behind(3).items() if kind in rng_tracker.GLOBAL}
+    )
     assert batches[3:] == [after.draw(again.numbers) for _ in range(3)]
     assert len(after.moved) == 7
     assert not after.foreign
@@ -85,8 +87,8 @@ def test_who_else_draws_between_two_batches_is_noticed() -> None:
     assert not made.foreign
     np.random.rand()
     made.draw(owner.one.random)
-    assert made.foreign == {draws.NUMPY}
-    assert made.behind(3).keys() == made.moved - {draws.NUMPY}
+    assert made.foreign == {rng_tracker.NUMPY}
+    assert made.behind(3).keys() == made.moved - {rng_tracker.NUMPY}
 
 
 @pytest.mark.parametrize("between", [0, 3])

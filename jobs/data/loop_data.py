@@ -18,10 +18,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rekindle.jobs import pipeline, seek
 from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.codec import NotPlain, Tensors, decode, encode
-from rekindle.jobs.order import order
+from rekindle.jobs.data import fast_forward as seek
+from rekindle.jobs.data import pipeline
+from rekindle.jobs.data.shuffle import order
 from rekindle.state.errors import StateMismatch, UsageError
 
 _OWN_RANDOM = (random.Random, np.random.Generator, np.random.RandomState)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from rekindle.jobs import audit
 from rekindle.jobs.capture import rng
+from rekindle.jobs.data import determinism
 
 
 def seed_generators(dataset: Any) -> list[int]:
@@ -14,8 +14,8 @@ def seed_generators(dataset: Any) -> list[int]:
     """
     handles = {
         id(handle)
-        for node in audit.nodes(dataset)
-        for function in audit.functions(node)
+        for node in determinism.nodes(dataset)
+        for function in determinism.functions(node)
         for handle in getattr(function, "captured_inputs", ())
     }
     return [

@@ -9,7 +9,7 @@ from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
 
 from rekindle.jobs.capture.codec import Tensors
-from rekindle.jobs.reordered import listens_to_epochs
+from rekindle.jobs.data.py_dataset import listens_to_epochs
 
 
 class EpochwiseIterator(TFEpochIterator):  # type: ignore[misc]

@@ -9,7 +9,7 @@ process can begin at the same batch:
 - ``tf.data``: as many iterators are made as before (each draws the next shuffle), and the
   batches that were taken are read again from the last one, and dropped;
 - generators: the batches that were taken are drawn again, from the random state that the
-  first one was drawn from (:mod:`rekindle.jobs.draws`).
+  first one was drawn from (:mod:`rekindle.jobs.data.rng_tracker`).
 
 Source of what is followed: ``keras/src/trainers/epoch_iterator.py`` and
 ``keras/src/backend/tensorflow/trainer.py`` of the versions in :mod:`rekindle.jobs.tested`.
@@ -30,12 +30,12 @@ from keras.src.trainers.data_adapters.generator_data_adapter import GeneratorDat
 from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 from keras.src.trainers.epoch_iterator import EpochIterator
 
-from rekindle.jobs import seek
 from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.codec import Tensors
-from rekindle.jobs.draws import GLOBAL, Draws, differing
-from rekindle.jobs.order import order
-from rekindle.jobs.reordered import Reordered
+from rekindle.jobs.data import fast_forward as seek
+from rekindle.jobs.data.py_dataset import Reordered
+from rekindle.jobs.data.rng_tracker import GLOBAL, Draws, differing
+from rekindle.jobs.data.shuffle import order
 
 _IN_WORKERS: Final = (
     "The PyDataset draws random numbers in several workers, in whatever order they run; draw from "

@@ -4,8 +4,8 @@ from typing import Any
 
 import keras
 
-from rekindle.jobs.draws import Draws, differing
-from rekindle.jobs.order import Order, order
+from rekindle.jobs.data.rng_tracker import Draws, differing
+from rekindle.jobs.data.shuffle import Order, order
 
 
 class Reordered:

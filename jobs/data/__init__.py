@@ -1,0 +1,1 @@
+"""The data of a training: batches whose position can be found again."""
