@@ -22,9 +22,9 @@ import keras
 import numpy as np
 from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
 
-from rekindle.jobs import fit as resumable
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.job import CheckpointPolicy, Job
+from rekindle.jobs.resume import fit as resumable
 from rekindle.state.paths import Run
 
 EVERY = 12

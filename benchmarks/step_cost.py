@@ -24,10 +24,10 @@ import numpy as np
 import tensorflow as tf
 from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
 
-from rekindle.jobs import fit as resumable
-from rekindle.jobs import stage as stages
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.job import CheckpointPolicy, Job
+from rekindle.jobs.resume import fit as resumable
+from rekindle.jobs.resume import fit_stage as stages
 from rekindle.state.paths import Run
 
 WARM_UP = 10

@@ -7,8 +7,8 @@ other where rekindle is installed.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rekindle.jobs.loop import Loop as Loop
-    from rekindle.jobs.loop import resumable as resumable
+    from rekindle.jobs.resume.loop import Loop as Loop
+    from rekindle.jobs.resume.loop import resumable as resumable
 
 __all__ = ["Loop", "resumable"]
 
@@ -16,7 +16,7 @@ __all__ = ["Loop", "resumable"]
 def __getattr__(name: str) -> Any:
     # keeper and daemon import this package, too, and must stay without Keras
     if name in __all__:
-        from rekindle.jobs import loop
+        from rekindle.jobs.resume import loop
 
         return getattr(loop, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

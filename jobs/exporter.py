@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rekindle.jobs import architecture
 from rekindle.jobs.job import Job
 from rekindle.jobs.publish import publish, publish_bundle
+from rekindle.jobs.resume import model_config
 from rekindle.state import durable, tensors
 from rekindle.state.errors import RekindleError, StateMismatch, UsageError
 from rekindle.state.paths import Run
@@ -75,7 +75,7 @@ def _export(order: dict[str, Any], run: Run) -> str:
 
 def _entry(run: Run, stage: int, label: str) -> dict[str, Any]:
     try:
-        return architecture.load(run).get(str(stage), {}).get(label, {})
+        return model_config.load(run).get(str(stage), {}).get(label, {})
     except (OSError, ValueError) as error:
         return {"problem": str(error)}
 
@@ -251,7 +251,7 @@ def _by_script(order: dict[str, Any], run: Run, answer: Path) -> NoReturn:
     from rekindle.jobs import trainer
     from rekindle.jobs.attempt.session import Session
     from rekindle.jobs.frozen import Frozen
-    from rekindle.jobs.unfollowed import Unfollowed
+    from rekindle.jobs.resume.unfollowed import Unfollowed
 
     job = Job.read(run.job_file).replace(allow_change=False)
     session = Session.open(Run(Path(order["shadow"])), job, 1)

@@ -13,11 +13,11 @@ def main() -> None:
     try:
         import keras
 
-        from rekindle.jobs import tested
+        from rekindle.jobs.resume import keras_compat
 
         found["keras"] = keras.__version__
         found["backend"] = keras.config.backend()
-        found["tested"] = list(tested.TESTED)
+        found["tested"] = list(keras_compat.TESTED)
     except BaseException as error:
         # whatever a broken installation raises is the answer
         found["error"] = f"{type(error).__name__}: {error}"

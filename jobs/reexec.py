@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from rekindle.jobs import bootstrap
 from rekindle.jobs.job import Job
-from rekindle.jobs.unfollowed import HINT, NOT_FOLLOWED
+from rekindle.jobs.resume.unfollowed import HINT, NOT_FOLLOWED
 
 ARGUMENTS: Final = "--"
 """Between the trainer's own arguments and those of the script."""

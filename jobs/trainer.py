@@ -29,7 +29,7 @@ from rekindle.state.paths import Run
 
 if TYPE_CHECKING:
     from rekindle.jobs.attempt.session import Session
-    from rekindle.jobs.unfollowed import Unfollowed
+    from rekindle.jobs.resume.unfollowed import Unfollowed
 
 _TRACEBACK_LINES = 40
 _EXIT_NOT_FLUSHED = 120
@@ -48,7 +48,7 @@ def main() -> NoReturn:
     # imported late: a SIGTERM before this line must already find its handler
     from rekindle.jobs import reexec
     from rekindle.jobs.attempt.session import Session
-    from rekindle.jobs.unfollowed import Unfollowed
+    from rekindle.jobs.resume.unfollowed import Unfollowed
 
     try:
         job = Job.read(run.job_file)
@@ -185,14 +185,14 @@ def _hook_keras(
         return
     backend = keras.config.backend()
     if backend != "tensorflow":
-        from rekindle.jobs.unfollowed import NOT_FOLLOWED
+        from rekindle.jobs.resume.unfollowed import NOT_FOLLOWED
 
         session.report_unfollowed(
             f"Keras runs on {backend}, where `fit` cannot be made resumable: {NOT_FOLLOWED}",
             "Set KERAS_BACKEND=tensorflow.",
         )
         return
-    from rekindle.jobs import fit
+    from rekindle.jobs.resume import fit
 
     keras.utils.set_random_seed(seed)
     fit.install(session)

@@ -94,8 +94,8 @@ def test_a_script_finds_resumable_where_rekindle_is_not_installed(tmp_path: Path
         shutil.copytree(ROOT / part, brought / part, ignore=shutil.ignore_patterns("__pycache__"))
     script = tmp_path / "train.py"
     script.write_text(
-        "from rekindle.jobs import Loop, resumable\nimport rekindle.jobs.loop\n"
-        "print('FROM', rekindle.jobs.loop.__file__)\n"
+        "from rekindle.jobs import Loop, resumable\nimport rekindle.jobs.resume.loop\n"
+        "print('FROM', rekindle.jobs.resume.loop.__file__)\n"
         "assert isinstance(resumable(5), Loop)\n"
     )
     run = Run(tmp_path / "run")
@@ -120,7 +120,7 @@ def test_a_script_finds_resumable_where_rekindle_is_not_installed(tmp_path: Path
         text=True,
     )
     assert ran.returncode == 0, ran.stderr
-    assert f"FROM {brought / 'jobs/loop.py'}" in ran.stdout
+    assert f"FROM {brought / 'jobs/resume/loop.py'}" in ran.stdout
 
 
 def test_importing_jobs_loads_no_keras() -> None:

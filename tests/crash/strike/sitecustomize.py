@@ -111,7 +111,7 @@ def patch_tested(module, striker):
 
 
 PATCHES = {
-    "rekindle.jobs.tested": patch_tested,
+    "rekindle.jobs.resume.keras_compat": patch_tested,
     "rekindle.jobs.heartbeat": patch_heartbeat,
     "rekindle.state.checkpoints": patch_checkpoints,
     "rekindle.state.journal": patch_journal,

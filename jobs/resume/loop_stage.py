@@ -10,7 +10,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from rekindle.jobs import architecture, warm_start
 from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.save_policy import Cadence
 from rekindle.jobs.attempt.session import Departure, Session, Snapshot
@@ -19,6 +18,7 @@ from rekindle.jobs.capture.codec import Tensors, read_state
 from rekindle.jobs.capture.tracked_objects import Belongings
 from rekindle.jobs.data.loop_data import Batches
 from rekindle.jobs.job import CheckpointPolicy
+from rekindle.jobs.resume import model_config, warm_start
 from rekindle.state.checkpoints import Position
 from rekindle.state.errors import RekindleError, StateMismatch, UsageError
 
@@ -127,7 +127,7 @@ class LoopStage:
         self._belongings.build()
         self._fingerprint = self._belongings.fingerprint({"the stage": "a loop"})
         models = self._belongings.models
-        architecture.store(session.run, self._number, models)
+        model_config.store(session.run, self._number, models)
         if departure.checkpoint is None:
             begun = warm_start.apply(session, self._number, models)
             self._base = session.step

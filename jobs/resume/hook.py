@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 if TYPE_CHECKING:
-    from rekindle.jobs.stage import Stage
+    from rekindle.jobs.resume.fit_stage import Stage
 
 
 class Hook(keras.callbacks.Callback):  # type: ignore[misc]

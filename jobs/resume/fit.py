@@ -15,11 +15,11 @@ from typing import Any
 import keras
 from keras.src.backend.tensorflow import trainer as keras_trainer
 
-from rekindle.jobs import tested, unfollowed
 from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture import rng
-from rekindle.jobs.stage import PLAIN_FIT, PLAIN_ITERATOR, Stage
+from rekindle.jobs.resume import keras_compat, unfollowed
+from rekindle.jobs.resume.fit_stage import PLAIN_FIT, PLAIN_ITERATOR, Stage
 from rekindle.state.errors import RekindleError
 
 
@@ -28,17 +28,17 @@ def install(session: Session) -> Callable[[], None]:
 
     Call it right after Keras was imported: random generators are known from then on.
     """
-    if not tested.is_known():
+    if not keras_compat.is_known():
         session.warn(
             f"The training loop of Keras {keras.__version__} is not known here, so "
             "this job goes on from whole epochs only, and a stop costs the epoch in "
             "work.",
-            f"Install a tested version ({', '.join(tested.TESTED)}).",
+            f"Install a tested version ({', '.join(keras_compat.TESTED)}).",
         )
-    elif keras.__version__ not in tested.TESTED:
+    elif keras.__version__ not in keras_compat.TESTED:
         session.warn(
             f"Keras {keras.__version__} has the training loop that exact resume was "
-            f"tested with, in version {', '.join(tested.TESTED)}.",
+            f"tested with, in version {', '.join(keras_compat.TESTED)}.",
             "Prove your job with a kill, or install a tested version.",
         )
     rng.watch_seed_generators()

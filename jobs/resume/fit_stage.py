@@ -12,7 +12,6 @@ import tensorflow as tf
 from keras.src.backend.tensorflow import trainer as keras_trainer
 from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
 
-from rekindle.jobs import architecture, tested, warm_start
 from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.session import Departure, Session, Snapshot
 from rekindle.jobs.capture import callbacks as callback_states
@@ -20,8 +19,9 @@ from rekindle.jobs.capture import large_arrays, rng, tensorboard_files, variable
 from rekindle.jobs.capture.codec import Tensors, read_state
 from rekindle.jobs.data import determinism, fit_iterator, pipeline, rng_tracker
 from rekindle.jobs.data.epoch_iterator import EpochwiseIterator
-from rekindle.jobs.hook import Hook
 from rekindle.jobs.journal_writer import tell
+from rekindle.jobs.resume import keras_compat, model_config, warm_start
+from rekindle.jobs.resume.hook import Hook
 from rekindle.state.checkpoints import Position
 
 PLAIN_FIT: Final[Callable[..., Any]] = keras_trainer.TensorFlowTrainer.fit
@@ -55,7 +55,7 @@ class Stage:
             else []
         )
         self.train: fit_iterator.TrainIterator | EpochwiseIterator | None = None
-        self._exact = tested.is_known()
+        self._exact = keras_compat.is_known()
         self._boundary_at = 0.0
         self.changed: str | None = None
         self.eval: fit_iterator.EvalIterator | None = None
@@ -352,7 +352,7 @@ class Stage:
         assert train is not None
         self._build(train)
         self._guard()
-        architecture.store(self.session.run, self.number, {"model": self.model})
+        model_config.store(self.session.run, self.number, {"model": self.model})
         self._audit_data(train)
         if self.departure.checkpoint is None:
             begun = warm_start.apply(self.session, self.number, {"model": self.model})
@@ -383,7 +383,7 @@ class Stage:
         if not self._exact:
             self.inexact.append(
                 "Only whole epochs can be put back with this version of Keras; "
-                f"install a tested one ({', '.join(tested.TESTED)})."
+                f"install a tested one ({', '.join(keras_compat.TESTED)})."
             )
         if isinstance(train.data_adapter, TFDatasetAdapter) and train.dataset is not None:
             self.inexact += determinism.of_data(train.dataset, bool(self._piped))

@@ -18,7 +18,7 @@ from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.tracked_objects import Belongings
 from rekindle.jobs.data.loop_data import Batches
-from rekindle.jobs.loop_stage import LoopStage
+from rekindle.jobs.resume.loop_stage import LoopStage
 from rekindle.state.errors import UsageError
 
 rng.watch_seed_generators()
@@ -177,7 +177,7 @@ class Loop:
     def __enter__(self) -> "Loop":  # noqa: PYI034  typing.Self is of Python 3.11
         """Makes ``fit`` resumable without a daemon, until the end of the ``with`` block."""
         if Session.current is None:
-            from rekindle.jobs import fit
+            from rekindle.jobs.resume import fit
 
             session = self._opened()
             Session.current = session

@@ -1,0 +1,1 @@
+"""Resumable ``Model.fit`` and loops: one stage after the other, from its checkpoint."""
