@@ -248,10 +248,10 @@ def _by_script(order: dict[str, Any], run: Run, answer: Path) -> NoReturn:
     The session works on a folder of its own, which holds that checkpoint as the newest: what
     a relaunch does is all that happens, and then the process ends.
     """
-    from rekindle.jobs import trainer
     from rekindle.jobs.attempt.session import Session
-    from rekindle.jobs.frozen import Frozen
     from rekindle.jobs.resume.unfollowed import Unfollowed
+    from rekindle.jobs.trainer import main as trainer
+    from rekindle.jobs.trainer.source_snapshot import Frozen
 
     job = Job.read(run.job_file).replace(allow_change=False)
     session = Session.open(Run(Path(order["shadow"])), job, 1)

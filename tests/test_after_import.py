@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rekindle.jobs.after_import import AfterImport
+from rekindle.jobs.trainer.after_import import AfterImport
 
 
 class Watch:

@@ -110,7 +110,7 @@ def test_a_script_finds_resumable_where_rekindle_is_not_installed(tmp_path: Path
             "-c",
             bootstrap._CODE,
             str(brought),
-            "rekindle.jobs.trainer",
+            "rekindle.jobs.trainer.main",
             str(run.root),
             "1",
         ],

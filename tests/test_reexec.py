@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from rig import Rig
 
-from rekindle.jobs import reexec
 from rekindle.jobs.job import Job
+from rekindle.jobs.trainer import reexec
 
 
 @pytest.mark.parametrize(

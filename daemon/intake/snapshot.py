@@ -22,8 +22,8 @@ from rekindle.daemon import trouble
 from rekindle.daemon.config import SourceLimits
 from rekindle.daemon.intake import source_listing
 from rekindle.daemon.intake.source_listing import CODE, Listing
-from rekindle.jobs.frozen import FILES, TREE, damage
 from rekindle.jobs.job import Job, Source
+from rekindle.jobs.trainer.source_snapshot import FILES, TREE, damage
 from rekindle.state import durable
 from rekindle.state.errors import SpecError
 

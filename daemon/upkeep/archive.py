@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final
 
-from rekindle.jobs.frozen import FILES, TREE, damage
 from rekindle.jobs.job import Job
+from rekindle.jobs.trainer.source_snapshot import FILES, TREE, damage
 from rekindle.state import durable, lock
 from rekindle.state.errors import RekindleError, SpecError, UsageError
 from rekindle.state.paths import Home, Run

@@ -254,7 +254,7 @@ def _interpreter(python: str, jobs: str) -> Finding:
     env = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     try:
         done = subprocess.run(
-            bootstrap.command(python, "rekindle.jobs.probe"),
+            bootstrap.command(python, "rekindle.jobs.trainer.probe"),
             env=env,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rekindle.daemon import presence
-from rekindle.jobs import frozen
 from rekindle.jobs.job import Job
 from rekindle.jobs.keeper import command
+from rekindle.jobs.trainer import source_snapshot
 from rekindle.state import access, checkpoints, journal
 from rekindle.state.errors import HomeClosed, HomeUnusable, NotFound, SpecError
 from rekindle.state.ledger import Ledger
@@ -122,7 +122,9 @@ def _jobs(home: Home, ledger: Ledger) -> Iterator[Finding]:
         if job.source is not None and row.state not in TERMINAL:
             digest = job.source.digest
             if digest not in snapshots:
-                snapshots[digest] = frozen.damage(Path(os.path.realpath(run.source)), digest)
+                snapshots[digest] = source_snapshot.damage(
+                    Path(os.path.realpath(run.source)), digest
+                )
             if snapshots[digest] is not None:
                 yield Finding(
                     "error",

@@ -179,7 +179,7 @@ class Attempt:
         else:
             argv = bootstrap.command(
                 job.python or sys.executable,
-                "rekindle.jobs.trainer",
+                "rekindle.jobs.trainer.main",
                 str(self.run.root),
                 str(self.number),
             )

@@ -18,11 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from rekindle.jobs import blame, environment, heartbeat, journal_writer, provenance, stack_dump
-from rekindle.jobs.after_import import AfterImport
+from rekindle.jobs import environment, heartbeat, journal_writer, provenance, stack_dump
 from rekindle.jobs.attempt import safe_output, shutdown
-from rekindle.jobs.frozen import Frozen
 from rekindle.jobs.job import Job
+from rekindle.jobs.trainer import blame
+from rekindle.jobs.trainer.after_import import AfterImport
+from rekindle.jobs.trainer.source_snapshot import Frozen
 from rekindle.state import journal
 from rekindle.state.errors import HookFailed, RekindleError
 from rekindle.state.paths import Run
@@ -46,9 +47,9 @@ def main() -> NoReturn:
     safe_output.install()
     run, attempt = Run(Path(sys.argv[1])), int(sys.argv[2])
     # imported late: a SIGTERM before this line must already find its handler
-    from rekindle.jobs import reexec
     from rekindle.jobs.attempt.session import Session
     from rekindle.jobs.resume.unfollowed import Unfollowed
+    from rekindle.jobs.trainer import reexec
 
     try:
         job = Job.read(run.job_file)
@@ -170,10 +171,10 @@ def _tell_changed(frozen: Frozen, session: "Session") -> None:
 
 
 def _seed_numpy(numpy: types.ModuleType, seed: int) -> None:
-    from rekindle.jobs import unseeded
+    from rekindle.jobs.trainer import default_rng
 
     numpy.random.seed(seed % 2**32)
-    unseeded.make_repeatable(numpy, seed)
+    default_rng.make_repeatable(numpy, seed)
 
 
 def _hook_keras(

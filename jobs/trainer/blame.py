@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Final
 
 _OURS: Final = tuple(
-    str(Path(__file__).resolve().parent.with_name(name)) + "/" for name in ("jobs", "state")
+    str(Path(__file__).resolve().parent.parent.with_name(name)) + "/" for name in ("jobs", "state")
 )
 _LIBRARY: Final = (sysconfig.get_paths()["stdlib"] + "/", "/site-packages/", "/dist-packages/")
 _PASSING: Final = re.compile(

@@ -43,7 +43,7 @@ def install(job: Job, trainer: Sequence[str], report: Callable[[str, str], None]
                     options, args = again
                     argv = bootstrap.command(
                         os.fsdecode(path),
-                        "rekindle.jobs.trainer",
+                        "rekindle.jobs.trainer.main",
                         *trainer,
                         ARGUMENTS,
                         *args,

@@ -1,0 +1,1 @@
+"""The trainer: the process that runs the user's script."""
