@@ -245,7 +245,9 @@ def _carry_out(order: dict[str, Any], job: Job, shadow: Path) -> str:
     log = shadow / "log"
     with log.open("wb") as output:
         ran = subprocess.run(
-            bootstrap.command(job.python or sys.executable, "rekindle.jobs.exporter", str(paper)),
+            bootstrap.command(
+                job.python or sys.executable, "rekindle.jobs.export.main", str(paper)
+            ),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from rekindle.jobs.export.atomic_file import publish, publish_bundle
 from rekindle.jobs.job import Job
-from rekindle.jobs.publish import publish, publish_bundle
 from rekindle.jobs.resume import model_config
 from rekindle.state import durable, tensors
 from rekindle.state.errors import RekindleError, StateMismatch, UsageError
