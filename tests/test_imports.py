@@ -18,7 +18,7 @@ DIRECTION = {"state": set[str](), "jobs": {"state"}, "daemon": {"jobs", "state"}
 # are loaded by the keeper (`python -I -S`) or in the user's own interpreter
 NUMERIC = {"numpy", "keras", "tensorflow", "ml_dtypes"}
 # loaded by the daemon only, when a YAML file has come
-DAEMON_SIDE = {"jobs/spec.py": {"yaml"}, "jobs/yaml_text.py": {"yaml"}}
+DAEMON_SIDE = {"daemon/spec/parse.py": {"yaml"}, "daemon/spec/yaml_text.py": {"yaml"}}
 
 
 def imported(path: Path) -> Iterator[tuple[str, int]]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rig import environment
 
 from rekindle.daemon.intake import submit
-from rekindle.jobs import spec
+from rekindle.daemon.spec import parse as spec
 from rekindle.jobs.job import Job
 from rekindle.state.errors import SpecError
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rig import Rig
 
-from rekindle.jobs import spec as specs
+from rekindle.daemon.spec import parse as specs
 from rekindle.state import checkpoints, tensors
 from rekindle.state.checkpoints import Checkpoint
 from rekindle.state.errors import SpecError

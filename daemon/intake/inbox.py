@@ -29,8 +29,8 @@ from rekindle.daemon.background import Background, at_once
 from rekindle.daemon.config import SourceLimits
 from rekindle.daemon.intake import arrivals, requests
 from rekindle.daemon.intake.snapshot import Snapshots
+from rekindle.daemon.spec import parse
 from rekindle.daemon.upkeep import transfer
-from rekindle.jobs import spec
 from rekindle.jobs.job import Job
 from rekindle.state import crash_points, durable
 from rekindle.state.errors import (
@@ -217,7 +217,7 @@ class Inbox:
             raise _Unsettled
         if problem is None and 0 <= age < BROKEN_SETTLE_S:
             try:
-                spec.parse(_read(path), path.name, self._home.inbox)
+                parse.parse(_read(path), path.name, self._home.inbox)
             except Exception:  # what is wrong is told once it has settled and is claimed
                 raise _Unsettled from None
         token = f"{time.time_ns():x}-{info.st_ino:x}"
@@ -432,15 +432,15 @@ def _unusable(name: str, info: os.stat_result) -> SpecError | None:
             "The file has a second name (a hard link).",
             "Copy it into the inbox, so that nobody changes it afterwards.",
         )
-    elif info.st_size > spec.MAX_BYTES:
+    elif info.st_size > parse.MAX_BYTES:
         what, hint = (
             f"The file has {info.st_size} bytes.",
             "A spec has at most 1 MiB; data belongs into files of its own.",
         )
-    elif not name.endswith(spec.SUFFIXES):
+    elif not name.endswith(parse.SUFFIXES):
         what, hint = (
             "The file's ending is not one of a spec.",
-            f"Name it *{', *'.join(spec.SUFFIXES)}.",
+            f"Name it *{', *'.join(parse.SUFFIXES)}.",
         )
     else:
         return None
@@ -459,7 +459,7 @@ def _parse(claim: _Claim, base: Path) -> tuple[Job, bytes]:
         if problem is not None:
             raise problem
         data = _read(claim.path)
-        return spec.parse(data, claim.name, base), data
+        return parse.parse(data, claim.name, base), data
     except OSError as error:
         if isinstance(error, FileNotFoundError) or trouble.scarce(error):
             raise
@@ -489,4 +489,4 @@ def _read(path: Path) -> bytes:
         problem = _unusable(path.name, os.fstat(file.fileno()))
         if problem is not None:
             raise problem
-        return file.read(spec.MAX_BYTES + 1)
+        return file.read(parse.MAX_BYTES + 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rekindle.jobs import spec, yaml_text
+from rekindle.daemon.spec import parse, yaml_text
 from rekindle.state import durable
 from rekindle.state.errors import HomeUnusable, NotFound, SpecError
 from rekindle.state.paths import Home
@@ -39,7 +39,7 @@ def spec_for_script(
     # JSON's texts and lists of texts are TOML's as well
     data = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items()).encode()
     filename = f"{values['name']}.toml"
-    spec.parse(data, filename, Path.cwd())
+    parse.parse(data, filename, Path.cwd())
     return filename, data
 
 
@@ -59,13 +59,13 @@ def spec_from_file(path: Path, *, live: bool = False) -> tuple[str, bytes]:
             hint="Name a spec file (*.toml, *.yaml) or a script (*.py).",
         ) from error
     folder = path.absolute().parent
-    if not path.name.endswith(spec.SUFFIXES):
+    if not path.name.endswith(parse.SUFFIXES):
         raise SpecError(
             "The file's ending is not one of a spec.",
             where=path,
-            hint=f"Name it *{', *'.join(spec.SUFFIXES)}, or submit a *.py script.",
+            hint=f"Name it *{', *'.join(parse.SUFFIXES)}, or submit a *.py script.",
         )
-    job = spec.parse(data, path.name, folder)
+    job = parse.parse(data, path.name, folder)
     if path.name.endswith(".toml"):
         import tomllib
 
@@ -87,7 +87,7 @@ def spec_from_file(path: Path, *, live: bool = False) -> tuple[str, bytes]:
         if live:
             table["live"] = True
         data = yaml_text.dump(table).encode()
-    spec.parse(data, path.name, folder)
+    parse.parse(data, path.name, folder)
     return f"{job.name}{path.suffix}", data
 
 

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from rekindle.daemon import config, presence, terminal
+from rekindle.daemon.spec import parse
 from rekindle.daemon.upkeep import box, units
 from rekindle.daemon.upkeep.box import Finding, Waiting
-from rekindle.jobs import bootstrap, provenance, spec
+from rekindle.jobs import bootstrap, provenance
 from rekindle.jobs.job import Job
 from rekindle.state import access
 from rekindle.state.errors import RekindleError, SpecError
@@ -195,10 +196,10 @@ def _ledger(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
 
 def _inbox(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
     for path in sorted(home.inbox.iterdir()):
-        if not path.name.endswith(spec.SUFFIXES) or path.name.startswith("."):
+        if not path.name.endswith(parse.SUFFIXES) or path.name.startswith("."):
             continue
         try:
-            job = spec.parse(path.read_bytes()[: spec.MAX_BYTES + 1], path.name, home.inbox)
+            job = parse.parse(path.read_bytes()[: parse.MAX_BYTES + 1], path.name, home.inbox)
         except SpecError as error:
             yield Finding("error", "spec", f"{path.name} will be refused: {error.what}", error.hint)
         else:

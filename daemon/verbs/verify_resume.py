@@ -19,7 +19,8 @@ from rekindle.daemon.proof.comparison import Difference
 from rekindle.daemon.proof.proof import Answer, Question, Verdict
 from rekindle.daemon.proof.rehearsal import Training
 from rekindle.daemon.proof.suspects import Suspect
-from rekindle.jobs import quantities, spec
+from rekindle.daemon.spec import parse
+from rekindle.jobs import quantities
 from rekindle.jobs.job import Job
 from rekindle.state.errors import UsageError
 from rekindle.state.paths import Home
@@ -100,7 +101,7 @@ def _job(args: argparse.Namespace) -> Job:
             args.file, name=None, args=args.rest, python=args.python
         )
         folder = Path.cwd()
-        job = spec.parse(data, filename, folder)
+        job = parse.parse(data, filename, folder)
         # a script straight away: its folder is what it needs, not wherever one stands
         return job.replace(workdir=str(args.file.absolute().parent))
     if args.rest or args.python:
@@ -110,7 +111,7 @@ def _job(args: argparse.Namespace) -> Job:
             hint="Write them into the spec: python, args.",
         )
     filename, data = submit.spec_from_file(args.file)
-    job = spec.parse(data, filename, args.file.absolute().parent)
+    job = parse.parse(data, filename, args.file.absolute().parent)
     if job.command is not None:
         raise UsageError(
             "The job is a command; what it trains cannot be seen from here.",

@@ -39,10 +39,10 @@ SEEDS = [
     b'5{"format": 1, "files": {"state.safetensors": {"bytes": 1, "sha256": "x"}}}',
 ]
 FILES = (
-    "jobs/spec.py",
+    "daemon/spec/parse.py",
     "jobs/quantities.py",
-    "jobs/toml_text.py",
-    "jobs/yaml_text.py",
+    "daemon/spec/toml_text.py",
+    "daemon/spec/yaml_text.py",
     "daemon/intake/requests.py",
     "state/journal.py",
     "state/checkpoints.py",
@@ -52,7 +52,7 @@ FILES = (
 def targets() -> list[Callable[[bytes], None]]:
     """One for each first byte ``0`` to ``5`` of an input; the rest of it is what is read."""
     from rekindle.daemon.intake import requests
-    from rekindle.jobs import spec
+    from rekindle.daemon.spec import parse as spec
     from rekindle.state import checkpoints, journal
     from rekindle.state.errors import SpecError
 

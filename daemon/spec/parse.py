@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from rekindle.jobs import quantities, toml_text, yaml_text
+from rekindle.daemon.spec import toml_text, yaml_text
+from rekindle.jobs import quantities
 from rekindle.jobs.job import NAME, CheckpointPolicy, Job, Limits, Resources, RetryPolicy
 from rekindle.state.errors import SpecError
 

@@ -1,0 +1,1 @@
+"""Job specs: from the text of a file to an accepted job."""
