@@ -14,10 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from rekindle.state import journal
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.lifecycle import JobState
 from rekindle.state.paths import Home
+from rekindle.state.run import journal
 
 TICKS = os.sysconf("SC_CLK_TCK")
 TARGETS = {"rss": 60.0, "idle": 0.5, "spawn": 0.3, "verb": 0.5}

@@ -18,7 +18,7 @@ from pathlib import Path
 from rekindle.daemon.intake import requests
 from rekindle.state import durable
 from rekindle.state.errors import NotFound
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -30,9 +30,10 @@ import numpy as np
 
 from rekindle.jobs import bootstrap
 from rekindle.jobs.job import CheckpointPolicy, Job
-from rekindle.state import checkpoints, durable, journal
-from rekindle.state.layout import Layout
+from rekindle.state import durable
 from rekindle.state.paths import Run
+from rekindle.state.run import checkpoints, journal
+from rekindle.state.run.tensor_layout import Layout
 
 SCRIPT = Path(__file__).resolve().parent / "scripts" / "peer.py"
 NAMES = {

@@ -8,7 +8,7 @@ from typing import Any, Final
 from rekindle.daemon import lookup, presence, refusals
 from rekindle.daemon.intake import requests
 from rekindle.state.errors import Refused
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
 
 ANSWER_S: Final = 10.0

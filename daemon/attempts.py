@@ -23,12 +23,14 @@ from rekindle.daemon.launcher import Launcher
 from rekindle.daemon.saved import Saved
 from rekindle.jobs import heartbeat, process
 from rekindle.jobs.job import Job, Limits, RetryPolicy
-from rekindle.state import crash_points, ingest, journal, reading, reserve
+from rekindle.state import crash_points
 from rekindle.state.errors import LockHeld, SpecError
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger import ingest
+from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.ledger.rows import JobRow
 from rekindle.state.lifecycle import ACTIVE, JobState
 from rekindle.state.paths import Home, Run
-from rekindle.state.rows import JobRow
+from rekindle.state.run import journal, reading, reserve
 
 _ORPHAN_GRACE_S = 5.0
 _KILLED_S = 10.0

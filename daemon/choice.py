@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from rekindle.state import checkpoints, journal
-from rekindle.state.checkpoints import Checkpoint
 from rekindle.state.errors import NotFound
 from rekindle.state.paths import Run
+from rekindle.state.run import checkpoints, journal
+from rekindle.state.run.checkpoints import Checkpoint
 
 
 def last(run: Run) -> Checkpoint:

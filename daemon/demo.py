@@ -25,9 +25,10 @@ from rich.table import Table
 
 from rekindle.daemon import curve, demo_script, terminal
 from rekindle.jobs import process
-from rekindle.state import checkpoints, durable, journal
+from rekindle.state import durable
 from rekindle.state.errors import RekindleError, UsageError
 from rekindle.state.paths import Home, Run
+from rekindle.state.run import checkpoints, journal
 
 KILLED: Final = "digits"
 TWIN: Final = "digits-undisturbed"
@@ -336,7 +337,7 @@ def _points(job: dict[str, Any]) -> list[curve.Point]:
 
 def _digest(run: Run) -> tuple[str, int]:
     """SHA-256 over names, types, shapes and bytes of all arrays in the last good checkpoint."""
-    from rekindle.state import tensors
+    from rekindle.state.run import tensors
 
     found = checkpoints.latest_good(run.checkpoints)
     if found.checkpoint is None:

@@ -16,9 +16,9 @@ from rekindle.daemon import orphans
 from rekindle.daemon.ending import Ending
 from rekindle.daemon.launcher import Launcher
 from rekindle.jobs import process
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.ledger.rows import JobRow
 from rekindle.state.paths import Run
-from rekindle.state.rows import JobRow
 
 
 class Step(enum.IntEnum):

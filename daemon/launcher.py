@@ -12,9 +12,10 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from rekindle.jobs import bootstrap, environment, process
-from rekindle.state import lock, reading
+from rekindle.state import lock
 from rekindle.state.errors import LockHeld
 from rekindle.state.paths import Run
+from rekindle.state.run import reading
 
 
 class Launcher:

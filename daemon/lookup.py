@@ -4,9 +4,9 @@ import argparse
 import difflib
 
 from rekindle.state.errors import NotFound
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.ledger.rows import JobRow
 from rekindle.state.paths import Home
-from rekindle.state.rows import JobRow
 
 
 def home(args: argparse.Namespace) -> Home:

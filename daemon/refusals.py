@@ -1,9 +1,9 @@
 """What the daemon said of a file that it did not take from the inbox."""
 
 from rekindle.state.errors import Refused
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.ledger.rows import EventRow
 from rekindle.state.paths import Home
-from rekindle.state.rows import EventRow
 
 _NEWEST = 200
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from rekindle.jobs.keeper import memory_limit
-from rekindle.state import checkpoints
 from rekindle.state.paths import Run
+from rekindle.state.run import checkpoints
 
 LEAST_BYTES: Final = 64 * 2**20
 LEAST_FILES: Final = 256

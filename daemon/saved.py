@@ -7,10 +7,10 @@ a reboot all ask here.
 from dataclasses import dataclass
 from typing import Final
 
-from rekindle.state import checkpoints
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.ledger.rows import JobRow
 from rekindle.state.paths import Run
-from rekindle.state.rows import JobRow
+from rekindle.state.run import checkpoints
 
 NOTHING: Final = "nothing of it is saved"
 

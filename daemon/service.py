@@ -37,7 +37,7 @@ from rekindle.jobs import environment
 from rekindle.jobs.job import Limits
 from rekindle.state import lock
 from rekindle.state.errors import HomeUnusable, LedgerCorrupt, LedgerTooNew
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.lifecycle import ACTIVE, JobState
 from rekindle.state.paths import Home
 

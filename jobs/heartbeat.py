@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from rekindle.state import reading
-from rekindle.state.entries import MOST_ATTEMPTS, MOST_STEPS
+from rekindle.state.run import reading
+from rekindle.state.run.entries import MOST_ATTEMPTS, MOST_STEPS
 
 _SLOT: Final = struct.Struct("<4sIdI12sqq")
 _SUM: Final = struct.Struct("<I")

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Final, get_args, get_origin
 
 from rekindle.jobs import quantities
-from rekindle.state import reading
 from rekindle.state.errors import SpecError
+from rekindle.state.run import reading
 
 FORMAT: Final = 1
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from rekindle.state import journal
+from rekindle.state.run import journal
 
 _MOST: Final = 10_000
 """More than that is not kept: a night of a full disk must not become a full memory."""

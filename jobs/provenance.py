@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from rekindle.jobs.job import Job
-from rekindle.state import journal
 from rekindle.state.paths import Run
+from rekindle.state.run import journal
 
 # the first of each row that is installed: TensorFlow comes under several names
 _PACKAGES: Final = (

@@ -26,8 +26,9 @@ from rig import ROOT, environment
 from rekindle.jobs import bootstrap
 from rekindle.jobs.job import CheckpointPolicy, Job, Limits
 from rekindle.jobs.process import Identity
-from rekindle.state import checkpoints, durable, journal, tensors
+from rekindle.state import durable
 from rekindle.state.paths import Run
+from rekindle.state.run import checkpoints, journal, tensors
 
 MAX_LIVES = 60
 

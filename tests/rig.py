@@ -17,8 +17,8 @@ from watchdog_stand_in import LIMIT_S, Watchdog
 from rekindle.daemon import cli, orphans
 from rekindle.daemon.intake import submit
 from rekindle.jobs.process import Identity
-from rekindle.state import journal
 from rekindle.state.paths import Home, Run
+from rekindle.state.run import journal
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data" / "fashion_mnist_900.npz"

@@ -17,7 +17,7 @@ from rekindle.daemon import cli, unforeseen
 from rekindle.daemon.unforeseen import SystemRefused
 from rekindle.state import access
 from rekindle.state.errors import HomeClosed
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
 
 GROUP = 54321

@@ -11,8 +11,8 @@ from rig import ROOT, environment, wait_for
 
 from rekindle.jobs import bootstrap
 from rekindle.jobs.job import Job
-from rekindle.state import checkpoints, journal
 from rekindle.state.paths import Run
+from rekindle.state.run import checkpoints, journal
 
 SCRIPT = Path(__file__).with_name("crash") / "alone.py"
 

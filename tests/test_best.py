@@ -8,9 +8,9 @@ import pytest
 from rekindle.jobs.attempt.session import Session, Snapshot
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.job import CheckpointPolicy, Job
-from rekindle.state import checkpoints
-from rekindle.state.checkpoints import Position
 from rekindle.state.paths import Run
+from rekindle.state.run import checkpoints
+from rekindle.state.run.checkpoints import Position
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rekindle.state import checkpoints
-from rekindle.state.checkpoints import Position
+from rekindle.state.run import checkpoints
+from rekindle.state.run.checkpoints import Position
 
 
 class Killed(BaseException):

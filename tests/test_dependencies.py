@@ -18,7 +18,7 @@ from rekindle.daemon.queueing.queue import Queue
 from rekindle.daemon.queueing.queue_file import QueueFile
 from rekindle.jobs.job import Job
 from rekindle.state.errors import HomeUnusable
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.lifecycle import JobState
 from rekindle.state.paths import Home
 

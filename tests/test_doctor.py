@@ -14,10 +14,10 @@ from rig import Rig, wait_for
 from rekindle.daemon.upkeep import doctor, units
 from rekindle.daemon.upkeep.box import Finding
 from rekindle.jobs.job import CheckpointPolicy, Job, Resources
-from rekindle.state import checkpoints
-from rekindle.state.checkpoints import Position
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
+from rekindle.state.run import checkpoints
+from rekindle.state.run.checkpoints import Position
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rig import DATA, ROOT, Rig, environment, wait_for
 
-from rekindle.state import checkpoints, tensors
+from rekindle.state.run import checkpoints, tensors
 
 EXAMPLE = ROOT / "examples" / "digits" / "train.py"
 

@@ -8,7 +8,7 @@ from lives import Lives
 from rig import Rig, wait_for
 
 from rekindle.daemon import ending
-from rekindle.state import journal
+from rekindle.state.run import journal
 
 HERE = Path(__file__).with_name("ends")
 OWN = ("exit0", "os_exit", "interrupt", "swallow", "flag", "chain")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rig import Rig, environment
 
-from rekindle.state import checkpoints
+from rekindle.state.run import checkpoints
 
 HERE = Path(__file__).with_name("exporting")
 # trains, exports and evaluates in processes of their own: up to eight starts of TensorFlow

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rekindle.daemon import ending
 from rekindle.jobs import heartbeat
-from rekindle.state import checkpoints, journal
+from rekindle.state.run import checkpoints, journal
 
 JSON: Any = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -16,7 +16,7 @@ from rekindle.daemon.queueing import gpus, placement
 from rekindle.daemon.queueing.placement import Gpu
 from rekindle.daemon.queueing.pool import Pool
 from rekindle.daemon.queueing.queue_file import QueueFile
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
 
 LONG = "trap 'exit 75' TERM; echo cuda=$CUDA_VISIBLE_DEVICES; while :; do sleep 0.05; done"

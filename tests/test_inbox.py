@@ -13,7 +13,7 @@ from rekindle.daemon.intake.inbox import Inbox, Scan
 from rekindle.daemon.intake.snapshot import Snapshots
 from rekindle.jobs.job import Job
 from rekindle.state import durable
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
 
 GOOD = b'command = ["true"]\nworkdir = "/"\n'

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rekindle.state import journal
+from rekindle.state.run import journal
 
 
 def test_entries_come_back_in_order_with_their_fields(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rig import environment
 
-from rekindle.state import schema
 from rekindle.state.errors import HomeUnusable, LedgerCorrupt, LedgerTooNew, NotFound
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger import schema
+from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.lifecycle import TRANSITIONS, IllegalTransition, JobState
 
 
@@ -48,7 +48,7 @@ def test_a_killed_writer_leaves_what_it_committed_and_nothing_else(tmp_path: Pat
     """SIGKILL in the middle of a transaction."""
     code = (
         "import os, sys, pathlib, time\n"
-        "from rekindle.state.ledger import Ledger\n"
+        "from rekindle.state.ledger.ledger import Ledger\n"
         "ledger = Ledger.open(pathlib.Path(sys.argv[1]))\n"
         "ledger.add_event('whole')\n"
         "with ledger.transaction():\n"

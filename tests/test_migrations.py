@@ -3,8 +3,8 @@
 import sqlite3
 from pathlib import Path
 
-from rekindle.state import schema
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger import schema
+from rekindle.state.ledger.ledger import Ledger
 
 
 def old_ledger(path: Path, version: int) -> None:

@@ -21,12 +21,12 @@ from rekindle.daemon.config import SourceLimits
 from rekindle.daemon.intake import snapshot
 from rekindle.daemon.upkeep import archive, transfer
 from rekindle.jobs.job import Job
-from rekindle.state import checkpoints, journal
-from rekindle.state.checkpoints import Position
 from rekindle.state.errors import LockHeld, UsageError
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.lock import held
 from rekindle.state.paths import Home, Run
+from rekindle.state.run import checkpoints, journal
+from rekindle.state.run.checkpoints import Position
 
 
 def home_of(folder: Path) -> Home:

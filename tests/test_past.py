@@ -5,8 +5,8 @@ from typing import Any
 
 from rekindle.jobs.attempt.run_history import Past, Span, spans
 from rekindle.jobs.heartbeat import Beat
-from rekindle.state import checkpoints
-from rekindle.state.checkpoints import Checkpoint, Position
+from rekindle.state.run import checkpoints
+from rekindle.state.run.checkpoints import Checkpoint, Position
 
 
 def receipt(

@@ -18,11 +18,12 @@ from rekindle.daemon.upkeep import retention
 from rekindle.daemon.upkeep.pruning import Pruning
 from rekindle.daemon.upkeep.retention import Piece, Stock
 from rekindle.jobs.job import Job
-from rekindle.state import checkpoints, journal, lock
-from rekindle.state.checkpoints import Position
-from rekindle.state.ledger import Ledger
+from rekindle.state import lock
+from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.lifecycle import JobState
 from rekindle.state.paths import Home, Run
+from rekindle.state.run import checkpoints, journal
+from rekindle.state.run.checkpoints import Position
 
 MB = 10**6
 

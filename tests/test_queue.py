@@ -10,7 +10,7 @@ import pytest
 from rig import ROOT, Rig, wait_for
 
 from rekindle.jobs.process import Identity
-from rekindle.state import checkpoints, tensors
+from rekindle.state.run import checkpoints, tensors
 
 # saves in no time when it is asked to, like a trainer that is told to end
 LONG = "trap 'exit 75' TERM; echo up; while :; do sleep 0.05; done"

@@ -22,12 +22,12 @@ from rekindle.daemon.queueing.queue import Queue
 from rekindle.daemon.queueing.queue_file import QueueFile
 from rekindle.daemon.upkeep import rebuild, verify
 from rekindle.daemon.upkeep.pruning import Pruning
-from rekindle.state import checkpoints, journal
-from rekindle.state.checkpoints import Position
 from rekindle.state.errors import LedgerCorrupt, LockHeld
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.lifecycle import JobState
 from rekindle.state.paths import Home, Run
+from rekindle.state.run import checkpoints, journal
+from rekindle.state.run.checkpoints import Position
 
 # told by the keeper beside the ledger's own clock, or by the order of commits
 UNLIKE = {"journal_offset"}

@@ -13,7 +13,7 @@ from rig import Rig
 from rekindle.daemon import lookup
 from rekindle.daemon.verbs import export
 from rekindle.state.errors import NotFound, UsageError
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
 
 SECRET = "s3cr3t-0f-a-night"
 

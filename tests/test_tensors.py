@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from rekindle.state import tensors
+from rekindle.state.run import tensors
 
 
 def test_all_types_and_shapes_come_back_bit_for_bit(tmp_path: Path) -> None:

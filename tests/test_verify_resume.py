@@ -14,10 +14,10 @@ from rig import environment
 
 from rekindle.daemon.proof import comparison, rehearsal, suspects, workcopy
 from rekindle.daemon.proof.rehearsal import Training
-from rekindle.state import checkpoints, tensors
 from rekindle.state.errors import UsageError
-from rekindle.state.layout import Layout
 from rekindle.state.paths import Run
+from rekindle.state.run import checkpoints, tensors
+from rekindle.state.run.tensor_layout import Layout
 
 # a training of some seconds, so that kills find it at work
 SCRIPT = """

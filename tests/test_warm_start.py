@@ -10,9 +10,9 @@ import pytest
 from rig import Rig
 
 from rekindle.daemon.spec import parse as specs
-from rekindle.state import checkpoints, tensors
-from rekindle.state.checkpoints import Checkpoint
 from rekindle.state.errors import SpecError
+from rekindle.state.run import checkpoints, tensors
+from rekindle.state.run.checkpoints import Checkpoint
 
 SCRIPT = Path(__file__).with_name("exporting") / "train.py"
 

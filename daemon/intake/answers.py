@@ -18,12 +18,13 @@ from rekindle.daemon.upkeep import transfer
 from rekindle.daemon.upkeep.pruning import Pruning
 from rekindle.jobs import quantities
 from rekindle.jobs.job import Job
-from rekindle.state import checkpoints, crash_points, durable, journal
+from rekindle.state import crash_points, durable
 from rekindle.state.errors import RekindleError
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.ledger.rows import JobRow
 from rekindle.state.lifecycle import ACTIVE, TERMINAL, JobState
 from rekindle.state.paths import Home
-from rekindle.state.rows import JobRow
+from rekindle.state.run import checkpoints, journal
 
 
 class Reject(Protocol):

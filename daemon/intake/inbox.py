@@ -40,7 +40,7 @@ from rekindle.state.errors import (
     RekindleError,
     SpecError,
 )
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
 
 SETTLE_S: Final = 0.1

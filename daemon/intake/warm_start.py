@@ -13,12 +13,12 @@ from typing import Final
 from rekindle.daemon import choice
 from rekindle.jobs.job import Job
 from rekindle.state import durable
-from rekindle.state.checkpoints import Checkpoint
 from rekindle.state.errors import NotFound
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.ledger.rows import JobRow
 from rekindle.state.lifecycle import TERMINAL, JobState
 from rekindle.state.paths import Home, Run
-from rekindle.state.rows import JobRow
+from rekindle.state.run.checkpoints import Checkpoint
 
 _SETTLED: Final = TERMINAL | {JobState.HELD}
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from rekindle.daemon.proof.rehearsal import Training
-from rekindle.state import checkpoints
-from rekindle.state.checkpoints import Checkpoint, Position
-from rekindle.state.layout import Layout
+from rekindle.state.run import checkpoints
+from rekindle.state.run.checkpoints import Checkpoint, Position
+from rekindle.state.run.tensor_layout import Layout
 
 _FLOATS: Final = {"F32": "f", "F64": "d"}
 _AT_MOST: Final = 1 << 20

@@ -16,9 +16,9 @@ from rekindle.daemon.proof.comparison import Difference
 from rekindle.daemon.proof.rehearsal import Rehearsal, Training
 from rekindle.daemon.proof.suspects import Suspect
 from rekindle.jobs.job import CheckpointPolicy, Job
-from rekindle.state.checkpoints import Position
 from rekindle.state.errors import UsageError
 from rekindle.state.paths import Home
+from rekindle.state.run.checkpoints import Position
 
 # of the time that may be spent, for the first training: there may be two more, and restarts
 _SHARE: Final = 0.22

@@ -17,10 +17,11 @@ from rekindle.daemon.launcher import Launcher
 from rekindle.jobs import environment, heartbeat
 from rekindle.jobs.job import CheckpointPolicy, Job
 from rekindle.jobs.process import Identity
-from rekindle.state import checkpoints, durable, journal
-from rekindle.state.checkpoints import Position
+from rekindle.state import durable
 from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Home, Run
+from rekindle.state.run import checkpoints, journal
+from rekindle.state.run.checkpoints import Position
 
 _POLL_S: Final = 0.002
 _MORE_LIVES: Final = 20

@@ -11,7 +11,7 @@ from rekindle.daemon.queueing import placement
 from rekindle.daemon.queueing.gpus import Monitor
 from rekindle.daemon.queueing.placement import Gpu, Stock
 from rekindle.daemon.queueing.queue_file import QueueFile
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
 
 _SETTLE_S: Final = 30.0
 

@@ -29,9 +29,9 @@ from rekindle.daemon.queueing.scheduler import (
 from rekindle.jobs import process
 from rekindle.jobs.job import Job
 from rekindle.state.errors import SpecError
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.ledger.rows import JobRow
 from rekindle.state.lifecycle import ACTIVE, JobState
-from rekindle.state.rows import JobRow
 
 _WAITS: Final = frozenset({JobState.QUEUED, JobState.WAITING})
 _MAY_STOP: Final = frozenset({JobState.STARTING, JobState.RUNNING})

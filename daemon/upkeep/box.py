@@ -11,9 +11,9 @@ from typing import Final
 from rekindle.daemon import terminal
 from rekindle.jobs import provenance
 from rekindle.jobs.job import Job
-from rekindle.state import checkpoints
 from rekindle.state.lifecycle import JobState
 from rekindle.state.paths import Home
+from rekindle.state.run import checkpoints
 
 _PROBE_BYTES: Final = 32 * 2**20
 _SLOW_BYTES_S: Final = 50 * 2**20

@@ -23,7 +23,7 @@ from rekindle.jobs import bootstrap, provenance
 from rekindle.jobs.job import Job
 from rekindle.state import access
 from rekindle.state.errors import RekindleError, SpecError
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.lifecycle import TERMINAL, JobState
 from rekindle.state.paths import Home
 

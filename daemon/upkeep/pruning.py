@@ -15,7 +15,7 @@ from rekindle.daemon.attempts import Attempts
 from rekindle.daemon.config import Retention
 from rekindle.daemon.upkeep import retention
 from rekindle.daemon.upkeep.retention import Removed, Stock
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.lifecycle import TERMINAL, JobState
 from rekindle.state.paths import Home
 

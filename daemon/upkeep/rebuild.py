@@ -13,10 +13,11 @@ from pathlib import Path
 
 from rekindle.daemon import presence
 from rekindle.jobs.job import Job
-from rekindle.state import durable, journal
+from rekindle.state import durable
 from rekindle.state.errors import HomeUnusable, SpecError
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home, Run
+from rekindle.state.run import journal
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,12 @@ from typing import Final
 from rekindle.daemon.config import Retention
 from rekindle.daemon.intake import snapshot
 from rekindle.jobs.job import Job
-from rekindle.state import checkpoints, journal, lock
+from rekindle.state import lock
 from rekindle.state.errors import LockHeld, SpecError
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.lifecycle import TERMINAL, JobState
 from rekindle.state.paths import Home, Run
+from rekindle.state.run import checkpoints, journal
 
 UNUSED_S: Final = 3600.0
 """A snapshot that no run links to is removed when it is this old: it may just be taken."""

@@ -15,7 +15,7 @@ from rekindle.daemon.upkeep import rebuild
 from rekindle.jobs.job import Job
 from rekindle.state import durable
 from rekindle.state.errors import SpecError
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.lifecycle import TERMINAL, JobState
 from rekindle.state.paths import Home, Run
 

@@ -12,12 +12,13 @@ from rekindle.daemon import presence
 from rekindle.jobs.job import Job
 from rekindle.jobs.keeper import command
 from rekindle.jobs.trainer import source_snapshot
-from rekindle.state import access, checkpoints, journal
+from rekindle.state import access
 from rekindle.state.errors import HomeClosed, HomeUnusable, NotFound, SpecError
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.ledger.rows import JobRow
 from rekindle.state.lifecycle import TERMINAL
 from rekindle.state.paths import Home, Run
-from rekindle.state.rows import JobRow
+from rekindle.state.run import checkpoints, journal
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ from typing import Any, Final
 from rekindle.daemon import choice, lookup, terminal
 from rekindle.jobs import bootstrap
 from rekindle.jobs.job import Job
-from rekindle.state import checkpoints
-from rekindle.state.checkpoints import Checkpoint
 from rekindle.state.errors import NotFound, RekindleError, UsageError
 from rekindle.state.paths import Run
+from rekindle.state.run import checkpoints
+from rekindle.state.run.checkpoints import Checkpoint
 
 # the longest ending first: `.weights.h5` is not `.h5`
 FORMATS: Final = {

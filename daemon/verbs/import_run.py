@@ -6,7 +6,7 @@ from pathlib import Path
 from rekindle.daemon import asking, lookup
 from rekindle.daemon.upkeep import archive
 from rekindle.state.errors import HomeUnusable, NotFound
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,10 +8,10 @@ from typing import Final
 
 from rekindle.daemon import lookup
 from rekindle.state.errors import NotFound
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.ledger.rows import JobRow
 from rekindle.state.lifecycle import TERMINAL, JobState
 from rekindle.state.paths import Run
-from rekindle.state.rows import JobRow
 
 _POLL_S: Final = 0.2
 _CHUNK: Final = 1 << 16

@@ -9,10 +9,10 @@ from rich.markup import escape
 from rekindle.daemon import lookup, presence, terminal
 from rekindle.daemon.intake import arrivals
 from rekindle.state.errors import NotFound
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.ledger.rows import JobRow
 from rekindle.state.lifecycle import TERMINAL, JobState
 from rekindle.state.paths import Home
-from rekindle.state.rows import JobRow
 
 _FINISHED: Final = 20
 

@@ -13,7 +13,7 @@ from rekindle.daemon.upkeep import retention
 from rekindle.daemon.upkeep.retention import Stock
 from rekindle.jobs import quantities
 from rekindle.state.errors import UsageError
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
 
 _WAIT_S: Final = 600.0

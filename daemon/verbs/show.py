@@ -10,8 +10,8 @@ from rich.markup import escape
 
 from rekindle.daemon import curve, lookup, terminal
 from rekindle.daemon.curve import Point
-from rekindle.state.ledger import Ledger
-from rekindle.state.rows import AttemptRow, CheckpointRow, EpochRow, JobRow
+from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.ledger.rows import AttemptRow, CheckpointRow, EpochRow, JobRow
 
 _EPOCHS: Final = 12
 _ATTEMPTS: Final = 20

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rekindle.jobs.heartbeat import Beat
-from rekindle.state.checkpoints import Checkpoint
+from rekindle.state.run.checkpoints import Checkpoint
 
 
 @dataclass(frozen=True, slots=True)

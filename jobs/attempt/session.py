@@ -19,10 +19,10 @@ from rekindle.jobs.attempt.run_history import Past
 from rekindle.jobs.attempt.save_policy import Cadence, is_better
 from rekindle.jobs.job import Job
 from rekindle.jobs.journal_writer import Record, tell
-from rekindle.state import checkpoints, journal
-from rekindle.state.checkpoints import Checkpoint, Position, Refusal
 from rekindle.state.errors import CheckpointsUnreadable, RekindleError
 from rekindle.state.paths import Run
+from rekindle.state.run import checkpoints, journal
+from rekindle.state.run.checkpoints import Checkpoint, Position, Refusal
 
 if TYPE_CHECKING:
     from rekindle.jobs.capture.codec import Tensors
@@ -378,7 +378,7 @@ class Session:
             return self._save(snapshot, why, best=best)
 
     def _save(self, snapshot: Snapshot, why: str, *, best: bool) -> bool:
-        from rekindle.state import tensors
+        from rekindle.state.run import tensors
 
         began = time.monotonic()
         position = snapshot.position

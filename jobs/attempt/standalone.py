@@ -11,9 +11,10 @@ from typing import Any
 
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.job import CheckpointPolicy, Job
-from rekindle.state import checkpoints, journal, lock
+from rekindle.state import lock
 from rekindle.state.errors import HomeUnusable, LockHeld
 from rekindle.state.paths import Run
+from rekindle.state.run import checkpoints, journal
 
 _open: dict[Path, Session] = {}
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from rekindle.state import tensors as tensor_files
+from rekindle.state.run import tensors as tensor_files
 
 Tensors = dict[str, np.ndarray[Any, Any]]
 

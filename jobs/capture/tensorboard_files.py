@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rekindle.jobs import process
-from rekindle.state import journal
+from rekindle.state.run import journal
 
 _NAME: Final = re.compile(r"events\.out\.tfevents\.(\d+)\.(.+)\.(\d+)\.\d+(\.v2)?")
 # a name has whole seconds, and a start is known to a tick

@@ -16,9 +16,10 @@ from typing import Any, NoReturn
 from rekindle.jobs.export.atomic_file import publish, publish_bundle
 from rekindle.jobs.job import Job
 from rekindle.jobs.resume import model_config
-from rekindle.state import durable, tensors
+from rekindle.state import durable
 from rekindle.state.errors import RekindleError, StateMismatch, UsageError
 from rekindle.state.paths import Run
+from rekindle.state.run import tensors
 
 _SCRIPT_HINT = (
     "Weights can be exported as .safetensors without it; for the rest add "

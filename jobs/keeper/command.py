@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rekindle.jobs import environment
-from rekindle.state import checkpoints
-from rekindle.state.checkpoints import Checkpoint, Refusal
 from rekindle.state.paths import Run
+from rekindle.state.run import checkpoints
+from rekindle.state.run.checkpoints import Checkpoint, Refusal
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from typing import Final
 
 from rekindle.jobs import process
 from rekindle.jobs.heartbeat import ENDED
-from rekindle.state import checkpoints, journal
 from rekindle.state.paths import Run
+from rekindle.state.run import checkpoints, journal
 
 NOTHING_SAVED: Final = "No training has been followed so far; nothing is saved."
 _HINT: Final = (

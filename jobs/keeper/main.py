@@ -21,9 +21,10 @@ from rekindle.jobs.journal_writer import Record, say
 from rekindle.jobs.keeper import command, follow_watch, log_cap, memory_limit
 from rekindle.jobs.keeper.follow_watch import FollowWatch
 from rekindle.jobs.keeper.hang_detector import LOOK_S, Pace, seen_before
-from rekindle.state import checkpoints, crash_points, journal, reading, reserve
+from rekindle.state import crash_points
 from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Run
+from rekindle.state.run import checkpoints, journal, reading, reserve
 
 _SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
 _DUMP_S = 0.5

@@ -22,7 +22,7 @@ from rekindle.jobs.data.epoch_iterator import EpochwiseIterator
 from rekindle.jobs.journal_writer import tell
 from rekindle.jobs.resume import keras_compat, model_config, warm_start
 from rekindle.jobs.resume.hook import Hook
-from rekindle.state.checkpoints import Position
+from rekindle.state.run.checkpoints import Position
 
 PLAIN_FIT: Final[Callable[..., Any]] = keras_trainer.TensorFlowTrainer.fit
 PLAIN_ITERATOR: Final[Callable[..., Any]] = keras_trainer.TFEpochIterator

@@ -19,8 +19,8 @@ from rekindle.jobs.capture.tracked_objects import Belongings
 from rekindle.jobs.data.loop_data import Batches
 from rekindle.jobs.job import CheckpointPolicy
 from rekindle.jobs.resume import model_config, warm_start
-from rekindle.state.checkpoints import Position
 from rekindle.state.errors import RekindleError, StateMismatch, UsageError
+from rekindle.state.run.checkpoints import Position
 
 
 class LoopStage:

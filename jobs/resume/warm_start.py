@@ -9,9 +9,9 @@ from typing import Any
 
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.journal_writer import tell
-from rekindle.state import checkpoints, tensors
-from rekindle.state.checkpoints import Checkpoint, Position
 from rekindle.state.errors import CheckpointsUnreadable, StateMismatch
+from rekindle.state.run import checkpoints, tensors
+from rekindle.state.run.checkpoints import Checkpoint, Position
 
 _HINT = (
     "Build the same model as the other job; a new head or frozen layers come after "

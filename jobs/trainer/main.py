@@ -24,9 +24,9 @@ from rekindle.jobs.job import Job
 from rekindle.jobs.trainer import blame
 from rekindle.jobs.trainer.after_import import AfterImport
 from rekindle.jobs.trainer.source_snapshot import Frozen
-from rekindle.state import journal
 from rekindle.state.errors import HookFailed, RekindleError
 from rekindle.state.paths import Run
+from rekindle.state.run import journal
 
 if TYPE_CHECKING:
     from rekindle.jobs.attempt.session import Session

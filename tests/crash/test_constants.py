@@ -8,7 +8,7 @@ import pytest
 from lives import Blow, Lives
 
 from rekindle.jobs.job import CheckpointPolicy
-from rekindle.state import checkpoints, tensors
+from rekindle.state.run import checkpoints, tensors
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 

@@ -17,7 +17,7 @@ import pytest
 from lives import Blow, Lives
 
 from rekindle.jobs.job import CheckpointPolicy
-from rekindle.state import checkpoints, journal, tensors
+from rekindle.state.run import checkpoints, journal, tensors
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 

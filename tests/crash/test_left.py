@@ -9,7 +9,7 @@ import pytest
 from lives import Blow, Lives
 
 from rekindle.jobs.job import CheckpointPolicy
-from rekindle.state import checkpoints
+from rekindle.state.run import checkpoints
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 

@@ -12,7 +12,7 @@ from rig import ROOT, Rig, wait_for
 from rekindle.daemon.intake import requests
 from rekindle.daemon.upkeep import verify
 from rekindle.jobs import process
-from rekindle.state import journal
+from rekindle.state.run import journal
 
 PLAIN = ROOT / "tests" / "faults" / "plain.py"
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.session import Session
-from rekindle.state import checkpoints
-from rekindle.state.checkpoints import Position
+from rekindle.state.run import checkpoints
+from rekindle.state.run.checkpoints import Position
 
 STATE = "state.json"
 

@@ -25,7 +25,7 @@ from rekindle.daemon.launcher import Launcher
 from rekindle.jobs import process
 from rekindle.jobs.job import Job
 from rekindle.jobs.process import Identity
-from rekindle.state import journal
+from rekindle.state.run import journal
 
 pytestmark = pytest.mark.faults
 

@@ -16,7 +16,7 @@ from rig import environment, wait_for
 
 from rekindle.daemon import orphans
 from rekindle.jobs.journal_writer import Record
-from rekindle.state import checkpoints, journal, reserve
+from rekindle.state.run import checkpoints, journal, reserve
 
 pytestmark = pytest.mark.faults
 

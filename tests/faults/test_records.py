@@ -16,8 +16,8 @@ from nights import Night
 from rig import wait_for
 
 from rekindle.jobs.job import Job
-from rekindle.state import entries, journal
-from rekindle.state.ledger import Ledger
+from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.run import entries, journal
 
 pytestmark = pytest.mark.faults
 

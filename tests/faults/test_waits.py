@@ -17,7 +17,7 @@ from nights import Night
 from rig import wait_for
 from watchdog_stand_in import LIMIT_S
 
-from rekindle.state import journal
+from rekindle.state.run import journal
 
 pytestmark = pytest.mark.faults
 

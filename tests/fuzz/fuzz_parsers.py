@@ -44,8 +44,8 @@ FILES = (
     "daemon/spec/toml_text.py",
     "daemon/spec/yaml_text.py",
     "daemon/intake/requests.py",
-    "state/journal.py",
-    "state/checkpoints.py",
+    "state/run/journal.py",
+    "state/run/checkpoints.py",
 )
 
 
@@ -53,8 +53,8 @@ def targets() -> list[Callable[[bytes], None]]:
     """One for each first byte ``0`` to ``5`` of an input; the rest of it is what is read."""
     from rekindle.daemon.intake import requests
     from rekindle.daemon.spec import parse as spec
-    from rekindle.state import checkpoints, journal
     from rekindle.state.errors import SpecError
+    from rekindle.state.run import checkpoints, journal
 
     shelf = FOLDER / "checkpoints"
     checkpoint = shelf / "e0001-s00000001"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import sdbox
 
-from rekindle.state import journal, tensors
+from rekindle.state.run import journal, tensors
 
 pytestmark = [
     pytest.mark.systemd,

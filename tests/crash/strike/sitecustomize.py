@@ -113,8 +113,8 @@ def patch_tested(module, striker):
 PATCHES = {
     "rekindle.jobs.resume.keras_compat": patch_tested,
     "rekindle.jobs.heartbeat": patch_heartbeat,
-    "rekindle.state.checkpoints": patch_checkpoints,
-    "rekindle.state.journal": patch_journal,
+    "rekindle.state.run.checkpoints": patch_checkpoints,
+    "rekindle.state.run.journal": patch_journal,
 }
 
 

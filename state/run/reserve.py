@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from rekindle.state import journal, reading
+from rekindle.state.run import journal, reading
 
 BYTES: Final = 16 * 1024
 

@@ -17,12 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
-from rekindle.state import access, ingest, journal, lifecycle, rows, schema
+from rekindle.state import access, lifecycle
 from rekindle.state.errors import HomeUnusable, LedgerCorrupt, LedgerTooNew, NotFound
 from rekindle.state.hints import name_job
+from rekindle.state.ledger import ingest, rows, schema
+from rekindle.state.ledger.rows import AttemptRow, CheckpointRow, EpochRow, EventRow, JobRow
 from rekindle.state.lifecycle import JobState
 from rekindle.state.paths import Home
-from rekindle.state.rows import AttemptRow, CheckpointRow, EpochRow, EventRow, JobRow
+from rekindle.state.run import journal
 
 Row = TypeVar("Row", bound="rows._Row")
 _KEEPER_TELLS: Final = frozenset({"keeper_pid", "keeper_start", "boot_id"})

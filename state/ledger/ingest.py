@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rekindle.state.entries import NOT_UNDERSTOOD
 from rekindle.state.lifecycle import JobState
+from rekindle.state.run.entries import NOT_UNDERSTOOD
 
 Entry = dict[str, Any]
 Handler = Callable[[sqlite3.Connection, str, Entry], None]

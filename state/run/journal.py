@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rekindle.state import entries as records
-from rekindle.state import reading
+from rekindle.state.run import entries as records
+from rekindle.state.run import reading
 
 VERSION = 1
 

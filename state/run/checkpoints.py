@@ -19,7 +19,8 @@ from functools import total_ordering
 from pathlib import Path
 from typing import Any
 
-from rekindle.state import crash_points, durable, reading
+from rekindle.state import crash_points, durable
+from rekindle.state.run import reading
 
 FORMAT = 1
 MANIFEST = "manifest.json"
