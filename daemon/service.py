@@ -17,8 +17,10 @@ from typing import Final, TypeVar
 
 import structlog
 
-from rekindle.daemon import escalation, log, preemption, presence, room, stopping, systemd
-from rekindle.daemon.attempts import Attempts
+from rekindle.daemon import log, preemption, presence, stopping, systemd
+from rekindle.daemon.attempts import escalation, preflight
+from rekindle.daemon.attempts.attempts import Attempts
+from rekindle.daemon.attempts.launcher import Launcher
 from rekindle.daemon.background import Background
 from rekindle.daemon.clock import TOLERANCE_S, Clock
 from rekindle.daemon.config import Config
@@ -26,7 +28,6 @@ from rekindle.daemon.intake.answers import Answers
 from rekindle.daemon.intake.inbox import SETTLE_S, Inbox
 from rekindle.daemon.intake.snapshot import Snapshots
 from rekindle.daemon.intake.watch import Watcher
-from rekindle.daemon.launcher import Launcher
 from rekindle.daemon.queueing.gpus import Monitor
 from rekindle.daemon.queueing.pool import Pool
 from rekindle.daemon.queueing.queue import Queue
@@ -115,7 +116,7 @@ def _when_there_is_room(home: Home, step: Callable[[], T]) -> T:
         try:
             return step()
         except (OSError, HomeUnusable):
-            if not room.is_full(home.root):
+            if not preflight.is_full(home.root):
                 if second:
                     raise
                 second = True  # there may be space since a moment ago
@@ -316,7 +317,7 @@ class Service:
         if time.monotonic() < self._next_disk:
             return
         self._next_disk = time.monotonic() + _DISK_LOOK_S
-        short = room.disk(self._home.root)
+        short = preflight.disk(self._home.root)
         before, self._short = self._short, short
         if bool(short) != bool(before):
             kind = "disk_full" if short else "disk_has_room"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rekindle.daemon.attempts import Attempts
-from rekindle.daemon.launcher import Launcher
+from rekindle.daemon.attempts.attempts import Attempts
+from rekindle.daemon.attempts.launcher import Launcher
 from rekindle.daemon.queueing import dependencies
 from rekindle.daemon.queueing.dependencies import Circles, Need
 from rekindle.daemon.queueing.gpus import Monitor

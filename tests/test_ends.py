@@ -7,7 +7,7 @@ import pytest
 from lives import Lives
 from rig import Rig, wait_for
 
-from rekindle.daemon import ending
+from rekindle.daemon.attempts import outcome
 from rekindle.state.run import journal
 
 HERE = Path(__file__).with_name("ends")
@@ -317,13 +317,13 @@ def test_a_loop_that_the_script_s_handler_ends_is_not_over(
         lives.start()
         end = lives.wait()
         assert (end["exit_code"], end["stop_requested"]) == (0, True), lives.log()
-        facts = ending.read(journal.replay(lives.run.journal).entries, 1)
+        facts = outcome.read(journal.replay(lives.run.journal).entries, 1)
         assert facts.cause == "preempted"
         assert facts.unfinished is not None
         assert lives.entries("stage_ended") == []
         lives.start()
         assert lives.wait()["exit_code"] == 0, lives.log()
-        assert ending.read(journal.replay(lives.run.journal).entries, 2).cause == "done"
+        assert outcome.read(journal.replay(lives.run.journal).entries, 2).cause == "done"
     finally:
         calm.close()
         lives.close()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rekindle.daemon import ending
+from rekindle.daemon.attempts import outcome
 from rekindle.jobs import heartbeat
 from rekindle.state.run import checkpoints, journal
 
@@ -150,4 +150,4 @@ def test_any_heartbeat_is_a_beat_or_none(data: bytes) -> None:
 @example([{"kind": "attempt_ended", "attempt": 1, "signal": [], "at_step": 3}])
 def test_any_entries_make_an_ending(entries: list[dict[str, Any]]) -> None:
     """The verdict must come, whatever the script wrote."""
-    ending.read(entries, 1)
+    outcome.read(entries, 1)

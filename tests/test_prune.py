@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rig import Rig, wait_for
 
-from rekindle.daemon.attempts import Attempts
+from rekindle.daemon.attempts.attempts import Attempts
+from rekindle.daemon.attempts.launcher import Launcher
 from rekindle.daemon.config import Retention
-from rekindle.daemon.launcher import Launcher
 from rekindle.daemon.upkeep import retention
 from rekindle.daemon.upkeep.pruning import Pruning
 from rekindle.daemon.upkeep.retention import Piece, Stock

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from rekindle.daemon.attempts import Attempts
+from rekindle.daemon.attempts.attempts import Attempts
+from rekindle.daemon.attempts.launcher import Launcher
 from rekindle.daemon.config import Retention
 from rekindle.daemon.intake.answers import Answers
 from rekindle.daemon.intake.inbox import Inbox
 from rekindle.daemon.intake.requests import Request
-from rekindle.daemon.launcher import Launcher
 from rekindle.daemon.queueing.gpus import Monitor
 from rekindle.daemon.queueing.pool import Pool
 from rekindle.daemon.queueing.queue import Queue

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rekindle.daemon import ending, verdicts
-from rekindle.daemon.ending import Ending, Failure
+from rekindle.daemon.attempts import outcome
+from rekindle.daemon.attempts import verdict as verdicts
+from rekindle.daemon.attempts.outcome import Ending, Failure
 from rekindle.jobs.job import RetryPolicy
 from rekindle.state.lifecycle import JobState
 
@@ -154,7 +155,7 @@ def test_the_facts_of_an_attempt_are_read_from_the_journal() -> None:
         {"kind": "resumed", "attempt": 2, "step": 50},
         {"kind": "checkpoint_committed", "attempt": 2, "step": 50},
     ]
-    facts = ending.read(entries, 2)
+    facts = outcome.read(entries, 2)
     assert (facts.cause, facts.started, facts.progressed, facts.boot_id) == (
         "lost",
         True,
@@ -165,7 +166,7 @@ def test_the_facts_of_an_attempt_are_read_from_the_journal() -> None:
     assert facts.previous.kind == "OSError"
     entries.append({"kind": "checkpoint_committed", "attempt": 2, "step": 60})
     entries.append({"kind": "attempt_ended", "attempt": 2, "cause": "crash", "signal": 9})
-    facts = ending.read(entries, 2)
+    facts = outcome.read(entries, 2)
     assert (facts.cause, facts.signal, facts.progressed) == ("crash", 9, True)
 
 
@@ -227,7 +228,7 @@ def end(**changes: object) -> dict[str, object]:
 def after(
     *entries: dict[str, object], wish: str | None = None, failures: int = 0
 ) -> verdicts.Verdict:
-    facts = ending.read(entries, int(str(entries[-1]["attempt"])))
+    facts = outcome.read(entries, int(str(entries[-1]["attempt"])))
     return verdicts.decide(
         facts, policy=POLICY, failures=failures, wish=wish, boot_id="this", job="fit-1"
     )
@@ -626,13 +627,13 @@ def test_interruptions_in_a_row_are_counted_by_what_the_daemon_wrote() -> None:
             {"kind": "attempt_changed", "attempt": number, "cause": "interrupted"},
         ]
     entries.append({"kind": "attempt_started", "attempt": 3, "boot_id": "b"})
-    facts = ending.read(entries, 3, interrupted=True)
+    facts = outcome.read(entries, 3, interrupted=True)
     assert (facts.cause, facts.same_before) == ("interrupted", 2)
-    assert ending.read(entries, 3).cause == "lost"
+    assert outcome.read(entries, 3).cause == "lost"
     entries.insert(3, {"kind": "checkpoint_committed", "attempt": 2, "step": 7})
-    assert ending.read(entries, 3, interrupted=True).same_before == 1
+    assert outcome.read(entries, 3, interrupted=True).same_before == 1
     entries.append({"kind": "attempt_ended", "attempt": 3, "cause": "done", "exit_code": 0})
-    assert ending.read(entries, 3, interrupted=True).cause == "done"
+    assert outcome.read(entries, 3, interrupted=True).cause == "done"
 
 
 def test_a_note_is_appended_to_the_reason() -> None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import structlog
 
 from rekindle.daemon import trouble
-from rekindle.daemon.attempts import Attempts
+from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.config import Retention
 from rekindle.daemon.intake import requests
 from rekindle.daemon.intake.requests import Request

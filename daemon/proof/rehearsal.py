@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from rekindle.daemon import ending, orphans
-from rekindle.daemon.launcher import Launcher
+from rekindle.daemon.attempts import orphans, outcome
+from rekindle.daemon.attempts.launcher import Launcher
 from rekindle.jobs import environment, heartbeat
 from rekindle.jobs.job import CheckpointPolicy, Job
 from rekindle.jobs.process import Identity
@@ -227,7 +227,7 @@ class Rehearsal:
         for entry in reversed(self._training.entries("attempt_ended")):
             if entry["attempt"] == self._attempt:
                 # a handler of the script's own may have taken the blow for a good end
-                facts = ending.read(journal.replay(self.run.journal).entries, self._attempt)
+                facts = outcome.read(journal.replay(self.run.journal).entries, self._attempt)
                 return {**entry, "cause": facts.cause}
         return {"cause": "lost", "exit_code": None, "signal": None}
 

@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from rekindle.daemon import trouble
-from rekindle.daemon.attempts import Attempts
+from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.queueing import dependencies, window
 from rekindle.daemon.queueing.dependencies import Need
 from rekindle.daemon.queueing.pool import Pool

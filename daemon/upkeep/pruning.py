@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 
-from rekindle.daemon.attempts import Attempts
+from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.config import Retention
 from rekindle.daemon.upkeep import retention
 from rekindle.daemon.upkeep.retention import Removed, Stock

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from rich.markup import escape
 
-from rekindle.daemon import asking, config, lookup, presence, room, terminal
+from rekindle.daemon import asking, config, lookup, presence, terminal
+from rekindle.daemon.attempts import preflight
 from rekindle.daemon.config import Retention
 from rekindle.daemon.intake import snapshot
 from rekindle.daemon.upkeep import retention
@@ -102,7 +103,7 @@ def _ask(
             return True
         except UsageError as error:
             stock = next(rest, None)
-            if not room.means_full(error.__cause__):
+            if not preflight.means_full(error.__cause__):
                 raise
             if stock is None:
                 print("Nothing more can be removed, and the disk is full.")

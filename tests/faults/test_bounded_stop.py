@@ -19,9 +19,9 @@ import pytest
 from nights import Night, steps
 from rig import wait_for
 
-from rekindle.daemon import escalation
-from rekindle.daemon.escalation import Step, due
-from rekindle.daemon.launcher import Launcher
+from rekindle.daemon.attempts import escalation
+from rekindle.daemon.attempts.escalation import Step, due
+from rekindle.daemon.attempts.launcher import Launcher
 from rekindle.jobs import process
 from rekindle.jobs.job import Job
 from rekindle.jobs.process import Identity

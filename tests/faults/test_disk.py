@@ -14,7 +14,7 @@ import pytest
 from nights import Night, result, steps
 from rig import environment, wait_for
 
-from rekindle.daemon import orphans
+from rekindle.daemon.attempts import orphans
 from rekindle.jobs.journal_writer import Record
 from rekindle.state.run import checkpoints, journal, reserve
 

@@ -14,13 +14,15 @@ from typing import Any, Final
 
 import structlog
 
-from rekindle.daemon import ending, escalation, orphans, room, trouble, verdicts
+from rekindle.daemon import trouble
+from rekindle.daemon.attempts import escalation, orphans, preflight, warm_start
+from rekindle.daemon.attempts import outcome as ending
+from rekindle.daemon.attempts import verdict as verdicts
+from rekindle.daemon.attempts.escalation import Escalation
+from rekindle.daemon.attempts.launcher import Launcher
+from rekindle.daemon.attempts.saved import Saved
+from rekindle.daemon.attempts.warm_start import Obstacle
 from rekindle.daemon.background import Background
-from rekindle.daemon.escalation import Escalation
-from rekindle.daemon.intake import warm_start
-from rekindle.daemon.intake.warm_start import Obstacle
-from rekindle.daemon.launcher import Launcher
-from rekindle.daemon.saved import Saved
 from rekindle.jobs import heartbeat, process
 from rekindle.jobs.job import Job, Limits, RetryPolicy
 from rekindle.state import crash_points
@@ -189,7 +191,7 @@ class Attempts:
             return True
         if self._weights_are_missing(job, run, now):
             return True
-        lacking = room.lacking(run, self._memory_to_wait_for(job, run))
+        lacking = preflight.lacking(run, self._memory_to_wait_for(job, run))
         if lacking is not None:
             self._postpone(job, lacking, now)
         return lacking is not None

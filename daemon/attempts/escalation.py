@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import structlog
 
-from rekindle.daemon import orphans
-from rekindle.daemon.ending import Ending
-from rekindle.daemon.launcher import Launcher
+from rekindle.daemon.attempts import orphans
+from rekindle.daemon.attempts.launcher import Launcher
+from rekindle.daemon.attempts.outcome import Ending
 from rekindle.jobs import process
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import JobRow

@@ -9,8 +9,8 @@ from typing import Final, Self
 
 from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
 
-from rekindle.daemon.ending import COUNTED, Ending, Failure
-from rekindle.daemon.saved import NOTHING, Saved
+from rekindle.daemon.attempts.outcome import COUNTED, Ending, Failure
+from rekindle.daemon.attempts.saved import NOTHING, Saved
 from rekindle.jobs.environment import EXIT_DONE, EXIT_SAVED
 from rekindle.jobs.job import RetryPolicy
 from rekindle.state.errors import RekindleError

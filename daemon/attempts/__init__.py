@@ -1,0 +1,1 @@
+"""The attempts of all jobs: start, watch, stop, and what becomes of a job."""
