@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from rig import Rig
 
-from rekindle.daemon import log, systemd
+from rekindle.daemon import log
+from rekindle.daemon.service import sd_notify
 from rekindle.state.errors import ConfigError
 
 
@@ -41,7 +42,7 @@ def test_a_ping_comes_early_enough_and_no_oftener_than_it_must(
     """Well within WATCHDOG_USEC however the ticks fall, and a status only where it is new."""
     monkeypatch.setenv("WATCHDOG_USEC", "6000000")
     monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
-    line = systemd.Lifeline()
+    line = sd_notify.Lifeline()
     assert line.interval == 2.0
     line.tick_was_good(100.0, "1 running")
     line.tick_was_good(100.5, "1 running")
@@ -53,10 +54,10 @@ def test_nothing_is_pinged_for_another_process(monkeypatch: pytest.MonkeyPatch) 
     """WATCHDOG_PID names who is waited for."""
     monkeypatch.setenv("WATCHDOG_USEC", "6000000")
     monkeypatch.setenv("WATCHDOG_PID", "1")
-    assert systemd.watchdog_seconds() is None
+    assert sd_notify.watchdog_seconds() is None
     monkeypatch.delenv("WATCHDOG_PID")
     monkeypatch.setenv("WATCHDOG_USEC", "nonsense")
-    assert systemd.watchdog_seconds() is None
+    assert sd_notify.watchdog_seconds() is None
 
 
 def test_a_daemon_says_when_it_is_ready_alive_and_stopping(
@@ -115,7 +116,7 @@ def test_without_a_journal_the_error_is_left_to_standard_error(
 def test_a_manager_that_reads_nothing_holds_nothing_up(manager: socket.socket) -> None:
     """Its socket takes a few messages and is full then; the loop that sends them must go round."""
     sending = threading.Thread(
-        target=lambda: [systemd.notify("STATUS=waiting") for _ in range(16)], daemon=True
+        target=lambda: [sd_notify.notify("STATUS=waiting") for _ in range(16)], daemon=True
     )
     sending.start()
     sending.join(60)
@@ -125,7 +126,7 @@ def test_a_manager_that_reads_nothing_holds_nothing_up(manager: socket.socket) -
 
 def test_more_time_is_asked_for_well_before_the_last_time_is_over(manager: socket.socket) -> None:
     """Not at each of four ticks a second."""
-    line = systemd.Lifeline()
+    line = sd_notify.Lifeline()
     for tick in range(41):
         line.more_time(100 + tick / 4)
-    assert heard(manager) == [systemd.MORE_TIME] * 3
+    assert heard(manager) == [sd_notify.MORE_TIME] * 3

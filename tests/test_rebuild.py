@@ -13,13 +13,13 @@ import pytest
 from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.attempts.launcher import Launcher
 from rekindle.daemon.config import Retention
-from rekindle.daemon.intake.answers import Answers
 from rekindle.daemon.intake.inbox import Inbox
 from rekindle.daemon.intake.requests import Request
 from rekindle.daemon.queueing.gpus import Monitor
 from rekindle.daemon.queueing.pool import Pool
 from rekindle.daemon.queueing.queue import Queue
 from rekindle.daemon.queueing.queue_file import QueueFile
+from rekindle.daemon.service.handlers import Answers
 from rekindle.daemon.upkeep import rebuild, verify
 from rekindle.daemon.upkeep.pruning import Pruning
 from rekindle.state.errors import LedgerCorrupt, LockHeld

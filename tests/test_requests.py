@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from rig import Rig, environment, wait_for
 
 from rekindle.daemon.intake import requests
-from rekindle.daemon.intake.answers import Answers
+from rekindle.daemon.service.handlers import Answers
 from rekindle.state.errors import UsageError
 from rekindle.state.paths import Home
 

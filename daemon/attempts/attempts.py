@@ -22,7 +22,7 @@ from rekindle.daemon.attempts.escalation import Escalation
 from rekindle.daemon.attempts.launcher import Launcher
 from rekindle.daemon.attempts.saved import Saved
 from rekindle.daemon.attempts.warm_start import Obstacle
-from rekindle.daemon.background import Background
+from rekindle.daemon.service.background import Background
 from rekindle.jobs import heartbeat, process
 from rekindle.jobs.job import Job, Limits, RetryPolicy
 from rekindle.state import crash_points

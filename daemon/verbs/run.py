@@ -2,8 +2,9 @@
 
 import argparse
 
-from rekindle.daemon import config, lookup, service
+from rekindle.daemon import config, lookup
 from rekindle.daemon.log import FORMATS
+from rekindle.daemon.service import service
 from rekindle.state.errors import UsageError
 
 

@@ -10,7 +10,7 @@ import pytest
 from nights import Night, result, steps
 from rig import wait_for
 
-from rekindle.daemon.clock import Clock
+from rekindle.daemon.service.clock import Clock
 from rekindle.jobs import heartbeat
 
 DAY = 86400

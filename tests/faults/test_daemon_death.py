@@ -6,8 +6,8 @@ import pytest
 from nights import Night, result, steps
 from rig import wait_for
 
-from rekindle.daemon import stopping
-from rekindle.daemon.stopping import Stop
+from rekindle.daemon.service import shutdown
+from rekindle.daemon.service.shutdown import Stop
 
 pytestmark = pytest.mark.faults
 
@@ -112,15 +112,15 @@ def test_only_a_restart_of_its_own_unit_leaves_trainings_running(
     def ask(words: object) -> str | None:
         return next((text for verb, text in answers.items() if verb in str(words)), None)
 
-    assert stopping.decide(signum, ("rekindle.service", False), ask) is expected
+    assert shutdown.decide(signum, ("rekindle.service", False), ask) is expected
     if signum == signal.SIGTERM:
-        assert stopping.decide(signum, None, ask) is Stop.SAVE_ALL
+        assert shutdown.decide(signum, None, ask) is Stop.SAVE_ALL
 
 
 def test_the_own_unit_is_read_from_the_cgroup(monkeypatch: pytest.MonkeyPatch) -> None:
     """System and user services, hybrid and unified hierarchies; no service outside of systemd."""
     monkeypatch.setenv("INVOCATION_ID", "x")
-    own = stopping.own_unit
+    own = shutdown.own_unit
     assert own("0::/system.slice/rekindle.service\n") == ("rekindle.service", False)
     assert own("4:memory:/x\n1:name=systemd:/system.slice/rk.service\n0::/\n") == (
         "rk.service",

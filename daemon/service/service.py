@@ -17,14 +17,11 @@ from typing import Final, TypeVar
 
 import structlog
 
-from rekindle.daemon import log, preemption, presence, stopping, systemd
+from rekindle.daemon import log, presence
 from rekindle.daemon.attempts import escalation, preflight
 from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.attempts.launcher import Launcher
-from rekindle.daemon.background import Background
-from rekindle.daemon.clock import TOLERANCE_S, Clock
 from rekindle.daemon.config import Config
-from rekindle.daemon.intake.answers import Answers
 from rekindle.daemon.intake.inbox import SETTLE_S, Inbox
 from rekindle.daemon.intake.snapshot import Snapshots
 from rekindle.daemon.intake.watch import Watcher
@@ -32,7 +29,11 @@ from rekindle.daemon.queueing.gpus import Monitor
 from rekindle.daemon.queueing.pool import Pool
 from rekindle.daemon.queueing.queue import Queue
 from rekindle.daemon.queueing.queue_file import QueueFile
-from rekindle.daemon.reaping import Reaper
+from rekindle.daemon.service import preemption, sd_notify, shutdown
+from rekindle.daemon.service.background import Background
+from rekindle.daemon.service.clock import TOLERANCE_S, Clock
+from rekindle.daemon.service.handlers import Answers
+from rekindle.daemon.service.reaper import Reaper
 from rekindle.daemon.upkeep.pruning import Pruning
 from rekindle.jobs import environment
 from rekindle.jobs.job import Limits
@@ -110,7 +111,7 @@ def _when_there_is_room(home: Home, step: Callable[[], T]) -> T:
     Raises:
         HomeUnusable, OSError: it is not for want of space.
     """
-    lifeline = systemd.Lifeline()
+    lifeline = sd_notify.Lifeline()
     told = second = False
     while True:
         try:
@@ -129,7 +130,7 @@ def _when_there_is_room(home: Home, step: Callable[[], T]) -> T:
                 home=str(home.root),
                 hint="`rekindle prune --yes` removes checkpoints that are not needed.",
             )
-            systemd.notify("READY=1")
+            sd_notify.notify("READY=1")
         lifeline.tick_was_good(time.monotonic(), "Waiting for space on the disk of the home")
         time.sleep(1.0)
 
@@ -141,12 +142,12 @@ class Service:
         self._home = home
         self._options = options
         self._wake = threading.Event()
-        self._stop: stopping.Stop | None = None
+        self._stop: shutdown.Stop | None = None
         self._stop_by: float | None = None
         self._told: int | None = None
         self._background = Background(self._wake.set)
         self._stopping_said = False
-        self._lifeline = systemd.Lifeline()
+        self._lifeline = sd_notify.Lifeline()
         self._reaper = Reaper()
         self._troubled: dict[str, str] = {}
         self._clock = Clock(time.time(), time.monotonic())
@@ -197,7 +198,7 @@ class Service:
                 version=_version(),
                 slots=self._options.slots,
             )
-            systemd.notify("READY=1")
+            sd_notify.notify("READY=1")
             while not (self._is_overdue() or self._guarded("finished", self._finished)):
                 self.tick()
                 self._wake.wait(self._guarded("pause", self._pause) or self._options.tick)
@@ -237,7 +238,7 @@ class Service:
         if self._told is not None and self._stop is None:
             self._guarded("stop", lambda: self._begin_to_stop(self._told))
         begun = self._begin()
-        if self._stop is not stopping.Stop.LEAVE_RUNNING:
+        if self._stop is not shutdown.Stop.LEAVE_RUNNING:
             self._guarded("clock", self._mend_clock)
             if self._wake.is_set() or time.monotonic() >= self._next_scan:
                 self._wake.clear()
@@ -279,19 +280,19 @@ class Service:
         """Decide what the signal means; systemd may answer late, and nothing starts meanwhile."""
         assert signum is not None
         if not self._stopping_said:
-            systemd.notify("STOPPING=1", systemd.MORE_TIME)
+            sd_notify.notify("STOPPING=1", sd_notify.MORE_TIME)
             self._stopping_said = True
         outcome = self._background.ask(
-            "stop", lambda: stopping.decide(signum, stopping.own_unit(), stopping.systemctl)
+            "stop", lambda: shutdown.decide(signum, shutdown.own_unit(), shutdown.systemctl)
         )
         if outcome is None:
             return
         # where nobody can say what was meant, what runs is saved
-        self._stop = stopping.Stop.SAVE_ALL if outcome.error else outcome.get()
+        self._stop = shutdown.Stop.SAVE_ALL if outcome.error else outcome.get()
         self._log.info(
             "daemon_told_to_end", signal=signal.Signals(signum).name, trainings=self._stop.value
         )
-        if self._stop is stopping.Stop.SAVE_ALL:
+        if self._stop is shutdown.Stop.SAVE_ALL:
             self._attempts.daemon_stopping = True
             longest = self._guarded("bound", self._attempts.longest_end)
             self._stop_by = (
@@ -380,7 +381,7 @@ class Service:
 
     def _finished(self) -> bool:
         if self._stop is not None:
-            if self._stop is stopping.Stop.LEAVE_RUNNING:
+            if self._stop is shutdown.Stop.LEAVE_RUNNING:
                 return True
             if not self._attempts.all_ended():
                 return False
