@@ -10,7 +10,7 @@ import pytest
 
 from rekindle.daemon.intake import requests, submit
 from rekindle.daemon.intake.inbox import Inbox, Scan
-from rekindle.daemon.intake.snapshot import Snapshots
+from rekindle.daemon.source.snapshot import Snapshots
 from rekindle.jobs.job import Job
 from rekindle.state import durable
 from rekindle.state.ledger.ledger import Ledger

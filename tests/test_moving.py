@@ -18,7 +18,7 @@ import pytest
 from rig import Rig, environment
 
 from rekindle.daemon.config import SourceLimits
-from rekindle.daemon.intake import snapshot
+from rekindle.daemon.source import snapshot
 from rekindle.daemon.upkeep import archive, transfer
 from rekindle.jobs.job import Job
 from rekindle.state.errors import LockHeld, UsageError

@@ -11,7 +11,7 @@ import pytest
 from rig import Rig, wait_for
 
 from rekindle.daemon.config import SourceLimits
-from rekindle.daemon.intake.snapshot import Snapshots, used
+from rekindle.daemon.source.snapshot import Snapshots, used
 from rekindle.jobs.job import Job, Source
 from rekindle.state.errors import SpecError
 

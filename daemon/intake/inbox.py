@@ -27,8 +27,8 @@ import structlog
 from rekindle.daemon import trouble
 from rekindle.daemon.config import SourceLimits
 from rekindle.daemon.intake import arrivals, requests
-from rekindle.daemon.intake.snapshot import Snapshots
 from rekindle.daemon.service.background import Background, at_once
+from rekindle.daemon.source.snapshot import Snapshots
 from rekindle.daemon.spec import parse
 from rekindle.daemon.upkeep import transfer
 from rekindle.jobs.job import Job

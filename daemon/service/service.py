@@ -23,7 +23,6 @@ from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.attempts.launcher import Launcher
 from rekindle.daemon.config import Config
 from rekindle.daemon.intake.inbox import SETTLE_S, Inbox
-from rekindle.daemon.intake.snapshot import Snapshots
 from rekindle.daemon.intake.watch import Watcher
 from rekindle.daemon.queueing.gpus import Monitor
 from rekindle.daemon.queueing.pool import Pool
@@ -34,6 +33,7 @@ from rekindle.daemon.service.background import Background
 from rekindle.daemon.service.clock import TOLERANCE_S, Clock
 from rekindle.daemon.service.handlers import Answers
 from rekindle.daemon.service.reaper import Reaper
+from rekindle.daemon.source.snapshot import Snapshots
 from rekindle.daemon.upkeep.pruning import Pruning
 from rekindle.jobs import environment
 from rekindle.jobs.job import Limits

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from rekindle.daemon.config import Retention
-from rekindle.daemon.intake import snapshot
+from rekindle.daemon.source import snapshot
 from rekindle.jobs.job import Job
 from rekindle.state import lock
 from rekindle.state.errors import LockHeld, SpecError

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rekindle.daemon import asking, config, lookup, presence, terminal
 from rekindle.daemon.attempts import preflight
 from rekindle.daemon.config import Retention
-from rekindle.daemon.intake import snapshot
+from rekindle.daemon.source import snapshot
 from rekindle.daemon.upkeep import retention
 from rekindle.daemon.upkeep.retention import Stock
 from rekindle.jobs import quantities

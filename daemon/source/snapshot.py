@@ -20,8 +20,8 @@ from typing import Final
 
 from rekindle.daemon import trouble
 from rekindle.daemon.config import SourceLimits
-from rekindle.daemon.intake import source_listing
-from rekindle.daemon.intake.source_listing import CODE, Listing
+from rekindle.daemon.source import listing as source_listing
+from rekindle.daemon.source.listing import CODE, Listing
 from rekindle.jobs.job import Job, Source
 from rekindle.jobs.trainer.source_snapshot import FILES, TREE, damage
 from rekindle.state import durable
