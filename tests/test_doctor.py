@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from rig import Rig, wait_for
 
-from rekindle.daemon.upkeep import doctor, units
-from rekindle.daemon.upkeep.box import Finding
+from rekindle.daemon.doctor import doctor, units
+from rekindle.daemon.doctor.host import Finding
 from rekindle.jobs.job import CheckpointPolicy, Job, Resources
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rekindle.daemon.upkeep import install
-from rekindle.daemon.upkeep.install import Ended, InstallFailed, Link, Remove, Run, Write
+from rekindle.daemon.install import install
+from rekindle.daemon.install.install import Ended, InstallFailed, Link, Remove, Run, Write
 
 
 class Box:

@@ -19,7 +19,7 @@ from rig import Rig, environment
 
 from rekindle.daemon.config import SourceLimits
 from rekindle.daemon.source import snapshot
-from rekindle.daemon.upkeep import archive, transfer
+from rekindle.daemon.transfer import archive, transfer
 from rekindle.jobs.job import Job
 from rekindle.state.errors import LockHeld, UsageError
 from rekindle.state.ledger.ledger import Ledger

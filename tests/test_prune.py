@@ -14,9 +14,9 @@ from rig import Rig, wait_for
 from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.attempts.launcher import Launcher
 from rekindle.daemon.config import Retention
-from rekindle.daemon.upkeep import retention
-from rekindle.daemon.upkeep.pruning import Pruning
-from rekindle.daemon.upkeep.retention import Piece, Stock
+from rekindle.daemon.retention import retention
+from rekindle.daemon.retention.pruning import Pruning
+from rekindle.daemon.retention.retention import Piece, Stock
 from rekindle.jobs.job import Job
 from rekindle.state import lock
 from rekindle.state.ledger.ledger import Ledger
@@ -138,7 +138,7 @@ def test_the_limits_of_the_configuration_are_kept_by_themselves(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Oldest first, just as much as is needed; what cannot be reached is said aloud."""
-    monkeypatch.setattr("rekindle.daemon.upkeep.pruning._FIRST_S", 0.0)
+    monkeypatch.setattr("rekindle.daemon.retention.pruning._FIRST_S", 0.0)
     ledger = Ledger.open(home.ledger)
     old = make_job(home, ledger, "old", JobState.DONE, at=1000.0)
     new = make_job(home, ledger, "new", JobState.DONE, at=2000.0)

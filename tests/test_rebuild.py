@@ -19,9 +19,9 @@ from rekindle.daemon.queueing.gpus import Monitor
 from rekindle.daemon.queueing.pool import Pool
 from rekindle.daemon.queueing.queue import Queue
 from rekindle.daemon.queueing.queue_file import QueueFile
+from rekindle.daemon.retention.pruning import Pruning
 from rekindle.daemon.service.handlers import Answers
-from rekindle.daemon.upkeep import rebuild, verify
-from rekindle.daemon.upkeep.pruning import Pruning
+from rekindle.daemon.verify import rebuild, verify
 from rekindle.state.errors import LedgerCorrupt, LockHeld
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.lifecycle import JobState

@@ -30,7 +30,7 @@ from rekindle.daemon.intake import arrivals, requests
 from rekindle.daemon.service.background import Background, at_once
 from rekindle.daemon.source.snapshot import Snapshots
 from rekindle.daemon.spec import parse
-from rekindle.daemon.upkeep import transfer
+from rekindle.daemon.transfer import transfer
 from rekindle.jobs.job import Job
 from rekindle.state import crash_points, durable
 from rekindle.state.errors import (

@@ -14,8 +14,8 @@ from rekindle.daemon.config import Retention
 from rekindle.daemon.intake import requests
 from rekindle.daemon.intake.requests import Request
 from rekindle.daemon.queueing.queue import Queue
-from rekindle.daemon.upkeep import transfer
-from rekindle.daemon.upkeep.pruning import Pruning
+from rekindle.daemon.retention.pruning import Pruning
+from rekindle.daemon.transfer import transfer
 from rekindle.jobs import quantities
 from rekindle.jobs.job import Job
 from rekindle.state import crash_points, durable

@@ -28,13 +28,13 @@ from rekindle.daemon.queueing.gpus import Monitor
 from rekindle.daemon.queueing.pool import Pool
 from rekindle.daemon.queueing.queue import Queue
 from rekindle.daemon.queueing.queue_file import QueueFile
+from rekindle.daemon.retention.pruning import Pruning
 from rekindle.daemon.service import preemption, sd_notify, shutdown
 from rekindle.daemon.service.background import Background
 from rekindle.daemon.service.clock import TOLERANCE_S, Clock
 from rekindle.daemon.service.handlers import Answers
 from rekindle.daemon.service.reaper import Reaper
 from rekindle.daemon.source.snapshot import Snapshots
-from rekindle.daemon.upkeep.pruning import Pruning
 from rekindle.jobs import environment
 from rekindle.jobs.job import Limits
 from rekindle.state import lock

@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rekindle.daemon import lookup, terminal
-from rekindle.daemon.upkeep import archive
+from rekindle.daemon.transfer import archive
 from rekindle.state.errors import UsageError
 from rekindle.state.lifecycle import TERMINAL, JobState
 from rekindle.state.paths import Run

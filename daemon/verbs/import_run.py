@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from rekindle.daemon import asking, lookup
-from rekindle.daemon.upkeep import archive
+from rekindle.daemon.transfer import archive
 from rekindle.state.errors import HomeUnusable, NotFound
 from rekindle.state.ledger.ledger import Ledger
 

@@ -9,9 +9,9 @@ from rich.markup import escape
 from rekindle.daemon import asking, config, lookup, presence, terminal
 from rekindle.daemon.attempts import preflight
 from rekindle.daemon.config import Retention
+from rekindle.daemon.retention import retention
+from rekindle.daemon.retention.retention import Stock
 from rekindle.daemon.source import snapshot
-from rekindle.daemon.upkeep import retention
-from rekindle.daemon.upkeep.retention import Stock
 from rekindle.jobs import quantities
 from rekindle.state.errors import UsageError
 from rekindle.state.ledger.ledger import Ledger

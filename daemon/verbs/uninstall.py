@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from rekindle.daemon.upkeep import install
+from rekindle.daemon.install import install
 from rekindle.state.errors import UsageError
 from rekindle.state.paths import Home
 

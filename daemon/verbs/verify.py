@@ -5,7 +5,7 @@ import argparse
 from rich.markup import escape
 
 from rekindle.daemon import lookup, terminal
-from rekindle.daemon.upkeep import rebuild, verify
+from rekindle.daemon.verify import rebuild, verify
 from rekindle.state.paths import Home
 
 

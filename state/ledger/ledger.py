@@ -2,7 +2,7 @@
 
 The daemon is its only writer. Every commit is durable (WAL, ``synchronous=FULL``). A
 ledger that is damaged is never replaced silently; it can be built anew from the run
-directories (`daemon/upkeep/rebuild.py`), since every decision about a job is written into the
+directories (`daemon/verify/rebuild.py`), since every decision about a job is written into the
 journal of its run before it is committed here.
 """
 

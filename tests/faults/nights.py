@@ -10,7 +10,7 @@ from typing import Any
 from rig import ROOT, Rig, wait_for
 
 from rekindle.daemon.intake import requests
-from rekindle.daemon.upkeep import verify
+from rekindle.daemon.verify import verify
 from rekindle.jobs import process
 from rekindle.state.run import journal
 

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from rekindle.daemon import config, presence, terminal
+from rekindle.daemon.doctor import host, units
+from rekindle.daemon.doctor.host import Finding, Waiting
 from rekindle.daemon.spec import parse
-from rekindle.daemon.upkeep import box, units
-from rekindle.daemon.upkeep.box import Finding, Waiting
 from rekindle.jobs import bootstrap, provenance
 from rekindle.jobs.job import Job
 from rekindle.state import access
@@ -51,13 +51,13 @@ def examine(home: Home, *, imports: bool = True) -> Iterator[Finding]:
         ("ledger", lambda: _ledger(home, waiting)),
         ("inbox", lambda: _inbox(home, waiting)),
         ("daemon", lambda: _daemon(home)),
-        ("disk", lambda: box.space(home, waiting)),
-        ("disk speed", lambda: box.speed(home, waiting)),
-        ("GPUs", lambda: box.gpus(waiting)),
-        ("memory", lambda: box.memory(waiting)),
+        ("disk", lambda: host.space(home, waiting)),
+        ("disk speed", lambda: host.speed(home, waiting)),
+        ("GPUs", lambda: host.gpus(waiting)),
+        ("memory", lambda: host.memory(waiting)),
         ("interpreter", lambda: _interpreters(waiting) if imports else iter(())),
-        ("clock", box.clock),
-        ("inotify", box.inotify),
+        ("clock", host.clock),
+        ("inotify", host.inotify),
         ("systemd", lambda: _systemd(waiting)),
         ("git", _git),
     ]

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from rekindle.daemon.upkeep import command_link
-from rekindle.daemon.upkeep.command_link import Link
+from rekindle.daemon.install import command_link
+from rekindle.daemon.install.command_link import Link
 from rekindle.state.errors import RekindleError
 
 SERVICE: Final = "rekindle.service"

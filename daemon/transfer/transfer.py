@@ -11,7 +11,7 @@ import re
 import time
 from typing import Final
 
-from rekindle.daemon.upkeep import rebuild
+from rekindle.daemon.verify import rebuild
 from rekindle.jobs.job import Job
 from rekindle.state import durable
 from rekindle.state.errors import SpecError

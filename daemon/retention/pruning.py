@@ -13,8 +13,8 @@ import structlog
 
 from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.config import Retention
-from rekindle.daemon.upkeep import retention
-from rekindle.daemon.upkeep.retention import Removed, Stock
+from rekindle.daemon.retention import retention
+from rekindle.daemon.retention.retention import Removed, Stock
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.lifecycle import TERMINAL, JobState
 from rekindle.state.paths import Home

@@ -1,0 +1,1 @@
+"""Checking a home, and rebuilding its ledger."""
