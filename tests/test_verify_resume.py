@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from rig import environment
 
-from rekindle.daemon.proof import comparison, rehearsal, suspects, workcopy
-from rekindle.daemon.proof.rehearsal import Training
+from rekindle.daemon.verify_resume import comparison, nondeterminism_scan, trial, workcopy
+from rekindle.daemon.verify_resume.trial import Training
 from rekindle.state.errors import UsageError
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints, tensors
@@ -197,7 +197,7 @@ def test_places_that_make_trainings_differ_are_found(code: str, kind: str, tmp_p
     """Each kind, under the names that the script gave it."""
     script = tmp_path / "s.py"
     script.write_text(code)
-    assert [s.kind for s in suspects.of_script(script)] == [kind]
+    assert [s.kind for s in nondeterminism_scan.of_script(script)] == [kind]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_places_that_are_exact_are_not_suspected(code: str, tmp_path: Path) -> N
     """A seed, a stateless function, a file that cannot be read."""
     script = tmp_path / "s.py"
     script.write_text(code)
-    assert [] == suspects.of_script(script)
+    assert [] == nondeterminism_scan.of_script(script)
 
 
 def test_modules_beside_the_script_are_read_and_a_gpu_needs_determinism(tmp_path: Path) -> None:
@@ -222,20 +222,21 @@ def test_modules_beside_the_script_are_read_and_a_gpu_needs_determinism(tmp_path
     (tmp_path / "data.py").write_text("import numpy as np\nrng = np.random.RandomState()\n")
     script = tmp_path / "s.py"
     script.write_text("import data\n")
-    found = suspects.of_script(script, gpus=1)
+    found = nondeterminism_scan.of_script(script, gpus=1)
     assert [(s.file, s.line, s.kind) for s in found] == [
         ("data.py", 2, "unseeded"),
         ("s.py", 0, "device"),
     ]
     assert [
-        s.kind for s in suspects.of_script(script, gpus=1, env={"TF_DETERMINISTIC_OPS": "1"})
+        s.kind
+        for s in nondeterminism_scan.of_script(script, gpus=1, env={"TF_DETERMINISTIC_OPS": "1"})
     ] == ["unseeded"]
 
 
 def test_kills_are_planned_by_seed_and_lie_within_the_training() -> None:
     """In the order in which they come, with both signals."""
-    blows = rehearsal.plan(40, 1000, 3)
-    assert blows == rehearsal.plan(40, 1000, 3) != rehearsal.plan(40, 1000, 4)
+    blows = trial.plan(40, 1000, 3)
+    assert blows == trial.plan(40, 1000, 3) != trial.plan(40, 1000, 4)
     assert [b.step for b in blows] == sorted(b.step for b in blows)
     assert all(0 < b.step < 1000 for b in blows)
     assert {b.signum for b in blows} == {9, 15}

@@ -14,12 +14,12 @@ from rich.markup import escape
 
 from rekindle.daemon import terminal
 from rekindle.daemon.intake import submit
-from rekindle.daemon.proof import proof
-from rekindle.daemon.proof.comparison import Difference
-from rekindle.daemon.proof.proof import Answer, Question, Verdict
-from rekindle.daemon.proof.rehearsal import Training
-from rekindle.daemon.proof.suspects import Suspect
 from rekindle.daemon.spec import parse
+from rekindle.daemon.verify_resume import verify_resume
+from rekindle.daemon.verify_resume.comparison import Difference
+from rekindle.daemon.verify_resume.nondeterminism_scan import Suspect
+from rekindle.daemon.verify_resume.trial import Training
+from rekindle.daemon.verify_resume.verify_resume import Answer, Question, Verdict
 from rekindle.jobs import quantities
 from rekindle.jobs.job import Job
 from rekindle.state.errors import UsageError
@@ -78,7 +78,7 @@ def main(args: argparse.Namespace) -> int:
     home = Home(Path(tempfile.mkdtemp(prefix="rekindle-verify-")).resolve())
     home.create()
     try:
-        answer = proof.find(question, home, tell)
+        answer = verify_resume.find(question, home, tell)
         if args.json:
             terminal.print_json(
                 as_json(answer, question, time.monotonic() - began, home if args.keep else None)

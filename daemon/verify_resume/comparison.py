@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rekindle.daemon.proof.rehearsal import Training
+from rekindle.daemon.verify_resume.trial import Training
 from rekindle.state.run import checkpoints
 from rekindle.state.run.checkpoints import Checkpoint, Position
 from rekindle.state.run.tensor_layout import Layout

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from rekindle.daemon.proof import comparison, rehearsal, suspects, workcopy
-from rekindle.daemon.proof.comparison import Difference
-from rekindle.daemon.proof.rehearsal import Rehearsal, Training
-from rekindle.daemon.proof.suspects import Suspect
+from rekindle.daemon.verify_resume import comparison, trial, workcopy
+from rekindle.daemon.verify_resume import nondeterminism_scan as suspects
+from rekindle.daemon.verify_resume.comparison import Difference
+from rekindle.daemon.verify_resume.nondeterminism_scan import Suspect
+from rekindle.daemon.verify_resume.trial import Rehearsal, Training
 from rekindle.jobs.job import CheckpointPolicy, Job
 from rekindle.state.errors import UsageError
 from rekindle.state.paths import Home
@@ -111,7 +112,7 @@ class _Proof:
         undisturbed = self._first()
         until, steps = undisturbed.end, undisturbed.steps
         each = max(1, steps // _SAVES)
-        blows = rehearsal.plan(question.kills, steps, question.seed)
+        blows = trial.plan(question.kills, steps, question.seed)
         self._tell(
             f"killed {question.kills} times on the way, with a checkpoint every "
             f"{each} steps; about {_about(undisturbed, question.kills)}"
