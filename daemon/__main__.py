@@ -2,6 +2,6 @@
 
 import sys
 
-from rekindle.daemon.cli import main
+from rekindle.daemon.client.cli import main
 
 sys.exit(main())

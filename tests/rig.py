@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 from watchdog_stand_in import LIMIT_S, Watchdog
 
-from rekindle.daemon import cli
 from rekindle.daemon.attempts import orphans
+from rekindle.daemon.client import cli
 from rekindle.daemon.intake import submit
 from rekindle.jobs.process import Identity
 from rekindle.state.paths import Home, Run

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from rig import Rig, environment
 
-from rekindle.daemon import cli, unforeseen
+from rekindle.daemon import unforeseen
+from rekindle.daemon.client import cli
 from rekindle.daemon.unforeseen import SystemRefused
 from rekindle.state import access
 from rekindle.state.errors import HomeClosed

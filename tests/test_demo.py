@@ -3,7 +3,8 @@
 import math
 from pathlib import Path
 
-from rekindle.daemon import curve, demo_script
+from rekindle.daemon.client import curve
+from rekindle.daemon.demo import demo_script
 
 ROOT = Path(__file__).resolve().parent.parent
 

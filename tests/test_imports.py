@@ -85,7 +85,7 @@ def test_the_daemon_never_imports_tensorflow(path: Path) -> None:
 def test_starting_the_daemon_loads_no_numeric_library() -> None:
     """Neither directly nor by way of `state` and `jobs`."""
     code = (
-        "import sys, rekindle.daemon.service.service, rekindle.daemon.cli\n"
+        "import sys, rekindle.daemon.service.service, rekindle.daemon.client.cli\n"
         "print([m for m in ('numpy', 'tensorflow', 'keras', 'matplotlib') if m in sys.modules])"
     )
     ran = subprocess.run(

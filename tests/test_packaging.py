@@ -69,7 +69,10 @@ def test_rekindle_itself_is_a_namespace(wheel: zipfile.ZipFile) -> None:
 def test_the_wheel_has_the_command_the_licence_and_its_type_marks(wheel: zipfile.ZipFile) -> None:
     """`rekindle` on the PATH, MIT licence, one `py.typed` for each package."""
     info = next(n.split("/")[0] for n in wheel.namelist() if ".dist-info/" in n)
-    assert "rekindle = rekindle.daemon.cli:main" in wheel.read(f"{info}/entry_points.txt").decode()
+    assert (
+        "rekindle = rekindle.daemon.client.cli:main"
+        in wheel.read(f"{info}/entry_points.txt").decode()
+    )
     assert any(name.startswith(info) and name.endswith("LICENSE") for name in wheel.namelist())
     for part in PARTS:
         assert f"rekindle/{part}/py.typed" in wheel.namelist()

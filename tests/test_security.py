@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rig import Rig
 
-from rekindle.daemon import lookup
+from rekindle.daemon.client import lookup
 from rekindle.daemon.verbs import export
 from rekindle.state.errors import NotFound, UsageError
 from rekindle.state.ledger.ledger import Ledger

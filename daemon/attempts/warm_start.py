@@ -10,7 +10,7 @@ import shutil
 from dataclasses import dataclass
 from typing import Final
 
-from rekindle.daemon import choice
+from rekindle.daemon import checkpoint_choice
 from rekindle.jobs.job import Job
 from rekindle.state import durable
 from rekindle.state.errors import NotFound
@@ -103,14 +103,14 @@ def _choose(run: Run, which: str) -> Checkpoint:
         NotFound: it has none that is good.
     """
     if which == "last":
-        return choice.last(run)
+        return checkpoint_choice.last(run)
     if which == "best":
-        return choice.best(run)
+        return checkpoint_choice.best(run)
     if which:
-        return choice.after_epoch(run, int(which))
-    newest = choice.last(run)  # verifying it reads all of it: once is enough
+        return checkpoint_choice.after_epoch(run, int(which))
+    newest = checkpoint_choice.last(run)  # verifying it reads all of it: once is enough
     has_best = (newest.read_manifest().get("monitor") or {}).get("best_name")
-    return choice.best(run) if has_best else newest
+    return checkpoint_choice.best(run) if has_best else newest
 
 
 def _take(chosen: Checkpoint, run: Run, source: dict[str, str]) -> None:

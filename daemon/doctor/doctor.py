@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from rekindle.daemon import config, presence, terminal
+from rekindle.daemon import config, daemon_status
+from rekindle.daemon.client import terminal
 from rekindle.daemon.doctor import host, units
 from rekindle.daemon.doctor.host import Finding, Waiting
 from rekindle.daemon.spec import parse
@@ -215,7 +216,7 @@ def _inbox(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
 
 
 def _daemon(home: Home) -> Iterator[Finding]:
-    found = presence.find(home)
+    found = daemon_status.find(home)
     if found is None:
         yield Finding(
             "error",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from rekindle.daemon import terminal
+from rekindle.daemon.client import terminal
 from rekindle.jobs import provenance
 from rekindle.jobs.job import Job
 from rekindle.state.lifecycle import JobState

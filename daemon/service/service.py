@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from rekindle.daemon import log, presence
+from rekindle.daemon import daemon_status, log
 from rekindle.daemon.attempts import escalation, preflight
 from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.attempts.launcher import Launcher
@@ -92,7 +92,7 @@ def run(home: Home, options: Options) -> int:
     _when_there_is_room(home, home.create)
     held = _when_there_is_room(
         home,
-        lambda: presence.take_lock(
+        lambda: daemon_status.take_lock(
             home, "Use that one, stop it first, or choose another home with --home."
         ),
     )
@@ -176,10 +176,13 @@ class Service:
         self._to_begin: list[tuple[str, Callable[[], object]]] = [
             ("clock at the start", self._mend_clock_at_start),
             ("claims", self._inbox.recover),
-            ("adoption", lambda: self._attempts.adopt(daemon_was_killed=presence.was_killed(home))),
+            (
+                "adoption",
+                lambda: self._attempts.adopt(daemon_was_killed=daemon_status.was_killed(home)),
+            ),
             ("pruned", self._pruning.catch_up),
             ("queue at the start", self._queue.load),
-            ("presence", lambda: presence.announce(home, _version())),
+            ("presence", lambda: daemon_status.announce(home, _version())),
         ]
 
     def run(self) -> int:
@@ -209,7 +212,7 @@ class Service:
             self._monitor.stop()
             self._ledger.close()
         if not self._to_begin:
-            presence.withdraw(self._home)
+            daemon_status.withdraw(self._home)
         self._log.info("daemon_ended")
         return 0
 

@@ -8,6 +8,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    from rekindle.daemon import demo
+    from rekindle.daemon.demo import demo
 
     return demo.main(args)

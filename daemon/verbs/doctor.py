@@ -4,7 +4,7 @@ import argparse
 
 from rich.markup import escape
 
-from rekindle.daemon import lookup, terminal
+from rekindle.daemon.client import lookup, terminal
 from rekindle.daemon.doctor import doctor
 
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}

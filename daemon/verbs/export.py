@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from rekindle.daemon import choice, lookup, terminal
+from rekindle.daemon import checkpoint_choice
+from rekindle.daemon.client import lookup, terminal
 from rekindle.jobs import bootstrap
 from rekindle.jobs.job import Job
 from rekindle.state.errors import NotFound, RekindleError, UsageError
@@ -76,7 +77,7 @@ def main(args: argparse.Namespace) -> int:
         book.close()
     job = _accepted(run)
     with _held(run, args) as (shadow, checkpoint):
-        logs = choice.logs(run, checkpoint)
+        logs = checkpoint_choice.logs(run, checkpoint)
         kind, target = _target(args.to, checkpoint.position.epoch, logs)
         if not args.force:
             _refuse_existing(kind, target)
@@ -140,11 +141,11 @@ def _held(run: Run, args: argparse.Namespace) -> Iterator[tuple[Path, Checkpoint
     try:
         for _ in range(5):
             chosen = (
-                choice.best(run)
+                checkpoint_choice.best(run)
                 if args.best
-                else choice.after_epoch(run, args.epoch)
+                else checkpoint_choice.after_epoch(run, args.epoch)
                 if args.epoch is not None
-                else choice.last(run)
+                else checkpoint_choice.last(run)
             )
             wanted = [
                 chosen,

@@ -4,7 +4,7 @@ import argparse
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from rekindle.daemon import lookup, terminal
+from rekindle.daemon.client import lookup, terminal
 from rekindle.daemon.transfer import archive
 from rekindle.state.errors import UsageError
 from rekindle.state.lifecycle import TERMINAL, JobState

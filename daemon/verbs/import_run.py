@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from rekindle.daemon import asking, lookup
+from rekindle.daemon.client import ask, lookup
 from rekindle.daemon.transfer import archive
 from rekindle.state.errors import HomeUnusable, NotFound
 from rekindle.state.ledger.ledger import Ledger
@@ -39,7 +39,7 @@ def main(args: argparse.Namespace) -> int:
     except NotFound:
         book = None
     try:
-        print(asking.ask(home, book, "import", token, hold=args.hold))
+        print(ask.ask(home, book, "import", token, hold=args.hold))
     finally:
         if book is not None:
             book.close()

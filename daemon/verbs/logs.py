@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from rekindle.daemon import lookup
+from rekindle.daemon.client import lookup
 from rekindle.state.errors import NotFound
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import JobRow

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from rich.markup import escape
 
-from rekindle.daemon import lookup, presence, terminal
+from rekindle.daemon import daemon_status
+from rekindle.daemon.client import lookup, terminal
 from rekindle.daemon.intake import arrivals
 from rekindle.state.errors import NotFound
 from rekindle.state.ledger.ledger import Ledger
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     home = lookup.home(args)
-    daemon = presence.find(home)
+    daemon = daemon_status.find(home)
     jobs: list[JobRow] = []
     reached: dict[str, tuple[int | None, int | None]] = {}
     unfollowed: dict[str, str] = {}

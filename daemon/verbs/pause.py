@@ -2,7 +2,7 @@
 
 import argparse
 
-from rekindle.daemon import asking
+from rekindle.daemon.client import ask
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,4 +12,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    return asking.about_queue(args, "pause", now=args.now)
+    return ask.about_queue(args, "pause", now=args.now)

@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from rich.markup import escape
 
-from rekindle.daemon import asking, config, lookup, presence, terminal
+from rekindle.daemon import config, daemon_status
 from rekindle.daemon.attempts import preflight
+from rekindle.daemon.client import ask, lookup, terminal
 from rekindle.daemon.config import Retention
 from rekindle.daemon.retention import retention
 from rekindle.daemon.retention.retention import Stock
@@ -79,7 +80,7 @@ def _remove(
     if not _ask(home, book, only, age, chosen):
         return 0
     end = time.monotonic() + _WAIT_S
-    while presence.find(home) is not None and time.monotonic() < end:
+    while daemon_status.find(home) is not None and time.monotonic() < end:
         for event in book.events(kind="pruned", newest=5):
             if event.at >= since:
                 _tell(event.data)
@@ -99,7 +100,7 @@ def _ask(
     rest = iter(chosen)
     while True:
         try:
-            print(asking.ask(home, book, "prune", "", only=only, max_age=age))
+            print(ask.ask(home, book, "prune", "", only=only, max_age=age))
             return True
         except UsageError as error:
             stock = next(rest, None)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from rekindle.daemon import asking
+from rekindle.daemon.client import ask
 from rekindle.jobs import quantities
 from rekindle.state.errors import UsageError
 
@@ -20,11 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     if args.max_runtime is None:
-        return asking.about_job(args, "release")
+        return ask.about_job(args, "release")
     try:
         quantities.seconds(args.max_runtime)
     except ValueError as error:
         raise UsageError(
             f"--max-runtime is not understood: {error}.", hint="For example --max-runtime 12h."
         ) from None
-    return asking.about_job(args, "release", max_runtime=args.max_runtime)
+    return ask.about_job(args, "release", max_runtime=args.max_runtime)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from rekindle.daemon import asking
+from rekindle.daemon.client import ask
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,5 +16,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     if args.gpu is not None:
-        return asking.about_queue(args, "resume", gpu=args.gpu)
-    return asking.about_queue(args, "resume")
+        return ask.about_queue(args, "resume", gpu=args.gpu)
+    return ask.about_queue(args, "resume")

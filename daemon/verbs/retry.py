@@ -2,7 +2,7 @@
 
 import argparse
 
-from rekindle.daemon import asking
+from rekindle.daemon.client import ask
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    return asking.about_job(
+    return ask.about_job(
         args, "retry", from_scratch=args.from_scratch, allow_change=args.allow_change
     )

@@ -2,7 +2,8 @@
 
 import argparse
 
-from rekindle.daemon import config, lookup
+from rekindle.daemon import config
+from rekindle.daemon.client import lookup
 from rekindle.daemon.log import FORMATS
 from rekindle.daemon.service import service
 from rekindle.state.errors import UsageError

@@ -8,8 +8,8 @@ from typing import Any, Final
 from rich.console import Console
 from rich.markup import escape
 
-from rekindle.daemon import curve, lookup, terminal
-from rekindle.daemon.curve import Point
+from rekindle.daemon.client import curve, lookup, terminal
+from rekindle.daemon.client.curve import Point
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import AttemptRow, CheckpointRow, EpochRow, JobRow
 

@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from rekindle.daemon import lookup, presence, refusals
+from rekindle.daemon import daemon_status
+from rekindle.daemon.client import lookup, rejections
 from rekindle.daemon.intake import submit
 from rekindle.state.errors import NotFound, UsageError
 from rekindle.state.paths import Home
@@ -47,10 +48,10 @@ def main(args: argparse.Namespace) -> int:
     since = time.time()
     dropped = submit.drop(home, filename, data)
     path = dropped.path
-    job = _accepted(home, dropped, since) if presence.find(home) is not None else None
+    job = _accepted(home, dropped, since) if daemon_status.find(home) is not None else None
     if job is not None:
         print(f"{job} is accepted. `rekindle show {job}` tells how it goes.")
-    elif presence.find(home) is not None:
+    elif daemon_status.find(home) is not None:
         print(f"{path.name} is in the inbox; the daemon takes it in a moment.")
     else:
         print(f"{path.name} is in the inbox. No daemon is running: `rekindle run` starts one.")
@@ -71,7 +72,7 @@ def _accepted(home: Home, dropped: submit.Dropped, since: float) -> str | None:
             return None
         try:
             job = book.job_of_file(dropped.inode, since)
-            refusal = refusals.of_spec(home, book, dropped.inode, since)
+            refusal = rejections.of_spec(home, book, dropped.inode, since)
         finally:
             book.close()
         if refusal is not None:

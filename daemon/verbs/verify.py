@@ -4,7 +4,7 @@ import argparse
 
 from rich.markup import escape
 
-from rekindle.daemon import lookup, terminal
+from rekindle.daemon.client import lookup, terminal
 from rekindle.daemon.verify import rebuild, verify
 from rekindle.state.paths import Home
 

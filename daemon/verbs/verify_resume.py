@@ -12,7 +12,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.markup import escape
 
-from rekindle.daemon import terminal
+from rekindle.daemon.client import terminal
 from rekindle.daemon.intake import submit
 from rekindle.daemon.spec import parse
 from rekindle.daemon.verify_resume import verify_resume

@@ -5,7 +5,8 @@ import sys
 import time
 from typing import Final
 
-from rekindle.daemon import lookup, presence
+from rekindle.daemon import daemon_status
+from rekindle.daemon.client import lookup
 from rekindle.state.lifecycle import TERMINAL, JobState
 
 _POLL_S: Final = 0.3
@@ -36,7 +37,7 @@ def main(args: argparse.Namespace) -> int:
                 job = lookup.job(book, job_id)
                 if job.state in TERMINAL or job.state == JobState.HELD:
                     break
-                if not told and presence.find(home) is None:
+                if not told and daemon_status.find(home) is None:
                     told = True
                     print(
                         "No daemon is running; nothing goes on until one does: `rekindle run`.",

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from rekindle.daemon import presence
+from rekindle.daemon import daemon_status
 from rekindle.jobs.job import Job
 from rekindle.state import durable
 from rekindle.state.errors import HomeUnusable, SpecError
@@ -49,7 +49,7 @@ def rebuild(home: Home) -> Rebuilt:
         HomeUnusable: the home cannot be read or written.
     """
     try:
-        with presence.lock(home, "Stop it first; the trainings go on without it."):
+        with daemon_status.lock(home, "Stop it first; the trainings go on without it."):
             return _rebuild(home)
     except OSError as error:
         raise HomeUnusable(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rekindle.daemon import presence
+from rekindle.daemon import daemon_status
 from rekindle.jobs.job import Job
 from rekindle.jobs.keeper import command
 from rekindle.jobs.trainer import source_snapshot
@@ -46,7 +46,7 @@ def verify(home: Home) -> list[Finding]:
 
     Reads every checkpoint whole, so that its time is that of reading the disk.
     """
-    served = presence.find(home) is not None
+    served = daemon_status.find(home) is not None
     try:
         ledger = Ledger.open(home.ledger, readonly=True)
     except HomeClosed:

@@ -8,7 +8,7 @@ import pytest
 from nights import Night, result, steps
 from rig import ROOT, wait_for
 
-from rekindle.daemon import presence
+from rekindle.daemon import daemon_status
 from rekindle.state import crash_points
 
 pytestmark = pytest.mark.faults
@@ -86,7 +86,7 @@ def _go_on(
             assert died.exists(), night.said()
             night.start("--slots", "2")
             return False
-        there = presence.find(night.home)
+        there = daemon_status.find(night.home)
         if there is None or there.pid != night.daemon.pid or not finished():
             return False
         pid = died.read_text() if died.exists() else ""

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from nights import Night, result, steps
 from rig import wait_for
 
-from rekindle.daemon import presence
+from rekindle.daemon import daemon_status
 from rekindle.jobs.process import Identity
 
 OVER = {"done", "failed", "cancelled", "held"}
@@ -34,7 +34,7 @@ class Schedules(RuleBasedStateMachine):
         daemon = self.night.start("--slots", "2")
 
         def up() -> bool:
-            found = presence.find(self.night.home)
+            found = daemon_status.find(self.night.home)
             assert daemon.poll() is None, self.night.said()
             return found is not None and found.pid == daemon.pid
 

@@ -104,7 +104,7 @@ def _tell(error: RekindleError) -> None:
 
 
 def _home(args: argparse.Namespace) -> Path | None:
-    from rekindle.daemon import lookup
+    from rekindle.daemon.client import lookup
 
     try:
         return lookup.home(args).root

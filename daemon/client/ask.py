@@ -5,7 +5,8 @@ import sys
 import time
 from typing import Any, Final
 
-from rekindle.daemon import lookup, presence, refusals
+from rekindle.daemon import daemon_status
+from rekindle.daemon.client import lookup, rejections
 from rekindle.daemon.intake import requests
 from rekindle.state.errors import Refused
 from rekindle.state.ledger.ledger import Ledger
@@ -40,7 +41,7 @@ def about_job(args: argparse.Namespace, verb: str, **fields: Any) -> int:
 def about_queue(args: argparse.Namespace, verb: str, **fields: Any) -> int:
     """Writes a request about the whole queue; 0 once it is written. The home may be new."""
     home = lookup.home(args)
-    if presence.find(home) is None:
+    if daemon_status.find(home) is None:
         home.create()
         requests.write(home, verb, None, **fields)
         print(_LATER)
@@ -60,14 +61,14 @@ def ask(home: Home, book: Ledger | None, verb: str, job: str | None, **fields: A
         Refused: the daemon could not understand it or carry it out.
     """
     path = requests.write(home, verb, job, **fields)
-    if book is None or presence.find(home) is None:
+    if book is None or daemon_status.find(home) is None:
         return _LATER
     end = time.monotonic() + ANSWER_S
     while time.monotonic() < end:
         for event in reversed(book.events(kind="request_answered", newest=50)):
             if event.data.get("request") == path.name:
                 return str(event.data["answer"])
-        refusal = refusals.of_request(home, book, path.name)
+        refusal = rejections.of_request(home, book, path.name)
         if refusal is not None:
             raise refusal
         time.sleep(0.05)

@@ -23,7 +23,8 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from rekindle.daemon import curve, demo_script, terminal
+from rekindle.daemon.client import curve, terminal
+from rekindle.daemon.demo import demo_script
 from rekindle.jobs import process
 from rekindle.state import durable
 from rekindle.state.errors import RekindleError, UsageError

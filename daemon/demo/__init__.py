@@ -1,0 +1,1 @@
+"""The demo: train, kill, resume, compare."""
