@@ -12,7 +12,8 @@ process can begin at the same batch:
   first one was drawn from (:mod:`rekindle.jobs.data.rng_tracker`).
 
 Source of what is followed: ``keras/src/trainers/epoch_iterator.py`` and
-``keras/src/backend/tensorflow/trainer.py`` of the versions in :mod:`rekindle.jobs.resume.keras_compat`.
+``keras/src/backend/tensorflow/trainer.py`` of the versions in
+:mod:`rekindle.jobs.resume.keras_compat`.
 """
 
 import types
