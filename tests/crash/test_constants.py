@@ -48,7 +48,7 @@ def test_an_array_that_the_script_made_otherwise_is_named(tmp_path: Path) -> Non
 def _lives(root: Path) -> Lives:
     return Lives(
         root,
-        Path(__file__).with_name("holding.py"),
+        Path(__file__).parent / "scripts" / "holding.py",
         args=["1"],
         policy=CheckpointPolicy(every_steps=7),
     )

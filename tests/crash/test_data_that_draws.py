@@ -11,8 +11,8 @@ from rekindle.jobs.job import CheckpointPolicy
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
-MATRIX = Path(__file__).with_name("matrix.py")
-DRAWING = Path(__file__).with_name("drawing.py")
+MATRIX = Path(__file__).parent / "scripts" / "matrix.py"
+DRAWING = Path(__file__).parent / "scripts" / "drawing.py"
 EVERY = CheckpointPolicy(every_steps=5)
 
 
@@ -41,7 +41,7 @@ def test_data_that_draws_goes_on_exactly_in_later_epochs(
 
 def test_a_dataset_is_told_of_the_end_of_an_epoch_once(tmp_path: Path) -> None:
     """Saved in the validation, behind a cadence that did not fall on the epoch's end."""
-    script = Path(__file__).with_name("matrix.py")
+    script = Path(__file__).parent / "scripts" / "matrix.py"
 
     def lives(name: str) -> Lives:
         return Lives(

@@ -13,8 +13,8 @@ from rekindle.state.run import checkpoints
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
-SCRIPT = Path(__file__).with_name("guarded.py")
-LOOP = Path(__file__).with_name("guarded_loop.py")
+SCRIPT = Path(__file__).parent / "scripts" / "guarded.py"
+LOOP = Path(__file__).parent / "scripts" / "guarded_loop.py"
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from rekindle.jobs.job import CheckpointPolicy
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
-SCRIPT = Path(__file__).with_name("matrix.py")
+SCRIPT = Path(__file__).parent / "scripts" / "matrix.py"
 NAMES = [
     node.name
     for node in ast.parse(SCRIPT.read_text()).body

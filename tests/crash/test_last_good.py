@@ -21,7 +21,7 @@ from rekindle.state.run import checkpoints, journal, tensors
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
-SCRIPT = Path(__file__).with_name("guarded.py")
+SCRIPT = Path(__file__).parent / "scripts" / "guarded.py"
 
 
 @dataclass

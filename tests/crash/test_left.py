@@ -13,7 +13,7 @@ from rekindle.state.run import checkpoints
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
-SCRIPT = Path(__file__).with_name("left.py")
+SCRIPT = Path(__file__).parent / "scripts" / "left.py"
 EPOCH = CheckpointPolicy(every_epochs=1, keep=2)
 STEPS = 26
 """Batches of an epoch; the first stage is left after 3 of 4 epochs, the next two end."""

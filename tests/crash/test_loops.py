@@ -14,7 +14,7 @@ from rekindle.jobs.job import CheckpointPolicy
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
-SCRIPT = Path(__file__).with_name("loops.py")
+SCRIPT = Path(__file__).parent / "scripts" / "loops.py"
 NAMES = ["train_on_batch", "gradient_tape", "arrays_and_generator", "left_by_break"]
 
 

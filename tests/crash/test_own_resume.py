@@ -56,7 +56,7 @@ def test_generators_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> Non
 def _lives(root: Path, when: str) -> Lives:
     return Lives(
         root,
-        Path(__file__).with_name("own_resume.py"),
+        Path(__file__).parent / "scripts" / "own_resume.py",
         args=[when],
         policy=CheckpointPolicy(every_steps=4, keep=3),
     )

@@ -77,6 +77,6 @@ def test_checkpoints_of_the_script_are_those_of_an_undisturbed_run(tmp_path: Pat
 def _lives(root: Path) -> Lives:
     return Lives(
         root,
-        Path(__file__).with_name("products.py"),
+        Path(__file__).parent / "scripts" / "products.py",
         policy=CheckpointPolicy(every_steps=4, keep=2),
     )

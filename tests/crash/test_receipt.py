@@ -16,7 +16,9 @@ pytestmark = [pytest.mark.crash, pytest.mark.slow]
 def test_what_cannot_be_exact_is_named_with_the_way_on(tmp_path: Path) -> None:
     """Of the data before the first step, of the step once it was traced, and in later receipts."""
     lives = Lives(
-        tmp_path, Path(__file__).with_name("inexact.py"), policy=CheckpointPolicy(every_steps=3)
+        tmp_path,
+        Path(__file__).parent / "scripts" / "inexact.py",
+        policy=CheckpointPolicy(every_steps=3),
     )
     result = driver.stormy(lives, [Blow("step", 5)])
     first, second = result.resumed
@@ -41,7 +43,9 @@ def test_what_cannot_be_exact_is_named_with_the_way_on(tmp_path: Path) -> None:
 
 def test_an_ordinary_training_has_nothing_to_name(tmp_path: Path) -> None:
     """A warning that is always there warns nobody."""
-    lives = Lives(tmp_path, Path(__file__).with_name("matrix.py"), args=["dataset_shuffled"])
+    lives = Lives(
+        tmp_path, Path(__file__).parent / "scripts" / "matrix.py", args=["dataset_shuffled"]
+    )
     result = driver.undisturbed(lives)
     assert [] == result.resumed[0]["inexact"]
     assert [] == lives.entries("warned")

@@ -12,7 +12,7 @@ from rekindle.jobs.job import CheckpointPolicy, Limits
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
-ENDLESS = Path(__file__).with_name("endless.py")
+ENDLESS = Path(__file__).parent / "scripts" / "endless.py"
 EVERY = CheckpointPolicy(every_steps=20)
 
 HOLDING = '''

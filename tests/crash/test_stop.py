@@ -13,8 +13,8 @@ from rekindle.jobs.job import CheckpointPolicy
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
-GUARDED = Path(__file__).with_name("guarded.py")
-SLOW = Path(__file__).with_name("slow_execution.py")
+GUARDED = Path(__file__).parent / "scripts" / "guarded.py"
+SLOW = Path(__file__).parent / "scripts" / "slow_execution.py"
 EPOCH = CheckpointPolicy(every_epochs=1)
 
 

@@ -58,7 +58,9 @@ def test_event_files_of_others_in_the_same_folder_are_left_alone(tmp_path: Path)
 
 
 def _lives(root: Path) -> Lives:
-    return Lives(root, Path(__file__).with_name("board.py"), policy=CheckpointPolicy(every_steps=7))
+    return Lives(
+        root, Path(__file__).parent / "scripts" / "board.py", policy=CheckpointPolicy(every_steps=7)
+    )
 
 
 def _content(folder: Path) -> dict[str, bytes | None]:

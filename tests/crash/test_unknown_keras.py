@@ -11,7 +11,7 @@ from rekindle.jobs.job import CheckpointPolicy
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
-SCRIPT = Path(__file__).with_name("matrix.py")
+SCRIPT = Path(__file__).parent / "scripts" / "matrix.py"
 
 
 @pytest.mark.parametrize("name", ["arrays_shuffled", "dataset_shuffled"])

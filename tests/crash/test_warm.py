@@ -1,4 +1,4 @@
-"""Attempts forked by `tests/warm.py` are those of an interpreter of their own."""
+"""Attempts forked by `tests/support/warm.py` are those of an interpreter of their own."""
 
 import signal
 from pathlib import Path
@@ -11,7 +11,7 @@ from rekindle.jobs.job import CheckpointPolicy
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
-SCRIPT = Path(__file__).with_name("matrix.py")
+SCRIPT = Path(__file__).parent / "scripts" / "matrix.py"
 
 
 def test_a_forked_attempt_is_that_of_an_interpreter_of_its_own(tmp_path: Path) -> None:

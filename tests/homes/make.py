@@ -2,7 +2,8 @@
 
 CHECKOUT is a working tree of that version. The home holds four jobs of one script: one done, one
 held, one interrupted (daemon, keeper and trainer were killed), and one interrupted that also left
-half a checkpoint behind. `tests/test_homes.py` lets the present version take each of them up.
+half a checkpoint behind. `tests/end_to_end/test_homes.py` lets the present version take each of
+them up.
 """
 
 import contextlib

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 from lives import Lives
-from rig import Rig, wait_for
+from rig import ROOT, Rig, wait_for
 
 from rekindle.daemon.attempts import outcome
 from rekindle.state.run import journal
 
-HERE = Path(__file__).with_name("ends")
+HERE = ROOT / "tests/scripts/ends"
 OWN = ("exit0", "os_exit", "interrupt", "swallow", "flag", "chain")
 
 

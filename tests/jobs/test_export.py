@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from rig import Rig, environment
+from rig import ROOT, Rig, environment
 
 from rekindle.state.run import checkpoints
 
-HERE = Path(__file__).with_name("exporting")
+HERE = ROOT / "tests/scripts/exporting"
 # trains, exports and evaluates in processes of their own: up to eight starts of TensorFlow
 pytestmark = pytest.mark.slow
 

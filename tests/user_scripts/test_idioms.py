@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rig import Rig, wait_for
+from rig import ROOT, Rig, wait_for
 
-IDIOMS = Path(__file__).parent / "scripts" / "idioms"
+IDIOMS = ROOT / "tests/scripts/idioms"
 FOLLOWED = [
     "tensorflow_first",
     "keras_first",

@@ -141,7 +141,7 @@ class Lives:
         fcntl.flock(lock, fcntl.LOCK_EX)
         env = environment()
         # where blows come from
-        env["PYTHONPATH"] += f":{ROOT / 'tests' / 'crash' / 'strike'}"
+        env["PYTHONPATH"] += f":{ROOT / 'tests' / 'support' / 'strike'}"
         if other := os.environ.get("REKINDLE_CRASH_KERAS"):
             env["PYTHONPATH"] += f":{other}"
         if blow is not None and blow.place != "early":
@@ -234,7 +234,7 @@ class Lives:
 
 @dataclass(frozen=True)
 class Blow:
-    """One signal at one place; `tests/crash/strike` carries it out inside the trainer.
+    """One signal at one place; `tests/support/strike` carries it out inside the trainer.
 
     Attributes:
         place: ``step`` (between two), ``batch`` (within one), ``validation``, ``compile``, a

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rig import Rig
+from rig import ROOT, Rig
 
 from rekindle.daemon.spec import parse as specs
 from rekindle.state.errors import SpecError
 from rekindle.state.run import checkpoints, tensors
 from rekindle.state.run.checkpoints import Checkpoint
 
-SCRIPT = Path(__file__).with_name("exporting") / "train.py"
+SCRIPT = ROOT / "tests/scripts/exporting" / "train.py"
 
 
 def spec(kind: str, more: str = "", **top: str) -> str:

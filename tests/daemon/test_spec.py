@@ -18,7 +18,7 @@ from rekindle.daemon.spec import parse as spec
 from rekindle.jobs.job import Job
 from rekindle.state.errors import SpecError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "spec.md").read_text()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from rekindle.daemon.client import curve
 from rekindle.daemon.demo import demo_script
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def points(*losses: float, attempts: str = "") -> list[curve.Point]:

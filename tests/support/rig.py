@@ -21,7 +21,7 @@ from rekindle.jobs.process import Identity
 from rekindle.state.paths import Home, Run
 from rekindle.state.run import journal
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data" / "fashion_mnist_900.npz"
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from rekindle.jobs.job import Job
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints, journal
 
-SCRIPT = Path(__file__).with_name("crash") / "alone.py"
+SCRIPT = ROOT / "tests/crash/scripts/alone.py"
 
 
 def start(work: Path, *args: str) -> "subprocess.Popen[bytes]":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("daemon", "jobs", "state")
 MODULES = sorted(path for part in PARTS for path in (ROOT / part).rglob("*.py"))
 # what stands at the left may import what stands in the set, and itself
