@@ -1,110 +1,351 @@
-"""Imports point one way, and each process carries only what it needs."""
+"""Declare which code may import what, and in which process it runs; hold the tree to it.
+
+The tables at the top are the contracts. `DEBTS` names imports that break one of them today:
+an entry goes when its import does, and none is added.
+"""
 
 import ast
+import functools
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("daemon", "jobs", "state")
-MODULES = sorted(path for part in PARTS for path in (ROOT / part).rglob("*.py"))
-# what stands at the left may import what stands in the set, and itself
-DIRECTION = {"state": set[str](), "jobs": {"state"}, "daemon": {"jobs", "state"}}
+PARTS = ("state", "jobs", "daemon")
 
-# modules of the trainer that work on arrays and models; all others of `state` and `jobs`
-# are loaded by the keeper (`python -I -S`) or in the user's own interpreter
-NUMERIC = {"numpy", "keras", "tensorflow", "ml_dtypes"}
-# loaded by the daemon only, when a YAML file has come
-DAEMON_SIDE = {"daemon/spec/parse.py": {"yaml"}, "daemon/spec/yaml_text.py": {"yaml"}}
+# ---- the contracts
+
+MAY_IMPORT = {"state": {"state"}, "jobs": {"state", "jobs"}, "daemon": {"state", "jobs", "daemon"}}
+"""state <- jobs <- daemon."""
+
+MODULES_PER_FOLDER = 12
+CROWDED = {"daemon/verbs"}
+"""Folders beyond that: one file per verb."""
+
+ENTRIES = {"jobs/__init__.py", "daemon/__main__.py"}
+"""Facades that belong to no folder's layer: `resumable` for scripts, `python -m`."""
+
+TRAINS = frozenset({"numpy", "keras", "tensorflow", "ml_dtypes"})
+SERVES = frozenset({"matplotlib", "pynvml", "rich", "structlog", "tenacity", "watchdog", "yaml"})
 
 
-def imported(path: Path) -> Iterator[tuple[str, int]]:
-    """Every absolute module name that a file imports anywhere, with its line."""
-    for node in ast.walk(ast.parse(path.read_text(), path.name)):
+@dataclass(frozen=True, slots=True)
+class Process:
+    """Name the modules that a kind of process starts from, and all that these may load.
+
+    `ours` and `libraries` hold for everything that is reached, deferred imports included.
+    """
+
+    starts: tuple[str, ...]
+    libraries: frozenset[str]
+    ours: tuple[str, ...]
+
+
+SHARED = ("jobs/__init__.py", "jobs/[a-z]*.py", "state/*")
+PROCESSES = {
+    # `python -I -S`: lives where nothing is installed, and stays small
+    "keeper": Process(("jobs/keeper/*",), frozenset(), ("jobs/keeper/*", *SHARED)),
+    # what saves, prunes and stops serves every framework
+    "attempt": Process(
+        ("jobs/attempt/*",), frozenset({"numpy", "tensorflow"}), ("jobs/*", "state/*")
+    ),
+    # in the user's interpreter: nothing of ours is installed there
+    "trainer": Process(("jobs/*",), TRAINS, ("jobs/*", "state/*")),
+    # no numpy, no TensorFlow: they would cost half a gigabyte, and a GPU
+    "daemon": Process(
+        ("daemon/*",),
+        SERVES,
+        (
+            "daemon/*",
+            *SHARED,
+            "jobs/keeper/__init__.py",
+            "jobs/keeper/command.py",
+            "jobs/keeper/memory_limit.py",
+            "jobs/trainer/__init__.py",
+            "jobs/trainer/source_snapshot.py",
+        ),
+    ),
+}
+JOB_SCRIPTS = {"daemon/demo/demo_script.py"}
+"""Files that the daemon hands out as a job and never imports."""
+
+NEVER_IN_A_DAEMON = {("daemon/demo/demo.py", "state/run/tensors.py")}
+"""Deferred imports of a verb that never runs in a daemon: the demo compares two models."""
+
+ONLY_IN = {
+    # the parser of specs is the daemon's; keeper and trainer read the accepted job.json
+    "yaml": ("daemon/spec/*",),
+    "tomllib": ("daemon/spec/*", "daemon/config.py", "daemon/intake/submit.py"),
+    "pynvml": ("daemon/queueing/gpus.py",),
+    # Keras' private training loop: one place to look at when Keras changes
+    "keras.src": ("jobs/resume/*", "jobs/data/*iterator*.py", "jobs/capture/rng.py"),
+}
+"""Modules that only some files may import."""
+
+OLD_PYTHON = (3, 10)
+"""The oldest Python of a job: what keeper and trainer load parses and imports there."""
+
+DEBTS = {
+    "folders": {("daemon/attempts", "daemon/service"), ("daemon/intake", "daemon/service")},
+    "modules": set[tuple[str, str]](),
+}
+
+# ---- the tree
+
+
+class Import(NamedTuple):
+    """One import: what a file names, where, and whether it is for the type checker only."""
+
+    name: str
+    line: int
+    typing_only: bool
+
+
+def files() -> list[str]:
+    """List the modules of the three parts, relative to the root."""
+    return sorted(
+        p.relative_to(ROOT).as_posix() for part in PARTS for p in (ROOT / part).rglob("*.py")
+    )
+
+
+FILES = files()
+NAMES = {
+    "rekindle." + file.removesuffix(".py").replace("/", ".").removesuffix(".__init__"): file
+    for file in FILES
+}
+
+
+@functools.cache
+def imports(file: str) -> tuple[Import, ...]:
+    """Find every import of a file, wherever it stands in it."""
+    return tuple(read_imports((ROOT / file).read_text(), file))
+
+
+def read_imports(text: str, file: str) -> Iterator[Import]:
+    tree = ast.parse(text, file)
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield alias.name, node.lineno
+                yield Import(alias.name, node.lineno, id(node) in typing_only)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno}: relative import"
-            module = node.module or ""
-            # `from rekindle import state` names the part in the list
-            if module == "rekindle":
-                for alias in node.names:
-                    yield f"rekindle.{alias.name}", node.lineno
-            else:
-                yield module, node.lineno
+            assert node.level == 0, f"{file}:{node.lineno}: relative import"
+            for alias in node.names:
+                yield Import(f"{node.module}.{alias.name}", node.lineno, id(node) in typing_only)
 
 
-def part_of(path: Path) -> str:
-    """daemon, jobs or state."""
-    return path.relative_to(ROOT).parts[0]
+def target(name: str) -> str | None:
+    """Give the file that an imported name lies in, if it is ours."""
+    return NAMES.get(name) or NAMES.get(name.rpartition(".")[0])
 
 
-def shown(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+def arrows(file: str) -> set[str]:
+    """Give the files of ours that a file imports when it runs."""
+    found = {target(one.name) for one in imports(file) if not one.typing_only}
+    return {other for other in found if other is not None and other != file}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=shown)
-def test_state_knows_no_job_and_jobs_know_no_daemon(path: Path) -> None:
-    """state ← jobs ← daemon."""
-    part = part_of(path)
+def graph() -> dict[str, set[str]]:
+    return {file: arrows(file) for file in FILES if file not in ENTRIES}
+
+
+def by_folder(modules: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Fold a graph of files into one of their folders."""
+    folders: dict[str, set[str]] = {}
+    for file, others in modules.items():
+        here = str(Path(file).parent)
+        there = {str(Path(other).parent) for other in others if other not in ENTRIES}
+        folders.setdefault(here, set()).update(there - {here})
+    return folders
+
+
+def circles(arrows_of: dict[str, set[str]]) -> list[list[str]]:
+    """Find the sets of nodes that reach each other."""
+    reach: dict[str, set[str]] = {}
+    for start, first in arrows_of.items():
+        seen: set[str] = set()
+        ahead = list(first)
+        while ahead:
+            node = ahead.pop()
+            if node not in seen:
+                seen.add(node)
+                ahead.extend(arrows_of.get(node, ()))
+        reach[start] = seen
+    found = {
+        tuple(sorted(b for b in reach[a] if a in reach.get(b, ()))) for a in reach if a in reach[a]
+    }
+    return [list(one) for one in sorted(found)]
+
+
+def loaded(process: Process) -> set[str]:
+    """Give all files that a process can come to load."""
+    seen: set[str] = set()
+    ahead = [f for f in FILES if matches(f, process.starts) and f not in JOB_SCRIPTS]
+    while ahead:
+        file = ahead.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        packages = {f"{parent}/__init__.py" for parent in map(str, Path(file).parents)}
+        ahead.extend(packages & set(FILES))
+        if file not in ENTRIES:
+            ahead.extend(to for to in arrows(file) if (file, to) not in NEVER_IN_A_DAEMON)
+    return seen
+
+
+def matches(file: str, patterns: Collection[str]) -> bool:
+    """Tell whether a file fits one of the patterns; `*.py` stays within its folder."""
+    return any(
+        fnmatch(file, pattern)
+        and (not pattern.endswith("*.py") or file.count("/") == pattern.count("/"))
+        for pattern in patterns
+    )
+
+
+# ---- the tests
+
+
+def test_imports_point_from_daemon_to_jobs_to_state() -> None:
     wrong = [
-        f"{shown(path)}:{line} imports {name}"
-        for name, line in imported(path)
-        if name.startswith("rekindle.") and name.split(".")[1] not in DIRECTION[part] | {part}
+        f"{file}:{one.line} imports {one.name}"
+        for file in FILES
+        for one in imports(file)
+        if one.name.startswith("rekindle.")
+        and one.name.split(".")[1] not in MAY_IMPORT[file.split("/")[0]]
     ]
     assert [] == wrong
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if part_of(path) != "daemon"], ids=shown)
-def test_the_trainer_side_needs_the_standard_library_and_keras_alone(path: Path) -> None:
-    """So that a user's own interpreter works with nothing of ours installed in it."""
-    allowed = sys.stdlib_module_names | NUMERIC | {"rekindle"} | DAEMON_SIDE.get(shown(path), set())
+def test_no_folder_is_crowded() -> None:
+    count: dict[str, int] = {}
+    for file in FILES:
+        if not file.endswith(("__init__.py", "__main__.py")):
+            folder = str(Path(file).parent)
+            count[folder] = count.get(folder, 0) + 1
+    crowded = {folder for folder, modules in count.items() if modules > MODULES_PER_FOLDER}
+    assert crowded == CROWDED
+
+
+def test_modules_import_each_other_in_no_circle() -> None:
+    """Deferred imports count; those for the type checker alone do not."""
+    debts = DEBTS["modules"]
+    assert [] == circles(
+        {a: {b for b in others if (a, b) not in debts} for a, others in graph().items()}
+    )
+
+
+def test_folders_import_each_other_in_no_circle() -> None:
+    debts = DEBTS["folders"]
+    folders = by_folder(graph())
+    assert [] == circles(
+        {a: {b for b in others if (a, b) not in debts} for a, others in folders.items()}
+    )
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_a_process_loads_only_its_libraries(name: str) -> None:
+    process = PROCESSES[name]
+    allowed = sys.stdlib_module_names | process.libraries | {"rekindle"}
     wrong = [
-        f"{shown(path)}:{line} imports {name}"
-        for name, line in imported(path)
-        if name.split(".")[0] not in allowed
+        f"{file}:{one.line} imports {one.name}"
+        for file in sorted(loaded(process))
+        for one in imports(file)
+        if one.name.split(".")[0] not in allowed and not one.typing_only
     ]
     assert [] == wrong
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if part_of(path) == "daemon"], ids=shown)
-def test_the_daemon_never_imports_tensorflow(path: Path) -> None:
-    """It would cost half a gigabyte, and a GPU."""
-    wrong = [
-        f"{shown(path)}:{line} imports {name}"
-        for name, line in imported(path)
-        if name.split(".")[0] in {"tensorflow", "keras", "tf_keras", "jax", "torch"}
-    ]
+@pytest.mark.parametrize("name", PROCESSES)
+def test_a_process_loads_only_its_folders(name: str) -> None:
+    process = PROCESSES[name]
+    assert [] == sorted(file for file in loaded(process) if not matches(file, process.ours))
+
+
+@pytest.mark.parametrize("name", ONLY_IN)
+def test_a_module_is_imported_only_where_it_may_be(name: str) -> None:
+    users = {
+        f"{file}:{one.line}": file
+        for file in FILES
+        for one in imports(file)
+        if f"{one.name}.".startswith(f"{name}.")
+    }
+    assert users, "nothing imports it: remove the row"
+    assert [] == [place for place, file in users.items() if not matches(file, ONLY_IN[name])]
+
+
+def test_what_a_job_loads_parses_as_the_oldest_python() -> None:
+    wrong = []
+    for file in sorted(loaded(PROCESSES["keeper"]) | loaded(PROCESSES["trainer"])):
+        try:
+            ast.parse((ROOT / file).read_text(), file, feature_version=OLD_PYTHON)
+        except SyntaxError as error:
+            wrong.append(f"{file}:{error.lineno}: {error.msg}")
     assert [] == wrong
 
 
-def test_starting_the_daemon_loads_no_numeric_library() -> None:
-    """Neither directly nor by way of `state` and `jobs`."""
+def old_python() -> str | None:
+    """Find an interpreter of the oldest version that runs."""
+    name = "python{}.{}".format(*OLD_PYTHON)
+    pyenv = sorted(Path.home().glob(f".pyenv/versions/{name.removeprefix('python')}.*/bin/{name}"))
+    for found in [*map(str, pyenv), shutil.which(name)]:
+        if found and subprocess.run([found, "-c", "pass"], capture_output=True).returncode == 0:
+            return found
+    return None
+
+
+def test_what_a_job_loads_imports_in_the_oldest_python() -> None:
+    """Up to the import of a library that is not installed there."""
+    python = old_python()
+    if python is None:
+        pytest.skip("needs a Python {}.{}".format(*OLD_PYTHON))
+    modules = loaded(PROCESSES["keeper"]) | loaded(PROCESSES["trainer"])
+    assert_imports([python], modules, missing=TRAINS)
+
+
+def test_the_keeper_imports_without_site_packages() -> None:
+    assert_imports([sys.executable, "-I", "-S"], loaded(PROCESSES["keeper"]))
+
+
+def test_the_daemon_and_its_verbs_load_no_numeric_library() -> None:
+    """Seen in a process: an import by `exec` or by a library would escape the tables."""
+    modules = loaded(PROCESSES["daemon"]) - {"daemon/__main__.py"}
+    assert_imports([sys.executable], modules, absent=TRAINS | {"matplotlib"})
+
+
+def assert_imports(
+    python: list[str],
+    modules: Collection[str],
+    *,
+    missing: Collection[str] = (),
+    absent: Collection[str] = (),
+) -> None:
+    """Import modules as a job's interpreter does: nothing of ours is installed there."""
     code = (
-        "import sys, rekindle.daemon.service.service, rekindle.daemon.client.cli\n"
-        "print([m for m in ('numpy', 'tensorflow', 'keras', 'matplotlib') if m in sys.modules])"
+        "import importlib, sys, traceback, types\n"
+        "r = types.ModuleType('rekindle'); r.__path__ = [sys.argv[1]]\n"
+        "sys.modules['rekindle'] = r\n"
+        "for name in sys.argv[2:]:\n"
+        "    try:\n        importlib.import_module(name)\n"
+        "    except ModuleNotFoundError as error:\n"
+        f"        if error.name.partition('.')[0] not in {set(missing)!r}: traceback.print_exc()\n"
+        "    except Exception:\n        traceback.print_exc()\n"
+        f"print(sorted(set(sys.modules) & {set(absent)!r}))\n"
     )
+    names = sorted(name for name, file in NAMES.items() if file in modules)
+    assert len(names) > 15
     ran = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT / ".importroot",
-        capture_output=True,
-        text=True,
-        check=False,
+        [*python, "-c", code, str(ROOT), *names], capture_output=True, text=True, check=False
     )
-    assert (ran.stdout.strip(), ran.returncode) == ("[]", 0), ran.stderr
-
-
-def test_the_keeper_loads_in_an_interpreter_without_site_packages() -> None:
-    """`python -I -S`: it must live where nothing is installed, and stay small."""
-    code = (
-        f"import sys; sys.path.insert(0, {str(ROOT / '.importroot')!r})\n"
-        "import rekindle.jobs.keeper.main"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == 0, ran.stderr
+    assert (0, "[]", "") == (ran.returncode, ran.stdout.strip(), ran.stderr)

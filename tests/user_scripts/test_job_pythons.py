@@ -1,4 +1,7 @@
-"""A job's Python may be older than the daemon's: 3.10, as Ubuntu 22.04 has it."""
+"""Run a job in a Python older than the daemon's: 3.10, as Ubuntu 22.04 has it.
+
+tests/project/test_imports.py imports all that such a job loads.
+"""
 
 import os
 import shutil
@@ -8,19 +11,6 @@ from pathlib import Path
 
 import pytest
 from rig import ROOT, Rig
-
-# what only the daemon loads
-DAEMON_ONLY = {
-    "jobs.spec",
-    "jobs.toml_text",
-    "jobs.yaml_text",
-    "state.ingest",
-    "state.ledger",
-    "state.lifecycle",
-    "state.rows",
-    "state.schema",
-}
-LIBRARIES = ("numpy", "keras", "tensorflow")
 
 
 def python310() -> str | None:
@@ -37,32 +27,6 @@ needs_310 = pytest.mark.skipif(PYTHON is None, reason="needs a Python 3.10")
 
 
 @needs_310
-def test_what_keeper_and_trainer_load_imports_under_python_310() -> None:
-    """Up to the import of a library that is not there; syntax and annotations are read before."""
-    assert PYTHON is not None
-    modules = {
-        f"{folder}.{path.stem}"
-        for folder in ("jobs", "state")
-        for path in (ROOT / folder).glob("*.py")
-    } - DAEMON_ONLY
-    assert len(modules) > 50
-    code = (
-        "import importlib, sys, traceback, types\n"
-        "r = types.ModuleType('rekindle'); r.__path__ = [sys.argv[1]]\n"
-        "sys.modules['rekindle'] = r\n"
-        "for name in sys.argv[2:]:\n"
-        "    try:\n        importlib.import_module('rekindle.' + name)\n"
-        "    except ModuleNotFoundError as error:\n"
-        f"        if error.name.partition('.')[0] not in {LIBRARIES!r}: traceback.print_exc()\n"
-        "    except Exception:\n        traceback.print_exc()\n"
-    )
-    ran = subprocess.run(
-        [PYTHON, "-c", code, str(ROOT), *sorted(modules)], capture_output=True, text=True
-    )
-    assert (0, "") == (ran.returncode, ran.stderr)
-
-
-@needs_310
 def test_a_script_runs_under_python_310(rig: Rig, tmp_path: Path) -> None:
     """Keeper in the daemon's Python, trainer in the older one; checkpoints' digests included."""
     script = tmp_path / "train.py"
@@ -74,7 +38,7 @@ def test_a_script_runs_under_python_310(rig: Rig, tmp_path: Path) -> None:
     file = tmp_path / "state"
     file.write_bytes(os.urandom(3 << 20))
     code = (
-        "import sys, pathlib\nfrom rekindle.state import checkpoints\n"
+        "import sys, pathlib\nfrom rekindle.state.run import checkpoints\n"
         "print(checkpoints.digest(pathlib.Path(sys.argv[1])))"
     )
     there = [
