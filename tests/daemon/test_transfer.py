@@ -438,7 +438,7 @@ def test_a_disk_without_links_takes_an_archive_and_keeps_what_has_the_name(
     code = f"""if True:
         import os
         from pathlib import Path
-        from rekindle.daemon.upkeep import archive
+        from rekindle.daemon.transfer import archive
         from rekindle.state import durable
         from rekindle.state.paths import Run
         file, made = Path({str(file)!r}), Path({str(made)!r})
