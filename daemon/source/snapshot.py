@@ -23,9 +23,9 @@ from rekindle.daemon.config import SourceLimits
 from rekindle.daemon.source import listing as source_listing
 from rekindle.daemon.source.listing import CODE, Listing
 from rekindle.jobs.job import Job, Source
-from rekindle.jobs.trainer.source_snapshot import FILES, TREE, damage
 from rekindle.state import durable
 from rekindle.state.errors import SpecError
+from rekindle.state.source_tree import FILES, TREE, damage
 
 FORMAT: Final = 1
 _NAMED: Final = 50

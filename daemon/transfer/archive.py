@@ -20,10 +20,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final
 
 from rekindle.jobs.job import Job
-from rekindle.jobs.trainer.source_snapshot import FILES, TREE, damage
 from rekindle.state import durable, lock
 from rekindle.state.errors import RekindleError, SpecError, UsageError
 from rekindle.state.paths import Home, Run
+from rekindle.state.source_tree import FILES, TREE, damage
 
 FORMAT: Final = 1
 LIST: Final = "rekindle-run.json"

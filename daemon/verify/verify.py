@@ -11,8 +11,7 @@ from pathlib import Path
 from rekindle.daemon import daemon_status
 from rekindle.jobs.job import Job
 from rekindle.jobs.keeper import command
-from rekindle.jobs.trainer import source_snapshot
-from rekindle.state import access
+from rekindle.state import access, source_tree
 from rekindle.state.errors import HomeClosed, HomeUnusable, NotFound, SpecError
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import JobRow
@@ -123,9 +122,7 @@ def _jobs(home: Home, ledger: Ledger) -> Iterator[Finding]:
         if job.source is not None and row.state not in TERMINAL:
             digest = job.source.digest
             if digest not in snapshots:
-                snapshots[digest] = source_snapshot.damage(
-                    Path(os.path.realpath(run.source)), digest
-                )
+                snapshots[digest] = source_tree.damage(Path(os.path.realpath(run.source)), digest)
             if snapshots[digest] is not None:
                 yield Finding(
                     "error",

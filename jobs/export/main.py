@@ -251,8 +251,8 @@ def _by_script(order: dict[str, Any], run: Run, answer: Path) -> NoReturn:
     """
     from rekindle.jobs.attempt.session import Session
     from rekindle.jobs.resume.unfollowed import Unfollowed
-    from rekindle.jobs.trainer import main as trainer
-    from rekindle.jobs.trainer.source_snapshot import Frozen
+    from rekindle.jobs.trainer import hooks, script
+    from rekindle.jobs.trainer.source_snapshot import SourceSnapshot
 
     job = Job.read(run.job_file).replace(allow_change=False)
     session = Session.open(Run(Path(order["shadow"])), job, 1)
@@ -273,11 +273,11 @@ def _by_script(order: dict[str, Any], run: Run, answer: Path) -> NoReturn:
     session.refusal = refuse
     session.show = (order["stage"], put_back)
     # the run's own snapshot of the code, not that of the folder the session works on
-    frozen = Frozen.of(run, job, session.warn)
-    if frozen is not None:
-        frozen.install()
-    trainer.seed(job, session, Unfollowed(session))
-    trainer.run_script(job, frozen)
+    snapshot = SourceSnapshot.of(run, job, session.warn)
+    if snapshot is not None:
+        snapshot.install()
+    hooks.install(job, session, Unfollowed(session))
+    script.run(job, snapshot)
     raise UsageError(
         "The script ended without reaching the stage of the checkpoint.",
         hint="Is it the script that the job was submitted with?",

@@ -6,31 +6,24 @@ own environment, and an import hook makes ``fit`` resumable at that moment.
 """
 
 import contextlib
-import functools
 import os
-import random
-import runpy
 import signal
 import sys
 import traceback
-import types
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from rekindle.jobs import environment, heartbeat, journal_writer, provenance, stack_dump
 from rekindle.jobs.attempt import safe_output, shutdown
 from rekindle.jobs.job import Job
-from rekindle.jobs.trainer import blame
-from rekindle.jobs.trainer.after_import import AfterImport
-from rekindle.jobs.trainer.source_snapshot import Frozen
-from rekindle.state.errors import HookFailed, RekindleError
+from rekindle.jobs.trainer import blame, hooks, script
+from rekindle.jobs.trainer.source_snapshot import SourceSnapshot
+from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Run
 from rekindle.state.run import journal
 
 if TYPE_CHECKING:
     from rekindle.jobs.attempt.session import Session
-    from rekindle.jobs.resume.unfollowed import Unfollowed
 
 _TRACEBACK_LINES = 40
 _EXIT_NOT_FLUSHED = 120
@@ -58,20 +51,20 @@ def main() -> NoReturn:
         session = Session.open(run, job, attempt)
         session.refusal = lambda error: _refuse(run, attempt, error)
         shutdown.on_answer(lambda: _tell_received(run, attempt))
-        frozen = Frozen.of(run, job, session.warn)
+        snapshot = SourceSnapshot.of(run, job, session.warn)
     except RekindleError as error:
         _refuse(run, attempt, error)
     session.beat("start")
     _tell_provenance(run, job, session)
-    if frozen is not None:
-        _tell_changed(frozen, session)
-        frozen.install()
+    if snapshot is not None:
+        _tell_changed(snapshot, session)
+        snapshot.install()
     unfollowed = Unfollowed(session)
-    seed(job, session, unfollowed)
+    hooks.install(job, session, unfollowed)
     reexec.install(job, sys.argv[1:3], session.report_unfollowed)
     try:
         try:
-            run_script(job, frozen)
+            script.run(job, snapshot)
         except SystemExit as leaving:
             if _status(leaving.code) != environment.EXIT_DONE:
                 raise
@@ -98,53 +91,6 @@ def main() -> NoReturn:
     sys.exit(environment.EXIT_DONE)
 
 
-def seed(job: Job, session: "Session", unfollowed: "Unfollowed") -> None:
-    """Seeds random generators as they appear, and makes ``fit`` resumable when it does.
-
-    Importing numpy here would be before the script can set the environment variables that
-    its libraries read once.
-    """
-    random.seed(job.seed)
-    hooks = AfterImport(lambda name, error: session.refuse(_hook_failed(name, error)))
-    hooks.add("numpy", lambda numpy: _seed_numpy(numpy, job.seed))
-    # TensorFlow imports Keras while it is half executed itself
-    hooks.add(
-        "keras",
-        lambda keras: _hook_keras(keras, session, job.seed, unfollowed),
-        outside=("tensorflow",),
-    )
-    for name, hook in (
-        ("tensorflow", unfollowed.hook_tensorflow),
-        ("tf_keras", unfollowed.hook_legacy),
-        ("tensorflow.python.keras.engine.training", unfollowed.hook_legacy),
-        ("torch", unfollowed.hook_torch),
-    ):
-        hooks.add(name, functools.partial(_watch, session, hook), outside=("tensorflow",))
-    hooks.install()
-
-
-def run_script(job: Job, frozen: Frozen | None) -> None:
-    """Runs the script or module of a job as ``__main__``."""
-    if job.script is not None:
-        if frozen is not None:
-            folder, source = frozen.folder, frozen.script_source(job.script)
-        else:
-            folder = str(Path(job.script).resolve().parent)
-            source = Path(job.script).read_bytes()
-        sys.path.insert(0, folder)
-        sys.argv = [job.script, *job.args]
-        code = compile(source, job.script, "exec", dont_inherit=True)
-        script = types.ModuleType("__main__")
-        script.__dict__.update(__file__=job.script, __builtins__=__builtins__)
-        sys.modules["__main__"] = script
-        exec(code, script.__dict__)
-    else:
-        assert job.module is not None
-        sys.path.insert(0, job.workdir)
-        sys.argv = [job.module, *job.args]
-        runpy.run_module(job.module, run_name="__main__", alter_sys=True)
-
-
 def _tell_provenance(run: Run, job: Job, session: "Session") -> None:
     """Journals what this attempt runs on; a change since the last one is said aloud."""
     about = provenance.collect(job)
@@ -160,72 +106,14 @@ def _tell_provenance(run: Run, job: Job, session: "Session") -> None:
         )
 
 
-def _tell_changed(frozen: Frozen, session: "Session") -> None:
-    changed = frozen.changed()
+def _tell_changed(snapshot: SourceSnapshot, session: "Session") -> None:
+    changed = snapshot.changed()
     if changed:
         names = ", ".join(changed[:5]) + (" and others" if len(changed) > 5 else "")
         session.warn(
             f"Changed since the job was accepted: {names}.",
             "Code comes from the snapshot, but the script reads these files as they are now.",
         )
-
-
-def _seed_numpy(numpy: types.ModuleType, seed: int) -> None:
-    from rekindle.jobs.trainer import default_rng
-
-    numpy.random.seed(seed % 2**32)
-    default_rng.make_repeatable(numpy, seed)
-
-
-def _hook_keras(
-    keras: types.ModuleType, session: "Session", seed: int, unfollowed: "Unfollowed"
-) -> None:
-    """Make ``fit`` resumable, or see to it that training is reported as not followed."""
-    if int(keras.__version__.partition(".")[0]) < 3:
-        _watch(session, unfollowed.hook_legacy, keras)
-        return
-    backend = keras.config.backend()
-    if backend != "tensorflow":
-        from rekindle.jobs.resume.unfollowed import NOT_FOLLOWED
-
-        session.report_unfollowed(
-            f"Keras runs on {backend}, where `fit` cannot be made resumable: {NOT_FOLLOWED}",
-            "Set KERAS_BACKEND=tensorflow.",
-        )
-        return
-    from rekindle.jobs.resume import fit
-
-    keras.utils.set_random_seed(seed)
-    fit.install(session)
-    _watch(session, unfollowed.hook_keras, keras)
-
-
-def _watch(
-    session: "Session", hook: Callable[[types.ModuleType], None], module: types.ModuleType
-) -> None:
-    """Notice training that is not followed; that it cannot be noticed must not end a job."""
-    try:
-        hook(module)
-    except Exception as error:
-        session.warn(
-            f"Training outside of `fit` and `resumable` in {module.__name__} will not be "
-            f"noticed ({type(error).__name__}: {error}).",
-            "Nothing of such training is saved; report this with the version.",
-        )
-
-
-def _hook_failed(name: str, error: BaseException) -> RekindleError:
-    """Say what stands in the way: going on would train from the start in every attempt."""
-    if isinstance(error, RekindleError):
-        return error
-    module = sys.modules.get(name)
-    release = getattr(module, "__version__", "of an unknown version")
-    return HookFailed(
-        f"The training loop of {name} {release} cannot be hooked "
-        f"({type(error).__name__}: {error}); nothing was trained.",
-        hint="Install Keras 3.8 or newer (3.11 and newer resume in mid-epoch) into the job's "
-        "Python, then `rekindle release JOB`.",
-    )
 
 
 def _refuse(run: Run, attempt: int, error: RekindleError) -> NoReturn:

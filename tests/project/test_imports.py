@@ -68,8 +68,6 @@ PROCESSES = {
             "jobs/keeper/__init__.py",
             "jobs/keeper/command.py",
             "jobs/keeper/memory_limit.py",
-            "jobs/trainer/__init__.py",
-            "jobs/trainer/source_snapshot.py",
         ),
     ),
 }

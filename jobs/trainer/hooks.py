@@ -1,0 +1,103 @@
+"""Seed random generators and make ``fit`` resumable as the script imports its libraries.
+
+Keras is not imported here: the script does that, in its own order and with its own
+environment. The trainer and the exporter install the same hooks.
+"""
+
+import functools
+import random
+import sys
+import types
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rekindle.jobs.job import Job
+from rekindle.jobs.trainer.after_import import AfterImport
+from rekindle.state.errors import HookFailed, RekindleError
+
+if TYPE_CHECKING:
+    from rekindle.jobs.attempt.session import Session
+    from rekindle.jobs.resume.unfollowed import Unfollowed
+
+
+def install(job: Job, session: "Session", unfollowed: "Unfollowed") -> None:
+    """Seed the generators of ``random`` now, those of each library once it is imported.
+
+    Importing numpy here would come before the script can set the environment variables that
+    its libraries read once.
+    """
+    random.seed(job.seed)
+    hooks = AfterImport(lambda name, error: session.refuse(_hook_failed(name, error)))
+    hooks.add("numpy", lambda numpy: _seed_numpy(numpy, job.seed))
+    # TensorFlow imports Keras while it is half executed itself
+    hooks.add(
+        "keras",
+        lambda keras: _hook_keras(keras, session, job.seed, unfollowed),
+        outside=("tensorflow",),
+    )
+    for name, hook in (
+        ("tensorflow", unfollowed.hook_tensorflow),
+        ("tf_keras", unfollowed.hook_legacy),
+        ("tensorflow.python.keras.engine.training", unfollowed.hook_legacy),
+        ("torch", unfollowed.hook_torch),
+    ):
+        hooks.add(name, functools.partial(_watch, session, hook), outside=("tensorflow",))
+    hooks.install()
+
+
+def _seed_numpy(numpy: types.ModuleType, seed: int) -> None:
+    from rekindle.jobs.trainer import default_rng
+
+    numpy.random.seed(seed % 2**32)
+    default_rng.make_repeatable(numpy, seed)
+
+
+def _hook_keras(
+    keras: types.ModuleType, session: "Session", seed: int, unfollowed: "Unfollowed"
+) -> None:
+    """Make ``fit`` resumable, or report training as not followed."""
+    if int(keras.__version__.partition(".")[0]) < 3:
+        _watch(session, unfollowed.hook_legacy, keras)
+        return
+    backend = keras.config.backend()
+    if backend != "tensorflow":
+        from rekindle.jobs.resume.unfollowed import NOT_FOLLOWED
+
+        session.report_unfollowed(
+            f"Keras runs on {backend}, where `fit` cannot be made resumable: {NOT_FOLLOWED}",
+            "Set KERAS_BACKEND=tensorflow.",
+        )
+        return
+    from rekindle.jobs.resume import fit
+
+    keras.utils.set_random_seed(seed)
+    fit.install(session)
+    _watch(session, unfollowed.hook_keras, keras)
+
+
+def _watch(
+    session: "Session", hook: Callable[[types.ModuleType], None], module: types.ModuleType
+) -> None:
+    """Watch a library for training that is not followed; failing at that ends no job."""
+    try:
+        hook(module)
+    except Exception as error:
+        session.warn(
+            f"Training outside of `fit` and `resumable` in {module.__name__} will not be "
+            f"noticed ({type(error).__name__}: {error}).",
+            "Nothing of such training is saved; report this with the version.",
+        )
+
+
+def _hook_failed(name: str, error: BaseException) -> RekindleError:
+    """Build the error that ends the job: without hooks each attempt would train from the start."""
+    if isinstance(error, RekindleError):
+        return error
+    module = sys.modules.get(name)
+    release = getattr(module, "__version__", "of an unknown version")
+    return HookFailed(
+        f"The training loop of {name} {release} cannot be hooked "
+        f"({type(error).__name__}: {error}); nothing was trained.",
+        hint="Install Keras 3.8 or newer (3.11 and newer resume in mid-epoch) into the job's "
+        "Python, then `rekindle release JOB`.",
+    )
