@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import structlog
 
-from rekindle.daemon import trouble
+from rekindle.daemon import errors
 from rekindle.daemon.attempts import escalation, orphans, preflight, warm_start
 from rekindle.daemon.attempts import outcome as ending
 from rekindle.daemon.attempts import verdict as verdicts
@@ -143,7 +143,7 @@ class Attempts:
             if self._is_kept_from_starting(job, run, now):
                 return False
         except Exception as error:
-            if trouble.with_ledger(error):
+            if errors.is_of_ledger(error):
                 raise  # no job's own
             self._cannot_start(job, run, error, now)
             return False
@@ -198,8 +198,8 @@ class Attempts:
 
     def _cannot_start(self, job: JobRow, run: Run, error: Exception, now: float) -> None:
         """One job's trouble: the jobs behind it must not wait for it."""
-        what, _ = trouble.told(error)
-        if trouble.passes(error):
+        what, _ = errors.describe(error)
+        if errors.is_transient(error):
             self._postpone(job, f"The attempt could not be started: {what}", now)
         elif isinstance(error, OSError | ValueError | SpecError):
             self._ledger.set_state(
@@ -304,7 +304,7 @@ class Attempts:
             whole = self.read(job, _CHUNK_BYTES)
         except Exception as error:
             # whatever lies in its journal's place keeps no attempt from being settled
-            trouble_with_journal, whole = error, not trouble.passes(error)
+            trouble_with_journal, whole = error, not errors.is_transient(error)
         if alive:
             if self._is_orphaned(job, run):
                 self._end_orphans(job, orphans.of(run))
@@ -432,10 +432,10 @@ class Attempts:
         try:
             self._settle(job, run)
         except Exception as error:
-            if trouble.passes(error):
+            if errors.is_transient(error):
                 raise
             self._log.error("attempt_not_settled", job=job.id, exc_info=error)
-            what, _ = trouble.told(error)
+            what, _ = errors.describe(error)
             now = time.time()
             with self._ledger.transaction():
                 self._ledger.update_attempt(
@@ -466,7 +466,7 @@ class Attempts:
                 run, current.attempts, interrupted=(job.id, current.attempts) in self._interrupted
             )
         except OSError as error:
-            if trouble.passes(error):
+            if errors.is_transient(error):
                 raise
             found = ending.read((), current.attempts)
             damage = verdicts.Damage.of(run.journal, error)

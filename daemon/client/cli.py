@@ -60,9 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        from rekindle.daemon import unforeseen
+        from rekindle.daemon import errors
 
-        refused = unforeseen.explain(error, _home(args))
+        refused = errors.explain(error, _home(args))
         _tell(refused)
         return refused.exit_code
     except KeyboardInterrupt:

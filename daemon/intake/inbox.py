@@ -24,7 +24,7 @@ from typing import Final
 
 import structlog
 
-from rekindle.daemon import trouble
+from rekindle.daemon import errors
 from rekindle.daemon.config import SourceLimits
 from rekindle.daemon.intake import arrivals, requests
 from rekindle.daemon.service.background import Background, at_once
@@ -354,7 +354,7 @@ class Inbox:
         try:
             self._enter(run)
         except Exception as error:
-            if trouble.passes(error):
+            if errors.is_transient(error):
                 raise
             self._tell(
                 run.name,
@@ -461,7 +461,7 @@ def _parse(claim: _Claim, base: Path) -> tuple[Job, bytes]:
         data = _read(claim.path)
         return parse.parse(data, claim.name, base), data
     except OSError as error:
-        if isinstance(error, FileNotFoundError) or trouble.scarce(error):
+        if isinstance(error, FileNotFoundError) or errors.is_scarce(error):
             raise
         raise SpecError(
             f"It cannot be read: {error.strerror}.",

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from rekindle.daemon import trouble
+from rekindle.daemon import errors
 from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.queueing import dependencies, window
 from rekindle.daemon.queueing.dependencies import Need
@@ -199,7 +199,7 @@ class Queue:
         try:
             self._look_at(job_id)
         except Exception as error:
-            if trouble.passes(error):
+            if errors.is_transient(error):
                 raise
             self._hold_not_understood(job_id, error)
 
@@ -209,7 +209,7 @@ class Queue:
             # an attempt that runs is settled at its end
             self._log.error("job_not_understood", job=job_id, exc_info=error)
             return
-        what, hint = trouble.told(error)
+        what, hint = errors.describe(error)
         file = self._attempts.job_file(job_id)
         self._hold(
             job_id,

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from rekindle.daemon import trouble
+from rekindle.daemon import errors
 from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.config import Retention
 from rekindle.daemon.intake import requests
@@ -65,9 +65,9 @@ class Answers:
                     self._answer(request, reject)
             except Exception as error:
                 kept = kept or error
-                if trouble.with_ledger(error):
+                if errors.is_of_ledger(error):
                     break  # each of the others would wait for it in vain
-                if request is not None and trouble.passes(error):
+                if request is not None and errors.is_transient(error):
                     later.add(request.job)
         if kept is not None:
             raise kept
@@ -78,7 +78,7 @@ class Answers:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            if trouble.passes(error):
+            if errors.is_transient(error):
                 raise
             if isinstance(error, PermissionError):
                 reject(
@@ -98,14 +98,14 @@ class Answers:
         try:
             self.carry_out(request)
         except Exception as error:
-            if trouble.passes(error):
+            if errors.is_transient(error):
                 raise
             if not isinstance(
                 error,
                 RekindleError | OSError | ValueError | TypeError | LookupError | OverflowError,
             ):
                 self._log.exception("request_not_carried_out", file=request.file.name)
-            what, hint = trouble.told(error)
+            what, hint = errors.describe(error)
             reject(request.file, f"It could not be carried out: {what}", hint=hint)
             return
         crash_points.reached("request_answered")

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from rekindle.daemon import trouble
+from rekindle.daemon import errors
 from rekindle.daemon.config import SourceLimits
 from rekindle.daemon.source import listing as source_listing
 from rekindle.daemon.source.listing import CODE, Listing
@@ -194,7 +194,7 @@ def _readable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if trouble.scarce(error):
+        if errors.is_scarce(error):
             raise
         raise SpecError(
             f"The code in {folder} cannot be kept: {error.strerror}.",
@@ -217,7 +217,7 @@ def _copy(
             try:
                 data, mode = _read(root, _inside(listing.root, name), limit)
             except (OSError, ValueError) as error:
-                if trouble.scarce(error):
+                if errors.is_scarce(error):
                     raise
                 listing.leave_out(
                     name, str(error.strerror if isinstance(error, OSError) else error)

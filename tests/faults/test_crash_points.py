@@ -22,7 +22,11 @@ PROMISE = {"accepted", "keeper_spawned", "before_rename"}
 def test_every_commit_point_is_listed_once() -> None:
     """A point that is not in the list would not be walked; one that is nowhere cannot be."""
     called = set()
-    for file in (*ROOT.glob("daemon/**/*.py"), *ROOT.glob("jobs/*.py"), *ROOT.glob("state/*.py")):
+    for file in (
+        *ROOT.glob("daemon/**/*.py"),
+        *ROOT.glob("jobs/**/*.py"),
+        *ROOT.glob("state/**/*.py"),
+    ):
         for node in ast.walk(ast.parse(file.read_text())):
             if (
                 isinstance(node, ast.Call)

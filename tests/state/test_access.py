@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from rig import Rig, environment
 
-from rekindle.daemon import unforeseen
+from rekindle.daemon import errors
 from rekindle.daemon.client import cli
-from rekindle.daemon.unforeseen import SystemRefused
+from rekindle.daemon.errors import SystemRefused
 from rekindle.state import access
 from rekindle.state.errors import HomeClosed
 from rekindle.state.ledger.ledger import Ledger
@@ -180,12 +180,12 @@ def test_a_missing_right_is_of_the_home_only_within_it(tmp_path: Path) -> None:
     inside = PermissionError(errno.EACCES, "Permission denied", str(home / "runs" / "x"))
     outside = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "x"))
     full = OSError(errno.ENOSPC, "No space left on device", str(home / "x"))
-    assert isinstance(unforeseen.explain(inside, home), HomeClosed)
+    assert isinstance(errors.explain(inside, home), HomeClosed)
     for error in (outside, full, OSError("no number"), OSError(errno.EIO, "x", 3)):
-        told = unforeseen.explain(error, home)
+        told = errors.explain(error, home)
         assert isinstance(told, SystemRefused)
         assert told.exit_code == 1
         assert told.what.endswith(".")
-    assert "Make room" in unforeseen.explain(full, home).hint
+    assert "Make room" in errors.explain(full, home).hint
     moved = OSError(errno.EACCES, "x", str(tmp_path / "a"), None, str(home / "b"))
-    assert isinstance(unforeseen.explain(moved, home), HomeClosed)
+    assert isinstance(errors.explain(moved, home), HomeClosed)
