@@ -4,7 +4,7 @@ from typing import Any
 
 from rekindle.state.errors import NotFound
 from rekindle.state.paths import Run
-from rekindle.state.run import checkpoints, journal
+from rekindle.state.run import checkpoints, entries, journal
 from rekindle.state.run.checkpoints import Checkpoint
 
 
@@ -58,8 +58,7 @@ def after_epoch(run: Run, epochs: int) -> Checkpoint:
     """
     ends = {
         (e.get("stage") or 0, e["step"]): e["epoch"] + 1
-        for e in journal.replay(run.journal).entries
-        if e["kind"] == "epoch_ended"
+        for e in entries.epoch_ended.among(journal.replay(run.journal).entries)
     }
     kept: dict[int, Checkpoint] = {}
     for checkpoint in checkpoints.scan(run.checkpoints):
@@ -82,12 +81,9 @@ def after_epoch(run: Run, epochs: int) -> Checkpoint:
 def logs(run: Run, checkpoint: Checkpoint) -> dict[str, Any]:
     """The metrics of the epoch that it was taken after; else of the batches before it."""
     at = checkpoint.position
-    for entry in reversed(journal.replay(run.journal).entries):
-        if entry["kind"] == "epoch_ended" and (
-            entry.get("stage") or 0,
-            entry["epoch"] + 1,
-            entry["step"],
-        ) == (at.stage, at.epoch, at.step):
+    for entry in entries.epoch_ended.among(reversed(journal.replay(run.journal).entries)):
+        place = (entry.get("stage") or 0, entry["epoch"] + 1, entry["step"])
+        if place == (at.stage, at.epoch, at.step):
             return dict(entry["logs"])
     return dict(checkpoint.read_manifest().get("logs") or {})
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from rekindle.jobs.job import Job
 from rekindle.state.paths import Run
-from rekindle.state.run import journal
+from rekindle.state.run import entries, journal
 
 # the first of each row that is installed: TensorFlow comes under several names
 _PACKAGES: Final = (
@@ -93,9 +93,8 @@ def code(job: Job) -> dict[str, Any]:
 
 def previous(run: Run, attempt: int) -> dict[str, Any] | None:
     """What the latest attempt before this one ran on, from the journal."""
-    entry: dict[str, Any]
-    for entry in reversed(journal.replay(run.journal).entries):
-        if entry["kind"] == "provenance" and int(entry.get("attempt") or 0) < attempt:
+    for entry in entries.provenance.among(reversed(journal.replay(run.journal).entries)):
+        if int(entry.get("attempt") or 0) < attempt:
             return entry
     return None
 

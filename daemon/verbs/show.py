@@ -12,15 +12,16 @@ from rekindle.daemon.client import curve, lookup, terminal
 from rekindle.daemon.client.curve import Point
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import AttemptRow, CheckpointRow, EpochRow, JobRow
+from rekindle.state.run import entries
 
 _EPOCHS: Final = 12
 _ATTEMPTS: Final = 20
 _EVENT_KINDS: Final = {
-    "checkpoint_refused",
-    "save_failed",
-    "warned",
+    entries.checkpoint_refused.name,
+    entries.save_failed.name,
+    entries.warned.name,
     "request_answered",
-    "scratch_requested",
+    entries.scratch_requested.name,
     "attempt_adopted",
     "attempt_does_not_end",
     "leftover_killed",

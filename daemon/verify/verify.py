@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from rekindle.daemon import daemon_status
 from rekindle.jobs.job import Job
@@ -17,7 +18,9 @@ from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import JobRow
 from rekindle.state.lifecycle import TERMINAL
 from rekindle.state.paths import Home, Run
-from rekindle.state.run import checkpoints, journal
+from rekindle.state.run import checkpoints, entries, journal
+
+_GONE: Final = {entries.checkpoint_pruned.name, entries.checkpoint_refused.name}
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +168,8 @@ def _journal(run: Run, row: JobRow) -> Iterator[Finding]:
     begun = max(
         (
             e["attempt"]
-            for e in whole.entries
-            if e["kind"] == "attempt_started" and isinstance(e.get("attempt"), int)
+            for e in entries.attempt_started.among(whole.entries)
+            if isinstance(e.get("attempt"), int)
         ),
         default=0,
     )
@@ -211,9 +214,7 @@ def _checkpoints(home: Home, ledger: Ledger | None) -> Iterator[Finding]:
         for row in [] if ledger is None else ledger.checkpoints(run.id):
             if row.good and row.name not in there and not (run.checkpoints / row.name).exists():
                 told = {
-                    e.get("name")
-                    for e in journal.replay(run.journal).entries
-                    if e["kind"] in ("checkpoint_pruned", "checkpoint_refused")
+                    e.get("name") for e in journal.replay(run.journal).entries if e["kind"] in _GONE
                 }
                 if row.name not in told:
                     yield Finding(

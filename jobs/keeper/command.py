@@ -1,4 +1,4 @@
-"""Jobs that run a command of any kind: where it goes on, and what it has saved.
+"""Jobs that run a command of any kind: what it resumes from, and what it has saved.
 
 The contract is in docs/spec.md: the command commits directories into ``checkpoints/`` by a
 rename; the keeper names the newest good one to the next attempt and tells the journal.
@@ -7,17 +7,17 @@ Standard library only: the keeper imports this.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from rekindle.jobs import environment
 from rekindle.state.paths import Run
-from rekindle.state.run import checkpoints
+from rekindle.state.run import checkpoints, entries
 from rekindle.state.run.checkpoints import Checkpoint, Refusal
+from rekindle.state.run.entries import Entry
 
 
 @dataclass(frozen=True, slots=True)
-class Departure:
-    """Where an attempt of a command goes on from.
+class RestorePoint:
+    """Describe what an attempt of a command resumes from.
 
     Attributes:
         checkpoint: the newest good one, None for the beginning.
@@ -30,41 +30,44 @@ class Departure:
     known: frozenset[str]
 
     def variables(self) -> dict[str, str]:
-        """What the command finds in its environment."""
+        """Give what the command finds in its environment."""
         found = self.checkpoint
         return {
             environment.INITIAL_EPOCH: str(found.position.epoch if found else 0),
             environment.CHECKPOINT: str(found.path) if found else "",
         }
 
-    def receipt(self, *, first: bool) -> dict[str, Any]:
-        """Make the fields of the journal's ``resumed``.
+    def receipt(self, *, first: bool) -> Entry:
+        """Make the journal's ``resumed``.
 
         Args:
             first: no attempt ran before, so nothing is repeated. Else ``lost_steps`` is None:
                 nobody counts the steps of a command.
         """
         found = self.checkpoint
-        return {
-            "lost_steps": 0 if first else None,
-            "stage": 0,
-            "epoch": found.position.epoch if found else 0,
-            "step": found.position.step if found else 0,
-            "checkpoint": found.name if found else None,
-            "refused": [{"name": r.name, "reason": r.reason} for r in self.refused],
-        }
+        return entries.resumed(
+            lost_steps=0 if first else None,
+            stage=0,
+            epoch=found.position.epoch if found else 0,
+            step=found.position.step if found else 0,
+            checkpoint=found.name if found else None,
+            refused=[{"name": r.name, "reason": r.reason} for r in self.refused],
+        )
 
 
-def is_first(entries: Iterable[dict[str, Any]]) -> bool:
+def is_first(before: Iterable[Entry]) -> bool:
     """Tell from a run's journal that no attempt has run since its start from scratch."""
     ran = False
-    for entry in entries:
-        ran = entry["kind"] != "scratch_requested" and (ran or entry["kind"] == "attempt_started")
+    for entry in before:
+        if entry["kind"] == entries.scratch_requested.name:
+            ran = False
+        elif entry["kind"] == entries.attempt_started.name:
+            ran = True
     return not ran
 
 
-def departure(run: Run) -> Departure:
-    """Looks at what earlier attempts of a command have left."""
+def restore_point(run: Run) -> RestorePoint:
+    """Find the newest good checkpoint that earlier attempts of a command have left."""
     refused = []
     chosen = None
     there = checkpoints.scan(run.checkpoints)
@@ -74,26 +77,29 @@ def departure(run: Run) -> Departure:
             chosen = checkpoint
             break
         refused.append(Refusal(checkpoint.name, reason))
-    return Departure(chosen, refused, frozenset(c.name for c in there))
+    return RestorePoint(chosen, refused, frozenset(c.name for c in there))
 
 
 def verify(checkpoint: Checkpoint) -> str | None:
-    """Why a command's checkpoint cannot be used, or None; a manifest is not asked for."""
+    """Explain why a command's checkpoint cannot be used; None for a good one.
+
+    It needs no manifest.
+    """
     if not (checkpoint.path / checkpoints.MANIFEST).exists():
         return None if checkpoint.path.is_dir() else "it is not a directory"
     return checkpoints.verify(checkpoint)
 
 
-def committed(run: Run, before: Departure) -> Iterator[dict[str, Any]]:
-    """For each checkpoint that came since, the journal's fields, oldest first."""
+def committed(run: Run, before: RestorePoint) -> Iterator[Entry]:
+    """Make an entry for each checkpoint that came since, the oldest first."""
     for checkpoint in reversed(checkpoints.scan(run.checkpoints)):
         if checkpoint.name not in before.known and verify(checkpoint) is None:
             position = checkpoint.position
-            yield {
-                "name": checkpoint.name,
-                "stage": position.stage,
-                "epoch": position.epoch,
-                "step": position.step,
-                "bytes": checkpoint.bytes,
-                "best": False,
-            }
+            yield entries.checkpoint_committed(
+                name=checkpoint.name,
+                stage=position.stage,
+                epoch=position.epoch,
+                step=position.step,
+                bytes=checkpoint.bytes,
+                best=False,
+            )

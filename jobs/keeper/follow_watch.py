@@ -11,7 +11,7 @@ from typing import Final
 from rekindle.jobs import process
 from rekindle.jobs.heartbeat import ENDED
 from rekindle.state.paths import Run
-from rekindle.state.run import checkpoints, journal
+from rekindle.state.run import checkpoints, entries, journal
 
 NOTHING_SAVED: Final = "No training has been followed so far; nothing is saved."
 _HINT: Final = (
@@ -40,7 +40,7 @@ _LIBRARIES: Final = (
 
 
 class FollowWatch:
-    """Watches one attempt until a training is followed or the lack of one is reported.
+    """Watch one attempt until a training is followed or the lack of one is reported.
 
     Args:
         command: the job runs a command; it is followed where it has committed a checkpoint.
@@ -56,7 +56,7 @@ class FollowWatch:
         self._over = False
 
     def look(self, trainer: int, section: str | None) -> tuple[str, str] | None:
-        """Once a second; message and hint at the one time when there is something to report.
+        """Look, once a second; give message and hint the one time there is something to report.
 
         Args:
             trainer: its pid.
@@ -83,8 +83,8 @@ class FollowWatch:
             return bool(checkpoints.scan(self._run.checkpoints))
         # a short training may have come and gone between two looks
         return any(
-            entry["kind"] == "resumed" and entry.get("attempt") == self._attempt
-            for entry in journal.replay(self._run.journal).entries
+            entry.get("attempt") == self._attempt
+            for entry in entries.resumed.among(journal.replay(self._run.journal).entries)
         )
 
 

@@ -1,4 +1,4 @@
-"""How long each section of a training may go without a heartbeat: learned from what was seen.
+"""Detect a training that hangs: learn how long each section may go without a heartbeat.
 
 The keeper watches, not the daemon: a hang must be found while no daemon lives, and one
 process alone may signal the trainer. It looks at the heartbeat file every second and
@@ -9,7 +9,10 @@ no hang.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
+
+from rekindle.state.run import entries
+from rekindle.state.run.entries import Entry
 
 LOOK_S: Final = 1.0
 
@@ -43,7 +46,7 @@ TIMES_COMPILE: Final = 3.0
 
 
 def limit(section: str, longest: Mapping[str, float], *, timeout: float | None) -> float:
-    """Seconds without a heartbeat after which ``section`` counts as hung.
+    """Compute the seconds without a heartbeat after which ``section`` counts as hung.
 
     Args:
         longest: the longest silence seen in each section that ended well, seconds.
@@ -61,8 +64,8 @@ def limit(section: str, longest: Mapping[str, float], *, timeout: float | None) 
 
 
 @dataclass(slots=True)
-class Pace:
-    """The silences of one attempt.
+class HangDetector:
+    """Measure the silences of one attempt.
 
     Attributes:
         timeout: the spec's ``hang_timeout``, None for learned limits.
@@ -82,7 +85,7 @@ class Pace:
     _at: float | None = None
 
     def look(self, mark: object, section: str | None, now: float) -> bool:
-        """One look at the heartbeat; True where the trainer has been silent for too long.
+        """Look at the heartbeat; True where the trainer has been silent for too long.
 
         Args:
             mark: anything that is another value after each beat.
@@ -104,15 +107,15 @@ class Pace:
         return (self.speaks or self.timeout is not None) and self.silent > self.limit()
 
     def limit(self) -> float:
-        """Seconds of silence after which the present section counts as hung."""
+        """Compute the seconds of silence after which the present section counts as hung."""
         return limit(self.section, self.longest, timeout=self.timeout)
 
 
-def seen_before(entries: Iterable[dict[str, Any]]) -> dict[str, float]:
-    """The longest silences that ended well in earlier attempts, from their journal entries."""
+def seen_before(before: Iterable[Entry]) -> dict[str, float]:
+    """Find the longest silences that ended well in earlier attempts."""
     longest: dict[str, float] = {}
-    for entry in entries:
-        seen = entry.get("longest") if entry["kind"] == "attempt_ended" else None
+    for entry in entries.attempt_ended.among(before):
+        seen = entry.get("longest")
         for section, seconds in seen.items() if isinstance(seen, dict) else ():
             if isinstance(seconds, int | float):
                 longest[section] = max(longest.get(section, 0.0), float(seconds))

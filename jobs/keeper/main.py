@@ -20,11 +20,11 @@ from rekindle.jobs.job import Job
 from rekindle.jobs.journal_writer import Record, say
 from rekindle.jobs.keeper import command, follow_watch, log_cap, memory_limit
 from rekindle.jobs.keeper.follow_watch import FollowWatch
-from rekindle.jobs.keeper.hang_detector import LOOK_S, Pace, seen_before
+from rekindle.jobs.keeper.hang_detector import LOOK_S, HangDetector, seen_before
 from rekindle.state import crash_points
 from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Run
-from rekindle.state.run import checkpoints, journal, reading, reserve
+from rekindle.state.run import checkpoints, entries, journal, reading, reserve
 
 _SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
 _DUMP_S = 0.5
@@ -64,14 +64,14 @@ class Attempt:
         self.killed = False
         self.hung = False
         self.over_memory = False
-        self.pace = Pace(None)
+        self.hang_detector = HangDetector(None)
         self.fence = memory_limit.Fence(None)
         self.log_cap = log_cap.LogCap(
             run.log(number), _number(environment.LOG_MAX_BYTES, log_cap.DEFAULT_BYTES)
         )
         self._looks = 0
         self.record = Record(run.journal, number)
-        self.departure: command.Departure | None = None
+        self.restore_point: command.RestorePoint | None = None
         self.follow_watch: FollowWatch | None = None
         self.is_first = True
 
@@ -87,15 +87,15 @@ class Attempt:
                 reserve.prepare(self.run.reserve)
             before = journal.replay(self.run.journal).entries
             if job.command is not None:
-                self.departure = command.departure(self.run)
+                self.restore_point = command.restore_point(self.run)
                 self.is_first = command.is_first(before)
             self.fence = memory_limit.Fence.build(
                 job.resources.memory, f"rekindle-{self.run.id}-{os.getpid()}"
             )
-            self.pace = Pace(
+            self.hang_detector = HangDetector(
                 job.limits.hang_timeout, speaks=job.command is None, longest=seen_before(before)
             )
-            self.pace.look(*self._mark(), time.monotonic())
+            self.hang_detector.look(*self._mark(), time.monotonic())
             self.follow_watch = FollowWatch(
                 self.run,
                 self.number,
@@ -105,12 +105,13 @@ class Attempt:
             if signal.SIGTERM in signal.sigpending():
                 # asked to end before it began: nothing has to be started for that
                 self.record.add(
-                    "attempt_ended",
-                    exit_code=None,
-                    signal=None,
-                    cause="preempted",
-                    stop_requested=True,
-                    seconds=time.monotonic() - began,
+                    **entries.attempt_ended(
+                        exit_code=None,
+                        signal=None,
+                        cause="preempted",
+                        stop_requested=True,
+                        seconds=time.monotonic() - began,
+                    )
                 )
                 self._write_all()
                 return
@@ -118,57 +119,61 @@ class Attempt:
         except (OSError, RekindleError, ValueError) as error:
             say(f"the attempt could not start: {error}")
             self.record.add(
-                "failed",
-                error_type=type(error).__name__,
-                message=str(error),
-                traceback="",
-                epoch=0,
-                step=0,
+                **entries.failed(
+                    error_type=type(error).__name__,
+                    message=str(error),
+                    traceback="",
+                    epoch=0,
+                    step=0,
+                )
             )
             # a missing interpreter or folder may be a mount that comes back: worth a retry
             cause = "crash" if isinstance(error, OSError) else "permanent"
             self.record.add(
-                "attempt_ended",
-                exit_code=None,
-                signal=None,
-                cause=cause,
-                stop_requested=False,
-                seconds=time.monotonic() - began,
+                **entries.attempt_ended(
+                    exit_code=None,
+                    signal=None,
+                    cause=cause,
+                    stop_requested=False,
+                    seconds=time.monotonic() - began,
+                )
             )
             self._write_all()
             return
         if job.resources.memory is not None and not self.fence.enforced:
             self.record.add(
-                "warned",
-                message="The kernel does not enforce the memory limit here; "
-                "the keeper looks every second instead.",
-                hint="Run the daemon as a systemd service, or as root.",
+                **entries.warned(
+                    message="The kernel does not enforce the memory limit here; "
+                    "the keeper looks every second instead.",
+                    hint="Run the daemon as a systemd service, or as root.",
+                )
             )
         status = self._wait(trainer, job.limits.stop_grace)
         crash_points.reached("trainer_ended")
         self._end_leftovers(trainer)
         self._cap_log()
         crash_points.reached("leftovers_ended")
-        if self.departure is not None:
-            for saved in command.committed(self.run, self.departure):
-                self.record.add("checkpoint_committed", **saved)
+        if self.restore_point is not None:
+            for saved in command.committed(self.run, self.restore_point):
+                self.record.add(**saved)
         code, signum = (None, -status) if status < 0 else (status, None)
         killer = self.fence.killed()
         beat = heartbeat.read(self.run.heartbeat)
         at = beat if beat is not None and beat.attempt == self.number else None
         self.record.add(
-            "attempt_ended",
-            exit_code=code,
-            signal=signum,
-            cause=self._cause(code, signum, killer),
-            stop_requested=self.stop_requested,
-            killed_after_grace=self.killed,
-            memory_limit=job.resources.memory,
-            at_epoch=at.epoch if at else None,
-            at_step=at.step if at else None,
-            **({} if job.command is not None else {"at_section": at.section if at else None}),
-            longest={section: round(s, 3) for section, s in self.pace.longest.items()},
-            seconds=time.monotonic() - began,
+            **entries.attempt_ended(
+                exit_code=code,
+                signal=signum,
+                cause=self._cause(code, signum, killer),
+                stop_requested=self.stop_requested,
+                killed_after_grace=self.killed,
+                memory_limit=job.resources.memory,
+                at_epoch=at.epoch if at else None,
+                at_step=at.step if at else None,
+                **({} if job.command is not None else {"at_section": at.section if at else None}),
+                longest={section: round(s, 3) for section, s in self.hang_detector.longest.items()},
+                seconds=time.monotonic() - began,
+            )
         )
         self._write_all()
         crash_points.reached("end_recorded")
@@ -207,24 +212,28 @@ class Attempt:
         me = process.Identity.of(parent)
         child = process.Identity.of(trainer.pid)
         self.record.add(
-            "attempt_started",
-            keeper_pid=parent,
-            keeper_start=me.start if me else None,
-            trainer_pid=trainer.pid,
-            trainer_start=child.start if child else None,
-            boot_id=process.boot_id(),
-            gpus=_gpus(),
-            python=job.python or sys.executable,
-            argv=argv if job.command is not None else [job.script or job.module or "", *job.args],
+            **entries.attempt_started(
+                keeper_pid=parent,
+                keeper_start=me.start if me else None,
+                trainer_pid=trainer.pid,
+                trainer_start=child.start if child else None,
+                boot_id=process.boot_id(),
+                gpus=_gpus(),
+                python=job.python or sys.executable,
+                argv=argv
+                if job.command is not None
+                else [job.script or job.module or "", *job.args],
+            )
         )
         crash_points.reached("attempt_recorded")
         if job.command is not None:
             # other jobs' trainers tell it, with the packages of their interpreter
-            about = {"machine": provenance.machine(), "code": provenance.code(job)}
+            machine, code = provenance.machine(), provenance.code(job)
             before = provenance.previous(self.run, self.number)
-            self.record.add("provenance", changed=provenance.changes(before, about), **about)
-        if self.departure is not None:
-            self.record.add("resumed", **self.departure.receipt(first=self.is_first))
+            changed = provenance.changes(before, {"machine": machine, "code": code})
+            self.record.add(**entries.provenance(changed=changed, machine=machine, code=code))
+        if self.restore_point is not None:
+            self.record.add(**self.restore_point.receipt(first=self.is_first))
         return trainer
 
     def _environment(self, job: Job) -> dict[str, str]:
@@ -244,8 +253,8 @@ class Attempt:
         elif gpus is not None and "CUDA_VISIBLE_DEVICES" not in job.env:
             # TensorFlow would take the memory of all it sees, from jobs that were given them
             env["CUDA_VISIBLE_DEVICES"] = "-1"
-        if self.departure is not None:
-            env.update(self.departure.variables())
+        if self.restore_point is not None:
+            env.update(self.restore_point.variables())
         if job.command is not None and self.run.warm_start.exists():
             env[environment.WARM_START] = str(self.run.warm_start)
         return env
@@ -293,7 +302,7 @@ class Attempt:
         if (
             self.deadline is None
             and not (self.killed or self.hung or self.stop_requested)
-            and (self.pace.look(*mark, now))
+            and (self.hang_detector.look(*mark, now))
         ):
             self._end_hung(trainer, grace)
 
@@ -302,7 +311,7 @@ class Attempt:
         if found:
             message, hint = found
             say(f"{message} {hint}")
-            self.record.add("warned", message=message, hint=hint, unfollowed=True)
+            self.record.add(**entries.warned(message=message, hint=hint, unfollowed=True))
 
     def _cap_log(self) -> None:
         # a log that cannot be shortened is no reason to end a training
@@ -314,16 +323,17 @@ class Attempt:
         self.hung = True
         beat = heartbeat.read(self.run.heartbeat)
         self.record.add(
-            "hung",
-            section=self.pace.section,
-            silent=round(self.pace.silent, 1),
-            limit=round(self.pace.limit(), 1),
-            epoch=beat.epoch if beat else 0,
-            step=beat.step if beat else 0,
+            **entries.hung(
+                section=self.hang_detector.section,
+                silent=round(self.hang_detector.silent, 1),
+                limit=round(self.hang_detector.limit(), 1),
+                epoch=beat.epoch if beat else 0,
+                step=beat.step if beat else 0,
+            )
         )
         say(
-            f"no heartbeat for {self.pace.silent:.0f} s in the section "
-            f"{self.pace.section}; all its threads follow, then it is ended."
+            f"no heartbeat for {self.hang_detector.silent:.0f} s in the section "
+            f"{self.hang_detector.section}; all its threads follow, then it is ended."
         )
         for line in stack_dump.seen_by_the_kernel(trainer.pid):
             say(line)

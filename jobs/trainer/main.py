@@ -20,7 +20,7 @@ from rekindle.jobs.trainer import blame, hooks, script
 from rekindle.jobs.trainer.source_snapshot import SourceSnapshot
 from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Run
-from rekindle.state.run import journal
+from rekindle.state.run import entries, journal
 
 if TYPE_CHECKING:
     from rekindle.jobs.attempt.session import Session
@@ -97,7 +97,9 @@ def _tell_provenance(run: Run, job: Job, session: "Session") -> None:
     session.changed = provenance.changes(provenance.previous(run, session.attempt), about)
     with contextlib.suppress(OSError):
         journal.append(
-            run.journal, "provenance", attempt=session.attempt, changed=session.changed, **about
+            run.journal,
+            attempt=session.attempt,
+            **entries.provenance(changed=session.changed, **about),
         )
     if session.changed:
         session.warn(
@@ -122,14 +124,15 @@ def _refuse(run: Run, attempt: int, error: RekindleError) -> NoReturn:
     with contextlib.suppress(OSError):
         journal.append(
             run.journal,
-            "failed",
             attempt=attempt,
-            error_type=type(error).__name__,
-            message=error.what,
-            hint=error.hint,
-            traceback="",
-            epoch=0,
-            step=0,
+            **entries.failed(
+                error_type=type(error).__name__,
+                message=error.what,
+                hint=error.hint,
+                traceback="",
+                epoch=0,
+                step=0,
+            ),
         )
     _finish(environment.EXIT_PERMANENT)
 
@@ -141,17 +144,18 @@ def _report(run: Run, attempt: int, session: "Session", error: BaseException) ->
     with contextlib.suppress(OSError):
         journal.append(
             run.journal,
-            "failed",
             attempt=attempt,
-            error_type=type(error).__name__,
-            message=_text(error),
-            traceback="\n".join(text),
-            epoch=session.epoch,
-            step=session.step,
-            trained=session.trained,
-            within=session.is_from_stage(error),
-            at=blame.place(error),
-            passing=blame.may_pass(error),
+            **entries.failed(
+                error_type=type(error).__name__,
+                message=_text(error),
+                traceback="\n".join(text),
+                epoch=session.epoch,
+                step=session.step,
+                trained=session.trained,
+                within=session.is_from_stage(error),
+                at=blame.place(error),
+                passing=blame.may_pass(error),
+            ),
         )
 
 
@@ -161,7 +165,7 @@ def _tell_received(run: Run, attempt: int) -> None:
     Not through the session's record: a signal may come while that is being written.
     """
     with contextlib.suppress(OSError):
-        journal.append(run.journal, "stop_received", attempt=attempt)
+        journal.append(run.journal, attempt=attempt, **entries.stop_received())
 
 
 def _text(error: BaseException) -> str:

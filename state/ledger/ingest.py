@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rekindle.state.lifecycle import JobState
-from rekindle.state.run.entries import NOT_UNDERSTOOD
+from rekindle.state.run import entries
+from rekindle.state.run.entries import Entry
 
-Entry = dict[str, Any]
 Handler = Callable[[sqlite3.Connection, str, Entry], None]
 
 
@@ -25,7 +25,7 @@ def apply(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     knows of each before it is spawned, has not begun.
     """
     attempt = entry.get("attempt")
-    if entry.get("kind") == "attempt_started" and isinstance(attempt, int):
+    if entry.get("kind") == entries.attempt_started.name and isinstance(attempt, int):
         row = db.execute("SELECT attempts FROM jobs WHERE id = ?", (job,)).fetchone()
         if row is not None and attempt > row[0]:
             _not_understood(db, job, entry["kind"], f"attempt {attempt} has not begun")
@@ -63,7 +63,12 @@ def _take(handlers: Mapping[str, Handler], db: sqlite3.Connection, job: str, ent
 def _not_understood(db: sqlite3.Connection, job: str, kind: str, error: str) -> None:
     db.execute(
         "INSERT INTO events (at, job, kind, data) VALUES (?, ?, ?, ?)",
-        (time.time(), job, NOT_UNDERSTOOD, json.dumps({"kind": kind, "error": error})),
+        (
+            time.time(),
+            job,
+            entries.entry_not_understood.name,
+            json.dumps({"kind": kind, "error": error}),
+        ),
     )
 
 
@@ -312,27 +317,27 @@ def _update(db: sqlite3.Connection, job: str, entry: Entry, **fields: Any) -> No
 
 
 _HANDLERS = {
-    "attempt_started": _attempt_started,
-    "attempt_ended": _attempt_measured,
-    "resumed": _resumed,
-    "epoch_ended": _epoch_ended,
-    "checkpoint_committed": _checkpoint_committed,
-    "checkpoint_refused": _checkpoint_refused,
-    "checkpoint_pruned": _checkpoint_pruned,
-    "quarantine_pruned": _quarantine_pruned,
-    "provenance": _provenance,
-    "failed": _failed,
-    "save_failed": _event,
-    "warned": _warned,
-    "stage_ended": _event,
-    "scratch_requested": _event,
-    NOT_UNDERSTOOD: _not_believed,
+    entries.attempt_started.name: _attempt_started,
+    entries.attempt_ended.name: _attempt_measured,
+    entries.resumed.name: _resumed,
+    entries.epoch_ended.name: _epoch_ended,
+    entries.checkpoint_committed.name: _checkpoint_committed,
+    entries.checkpoint_refused.name: _checkpoint_refused,
+    entries.checkpoint_pruned.name: _checkpoint_pruned,
+    entries.quarantine_pruned.name: _quarantine_pruned,
+    entries.provenance.name: _provenance,
+    entries.failed.name: _failed,
+    entries.save_failed.name: _event,
+    entries.warned.name: _warned,
+    entries.stage_ended.name: _event,
+    entries.scratch_requested.name: _event,
+    entries.entry_not_understood.name: _not_believed,
 }
 
 _DECISIONS = {
-    "state_changed": _state_changed,
-    "job_changed": _job_changed,
-    "attempt_started": _is_running,
-    "attempt_ended": _attempt_ended,
-    "attempt_changed": _attempt_changed,
+    entries.state_changed.name: _state_changed,
+    entries.job_changed.name: _job_changed,
+    entries.attempt_started.name: _is_running,
+    entries.attempt_ended.name: _attempt_ended,
+    entries.attempt_changed.name: _attempt_changed,
 }

@@ -1,49 +1,23 @@
-"""Check the types of journal entries where they are read, so that each reader can trust them.
+"""Declare the kinds of journal entries once, for those who write them and those who read them.
 
-The journal lies where the user's script can write. An entry whose fields have other types than its
-writer gives them becomes one of the kind :data:`NOT_UNDERSTOOD`, which says what was wrong.
+Each kind is a function whose keywords are the entry's fields: calling it makes the entry, with
+just the fields that are given. Their annotations are also what a reader checks, since the journal
+lies where the user's script can write. An entry whose fields have other types becomes one of the
+kind ``entry_not_understood``, which says what was wrong.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Annotated, Any, Final, Generic, ParamSpec, get_args
 
-NOT_UNDERSTOOD: Final = "entry_not_understood"
+Entry = dict[str, Any]
+Check = Callable[[Any], bool]
+Fields = ParamSpec("Fields")
+
 MOST_ATTEMPTS: Final = 10**6
 MOST_STEPS: Final = 2**53
 """Beyond it JSON readers elsewhere round."""
 _INT64: Final = 2**63
-
-Check = Callable[[Any], bool]
-
-
-def checked(entry: dict[str, Any]) -> dict[str, Any]:
-    """The entry itself, or one that says why it is not believed."""
-    wrong = _wrong(entry)
-    if wrong is None:
-        return entry
-    attempt, at = entry.get("attempt"), entry.get("t")
-    return {
-        "v": 1,
-        "t": at if _number(at) else 0.0,
-        "kind": NOT_UNDERSTOOD,
-        "attempt": attempt if _attempt(attempt) else None,
-        "was": entry["kind"][:64],
-        "error": wrong,
-    }
-
-
-def _wrong(entry: dict[str, Any]) -> str | None:
-    """What is wrong with an entry, in words; None for nothing."""
-    required, known = _KINDS.get(entry["kind"], ((), {}))
-    for name in ("t", *required):
-        if entry.get(name) is None:
-            return f"it has no `{name}`"
-    for name, value in entry.items():
-        check = known.get(name) or _EVERYWHERE.get(name)
-        if check is not None and value is not None and not check(value):
-            return f"`{name}` is {value!r}"[:200]
-    return None
 
 
 def _integer(low: int, high: int) -> Check:
@@ -81,9 +55,23 @@ def _numbers(value: Any) -> bool:
 
 _attempt: Final = _integer(1, MOST_ATTEMPTS)
 _whole: Final = _integer(0, MOST_STEPS)
-_int64: Final = _integer(-_INT64, _INT64 - 1)
 
-_EVERYWHERE: Final[Mapping[str, Check]] = {
+Whole = Annotated[int, _whole]
+Int64 = Annotated[int, _integer(-_INT64, _INT64 - 1)]
+Signal = Annotated[int, _integer(0, 1024)]
+Table = dict[str, Any]
+Texts = list[str]
+Numbers = dict[str, float]
+
+_BY_TYPE: Final[dict[Any, Check]] = {
+    str: _text,
+    bool: _flag,
+    float: _number,
+    Table: _table,
+    Texts: _texts,
+    Numbers: _numbers,
+}
+EVERYWHERE: Final[dict[str, Check]] = {
     "t": _number,
     "attempt": _integer(0, MOST_ATTEMPTS),
     "stage": _whole,
@@ -94,103 +82,310 @@ _EVERYWHERE: Final[Mapping[str, Check]] = {
     "error": _text,
     "seconds": _number,
 }
-_PROCESSES: Final[Mapping[str, Check]] = {
-    "keeper_pid": _int64,
-    "keeper_start": _int64,
-    "trainer_pid": _int64,
-    "trainer_start": _int64,
-    "boot_id": _text,
-    "gpus": _texts,
-}
-_KINDS: Final[Mapping[str, tuple[tuple[str, ...], Mapping[str, Check]]]] = {
-    "attempt_started": (("attempt",), {"attempt": _attempt, **_PROCESSES}),
-    "attempt_ended": (
-        ("attempt",),
-        {
-            "attempt": _attempt,
-            "exit_code": _int64,
-            "signal": _integer(0, 1024),
-            "cause": _text,
-            "stop_requested": _flag,
-            "killed_after_grace": _flag,
-            "memory_limit": _whole,
-            "at_epoch": _whole,
-            "at_step": _whole,
-            "at_section": _text,
-            "longest": _numbers,
-        },
-    ),
-    "resumed": (
-        ("attempt",),
-        {
-            "attempt": _attempt,
-            "checkpoint": _text,
-            "lost_steps": _whole,
-            "lost_seconds": _number,
-            "restored": _texts,
-            "epochs": _whole,
-        },
-    ),
-    "stage_ended": (("attempt",), {"attempt": _attempt}),
-    "stop_received": (("attempt",), {"attempt": _attempt}),
-    "epoch_ended": (("attempt", "epoch"), {"attempt": _attempt, "logs": _table}),
-    "checkpoint_committed": (
-        ("attempt", "name", "epoch", "step"),
-        {"attempt": _attempt, "name": _text, "bytes": _whole, "best": _flag, "end": _flag},
-    ),
-    "checkpoint_refused": (("name",), {"name": _text, "reason": _text, "quarantined_to": _text}),
-    "checkpoint_pruned": (("name",), {"name": _text}),
-    "quarantine_pruned": (("name",), {"name": _text}),
-    "provenance": (("attempt",), {"attempt": _attempt}),
-    "failed": (
-        ("attempt",),
-        {
-            "attempt": _attempt,
-            "error_type": _text,
-            "traceback": _text,
-            "trained": _flag,
-            "within": _flag,
-            "at": _text,
-            "passing": _flag,
-        },
-    ),
-    "hung": (
-        ("attempt",),
-        {"attempt": _attempt, "section": _text, "silent": _number, "limit": _number},
-    ),
-    "state_changed": (
-        ("at", "state", "was"),
-        {
-            "at": _number,
-            "state": _text,
-            "was": _text,
-            "reason": _text,
-            "next_at": _number,
-            "failures": _whole,
-            "wish": _text,
-        },
-    ),
-    NOT_UNDERSTOOD: ((), {"was": _text}),
-    "job_changed": ((), {"wish": _text, "priority": _int64}),
-    "attempt_changed": (
-        ("attempt",),
-        {
-            "attempt": _attempt,
-            "outcome": _text,
-            "cause": _text,
-            "started_at": _number,
-            "ended_at": _number,
-            "exit_code": _int64,
-            "signal": _int64,
-            "from_epoch": _whole,
-            "from_step": _whole,
-            "to_epoch": _whole,
-            "to_step": _whole,
-            "lost_steps": _whole,
-            "receipt": _table,
-            "failure": _table,
-            "provenance": _table,
-            **_PROCESSES,
-        },
-    ),
-}
+"""Checked in entries of all kinds, also in those of a newer version."""
+
+
+class Kind(Generic[Fields]):
+    """A kind of journal entry; call it with its fields to make one.
+
+    Attributes:
+        name: the entry's ``kind``.
+        fields: the names of all its fields.
+        required: fields without which a reader does not believe it, beside ``t``.
+        checks: what a reader checks, by the field.
+    """
+
+    def __init__(
+        self,
+        declared: Callable[Fields, None],
+        required: tuple[str, ...],
+        unchecked: tuple[str, ...],
+    ) -> None:
+        types = {k: v for k, v in declared.__annotations__.items() if k != "return"}
+        self.name = declared.__name__
+        self.fields = frozenset({*types, "attempt"})
+        self.required = required
+        self.checks = {
+            field: check
+            for field, annotation in types.items()
+            if field not in unchecked and (check := _check_of(annotation)) is not None
+        }
+        if "attempt" in required:
+            self.checks["attempt"] = _attempt
+
+    def __call__(self, *none: Fields.args, **fields: Fields.kwargs) -> Entry:
+        return {"kind": self.name, **fields}
+
+    def among(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """Pass on the entries of this kind."""
+        return (entry for entry in entries if entry["kind"] == self.name)
+
+
+def _check_of(annotation: Any) -> Check | None:
+    """Find the check of a field's type; None for a type that is not looked at."""
+    if type(None) in get_args(annotation):
+        # null is good everywhere
+        annotation = get_args(annotation)[0]
+    metadata = getattr(annotation, "__metadata__", None)
+    return metadata[0] if metadata else _BY_TYPE.get(annotation)
+
+
+KINDS: Final[dict[str, Kind[...]]] = {}
+
+
+def _kind(
+    *required: str, unchecked: tuple[str, ...] = ()
+) -> Callable[[Callable[Fields, None]], Kind[Fields]]:
+    """Declare a kind of entry.
+
+    Args:
+        required: fields without which a reader does not believe it.
+        unchecked: fields that readers do not rely on.
+    """
+
+    def declare(function: Callable[Fields, None]) -> Kind[Fields]:
+        kind = Kind(function, required, unchecked)
+        KINDS[kind.name] = kind
+        return kind
+
+    return declare
+
+
+def checked(entry: Entry) -> Entry:
+    """Return the entry itself, or one that says why it is not believed."""
+    wrong = _wrong(entry)
+    if wrong is None:
+        return entry
+    attempt, at = entry.get("attempt"), entry.get("t")
+    return {
+        "v": 1,
+        "t": at if _number(at) else 0.0,
+        "kind": entry_not_understood.name,
+        "attempt": attempt if _attempt(attempt) else None,
+        "was": entry["kind"][:64],
+        "error": wrong,
+    }
+
+
+def _wrong(entry: Entry) -> str | None:
+    """Explain what is wrong with an entry; None for nothing."""
+    kind = KINDS.get(entry["kind"])
+    required, checks = (kind.required, kind.checks) if kind else ((), {})
+    for name in ("t", *required):
+        if entry.get(name) is None:
+            return f"it has no `{name}`"
+    for name, value in entry.items():
+        check = checks.get(name) or EVERYWHERE.get(name)
+        if check is not None and value is not None and not check(value):
+            return f"`{name}` is {value!r}"[:200]
+    return None
+
+
+# an attempt, by the keeper
+
+
+@_kind("attempt", unchecked=("python", "argv"))
+def attempt_started(
+    *,
+    keeper_pid: Int64 = ...,
+    keeper_start: Int64 | None = ...,
+    trainer_pid: Int64,
+    trainer_start: Int64 | None = ...,
+    boot_id: str = ...,
+    gpus: Texts | None = ...,
+    python: str,
+    argv: Texts,
+) -> None:
+    """The trainer was spawned, or a script that runs by hand has opened its folder."""
+
+
+@_kind("attempt")
+def attempt_ended(
+    *,
+    exit_code: Int64 | None,
+    signal: Signal | None,
+    cause: str,
+    stop_requested: bool,
+    killed_after_grace: bool = ...,
+    memory_limit: Whole | None = ...,
+    at_epoch: Whole | None = ...,
+    at_step: Whole | None = ...,
+    at_section: str | None = ...,
+    longest: Numbers = ...,
+    seconds: float,
+) -> None:
+    """The trainer and all it had started are gone."""
+
+
+@_kind("attempt")
+def hung(*, section: str, silent: float, limit: float, epoch: Whole, step: Whole) -> None:
+    """There was no heartbeat for too long."""
+
+
+# an attempt, by the trainer; of a job that runs a command, by the keeper
+
+
+@_kind("attempt", unchecked=("changed", "python", "packages", "machine", "code"))
+def provenance(
+    *, changed: Texts, python: str = ..., packages: Table = ..., machine: Table, code: Table
+) -> None:
+    """What the attempt runs on, and what of it changed since the last one."""
+
+
+@_kind("attempt", unchecked=("inexact", "changed", "allowed", "unfollowed"))
+def resumed(
+    *,
+    stage: Whole,
+    epoch: Whole,
+    step: Whole,
+    checkpoint: str | None,
+    refused: list[dict[str, str]],
+    lost_steps: Whole | None,
+    lost_seconds: float = ...,
+    restored: Texts = ...,
+    inexact: Texts = ...,
+    changed: Texts = ...,
+    allowed: str | None = ...,
+    unfollowed: str | None = ...,
+    epochs: Whole | None = ...,
+) -> None:
+    """Training begins, or was resumed, in a stage: the receipt."""
+
+
+@_kind("attempt", "epoch")
+def epoch_ended(*, stage: Whole, epoch: Whole, step: Whole, seconds: float, logs: Table) -> None:
+    """An epoch was trained to its end."""
+
+
+@_kind("attempt")
+def stage_ended(*, stage: Whole, epoch: Whole, step: Whole) -> None:
+    """A call of ``fit`` or a loop has ended."""
+
+
+@_kind("attempt", "name", "epoch", "step", unchecked=("why", "logs"))
+def checkpoint_committed(
+    *,
+    name: str,
+    stage: Whole,
+    epoch: Whole,
+    step: Whole,
+    end: bool = ...,
+    bytes: Whole,  # noqa: A002 - the field's name
+    why: str = ...,
+    seconds: float = ...,
+    best: bool,
+    logs: Table = ...,
+) -> None:
+    """A checkpoint is whole on disk under its name."""
+
+
+@_kind()
+def save_failed(*, error: str, epoch: Whole, step: Whole) -> None:
+    """A checkpoint could not be written; training continues."""
+
+
+@_kind(unchecked=("unfollowed",))
+def warned(*, message: str, hint: str, unfollowed: bool = ...) -> None:
+    """Something for a person to know; ``unfollowed`` where training is not saved."""
+
+
+@_kind("attempt")
+def failed(
+    *,
+    error_type: str,
+    message: str,
+    hint: str = ...,
+    traceback: str,
+    epoch: Whole,
+    step: Whole,
+    trained: bool = ...,
+    within: bool = ...,
+    at: str = ...,
+    passing: bool = ...,
+) -> None:
+    """An exception, or a refusal of ours, ended the attempt."""
+
+
+@_kind("attempt")
+def stop_received() -> None:
+    """SIGTERM came to a handler of the script's own."""
+
+
+# checkpoints, by whoever finds or removes them
+
+
+@_kind("name")
+def checkpoint_refused(*, name: str, reason: str, quarantined_to: str) -> None:
+    """A checkpoint was set aside."""
+
+
+@_kind("name")
+def checkpoint_pruned(*, name: str) -> None:
+    """A checkpoint that need not be kept was removed."""
+
+
+@_kind("name")
+def quarantine_pruned(*, name: str) -> None:
+    """A checkpoint that was set aside was removed."""
+
+
+# decisions, by the daemon
+
+
+@_kind()
+def scratch_requested() -> None:
+    """The next attempt starts from scratch: earlier checkpoints are set aside."""
+
+
+@_kind("at", "state", "was")
+def state_changed(
+    *,
+    at: float,
+    state: str,
+    was: str,
+    reason: str,
+    hint: str,
+    next_at: float | None,
+    failures: Whole,
+    wish: str | None,
+) -> None:
+    """The job went along the table of transitions."""
+
+
+@_kind()
+def job_changed(*, wish: str | None = ..., priority: Int64 = ...) -> None:
+    """A person changed the job."""
+
+
+@_kind("attempt", unchecked=("unfollowed",))
+def attempt_changed(
+    *,
+    outcome: str | None = ...,
+    cause: str | None = ...,
+    started_at: float = ...,
+    ended_at: float | None = ...,
+    exit_code: Int64 | None = ...,
+    signal: Int64 | None = ...,
+    keeper_pid: Int64 | None = ...,
+    keeper_start: Int64 | None = ...,
+    trainer_pid: Int64 | None = ...,
+    trainer_start: Int64 | None = ...,
+    boot_id: str | None = ...,
+    from_epoch: Whole | None = ...,
+    from_step: Whole | None = ...,
+    to_epoch: Whole | None = ...,
+    to_step: Whole | None = ...,
+    lost_steps: Whole | None = ...,
+    receipt: Table | None = ...,
+    failure: Table | None = ...,
+    provenance: Table | None = ...,
+    gpus: Texts | None = ...,
+    seconds: float | None = ...,
+    unfollowed: str | None = ...,
+) -> None:
+    """The daemon judged an attempt: columns of its row in the ledger."""
+
+
+@_kind()
+def entry_not_understood(*, was: str, error: str) -> None:
+    """An entry whose fields had other types than its kind declares."""

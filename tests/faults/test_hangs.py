@@ -9,7 +9,7 @@ from nights import Night, result
 from rig import wait_for
 
 from rekindle.jobs.keeper import hang_detector
-from rekindle.jobs.keeper.hang_detector import Pace
+from rekindle.jobs.keeper.hang_detector import HangDetector
 
 QUICK = '[limits]\nhang_timeout = "1s"\nstop_grace = "1s"\n'
 
@@ -84,7 +84,7 @@ def test_a_command_that_never_beats_is_not_taken_for_hung(night: Night) -> None:
 
 def test_a_limit_is_learned_for_each_section() -> None:
     """Hours before anything was seen; then a multiple of the longest silence that ended well."""
-    watch = Pace(None)
+    watch = HangDetector(None)
     assert not watch.look(0, None, 0.0)
     assert watch.limit() == hang_detector.UNSEEN_S["start"]
     now = 0.0
@@ -118,7 +118,7 @@ def test_what_earlier_attempts_saw_is_remembered() -> None:
 @given(st.lists(st.tuples(st.floats(0, 10_000), st.booleans()), max_size=60))
 def test_a_keeper_that_slept_takes_no_sleep_for_a_hang(looks: list[tuple[float, bool]]) -> None:
     """However long the machine was suspended, silence grows by at most two looks at a time."""
-    watch, now, mark = Pace(50.0), 0.0, 0
+    watch, now, mark = HangDetector(50.0), 0.0, 0
     watch.look(mark, "step", now)
     quiet = 0
     for pause, beats in looks:

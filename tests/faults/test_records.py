@@ -70,7 +70,7 @@ def poisoned(kind: str) -> Iterator[bytes]:
         "state": "held",
         "was": "running",
     }
-    fields = {*entries._EVERYWHERE, *entries._KINDS[kind][1]}
+    fields = {*entries.EVERYWHERE, *entries.KINDS[kind].fields}
     for field in sorted(fields):
         for value in WRONG:
             yield journal.encode({"v": 1, **good, "kind": kind, field: value})
@@ -101,7 +101,7 @@ def test_what_a_run_directory_holds_is_its_own_jobs_trouble(night: Night) -> Non
     """Each kind of line and each kind of file, all at once beside one good job."""
     night.work.mkdir(parents=True)
     bad = dict(READ)
-    for kind in entries._KINDS:
+    for kind in entries.KINDS:
         file = night.work / f"{kind}.lines"
         file.write_bytes(b"".join(poisoned(kind)))
         bad[f"line-{kind.replace('_', '-')}"] = f"cat {file} >> journal.jsonl"
