@@ -31,9 +31,13 @@ SLOW  := slow and not (promise or faults or systemd)
 ALONE := (faults or systemd) and not promise
 # one test at a time to the worker that is free; those of an xdist_group to one worker
 PARALLEL := -n auto --maxprocesses 8 --dist loadgroup
+# `make coverage` runs the quick tests of these; with MEASURED=1 `make test` leaves them out
+COVERED := tests/daemon tests/state
+MEASURED ?=
+REST := $(if $(MEASURED),$(addprefix --ignore=,$(COVERED)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check crash fuzz bench clean
+.PHONY: help setup demo test test-all check coverage crash fuzz bench clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' \
@@ -50,7 +54,7 @@ demo: $(STAMP) ## train, kill the training twice, find it finished and bit-ident
 
 test: $(STAMP) ## run the quick tests: every promise once, in minutes (ARGS="..." for any others)
 ifeq ($(strip $(ARGS)),)
-	$(BIN)/python -m pytest $(PARALLEL) -m "$(QUICK)"
+	$(BIN)/python -m pytest $(PARALLEL) -m "$(QUICK)" $(REST)
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
@@ -59,10 +63,17 @@ test-all: test ## run the quick tests, then all the others
 	$(BIN)/python -m pytest $(PARALLEL) -m "$(SLOW)"
 	$(BIN)/python -m pytest -m "$(ALONE)"
 
-check: $(STAMP) ## lint and type-check
+check: $(STAMP) ## lint, type-check, spell-check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
+
+coverage: $(STAMP) ## run the quick tests of daemon and state; fail below the floor of pyproject.toml
+	rm -rf .coverage-data
+	$(BIN)/coverage run -m pytest $(PARALLEL) -m "$(QUICK)" $(COVERED)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 crash: $(STAMP) ## kill training N times (N=1000) and compare with undisturbed runs
 	REKINDLE_CRASH_KILLS=$(N) $(BIN)/python -m pytest -m crash -s $(ARGS) tests/crash
@@ -77,7 +88,7 @@ bench: $(STAMP) ## measure what the documents claim about speed and size
 	done
 
 clean: ## remove .venv and everything that was built
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage-data
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # the stamp is made last: an installation that was cut off is done again. tf-keras (Keras 2, for
