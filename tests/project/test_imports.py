@@ -6,7 +6,7 @@ an entry goes when its import does, and none is added.
 
 import ast
 import functools
-import shutil
+import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import pythons
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("state", "jobs", "daemon")
@@ -283,6 +284,33 @@ def test_a_module_is_imported_only_where_it_may_be(name: str) -> None:
     assert [] == [place for place, file in users.items() if not matches(file, ONLY_IN[name])]
 
 
+TEXTS = ("**/*.py", "*.toml", "docs/*.md", "*.md", "systemd/*", "Makefile")
+
+
+@pytest.mark.parametrize("pattern", TEXTS)
+def test_a_module_that_a_text_names_exists(pattern: str) -> None:
+    """A renamed module is renamed in strings and documents, too."""
+    wrong = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in ROOT.glob(pattern)
+        if not {".venv", ".importroot"} & set(path.parts) and path != Path(__file__)
+        for name in re.findall(r"\brekindle(?:\.[a-z]\w*){2,}", path.read_text())
+        if not exists(name)
+    ]
+    assert [] == wrong
+
+
+def exists(name: str) -> bool:
+    """Tell whether a dotted name is a module, or something in one."""
+    module, _, inside = name.rpartition(".")
+    if name.split(".")[1] not in PARTS or name in NAMES:
+        return True
+    if module not in NAMES:
+        return False
+    file = NAMES[module]
+    return not file.endswith("__init__.py") or inside in (ROOT / file).read_text()
+
+
 def test_what_a_job_loads_parses_as_the_oldest_python() -> None:
     wrong = []
     for file in sorted(loaded(PROCESSES["keeper"]) | loaded(PROCESSES["trainer"])):
@@ -293,19 +321,9 @@ def test_what_a_job_loads_parses_as_the_oldest_python() -> None:
     assert [] == wrong
 
 
-def old_python() -> str | None:
-    """Find an interpreter of the oldest version that runs."""
-    name = "python{}.{}".format(*OLD_PYTHON)
-    pyenv = sorted(Path.home().glob(f".pyenv/versions/{name.removeprefix('python')}.*/bin/{name}"))
-    for found in [*map(str, pyenv), shutil.which(name)]:
-        if found and subprocess.run([found, "-c", "pass"], capture_output=True).returncode == 0:
-            return found
-    return None
-
-
 def test_what_a_job_loads_imports_in_the_oldest_python() -> None:
     """Up to the import of a library that is not installed there."""
-    python = old_python()
+    python = pythons.find(*OLD_PYTHON)
     if python is None:
         pytest.skip("needs a Python {}.{}".format(*OLD_PYTHON))
     modules = loaded(PROCESSES["keeper"]) | loaded(PROCESSES["trainer"])

@@ -4,25 +4,15 @@ tests/project/test_imports.py imports all that such a job loads.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import pythons
 from rig import ROOT, Rig
 
-
-def python310() -> str | None:
-    """An interpreter that runs, from pyenv or from PATH."""
-    pyenv = sorted(Path.home().glob(".pyenv/versions/3.10.*/bin/python3.10"))
-    for found in [*map(str, pyenv), shutil.which("python3.10")]:
-        if found and subprocess.run([found, "-c", "pass"], capture_output=True).returncode == 0:
-            return found
-    return None
-
-
-PYTHON = python310()
+PYTHON = pythons.find(3, 10)
 needs_310 = pytest.mark.skipif(PYTHON is None, reason="needs a Python 3.10")
 
 
