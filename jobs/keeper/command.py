@@ -23,11 +23,13 @@ class RestorePoint:
         checkpoint: the newest good one, None for the beginning.
         refused: newer ones that are damaged, each with the reason.
         known: names of all that were there.
+        is_first: no attempt ran before, so nothing is repeated.
     """
 
     checkpoint: Checkpoint | None
     refused: list[Refusal]
     known: frozenset[str]
+    is_first: bool
 
     def variables(self) -> dict[str, str]:
         """Give what the command finds in its environment."""
@@ -37,16 +39,11 @@ class RestorePoint:
             environment.CHECKPOINT: str(found.path) if found else "",
         }
 
-    def receipt(self, *, first: bool) -> Entry:
-        """Make the journal's ``resumed``.
-
-        Args:
-            first: no attempt ran before, so nothing is repeated. Else ``lost_steps`` is None:
-                nobody counts the steps of a command.
-        """
+    def receipt(self) -> Entry:
+        """Make the journal's ``resumed``; nobody counts the steps that a command repeats."""
         found = self.checkpoint
         return entries.resumed(
-            lost_steps=0 if first else None,
+            lost_steps=0 if self.is_first else None,
             stage=0,
             epoch=found.position.epoch if found else 0,
             step=found.position.step if found else 0,
@@ -66,8 +63,12 @@ def is_first(before: Iterable[Entry]) -> bool:
     return not ran
 
 
-def restore_point(run: Run) -> RestorePoint:
-    """Find the newest good checkpoint that earlier attempts of a command have left."""
+def restore_point(run: Run, before: Iterable[Entry]) -> RestorePoint:
+    """Find the newest good checkpoint that earlier attempts of a command have left.
+
+    Args:
+        before: the run's journal.
+    """
     refused = []
     chosen = None
     there = checkpoints.scan(run.checkpoints)
@@ -77,7 +78,7 @@ def restore_point(run: Run) -> RestorePoint:
             chosen = checkpoint
             break
         refused.append(Refusal(checkpoint.name, reason))
-    return RestorePoint(chosen, refused, frozenset(c.name for c in there))
+    return RestorePoint(chosen, refused, frozenset(c.name for c in there), is_first(before))
 
 
 def verify(checkpoint: Checkpoint) -> str | None:

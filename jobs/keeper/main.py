@@ -1,4 +1,4 @@
-"""The keeper: the small parent process of one attempt, from lock to exit status.
+"""Keep one attempt, from lock to exit status, as the small parent process of its trainer.
 
 It outlives the daemon, holds the run's lock, forwards SIGTERM, enforces the grace period and
 the memory limit, ends a trainer that hangs, ends whatever the trainer left behind, and
@@ -12,32 +12,42 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
-from rekindle.jobs import bootstrap, environment, heartbeat, process, provenance, stack_dump
+from rekindle.jobs import environment, heartbeat, process, provenance
 from rekindle.jobs.job import Job
 from rekindle.jobs.journal_writer import Record, say
-from rekindle.jobs.keeper import command, follow_watch, log_cap, memory_limit
+from rekindle.jobs.keeper import cause, command, follow_watch, log_cap, spawn, watch
+from rekindle.jobs.keeper.cause import End
+from rekindle.jobs.keeper.command import RestorePoint
 from rekindle.jobs.keeper.follow_watch import FollowWatch
-from rekindle.jobs.keeper.hang_detector import LOOK_S, HangDetector, seen_before
+from rekindle.jobs.keeper.hang_detector import HangDetector, seen_before
+from rekindle.jobs.keeper.log_cap import LogCap
+from rekindle.jobs.keeper.memory_limit import MemoryLimit
+from rekindle.jobs.keeper.termination import Termination, end_leftovers
 from rekindle.state import crash_points
 from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints, entries, journal, reading, reserve
 
-_SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
-_DUMP_S = 0.5
-"""A dump of all stacks is written in C and takes milliseconds."""
-_COMES_BACK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.ESTALE}
+_COMES_BACK: Final = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.EROFS,
+    errno.ENOMEM,
+    errno.ESTALE,
+}
 """Errors of a disk that may be over in a while."""
 
 
 def main() -> NoReturn:
-    """``keeper RUN_DIR ATTEMPT LOCK_FD...``: runs one attempt and exits 0 once it is recorded."""
+    """Run ``keeper RUN_DIR ATTEMPT LOCK_FD...``; exit 0 once the end of the attempt is recorded."""
     run, attempt = Run(Path(sys.argv[1])), int(sys.argv[2])
     lock = tuple(int(fd) for fd in sys.argv[3:])
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, spawn.SIGNALS)
     crash_points.reached("keeper_entered")
     # made here, not at acceptance: of ten thousand jobs waiting few have come so far
     run.logs.mkdir(exist_ok=True)
@@ -52,390 +62,215 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an attempt needs before its trainer is spawned.
+
+    Attributes:
+        restore_point: what a command resumes from; None for a script, whose trainer finds it.
+    """
+
+    job: Job
+    limit: MemoryLimit
+    hang_detector: HangDetector
+    follow_watch: FollowWatch
+    restore_point: RestorePoint | None
+
+
 class Attempt:
-    """One start of the job's training process, seen from its parent."""
+    """Start the job's training process once, wait for it, and record its end."""
 
     def __init__(self, run: Run, number: int, lock: tuple[int, ...]) -> None:
-        self.run = run
-        self.number = number
-        self.lock = lock
-        self.stop_requested = False
-        self.deadline: float | None = None
-        self.killed = False
-        self.hung = False
-        self.over_memory = False
-        self.hang_detector = HangDetector(None)
-        self.fence = memory_limit.Fence(None)
-        self.log_cap = log_cap.LogCap(
+        self._run = run
+        self._number = number
+        self._lock = lock
+        self._began = time.monotonic()
+        self._record = Record(run.journal, number)
+        self._log = LogCap(
             run.log(number), _number(environment.LOG_MAX_BYTES, log_cap.DEFAULT_BYTES)
         )
-        self._looks = 0
-        self.record = Record(run.journal, number)
-        self.restore_point: command.RestorePoint | None = None
-        self.follow_watch: FollowWatch | None = None
-        self.is_first = True
 
     def run_to_end(self) -> None:
-        """Starts the trainer, waits for it, and records its end."""
-        began = time.monotonic()
+        """Start the trainer, wait for it, and record its end."""
         try:
-            job = Job.read(self.run.job_file)
-            checkpoints.sweep(self.run.checkpoints)
-            reserve.take_over(self.run.reserve, self.run.journal)
-            with contextlib.suppress(OSError):
-                # some file systems have no way to; an end then waits for space
-                reserve.prepare(self.run.reserve)
-            before = journal.replay(self.run.journal).entries
-            if job.command is not None:
-                self.restore_point = command.restore_point(self.run)
-                self.is_first = command.is_first(before)
-            self.fence = memory_limit.Fence.build(
-                job.resources.memory, f"rekindle-{self.run.id}-{os.getpid()}"
-            )
-            self.hang_detector = HangDetector(
-                job.limits.hang_timeout, speaks=job.command is None, longest=seen_before(before)
-            )
-            self.hang_detector.look(*self._mark(), time.monotonic())
-            self.follow_watch = FollowWatch(
-                self.run,
-                self.number,
-                command=job.command is not None,
-                after=_number(environment.UNFOLLOWED_AFTER, int(follow_watch.AFTER_S)),
-            )
+            plan = self._plan()
             if signal.SIGTERM in signal.sigpending():
                 # asked to end before it began: nothing has to be started for that
-                self.record.add(
-                    **entries.attempt_ended(
-                        exit_code=None,
-                        signal=None,
-                        cause="preempted",
-                        stop_requested=True,
-                        seconds=time.monotonic() - began,
-                    )
-                )
-                self._write_all()
+                self._record_no_start("preempted")
                 return
-            trainer = self._start(job)
+            trainer = self._start(plan)
         except (OSError, RekindleError, ValueError) as error:
-            say(f"the attempt could not start: {error}")
-            self.record.add(
-                **entries.failed(
-                    error_type=type(error).__name__,
-                    message=str(error),
-                    traceback="",
-                    epoch=0,
-                    step=0,
-                )
-            )
+            self._record_failure(error)
             # a missing interpreter or folder may be a mount that comes back: worth a retry
-            cause = "crash" if isinstance(error, OSError) else "permanent"
-            self.record.add(
-                **entries.attempt_ended(
-                    exit_code=None,
-                    signal=None,
-                    cause=cause,
-                    stop_requested=False,
-                    seconds=time.monotonic() - began,
-                )
-            )
-            self._write_all()
+            self._record_no_start("crash" if isinstance(error, OSError) else "permanent")
             return
-        if job.resources.memory is not None and not self.fence.enforced:
-            self.record.add(
+        self._keep(plan, trainer)
+
+    def _plan(self) -> Plan:
+        run = self._run
+        job = Job.read(run.job_file)
+        checkpoints.sweep(run.checkpoints)
+        reserve.take_over(run.reserve, run.journal)
+        with contextlib.suppress(OSError):
+            # some file systems have no way to; an end then waits for space
+            reserve.prepare(run.reserve)
+        before = journal.replay(run.journal).entries
+        runs_command = job.command is not None
+        detector = HangDetector(
+            job.limits.hang_timeout, speaks=not runs_command, longest=seen_before(before)
+        )
+        first = self._look()
+        detector.look(first.mark, first.section, first.now)
+        return Plan(
+            job=job,
+            limit=MemoryLimit.build(job.resources.memory, f"rekindle-{run.id}-{os.getpid()}"),
+            hang_detector=detector,
+            follow_watch=FollowWatch(
+                run,
+                self._number,
+                command=runs_command,
+                after=_number(environment.UNFOLLOWED_AFTER, int(follow_watch.AFTER_S)),
+            ),
+            restore_point=command.restore_point(run, before) if runs_command else None,
+        )
+
+    def _start(self, plan: Plan) -> "subprocess.Popen[bytes]":
+        job, run = plan.job, self._run
+        argv = spawn.command_line(job, run, self._number)
+        trainer = spawn.spawn(
+            argv,
+            spawn.variables(job, run, self._number, plan.restore_point),
+            job.workdir,
+            self._lock,
+            plan.limit,
+        )
+        crash_points.reached("trainer_spawned")
+        keeper = process.Identity.of(os.getpid())
+        child = process.Identity.of(trainer.pid)
+        shown = argv if job.command is not None else [job.script or job.module or "", *job.args]
+        self._record.add(
+            **entries.attempt_started(
+                keeper_pid=os.getpid(),
+                keeper_start=keeper.start if keeper else None,
+                trainer_pid=trainer.pid,
+                trainer_start=child.start if child else None,
+                boot_id=process.boot_id(),
+                gpus=spawn.gpus(),
+                python=job.python or sys.executable,
+                argv=shown,
+            )
+        )
+        crash_points.reached("attempt_recorded")
+        if plan.restore_point is not None:
+            # for a script its trainer records both, with the packages of its interpreter
+            machine, code = provenance.machine(), provenance.code(job)
+            before = provenance.previous(run, self._number)
+            changed = provenance.changes(before, {"machine": machine, "code": code})
+            self._record.add(**entries.provenance(changed=changed, machine=machine, code=code))
+            self._record.add(**plan.restore_point.receipt())
+        return trainer
+
+    def _keep(self, plan: Plan, trainer: "subprocess.Popen[bytes]") -> None:
+        if plan.limit.bytes is not None and not plan.limit.enforced:
+            self._record.add(
                 **entries.warned(
                     message="The kernel does not enforce the memory limit here; "
                     "the keeper looks every second instead.",
                     hint="Run the daemon as a systemd service, or as root.",
                 )
             )
-        status = self._wait(trainer, job.limits.stop_grace)
+        termination = Termination(trainer.pid, plan.job.limits.stop_grace)
+        status = watch.wait(
+            termination,
+            self._look,
+            (
+                lambda _: self._record.write(),
+                lambda _: self._cap_log(),
+                watch.report_unfollowed(self._record, plan.follow_watch, trainer.pid),
+                watch.hold_memory(plan.limit, termination),
+                watch.end_hung(self._run, self._record, plan.hang_detector, termination),
+            ),
+        )
         crash_points.reached("trainer_ended")
-        self._end_leftovers(trainer)
+        end_leftovers(trainer.pid)
         self._cap_log()
         crash_points.reached("leftovers_ended")
-        if self.restore_point is not None:
-            for saved in command.committed(self.run, self.restore_point):
-                self.record.add(**saved)
-        code, signum = (None, -status) if status < 0 else (status, None)
-        killer = self.fence.killed()
-        beat = heartbeat.read(self.run.heartbeat)
-        at = beat if beat is not None and beat.attempt == self.number else None
-        self.record.add(
-            **entries.attempt_ended(
-                exit_code=code,
-                signal=signum,
-                cause=self._cause(code, signum, killer),
-                stop_requested=self.stop_requested,
-                killed_after_grace=self.killed,
-                memory_limit=job.resources.memory,
-                at_epoch=at.epoch if at else None,
-                at_step=at.step if at else None,
-                **({} if job.command is not None else {"at_section": at.section if at else None}),
-                longest={section: round(s, 3) for section, s in self.hang_detector.longest.items()},
-                seconds=time.monotonic() - began,
-            )
-        )
-        self._write_all()
+        if plan.restore_point is not None:
+            for saved in command.committed(self._run, plan.restore_point):
+                self._record.add(**saved)
+        self._record_end(plan, termination.end(status, plan.limit.killed()))
         crash_points.reached("end_recorded")
-        self.fence.remove()
+        plan.limit.remove()
 
-    def _start(self, job: Job) -> subprocess.Popen[bytes]:
-        if job.command is not None:
-            argv = list(job.command)
-        else:
-            argv = bootstrap.command(
-                job.python or sys.executable,
-                "rekindle.jobs.trainer.main",
-                str(self.run.root),
-                str(self.number),
-            )
-        parent = os.getpid()
-
-        def enter() -> None:
-            # safe here: the keeper has a single thread
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            process.die_with_parent(parent)
-            process.go_before_others_when_memory_ends()
-            self.fence.enter()
-
-        trainer = subprocess.Popen(
-            argv,
-            cwd=job.workdir,
-            env=self._environment(job),
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=enter,
-            # the lock lives as long as anything that may still write the run directory
-            pass_fds=self.lock,
-        )
-        crash_points.reached("trainer_spawned")
-        me = process.Identity.of(parent)
-        child = process.Identity.of(trainer.pid)
-        self.record.add(
-            **entries.attempt_started(
-                keeper_pid=parent,
-                keeper_start=me.start if me else None,
-                trainer_pid=trainer.pid,
-                trainer_start=child.start if child else None,
-                boot_id=process.boot_id(),
-                gpus=_gpus(),
-                python=job.python or sys.executable,
-                argv=argv
-                if job.command is not None
-                else [job.script or job.module or "", *job.args],
-            )
-        )
-        crash_points.reached("attempt_recorded")
-        if job.command is not None:
-            # other jobs' trainers tell it, with the packages of their interpreter
-            machine, code = provenance.machine(), provenance.code(job)
-            before = provenance.previous(self.run, self.number)
-            changed = provenance.changes(before, {"machine": machine, "code": code})
-            self.record.add(**entries.provenance(changed=changed, machine=machine, code=code))
-        if self.restore_point is not None:
-            self.record.add(**self.restore_point.receipt(first=self.is_first))
-        return trainer
-
-    def _environment(self, job: Job) -> dict[str, str]:
-        env = {k: v for k, v in os.environ.items() if k not in environment.NOT_INHERITED}
-        env.setdefault("PYTHONUNBUFFERED", "1")
-        # sets of strings iterate in an order that depends on it
-        env.setdefault("PYTHONHASHSEED", str(job.seed % 2**32))
-        env.update(job.env)
-        env[environment.RUN_DIR] = str(self.run.root)
-        env[environment.JOB] = self.run.id
-        env[environment.ATTEMPT] = str(self.number)
-        env[environment.HEARTBEAT] = str(self.run.heartbeat)
-        gpus = env.get(environment.GPUS)
-        if gpus:
-            # whatever else the environment says: these, and no others, are this attempt's
-            env["CUDA_VISIBLE_DEVICES"] = gpus
-        elif gpus is not None and "CUDA_VISIBLE_DEVICES" not in job.env:
-            # TensorFlow would take the memory of all it sees, from jobs that were given them
-            env["CUDA_VISIBLE_DEVICES"] = "-1"
-        if self.restore_point is not None:
-            env.update(self.restore_point.variables())
-        if job.command is not None and self.run.warm_start.exists():
-            env[environment.WARM_START] = str(self.run.warm_start)
-        return env
-
-    def _wait(self, trainer: subprocess.Popen[bytes], grace: float) -> int:
-        """Reaps until the trainer has ended; returns its status as Popen gives it."""
-        look_at = time.monotonic() + LOOK_S
-        while True:
-            status = self._reap(trainer.pid)
-            if status is not None:
-                return status
-            now = time.monotonic()
-            if self.deadline is not None and now >= self.deadline:
-                say("the grace period is over; the trainer is killed.")
-                self.killed = True
-                self.deadline = None
-                os.killpg(trainer.pid, signal.SIGKILL)
-                continue
-            if now >= look_at:
-                look_at = now + LOOK_S
-                self._look(trainer, grace, now)
-            until = look_at if self.deadline is None else min(look_at, self.deadline)
-            received = signal.sigtimedwait(_SIGNALS, max(until - time.monotonic(), 0.0))
-            if received is None or received.si_signo == signal.SIGCHLD or self.stop_requested:
-                continue
-            self.stop_requested = True
-            self._ask_to_end(trainer, grace)
-
-    def _look(self, trainer: subprocess.Popen[bytes], grace: float, now: float) -> None:
-        """Once a second: does it still move, and does it keep within its memory?"""
-        self.record.write()
-        self._cap_log()
-        self._looks += 1
-        if self._looks % 4 == 0:
-            self.fence.look()
-        mark = self._mark()
-        self._look_for_training(trainer.pid, mark[1])
-        limit = self.fence.limit
-        if limit is not None and not self.fence.enforced and not self.over_memory:
-            used = memory_limit.used(process.descendants(trainer.pid))
-            if used > limit:
-                say(f"it uses {used} bytes of memory of the {limit} it may; it is killed.")
-                self.over_memory = True
-                os.killpg(trainer.pid, signal.SIGKILL)
-        if (
-            self.deadline is None
-            and not (self.killed or self.hung or self.stop_requested)
-            and (self.hang_detector.look(*mark, now))
-        ):
-            self._end_hung(trainer, grace)
-
-    def _look_for_training(self, trainer: int, section: str | None) -> None:
-        found = self.follow_watch and self.follow_watch.look(trainer, section)
-        if found:
-            message, hint = found
-            say(f"{message} {hint}")
-            self.record.add(**entries.warned(message=message, hint=hint, unfollowed=True))
+    def _look(self) -> watch.Look:
+        return watch.take_look(self._run, self._number)
 
     def _cap_log(self) -> None:
         # a log that cannot be shortened is no reason to end a training
         with contextlib.suppress(OSError):
-            self.log_cap.look()
+            self._log.look()
 
-    def _end_hung(self, trainer: subprocess.Popen[bytes], grace: float) -> None:
-        """Writes down where every thread stands, then TERM; KILL comes after the grace."""
-        self.hung = True
-        beat = heartbeat.read(self.run.heartbeat)
-        self.record.add(
-            **entries.hung(
-                section=self.hang_detector.section,
-                silent=round(self.hang_detector.silent, 1),
-                limit=round(self.hang_detector.limit(), 1),
-                epoch=beat.epoch if beat else 0,
-                step=beat.step if beat else 0,
+    def _record_end(self, plan: Plan, end: End) -> None:
+        beat = heartbeat.read(self._run.heartbeat)
+        at = beat if beat is not None and beat.attempt == self._number else None
+        longest = plan.hang_detector.longest
+        ended = entries.attempt_ended(
+            exit_code=end.exit_code,
+            signal=end.signal,
+            cause=cause.cause(end),
+            stop_requested=end.stop_requested,
+            killed_after_grace=end.killed_after_grace,
+            memory_limit=plan.job.resources.memory,
+            at_epoch=at.epoch if at else None,
+            at_step=at.step if at else None,
+            at_section=at.section if at else None,
+            longest={section: round(seconds, 3) for section, seconds in longest.items()},
+            seconds=time.monotonic() - self._began,
+        )
+        if plan.job.command is not None:
+            # any other than the last one counts as an end too early, which only a script tells
+            del ended["at_section"]
+        self._record.add(**ended)
+        _write_all(self._record, self._run, stop_requested=end.stop_requested)
+
+    def _record_failure(self, error: Exception) -> None:
+        say(f"the attempt could not start: {error}")
+        self._record.add(
+            **entries.failed(
+                error_type=type(error).__name__, message=str(error), traceback="", epoch=0, step=0
             )
         )
-        say(
-            f"no heartbeat for {self.hang_detector.silent:.0f} s in the section "
-            f"{self.hang_detector.section}; all its threads follow, then it is ended."
+
+    def _record_no_start(self, why: str) -> None:
+        self._record.add(
+            **entries.attempt_ended(
+                exit_code=None,
+                signal=None,
+                cause=why,
+                stop_requested=why == "preempted",
+                seconds=time.monotonic() - self._began,
+            )
         )
-        for line in stack_dump.seen_by_the_kernel(trainer.pid):
-            say(line)
-        if stack_dump.ask(trainer.pid):
-            # a process that was stopped by a signal answers once it goes on; it may then save
-            os.kill(trainer.pid, signal.SIGCONT)
-            time.sleep(_DUMP_S)
-        else:
-            say("it has no handler for a dump of its stacks.")
-        self._ask_to_end(trainer, grace)
+        _write_all(self._record, self._run, stop_requested=False)
 
-    def _ask_to_end(self, trainer: subprocess.Popen[bytes], grace: float) -> None:
-        if self.deadline is None:
-            self.deadline = time.monotonic() + grace
-        os.kill(trainer.pid, signal.SIGTERM)
-        # a process that somebody stopped saves only once it is awake
-        os.killpg(trainer.pid, signal.SIGCONT)
 
-    def _mark(self) -> tuple[object, str | None]:
-        """What changes with each beat, and the section of the last one."""
-        try:
-            # a command may just touch the file
-            touched = self.run.heartbeat.stat().st_mtime_ns
-        except OSError:
-            return None, None
-        beat = heartbeat.read(self.run.heartbeat)
-        ours = beat is not None and beat.attempt == self.number
-        return (touched, beat), beat.section if beat is not None and ours else None
+def _write_all(record: Record, run: Run, *, stop_requested: bool) -> None:
+    """Record the end: in the journal, or on a full disk in the space kept for it.
 
-    def _reap(self, trainer: int) -> int | None:
-        ended = None
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return ended
-            if pid == 0:
-                return ended
-            if pid == trainer:
-                ended = os.waitstatus_to_exitcode(status)
-
-    def _end_leftovers(self, trainer: subprocess.Popen[bytes]) -> None:
-        """Ends what the trainer started and left: data workers, TensorBoard, shells."""
-        try:
-            os.killpg(trainer.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        end = time.monotonic() + 10
-        while (left := process.children(os.getpid())) and time.monotonic() < end:
-            for pid in left:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-            self._reap(trainer.pid)
-            time.sleep(0.01)
-
-    def _cause(self, code: int | None, signum: int | None, killer: str | None) -> str:
-        if code == environment.EXIT_DONE:
-            return "done"
-        # a killed data worker ends its trainer by an exception: the count of the job's own
-        # cgroup is evidence enough; that of the whole machine only with a SIGKILL not of ours
-        if (
-            self.over_memory
-            or killer == "job"
-            or (killer == "host" and signum == signal.SIGKILL and not self.killed)
-        ):
-            return "host_oom"
-        if self.hung:
-            return "hang"
-        if code == environment.EXIT_SAVED:
-            return "preempted"
-        # asked to end before it could listen, or after its grace: the checkpoints count
-        if self.stop_requested and code is None:
-            return "preempted"
-        if code == environment.EXIT_PERMANENT:
-            return "permanent"
-        return "crash"
-
-    def _write_all(self) -> None:
-        """Record the end: in the journal, or on a full disk in the space kept for it.
-
-        Without either it waits, unless waiting cannot help or the attempt is asked to end; the
-        daemon then infers the end from the lock.
-        """
-        while not self.record.write():
-            with contextlib.suppress(OSError):
-                reserve.write(self.run.reserve, self.record.waiting)
-                return
-            error = self.record.trouble
-            if self.stop_requested or error is None or error.errno not in _COMES_BACK:
-                return
-            if signal.sigtimedwait({signal.SIGTERM}, 1.0) is not None:
-                return
+    Without either it waits, unless waiting cannot help or the attempt is asked to end; the
+    daemon then infers the end from the lock.
+    """
+    while not record.write():
+        with contextlib.suppress(OSError):
+            reserve.write(run.reserve, record.waiting)
+            return
+        error = record.trouble
+        if stop_requested or error is None or error.errno not in _COMES_BACK:
+            return
+        if signal.sigtimedwait({signal.SIGTERM}, 1.0) is not None:
+            return
 
 
 def _number(name: str, default: int) -> int:
     text = os.environ.get(name, "")
     return int(text) if text.isdecimal() else default
-
-
-def _gpus() -> list[str] | None:
-    """The GPUs that the daemon gave this attempt, None on a box without."""
-    given = os.environ.get(environment.GPUS)
-    return None if given is None else [uuid for uuid in given.split(",") if uuid]

@@ -1,4 +1,4 @@
-"""The memory of one attempt: its limit, what it uses, and whether the kernel killed for it.
+"""Limit the memory of one attempt, measure it, and see whether the kernel killed for it.
 
 Where the limit is enforced, the best first: a cgroup that somebody made around the keeper
 (systemd's ``MemoryMax`` on the job's scope), a cgroup that the keeper may make itself, and
@@ -6,119 +6,154 @@ else the keeper's own look every second. Standard library only.
 """
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from rekindle.jobs import process
+
 ROOT: Final = Path("/sys/fs/cgroup")
 _PAGE: Final = os.sysconf("SC_PAGESIZE")
+_EVERY: Final = 4
+"""Looks from one count of the machine's kills to the next."""
 
 
-@dataclass(slots=True)
-class Fence:
-    """The memory limit around a trainer.
+class MemoryLimit:
+    """Limit the memory of a trainer, and count what the kernel kills for it.
 
     Attributes:
-        limit: bytes, None for none.
-        group: folder of the cgroup whose kills are counted, None where there is none.
-        made: the keeper made ``group`` and removes it.
-        enforced: the kernel enforces ``limit``; else the keeper has to look.
+        bytes: None for no limit.
+        enforced: the kernel enforces it; else the keeper has to look.
     """
 
-    limit: int | None
-    group: Path | None = None
-    made: bool = False
-    enforced: bool = False
-    _kills: int = 0
-    _host_kills: tuple[int, int] = (0, 0)
+    def __init__(
+        self,
+        limit: int | None,
+        group: Path | None = None,
+        *,
+        made: bool = False,
+        enforced: bool = False,
+    ) -> None:
+        """Take the counts of kills from which :meth:`killed` reckons.
+
+        Args:
+            limit: bytes.
+            group: folder of the cgroup whose kills are counted, None where there is none.
+            made: ``group`` is the keeper's own; it enters and removes it.
+        """
+        self.bytes = limit
+        self.enforced = enforced
+        self._group = group
+        self._made = made
+        self._looks = 0
+        self._kills = _group_kills(group)
+        self._host_kills = (host_kills(), host_kills())
 
     @classmethod
     def build(
         cls, limit: int | None, name: str, *, root: Path = ROOT, membership: str | None = None
-    ) -> "Fence":
-        """Finds or makes the cgroup for an attempt; never raises.
+    ) -> "MemoryLimit":
+        """Find or make the cgroup for an attempt; never raise.
 
         Args:
             name: of the folder to make, unique on this machine.
             root, membership: where cgroups are mounted, and what ``/proc/self/cgroup`` says.
         """
-        if membership is None:
-            try:
-                membership = Path("/proc/self/cgroup").read_text()
-            except OSError:
-                membership = ""
-        paths = {
-            line.split(":", 2)[1]: line.split(":", 2)[2].strip().lstrip("/")
-            for line in membership.splitlines()
-            if line.count(":") >= 2
-        }
-        fence = cls(limit)
+        paths = _memberships(membership)
         if "" in paths and (root / paths[""] / "memory.events").exists():
             group = root / paths[""]
             # a cgroup shared with the daemon and other jobs has their kills and their limit
             if _processes(group) <= {os.getpid()}:
-                fence.group = group
-                fence.enforced = limit is not None and _number(group / "memory.max") is not None
+                enforced = limit is not None and _number(group / "memory.max") is not None
+                return cls(limit, group, enforced=enforced)
         elif "memory" in paths and limit is not None:
-            fence._make_v1(root / "memory" / paths["memory"] / name, limit)
-        fence._kills = fence._group_kills()
-        fence._host_kills = (host_kills(), host_kills())
-        return fence
+            group = root / "memory" / paths["memory"] / name
+            try:
+                group.mkdir()
+            except OSError:
+                return cls(limit)  # not ours to make: the keeper looks instead
+            return cls(limit, group, made=True, enforced=_limit_v1(group, limit))
+        return cls(limit)
 
     def enter(self) -> None:
-        """Moves the calling process inside; for the child between fork and exec."""
-        if self.made and self.group is not None:
-            (self.group / "cgroup.procs").write_text(str(os.getpid()))
+        """Move the calling process inside; for the child between fork and exec."""
+        if self._made and self._group is not None:
+            (self._group / "cgroup.procs").write_text(str(os.getpid()))
 
     def look(self) -> None:
-        """Every few seconds: a kill on the machine long before the end is another's."""
-        self._host_kills = (self._host_kills[1], host_kills())
+        """Count kills on the machine, once a second: one long before the end is another's."""
+        self._looks += 1
+        if self._looks % _EVERY == 0:
+            self._host_kills = (self._host_kills[1], host_kills())
+
+    def exceeded(self, trainer: int) -> int | None:
+        """Give the bytes in use where the keeper has to look and they are above the limit."""
+        if self.bytes is None or self.enforced:
+            return None
+        in_use = used(process.descendants(trainer))
+        return in_use if in_use > self.bytes else None
 
     def killed(self) -> str | None:
-        """``"job"`` where the kernel killed in the job's cgroup, ``"host"`` where it killed
-        anywhere on the machine between the last look but one and now, else None."""
-        if self._group_kills() > self._kills:
+        """Tell where the kernel killed for memory: ``"job"``, ``"host"`` or None.
+
+        That is in the job's cgroup, or on the machine since the last count but one.
+        """
+        if _group_kills(self._group) > self._kills:
             return "job"
         if host_kills() > self._host_kills[0]:
             return "host"
         return None
 
     def remove(self) -> None:
-        """Removes the cgroup again; its processes have ended."""
-        if self.made and self.group is not None:
+        """Remove the cgroup again; its processes have ended."""
+        if self._made and self._group is not None:
             try:
-                self.group.rmdir()
+                self._group.rmdir()
             except OSError as error:
                 print(f"rekindle: the cgroup stays: {error}", flush=True)
 
-    def _make_v1(self, group: Path, limit: int) -> None:
-        try:
-            group.mkdir()
-        except OSError:
-            return  # not ours to make: the keeper looks instead
-        self.group, self.made = group, True
-        try:
-            (group / "memory.limit_in_bytes").write_text(str(limit))
-            self.enforced = True
-            # without this a limit on memory alone lets the job move into swap
-            (group / "memory.memsw.limit_in_bytes").write_text(str(limit))
-        except OSError:
-            return  # kernels without swap accounting have no such file
 
-    def _group_kills(self) -> int:
-        if self.group is None:
-            return 0
-        v2 = _field(self.group / "memory.events", "oom_kill")
-        return v2 if v2 is not None else _field(self.group / "memory.oom_control", "oom_kill") or 0
+def _memberships(text: str | None) -> dict[str, str]:
+    """Read the cgroups of this process, by controller; ``""`` is that of version 2."""
+    if text is None:
+        try:
+            text = Path("/proc/self/cgroup").read_text()
+        except OSError:
+            text = ""
+    return {
+        line.split(":", 2)[1]: line.split(":", 2)[2].strip().lstrip("/")
+        for line in text.splitlines()
+        if line.count(":") >= 2
+    }
+
+
+def _limit_v1(group: Path, limit: int) -> bool:
+    """Set the limit of a cgroup of version 1; False where the kernel does not take it."""
+    try:
+        (group / "memory.limit_in_bytes").write_text(str(limit))
+    except OSError:
+        return False
+    try:
+        # without this a limit on memory alone lets the job move into swap
+        (group / "memory.memsw.limit_in_bytes").write_text(str(limit))
+    except OSError:
+        pass  # kernels without swap accounting have no such file
+    return True
+
+
+def _group_kills(group: Path | None) -> int:
+    if group is None:
+        return 0
+    v2 = _field(group / "memory.events", "oom_kill")
+    return v2 if v2 is not None else _field(group / "memory.oom_control", "oom_kill") or 0
 
 
 def host_kills() -> int:
-    """Processes that the kernel has killed for memory since boot, on the whole machine."""
+    """Count processes that the kernel has killed for memory since boot, on the whole machine."""
     return _field(Path("/proc/vmstat"), "oom_kill") or 0
 
 
 def used(pids: list[int]) -> int:
-    """Bytes of memory of these processes that cannot be taken from them (statm: RSS - shared)."""
+    """Sum the memory that cannot be taken from these processes (statm: RSS - shared), in bytes."""
     total = 0
     for pid in pids:
         try:
@@ -130,7 +165,7 @@ def used(pids: list[int]) -> int:
 
 
 def available() -> int | None:
-    """Bytes that new processes could have without pushing others out; None where not known."""
+    """Tell the bytes that new processes could have without pushing others out, where known."""
     kib = _field(Path("/proc/meminfo"), "MemAvailable:")
     return None if kib is None else kib * 1024
 

@@ -8,7 +8,7 @@ import pytest
 from nights import Night, result, steps
 from rig import wait_for
 
-from rekindle.jobs.keeper import memory_limit
+from rekindle.jobs.keeper.memory_limit import MemoryLimit
 from rekindle.state import durable
 
 pytestmark = pytest.mark.faults
@@ -104,9 +104,9 @@ def test_the_memory_of_a_gpu_has_a_count_of_its_own(night: Night) -> None:
 
 def test_the_kernel_ends_only_the_job_that_is_over_its_memory(night: Night) -> None:
     """`resources.memory` in a cgroup: the kernel's count tells it from any other SIGKILL."""
-    fence = memory_limit.Fence.build(2**30, f"rekindle-test-{os.getpid()}")
-    fence.remove()
-    if not fence.enforced:
+    limit = MemoryLimit.build(2**30, f"rekindle-test-{os.getpid()}")
+    limit.remove()
+    if not limit.enforced:
         pytest.skip("no memory controller that this user may use")
     folder = night.submit(
         "job", args="--steps 20 --fault memory@12 --once", spec='[resources]\nmemory = "96MiB"\n'
