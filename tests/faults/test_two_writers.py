@@ -247,7 +247,7 @@ def test_a_copy_of_a_home_leaves_the_trainings_of_the_original_alone(
 FOUND = """
 import json, os, subprocess, sys
 from pathlib import Path
-from rekindle.daemon import orphans
+from rekindle.daemon.attempts import orphans
 from rekindle.state.paths import Run
 run, link, other = (Run(Path(name)) for name in sys.argv[1:4])
 marks = {"REKINDLE_RUN_DIR": str(run.root), "REKINDLE_JOB": run.id, "REKINDLE_ATTEMPT": "3"}
