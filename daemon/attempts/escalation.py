@@ -14,7 +14,7 @@ import structlog
 
 from rekindle.daemon.attempts import orphans
 from rekindle.daemon.attempts.launcher import Launcher
-from rekindle.daemon.attempts.outcome import Ending
+from rekindle.daemon.verdict.outcome import Ending
 from rekindle.jobs import process
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import JobRow
@@ -22,7 +22,7 @@ from rekindle.state.paths import Run
 
 
 class Step(enum.IntEnum):
-    """What is done about an attempt that was asked to end; each after the one before."""
+    """Name what is done about an attempt that was asked to end; each after the one before."""
 
     ASK = 0
     ASK_AGAIN = 1
@@ -39,7 +39,7 @@ BEYOND_GRACE_S: Final = {
     Step.GIVE_UP: 32.0,
 }
 """Seconds after ``stop_grace`` at which each step is due."""
-_TOLD: Final = {
+_MESSAGES: Final = {
     Step.ASK_AGAIN: "The attempt has not ended within its time; its keeper is asked once more.",
     Step.KILL_TRAINER: "The keeper does not answer; the daemon killed the training.",
     Step.KILL_ALL: "The keeper does not answer; the daemon killed it.",
@@ -50,7 +50,7 @@ _KILL_AGAIN_S: Final = 10.0
 
 
 def due(waited: float, grace: float) -> Step:
-    """The step that an attempt has come to ``waited`` seconds after it was first asked."""
+    """Give the step that an attempt has come to ``waited`` seconds after it was first asked."""
     return max(
         (step for step, after in BEYOND_GRACE_S.items() if waited >= grace + after),
         default=Step.ASK,
@@ -59,7 +59,7 @@ def due(waited: float, grace: float) -> Step:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One attempt that was asked to end.
+    """Describe an attempt that was asked to end.
 
     Attributes:
         since: when it was first asked; monotonic, seconds.
@@ -78,7 +78,7 @@ class Request:
 
 
 class Escalation:
-    """The attempts that were asked to end, and how far each of them has come."""
+    """Follow the attempts that were asked to end, and how far each of them has come."""
 
     def __init__(self, ledger: Ledger, launcher: Launcher) -> None:
         self._ledger = ledger
@@ -108,7 +108,7 @@ class Escalation:
             self._log.info("attempt_told_to_end", job=job.id, attempt=job.attempts)
 
     def correct(self, job: JobRow, facts: Ending) -> Ending:
-        """The facts of an attempt that has ended, with what only the one who asked can know."""
+        """Complete the facts of an ended attempt with what only the one who asked can know."""
         request = self._request(job)
         if request is None or facts.cause == "done":
             return facts
@@ -122,12 +122,12 @@ class Escalation:
         )
 
     def given_up(self, job: JobRow) -> bool:
-        """Whether nothing more can be done about it."""
+        """Tell whether nothing more can be done about it."""
         request = self._request(job)
         return request is not None and request.step == Step.GIVE_UP
 
-    def told(self, job: JobRow) -> str:
-        """What was done beyond asking, a sentence for a person; empty for nothing."""
+    def report(self, job: JobRow) -> str:
+        """Say what was done beyond asking, a sentence for a person; empty for nothing."""
         request = self._request(job)
         if request is None or request.step < Step.KILL_TRAINER:
             return ""
@@ -146,7 +146,7 @@ class Escalation:
         return request if request is not None and request.attempt == job.attempts else None
 
     def _ask(self, job: JobRow) -> bool:
-        """False where the keeper is not known yet, or gone."""
+        """Ask the keeper; False where it is not known yet, or gone."""
         keeper, _ = self._processes(job)
         return keeper is not None and self._launcher.terminate(keeper)
 
@@ -165,13 +165,13 @@ class Escalation:
             "step": step.name.lower(),
             "waited": round(waited, 1),
             "killed": killed,
-            "message": _TOLD[step],
+            "message": _MESSAGES[step],
         }
         self._log.warning("attempt_does_not_end", job=job.id, attempt=job.attempts, **about)
         self._ledger.add_event("attempt_does_not_end", job=job.id, attempt=job.attempts, data=about)
 
     def _processes(self, job: JobRow) -> tuple[process.Identity | None, process.Identity | None]:
-        """Keeper and trainer, each None where it is not known."""
+        """Give keeper and trainer, each None where it is not known."""
         row = self._ledger.attempt(job.id, job.attempts)
         if row is None:
             return None, None

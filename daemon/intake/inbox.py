@@ -25,9 +25,9 @@ from typing import Final
 import structlog
 
 from rekindle.daemon import errors
+from rekindle.daemon.background import Background, at_once
 from rekindle.daemon.config import SourceLimits
 from rekindle.daemon.intake import arrivals, requests
-from rekindle.daemon.service.background import Background, at_once
 from rekindle.daemon.source.snapshot import Snapshots
 from rekindle.daemon.spec import parse
 from rekindle.daemon.transfer import transfer

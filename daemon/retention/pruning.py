@@ -1,4 +1,4 @@
-"""Removing in the background: reading gigabytes to verify them must not stop the tick loop.
+"""Prune in the background: reading gigabytes to verify them must not stop the tick loop.
 
 The thread works on folders alone, under each run's lock; the ledger stays with the tick loop,
 which takes in what the journals then say.
@@ -7,7 +7,7 @@ which takes in what the journals then say.
 import contextlib
 import threading
 import time
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -24,40 +24,97 @@ _EVERY_S: Final = 600.0
 _END_S: Final = 1.0
 
 
+class Request(NamedTuple):
+    """Ask for a round: of some jobs, or of all; down to some limits."""
+
+    only: list[str] | None
+    limits: Retention
+
+
+class Round(threading.Thread):
+    """Remove what one look at all run directories finds to be removable.
+
+    Args:
+        ending: set when the daemon ends; the round then ends after the job at hand.
+
+    Attributes:
+        removed: what was removed of each job, or why nothing was.
+        sources_bytes: bytes of the copies of code that no job uses any more.
+        bytes_above: bytes by which the home is still above its limit.
+    """
+
+    def __init__(
+        self, home: Home, stocks: list[Stock], limits: Retention, ending: threading.Event
+    ) -> None:
+        super().__init__(name="pruning", daemon=True)
+        self._home = home
+        self._stocks = stocks
+        self._limits = limits
+        self._ending = ending
+        self.removed: list[Removed] = []
+        self.sources_bytes = 0
+        self.bytes_above = 0
+
+    def run(self) -> None:
+        try:
+            self._prune()
+        except Exception as error:
+            # the next round may succeed; the daemon goes on without
+            self.removed.append(Removed("", reason=f"{type(error).__name__}: {error}"))
+
+    @property
+    def bytes(self) -> int:
+        """Count the bytes that were removed."""
+        return sum(one.bytes for one in self.removed) + self.sources_bytes
+
+    def _prune(self) -> None:
+        limits = self._limits
+        seen = [retention.look(self._home.run(stock.job), stock) for stock in self._stocks]
+        total = retention.size_of(self._home.root) if limits.max_bytes is not None else 0
+        for stock in retention.choose(seen, limits, total=total, now=time.time()):
+            if self._ending.is_set():
+                return
+            try:
+                self.removed.append(retention.reduce(self._home.run(stock.job), stock))
+            except OSError as error:
+                self.removed.append(Removed(stock.job, reason=str(error)))
+        with contextlib.suppress(OSError):
+            self.sources_bytes = retention.remove_unused_sources(self._home, time.time())
+        if limits.max_bytes is not None:
+            self.bytes_above = total - sum(r.bytes for r in self.removed) - limits.max_bytes
+
+
 class Pruning:
-    """All pruning of one home; the tick loop owns it."""
+    """Begin the rounds of one home and record what they removed; the tick loop owns it."""
 
     def __init__(self, home: Home, ledger: Ledger, limits: Retention, attempts: Attempts) -> None:
         self._home = home
         self._ledger = ledger
         self._limits = limits
         self._attempts = attempts
-        self._thread: threading.Thread | None = None
-        self._removed: list[Removed] = []
-        self._sources = 0
-        self._above = 0
-        self._told_above = False
-        self._asked = False
-        self._queued: list[tuple[list[str] | None, Retention]] = []
-        self._ending = False
+        self._round: Round | None = None
+        self._is_above = False
+        self._requested = False
+        self._queued: list[Request] = []
+        self._ending = threading.Event()
         self._next = time.monotonic() + _FIRST_S
         self._log = structlog.get_logger()
 
     def begin(self, only: list[str] | None, limits: Retention) -> str:
-        """Starts to remove on request; says in a sentence what happens."""
-        if self._thread is not None:
-            self._queued.append((only, limits))
+        """Begin to remove on request; say in a sentence what happens."""
+        if self._round is not None:
+            self._queued.append(Request(only, limits))
             return "Pruning begins as soon as the round that is under way has ended."
-        self._asked = True
+        self._requested = True
         self._start(retention.stocks(self._ledger, only), limits)
         return "Pruning has begun."
 
     def tick(self) -> None:
-        """Takes in what was removed, and begins anew when it is time."""
-        if self._thread is not None:
-            if not self._thread.is_alive():
-                self._thread = None
-                self._take_in()
+        """Record what was removed, and begin the next round when it is due."""
+        if self._round is not None:
+            if not self._round.is_alive():
+                ended, self._round = self._round, None
+                self._record(ended)
                 if self._queued:
                     self.begin(*self._queued.pop(0))
         elif time.monotonic() >= self._next and (
@@ -67,81 +124,55 @@ class Pruning:
 
     @property
     def busy(self) -> bool:
-        return self._thread is not None
+        return self._round is not None
 
     def close(self) -> None:
-        """Lets what is under way end after the job at hand; the next daemon takes the rest in."""
-        self._ending = True
-        if self._thread is not None:
-            self._thread.join(_END_S)
-            if not self._thread.is_alive():
-                self._take_in()
+        """Let a round end after the job at hand; the next daemon records the rest."""
+        self._ending.set()
+        if self._round is not None:
+            self._round.join(_END_S)
+            if not self._round.is_alive():
+                self._record(self._round)
 
     def catch_up(self) -> None:
-        """Takes in what others removed, or an earlier daemon had no time to note."""
+        """Record what others removed, or an earlier daemon had no time to record."""
         for row in self._ledger.jobs(states={*TERMINAL, JobState.HELD}):
             self._attempts.catch_up(row)
 
     def _start(self, stocks: list[Stock], limits: Retention) -> None:
         self._next = time.monotonic() + _EVERY_S
-        self._removed = []
-        self._sources = 0
-        self._above = 0
-        self._thread = threading.Thread(
-            target=self._work, args=(stocks, limits), name="pruning", daemon=True
-        )
-        self._thread.start()
+        self._round = Round(self._home, stocks, limits, self._ending)
+        self._round.start()
 
-    def _work(self, stocks: list[Stock], limits: Retention) -> None:
-        try:
-            seen = [retention.look(self._home.run(stock.job), stock) for stock in stocks]
-            total = retention.size_of(self._home.root) if limits.max_bytes is not None else 0
-            for stock in retention.choose(seen, limits, total=total, now=time.time()):
-                if self._ending:
-                    return
-                try:
-                    self._removed.append(retention.reduce(self._home.run(stock.job), stock))
-                except OSError as error:
-                    self._removed.append(Removed(stock.job, reason=str(error)))
-            with contextlib.suppress(OSError):
-                self._sources = retention.remove_unused_sources(self._home, time.time())
-            if limits.max_bytes is not None:
-                self._above = total - sum(r.bytes for r in self._removed) - limits.max_bytes
-        except Exception as error:
-            # the next round may succeed; the daemon goes on without
-            self._removed.append(Removed("", reason=f"{type(error).__name__}: {error}"))
-
-    def _take_in(self) -> None:
+    def _record(self, ended: Round) -> None:
         # of all jobs: on a full disk `rekindle prune` removes by itself until it can ask for it
         self.catch_up()
-        for one in self._removed:
+        for one in ended.removed:
             if one.names:
                 self._log.info(
                     "checkpoints_pruned", job=one.job, names=list(one.names), bytes=one.bytes
                 )
             elif one.reason:
                 self._log.warning("prune_passed_over", job=one.job, reason=one.reason)
-        sources = self._sources
-        freed = sum(one.bytes for one in self._removed) + sources
-        if freed or self._asked:
-            self._asked = False
+        if ended.bytes or self._requested:
+            self._requested = False
             self._ledger.add_event(
                 "pruned",
                 data={
-                    "bytes": freed,
-                    "sources_bytes": sources,
-                    "checkpoints": sum(len(one.names) for one in self._removed),
-                    "jobs": [one.job for one in self._removed if one.names],
-                    "passed_over": {one.job: one.reason for one in self._removed if one.reason},
+                    "bytes": ended.bytes,
+                    "sources_bytes": ended.sources_bytes,
+                    "checkpoints": sum(len(one.names) for one in ended.removed),
+                    "jobs": [one.job for one in ended.removed if one.names],
+                    "passed_over": {one.job: one.reason for one in ended.removed if one.reason},
                 },
             )
-        if self._above > 0 and not self._told_above:
-            self._ledger.add_event("home_above_limit", data={"bytes_above": self._above})
+        if ended.bytes_above > 0 and not self._is_above:
+            self._ledger.add_event("home_above_limit", data={"bytes_above": ended.bytes_above})
             self._log.error(
                 "home_above_limit",
-                bytes_above=self._above,
+                bytes_above=ended.bytes_above,
                 hint="Nothing more may be removed by itself: what is left are the last good and "
                 "the best checkpoints, logs and results. Remove run directories of jobs you no "
                 "longer need, or raise [retention] max_bytes.",
             )
-        self._told_above = self._above > 0
+        self._is_above = ended.bytes_above > 0

@@ -1,4 +1,4 @@
-"""A notice that this machine will be taken away: save everything now, start nothing, go on after.
+"""Watch for a notice that this host will be taken away: save all now, start nothing until after.
 
 Sources, each as configured in `rekindle.toml`: a file that appears, SIGUSR2 to the daemon, and
 the metadata services of AWS and GCE. A thread asks the services, since they may not answer.
@@ -13,17 +13,20 @@ from typing import Final
 
 import structlog
 
+from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.config import Preemption
+from rekindle.daemon.service.part import Part
+from rekindle.state.ledger.ledger import Ledger
 
 SIGNALLED_S: Final = 900.0
-"""A machine that still runs this long after SIGUSR2 was not taken away."""
+"""A host that still runs this long after SIGUSR2 was not taken away."""
 _ANSWER_S: Final = 2.0
 _END_S: Final = 1.0
 _MAX_BYTES: Final = 4096
 
 
 class Notices:
-    """Whether a notice is in force, and from where.
+    """Tell whether a notice is in force, and from where.
 
     Args:
         wake: set when the services' answer changes, so that no tick is waited for.
@@ -36,11 +39,11 @@ class Notices:
         self._remote: dict[str, str] = {}
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
-        self._told: set[str] = set()
+        self._silent: set[str] = set()
         self._log = structlog.get_logger()
 
     def start(self) -> None:
-        """Begins to ask the metadata services, where any is configured."""
+        """Begin to ask the metadata services, where any is configured."""
         if self._config.aws or self._config.gce:
             self._thread = threading.Thread(target=self._ask_on, name="preemption", daemon=True)
             self._thread.start()
@@ -52,11 +55,11 @@ class Notices:
             self._thread.join(_END_S)
 
     def signal(self) -> None:
-        """SIGUSR2 came; safe in a signal handler."""
+        """Note that SIGUSR2 came; safe in a signal handler."""
         self._signalled = time.monotonic()
 
     def in_force(self) -> str | None:
-        """Who says that the machine will be taken away, or None."""
+        """Say who gives notice that the host will be taken away, or None."""
         file = self._config.notice_file
         if file is not None and Path(file).exists():
             return f"the file {file}"
@@ -71,11 +74,11 @@ class Notices:
                     continue
                 try:
                     noticed = ask(base)
-                    self._told.discard(name)
+                    self._silent.discard(name)
                 except (OSError, ValueError) as error:
                     # what was last known stays: silence is no all-clear
-                    if name not in self._told:
-                        self._told.add(name)
+                    if name not in self._silent:
+                        self._silent.add(name)
                         self._log.warning("metadata_service_silent", service=name, error=str(error))
                     continue
                 before = dict(self._remote)
@@ -88,8 +91,37 @@ class Notices:
             self._ended.wait(self._config.poll)
 
 
+class PreemptionWatch(Part):
+    """Make all attempts save while a notice is in force."""
+
+    name = "preemption"
+
+    def __init__(self, notices: Notices, attempts: Attempts, ledger: Ledger) -> None:
+        self._notices = notices
+        self._attempts = attempts
+        self._ledger = ledger
+        self._source: str | None = None
+        self._log = structlog.get_logger()
+
+    @property
+    def leaving(self) -> bool:
+        """Tell whether the host will be taken away: nothing is started then."""
+        return self._source is not None
+
+    def tick(self, now: float) -> None:
+        source = self._notices.in_force()
+        if source == self._source:
+            return
+        was, self._source = self._source, source
+        self._attempts.host_leaves(source is not None)
+        if was is None or source is None:
+            kind = "preemption_noticed" if source else "preemption_lifted"
+            self._log.warning(kind, source=source or was)
+            self._ledger.add_event(kind, data={"source": source or was})
+
+
 def aws(base: str) -> bool:
-    """Whether AWS will stop or end this instance (IMDSv2, ``spot/instance-action``).
+    """Tell whether AWS will stop or end this instance (IMDSv2, ``spot/instance-action``).
 
     Raises:
         OSError: the service does not answer.
@@ -104,7 +136,7 @@ def aws(base: str) -> bool:
 
 
 def gce(base: str) -> bool:
-    """Whether Google Compute Engine preempts this instance (``instance/preempted``).
+    """Tell whether Google Compute Engine preempts this instance (``instance/preempted``).
 
     Raises:
         OSError: the service does not answer.
@@ -114,7 +146,7 @@ def gce(base: str) -> bool:
 
 
 def _get(url: str, headers: dict[str, str], method: str = "GET") -> str | None:
-    """The answer, or None for 404; never through a proxy, which would answer for another host."""
+    """Get the answer, None for 404; through no proxy, which would answer for another host."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310
     try:

@@ -1,4 +1,4 @@
-"""Orphans of a container: as PID 1 the daemon inherits what dead processes leave, and reaps it.
+"""Reap the orphans of a container: PID 1 inherits what dead processes leave.
 
 Elsewhere init does that, and nothing happens here.
 """
@@ -7,29 +7,28 @@ import os
 from pathlib import Path
 from typing import Final
 
+from rekindle.daemon.service.part import Part
 from rekindle.jobs import process
 
 # whoever started a child in this process waits for it well within this time
 _GRACE_S: Final = 5.0
 
 
-class Reaper:
-    """Reaps zombies that nobody of this process has waited for."""
+class Reaper(Part):
+    """Reap zombies that nobody of this process has waited for."""
+
+    name = "orphans"
+    serves = False
 
     def __init__(self, *, needed: bool | None = None) -> None:
         self._needed = os.getpid() == 1 if needed is None else needed
         self._seen: dict[int, float] = {}
 
-    def tick(self, now: float) -> list[int]:
-        """
-        Args:
-            now: monotonic time, seconds.
+    def is_due(self, now: float) -> bool:
+        return self._needed
 
-        Returns:
-            The pids reaped.
-        """
-        if not self._needed:
-            return []
+    def tick(self, now: float) -> list[int]:
+        """Reap what is due; give the pids."""
         zombies = [pid for pid in process.children(os.getpid()) if _is_zombie(pid)]
         self._seen = {pid: self._seen.get(pid, now) for pid in zombies}
         reaped = []

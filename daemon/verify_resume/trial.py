@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from rekindle.daemon.attempts import orphans, outcome
+from rekindle.daemon.attempts import orphans
 from rekindle.daemon.attempts.launcher import Launcher
+from rekindle.daemon.verdict import outcome
 from rekindle.jobs import environment, heartbeat
 from rekindle.jobs.job import CheckpointPolicy, Job
 from rekindle.jobs.process import Identity

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rekindle.daemon.attempts import outcome
+from rekindle.daemon.verdict import outcome
 from rekindle.jobs import heartbeat
 from rekindle.state.run import checkpoints, journal
 

@@ -13,6 +13,8 @@ import pytest
 from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.attempts.launcher import Launcher
 from rekindle.daemon.config import Retention
+from rekindle.daemon.handlers.dispatcher import Dispatcher
+from rekindle.daemon.handlers.tools import Tools
 from rekindle.daemon.intake.inbox import Inbox
 from rekindle.daemon.intake.requests import Request
 from rekindle.daemon.queueing.gpus import Monitor
@@ -20,7 +22,6 @@ from rekindle.daemon.queueing.pool import Pool
 from rekindle.daemon.queueing.queue import Queue
 from rekindle.daemon.queueing.queue_file import QueueFile
 from rekindle.daemon.retention.pruning import Pruning
-from rekindle.daemon.service.handlers import Answers
 from rekindle.daemon.verify import rebuild, verify
 from rekindle.state.errors import LedgerCorrupt, LockHeld
 from rekindle.state.ledger.ledger import Ledger
@@ -170,12 +171,14 @@ def test_a_rebuilt_ledger_equals_the_original(home: Home) -> None:
     accept(home, ledger, "done", "failed", "held", "cancelled", "waiting", "stopped", "urgent")
     attempts, file = Attempts(home, ledger, Launcher()), QueueFile(home)
     pool = Pool(ledger, Monitor("-1"), file, free_share=0.8)
-    answers = Answers(
-        home,
-        ledger,
-        attempts,
-        Pruning(home, ledger, Retention(), attempts),
-        Queue(ledger, attempts, pool, file, slots=1),
+    dispatcher = Dispatcher(
+        Tools(
+            home,
+            ledger,
+            attempts,
+            Pruning(home, ledger, Retention(), attempts),
+            Queue(ledger, attempts, pool, file, slots=1),
+        )
     )
     attempt(
         ledger,
@@ -208,7 +211,7 @@ def test_a_rebuilt_ledger_equals_the_original(home: Home) -> None:
         ("release", "held-1", {}),
         ("stop", "held-1", {}),
     ):
-        answers.carry_out(Request(home.inbox / "none", verb, job, fields))
+        dispatcher.carry_out(Request(home.inbox / "none", verb, job, fields))
     row = ledger.job("stopped-1")
     assert row is not None
     assert (row.state, row.wish) == (JobState.STOPPING, "cancel")

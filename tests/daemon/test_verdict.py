@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rekindle.daemon.attempts import outcome
-from rekindle.daemon.attempts import verdict as verdicts
-from rekindle.daemon.attempts.outcome import Ending, Failure
+from rekindle.daemon.verdict import decision, outcome
+from rekindle.daemon.verdict.outcome import Ending, Failure
 from rekindle.jobs.job import RetryPolicy
 from rekindle.state.lifecycle import JobState
 
@@ -31,10 +30,15 @@ ERROR = Failure("ValueError", "bad batch", "", 3, 170, trained=True)
 
 
 def decide(
-    facts: Ending, failures: int = 0, wish: str | None = None, stopping: bool = False
-) -> verdicts.Verdict:
-    return verdicts.decide(
-        facts, policy=POLICY, failures=failures, wish=wish, boot_id="this", daemon_stopping=stopping
+    facts: Ending, failures: int = 0, stop_reason: str | None = None, stopping: bool = False
+) -> decision.Verdict:
+    return decision.decide(
+        facts,
+        policy=POLICY,
+        failures=failures,
+        stop_reason=stop_reason,
+        boot_id="this",
+        daemon_stopping=stopping,
     )
 
 
@@ -91,14 +95,14 @@ def test_another_failure_or_another_batch_is_an_ordinary_crash() -> None:
 
 @pytest.mark.parametrize("cause", ["preempted", "crash", "lost", "permanent"])
 @pytest.mark.parametrize(
-    ("wish", "state"), [("hold", JobState.HELD), ("cancel", JobState.CANCELLED)]
+    ("stop_reason", "state"), [("hold", JobState.HELD), ("cancel", JobState.CANCELLED)]
 )
-def test_a_wish_of_a_person_wins_over_every_cause_but_done(
-    cause: str, wish: str, state: JobState
+def test_a_stop_reason_of_a_person_wins_over_every_cause_but_done(
+    cause: str, stop_reason: str, state: JobState
 ) -> None:
     """Stopped means stopped, however the trainer took it."""
-    assert decide(having(cause=cause), wish=wish).state == state
-    assert decide(having(cause="done"), wish=wish).state == JobState.DONE
+    assert decide(having(cause=cause), stop_reason=stop_reason).state == state
+    assert decide(having(cause="done"), stop_reason=stop_reason).state == JobState.DONE
 
 
 @pytest.mark.parametrize("kind", ["CheckpointsUnreadable", "StateMismatch"])
@@ -112,7 +116,7 @@ def test_what_only_a_person_can_decide_is_held_with_the_way_on(kind: str) -> Non
 @given(st.integers(2, 10_000))
 def test_the_wait_grows_and_is_capped(failures: int) -> None:
     """Exponential from the second failure on, with jitter, never above the cap."""
-    wait = verdicts.backoff(POLICY, failures)
+    wait = decision.backoff(POLICY, failures)
     assert min(10 * 2 ** min(failures - 2, 20), 600) <= wait <= 600
 
 
@@ -129,19 +133,27 @@ def test_the_first_failure_is_followed_after_a_second_or_less(
     policy: RetryPolicy, wait: float
 ) -> None:
     """A kill in the night costs a second, not the backoff of a crash loop."""
-    assert verdicts.backoff(policy, 1) == wait
+    assert decision.backoff(policy, 1) == wait
 
 
 @pytest.mark.parametrize("cause", ["crash", "lost", "hang", "gpu_oom", "disk_full"])
 def test_the_first_failure_after_progress_is_relaunched_after_a_second(cause: str) -> None:
     """However many came before the new checkpoint; the backoff begins with the second one."""
-    at_once = verdicts.decide(
-        having(cause=cause, progressed=True), policy=POLICY, failures=3, wish=None, boot_id="this"
+    at_once = decision.decide(
+        having(cause=cause, progressed=True),
+        policy=POLICY,
+        failures=3,
+        stop_reason=None,
+        boot_id="this",
     )
     assert (at_once.state, at_once.delay) == (JobState.WAITING, 1.0)
     assert "in 1 s" in at_once.reason
-    later = verdicts.decide(
-        having(cause=cause, same_before=1), policy=POLICY, failures=1, wish=None, boot_id="this"
+    later = decision.decide(
+        having(cause=cause, same_before=1),
+        policy=POLICY,
+        failures=1,
+        stop_reason=None,
+        boot_id="this",
     )
     assert later.delay >= 10
 
@@ -173,8 +185,8 @@ def test_the_facts_of_an_attempt_are_read_from_the_journal() -> None:
 def test_a_keeper_that_ended_at_once_is_counted_as_a_failure() -> None:
     """Only where this daemon has spawned it: after a restart nobody knows what it did."""
     facts = having(cause="lost", exit_code=None, started=False)
-    verdict = verdicts.decide(
-        facts, policy=POLICY, failures=2, wish=None, boot_id="this", last_words="OSError: no"
+    verdict = decision.decide(
+        facts, policy=POLICY, failures=2, stop_reason=None, boot_id="this", last_words="OSError: no"
     )
     assert (verdict.state, verdict.failures) == (JobState.WAITING, 3)
     assert "Its keeper ended before the training was started: OSError: no." in verdict.reason
@@ -226,11 +238,16 @@ def end(**changes: object) -> dict[str, object]:
 
 
 def after(
-    *entries: dict[str, object], wish: str | None = None, failures: int = 0
-) -> verdicts.Verdict:
+    *entries: dict[str, object], stop_reason: str | None = None, failures: int = 0
+) -> decision.Verdict:
     facts = outcome.read(entries, int(str(entries[-1]["attempt"])))
-    return verdicts.decide(
-        facts, policy=POLICY, failures=failures, wish=wish, boot_id="this", job="fit-1"
+    return decision.decide(
+        facts,
+        policy=POLICY,
+        failures=failures,
+        stop_reason=stop_reason,
+        boot_id="this",
+        job="fit-1",
     )
 
 
@@ -264,9 +281,9 @@ def test_an_end_out_of_an_unfinished_training_while_asked_to_stop_is_preempted(
     """Never done; held after `rekindle stop`, cancelled after `cancel`, and no failure."""
     verdict = after(*entries, failures=2)
     assert (verdict.state, verdict.cause, verdict.failures) == (JobState.QUEUED, "preempted", 2)
-    assert after(*entries, wish="hold").state == JobState.HELD
-    assert after(*entries, wish="cancel").state == JobState.CANCELLED
-    assert after(*entries, wish="window").state == JobState.QUEUED
+    assert after(*entries, stop_reason="hold").state == JobState.HELD
+    assert after(*entries, stop_reason="cancel").state == JobState.CANCELLED
+    assert after(*entries, stop_reason="window").state == JobState.QUEUED
     if entries[-1]["exit_code"] == 0:
         assert "exit code 0" in verdict.reason
 
@@ -310,8 +327,8 @@ def test_an_end_that_counts_is_done_with_what_a_person_may_not_expect(
     entries: list[dict[str, object]], says: str
 ) -> None:
     """Done stays done; a training that was left is named."""
-    for wish in (None, "hold"):
-        verdict = after(*entries, wish=wish)
+    for stop_reason in (None, "hold"):
+        verdict = after(*entries, stop_reason=stop_reason)
         assert verdict.state == JobState.DONE
         assert says in verdict.reason
         assert bool(verdict.hint) == ("unfinished" in verdict.reason)
@@ -639,5 +656,5 @@ def test_interruptions_in_a_row_are_counted_by_what_the_daemon_wrote() -> None:
 def test_a_note_is_appended_to_the_reason() -> None:
     """What the daemon did to end it stands beside what follows."""
     verdict = decide(having())
-    assert verdicts.with_note(verdict, "") == verdict
-    assert verdicts.with_note(verdict, "It was killed.").reason.endswith(". It was killed.")
+    assert decision.with_note(verdict, "") == verdict
+    assert decision.with_note(verdict, "It was killed.").reason.endswith(". It was killed.")

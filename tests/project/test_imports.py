@@ -91,10 +91,7 @@ ONLY_IN = {
 OLD_PYTHON = (3, 10)
 """The oldest Python of a job: what keeper and trainer load parses and imports there."""
 
-DEBTS = {
-    "folders": {("daemon/attempts", "daemon/service"), ("daemon/intake", "daemon/service")},
-    "modules": set[tuple[str, str]](),
-}
+DEBTS = {"folders": set[tuple[str, str]](), "modules": set[tuple[str, str]]()}
 
 # ---- the tree
 

@@ -7,7 +7,7 @@ import pytest
 from lives import Lives
 from rig import ROOT, Rig, wait_for
 
-from rekindle.daemon.attempts import outcome
+from rekindle.daemon.verdict import outcome
 from rekindle.state.run import journal
 
 HERE = ROOT / "tests/scripts/ends"

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rig import Rig, environment, wait_for
 
+from rekindle.daemon.handlers.dispatcher import Dispatcher
 from rekindle.daemon.intake import requests
-from rekindle.daemon.service.handlers import Answers
 from rekindle.state.errors import UsageError
 from rekindle.state.paths import Home
 
@@ -215,8 +215,8 @@ def test_a_spec_that_the_daemon_refuses_is_told_by_submit(rig: Rig, tmp_path: Pa
     assert rig.end() == 0
 
 
-class Desk(Answers):
-    """Answers that stand in for a disk that is full for some requests, and note what was done."""
+class Desk(Dispatcher):
+    """Stand in for a disk that is full for some requests, and note what was done."""
 
     def __init__(self) -> None:
         self._log = structlog.get_logger()
@@ -246,11 +246,11 @@ def test_a_request_that_failed_for_want_of_space_is_kept_in_its_order(home: Home
         refused.append(path)
 
     with pytest.raises(OSError, match="No space"):
-        desk.answer(files, reject)
+        desk.dispatch(files, reject)
     assert desk.done == ["stop b-1", "release b-1"]
     assert [file for file in files if file.exists()] == [files[0], files[2]]
     desk.full.clear()
-    desk.answer(files, reject)
+    desk.dispatch(files, reject)
     assert desk.done[2:] == ["stop a-1", "release a-1"]
     assert (refused, [file for file in files if file.exists()]) == ([], [])
 
@@ -275,10 +275,10 @@ def test_a_locked_ledger_keeps_requests_and_a_mistake_of_ours_refuses_one(home: 
             other.execute("CREATE TABLE x (y)")
     desk.full, desk.error = {"stop a-1"}, caught.value
     with pytest.raises(sqlite3.OperationalError, match="locked"):
-        desk.answer(files, reject)
+        desk.dispatch(files, reject)
     assert (desk.done, refused, files[0].exists()) == ([], [], True)
     desk.error = AttributeError("a mistake")
-    desk.answer(files, reject)
+    desk.dispatch(files, reject)
     assert desk.done == ["stop b-1"]
     assert len(refused) == 1
     assert "AttributeError: a mistake" in refused[0]

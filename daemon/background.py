@@ -1,4 +1,4 @@
-"""Run what may wait for a disk or another program in threads: the tick loop never waits.
+"""Run in threads what may wait for a disk or another program: the tick loop never waits.
 
 The loop asks for the outcome at each tick and goes on without it until it is there. The threads
 touch files only: the ledger stays with the loop. They are daemon threads, since a wait inside the
@@ -16,13 +16,13 @@ _MOST: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What some work came to: a value, or the exception that ended it."""
+    """Hold what some work came to: a value, or the exception that ended it."""
 
     value: Any = None
     error: Exception | None = None
 
     def get(self) -> Any:
-        """The value.
+        """Give the value.
 
         Raises:
             Exception: the one that ended the work.
@@ -33,7 +33,7 @@ class Outcome:
 
 
 def at_once(work: Callable[[], Any]) -> Outcome:
-    """Carry out some work at once."""
+    """Carry out some work in the calling thread."""
     try:
         return Outcome(value=work())
     except Exception as error:
@@ -41,7 +41,7 @@ def at_once(work: Callable[[], Any]) -> Outcome:
 
 
 class Background:
-    """Work under way, by key.
+    """Keep work under way, by key.
 
     Args:
         ended: called in the thread when some work has ended.
@@ -57,7 +57,7 @@ class Background:
         self._threads = 0
 
     def ask(self, key: Hashable, work: Callable[[], Any]) -> Outcome | None:
-        """The outcome of ``work``, once; None while it is under way. The first call begins it."""
+        """Give the outcome of ``work``, once; None while it runs. The first call begins it."""
         with self._lock:
             if key in self._outcomes:
                 outcome = self._outcomes[key]
@@ -73,12 +73,12 @@ class Background:
         return None
 
     def has_ended(self, key: Hashable) -> bool:
-        """Whether an outcome waits to be asked for."""
+        """Tell whether an outcome waits to be asked for."""
         with self._lock:
             return self._outcomes.get(key) is not None
 
     def forget(self, key: Hashable) -> None:
-        """Drops an outcome that nobody will ask for; work under way is left to end."""
+        """Drop an outcome that nobody will ask for; work under way is left to end."""
         with self._lock:
             if self._outcomes.get(key) is not None:
                 del self._outcomes[key]

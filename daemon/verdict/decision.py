@@ -1,4 +1,4 @@
-"""Cause → verdict: what is done after an attempt has ended. Pure; no clock, no I/O."""
+"""Decide from the cause what is done after an attempt has ended. Pure; no clock, no I/O."""
 
 import dataclasses
 import re
@@ -9,14 +9,14 @@ from typing import Final, Self
 
 from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
 
-from rekindle.daemon.attempts.outcome import COUNTED, Ending, Failure
-from rekindle.daemon.attempts.saved import NOTHING, Saved
+from rekindle.daemon.verdict.outcome import COUNTED, Ending, Failure
+from rekindle.daemon.verdict.saved import NOTHING, Saved
 from rekindle.jobs.environment import EXIT_DONE, EXIT_SAVED
 from rekindle.jobs.job import RetryPolicy
 from rekindle.state.errors import RekindleError
 from rekindle.state.lifecycle import JobState
 
-WISHES: Final = ("hold", "cancel", "window", "pause", "runtime")
+STOP_REASONS: Final = ("hold", "cancel", "window", "pause", "runtime")
 """Why an attempt is asked to end while its job could go on: two of a person, three of the queue."""
 _NEEDS_A_PERSON = {
     "CheckpointsUnreadable",
@@ -32,7 +32,7 @@ FIRST_RETRY_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The next state of a job.
+    """Name the next state of a job.
 
     Attributes:
         outcome: done, preempted, crashed, refused or lost: how the attempt is recorded.
@@ -56,18 +56,18 @@ def decide(
     *,
     policy: RetryPolicy,
     failures: int,
-    wish: str | None,
+    stop_reason: str | None,
     boot_id: str,
     daemon_stopping: bool = False,
     last_words: str | None = None,
     job: str = "JOB",
     saved: Saved = Saved(),  # noqa: B008  frozen
 ) -> Verdict:
-    """What becomes of a job whose attempt has ended.
+    """Decide what becomes of a job whose attempt has ended.
 
     Args:
         failures: failures in a row before this attempt, without progress in between.
-        wish: one of :data:`WISHES` where the attempt was asked to end for it, else None.
+        stop_reason: one of :data:`STOP_REASONS` where it was asked to end, else None.
         boot_id: the boot that is running now.
         daemon_stopping: the daemon asked all attempts to end because it ends itself.
         last_words: what the keeper said last, where this daemon has spawned it; else None.
@@ -75,7 +75,9 @@ def decide(
         saved: what a relaunch would find.
     """
     return _with_unsaved(
-        _decide(ending, policy, failures, wish, boot_id, daemon_stopping, last_words, job, saved),
+        _decide(
+            ending, policy, failures, stop_reason, boot_id, daemon_stopping, last_words, job, saved
+        ),
         ending,
         saved,
     )
@@ -95,7 +97,7 @@ def _decide(
     ending: Ending,
     policy: RetryPolicy,
     failures: int,
-    wish: str | None,
+    stop_reason: str | None,
     boot_id: str,
     daemon_stopping: bool,
     last_words: str | None,
@@ -105,11 +107,11 @@ def _decide(
     cause = ending.cause
     if cause == "done":
         return _done(ending, job)
-    if wish == "cancel":
+    if stop_reason == "cancel":
         return Verdict(
             JobState.CANCELLED, _outcome(cause), "stopped", "It was cancelled on request.", failures
         )
-    if wish == "hold":
+    if stop_reason == "hold":
         return Verdict(
             JobState.HELD,
             _outcome(cause),
@@ -118,8 +120,8 @@ def _decide(
             failures,
             hint=saved.release,
         )
-    if wish is not None and cause != "permanent":
-        return _asked_to_end(wish, ending, failures, saved)
+    if stop_reason is not None and cause != "permanent":
+        return _asked_to_end(stop_reason, ending, failures, saved)
     if not ending.started and cause == "lost" and last_words is not None:
         return _again(
             ending,
@@ -169,7 +171,7 @@ def with_note(verdict: Verdict, note: str) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A record of a run that cannot be used: the file, what is wrong, and what to do about it."""
+    """Describe a record of a run that cannot be used: the file, what is wrong, what to do."""
 
     file: str
     what: str
@@ -184,7 +186,7 @@ class Damage:
 
 
 def cannot_go_on(verdict: Verdict, damage: Damage, job: str) -> Verdict:
-    """A job one of whose records cannot be read: nothing may start with half of it."""
+    """Hold a job one of whose records cannot be read: nothing may start with half of it."""
     return Verdict(
         JobState.HELD,
         verdict.outcome,
@@ -195,9 +197,9 @@ def cannot_go_on(verdict: Verdict, damage: Damage, job: str) -> Verdict:
     )
 
 
-def gone(wish: str | None, failures: int) -> Verdict:
-    """A job whose run directory was removed while it had an attempt: nothing of it is left."""
-    if wish == "cancel":
+def gone(stop_reason: str | None, failures: int) -> Verdict:
+    """Decide about a job whose run directory was removed while it had an attempt."""
+    if stop_reason == "cancel":
         return Verdict(
             JobState.CANCELLED, "lost", "stopped", "It was cancelled on request.", failures
         )
@@ -212,10 +214,10 @@ def gone(wish: str | None, failures: int) -> Verdict:
     )
 
 
-def _asked_to_end(wish: str, ending: Ending, failures: int, saved: Saved) -> Verdict:
-    """The queue took its place away; how the trainer took that is no failure of the job."""
+def _asked_to_end(stop_reason: str, ending: Ending, failures: int, saved: Saved) -> Verdict:
+    """Decide after the queue took its place away; how the trainer took that is no failure."""
     outcome = _outcome(ending.cause)
-    if wish == "runtime":
+    if stop_reason == "runtime":
         return Verdict(
             JobState.HELD,
             outcome,
@@ -224,7 +226,7 @@ def _asked_to_end(wish: str, ending: Ending, failures: int, saved: Saved) -> Ver
             failures,
             hint="`rekindle release JOB --max-runtime 12h` gives it more.",
         )
-    if wish == "pause":
+    if stop_reason == "pause":
         return Verdict(
             JobState.QUEUED, outcome, "paused", f"The queue was paused; {saved.resumes}.", failures
         )

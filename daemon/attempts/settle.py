@@ -1,0 +1,194 @@
+"""Settle an attempt that has ended: its end and the verdict on its job, in one transaction."""
+
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rekindle.daemon import errors
+from rekindle.daemon.attempts.context import Context
+from rekindle.daemon.attempts.stop import Stop
+from rekindle.daemon.verdict import decision, outcome
+from rekindle.daemon.verdict.decision import Damage, Verdict
+from rekindle.daemon.verdict.outcome import Ending
+from rekindle.daemon.verdict.saved import Saved
+from rekindle.jobs import heartbeat, process
+from rekindle.jobs.job import Job, RetryPolicy
+from rekindle.state import crash_points
+from rekindle.state.errors import SpecError
+from rekindle.state.ledger.rows import JobRow
+from rekindle.state.lifecycle import JobState
+from rekindle.state.paths import Run
+from rekindle.state.run import journal, reading, reserve
+
+_LONG_JOURNAL_BYTES: Final = 4 * 2**20
+"""A longer one is read for its verdict in the background."""
+_LAST_WORDS: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """Hold what the records of a run say about its latest attempt.
+
+    Attributes:
+        ending: None while a long journal is being read.
+        damage: a record that cannot be used.
+    """
+
+    ending: Ending | None
+    policy: RetryPolicy
+    damage: Damage | None
+
+
+class Settle:
+    """Settle ended attempts."""
+
+    def __init__(self, context: Context, stop: Stop) -> None:
+        self._context = context
+        self._stop = stop
+
+    def settle_or_hold(self, job: JobRow, run: Run) -> None:
+        """Settle an ended attempt; what nobody has foreseen holds its job, and only that."""
+        try:
+            self._settle(job, run)
+        except Exception as error:
+            if errors.is_transient(error):
+                raise
+            self._context.log.error("attempt_not_settled", job=job.id, exc_info=error)
+            self._hold(job, error)
+
+    def _hold(self, job: JobRow, error: Exception) -> None:
+        ledger = self._context.ledger
+        what, _ = errors.describe(error)
+        now = time.time()
+        with ledger.transaction():
+            ledger.update_attempt(job.id, job.attempts, outcome="lost", cause="lost", ended_at=now)
+            ledger.set_state(
+                job.id,
+                JobState.HELD,
+                f"The end of its attempt cannot be judged: {what}",
+                # nothing here may look at the run directory once more
+                hint="The daemon's log says more. Then `rekindle release` tries again.",
+                now=now,
+                wish=None,
+            )
+
+    def _settle(self, job: JobRow, run: Run) -> None:
+        current = self._context.ledger.job(job.id)
+        assert current is not None
+        facts = self._find_facts(run, current.attempts)
+        if facts.ending is None:
+            return
+        ending = self._context.escalation.correct(current, facts.ending)
+        verdict = self._decide(current, run, facts, ending)
+        crash_points.reached("before_settle")
+        self._record(current, run, ending, verdict)
+        crash_points.reached("settled")
+        self._context.escalation.forget(job)
+        self._context.leftovers.forget(job)
+        self._context.witnessed.forget(job.id, current.attempts)
+        log = self._context.log.bind(job=job.id, attempt=current.attempts)
+        log.info(
+            "attempt_ended",
+            outcome=verdict.outcome,
+            cause=verdict.cause,
+            exit_code=ending.exit_code,
+            signal=ending.signal,
+        )
+        log.info("job_state_changed", state=str(verdict.state), reason=verdict.reason)
+
+    def _find_facts(self, run: Run, attempt: int) -> _Facts:
+        policy, damage = RetryPolicy(), None
+        try:
+            policy = Job.read(run.job_file).retry
+        except (OSError, SpecError) as error:
+            damage = Damage.of(run.job_file, error)
+        try:
+            ending = self._read_ending(run, attempt)
+        except OSError as error:
+            if errors.is_transient(error):
+                raise
+            ending = outcome.read((), attempt)
+            damage = Damage.of(run.journal, error)
+        return _Facts(ending, policy, damage)
+
+    def _read_ending(self, run: Run, attempt: int) -> Ending | None:
+        """Read what the journal says about an attempt; None while a long one is being read.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        left = reserve.take_over(run.reserve, run.journal)
+        interrupted = self._context.witnessed.was_interrupted(run.id, attempt)
+
+        def work() -> Ending:
+            entries = (*journal.replay(run.journal).entries, *left)
+            return outcome.read(entries, attempt, interrupted=interrupted)
+
+        try:
+            short = run.journal.stat().st_size <= _LONG_JOURNAL_BYTES
+        except FileNotFoundError:
+            short = True
+        if short:
+            return work()
+        answer = self._context.background.ask(("facts", run.id, attempt), work)
+        ending: Ending | None = None if answer is None else answer.get()
+        return ending
+
+    def _decide(self, job: JobRow, run: Run, facts: _Facts, ending: Ending) -> Verdict:
+        damage = facts.damage
+        if not run.root.is_dir():
+            verdict, damage = decision.gone(job.wish, job.failures), None
+        else:
+            spawned = self._context.witnessed.was_spawned(job.id, job.attempts)
+            verdict = decision.decide(
+                ending,
+                policy=facts.policy,
+                failures=job.failures,
+                stop_reason=job.wish,
+                boot_id=process.boot_id(),
+                daemon_stopping=self._stop.daemon_stopping,
+                saved=Saved.of(self._context.ledger, job, run),
+                last_words=_last_words(run) if spawned else None,
+                job=job.id,
+            )
+        if damage is not None and verdict.state in (JobState.QUEUED, JobState.WAITING):
+            verdict = decision.cannot_go_on(verdict, damage, job.id)
+        return decision.with_note(verdict, self._context.escalation.report(job))
+
+    def _record(self, job: JobRow, run: Run, ending: Ending, verdict: Verdict) -> None:
+        now = time.time()
+        fields: dict[str, Any] = {}
+        beat = heartbeat.read(run.heartbeat)
+        if beat is not None and beat.attempt == job.attempts:
+            fields = {"to_step": beat.step, "to_epoch": beat.epoch}
+        ledger = self._context.ledger
+        with ledger.transaction():
+            ledger.update_attempt(
+                job.id,
+                job.attempts,
+                outcome=verdict.outcome,
+                cause=verdict.cause,
+                exit_code=ending.exit_code,
+                signal=ending.signal,
+                ended_at=now,
+                **fields,
+            )
+            ledger.set_state(
+                job.id,
+                verdict.state,
+                verdict.reason,
+                hint=verdict.hint or None,
+                now=now,
+                next_at=now + verdict.delay if verdict.delay else None,
+                failures=verdict.failures,
+                wish=None,
+            )
+
+
+def _last_words(run: Run) -> str:
+    """Give what the keeper, which writes nothing while all is well, wrote last; empty for none."""
+    try:
+        lines = reading.read_bytes(run.keeper_log).decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")[:_LAST_WORDS]

@@ -1,0 +1,71 @@
+"""Ask attempts to save and end: one of them, or all."""
+
+import time
+
+from rekindle.daemon.attempts import escalation
+from rekindle.daemon.attempts.context import Context
+from rekindle.state import crash_points
+from rekindle.state.ledger.rows import JobRow
+from rekindle.state.lifecycle import ACTIVE, JobState
+from rekindle.state.paths import Run
+
+
+class Stop:
+    """End attempts on request, and all of them where the daemon stops or the host is taken away."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._daemon_stops = False
+        self._host_leaves = False
+
+    def stop(self, job: JobRow, stop_reason: str, message: str) -> None:
+        """Ask the job's attempt to end; ``stop_reason`` is one of `decision.STOP_REASONS`."""
+        ledger = self._context.ledger
+        if job.state != JobState.STOPPING:
+            now = time.time()
+            ledger.set_state(job.id, JobState.STOPPING, message, now=now, wish=stop_reason)
+        elif job.wish != stop_reason:
+            ledger.set_wish(job.id, stop_reason)
+        crash_points.reached("wish_noted")
+        self.ask(job, self._context.home.run(job.id))
+
+    def ask(self, job: JobRow, run: Run) -> None:
+        """Ask an attempt to end; on later calls do what is due while it lives."""
+        context = self._context
+        context.escalation.pursue(job, run, lambda: context.grace(run), time.monotonic())
+
+    def daemon_stops(self) -> None:
+        """Ask every attempt to end: this daemon ends after them."""
+        self._daemon_stops = True
+
+    def host_leaves(self, leaves: bool) -> None:
+        """Ask every attempt to end for as long as this host will be taken away."""
+        self._host_leaves = leaves
+
+    @property
+    def daemon_stopping(self) -> bool:
+        return self._daemon_stops
+
+    def is_wanted(self, job: JobRow) -> bool:
+        """Tell whether the job's attempt is to end."""
+        return job.state == JobState.STOPPING or self._daemon_stops or self._host_leaves
+
+    def all_ended(self) -> bool:
+        """Tell whether no process lives that could still be ended, settled or not."""
+        context = self._context
+        return not any(
+            context.has_processes(job) and not context.escalation.given_up(job)
+            for job in context.ledger.jobs(states=ACTIVE)
+        )
+
+    def longest_end(self) -> float:
+        """Give the seconds in which every attempt ends, or is given up, once it was asked to."""
+        context = self._context
+        jobs = context.ledger.jobs(states=ACTIVE)
+        graces = [context.grace(context.home.run(job.id)) for job in jobs]
+        return max(graces, default=0.0) + escalation.LONGEST_S
+
+    def left(self) -> list[str]:
+        """Name the jobs that have processes now."""
+        context = self._context
+        return [j.id for j in context.ledger.jobs(states=ACTIVE) if context.has_processes(j)]

@@ -1,0 +1,1 @@
+"""What the daemon does for each verb of the command line."""

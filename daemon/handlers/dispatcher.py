@@ -1,0 +1,112 @@
+"""Carry out request files in their order, each at most once in effect."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+import structlog
+
+from rekindle.daemon import errors
+from rekindle.daemon.handlers import home_verbs, job_verbs
+from rekindle.daemon.handlers.tools import Tools
+from rekindle.daemon.intake import requests
+from rekindle.daemon.intake.requests import Request
+from rekindle.state import crash_points
+from rekindle.state.errors import RekindleError
+
+_EXPECTED: Final = (RekindleError, OSError, ValueError, TypeError, LookupError, OverflowError)
+
+
+class Reject(Protocol):
+    """Move a file out of the inbox, to where its reason lies beside it."""
+
+    def __call__(self, path: Path, what: str, *, hint: str) -> object: ...
+
+
+class Dispatcher:
+    """Give each request to the handler of its verb; a repeated request changes nothing."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._log = structlog.get_logger()
+
+    def dispatch(self, files: Sequence[Path], reject: Reject) -> None:
+        """Carry out requests; one that cannot be holds up those of no other job.
+
+        What fails for a transient error is kept for the next time, with all that was asked of
+        the same job after it. Everything else is refused with its reason.
+
+        Raises:
+            Exception: the first that kept a request.
+        """
+        kept: Exception | None = None
+        later: set[str | None] = set()
+        for file in files:
+            request = None
+            try:
+                request = self._read(file, reject)
+                if request is not None and request.job not in later:
+                    self._dispatch(request, reject)
+            except Exception as error:
+                kept = kept or error
+                if errors.is_of_ledger(error):
+                    break  # each of the others would wait for it in vain
+                if request is not None and errors.is_transient(error):
+                    later.add(request.job)
+        if kept is not None:
+            raise kept
+
+    def carry_out(self, request: Request) -> str:
+        """Do what is asked and say in a sentence what was done."""
+        tools = self._tools
+        job = None if request.job is None else tools.ledger.job(request.job)
+        if request.verb in home_verbs.HANDLERS:
+            answer = home_verbs.HANDLERS[request.verb](tools, request)
+        elif job is None:
+            answer = f"There is no job {request.job}."
+        else:
+            answer = job_verbs.HANDLERS[request.verb](tools, job, request.fields)
+        tools.ledger.add_event(
+            "request_answered",
+            job=job.id if job else None,
+            data={"verb": request.verb, "answer": answer, "request": request.file.name},
+        )
+        self._log.info("request_answered", job=request.job, verb=request.verb, answer=answer)
+        return answer
+
+    def _read(self, file: Path, reject: Reject) -> Request | None:
+        try:
+            return requests.read(file)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            if errors.is_transient(error):
+                raise
+            if isinstance(error, PermissionError):
+                reject(
+                    file,
+                    "The request cannot be read by the daemon.",
+                    hint="Use the verbs of `rekindle`, or let its group read it: chmod g+r.",
+                )
+            else:
+                reject(
+                    file,
+                    f"It is not a request: {error}.",
+                    hint="Use the verbs of `rekindle`; they write requests.",
+                )
+            return None
+
+    def _dispatch(self, request: Request, reject: Reject) -> None:
+        try:
+            self.carry_out(request)
+        except Exception as error:
+            if errors.is_transient(error):
+                raise
+            if not isinstance(error, _EXPECTED):
+                self._log.exception("request_not_carried_out", file=request.file.name)
+            what, hint = errors.describe(error)
+            reject(request.file, f"It could not be carried out: {what}", hint=hint)
+            return
+        crash_points.reached("request_answered")
+        request.file.unlink(missing_ok=True)
+        crash_points.reached("request_removed")

@@ -1,0 +1,49 @@
+"""Carry out the verbs that are not about a job of the ledger: each says what was done."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from rekindle.daemon.config import Retention
+from rekindle.daemon.handlers.tools import Tools
+from rekindle.daemon.intake.requests import Request
+from rekindle.daemon.transfer import transfer
+
+
+def pause(tools: Tools, request: Request) -> str:
+    """Start nothing new; with ``now`` also save and end what runs."""
+    return tools.queue.pause(free=bool(request.fields.get("now")))
+
+
+def resume(tools: Tools, request: Request) -> str:
+    """Let a paused queue go on, or use ``gpu`` again in spite of its faults."""
+    gpu = request.fields.get("gpu")
+    return tools.queue.resume() if gpu is None else tools.queue.take_back(str(gpu))
+
+
+def prune(tools: Tools, request: Request) -> str:
+    """Remove checkpoints that are not needed, of the jobs in ``only`` or of all."""
+    only, age = request.fields.get("only"), request.fields.get("max_age")
+    if only is not None and not (
+        isinstance(only, list) and all(isinstance(name, str) for name in only)
+    ):
+        return "The jobs must be a list of ids."
+    if age is None:
+        return tools.pruning.begin(only, Retention(max_bytes=0))
+    if isinstance(age, bool) or not isinstance(age, int | float):
+        return "The age must be a number of seconds."
+    return tools.pruning.begin(only, Retention(max_age=float(age)))
+
+
+def import_run(tools: Tools, request: Request) -> str:
+    """Make a run known that was unpacked from an archive."""
+    assert request.job is not None
+    hold = bool(request.fields.get("hold"))
+    return transfer.settle(tools.home, tools.ledger, request.job, hold=hold)
+
+
+HANDLERS: Final[Mapping[str, Callable[[Tools, Request], str]]] = {
+    "pause": pause,
+    "resume": resume,
+    "prune": prune,
+    "import": import_run,
+}

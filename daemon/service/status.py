@@ -1,0 +1,45 @@
+"""Tell systemd after each tick that the daemon lives, and in one line what it does."""
+
+from typing import Final
+
+from rekindle.daemon.isolation import Isolation
+from rekindle.daemon.service.part import Part
+from rekindle.daemon.service.sd_notify import Lifeline
+from rekindle.daemon.service.shutdown import Shutdown
+from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.lifecycle import ACTIVE, JobState
+
+_WAITS: Final = frozenset({JobState.QUEUED, JobState.WAITING})
+
+
+class StatusReport(Part):
+    """Report to systemd; the last part of a tick.
+
+    A tick in which parts failed went round all the same: a restart would not mend a full disk.
+    """
+
+    name = "lifeline"
+    serves = False
+
+    def __init__(
+        self, lifeline: Lifeline, ledger: Ledger, shutdown: Shutdown, isolation: Isolation
+    ) -> None:
+        self._lifeline = lifeline
+        self._ledger = ledger
+        self._shutdown = shutdown
+        self._isolation = isolation
+
+    def tick(self, now: float) -> None:
+        if self._shutdown.waits(now):
+            self._lifeline.more_time(now)
+        self._lifeline.tick_was_good(now, self._isolation.run("status", self._line) or "")
+
+    def _line(self) -> str:
+        """Compose the line for `systemctl status`."""
+        running, queued, held = (
+            self._ledger.count(states=states) for states in (ACTIVE, _WAITS, {JobState.HELD})
+        )
+        line = f"{running} running, {queued} queued or waiting, {held} held"
+        troubled = self._isolation.troubled
+        trouble = f"; trouble with: {', '.join(troubled)}" if troubled else ""
+        return f"{'Stopping: trainers save. ' if self._shutdown.decided else ''}{line}{trouble}"

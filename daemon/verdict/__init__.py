@@ -1,0 +1,1 @@
+"""What an attempt came to, and what is done with its job."""
