@@ -35,14 +35,14 @@ class Stock:
     """What there is to give out.
 
     Attributes:
-        ready: UUIDs that can be given out now, in the order of their labels.
-        reach: how many are ready or come back when attempts of ours end.
-        away: why others are not in reach, one sentence each.
+        allocatable: UUIDs that can be given out now, in the order of their labels.
+        reclaimable: how many are allocatable or come back when attempts of ours end.
+        unavailable: why others are not reclaimable, one sentence each.
     """
 
-    ready: tuple[str, ...] = ()
-    reach: int = 0
-    away: tuple[str, ...] = ()
+    allocatable: tuple[str, ...] = ()
+    reclaimable: int = 0
+    unavailable: tuple[str, ...] = ()
 
 
 def visible(gpus: Iterable[Gpu], allowed: str | None) -> tuple[Gpu, ...]:
@@ -101,22 +101,22 @@ def take_stock(
     Args:
         held: UUIDs that attempts of ours have.
         settling: UUIDs that were given back a moment ago: the driver may need a while to
-            free their memory, and they still count as in reach.
+            free their memory, and they still count as reclaimable.
         free_share: the part of its memory that must be free before a GPU is given out.
     """
-    ready: list[str] = []
-    away: list[str] = []
-    reach = 0
+    allocatable: list[str] = []
+    unavailable: list[str] = []
+    reclaimable = 0
     for gpu in gpus:
         if gpu.faults:
-            away.append(f"GPU {gpu.label} is set aside ({'; '.join(gpu.faults)})")
+            unavailable.append(f"GPU {gpu.label} is set aside ({'; '.join(gpu.faults)})")
         elif gpu.uuid in held:
-            reach += 1
+            reclaimable += 1
         elif gpu.free >= free_share * gpu.total:
-            reach += 1
-            ready.append(gpu.uuid)
+            reclaimable += 1
+            allocatable.append(gpu.uuid)
         elif gpu.uuid in settling:
-            reach += 1
+            reclaimable += 1
         else:
-            away.append(f"GPU {gpu.label} is in use by another program")
-    return Stock(tuple(ready), reach, tuple(away))
+            unavailable.append(f"GPU {gpu.label} is in use by another program")
+    return Stock(tuple(allocatable), reclaimable, tuple(unavailable))

@@ -66,7 +66,7 @@ class Pool:
         )
         if len(seen.gpus) < seen.count and not seen.trouble:
             away = f"the driver shows {len(seen.gpus)} of {seen.count} GPUs"
-            stock = replace(stock, away=(*stock.away, away))
+            stock = replace(stock, unavailable=(*stock.unavailable, away))
         self.stock = stock
         # a box without GPUs has no driver either, and that is no trouble
         trouble = seen.trouble if seen.count else ""
@@ -77,7 +77,7 @@ class Pool:
     @property
     def may_come_back(self) -> bool:
         """Whether GPUs out of reach may come back without a person."""
-        return bool(self.trouble) or any("in use" in text for text in self.stock.away)
+        return bool(self.trouble) or any("in use" in text for text in self.stock.unavailable)
 
     @property
     def known(self) -> bool:

@@ -49,12 +49,12 @@ class Room:
     Attributes:
         slots: free CPU slots.
         gpus: GPUs that can be given out at once.
-        reach: GPUs that are free or become free when attempts of ours end.
+        reclaimable: GPUs that are free or become free when attempts of ours end.
     """
 
     slots: int
     gpus: int = 0
-    reach: int = 0
+    reclaimable: int = 0
 
 
 class Lane(NamedTuple):
@@ -125,7 +125,7 @@ class Scheduler:
         if not line.ids:
             del self._lines[lane]
         elif len(line.heap) > 2 * len(line.ids) + 64:
-            line.heap = [entry for entry in line.heap if self._valid(entry[1], entry[0][2])]
+            line.heap[:] = [entry for entry in line.heap if self._valid(entry[1], entry[0][2])]
             heapq.heapify(line.heap)
 
     def choose(self, now: float, room: Room, is_open: Callable[[str], bool]) -> Candidate | None:
@@ -139,7 +139,9 @@ class Scheduler:
         cpu: Candidate | None = None
         gpu: Candidate | None = None
         for lane, line in self._lines.items():
-            if lane.gpus > room.reach or (lane.window is not None and not is_open(lane.window)):
+            if lane.gpus > room.reclaimable or (
+                lane.window is not None and not is_open(lane.window)
+            ):
                 continue
             head = self._head(line)
             if lane.gpus == 0 and (cpu is None or head.rank < cpu.rank):

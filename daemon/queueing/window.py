@@ -1,4 +1,4 @@
-"""Windows: the times of day in which a job may run, in local time. Pure.
+"""Decide when the times of day come in which a job may run, in local time.
 
 A window opens and closes at the instants at which the wall clock first shows its times.
 Where the clock is set forward over one of them (summer time begins), that is the instant of
@@ -6,33 +6,50 @@ the jump; where an hour comes twice (it ends), the first of the two counts, so t
 neither opens twice nor flaps in a night.
 """
 
+import datetime as dt
+import time
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, tzinfo
-from datetime import time as clock
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Whether a window is open, and until when that holds (unix time, seconds)."""
+    """Tell whether a window is open, and until when that holds (unix time, seconds)."""
 
     open: bool
     until: float
 
 
-def look(window: str, now: float, tz: tzinfo | None = None) -> Look:
-    """
+class Windows:
+    """Look at each window again only when what was seen has run out."""
+
+    def __init__(self) -> None:
+        self._looks: dict[str, tuple[float, Look]] = {}
+
+    def is_open(self, window: str) -> bool:
+        """Tell whether a window is open now."""
+        now = time.time()
+        known = self._looks.get(window)
+        # a clock that was set back is looked at anew
+        if known is None or not known[0] <= now < known[1].until:
+            known = self._looks[window] = (now, look(window, now))
+        return known[1].open
+
+
+def look(window: str, now: float, tz: dt.tzinfo | None = None) -> Look:
+    """Look at a window.
+
     Args:
         window: as :func:`rekindle.jobs.quantities.window` gives it, ``"22:00-07:00"``.
         now: unix time, seconds.
         tz: the time zone, None for that of this machine.
     """
-    start, end = (clock.fromisoformat(part) for part in window.split("-"))
-    overnight = timedelta(days=int(end <= start))
-    today = datetime.fromtimestamp(now, tz).date()
+    start, end = (dt.time.fromisoformat(part) for part in window.split("-"))
+    overnight = dt.timedelta(days=int(end <= start))
+    today = dt.datetime.fromtimestamp(now, tz).date()
     opens_at = []
     # a week: a day on which the clock jumps over the whole window has none
     for offset in range(-2, 8):
-        day = today + timedelta(days=offset)
+        day = today + dt.timedelta(days=offset)
         opens, closes = _instant(day, start, tz), _instant(day + overnight, end, tz)
         if opens <= now < closes:
             return Look(open=True, until=closes)
@@ -41,17 +58,17 @@ def look(window: str, now: float, tz: tzinfo | None = None) -> Look:
     return Look(open=False, until=min(opens_at))
 
 
-def _instant(day: date, at: clock, tz: tzinfo | None) -> float:
-    """The instant at which the wall clock first shows ``at`` or more on ``day``."""
-    wall = datetime.combine(day, at)
+def _instant(day: dt.date, at: dt.time, tz: dt.tzinfo | None) -> float:
+    """Find the instant at which the wall clock first shows ``at`` or more on ``day``."""
+    wall = dt.datetime.combine(day, at)
     first = wall.replace(tzinfo=tz).timestamp()
-    if datetime.fromtimestamp(first, tz).replace(tzinfo=None) == wall:
+    if dt.datetime.fromtimestamp(first, tz).replace(tzinfo=None) == wall:
         return first
     # the clock jumps over it: the jump lies between the readings with both offsets (PEP 495)
     low, high = wall.replace(tzinfo=tz, fold=1).timestamp(), first
     while high - low > 1:
         middle = (low + high) // 2
-        if datetime.fromtimestamp(middle, tz).replace(tzinfo=None) < wall:
+        if dt.datetime.fromtimestamp(middle, tz).replace(tzinfo=None) < wall:
             low = middle
         else:
             high = middle

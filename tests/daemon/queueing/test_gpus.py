@@ -265,12 +265,12 @@ def test_what_is_given_out_is_sound_free_and_nobodys(
     """Whatever the driver shows; and every GPU is ready, in reach or named with a reason."""
     stock = placement.take_stock(seen, held=held, settling=settling, free_share=0.8)
     known = {gpu.uuid: gpu for gpu in seen}
-    assert len(set(stock.ready)) == len(stock.ready) <= stock.reach
-    for uuid in stock.ready:
+    assert len(set(stock.allocatable)) == len(stock.allocatable) <= stock.reclaimable
+    for uuid in stock.allocatable:
         assert uuid not in held
         assert not known[uuid].faults
         assert known[uuid].free >= 80
-    assert stock.reach + len(stock.away) == len(seen)
+    assert stock.reclaimable + len(stock.unavailable) == len(seen)
 
 
 @pytest.mark.parametrize(

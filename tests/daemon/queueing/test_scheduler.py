@@ -33,7 +33,7 @@ def naive(
         key=lambda job: job.rank,
     )
     cpu = [job for job in ready if job.gpus == 0][:1] if room.slots else []
-    gpu = [job for job in ready if 0 < job.gpus <= room.reach][:1]
+    gpu = [job for job in ready if 0 < job.gpus <= room.reclaimable][:1]
     firsts = cpu + [job for job in gpu if job.gpus <= room.gpus]
     return min(firsts, key=lambda job: job.rank, default=None)
 
@@ -173,7 +173,7 @@ def test_a_wide_job_is_not_overtaken_by_narrow_ones_behind_it() -> None:
     scheduler.put(Candidate("wide", 0, (1, 1), gpus=4))
     scheduler.put(Candidate("narrow", 0, (2, 2), gpus=1))
     scheduler.put(Candidate("cpu", 0, (3, 3)))
-    first = scheduler.choose(0, Room(slots=1, gpus=3, reach=4), lambda window: True)
+    first = scheduler.choose(0, Room(slots=1, gpus=3, reclaimable=4), lambda window: True)
     assert first is not None
     assert first.id == "cpu"
     scheduler.remove("cpu")
@@ -189,7 +189,7 @@ def test_what_cannot_be_had_holds_nobody_back() -> None:
     scheduler.put(Candidate("wide", 5, (1, 1), gpus=4))
     scheduler.put(Candidate("night", 5, (2, 2), gpus=1, window=WINDOWS[0]))
     scheduler.put(Candidate("narrow", 0, (3, 3), gpus=1))
-    chosen = scheduler.choose(0, Room(1, 2, reach=2), lambda window: False)
+    chosen = scheduler.choose(0, Room(1, 2, reclaimable=2), lambda window: False)
     assert chosen is not None
     assert chosen.id == "narrow"
 

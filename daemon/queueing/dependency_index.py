@@ -1,0 +1,96 @@
+"""Know which jobs wait for which by `after`, and judge each again when one of them changes."""
+
+from rekindle.daemon.queueing import dependencies
+from rekindle.daemon.queueing.dependencies import Answer, Need
+from rekindle.daemon.queueing.wants import WantsReader
+from rekindle.state.errors import SpecError
+from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.ledger.rows import JobRow
+from rekindle.state.lifecycle import JobState
+
+_WAITS = frozenset({JobState.QUEUED, JobState.WAITING})
+
+
+class DependencyIndex:
+    """Index the jobs that wait by what they wait for."""
+
+    def __init__(self, ledger: Ledger, wants: WantsReader) -> None:
+        self._ledger = ledger
+        self._wants = wants
+        self._dependents: dict[str, set[str]] = {}  # by id, or by name while there is no such job
+        self._registered: dict[str, set[str]] = {}
+        self._circles = dependencies.Circles(self._may_wait_for)
+
+    def judge(self, job: JobRow, after: tuple[str, ...]) -> Answer:
+        """Decide whether what a job waits for is there; note at whose changes to ask again."""
+        needs = self._needs(job, after)
+        # not by a name that means a job already: all of a series would be looked at each time
+        self._register(job.id, {need.id or need.named for need in needs})
+        answer = dependencies.judge(job.id, needs)
+        if not answer.reason or answer.broken or not self._circles.hold(job.id):
+            return answer
+        way = dependencies.cycle(job.id, self._waits_for)
+        if not way:
+            return answer
+        return Answer(
+            f"It waits for itself: {' waits for '.join(way)}.",
+            "Cancel one of them, and mend its `after`.",
+            broken=True,
+        )
+
+    def dependents(self, named: str) -> list[str]:
+        """List the jobs to judge again when the job of this id, or name, changes."""
+        return [*self._dependents.get(named, ())]
+
+    def unregister(self, job_id: str) -> None:
+        """Forget what a job waits for."""
+        self._register(job_id, set())
+
+    def drop(self, job_id: str) -> None:
+        """Forget a job that has begun: it never waits for others again."""
+        self._circles.drop(job_id)
+
+    def _register(self, job_id: str, under: set[str]) -> None:
+        for other in self._registered.pop(job_id, ()):
+            self._dependents[other].discard(job_id)
+            if not self._dependents[other]:
+                del self._dependents[other]
+        if under:
+            self._registered[job_id] = under
+        for other in under:
+            self._dependents.setdefault(other, set()).add(job_id)
+
+    def _needs(self, job: JobRow, after: tuple[str, ...]) -> list[Need]:
+        needs = []
+        for named in after:
+            found = self._ledger.named_for(job, named)
+            if found is not None:
+                needs.append(Need(named, found.id, found.state))
+            elif named != job.name:  # the first of a series has none before it
+                needs.append(Need(named))
+        return needs
+
+    def _waits_for(self, job_id: str) -> list[str]:
+        """List the ids that a job waits for, where it has not begun yet."""
+        job = self._ledger.job(job_id)
+        if job is None or job.attempts or job.state not in _WAITS:
+            return []
+        return [
+            need.id
+            for need in self._needs(job, self._after(job))
+            if need.id is not None and need.state != JobState.DONE
+        ]
+
+    def _may_wait_for(self, job_id: str) -> list[str]:
+        """List the ids that a job which has not begun waits for, or would if it were queued."""
+        job = self._ledger.job(job_id)
+        if job is None or job.attempts:
+            return []
+        found = [self._ledger.named_for(job, named) for named in self._after(job)]
+        return [one.id for one in found if one is not None and not one.attempts]
+
+    def _after(self, job: JobRow) -> tuple[str, ...]:
+        try:
+            return self._wants.of(job).after
+        except SpecError:
+            return ()  # this is another job's look at it; it is held by its own
