@@ -1,18 +1,17 @@
-"""``rekindle.toml`` in the home: what holds for the whole box, not for one job.
+"""Read ``rekindle.toml`` in the home: settings of the host, not of one job.
 
-Everything has a default, so that the file need not be there. One that cannot be meant is
-an error with its line, never half used: a service that starts with other limits than its
-owner wrote down would find out at night.
+Every key has a default and the file is optional. An invalid one is an error with its line and is
+never half used: a service would run all night with limits that its owner did not write.
 """
 
-import difflib
 import re
-import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from rekindle.jobs import quantities
+from rekindle.daemon.spec.document import Document, Unreadable
+from rekindle.daemon.spec.fields import Field, Problem, Table
+from rekindle.daemon.spec.fields import read as read_fields
+from rekindle.daemon.spec.kinds import PERCENT, SECONDS, SIZE, Kind, Wrong, whole
 from rekindle.state.errors import ConfigError
 from rekindle.state.paths import Home
 
@@ -20,11 +19,12 @@ FORMAT: Final = 1
 AWS: Final = "http://169.254.169.254"
 GCE: Final = "http://metadata.google.internal"
 _MAX_BYTES: Final = 256 * 1024
+_PAGE: Final = "docs/configuration.md"
 
 
 @dataclass(frozen=True, slots=True)
 class SourceLimits:
-    """How much code a job may bring along; sizes in bytes.
+    """Limit the code that a job may bring along; sizes in bytes.
 
     Attributes:
         max_file_bytes: larger files are left out of the snapshot, and named.
@@ -37,7 +37,7 @@ class SourceLimits:
 
 @dataclass(frozen=True, slots=True)
 class LogLimits:
-    """Attempt logs.
+    """Limit the logs of attempts.
 
     Attributes:
         max_bytes: of one attempt's log; beyond it the middle is cut out.
@@ -50,7 +50,7 @@ class LogLimits:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What is removed without being asked for; None for never.
+    """Limit what is kept; None for no limit.
 
     Attributes:
         max_age: seconds after the end of a job until only its last good and its best
@@ -65,7 +65,7 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Preemption:
-    """Where the box says that it will be taken away.
+    """Say where a notice appears that the host will be taken away.
 
     Attributes:
         notice_file: a file that appears then.
@@ -81,15 +81,22 @@ class Preemption:
 
 @dataclass(frozen=True, slots=True)
 class Gpus:
-    """``free_memory``: the part of a GPU's memory, 0 to 1, that must be free before it is given
-    to an attempt."""
+    """Say when a GPU is free.
+
+    Attributes:
+        free_memory: the part of its memory, 0 to 1, that must be free before an attempt gets it.
+    """
 
     free_memory: float = 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """``slots``: how many jobs without a GPU may run at once, None where the file does not say."""
+    """Hold the settings of one home.
+
+    Attributes:
+        slots: how many jobs without a GPU may run at once, None where the file does not say.
+    """
 
     slots: int | None = None
     gpus: Gpus = field(default_factory=Gpus)
@@ -100,10 +107,10 @@ class Config:
 
 
 def read(home: Home) -> Config:
-    """The home's configuration; the defaults where there is no file.
+    """Read the home's configuration; the defaults where there is no file.
 
     Raises:
-        ConfigError: it cannot be read or cannot be meant.
+        ConfigError: it cannot be read, or is invalid.
     """
     try:
         with home.config.open("rb") as file:
@@ -118,144 +125,135 @@ def read(home: Home) -> Config:
         ) from error
     if len(data) > _MAX_BYTES:
         raise ConfigError(
-            "The configuration is too long to be one.",
+            f"The configuration has more than {_MAX_BYTES} bytes.",
             where=home.config,
-            hint="docs/configuration.md shows its keys.",
+            hint=f"{_PAGE} shows its keys.",
         )
     return parse(data, str(home.config))
 
 
 def parse(data: bytes, where: str) -> Config:
-    """
+    """Read a configuration from the text of its file.
+
     Raises:
         ConfigError: with the line concerned where it is known.
     """
     try:
-        text = data.decode("utf-8-sig")
-        table = tomllib.loads(text)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(
-            f"The configuration is not valid TOML: {error}.",
-            where=where,
-            hint="docs/configuration.md shows its keys.",
-        ) from error
-    version = table.pop("format", FORMAT)
+        document = Document(data, toml=True, noun="configuration", page=_PAGE)
+    except Unreadable as error:
+        place = f"{where}:{error.line}" if error.line else where
+        raise ConfigError(error.what, where=place, hint=error.hint) from error
+    values, problems = read_fields(document.table, CONFIG)
+    version = document.table.get("format", FORMAT)
     if version != FORMAT:
-        raise ConfigError(
-            f"The configuration is of format {version!r}; this rekindle knows {FORMAT}.",
-            where=_at(text, where, "", "format"),
-            hint="Install the rekindle it was written for, or write format = 1.",
-        )
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        if key in _SECTIONS:
-            kind, keys = _SECTIONS[key]
-            if not isinstance(value, dict):
-                raise ConfigError(
-                    f"`{key}` must be a table.",
-                    where=_at(text, where, "", key),
-                    hint=f"Write [{key}] on a line of its own.",
-                )
-            values[key] = kind(**_checked(value, keys, key, text, where))
-        else:
-            values.update(_checked({key: value}, _TOP, "", text, where))
-    return Config(**values)
+        what = f"The configuration is of format {version!r}; this rekindle knows {FORMAT}."
+        hint = f"Install the rekindle it was written for, or write format = {FORMAT}."
+        problems.insert(0, Problem(what, hint, "format"))
+    if problems:
+        raise _error(problems, where, document)
+    values.pop("format", None)
+    sections = {
+        section.name: section.makes(**values.pop(section.name))
+        for section in CONFIG.sections
+        if section.makes is not None
+    }
+    return Config(**values, **sections)
 
 
-def _checked(
-    table: dict[str, Any],
-    keys: dict[str, Callable[[Any], Any]],
-    section: str,
-    text: str,
-    where: str,
-) -> dict[str, Any]:
-    found = {}
-    for key, value in table.items():
-        full = f"{section}.{key}" if section else key
-        place = _at(text, where, section, key)
-        if key not in keys:
-            known = [*keys, *([] if section else _SECTIONS)]
-            near = difflib.get_close_matches(key, known, 1)
-            raise ConfigError(
-                f"There is no key `{full}`.",
-                where=place,
-                hint=f"Did you mean `{near[0]}`?" if near else f"Known: {', '.join(known)}.",
-            )
-        try:
-            found[key] = keys[key](value)
-        except ValueError as error:
-            raise ConfigError(
-                f"`{full}` is not understood: {error}.",
-                where=place,
-                hint="docs/configuration.md shows each key with an example.",
-            ) from error
-    return found
+def _error(problems: list[Problem], where: str, document: Document) -> ConfigError:
+    first = problems[0]
+    rest = "".join(f"\n  also: {other.what} ({other.hint})" for other in problems[1:])
+    line = document.line(first.key) if first.key else None
+    return ConfigError(
+        first.what,
+        where=f"{where}:{line}" if line else where,
+        hint=f"{first.hint} {_PAGE} shows each key.{rest}",
+    )
 
 
-def _at(text: str, where: str, section: str, key: str) -> str:
-    """``file:line`` of a key where it can be found."""
-    inside = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        header = re.match(r"\s*\[\s*([\w.-]+)\s*\]", line)
-        if header:
-            inside = header[1]
-        wanted = key if inside == section else f"{section}.{key}" if not inside else None
-        if (header and not section and inside == key) or (
-            wanted and re.match(rf"\s*{re.escape(wanted)}\s*=", line)
-        ):
-            return f"{where}:{number}"
-    return where
-
-
-def _whole(low: int) -> Callable[[Any], int]:
-    def check(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
-            raise ValueError(f"expected a whole number of {low} or more, not {value!r}")
-        return value
-
-    return check
-
-
-def _percent(value: Any) -> float:
-    match = re.fullmatch(r"(\d{1,3})\s*%", value) if isinstance(value, str) else None
-    if match is None or not 1 <= int(match[1]) <= 100:
-        raise ValueError('expected a percentage such as "80%"')
-    return int(match[1]) / 100
-
-
-def _size(value: Any) -> int:
-    return quantities.size(value if isinstance(value, str) else "")
-
-
-def _seconds(value: Any) -> float:
-    return quantities.seconds(value if isinstance(value, str) else "")
-
-
-def _path(value: Any) -> str:
+def _read_path(value: Any) -> str:
     if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
-        raise ValueError("expected an absolute path")
+        raise Wrong("must be an absolute path", 'For example "/run/preempted".')
     return value
 
 
-def _endpoint(default: str) -> Callable[[Any], str | None]:
+def _read_format(value: Any) -> Any:
+    return value  # the version is compared before anything else is reported
+
+
+def _endpoint(default: str) -> Kind:
     def check(value: Any) -> str | None:
         if isinstance(value, bool):
             return default if value else None
-        if not isinstance(value, str) or not re.fullmatch(r"http://[\w.:\[\]-]+/?", value):
-            raise ValueError(f'expected true, false or a base URL such as "{default}"')
+        if not isinstance(value, str) or not re.fullmatch(_URL, value):
+            raise Wrong("must be true, false or a base URL", f'For example "{default}".')
         return value.rstrip("/")
 
-    return check
+    return Kind(check, {"anyOf": [{"type": "boolean"}, {"type": "string", "pattern": _URL}]})
 
 
-_TOP: Final[dict[str, Callable[[Any], Any]]] = {"slots": _whole(1)}
-_SECTIONS: Final[dict[str, tuple[Any, dict[str, Callable[[Any], Any]]]]] = {
-    "gpus": (Gpus, {"free_memory": _percent}),
-    "source": (SourceLimits, {"max_bytes": _size, "max_files": _whole(1), "max_file_bytes": _size}),
-    "logs": (LogLimits, {"max_bytes": _size, "keep": _whole(1)}),
-    "retention": (Retention, {"max_age": _seconds, "max_bytes": _size}),
-    "preemption": (
-        Preemption,
-        {"notice_file": _path, "aws": _endpoint(AWS), "gce": _endpoint(GCE), "poll": _seconds},
+_URL: Final = r"^http://[\w.:\[\]-]+/?$"
+_PATH: Final = Kind(_read_path, {"type": "string", "pattern": "^/"})
+
+CONFIG: Final = Table(
+    "",
+    "Settings of a rekindle home (rekindle.toml).",
+    (
+        Field("format", Kind(_read_format, {"const": FORMAT}), "Format of this file.", FORMAT),
+        Field("slots", whole(1), "Jobs without a GPU that may run at once.", example=2),
     ),
-}
+    (
+        Table(
+            "gpus",
+            "When a GPU is free.",
+            (
+                Field(
+                    "free_memory",
+                    PERCENT,
+                    "Part of a GPU's memory that must be free before an attempt gets it.",
+                    "80%",
+                ),
+            ),
+            makes=Gpus,
+        ),
+        Table(
+            "source",
+            "Limits of the snapshot of a job's code.",
+            (
+                Field("max_bytes", SIZE, "A larger snapshot refuses the spec.", "64MiB"),
+                Field("max_files", whole(1), "More files refuse the spec.", 10_000),
+                Field("max_file_bytes", SIZE, "Larger files are left out, and named.", "8MiB"),
+            ),
+            makes=SourceLimits,
+        ),
+        Table(
+            "logs",
+            "Limits of the logs of attempts.",
+            (
+                Field("max_bytes", SIZE, "Beyond it the middle of a log is cut out.", "64MiB"),
+                Field("keep", whole(1), "Logs of the newest attempts of a job.", 50),
+            ),
+            makes=LogLimits,
+        ),
+        Table(
+            "retention",
+            "When finished jobs are reduced to their last good and best checkpoints.",
+            (
+                Field("max_age", SECONDS, "After the end of a job.", example="30 days"),
+                Field("max_bytes", SIZE, "Of the whole home.", example="500GB"),
+            ),
+            makes=Retention,
+        ),
+        Table(
+            "preemption",
+            "Where a notice appears that the host will be taken away.",
+            (
+                Field("notice_file", _PATH, "A file that appears then.", example="/run/preempted"),
+                Field("aws", _endpoint(AWS), "Ask AWS: true, or a base URL.", False),
+                Field("gce", _endpoint(GCE), "Ask GCE: true, or a base URL.", False),
+                Field("poll", SECONDS, "Time between two looks.", "5s"),
+            ),
+            makes=Preemption,
+        ),
+    ),
+)

@@ -1,4 +1,4 @@
-"""`rekindle.toml`: everything has a default, and a mistake is told with its line."""
+"""`rekindle.toml`: every key has a default, and a mistake is reported with its line."""
 
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def test_every_key_is_read_and_all_have_defaults(tmp_path: Path) -> None:
     ("text", "line", "says", "hint"),
     [
         (b"slots = 1\nslotz = 2\n", 2, "no key `slotz`", "`slots`"),
-        (b"\n[logs]\nmax_byte = '1MB'\n", 3, "no key `logs.max_byte`", "`max_bytes`"),
+        (b"\n[logs]\nmax_byte = '1MB'\n", 3, "no key `max_byte` in [logs]", "`max_bytes`"),
         (b"[retention]\nmax_bytes = 5\n", 2, "retention.max_bytes", "docs/configuration.md"),
         (b"slots = 0\n", 1, "1 or more", "docs/configuration.md"),
         (b"slots = true\n", 1, "1 or more", "docs/configuration.md"),
@@ -59,19 +59,21 @@ def test_every_key_is_read_and_all_have_defaults(tmp_path: Path) -> None:
         (b"format = 2\n", 1, "format 2", "format = 1"),
         (b"[preemption]\nnotice_file = 'here'\n", 2, "absolute", "docs/"),
         (b"[preemption]\naws = 'ftp://x'\n", 2, "base URL", "docs/"),
-        (b"slots = \n", None, "not valid TOML", "docs/"),
-        (b"\xff\xfe", None, "not valid TOML", "docs/"),
+        (b"slots = \n", 1, "not valid TOML", "docs/"),
+        (b"\xff\xfe", 1, "not UTF-8", "UTF-8"),
+        (b"a." * 1000 + b"a = 1\n", 1, "nested too deeply", "docs/"),
+        (b"slotz = 1\nlogs = 3\n", 1, "no key `slotz`", "also: `logs` must be a table"),
     ],
 )
-def test_a_mistake_is_told_with_its_line_and_a_hint(
-    text: bytes, line: int | None, says: str, hint: str
+def test_a_mistake_is_reported_with_its_line_and_a_hint(
+    text: bytes, line: int, says: str, hint: str
 ) -> None:
     """The same kind of error as for a spec."""
     with pytest.raises(ConfigError) as caught:
         config.parse(text, "rekindle.toml")
     assert says in caught.value.what
     assert hint in caught.value.hint
-    assert caught.value.where == (f"rekindle.toml:{line}" if line else "rekindle.toml")
+    assert caught.value.where == f"rekindle.toml:{line}"
 
 
 def test_the_daemon_does_not_start_with_a_bad_configuration(tmp_path: Path) -> None:

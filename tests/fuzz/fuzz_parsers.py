@@ -39,6 +39,10 @@ SEEDS = [
     b'5{"format": 1, "files": {"state.safetensors": {"bytes": 1, "sha256": "x"}}}',
 ]
 FILES = (
+    "daemon/spec/document.py",
+    "daemon/spec/fields.py",
+    "daemon/spec/job_fields.py",
+    "daemon/spec/kinds.py",
     "daemon/spec/parse.py",
     "jobs/quantities.py",
     "daemon/spec/toml_text.py",

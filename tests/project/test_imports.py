@@ -81,7 +81,7 @@ NEVER_IN_A_DAEMON = {("daemon/demo/demo.py", "state/run/tensors.py")}
 ONLY_IN = {
     # the parser of specs is the daemon's; keeper and trainer read the accepted job.json
     "yaml": ("daemon/spec/*",),
-    "tomllib": ("daemon/spec/*", "daemon/config.py", "daemon/intake/submit.py"),
+    "tomllib": ("daemon/spec/*", "daemon/intake/submit.py"),
     "pynvml": ("daemon/queueing/gpus.py",),
     # Keras' private training loop: one place to look at when Keras changes
     "keras.src": ("jobs/resume/*", "jobs/data/*iterator*.py", "jobs/capture/rng.py"),

@@ -91,7 +91,7 @@ def socket_at(path: Path) -> None:
         ("broken.yaml", lambda p: p.write_bytes(b"a: [1"), "not valid YAML"),
         ("unknown.toml", lambda p: p.write_bytes(GOOD + b"sede = 1\n"), "Did you mean `seed`?"),
         ("type.toml", lambda p: p.write_bytes(GOOD + b"seed = 'x'\n"), "whole number"),
-        ("script.toml", lambda p: p.write_bytes(b"script = '/no/train.py'"), "is not there"),
+        ("script.toml", lambda p: p.write_bytes(b"script = '/no/train.py'"), "not found"),
         ("up.toml", lambda p: p.write_bytes(GOOD + b"name = '../../up'\n"), "`name` cannot be"),
         ("big.toml", lambda p: p.write_bytes(b"#" * 2 * 2**20), "at most 1 MiB"),
         ("latin.toml", lambda p: p.write_bytes(GOOD + b"# \xe4\n"), "UTF-8"),
