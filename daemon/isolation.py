@@ -31,6 +31,28 @@ class Repeats:
         return tuple(self._texts)
 
 
+class LogOnce:
+    """Log the trouble of each subject once, until it is another one or over.
+
+    Args:
+        event: the log event.
+    """
+
+    def __init__(self, event: str) -> None:
+        self._event = event
+        self._repeats = Repeats()
+        self._log = structlog.get_logger()
+
+    def error(self, subject: str, message: str) -> None:
+        """Log a message, unless it is the last one of this subject."""
+        if self._repeats.is_new(subject, message):
+            self._log.error(self._event, message=message)
+
+    def clear(self, subject: str) -> None:
+        """Note that a subject's trouble is over."""
+        self._repeats.clear(subject)
+
+
 class Isolation:
     """Run work whose failure must not end that of others.
 

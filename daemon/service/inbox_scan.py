@@ -5,7 +5,8 @@ import time
 from typing import Final
 
 from rekindle.daemon.handlers.dispatcher import Dispatcher
-from rekindle.daemon.intake.inbox import SETTLE_S, Inbox
+from rekindle.daemon.intake.claims import SETTLE_S
+from rekindle.daemon.intake.inbox import Inbox
 from rekindle.daemon.intake.watch import Watcher
 from rekindle.daemon.isolation import Isolation
 from rekindle.daemon.service.part import Part

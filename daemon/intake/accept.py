@@ -1,0 +1,208 @@
+"""Accept claimed specs: many share the waits for the disk, and their code is copied first."""
+
+import functools
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from rekindle.daemon.background import Background, at_once
+from rekindle.daemon.intake.claims import Claim, Claims, Parsed
+from rekindle.daemon.intake.refuse import Refuse
+from rekindle.daemon.source.snapshot import Snapshots
+from rekindle.jobs.job import Job
+from rekindle.state import durable
+from rekindle.state.errors import HomeUnusable
+from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.paths import Home
+
+BATCH: Final = 64
+"""So many specs share the waits for the disk; a kill in between repeats none of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Collect what became of claims.
+
+    Attributes:
+        accepted: ids of the jobs made.
+        rejected: names of the files refused.
+    """
+
+    accepted: list[str] = field(default_factory=list)
+    rejected: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """Hold a run directory that lies under a temporary name."""
+
+    claim: Claim
+    job: Job
+    path: Path
+
+
+class Accept:
+    """Make jobs of claimed specs.
+
+    Args:
+        background: takes snapshots; without one they are taken at once.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        ledger: Ledger,
+        snapshots: Snapshots,
+        claims: Claims,
+        refuse: Refuse,
+        *,
+        background: Background | None,
+        crash_point: Callable[[str], None],
+    ) -> None:
+        self._home = home
+        self._ledger = ledger
+        self._snapshots = snapshots
+        self._claims = claims
+        self._refuse = refuse
+        self._background = background
+        self._crash_point = crash_point
+        self._copying: dict[str, Parsed] = {}
+        self._log = structlog.get_logger()
+
+    @property
+    def is_copying(self) -> bool:
+        """Tell whether specs wait for the copy of their code."""
+        return bool(self._copying)
+
+    def has_copied(self) -> bool:
+        """Tell whether the code of such a spec is there."""
+        background = self._background
+        return background is not None and any(
+            background.has_ended(("snapshot", token)) for token in self._copying
+        )
+
+    def decide(self, claims: list[Claim], decided: Decided) -> None:
+        """Accept or refuse claimed files, and those whose code has been copied meanwhile.
+
+        Raises:
+            Exception: the home is in trouble; the claims are found again.
+        """
+        ready = [*self._parse(claims, decided), *self._copied(decided)]
+        made: list[_Made] = []
+        for parsed in ready:
+            try:
+                made.append(self._make_run(parsed))
+            except (OSError, MemoryError, sqlite3.Error, HomeUnusable):
+                raise
+            except Exception as error:
+                self._reject(parsed.claim, error, decided)
+        if made:
+            self._commit(made, decided)
+
+    def enter(self, job: Job, run: Path) -> None:
+        """Make an accepted run known to the ledger."""
+        self._ledger.insert_job(
+            job.id,
+            name=job.name,
+            number=int(job.id.rpartition("-")[2]),
+            run_dir=str(run),
+            priority=job.priority,
+            spec=job.to_json(secrets=False),
+            claim=job.claim,
+            submitted_at=job.submitted_at or (run / "job.json").stat().st_mtime,
+        )
+
+    def _parse(self, claims: list[Claim], decided: Decided) -> list[Parsed]:
+        """Read claimed files; those whose code has to be copied wait for that."""
+        ready: list[Parsed] = []
+        for claim in claims:
+            if claim.token in self._copying:
+                continue
+            try:
+                parsed = self._claims.parse(claim)
+                needed = self._snapshots.needed(parsed.job)
+            except (OSError, MemoryError):
+                raise  # the home is in trouble, and not this spec
+            except Exception as error:
+                self._reject(claim, error, decided)
+                continue
+            if needed:
+                self._copying[claim.token] = parsed
+            else:
+                ready.append(parsed)
+        return ready
+
+    def _copied(self, decided: Decided) -> list[Parsed]:
+        """Take the specs whose code has been copied meanwhile; begin to copy that of the others."""
+        ready: list[Parsed] = []
+        for token, parsed in [*self._copying.items()]:
+            if len(ready) >= BATCH:
+                break
+            work = functools.partial(self._snapshots.take, parsed.job, parsed.claim.dropped)
+            outcome = (
+                at_once(work)
+                if self._background is None
+                else self._background.ask(("snapshot", token), work)
+            )
+            if outcome is None:
+                continue
+            del self._copying[token]
+            try:
+                ready.append(replace(parsed, job=parsed.job.replace(source=outcome.get())))
+            except (OSError, MemoryError):
+                raise  # it stays claimed
+            except Exception as error:
+                self._reject(parsed.claim, error, decided)
+        return ready
+
+    def _make_run(self, parsed: Parsed) -> _Made:
+        """Build a run directory under a temporary name; nothing of it is fsynced yet."""
+        job, claim, data = parsed.job, parsed.claim, parsed.data
+        number = self._ledger.highest_number(job.name) + 1
+        while any(
+            os.path.lexists(f"{self._home.runs}/{hidden}{job.name}-{number}")
+            for hidden in ("", ".new-")
+        ):
+            number += 1
+        job = job.replace(id=f"{job.name}-{number}", claim=claim.token, submitted_at=time.time())
+        new = self._home.runs / f".new-{job.id}"
+        new.mkdir(mode=0o750)
+        durable.write_new(new / f"spec{Path(claim.name).suffix}", data, 0o600)
+        durable.write_new(new / "job.json", job.to_json().encode(), 0o600)
+        if job.source is not None:
+            os.symlink(self._snapshots.place(job.source), new / "source")
+        return _Made(claim, job, new)
+
+    def _commit(self, made: list[_Made], decided: Decided) -> None:
+        """Give run directories their names, and make them known; all of them, or none."""
+        durable.fsync_all([path for one in made for path in (*_files(one.path), one.path)])
+        self._crash_point("before_accept")
+        for one in made:
+            os.rename(one.path, self._home.runs / one.job.id)
+        durable.fsync_folder(self._home.runs)
+        self._crash_point("accepted")
+        with self._ledger.transaction():
+            for one in made:
+                self.enter(one.job, self._home.runs / one.job.id)
+        self._crash_point("known")
+        for one in made:
+            one.claim.path.unlink()
+            decided.accepted.append(one.job.id)
+            self._log.info("job_accepted", job=one.job.id, file=one.claim.name)
+        self._crash_point("finished")
+
+    def _reject(self, claim: Claim, error: Exception, decided: Decided) -> None:
+        self._refuse.claim(claim, error)
+        decided.rejected.append(claim.name)
+
+
+def _files(folder: Path) -> list[Path]:
+    return [
+        Path(entry.path) for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)
+    ]

@@ -1,0 +1,152 @@
+"""Claim files of the inbox by a rename out of it, once nobody writes to them any more."""
+
+import math
+import os
+import stat
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rekindle.daemon import errors
+from rekindle.daemon.spec import parse
+from rekindle.jobs.job import Job
+from rekindle.state.errors import SpecError
+from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.paths import Home
+
+SETTLE_S: Final = 0.1
+"""A file this long unchanged whose spec is sound is taken."""
+BROKEN_SETTLE_S: Final = 2.0
+"""A file this long unchanged is refused where its spec is not sound: it may be half written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Describe a file taken out of the inbox; ``dropped`` is unix time, where it is known."""
+
+    path: Path
+    token: str
+    name: str
+    dropped: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """Hold a claimed file that is sound: its job and its content."""
+
+    claim: Claim
+    job: Job
+    data: bytes
+
+
+class Unsettled(Exception):
+    """The file may still be written to."""
+
+
+class Claims:
+    """Claim the files of one inbox."""
+
+    def __init__(self, home: Home, crash_point: Callable[[str], None]) -> None:
+        self._home = home
+        self._crash_point = crash_point
+
+    def take(self, path: Path, info: os.stat_result, now: float) -> Claim:
+        """Claim a file.
+
+        Raises:
+            Unsettled: it may still be written to.
+            OSError: it cannot be claimed.
+        """
+        problem = _unusable(path.name, info)
+        age = now - max(info.st_mtime, info.st_ctime)
+        # a clock that was set back gives ages below zero: those have settled as well
+        if 0 <= age < SETTLE_S:
+            raise Unsettled
+        if problem is None and 0 <= age < BROKEN_SETTLE_S:
+            try:
+                parse.parse(_read(path), path.name, self._home.inbox)
+            except Exception:  # what is wrong is told once it has settled and is claimed
+                raise Unsettled from None
+        token = f"{time.time_ns():x}-{info.st_ino:x}"
+        claimed = self._home.claimed / f"{token}--{path.name}"
+        self._crash_point("before_claim")
+        os.rename(path, claimed)
+        self._crash_point("claimed")
+        return Claim(claimed, token, path.name, max(info.st_mtime, info.st_ctime))
+
+    def unfinished(self, ledger: Ledger) -> list[Claim]:
+        """Find the claims that are no jobs yet; remove the others."""
+        found = []
+        for claimed in sorted(self._home.claimed.iterdir()):
+            token, _, name = claimed.name.partition("--")
+            if ledger.find_claim(token) is not None:
+                claimed.unlink()
+            else:
+                found.append(Claim(claimed, token, name))
+        return found
+
+    def parse(self, claim: Claim) -> Parsed:
+        """Read a claimed file.
+
+        Raises:
+            SpecError: it is not sound, or cannot be read.
+            OSError: it is gone, or the machine lacks something just now.
+        """
+        try:
+            problem = _unusable(claim.name, claim.path.lstat())
+            if problem is not None:
+                raise problem
+            data = _read(claim.path)
+            return Parsed(claim, parse.parse(data, claim.name, self._home.inbox), data)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) or errors.is_scarce(error):
+                raise
+            raise SpecError(
+                f"It cannot be read: {error.strerror}.",
+                where=claim.name,
+                hint="Correct that, then submit it again.",
+            ) from error
+
+
+def _unusable(name: str, info: os.stat_result) -> SpecError | None:
+    """Say what is wrong with a file before anything of it is read."""
+    if stat.S_ISLNK(info.st_mode):
+        what, hint = "A symbolic link is no spec.", "Copy the file itself into the inbox."
+    elif not stat.S_ISREG(info.st_mode):
+        what, hint = "It is not a regular file.", "Drop spec files only."
+    elif info.st_nlink > 1:
+        what, hint = (
+            "The file has a second name (a hard link).",
+            "Copy it into the inbox, so that nobody changes it afterwards.",
+        )
+    elif info.st_size > parse.MAX_BYTES:
+        what, hint = (
+            f"The file has {info.st_size} bytes.",
+            "A spec has at most 1 MiB; data belongs into files of its own.",
+        )
+    elif not name.endswith(parse.SUFFIXES):
+        what, hint = (
+            "The file's ending is not one of a spec.",
+            f"Name it *{', *'.join(parse.SUFFIXES)}.",
+        )
+    else:
+        return None
+    return SpecError(what, where=name, hint=hint)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except PermissionError as error:
+        raise SpecError(
+            "The file cannot be read by the daemon.",
+            where=path.name,
+            hint="Give its group the right to read it: chmod g+r.",
+        ) from error
+    with os.fdopen(fd, "rb") as file:
+        problem = _unusable(path.name, os.fstat(file.fileno()))
+        if problem is not None:
+            raise problem
+        return file.read(parse.MAX_BYTES + 1)

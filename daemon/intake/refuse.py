@@ -1,0 +1,66 @@
+"""Refuse files: move them to ``rejected/`` beside a text that says why."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from rekindle.daemon.intake.claims import Claim
+from rekindle.state import durable
+from rekindle.state.errors import RekindleError, SpecError
+from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.paths import Home
+
+
+class Refuse:
+    """Refuse files of one home; nothing is overwritten."""
+
+    def __init__(self, home: Home, ledger: Ledger, crash_point: Callable[[str], None]) -> None:
+        self._home = home
+        self._ledger = ledger
+        self._crash_point = crash_point
+        self._log = structlog.get_logger()
+
+    def claim(self, claim: Claim, error: Exception) -> None:
+        """Refuse a claimed spec, whatever error says that it cannot be accepted."""
+        self.file(claim.path, claim.name, self._describe(claim.name, error))
+
+    def file(self, path: Path, name: str, error: RekindleError) -> Path:
+        """Move a file, with the reason beside it; give its new place."""
+        # somebody may have removed the inbox with all that was in it
+        self._home.rejected.mkdir(mode=0o2770, parents=True, exist_ok=True)
+        target = self._home.rejected / name
+        n = 1
+        while os.path.lexists(target):
+            n += 1
+            stem, suffix = os.path.splitext(name)
+            target = self._home.rejected / f"{stem}-{n}{suffix}"
+        inode = path.lstat().st_ino
+        # a file's name may have bytes that are no text
+        durable.write_bytes(
+            target.with_name(f"{target.name}.error.txt"),
+            f"{error}\n".encode(errors="backslashreplace"),
+            0o640,
+            shared=True,
+        )
+        self._crash_point("explained")
+        os.rename(path, target)
+        self._crash_point("refused")
+        self._ledger.add_event(
+            "spec_rejected",
+            data={"file": target.name, "inode": inode, "error": error.what, "hint": error.hint},
+        )
+        self._log.warning("spec_rejected", file=name, error=error.what, hint=error.hint)
+        return target
+
+    def _describe(self, name: str, error: Exception) -> RekindleError:
+        if isinstance(error, RekindleError):
+            return error
+        self._log.exception("spec_not_understood", file=name)
+        return SpecError(
+            f"It could not be accepted: {type(error).__name__}: {error}.",
+            where=name,
+            hint="This is a mistake in rekindle; the daemon's log says where. Other "
+            "specs are not concerned.",
+        )
