@@ -1,6 +1,6 @@
-"""Starting, adopting, signalling and probing attempts: a small interface over a run directory.
+"""Start, signal and probe attempts: a small interface over a run directory.
 
-On one box it spawns keepers. Everything else is read back from the run directory, so that
+On one host it spawns keepers. Everything else is read back from the run directory, so that
 a restarted daemon knows as much as the one that spawned them.
 """
 
@@ -19,7 +19,7 @@ from rekindle.state.run import reading
 
 
 class Launcher:
-    """Attempts of this box. Not safe for threads: the tick loop owns it."""
+    """Launch the attempts of this host. Not safe for threads: the tick loop owns it."""
 
     def __init__(self) -> None:
         self._keepers: dict[str, subprocess.Popen[bytes]] = {}
@@ -27,10 +27,10 @@ class Launcher:
     def start(
         self, run: Run, attempt: int, gpus: Sequence[str] | None = None
     ) -> process.Identity | None:
-        """Spawns the keeper of an attempt; it inherits the run's lock.
+        """Spawn the keeper of an attempt; it inherits the run's lock.
 
         Args:
-            gpus: UUIDs of the GPUs it gets; None on a box without.
+            gpus: UUIDs of the GPUs it gets; None on a host without.
 
         Returns:
             The keeper, or None where it has ended already.
@@ -79,7 +79,7 @@ class Launcher:
         return process.Identity.of(keeper.pid)
 
     def alive(self, run: Run) -> bool:
-        """Whether anything of an attempt lives: *lock held = alive*."""
+        """Tell whether anything of an attempt lives: *lock held = alive*."""
         keeper = self._keepers.get(run.id)
         if keeper is not None and keeper.poll() is not None:
             del self._keepers[run.id]

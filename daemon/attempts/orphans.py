@@ -96,7 +96,7 @@ def kill(found: Iterable[process.Identity]) -> list[int]:
 def _find(
     belongs: Callable[[int], bool], without: process.Identity | None = None
 ) -> list[process.Identity]:
-    """Never this process or one that it came from: a job may itself have started the daemon."""
+    """Find processes; never this one or one it came from: a job may have started the daemon."""
     spared = set(process.ancestors(os.getpid())) | ({without.pid} if without else set())
     found = []
     for pid in process.of_this_user():

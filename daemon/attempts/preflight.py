@@ -1,4 +1,4 @@
-"""Is there room to start: nothing begins on a full disk, or before its memory is free again."""
+"""Check for room before a start: on the disk, and in memory that an attempt ran out of."""
 
 import contextlib
 import errno
@@ -18,7 +18,7 @@ _PROBE_BYTES: Final = 128 * 1024
 
 
 def lacking(run: Run, wanted_memory: int | None) -> str | None:
-    """Why an attempt should not start now, as a sentence; None where there is room.
+    """Say why an attempt should not start now, in a sentence; None where there is room.
 
     Args:
         wanted_memory: bytes, where the last attempt ended for want of them; else None.
@@ -36,10 +36,10 @@ def lacking(run: Run, wanted_memory: int | None) -> str | None:
 
 
 def disk(folder: Path, *, more: int = 0) -> str | None:
-    """What is short on the disk of ``folder``; ``more`` bytes beyond the least are wanted.
+    """Say what is short on the disk of ``folder``; ``more`` bytes beyond the least are wanted.
 
     Raises:
-        OSError: the folder is not there.
+        OSError: there is no such folder.
     """
     info = os.statvfs(folder)
     free = info.f_bavail * info.f_frsize
@@ -55,8 +55,10 @@ def disk(folder: Path, *, more: int = 0) -> str | None:
 
 
 def is_full(folder: Path) -> bool:
-    """Whether not even small files can be written in ``folder``; asked by writing one, since a
-    quota is seen in no figure."""
+    """Tell whether not even small files can be written in ``folder``.
+
+    It is asked by writing one, since a quota is seen in no figure.
+    """
     probe = folder / f".probe-{os.getpid()}"
     try:
         probe.write_bytes(bytes(_PROBE_BYTES))
@@ -69,12 +71,12 @@ def is_full(folder: Path) -> bool:
 
 
 def means_full(error: BaseException | None) -> bool:
-    """Whether an error of the system says that there is no space."""
+    """Tell whether an error of the system says that there is no space."""
     return isinstance(error, OSError) and error.errno in _FULL
 
 
 def _newest(run: Run) -> int:
-    """Bytes of the newest checkpoint: the next one will be of its size."""
+    """Give the bytes of the newest checkpoint: the next one will be of its size."""
     for checkpoint in checkpoints.scan(run.checkpoints)[:1]:
         try:
             return checkpoint.bytes

@@ -1,4 +1,4 @@
-"""``warm_start``: the other job's checkpoint comes into the run directory, once.
+"""Copy the checkpoint that ``warm_start`` names into the run directory, once.
 
 It is done before the first attempt. From then on the run needs nothing of the other job,
 whose checkpoints may be pruned. What it takes is decided by the tick loop, which knows the ledger;
@@ -25,7 +25,7 @@ _SETTLED: Final = TERMINAL | {JobState.HELD}
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Why the weights are not there: something to wait for, or for a person to see to."""
+    """Say why the weights are missing: something to wait for, or for a person to see to."""
 
     reason: str
     hint: str
@@ -71,7 +71,7 @@ class Fetch:
 
 
 def wanted(home: Home, ledger: Ledger, job: Job) -> Fetch | Obstacle | None:
-    """What has to be fetched for ``job.warm_start``, or why it cannot be; None for nothing."""
+    """Find what to fetch for ``job.warm_start``, or why that cannot be; None for nothing."""
     run = home.run(job.id)
     if job.warm_start is None or run.warm_start.exists():
         return None
@@ -89,7 +89,7 @@ def wanted(home: Home, ledger: Ledger, job: Job) -> Fetch | Obstacle | None:
 
 
 def _find(ledger: Ledger, named: str, me: str) -> JobRow | None:
-    """The job of this id, or the newest other one of this name."""
+    """Find the job of this id, or the newest other one of this name."""
     found = ledger.job(named)
     if found is not None and found.id != me:
         return found
@@ -97,7 +97,7 @@ def _find(ledger: Ledger, named: str, me: str) -> JobRow | None:
 
 
 def _choose(run: Run, which: str) -> Checkpoint:
-    """The best where the job has one and nothing else is said.
+    """Choose a checkpoint: the best where there is one and nothing else is said.
 
     Raises:
         NotFound: it has none that is good.
@@ -114,7 +114,7 @@ def _choose(run: Run, which: str) -> Checkpoint:
 
 
 def _take(chosen: Checkpoint, run: Run, source: dict[str, str]) -> None:
-    """By links, which cost nothing, or copies; there as a whole or not at all."""
+    """Link the files, which costs nothing, or copy them; as a whole or not at all."""
     new = run.root / f".new-{run.warm_start.name}"
     shutil.rmtree(new, ignore_errors=True)
     folder = new / chosen.name

@@ -1,4 +1,4 @@
-"""What lies in the inbox: which files are meant for the daemon, and which are being written."""
+"""List what lies in the inbox: files for the daemon, and not those that are being written."""
 
 import os
 
@@ -6,7 +6,7 @@ from rekindle.state.paths import Home
 
 
 def waiting(home: Home) -> list[str]:
-    """Names of the files in the inbox that a scan would take, sorted.
+    """List the names of the files in the inbox that a scan would take, sorted.
 
     Raises:
         OSError: the inbox cannot be read.
@@ -19,7 +19,7 @@ def waiting(home: Home) -> list[str]:
 
 
 def is_temporary(name: str) -> bool:
-    """Files that editors and copying tools put beside the one they write."""
+    """Tell the files that editors and copying tools put beside the one they write."""
     return (
         name.startswith((".", "#"))
         or name.endswith(("~", ".tmp", ".swp", ".part", ".bak"))

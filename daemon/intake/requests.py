@@ -1,4 +1,4 @@
-"""Requests: small JSON files in the inbox, so that every verb works while the daemon is down.
+"""Write requests as small JSON files, so that every verb works while the daemon is down.
 
 ``<time_ns>-<pid>.request.json`` holds ``{"format": 1, "verb": ..., "job": ..., ...}``.
 """
@@ -26,7 +26,7 @@ _MAX_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What somebody asks the daemon to do with a job, or with the whole queue.
+    """State what somebody asks of the daemon, about a job or about the whole queue.
 
     Attributes:
         file: its file in the inbox, removed once it was carried out.
@@ -41,7 +41,7 @@ class Request:
 
 
 def write(home: Home, verb: str, job: str | None, **fields: Any) -> Path:
-    """Drops a request into the inbox; it is carried out in the order of arrival.
+    """Drop a request into the inbox; it is carried out in the order of arrival.
 
     Args:
         job: a job's id, None for a verb about the whole queue.
@@ -67,7 +67,8 @@ def write(home: Home, verb: str, job: str | None, **fields: Any) -> Path:
 
 
 def read(path: Path) -> Request:
-    """
+    """Read a request.
+
     Raises:
         ValueError: it is not a request that this version understands; the text says why.
         OSError: it cannot be read.

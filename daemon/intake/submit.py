@@ -1,4 +1,4 @@
-"""Submitting: from a script or a spec file of a person to a file in the inbox."""
+"""Submit a person's script or spec file: put a spec into the inbox."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def spec_for_script(
     python: str | None = None,
     live: bool = False,
 ) -> tuple[str, bytes]:
-    """File name and content of a spec that runs a script straight away.
+    """Compose file name and content of a spec that runs a script straight away.
 
     Raises:
         SpecError: the name or the script cannot be used.
@@ -44,7 +44,7 @@ def spec_for_script(
 
 
 def spec_from_file(path: Path, *, live: bool = False) -> tuple[str, bytes]:
-    """A person's spec, checked, with the folder added that its relative paths mean.
+    """Check a person's spec, and add the folder that its relative paths mean.
 
     Raises:
         NotFound: there is no such file.
@@ -93,7 +93,7 @@ def spec_from_file(path: Path, *, live: bool = False) -> tuple[str, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A spec that was put into the inbox.
+    """Describe a spec that was put into the inbox.
 
     Attributes:
         path: where it was put; the daemon may have taken it already.
@@ -105,7 +105,7 @@ class Dropped:
 
 
 def drop(home: Home, filename: str, data: bytes) -> Dropped:
-    """Puts a spec into the inbox in one step; never over another file.
+    """Put a spec into the inbox in one step; never over another file.
 
     Raises:
         HomeUnusable: the inbox cannot be written.

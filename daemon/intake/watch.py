@@ -1,4 +1,4 @@
-"""Watching the inbox: an event only wakes the loop, which then scans.
+"""Watch the inbox: an event only wakes the loop, which then scans.
 
 An event that got lost costs time, never a job: the loop scans by itself as well.
 """
@@ -15,7 +15,7 @@ _QUIET = {"opened", "closed_no_write"}
 
 
 class Watcher(FileSystemEventHandler):
-    """Sets ``wake`` when something changed in ``folder``."""
+    """Set ``wake`` when something changed in ``folder``."""
 
     def __init__(self, folder: Path, wake: threading.Event) -> None:
         self._folder = folder
@@ -23,10 +23,10 @@ class Watcher(FileSystemEventHandler):
         self._observer: BaseObserver | None = None
         self._inode: tuple[int, int] | None = None
         self._log = structlog.get_logger()
-        self._told = False
+        self._reported = False
 
     def start(self) -> None:
-        """Begins to watch; where that fails the periodic scan has to do, and the log says so."""
+        """Begin to watch; where that fails the periodic scan has to do, and the log says so."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             info = self._folder.stat()
@@ -34,20 +34,20 @@ class Watcher(FileSystemEventHandler):
             observer.schedule(self, str(self._folder))
             observer.start()
         except OSError as error:
-            if not self._told:
+            if not self._reported:
                 self._log.warning(
                     "inbox_not_watched",
                     error=str(error),
                     hint="The inbox is scanned every few seconds instead; "
                     "raise fs.inotify.max_user_watches or max_user_instances.",
                 )
-            self._told = True
+            self._reported = True
             return
-        self._told = False
+        self._reported = False
         self._observer, self._inode = observer, (info.st_dev, info.st_ino)
 
     def ensure(self) -> None:
-        """Watches again where the folder was replaced or the observer has died."""
+        """Watch again where the folder was replaced or the observer has died."""
         try:
             info = self._folder.stat()
             same = self._inode == (info.st_dev, info.st_ino)

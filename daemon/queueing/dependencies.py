@@ -1,4 +1,4 @@
-"""What a job waits for by `after`: pure, from where the others stand."""
+"""Decide what a job waits for by `after`: pure, from where the others stand."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from rekindle.state.lifecycle import JobState
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One entry of ``after``.
+    """Describe an entry of ``after``.
 
     Attributes:
         named: as the spec says it, a job's id or name.
@@ -22,7 +22,7 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Whether a job may start. ``reason`` is empty where nothing stands in the way.
+    """State whether a job may start. ``reason`` is empty where nothing stands in the way.
 
     Attributes:
         broken: it can never come true by itself: the job is held.
@@ -34,7 +34,7 @@ class Answer:
 
 
 def judge(job_id: str, needs: Iterable[Need]) -> Answer:
-    """Whether what ``job_id`` waits for is there.
+    """Decide whether what ``job_id`` waits for has come.
 
     Broken before missing before pending: the one that a person must act on is told.
     """
@@ -51,7 +51,7 @@ def judge(job_id: str, needs: Iterable[Need]) -> Answer:
         if need.id is None:
             return Answer(
                 f"It waits for {need.named}, and there is no such job.",
-                f"Submit {need.named}, or cancel this job and mend its `after`.",
+                f"Submit {need.named}, or cancel this job and correct its `after`.",
             )
     for need in left:
         if need.state == JobState.HELD:
@@ -64,7 +64,7 @@ def judge(job_id: str, needs: Iterable[Need]) -> Answer:
 
 
 def cycle(start: str, edges: Callable[[str], Collection[str]]) -> list[str]:
-    """The way from a job back to itself along what each waits for; empty where there is none.
+    """Find the way from a job back to itself along what each waits for; empty where there is none.
 
     Args:
         edges: the ids that a job still waits for.
@@ -86,7 +86,7 @@ def cycle(start: str, edges: Callable[[str], Collection[str]]) -> list[str]:
 
 
 class Circles:
-    """Which jobs may stand in a circle; each is walked through once, however often one asks.
+    """Know which jobs may stand in a circle; each is walked through once, however often one asks.
 
     What is known holds as long as no job waits for one that it did not wait for before. A job
     of which that is true must be asked about: only then it is seen, and all is forgotten. Of
@@ -102,7 +102,7 @@ class Circles:
         self._known: dict[str, tuple[frozenset[str], bool]] = {}
 
     def hold(self, job_id: str) -> bool:
-        """Whether a job stands in a circle, or stood in one that has broken since."""
+        """Tell whether a job stands in a circle, or stood in one that has broken since."""
         edges = frozenset(self._edges(job_id))
         if job_id in self._known and not edges <= self._known[job_id][0]:
             self._known.clear()
@@ -111,11 +111,11 @@ class Circles:
         return self._known[job_id][1]
 
     def drop(self, job_id: str) -> None:
-        """Forgets a job that never waits again."""
+        """Forget a job that never waits again."""
         self._known.pop(job_id, None)
 
     def _walk(self, start: str) -> None:
-        """Tarjan's strongly connected components (1972), up to what is known already."""
+        """Run Tarjan's strongly connected components (1972), up to what is known already."""
         edges: dict[str, frozenset[str]] = {}
         entered: dict[str, int] = {}
         back: dict[str, int] = {}

@@ -34,7 +34,7 @@ class DependencyIndex:
             return answer
         return Answer(
             f"It waits for itself: {' waits for '.join(way)}.",
-            "Cancel one of them, and mend its `after`.",
+            "Cancel one of them, and correct its `after`.",
             broken=True,
         )
 

@@ -1,4 +1,4 @@
-"""The GPUs of this box, through NVML: the one place that speaks to the driver.
+"""Look at the GPUs of this host through NVML: the one place that speaks to the driver.
 
 Everything is asked in a thread of its own: a driver whose GPU has fallen off the bus may
 not answer for minutes, and the daemon has other jobs to look after. Without a driver there
@@ -27,11 +27,11 @@ _DISPLAY_CLASS: Final = "0x03"
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One look at all GPUs.
+    """Hold one look at all GPUs.
 
     Attributes:
         at: monotonic time of the look, seconds.
-        count: how many the box has, those that the driver does not show included.
+        count: how many the host has, those that the driver does not show included.
         trouble: why the driver could not be asked; empty where it could.
     """
 
@@ -42,11 +42,11 @@ class Seen:
 
 
 class DriverTrouble(Exception):
-    """NVML is there and does not work, or is not there; the text is NVML's own."""
+    """NVML does not work, or is missing; the text is NVML's own."""
 
 
 class Monitor:
-    """Looks at the GPUs once a second.
+    """Look at the GPUs once a second.
 
     Args:
         allowed: ``CUDA_VISIBLE_DEVICES`` of the daemon, None for all GPUs.
@@ -63,7 +63,7 @@ class Monitor:
         self._log = structlog.get_logger()
 
     def start(self) -> None:
-        """Begins to look; waits a few seconds for the first look."""
+        """Begin to look; wait a few seconds for the first look."""
         if self._allowed is not None and self._allowed.strip() in ("", "-1"):
             self._publish(Seen(time.monotonic()))
             return
@@ -75,11 +75,11 @@ class Monitor:
 
     @property
     def looked(self) -> bool:
-        """Whether the first look is over."""
+        """Tell whether the first look is over."""
         return self._first.is_set()
 
     def seen(self) -> Seen:
-        """The latest look; one that is too old says so, and shows nothing as free."""
+        """Give the latest look; one that is too old says so, and shows nothing as free."""
         with self._lock:
             seen = self._seen
         now = time.monotonic()
@@ -94,7 +94,7 @@ class Monitor:
         return seen
 
     def take_xids(self) -> list[tuple[str, int]]:
-        """Fatal errors since the last call, as (UUID, XID)."""
+        """Take the fatal errors since the last call, as (UUID, XID)."""
         with self._lock:
             taken, self._xids = self._xids, []
         return taken
@@ -111,12 +111,12 @@ class Monitor:
                 count = self._count(0)
                 self._publish(Seen(time.monotonic(), count=count, trouble=str(error)))
                 if not count:
-                    return  # a box without GPUs
+                    return  # a host without GPUs
                 nvml = None
                 self._ended.wait(RETRY_S)
 
     def _count(self, shown: int) -> int:
-        """How many GPUs there are: the most that were ever shown, or are on the bus."""
+        """Count the GPUs: the most that were ever shown, or are on the bus."""
         bus = _on_the_bus()
         if self._allowed is not None:
             bus = min(bus, self._allowed.count(",") + 1)
@@ -142,7 +142,7 @@ class Monitor:
 
 
 class Nvml:
-    """NVML, initialised.
+    """Speak to NVML, once initialised.
 
     Raises:
         DriverTrouble: it is not there or does not work.
@@ -165,7 +165,7 @@ class Nvml:
             self._events = None  # faults are then seen at the next look only
 
     def look(self) -> list[Gpu]:
-        """All GPUs, or MIG instances where a GPU is divided.
+        """Look at all GPUs, or MIG instances where a GPU is divided.
 
         Raises:
             DriverTrouble: not even their number can be had.
@@ -179,7 +179,7 @@ class Nvml:
     def wait_for_xid(
         self, seconds: float, sleep: Callable[[float], object]
     ) -> tuple[str, int] | None:
-        """The next XID as (UUID, number), or None after ``seconds``."""
+        """Wait for the next XID as (UUID, number), or None after ``seconds``."""
         if self._events is None or not self._watched:
             sleep(seconds)
             return None
@@ -259,7 +259,7 @@ class Nvml:
             return  # not every GPU has them
 
     def _instances(self, handle: Any) -> list[tuple[int, Any]] | None:
-        """The MIG instances of a GPU that is divided, else None."""
+        """List the MIG instances of a GPU that is divided, else None."""
         mode = self._optional(self._nvml.nvmlDeviceGetMigMode, handle)
         if not mode or not mode[0]:
             return None
@@ -271,7 +271,7 @@ class Nvml:
         return [(n, part) for n, part in parts if part is not None]
 
     def _optional(self, ask: Callable[..., Any], *args: Any) -> Any:
-        """What not every GPU can tell; a GPU that is lost is an error here as elsewhere."""
+        """Ask what not every GPU can tell; a GPU that is lost is an error here as elsewhere."""
         try:
             return ask(*args)
         except self._nvml.NVMLError as error:
@@ -284,7 +284,7 @@ class Nvml:
 
 
 def _on_the_bus() -> int:
-    """How many NVIDIA display devices are on the PCI bus, whatever the driver says."""
+    """Count the NVIDIA display devices on the PCI bus, whatever the driver says."""
     count = 0
     try:
         for device in os.scandir(_PCI):

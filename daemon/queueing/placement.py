@@ -1,4 +1,4 @@
-"""Which GPUs may be given out: pure, from what the driver shows and what attempts hold."""
+"""Decide which GPUs may be given out: pure, from what the driver shows and attempts hold."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ Source: the health check of NVIDIA's Kubernetes device plugin.
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU, or one MIG instance, as the driver shows it; memory in bytes.
+    """Describe a GPU, or a MIG instance, as the driver shows it; memory in bytes.
 
     Attributes:
         label: what a person calls it: its index as nvidia-smi shows it, ``0`` or ``0:1``.
@@ -32,7 +32,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """What there is to give out.
+    """State what there is to give out.
 
     Attributes:
         allocatable: UUIDs that can be given out now, in the order of their labels.
@@ -46,7 +46,7 @@ class Stock:
 
 
 def visible(gpus: Iterable[Gpu], allowed: str | None) -> tuple[Gpu, ...]:
-    """The GPUs that the daemon's own ``CUDA_VISIBLE_DEVICES`` leaves to it.
+    """Select the GPUs that the daemon's own ``CUDA_VISIBLE_DEVICES`` leaves to it.
 
     Args:
         allowed: UUIDs, beginnings of UUIDs or labels, as CUDA reads them: what follows the
@@ -73,7 +73,7 @@ def with_faults(
     noted: Mapping[str, Collection[str]],
     accepted: Mapping[str, Collection[str]],
 ) -> tuple[Gpu, ...]:
-    """The GPUs with the faults that were noted earlier, without those a person accepted."""
+    """Add the faults that were noted earlier to GPUs; drop those a person accepted."""
     return tuple(
         replace(
             gpu,
@@ -96,7 +96,7 @@ def take_stock(
     settling: Collection[str] = (),
     free_share: float = 0.8,
 ) -> Stock:
-    """What can be given out.
+    """Decide what can be given out.
 
     Args:
         held: UUIDs that attempts of ours have.

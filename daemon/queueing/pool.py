@@ -1,4 +1,4 @@
-"""The pool of GPUs: what the monitor sees, with what attempts hold and a person decided."""
+"""Keep the pool of GPUs: what the monitor sees, what attempts hold, what a person decided."""
 
 import time
 from collections.abc import Collection, Iterable
@@ -17,14 +17,14 @@ _SETTLE_S: Final = 30.0
 
 
 class Pool:
-    """The GPUs of one box.
+    """Know the GPUs of one host.
 
     Args:
         free_share: the part of a GPU's memory that must be free before it is given out.
 
     Attributes:
         stock: what can be given out, as of the latest `refresh`.
-        count: how many GPUs the box has, those that cannot be had included.
+        count: how many GPUs the host has, those that cannot be had included.
         trouble: why the driver cannot be asked; empty where it can.
     """
 
@@ -44,7 +44,7 @@ class Pool:
         self.trouble = ""
 
     def refresh(self, held: Collection[str]) -> bool:
-        """Looks anew; True where the number of GPUs is another one than before.
+        """Look at the GPUs; True where their number is another one than before.
 
         Args:
             held: UUIDs that attempts have.
@@ -54,7 +54,7 @@ class Pool:
             self._note(uuid, f"XID {xid} at {time.strftime('%Y-%m-%d %H:%M:%S')}")
         decided = self._file.now
         self._gpus = placement.with_faults(seen.gpus, decided.noted, decided.accepted)
-        self._tell_faults()
+        self._report_faults()
         now = time.monotonic()
         self._given_back = {
             uuid: at for uuid, at in self._given_back.items() if now - at < _SETTLE_S
@@ -68,7 +68,7 @@ class Pool:
             away = f"the driver shows {len(seen.gpus)} of {seen.count} GPUs"
             stock = replace(stock, unavailable=(*stock.unavailable, away))
         self.stock = stock
-        # a box without GPUs has no driver either, and that is no trouble
+        # a host without GPUs has no driver either, and that is no trouble
         trouble = seen.trouble if seen.count else ""
         changed = (seen.count, bool(trouble)) != (self.count, bool(self.trouble))
         self.count, self.trouble = seen.count, trouble
@@ -76,29 +76,29 @@ class Pool:
 
     @property
     def may_come_back(self) -> bool:
-        """Whether GPUs out of reach may come back without a person."""
+        """Tell whether unavailable GPUs may come back without a person."""
         return bool(self.trouble) or any("in use" in text for text in self.stock.unavailable)
 
     @property
     def known(self) -> bool:
-        """Whether the box has been looked at, so that what it lacks is known."""
+        """Tell whether the host has been looked at, so that what it lacks is known."""
         return self._monitor.looked
 
     def gpus_for(self, wanted: int | None) -> int:
-        """How many GPUs a job gets: what it says, else one where the box has any."""
+        """Give the number of GPUs a job gets: what it says, else one where there are any."""
         return int(self.count > 0) if wanted is None else wanted
 
     def give_back(self, uuids: Iterable[str]) -> None:
-        """Notes that an attempt has ended; its memory is looked at before it is given out."""
+        """Note that an attempt has ended; its memory is looked at before it is given out."""
         self._given_back.update(dict.fromkeys(uuids, time.monotonic()))
 
     def find(self, named: str) -> Gpu | None:
-        """The GPU of this label, UUID or beginning of a UUID."""
+        """Find the GPU of this label, UUID or beginning of a UUID."""
         found = placement.visible(self._gpus, named)
         return found[0] if len(found) == 1 else None
 
     def accept(self, gpu: Gpu) -> None:
-        """Uses a GPU again in spite of the faults that it has now."""
+        """Use a GPU again in spite of the faults that it has now."""
         known = self._file.now.accepted
         self._file.decide(
             accepted={**known, gpu.uuid: sorted({*known.get(gpu.uuid, []), *gpu.faults})}
@@ -108,7 +108,7 @@ class Pool:
         noted = self._file.now.noted
         self._file.decide(noted={**noted, uuid: [*noted.get(uuid, []), fault]})
 
-    def _tell_faults(self) -> None:
+    def _report_faults(self) -> None:
         now = {gpu.uuid: gpu.faults for gpu in self._gpus if gpu.faults}
         for uuid, faults in now.items():
             if self._faults.get(uuid) != faults:

@@ -1,7 +1,7 @@
-"""``queue.json``: what a person decided about the whole queue.
+"""Keep in ``queue.json`` what a person decided about the whole queue.
 
-A file of its own and no table of the ledger, since it must outlive a ledger that is built
-anew: a queue that was paused must not begin to run by itself.
+A file of its own and no table of the ledger, since it must outlive a ledger that is
+rebuilt: a queue that was paused must not begin to run by itself.
 """
 
 import json
@@ -18,7 +18,8 @@ FORMAT: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """
+    """State what is decided.
+
     Attributes:
         paused: nothing new is started.
         free: and what runs is asked to save and end.
@@ -38,7 +39,8 @@ class Decisions:
 
 
 def read(home: Home) -> Decisions:
-    """
+    """Read the decisions of a home.
+
     Raises:
         HomeUnusable: it is there and cannot be read.
     """
@@ -59,7 +61,7 @@ def read(home: Home) -> Decisions:
 
 
 class QueueFile:
-    """The file of one home, for the daemon, which is its only writer.
+    """Keep the file of one home, for the daemon, which is its only writer.
 
     Attributes:
         now: what is decided.
@@ -77,7 +79,7 @@ class QueueFile:
             self.now = replace(self.now, noted={}, accepted={}, boot_id=boot_id)
 
     def decide(self, **changes: Any) -> None:
-        """Writes some decisions down, durably, before they hold.
+        """Write some decisions down, durably, before they hold.
 
         Raises:
             OSError: it cannot be written; nothing is changed then.

@@ -1,11 +1,11 @@
-"""Who runs next: pure, kept from change to change, asked with plain data and the time.
+"""Decide who runs next: pure, kept from change to change, asked with plain data and a time.
 
 The order is priority, then arrival. Jobs that need the same stand in one *lane*; only the
 heads of the lanes are looked at, so that a decision costs O(log n) in the number of jobs.
 
 A job that is the first in order but needs more GPUs than are free keeps its place: no
 other GPU job overtakes it, and GPUs that become free are left to it. Otherwise a wide job
-would starve behind narrow ones. What can not be had at all for now (its window is closed,
+would starve behind narrow ones. What cannot be had at all for now (its window is closed,
 too many GPUs are set aside) holds nobody back.
 """
 
@@ -20,7 +20,7 @@ MIN_BETWEEN_STARTS_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A job that wants to run.
+    """Describe a job that wants to run.
 
     Attributes:
         arrival: rank of arrival; the smaller came first.
@@ -38,13 +38,13 @@ class Candidate:
 
     @property
     def rank(self) -> tuple[int, tuple[float, int], str]:
-        """The smaller goes first; different for any two jobs."""
+        """Rank the job: the smaller goes first; different for any two jobs."""
         return (-self.priority, self.arrival, self.id)
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What may be given out now.
+    """State what may be given out now.
 
     Attributes:
         slots: free CPU slots.
@@ -58,14 +58,14 @@ class Room:
 
 
 class Lane(NamedTuple):
-    """What all jobs of one lane need."""
+    """State what all jobs of one lane need."""
 
     gpus: int
     window: str | None
 
 
 class _Line:
-    """The jobs of one lane, the first on top; removed ones are passed over when they come up."""
+    """Line up the jobs of one lane; removed ones are passed over when they come up."""
 
     __slots__ = ("heap", "ids")
 
@@ -75,7 +75,7 @@ class _Line:
 
 
 class Scheduler:
-    """The jobs of one box that want to run. No clock, no I/O: every call is deterministic."""
+    """Order the jobs of one host that want to run. No clock, no I/O: each call is deterministic."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Candidate] = {}
@@ -95,7 +95,7 @@ class Scheduler:
         return job_id in self._jobs
 
     def put(self, candidate: Candidate) -> None:
-        """Takes a job in, in place of what was known of it."""
+        """Take a job in, in place of what was known of it."""
         if self._jobs.get(candidate.id) == candidate:
             return
         self.remove(candidate.id)
@@ -111,7 +111,7 @@ class Scheduler:
                 heapq.heapify(self._timed)
 
     def remove(self, job_id: str) -> None:
-        """Forgets a job; one that is not known is fine."""
+        """Forget a job; one that is not known is fine."""
         candidate = self._jobs.pop(job_id, None)
         if candidate is None:
             return
@@ -129,7 +129,7 @@ class Scheduler:
             heapq.heapify(line.heap)
 
     def choose(self, now: float, room: Room, is_open: Callable[[str], bool]) -> Candidate | None:
-        """The next job to start, or None while there is none or no room for it.
+        """Choose the next job to start; None while there is none or no room for it.
 
         Args:
             now: on the clock of ``not_before``.
@@ -157,11 +157,11 @@ class Scheduler:
         return min(cpu, gpu, key=lambda one: one.rank)
 
     def lanes(self) -> Iterator[tuple[Lane, AbstractSet[str]]]:
-        """All lanes with the jobs that wait there for room, or for their window."""
+        """List all lanes with the jobs that wait there for room, or for their window."""
         return ((lane, line.ids) for lane, line in self._lines.items())
 
     def take_fresh(self) -> set[str]:
-        """The jobs that came into a lane since the last call."""
+        """Take the jobs that came into a lane since the last call."""
         taken, self._fresh = self._fresh, set()
         return taken
 
@@ -170,7 +170,7 @@ class Scheduler:
         return bool(self._fresh)
 
     def timed(self) -> int:
-        """How many jobs wait for a time."""
+        """Count the jobs that wait for a time."""
         return len(self._jobs) - sum(len(line.ids) for line in self._lines.values())
 
     def _let_in(self, now: float) -> None:
@@ -186,7 +186,7 @@ class Scheduler:
         heapq.heappush(line.heap, (candidate.rank, self._version[candidate.id]))
 
     def _head(self, line: _Line) -> Candidate:
-        """The first of a line, which has at least one."""
+        """Find the first of a line, which has at least one."""
         while True:
             rank, version = line.heap[0]
             if self._valid(version, rank[2]):

@@ -1,4 +1,4 @@
-"""Talking to systemd: readiness, status, watchdog. Nothing happens where it is not there.
+"""Talk to systemd: readiness, status, watchdog. Without systemd nothing happens.
 
 Protocol: sd_notify(3), sd_watchdog_enabled(3).
 """
@@ -14,7 +14,7 @@ _SEND_S: Final = 0.5
 
 
 def notify(*assignments: str) -> None:
-    """Sends e.g. ``"READY=1"``, ``"STATUS=2 jobs running"`` to the service manager."""
+    """Send e.g. ``"READY=1"``, ``"STATUS=2 jobs running"`` to the service manager."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -32,7 +32,7 @@ def notify(*assignments: str) -> None:
 
 
 def watchdog_seconds() -> float | None:
-    """How long systemd waits for a sign of life of this process; None where it does not."""
+    """Give the seconds systemd waits for a sign of life of this process; None for no limit."""
     try:
         seconds = int(os.environ["WATCHDOG_USEC"]) / 1e6
         pid = int(os.environ.get("WATCHDOG_PID", os.getpid()))
@@ -42,7 +42,7 @@ def watchdog_seconds() -> float | None:
 
 
 class Lifeline:
-    """What the main loop tells systemd after each good tick, and no one else may."""
+    """Tell systemd that the loop lives, after each tick; nothing else may do that."""
 
     def __init__(self) -> None:
         watched = watchdog_seconds()
@@ -59,7 +59,8 @@ class Lifeline:
             notify(MORE_TIME)
 
     def tick_was_good(self, now: float, status: str) -> None:
-        """
+        """Send what is due.
+
         Args:
             now: monotonic time, seconds.
             status: one line for ``systemctl status``; sent where it is a new one.

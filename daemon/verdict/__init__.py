@@ -1,1 +1,1 @@
-"""What an attempt came to, and what is done with its job."""
+"""Decide from what an attempt came to what is done with its job."""

@@ -251,7 +251,7 @@ def backoff(policy: RetryPolicy, failures: int) -> float:
 
 
 def _done(ending: Ending, job: str) -> Verdict:
-    """Exit code 0 that counts as the end, with what a person may not expect of it."""
+    """Take exit code 0 as the end, with what a person may not expect of it."""
     reason, hint = "The script ended with exit code 0.", ""
     if ending.command:
         reason = "The command ended with exit code 0."
@@ -290,7 +290,7 @@ def _permanent(ending: Ending, failures: int) -> Verdict:
 
 
 def _counted(ending: Ending, policy: RetryPolicy, failures: int, saved: Saved) -> Verdict:
-    """Hangs, memory and disk: tried again on a count of their own."""
+    """Retry hangs, memory and disk, on a count of their own."""
     cause, count = ending.cause, 1 if ending.progressed else ending.same_before + 1
     outcome = {"hang": "hung", "interrupted": "lost"}.get(cause, "crashed")
     what, hint = _SHORT_OF[cause]
@@ -453,7 +453,7 @@ def _held_after_training(ending: Ending, count: int, what: str, job: str) -> Ver
 
 
 def _again(ending: Ending, policy: RetryPolicy, failures: int, what: str, job: str) -> Verdict:
-    """After a while, until that has been tried often enough without a new checkpoint."""
+    """Retry after a while, until that has failed often enough without a new checkpoint."""
     count = 1 if ending.progressed else failures + 1
     outcome, cause = ("lost", "lost") if ending.cause == "lost" else ("crashed", "crash")
     if count > policy.max_failures and _after_training(ending):

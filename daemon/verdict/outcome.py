@@ -1,4 +1,4 @@
-"""How an attempt ended, read from a run's journal: plain facts for the verdict."""
+"""Read from a run's journal how an attempt ended: plain facts for the verdict."""
 
 import re
 import signal
@@ -21,7 +21,9 @@ _OF_THE_GPU: Final = re.compile(r"GPU|CUDA", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What ended the script: an exception as its trainer reported it, or a fault's signal with
+    """Describe what ended the script.
+
+    It is an exception as the trainer reported it, or the signal of a fault in native code, with
     the place of the last heartbeat.
 
     Attributes:
@@ -44,7 +46,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an attempt left a stage that it had begun and not ended; ``epoch`` is 1-based."""
+    """Say where an attempt left a stage that it had not ended; ``epoch`` is 1-based."""
 
     epoch: int
     epochs: int | None
@@ -57,7 +59,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """One ended attempt.
+    """Describe an ended attempt.
 
     Attributes:
         cause: done, preempted, permanent, crash, hang, host_oom as the keeper saw it, gpu_oom
@@ -101,7 +103,7 @@ class Ending:
 
 
 def read(entries: Iterable[dict[str, Any]], attempt: int, *, interrupted: bool = False) -> Ending:
-    """Collects the facts about ``attempt`` from all journal entries of its run.
+    """Collect the facts about ``attempt`` from all journal entries of its run.
 
     Args:
         interrupted: daemon, keeper and trainer were killed together, as far as can be seen.
@@ -189,7 +191,7 @@ def read(entries: Iterable[dict[str, Any]], attempt: int, *, interrupted: bool =
 
 
 class _Stages:
-    """Which stages of a run were begun and ended, read entry by entry."""
+    """Follow which stages of a run were begun and ended, entry by entry."""
 
     def __init__(self, attempt: int) -> None:
         self._attempt = attempt
@@ -247,7 +249,7 @@ class _Stages:
 
 
 _ASKED_FOR: Final = {"held", "failed", "cancelled", "done"}
-"""States that only a person leaves: patience begins anew."""
+"""States that only a person leaves: what was counted before counts no more."""
 
 
 def _reported(entry: dict[str, Any]) -> Failure:
@@ -265,7 +267,7 @@ def _reported(entry: dict[str, Any]) -> Failure:
 
 
 def _native(entry: dict[str, Any], departed: int) -> Failure | None:
-    """A fault in native code reports nothing, but its last heartbeat tells the batch."""
+    """Describe a fault in native code: it reports nothing, but a heartbeat tells the batch."""
     number, step = entry.get("signal"), entry.get("at_step")
     if not isinstance(number, int) or number not in _NATIVE or not isinstance(step, int):
         return None

@@ -17,7 +17,7 @@ NOTHING: Final = "nothing of it is saved"
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What a relaunch of a job would find.
+    """Describe what a relaunch of a job would find.
 
     Attributes:
         checkpoint: name of the newest checkpoint, None where there is none.
@@ -40,7 +40,7 @@ class Saved:
         return cls(newest(run), follows, attempt.unfollowed if attempt is not None else None)
 
     def when_asked(self, then: str) -> str:
-        """What happens to an attempt that is asked to end, e.g. with ``is then held``."""
+        """Say what happens to an attempt that is asked to end, e.g. with ``is then held``."""
         if self.saves:
             text = f"It saves and {then}."
         elif self.checkpoint:
@@ -51,21 +51,21 @@ class Saved:
 
     @property
     def kept(self) -> str:
-        """Second half of a sentence about a job that does not run."""
+        """End a sentence about a job that does not run."""
         if self.checkpoint:
             return f"its latest checkpoint is {self.checkpoint}"
         return NOTHING
 
     @property
     def resumes(self) -> str:
-        """Second half of a sentence about a job that is started again."""
+        """End a sentence about a job that is started again."""
         if self.checkpoint:
             return "it resumes from its latest checkpoint"
         return f"{NOTHING}, so it starts from the beginning"
 
     @property
     def release(self) -> str:
-        """What `rekindle release` does, as a hint."""
+        """Say as a hint what `rekindle release` does."""
         how = (
             "resumes it from its latest checkpoint"
             if self.checkpoint
@@ -75,7 +75,7 @@ class Saved:
 
 
 def newest(run: Run) -> str | None:
-    """Name of the newest checkpoint on disk, unverified; None where its folder is no folder."""
+    """Name the newest checkpoint on disk, unverified; None where its folder is no folder."""
     try:
         found = checkpoints.scan(run.checkpoints)
     except OSError:
