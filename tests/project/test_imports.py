@@ -250,6 +250,13 @@ def test_folders_import_each_other_in_no_circle() -> None:
     )
 
 
+def test_every_folder_is_in_the_table_of_the_architecture() -> None:
+    """With the process that runs it."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = "\n".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
+    assert [] == sorted(folder for folder in by_folder(graph()) if f"`{folder}`" not in rows)
+
+
 @pytest.mark.parametrize("name", PROCESSES)
 def test_a_process_loads_only_its_libraries(name: str) -> None:
     process = PROCESSES[name]
