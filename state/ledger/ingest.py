@@ -1,4 +1,4 @@
-"""How journal entries become rows of the ledger.
+"""Turn journal entries into rows of the ledger.
 
 Each entry is applied so that applying it again changes nothing: a daemon that was killed
 between the commit and anything else reads it a second time.
@@ -18,7 +18,7 @@ Handler = Callable[[sqlite3.Connection, str, Entry], None]
 
 
 def apply(db: sqlite3.Connection, job: str, entry: Entry) -> None:
-    """Takes one entry in; kinds of a newer version are passed over.
+    """Take one entry in; pass over kinds of a newer version.
 
     The journal lies where the user's script can write. An entry that makes no sense becomes
     an event that says so, and nothing else: also the start of an attempt that the ledger, which
@@ -34,9 +34,26 @@ def apply(db: sqlite3.Connection, job: str, entry: Entry) -> None:
 
 
 def restore(db: sqlite3.Connection, job: str, entry: Entry) -> None:
-    """Takes one entry into a ledger that is built anew: decisions stand only in the journal."""
+    """Take one entry into a ledger that is rebuilt: its decisions stand only in the journal."""
     _take(_HANDLERS, db, job, entry)
     _take(_DECISIONS, db, job, entry)
+
+
+def assume_begun(db: sqlite3.Connection, job: str, attempt: int) -> None:
+    """Take an attempt for begun of which the journal says nothing."""
+    db.execute(
+        "UPDATE jobs SET state = ?, reason = ? WHERE id = ?",
+        (JobState.RUNNING, f"Attempt {attempt} had begun.", job),
+    )
+
+
+def end_earlier_attempts(db: sqlite3.Connection, job: str) -> None:
+    """Take attempts before the latest one for lost where nothing tells their end."""
+    db.execute(
+        "UPDATE attempts SET outcome = 'lost', cause = 'lost' WHERE job = ? AND outcome IS"
+        " NULL AND n < (SELECT attempts FROM jobs WHERE id = ?)",
+        (job, job),
+    )
 
 
 def _take(handlers: Mapping[str, Handler], db: sqlite3.Connection, job: str, entry: Entry) -> None:
@@ -77,7 +94,7 @@ def _not_believed(db: sqlite3.Connection, job: str, entry: Entry) -> None:
 
 
 def running(attempt: int, unfollowed: str | None = None) -> str:
-    """The reason of a job that runs."""
+    """Give the reason of a job that runs."""
     return f"Attempt {int(attempt)} is running." + (f" {unfollowed}" if unfollowed else "")
 
 

@@ -1,4 +1,4 @@
-"""The ledger's tables, as ordered migrations; ``PRAGMA user_version`` counts those applied."""
+"""Define the ledger's tables, as ordered migrations counted by ``PRAGMA user_version``."""
 
 import sqlite3
 from typing import Final
@@ -102,7 +102,7 @@ VERSION: Final = len(MIGRATIONS)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Brings a ledger of an older version, or an empty file, to this one; each step whole."""
+    """Bring a ledger of an older version, or an empty file, to this one; each step whole."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     for number in range(version, VERSION):
         connection.executescript(

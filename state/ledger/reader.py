@@ -1,0 +1,208 @@
+"""Read a ledger: as verbs do beside a living daemon, and the daemon itself."""
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from rekindle.state.ledger import rows, schema
+from rekindle.state.ledger.connection import Connection, connect, explain
+from rekindle.state.ledger.rows import AttemptRow, CheckpointRow, EpochRow, EventRow, JobRow
+from rekindle.state.lifecycle import JobState
+
+Row = TypeVar("Row", bound="rows._Row")
+
+
+class Reader:
+    """Read an open ledger; use :meth:`open`. One per thread."""
+
+    def __init__(self, connection: Connection, path: Path) -> None:
+        self._db = connection
+        self._path = path
+        self._older = int(connection.execute("PRAGMA user_version").fetchone()[0]) < schema.VERSION
+
+    @classmethod
+    def open(cls, path: Path, *, readonly: bool = False) -> Self:
+        """Open a ledger, making a new one where there is none (unless ``readonly``).
+
+        Raises:
+            LedgerCorrupt: it is damaged or not a ledger.
+            LedgerTooNew: a newer version of rekindle wrote it.
+            NotFound: ``readonly`` and there is none.
+            HomeUnusable: it cannot be opened; HomeClosed: not by this user.
+        """
+        return cls(connect(path, readonly=readonly), path)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def job(self, job_id: str) -> JobRow | None:
+        return next(self._rows(JobRow, "FROM jobs WHERE id = ?", (job_id,)), None)
+
+    def jobs(self, states: Collection[JobState] | None = None) -> list[JobRow]:
+        """List all jobs, or those in ``states``, in the order of submission."""
+        where, values = _among("state", states)
+        return list(self._rows(JobRow, f"FROM jobs {where} ORDER BY submitted_at, rowid", values))
+
+    def jobs_named(self, name: str) -> list[JobRow]:
+        """List all jobs of a name, the newest first."""
+        return list(self._rows(JobRow, "FROM jobs WHERE name = ? ORDER BY number DESC", (name,)))
+
+    def named_for(self, job: JobRow, named: str) -> JobRow | None:
+        """Find the job that ``named`` means in the ``after`` of ``job``, None while there is none.
+
+        A job's id; else, for its own name, the one before it in number; else the newest job
+        of that name that came before ``job``; else the first that came after it.
+        """
+        found = self.job(named)
+        if found is not None:
+            return found
+        if named == job.name:
+            # by the index: to go through all the later ones is too much in a long series
+            return next(
+                self._rows(
+                    JobRow,
+                    "FROM jobs WHERE name = ? AND number < ? ORDER BY number DESC LIMIT 1",
+                    (named, job.number),
+                ),
+                None,
+            )
+        place = (named, job.submitted_at, job.rowid)
+        before = "FROM jobs WHERE name = ? AND (submitted_at, rowid) < (?, ?)"
+        after = "FROM jobs WHERE name = ? AND (submitted_at, rowid) > (?, ?)"
+        rows = self._rows(JobRow, f"{before} ORDER BY number DESC LIMIT 1", place)
+        found = next(rows, None)
+        if found is None:
+            found = next(self._rows(JobRow, f"{after} ORDER BY number LIMIT 1", place), None)
+        return found
+
+    def count(self, states: Collection[JobState] | None = None) -> int:
+        where, values = _among("state", states)
+        return int(self._db.execute(f"SELECT count(*) FROM jobs {where}", values).fetchone()[0])
+
+    def spec(self, job_id: str) -> dict[str, Any]:
+        """Read the job's resolved spec, without the values of ``env``."""
+        spec: dict[str, Any] = json.loads(self.spec_text(job_id) or "{}")
+        return spec
+
+    def spec_text(self, job_id: str) -> str:
+        """Read the same as JSON text; empty where there is no such job."""
+        row = self._db.execute("SELECT spec FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def highest_number(self, name: str) -> int:
+        """Find the highest number given to a job of this name, 0 where there is none."""
+        row = self._db.execute("SELECT max(number) FROM jobs WHERE name = ?", (name,)).fetchone()
+        return int(row[0] or 0)
+
+    def find_claim(self, claim: str) -> str | None:
+        """Find the job that an inbox file became, or None."""
+        row = self._db.execute("SELECT id FROM jobs WHERE claim = ?", (claim,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def job_of_file(self, inode: int, since: float) -> str | None:
+        """Find the job that a file dropped into the inbox at ``since`` (unix time) became."""
+        row = self._db.execute(
+            "SELECT id FROM jobs WHERE submitted_at >= ? AND claim LIKE ? ORDER BY rowid DESC",
+            (since - 1, f"%-{inode:x}"),
+        ).fetchone()
+        return None if row is None else str(row[0])
+
+    def latest_change(self) -> float | None:
+        """Tell when a job changed last, in unix time."""
+        found = self._db.execute("SELECT max(updated_at) FROM jobs").fetchone()[0]
+        return None if found is None else float(found)
+
+    def attempt(self, job_id: str, n: int) -> AttemptRow | None:
+        where = "FROM attempts WHERE job = ? AND n = ?"
+        return next(self._rows(AttemptRow, where, (job_id, n)), None)
+
+    def attempts(self, job_id: str) -> list[AttemptRow]:
+        return list(self._rows(AttemptRow, "FROM attempts WHERE job = ? ORDER BY n", (job_id,)))
+
+    def runtime(self, job_id: str) -> float:
+        """Sum the seconds that all ended attempts of a job have run."""
+        row = self._db.execute(
+            "SELECT sum(coalesce(seconds, max(ended_at - started_at, 0), 0)) FROM attempts"
+            " WHERE job = ? AND outcome IS NOT NULL",
+            (job_id,),
+        ).fetchone()
+        return float(row[0] or 0.0)
+
+    def reached(self) -> dict[str, tuple[int | None, int | None]]:
+        """Tell epoch and step that the latest attempt of each job has reached, by the job's id."""
+        rows = self._db.execute(
+            "SELECT a.job, a.to_epoch, a.to_step FROM jobs j JOIN attempts a"
+            " ON a.job = j.id AND a.n = j.attempts"
+        )
+        return {row[0]: (row[1], row[2]) for row in rows}
+
+    def unfollowed(self) -> dict[str, str]:
+        """Tell what the latest attempt of each job reported of training that is not saved."""
+        if self._older:
+            return {}
+        rows = self._db.execute(
+            "SELECT a.job, a.unfollowed FROM jobs j JOIN attempts a"
+            " ON a.job = j.id AND a.n = j.attempts WHERE a.unfollowed IS NOT NULL"
+        )
+        return {row[0]: row[1] for row in rows}
+
+    def epochs(self, job_id: str) -> list[EpochRow]:
+        where = "FROM epochs WHERE job = ? ORDER BY stage, epoch"
+        return list(self._rows(EpochRow, where, (job_id,)))
+
+    def checkpoints(self, job_id: str) -> list[CheckpointRow]:
+        return list(
+            self._rows(
+                CheckpointRow,
+                "FROM checkpoints WHERE job = ? ORDER BY stage, step, epoch, name",
+                (job_id,),
+            )
+        )
+
+    def events(
+        self, job: str | None = None, *, kind: str | None = None, newest: int | None = None
+    ) -> list[EventRow]:
+        """List events in the order in which they were noted; of these the ``newest`` so many."""
+        wanted = {"job": job, "kind": kind}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        where = " AND ".join(f"{name} = ?" for name in given) or "1"
+        found = self._rows(
+            EventRow,
+            f"FROM events WHERE {where} ORDER BY id DESC LIMIT ?",
+            (*given.values(), -1 if newest is None else newest),
+        )
+        return list(found)[::-1]
+
+    def check(self) -> list[str]:
+        """List all faults that SQLite's full integrity check finds; none for a sound ledger."""
+        try:
+            found = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check")]
+            found += [
+                f"a row of {row[0]} belongs to no job"
+                for row in self._db.execute("PRAGMA foreign_key_check")
+            ]
+        except sqlite3.DatabaseError as error:
+            return [str(error)]
+        return [line for line in found if line != "ok"]
+
+    def _rows(self, kind: type[Row], query: str, values: Collection[Any]) -> Iterator[Row]:
+        names = list(kind.__dataclass_fields__)
+        if self._older:
+            # opened for reading, as an older rekindle made it: what it lacks reads as None
+            table = query.split()[1]
+            known = {row["name"] for row in self._db.execute(f"PRAGMA table_info({table})")}
+            names = [name if name in known else f"NULL AS {name}" for name in names]
+        columns = ", ".join(names)
+        try:
+            for row in self._db.execute(f"SELECT {columns} {query}", tuple(values)):
+                yield kind.of(row)
+        except sqlite3.DatabaseError as error:
+            raise explain(error, self._path) from error
+
+
+def _among(column: str, values: Collection[str] | None) -> tuple[str, tuple[str, ...]]:
+    if values is None:
+        return "", ()
+    return f"WHERE {column} IN ({', '.join('?' * len(values))})", tuple(values)
