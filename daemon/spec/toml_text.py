@@ -1,4 +1,4 @@
-"""Reading TOML that anybody may have written: bounded depth, and the line of what is wrong."""
+"""Read TOML that anybody may have written: with bounded depth, and the line of an error."""
 
 import re
 import tomllib
@@ -18,7 +18,7 @@ _DEEP_KEY: Final = re.compile(rf"(?<![\w-])(?:[\w-]+[ \t]*\.[ \t]*){{{_MAX_DEPTH
 
 
 class TomlProblem(ValueError):
-    """The text is not TOML that a spec may use; ``line`` is 1-based, where known."""
+    """A text that is not TOML, or nested too deeply; ``line`` is 1-based, None if unknown."""
 
     def __init__(self, what: str, line: int | None) -> None:
         super().__init__(what)
@@ -26,7 +26,7 @@ class TomlProblem(ValueError):
 
 
 def load(text: str) -> dict[str, Any]:
-    """The table that a TOML text holds.
+    """Load the table of a TOML text.
 
     Raises:
         TomlProblem: syntax error, or nested too deeply.

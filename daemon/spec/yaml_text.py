@@ -25,11 +25,11 @@ _PLAIN: Final = (
     ("null", re.compile(r"~|null|Null|NULL|"), ("~", "n", "N", "")),
     ("merge", re.compile(r"<<"), "<"),
 )
-"""What a plain scalar is, by its text and first letters; ``1e-3`` stays the text it is."""
+"""Types of plain scalars, by their text and first letters; ``1e-3`` stays a text."""
 
 
 class YamlProblem(ValueError):
-    """The text is not YAML that a spec may use; ``line`` is 1-based, where known."""
+    """The text is not YAML that rekindle reads; ``line`` is 1-based, where known."""
 
     def __init__(self, what: str, line: int | None) -> None:
         super().__init__(what)
@@ -37,7 +37,7 @@ class YamlProblem(ValueError):
 
 
 def load(text: str) -> tuple[Any, dict[str, int]]:
-    """The value of a YAML text, and the line of each dotted key in it.
+    """Load the value of a YAML text, and the line of each dotted key in it.
 
     Raises:
         YamlProblem: syntax error, alias, doubled key, or nested too deeply.

@@ -195,11 +195,11 @@ def test_a_wrong_value_is_refused_with_its_key(line: str, key: str) -> None:
     assert error.line == text.count("\n") + 2
 
 
-def test_all_that_is_wrong_is_told_at_once() -> None:
-    """Nobody wants to mend a spec five times."""
-    told = str(refused('name = "A"\nseed = "x"\nunknwon = 1\nscript = "/not/there"\n'))
+def test_all_problems_are_reported_at_once() -> None:
+    """Nobody wants to fix a spec five times."""
+    said = str(refused('name = "A"\nseed = "x"\nunknwon = 1\nscript = "/not/there"\n'))
     for part in ("`name`", "`seed`", "`unknwon`", "/not/there"):
-        assert part in told
+        assert part in said
 
 
 def test_a_secret_in_env_is_in_no_message_and_no_repr() -> None:
@@ -338,7 +338,7 @@ def test_yaml_numbers_and_flags_of_version_1_1_are_refused(script: Path, text: s
     ],
 )
 def test_yaml_means_what_version_1_2_says(script: Path, text: str, key: str, value: object) -> None:
-    """What is a text there stays as it is written, through `rekindle submit` as well."""
+    """A text there stays as it is written, through `rekindle submit` as well."""
     spec_file = script.with_name("a.yaml")
     spec_file.write_text(f"script: {script}\n{text}\n")
     assert getattr(parse(spec_file.read_bytes(), "a.yaml"), key) == value
@@ -347,7 +347,7 @@ def test_yaml_means_what_version_1_2_says(script: Path, text: str, key: str, val
 
 
 def test_a_text_that_looks_like_a_number_stays_one_through_submit(script: Path) -> None:
-    """What a person quotes is written into the inbox with quotes, or the daemon would refuse it."""
+    """A quoted text is written into the inbox with quotes, or the daemon would refuse it."""
     words = [
         "0o17",
         "0x1F",

@@ -1,4 +1,4 @@
-"""What is installed is the tree, under names that collide with nobody's."""
+"""The wheel holds the tree, under names that collide with nobody's."""
 
 import os
 import subprocess
