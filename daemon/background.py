@@ -1,6 +1,6 @@
 """Run in threads what may wait for a disk or another program: the tick loop never waits.
 
-The loop asks for the outcome at each tick and goes on without it until it is there. The threads
+The loop asks for the outcome at each tick and continues without it until then. The threads
 touch files only: the ledger stays with the loop. They are daemon threads, since a wait inside the
 kernel must not keep the process from ending; what they make becomes visible by one rename.
 """

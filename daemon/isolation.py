@@ -88,7 +88,7 @@ class Isolation:
 
     @contextlib.contextmanager
     def of(self, subject: str, fatal: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-        """Isolate a block; what fails in it is reported, and whoever comes next goes on."""
+        """Isolate a block; what fails in it is reported, and what follows continues."""
         try:
             yield
         except fatal:

@@ -58,7 +58,7 @@ class Fetch:
         except NotFound as error:
             return Obstacle(
                 f"The weights from which it would begin are missing: {error.what}",
-                f"{error.hint} Then `rekindle release {self.to.id}` lets it go on.",
+                f"{error.hint} Then `rekindle release {self.to.id}` resumes it.",
                 wait=False,
             )
         except OSError as error:

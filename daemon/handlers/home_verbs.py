@@ -15,7 +15,7 @@ def pause(tools: Tools, request: Request) -> str:
 
 
 def resume(tools: Tools, request: Request) -> str:
-    """Let a paused queue go on, or use ``gpu`` again in spite of its faults."""
+    """Resume a paused queue, or use ``gpu`` again in spite of its faults."""
     gpu = request.fields.get("gpu")
     return tools.queue.resume() if gpu is None else tools.queue.take_back(str(gpu))
 

@@ -30,7 +30,7 @@ def stop(tools: Tools, job: JobRow, fields: Fields) -> str:
         job.id,
         JobState.HELD,
         "It was stopped on request before it ran.",
-        hint="`rekindle release` lets it go on.",
+        hint="`rekindle release` resumes it.",
         now=time.time(),
     )
     return "It is held."

@@ -67,7 +67,7 @@ class Claims:
         if problem is None and 0 <= age < BROKEN_SETTLE_S:
             try:
                 parse.parse(_read(path), path.name, self._home.inbox)
-            except Exception:  # what is wrong is told once it has settled and is claimed
+            except Exception:  # what is wrong is reported once it has settled and is claimed
                 raise Unsettled from None
         token = f"{time.time_ns():x}-{info.st_ino:x}"
         claimed = self._home.claimed / f"{token}--{path.name}"
@@ -143,7 +143,7 @@ def _read(path: Path) -> bytes:
         raise SpecError(
             "The file cannot be read by the daemon.",
             where=path.name,
-            hint="Give its group the right to read it: chmod g+r.",
+            hint="Let its group read it: chmod g+r.",
         ) from error
     with os.fdopen(fd, "rb") as file:
         problem = _unusable(path.name, os.fstat(file.fileno()))

@@ -36,7 +36,7 @@ class Answer:
 def judge(job_id: str, needs: Iterable[Need]) -> Answer:
     """Decide whether what ``job_id`` waits for has come.
 
-    Broken before missing before pending: the one that a person must act on is told.
+    Broken before missing before pending: the one that a person must act on is reported.
     """
     left = [need for need in needs if need.state != JobState.DONE]
     for need in left:
@@ -90,7 +90,7 @@ class Circles:
 
     What is known holds as long as no job waits for one that it did not wait for before. A job
     of which that is true must be asked about: only then it is seen, and all is forgotten. Of
-    several that changed at once it is then told of one, at least, in each new circle.
+    several that changed at once, one at least is then found in each new circle.
 
     Args:
         edges: the ids that a job waits for or, where it is held or has ended, may wait for

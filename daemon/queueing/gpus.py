@@ -145,7 +145,7 @@ class Nvml:
     """Speak to NVML, once initialised.
 
     Raises:
-        DriverTrouble: it is not there or does not work.
+        DriverTrouble: it is missing or does not work.
     """
 
     def __init__(self) -> None:

@@ -91,7 +91,7 @@ class Lineup:
             self._dirty |= self._ledger.take_changed()
 
     def look_again(self) -> None:
-        """Ask anew what each job in the order needs: the host has other GPUs than before."""
+        """Ask again what each job in the order needs: the host has other GPUs than before."""
         for job_id in [*self._scheduler]:
             self._look_at_isolated(job_id)
 

@@ -50,7 +50,7 @@ def visible(gpus: Iterable[Gpu], allowed: str | None) -> tuple[Gpu, ...]:
 
     Args:
         allowed: UUIDs, beginnings of UUIDs or labels, as CUDA reads them: what follows the
-            first that is not there is not seen. None for all.
+            first that does not exist is not seen. None for all.
     """
     found = tuple(gpus)
     if allowed is None:

@@ -110,12 +110,12 @@ class Queue:
         return answer
 
     def resume(self) -> str:
-        """Let a paused queue go on."""
+        """Resume a paused queue."""
         if not self._file.now.paused:
             return "The queue is not paused."
         self._file.decide(paused=False, free=False, since=None)
         self._ledger.add_event("queue_resumed")
-        return "The queue goes on."
+        return "The queue is resumed."
 
     def take_back(self, named: str) -> str:
         """Use a GPU again that was set aside, in spite of the faults it has now."""

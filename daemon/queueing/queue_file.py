@@ -24,7 +24,7 @@ class Decisions:
         paused: nothing new is started.
         free: and what runs is asked to save and end.
         since: unix time of the pause, seconds.
-        noted: faults of GPUs that only an event told, by UUID; they hold until ``boot_id``
+        noted: faults of GPUs that only an event reported, by UUID; they hold until ``boot_id``
             changes, for a reboot resets a GPU.
         accepted: faults, by UUID, with which a person took a GPU back.
         boot_id: the boot that ``noted`` and ``accepted`` belong to.

@@ -58,14 +58,14 @@ class WaitReasons:
         for job_id in ids:
             self._lineup.hold(
                 job_id,
-                f"It asks for {_count(lane.gpus)}, and this box has {has}.",
-                "Ask for fewer, or submit it on another box.",
+                f"It asks for {_count(lane.gpus)}, and this host has {has}.",
+                "Ask for fewer, or submit it on another host.",
             )
 
     def _words(self, lane: Lane, *, paused: bool) -> Words:
         window = lane.window
         if paused:
-            return Words("The queue is paused.", "`rekindle resume` lets it go on.")
+            return Words("The queue is paused.", "`rekindle resume` resumes it.")
         if window is not None and not self._windows.is_open(window):
             return Words(f"It waits until {window[:5]}, when its window {window} opens.")
         if not lane.gpus:

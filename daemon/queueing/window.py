@@ -29,7 +29,7 @@ class Windows:
         """Tell whether a window is open now."""
         now = time.time()
         known = self._looks.get(window)
-        # a clock that was set back is looked at anew
+        # a clock that was set back is looked at again
         if known is None or not known[0] <= now < known[1].until:
             known = self._looks[window] = (now, look(window, now))
         return known[1].open

@@ -59,7 +59,7 @@ class Round(threading.Thread):
         try:
             self._prune()
         except Exception as error:
-            # the next round may succeed; the daemon goes on without
+            # the next round may succeed; the daemon continues without
             self.removed.append(Removed("", reason=f"{type(error).__name__}: {error}"))
 
     @property

@@ -159,7 +159,7 @@ class Service:
         """Serve until a signal asks for the end or, if asked for, until nothing is left to do."""
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
             signal.signal(signum, self._on_signal)
-        # a hang is told with the place where it hung: the watchdog sends SIGABRT
+        # a hang is reported with the place where it hung: the watchdog sends SIGABRT
         faulthandler.enable()
         logger = structlog.get_logger()
         with self._closing as closing:

@@ -1,4 +1,4 @@
-"""Decide what becomes of running trainings when the daemon is told to end, and when it may end.
+"""Decide what becomes of running trainings when the daemon must end, and when it may.
 
 - SIGTERM and SIGINT: all are asked to save, and the daemon ends after them.
 - SIGHUP: they go on; the next daemon adopts them.

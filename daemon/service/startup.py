@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Step(NamedTuple):
-    """One step of the start; it may be begun anew after it has failed."""
+    """Describe a step of the start; one that failed is repeated as a whole."""
 
     name: str
     work: Callable[[], object]

@@ -15,7 +15,7 @@ _WAITS: Final = frozenset({JobState.QUEUED, JobState.WAITING})
 class StatusReport(Part):
     """Report to systemd; the last part of a tick.
 
-    A tick in which parts failed went round all the same: a restart would not mend a full disk.
+    A tick in which parts failed went round all the same: a restart would not cure a full disk.
     """
 
     name = "lifeline"

@@ -465,7 +465,7 @@ def _again(ending: Ending, policy: RetryPolicy, failures: int, what: str, job: s
             cause,
             f"It failed {count} times in a row without a new checkpoint: {what}",
             count,
-            hint="Read its log with `rekindle logs`, mend the cause, then `rekindle release`.",
+            hint="Read its log with `rekindle logs`, correct the cause, then `rekindle release`.",
         )
     delay = backoff(policy, count)
     return Verdict(

@@ -308,7 +308,7 @@ def _cause(
     if cause != "crash":
         return cause
     if failure is not None:
-        # memory and disk are told from a mistake by the exception that they raise
+        # the exception tells memory and disk from a mistake of the script
         if failure.kind == "ResourceExhaustedError" or _NO_MEMORY.search(failure.message):
             return "gpu_oom" if _OF_THE_GPU.search(failure.message) else "host_oom"
         if failure.kind == "MemoryError":

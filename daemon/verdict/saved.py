@@ -1,6 +1,6 @@
 """State what of a job is saved, in the words that reasons, answers and hints share.
 
-No sentence may promise a checkpoint that is not there: `stop`, `window`, `pause`, preemption and
+No sentence may promise a checkpoint that does not exist: `stop`, `window`, `pause`, preemption and
 a reboot all ask here.
 """
 

@@ -144,7 +144,7 @@ def test_a_wide_job_waits_for_its_gpus_and_one_too_wide_is_held(rig: Rig, box: B
     rig.drop(spec("three", 3), "3.toml")
     assert rig.wait_state("two-1", "waiting")["reason"] == "It waits for 2 GPUs."
     held = rig.wait_state("three-1", "held")
-    assert held["reason"] == "It asks for 3 GPUs, and this box has 2."
+    assert held["reason"] == "It asks for 3 GPUs, and this host has 2."
     assert held["hint"]
     rig.drop(spec("later", 1), "4.toml")
     # it would fit, and would starve the wide one
@@ -238,7 +238,7 @@ def test_the_daemons_own_choice_of_gpus_is_kept_to(rig: Rig, box: Box) -> None:
     rig.start(**{**box.environment(), "CUDA_VISIBLE_DEVICES": "1"})
     rig.wait_state("a-1", "running")
     assert sees(rig, "a-1") == "GPU-0001"
-    assert "this box has 1" in rig.wait_state("b-1", "held")["reason"]
+    assert "this host has 1" in rig.wait_state("b-1", "held")["reason"]
 
 
 cards = st.lists(

@@ -90,7 +90,7 @@ def test_what_every_job_waits_for_is_told_in_words_and_written_once(rig: Rig) ->
         "next-1": ("waiting", "It waits for a CPU slot."),
         "after-1": ("waiting", "It waits for long-1."),
         "lost-1": ("waiting", "It waits for nobody-7, and there is no such job."),
-        "wide-1": ("held", "It asks for 2 GPUs, and this box has none."),
+        "wide-1": ("held", "It asks for 2 GPUs, and this host has none."),
     }
 
     def told() -> bool:
@@ -190,7 +190,7 @@ def test_a_paused_queue_starts_nothing_until_it_is_resumed_restarts_included(rig
     rig.cli("verify", "--rebuild", code=None)
     rig.start("--slots", "2")
     assert rig.wait_state("next-1", "waiting")["reason"] == "The queue is paused."
-    assert "The queue goes on." in rig.cli("resume")
+    assert "The queue is resumed." in rig.cli("resume")
     rig.wait_state("next-1", "done")
     assert rig.show("long-1")["state"] == "running"
     assert len(rig.show("long-1")["attempts"]) == 1
