@@ -1,4 +1,4 @@
-"""Which files are a job's code.
+"""List the files that are a job's code.
 
 In a git repository the tracked ones and those that are neither tracked nor ignored; elsewhere
 the code in the script's folder and below. Nothing of the repository is run: no hooks, no
@@ -74,8 +74,8 @@ class Listing:
         }
 
 
-def of(folder: Path, exclude: Path) -> Listing:
-    """What belongs to the code in ``folder``, absolute and without links.
+def list_code(folder: Path, exclude: Path) -> Listing:
+    """List what belongs to the code in ``folder``, absolute and without links.
 
     Args:
         exclude: a folder of which nothing is listed.
@@ -93,31 +93,39 @@ def _repository(folder: Path) -> Path | None:
 
 
 def _git_listing(root: Path, exclude: Path) -> Listing | None:
-    """What git knows of a repository; None where git is missing or cannot read it."""
-    listing = Listing(root, {})
-    if not _add_repository(listing, "", exclude, 0):
+    """List what git knows of a repository; None where git is missing or cannot read it."""
+    names = _repository_files(root, "", exclude, 0)
+    if names is None:
         return None
+    files = dict.fromkeys(names)
     commit = _git(root, "rev-parse", "--verify", "--quiet", "HEAD")
     if not commit:
-        return listing
-    listing.commit = commit.decode().strip()
+        return Listing(root, files)
+    tracked = {}
     for line in (_git(root, "ls-tree", "-r", "-z", "HEAD") or b"").split(b"\0"):
         about, _, name = line.partition(b"\t")
         parts = about.split()
         if len(parts) == 3 and parts[0] in (b"100644", b"100755"):
-            listing.tracked[os.fsdecode(name)] = parts[2].decode()
-    listing.untracked = sum(name not in listing.tracked for name in listing.files)
-    listing.dirty = any(name not in listing.files for name in listing.tracked)
-    return listing
+            tracked[os.fsdecode(name)] = parts[2].decode()
+    return Listing(
+        root,
+        files,
+        commit=commit.decode().strip(),
+        tracked=tracked,
+        untracked=sum(name not in tracked for name in files),
+        dirty=any(name not in files for name in tracked),
+    )
 
 
-def _add_repository(listing: Listing, prefix: str, exclude: Path, depth: int) -> bool:
-    place = listing.root / prefix
+def _repository_files(root: Path, prefix: str, exclude: Path, depth: int) -> list[str] | None:
+    """List what git knows below ``prefix``, other repositories in it as well."""
+    place = root / prefix
     names = _git(
         place, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"
     )
     if names is None:
-        return False
+        return None
+    found = []
     for raw in names.split(b"\0"):
         name = os.fsdecode(raw).rstrip("/")
         path = place / name
@@ -126,10 +134,10 @@ def _add_repository(listing: Listing, prefix: str, exclude: Path, depth: int) ->
         if os.path.isdir(path) and not path.is_symlink():
             # a submodule, or another repository inside of this one
             if depth < _NESTING and os.path.lexists(path / ".git"):
-                _add_repository(listing, f"{prefix}{name}/", exclude, depth + 1)
+                found += _repository_files(root, f"{prefix}{name}/", exclude, depth + 1) or []
             continue
-        listing.files[prefix + name] = None
-    return True
+        found.append(prefix + name)
+    return found
 
 
 def _git(folder: Path, *words: str) -> bytes | None:
@@ -164,19 +172,20 @@ def _git(folder: Path, *words: str) -> bytes | None:
 
 
 def _folder_listing(folder: Path, exclude: Path) -> Listing:
-    """Code in a folder and below; without hidden folders, environments and caches."""
-    listing = Listing(folder, {})
+    """List code in a folder and below, without hidden folders, environments and caches."""
+    files: dict[str, None] = {}
+    left_out: dict[str, str] = {}
     visits = 0
 
     def unreadable(error: OSError) -> None:
         name = os.path.relpath(error.filename, folder)
-        listing.left_out[f"{name}/"] = f"cannot be listed ({error.strerror})"
+        left_out[f"{name}/"] = f"cannot be listed ({error.strerror})"
 
     for path, folders, names in os.walk(folder, onerror=unreadable):
         visits += len(names) + len(folders)
         if visits > _VISITS:
             beside = [entry.name for entry in os.scandir(folder) if entry.name.endswith(".py")]
-            listing.files = dict.fromkeys(sorted(beside))
+            listing = Listing(folder, dict.fromkeys(sorted(beside)))
             listing.only_beside(folder)
             return listing
         folders[:] = sorted(
@@ -189,5 +198,5 @@ def _folder_listing(folder: Path, exclude: Path) -> Listing:
         )
         for name in sorted(names):
             if os.path.splitext(name)[1].lower() in CODE and not name.startswith("."):
-                listing.files[Path(path, name).relative_to(folder).as_posix()] = None
-    return listing
+                files[Path(path, name).relative_to(folder).as_posix()] = None
+    return Listing(folder, files, left_out)

@@ -20,8 +20,7 @@ from typing import Final
 
 from rekindle.daemon import errors
 from rekindle.daemon.config import SourceLimits
-from rekindle.daemon.source import listing as source_listing
-from rekindle.daemon.source.listing import CODE, Listing
+from rekindle.daemon.source.listing import CODE, Listing, list_code
 from rekindle.jobs.job import Job, Source
 from rekindle.state import durable
 from rekindle.state.errors import SpecError
@@ -91,14 +90,14 @@ class Snapshots:
 
     def _take(self, folder: Path, script: Path | None) -> Source:
         with _readable(folder):
-            listing = source_listing.of(folder, self._exclude)
+            listing = list_code(folder, self._exclude)
         if script is not None:
             listing.files.setdefault(script.relative_to(listing.root).as_posix())
         chosen = self._choose(listing, folder)
         temporary = self._folder / f".tmp-{os.getpid()}"
         shutil.rmtree(temporary, ignore_errors=True)
         try:
-            files = _copy(listing, chosen, temporary / TREE, self._limits.max_file_bytes)
+            files, differs = _copy(listing, chosen, temporary / TREE, self._limits.max_file_bytes)
             mine = script.relative_to(listing.root).as_posix() if script else None
             if mine is not None and mine not in files:
                 raise SpecError(
@@ -119,7 +118,7 @@ class Snapshots:
             commit=listing.commit,
             script=mine,
             script_sha256=str(files[mine]["sha256"]) if mine else None,
-            dirty=listing.dirty,
+            dirty=(listing.dirty or differs) if listing.commit else None,
             untracked=listing.untracked,
             taken_at=time.time(),
             files=len(files),
@@ -206,9 +205,10 @@ def _readable(folder: Path) -> Iterator[None]:
 
 def _copy(
     listing: Listing, chosen: list[str], target: Path, limit: int
-) -> dict[str, dict[str, int | str]]:
-    """Copies the chosen files; returns digest, size and mode of each that was copied."""
+) -> tuple[dict[str, dict[str, int | str]], bool]:
+    """Copy the chosen files; return digest, size and mode of each, and whether git has others."""
     files: dict[str, dict[str, int | str]] = {}
+    differs = False
     target.mkdir(parents=True, mode=0o750)
     with _readable(listing.root):
         root = os.open(listing.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -239,10 +239,10 @@ def _copy(
             }
             oid = listing.tracked.get(name)
             if oid is not None and oid != _blob(data, oid):
-                listing.dirty = True
+                differs = True
     finally:
         os.close(root)
-    return files
+    return files, differs
 
 
 def _inside(root: Path, name: str) -> str:

@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -149,7 +150,7 @@ def as_json(
             "until": None if end is None else end.name,
         },
         "kills": answer.killed.hits,
-        "resumed": len(answer.killed.went_on),
+        "resumed": len(answer.killed.resumed),
         "resumed_in_mid_epoch": answer.killed.in_mid_epoch,
         "differences": [_difference(d) for d in answer.differences],
         "noted": [_difference(d) for d in answer.noted],
@@ -247,7 +248,7 @@ class _Page:
         )
         console.print(f"[{style}]{answer.verdict.upper()}[/] {escape(summary(answer))}")
         console.print(
-            f"  {len(killed.hits)} kills; {len(killed.went_on)} attempts went on from a "
+            f"  {len(killed.hits)} kills; {len(killed.resumed)} attempts resumed from a "
             f"checkpoint, {killed.in_mid_epoch} of them in mid-epoch; "
             f"lost {_lost(killed)} of {answer.undisturbed.steps} steps, trained again"
         )
@@ -266,7 +267,7 @@ class _Page:
         if answer.killed.failure.get("traceback"):
             console.print(escape(str(answer.killed.failure["traceback"])), style="dim")
 
-    def _print_differences(self, console: Console, title: str, found: list[Difference]) -> None:
+    def _print_differences(self, console: Console, title: str, found: Sequence[Difference]) -> None:
         if not found:
             return
         table = terminal.table(title, "", "how", "at")
@@ -281,7 +282,7 @@ class _Page:
         if len(found) > _SHOWN:
             console.print(f"[dim]and {len(found) - _SHOWN} more: --json lists all[/]")
 
-    def _print_suspects(self, console: Console, found: list[Suspect]) -> None:
+    def _print_suspects(self, console: Console, found: Sequence[Suspect]) -> None:
         if not found:
             if self._answer.differences:
                 console.print(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rekindle.daemon.verify_resume.trial import Training
-from rekindle.state.run import checkpoints
+from rekindle.state.run import checkpoints, entries
 from rekindle.state.run.checkpoints import Checkpoint, Position
 from rekindle.state.run.tensor_layout import Layout
 
@@ -143,9 +143,9 @@ def _states(at: str, ours: Layout, theirs: Layout) -> Iterator[Difference]:
 def _names(state: dict[str, Any]) -> dict[str, tuple[str, str]]:
     """What stands behind each array: its kind and name for a person."""
     names: dict[str, tuple[str, str]] = {}
-    for group, entries in state.get("variables", {}).items():
+    for group, described in state.get("variables", {}).items():
         prefix = "" if group == "model" else f"{group}: "
-        for index, (path, _, _) in enumerate(entries):
+        for index, (path, _, _) in enumerate(described):
             names[f"{group}/{index:05d}"] = ("variable", f"{prefix}{path}")
     for _, name, key in state.get("random", {}).get("seeds", []):
         names[key] = ("random", f"seed generator {name}")
@@ -225,7 +225,7 @@ def _short(value: Any) -> str:
 def _by_epoch(training: Training, until: Position | None) -> dict[tuple[int, int], Any]:
     """Metrics of each epoch, the last time it ended."""
     found = {}
-    for entry in training.entries("epoch_ended"):
+    for entry in training.entries(entries.epoch_ended):
         if until is None or entry["step"] <= until.step:
             found[entry["stage"], entry["epoch"]] = {"step": entry["step"], **entry["logs"]}
     return dict(sorted(found.items()))

@@ -1,4 +1,4 @@
-"""One training in a scratch home, through the real keeper, left in peace or killed on the way.
+"""Train once in a scratch home, through the real keeper, undisturbed or killed on the way.
 
 The run directory, keeper and trainer are those of every job; only the daemon's place is
 taken by a loop that starts the next attempt as soon as the last one has ended.
@@ -7,7 +7,7 @@ taken by a loop that starts the next attempt as soon as the last one has ended.
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -21,12 +21,15 @@ from rekindle.jobs.process import Identity
 from rekindle.state import durable
 from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Home, Run
-from rekindle.state.run import checkpoints, journal
+from rekindle.state.run import checkpoints, entries, journal
 from rekindle.state.run.checkpoints import Position
+from rekindle.state.run.entries import Entry, Kind
 
 _POLL_S: Final = 0.002
 _MORE_LIVES: Final = 20
 _CLOSE_S: Final = 10.0
+_PLACES: Final = {"save": ", writing a checkpoint", "validation": ", in validation"}
+_UNTRAINED: Final = ("start", "script", heartbeat.ENDED)
 
 
 class ScriptFailed(RekindleError):
@@ -36,7 +39,7 @@ class ScriptFailed(RekindleError):
 
 
 @dataclass(frozen=True, slots=True)
-class Blow:
+class Kill:
     """One planned kill.
 
     Attributes:
@@ -50,7 +53,7 @@ class Blow:
     place: str = "step"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Training:
     """What one training came to.
 
@@ -69,44 +72,45 @@ class Training:
     end: Position | None = None
     seconds: float = 0.0
     start_seconds: float = 0.0
-    hits: list[str] = field(default_factory=list)
-    receipts: list[dict[str, Any]] = field(default_factory=list)
+    hits: tuple[str, ...] = ()
+    receipts: tuple[Entry, ...] = ()
     failure: dict[str, Any] = field(default_factory=dict)
 
-    def entries(self, *kinds: str) -> list[dict[str, Any]]:
-        return [e for e in journal.replay(self.run.journal).entries if e["kind"] in kinds]
+    def entries(self, kind: Kind[...]) -> list[Entry]:
+        """List the journal's entries of a kind."""
+        return _entries(self.run, kind)
 
     @property
     def steps(self) -> int:
-        """Batches trained in the whole run."""
+        """Count the batches trained in the whole run."""
         if self.end is not None:
             return self.end.step
         found = checkpoints.scan(self.run.checkpoints)
         return max((c.position.step for c in found), default=0)
 
     @property
-    def went_on(self) -> list[dict[str, Any]]:
-        """Receipts of the attempts that began above step zero."""
+    def resumed(self) -> list[Entry]:
+        """List the receipts of attempts that began above step zero."""
         return [r for r in self.receipts if r.get("checkpoint") and r.get("step")]
 
     @property
     def in_mid_epoch(self) -> int:
-        """How many attempts began within an epoch."""
-        ends = {(e["stage"], e["step"]) for e in self.entries("epoch_ended")}
-        return sum((r["stage"], r["step"]) not in ends for r in self.went_on)
+        """Count the attempts that began within an epoch."""
+        ends = {(e["stage"], e["step"]) for e in self.entries(entries.epoch_ended)}
+        return sum((r["stage"], r["step"]) not in ends for r in self.resumed)
 
 
-def plan(kills: int, steps: int, seed: int) -> list[Blow]:
-    """Where the kills come: spread over the training, two of three by SIGKILL.
+def plan(count: int, steps: int, seed: int) -> list[Kill]:
+    """Spread kills over a training, two of three by SIGKILL.
 
     Args:
         steps: batches of the whole training.
         seed: equal seeds give equal plans.
     """
     dice = random.Random(seed)
-    places = sorted(dice.randint(1, max(steps - 1, 1)) for _ in range(kills))
+    places = sorted(dice.randint(1, max(steps - 1, 1)) for _ in range(count))
     return [
-        Blow(
+        Kill(
             step,
             dice.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)),
             dice.choice(("step", "step", "step", "save")),
@@ -115,201 +119,115 @@ def plan(kills: int, steps: int, seed: int) -> list[Blow]:
     ]
 
 
-class Rehearsal:
-    """A run directory in a scratch home, and the trainings that are done in it.
+class Trial:
+    """Hold a run directory in a scratch home, and train in it once.
 
     Args:
         job: as accepted, with an id; its ``workdir`` is trained in as it is.
+        until: the checkpoint at which the training ends; None for the script's own end.
     """
 
     def __init__(
         self, home: Home, job: Job, *, policy: CheckpointPolicy, until: Position | None = None
     ) -> None:
-        self.run = home.run(job.id)
-        for folder in (self.run.root, self.run.logs, self.run.checkpoints):
+        self._run = home.run(job.id)
+        for folder in (self._run.root, self._run.logs, self._run.checkpoints):
             folder.mkdir(parents=True, exist_ok=True)
         env = {**job.env, environment.UNTIL: until.name} if until else job.env
         job = job.replace(env=env, checkpoint=policy)
-        durable.write_bytes(self.run.job_file, job.to_json().encode(), 0o600)
+        durable.write_bytes(self._run.job_file, job.to_json().encode(), 0o600)
+        self._workdir = Path(job.workdir)
+        self._until = until
         self._launcher = Launcher()
-        self._attempt = 0
+        self._attempts: list[_Attempt] = []
         self._began = time.monotonic()
-        self._training = Training(self.run, Path(job.workdir), until)
 
     def undisturbed(self, *, enough: float | None = None) -> Training:
-        """Trains in one attempt, to the end or until ``enough`` seconds have gone into steps.
+        """Train in one attempt, to the end or until ``enough`` seconds have gone into steps.
 
         Raises:
             ScriptFailed: the script ended with an error.
         """
         try:
-            self._start()
-            begun = self._await(self._beats)
-            self._training.start_seconds = time.monotonic() - self._began
+            attempt = self._start()
+            begun = attempt.wait_for(attempt.beat)
+            start_seconds = time.monotonic() - self._began
             if begun and enough is not None:
                 limit = time.monotonic() + enough
-                self._await(lambda: time.monotonic() > limit and self._newest() is not None)
-                if self._alive():
-                    self._cut_short()
-                    return self._done()
-            end = self._wait()
+                attempt.wait_for(lambda: time.monotonic() > limit and self._newest() is not None)
+                if attempt.is_alive():
+                    attempt.kill()
+                    attempt.wait()
+                    return self._training(self._newest(), start_seconds=start_seconds)
+            end = attempt.wait()
         finally:
             self.close()
-        if end["cause"] != "done" and not self._is_at_the_end(end):
+        if not self._is_good(end):
             raise ScriptFailed(
-                f"The script failed without being disturbed: {self._failure().get('message')}",
-                where=self.run.log(self._attempt),
-                hint="Mend the script first; its log is there.",
+                f"The script failed without being disturbed: {attempt.failure().get('message')}",
+                where=self._run.log(attempt.number),
+                hint="Correct the script first; its log is there.",
             )
-        return self._done()
+        return self._training(self._until, start_seconds=start_seconds)
 
-    def killed(self, blows: list[Blow]) -> Training:
-        """Trains with kills in between, each of them followed by the next attempt."""
-        left = list(blows)
+    def killed(self, kills: Sequence[Kill]) -> Training:
+        """Train with kills in between, each of them followed by the next attempt."""
+        left, hits = list(kills), list[str]()
         try:
-            while self._attempt < len(blows) + _MORE_LIVES:
-                self._start()
-                struck = self._strike(left)
-                end = self._wait()
-                if end["cause"] == "done" or self._is_at_the_end(end):
-                    return self._done()
-                if not struck:
-                    self._training.failure = {
-                        **self._failure(),
-                        "attempt": self._attempt,
+            while len(self._attempts) < len(kills) + _MORE_LIVES:
+                attempt = self._start()
+                hit = None
+                if left and attempt.wait_for(attempt.beat):
+                    hit = attempt.strike(left.pop(0))
+                end = attempt.wait()
+                if hit is not None:
+                    hits.append(hit)
+                if self._is_good(end):
+                    return self._training(self._until, hits=hits)
+                if hit is None:
+                    failure = {
+                        **attempt.failure(),
+                        "attempt": attempt.number,
                         "cause": end["cause"],
                     }
-                    return self._done()
+                    return self._training(self._until, hits=hits, failure=failure)
         finally:
             self.close()
-        self._training.failure = {
+        failure = {
             "message": "It did not come to an end.",
-            "attempt": self._attempt,
+            "attempt": len(self._attempts),
             "cause": "endless",
         }
-        return self._done()
+        return self._training(self._until, hits=hits, failure=failure)
 
     def close(self) -> None:
-        """Ends what still runs; a keeper that does not answer as well."""
+        """End what still runs; a keeper that does not answer as well."""
         began = time.monotonic()
-        while self._alive():
+        while self._attempts and self._attempts[-1].is_alive():
             if time.monotonic() - began > _CLOSE_S:
-                orphans.kill(orphans.of(self.run))
-            trainer = self._trainer()
-            if trainer is not None:
-                trainer.send(signal.SIGKILL)
+                orphans.kill(orphans.of(self._run))
+            self._attempts[-1].kill()
             time.sleep(0.05)
 
-    # one attempt
-
-    def _start(self) -> None:
-        self._attempt += 1
-        self._launcher.start(self.run, self._attempt)
-
-    def _alive(self) -> bool:
-        return self._attempt > 0 and self._launcher.alive(self.run)
-
-    def _await(self, probe: Callable[[], Any]) -> bool:
-        """Until ``probe`` is true; False where the attempt has ended before."""
-        looked = 0.0
-        while not probe():
-            now = time.monotonic()
-            if now - looked > 0.1:
-                if not self._alive():
-                    return bool(probe())
-                looked = now
-            time.sleep(_POLL_S)
-        return True
-
-    def _wait(self) -> dict[str, Any]:
-        """The end of the attempt, as journalled."""
-        while self._alive():
-            time.sleep(0.02)
-        for entry in reversed(self._training.entries("attempt_ended")):
-            if entry["attempt"] == self._attempt:
-                # a handler of the script's own may have taken the blow for a good end
-                facts = outcome.read(journal.replay(self.run.journal).entries, self._attempt)
-                return {**entry, "cause": facts.cause}
-        return {"cause": "lost", "exit_code": None, "signal": None}
-
-    def _strike(self, left: list[Blow]) -> bool:
-        """Carries out the next blow in this attempt; False where there is none or it ended."""
-        if not left:
-            return False
-        if not self._await(self._beats):
-            return False
-        first = self._beats()
-        assert first is not None
-        blow = left.pop(0)
-        # never at once: each attempt is to get somewhere
-        step = max(blow.step, first.step + 1)
-
-        def there() -> heartbeat.Beat | None:
-            beat = self._beats()
-            return (
-                beat
-                if beat and beat.step >= step and (blow.place != "save" or beat.section == "save")
-                else None
-            )
-
-        if not self._await(there):
-            return False
-        beat, trainer = self._beats(), self._trainer()
-        if beat is None or trainer is None or not trainer.send(blow.signum):
-            return False
-        where = {"save": ", writing a checkpoint", "validation": ", in validation"}
-        self._training.hits.append(
-            f"{signal.Signals(blow.signum).name} in epoch {beat.epoch}, at step {beat.step}"
-            f"{where.get(beat.section, '')}"
-        )
-        return True
-
-    def _beats(self) -> heartbeat.Beat | None:
-        """Where the attempt is, once it trains."""
-        beat = heartbeat.read(self.run.heartbeat)
-        if (
-            beat is None
-            or beat.attempt != self._attempt
-            or beat.section in ("start", "script", heartbeat.ENDED)
-        ):
-            return None
-        trains = any(e["attempt"] == self._attempt for e in self._receipts_cached())
-        return beat if trains else None
-
-    def _receipts_cached(self) -> list[dict[str, Any]]:
-        if not any(e["attempt"] == self._attempt for e in self._training.receipts):
-            self._training.receipts = self._training.entries("resumed")
-        return self._training.receipts
-
-    def _trainer(self) -> Identity | None:
-        for entry in self._training.entries("attempt_started"):
-            if entry["attempt"] == self._attempt and entry["trainer_start"] is not None:
-                return Identity(entry["trainer_pid"], entry["trainer_start"], entry["boot_id"])
-        return None
-
-    # its end
+    def _start(self) -> "_Attempt":
+        attempt = _Attempt(self._run, len(self._attempts) + 1, self._launcher)
+        self._attempts.append(attempt)
+        self._launcher.start(self._run, attempt.number)
+        return attempt
 
     def _newest(self) -> Position | None:
-        """The newest good checkpoint that is neither a start nor the end of a stage."""
-        for found in checkpoints.scan(self.run.checkpoints):
-            if (
-                found.position.step
-                and not found.position.end
-                and (checkpoints.verify(found) is None)
-            ):
-                return found.position
+        """Find the newest good checkpoint that is neither a start nor the end of a stage."""
+        for found in checkpoints.scan(self._run.checkpoints):
+            at = found.position
+            if at.step and not at.end and checkpoints.verify(found) is None:
+                return at
         return None
 
-    def _cut_short(self) -> None:
-        trainer = self._trainer()
-        if trainer is not None:
-            trainer.send(signal.SIGKILL)
-        self._wait()
-        self._training.end = self._newest()
-
-    def _is_at_the_end(self, end: dict[str, Any]) -> bool:
-        """It saved and ended where it was told to."""
-        until, newest = self._training.end, self._newest()
+    def _is_good(self, end: Entry) -> bool:
+        """Tell whether it came to its end, or saved and ended where it was told to."""
+        if end["cause"] == "done":
+            return True
+        until, newest = self._until, self._newest()
         return (
             until is not None
             and newest is not None
@@ -317,13 +235,113 @@ class Rehearsal:
             and end["exit_code"] == environment.EXIT_SAVED
         )
 
-    def _failure(self) -> dict[str, Any]:
-        for entry in reversed(self._training.entries("failed")):
-            if entry["attempt"] == self._attempt:
+    def _training(
+        self,
+        end: Position | None,
+        *,
+        start_seconds: float = 0.0,
+        hits: Sequence[str] = (),
+        failure: dict[str, Any] | None = None,
+    ) -> Training:
+        return Training(
+            run=self._run,
+            workdir=self._workdir,
+            end=end,
+            seconds=time.monotonic() - self._began,
+            start_seconds=start_seconds,
+            hits=tuple(hits),
+            receipts=tuple(_entries(self._run, entries.resumed)),
+            failure=failure or {},
+        )
+
+
+class _Attempt:
+    """Follow and kill one attempt."""
+
+    def __init__(self, run: Run, number: int, launcher: Launcher) -> None:
+        self.number = number
+        self._run = run
+        self._launcher = launcher
+        self._trains = False
+
+    def is_alive(self) -> bool:
+        return self._launcher.alive(self._run)
+
+    def wait_for(self, probe: Callable[[], Any]) -> bool:
+        """Wait until ``probe`` is true; False where the attempt has ended before."""
+        looked = 0.0
+        while not probe():
+            now = time.monotonic()
+            if now - looked > 0.1:
+                if not self.is_alive():
+                    return bool(probe())
+                looked = now
+            time.sleep(_POLL_S)
+        return True
+
+    def wait(self) -> Entry:
+        """Wait for the end, and give it as journaled."""
+        while self.is_alive():
+            time.sleep(0.02)
+        for entry in reversed(_entries(self._run, entries.attempt_ended)):
+            if entry["attempt"] == self.number:
+                # a handler of the script's own may have taken the kill for a good end
+                facts = outcome.read(journal.replay(self._run.journal).entries, self.number)
+                return {**entry, "cause": facts.cause}
+        return {"cause": "lost", "exit_code": None, "signal": None}
+
+    def beat(self) -> heartbeat.Beat | None:
+        """Tell where the attempt is, once it trains."""
+        beat = heartbeat.read(self._run.heartbeat)
+        if beat is None or beat.attempt != self.number or beat.section in _UNTRAINED:
+            return None
+        if not self._trains:
+            receipts = _entries(self._run, entries.resumed)
+            self._trains = any(e["attempt"] == self.number for e in receipts)
+        return beat if self._trains else None
+
+    def strike(self, kill: Kill) -> str | None:
+        """Carry out a kill in an attempt that trains; where it hit, or None if it ended before."""
+        first = self.beat()
+        # never at once: each attempt is to get somewhere
+        step = max(kill.step, first.step + 1 if first else 0)
+
+        def is_there() -> bool:
+            beat = self.beat()
+            return (
+                beat is not None
+                and beat.step >= step
+                and (kill.place != "save" or beat.section == "save")
+            )
+
+        if not self.wait_for(is_there):
+            return None
+        beat, trainer = self.beat(), self._trainer()
+        if beat is None or trainer is None or not trainer.send(kill.signum):
+            return None
+        return (
+            f"{signal.Signals(kill.signum).name} in epoch {beat.epoch}, at step {beat.step}"
+            f"{_PLACES.get(beat.section, '')}"
+        )
+
+    def kill(self) -> None:
+        trainer = self._trainer()
+        if trainer is not None:
+            trainer.send(signal.SIGKILL)
+
+    def failure(self) -> dict[str, Any]:
+        """Find what the attempt failed of."""
+        for entry in reversed(_entries(self._run, entries.failed)):
+            if entry["attempt"] == self.number:
                 return dict(entry)
         return {"message": "The log tells.", "error_type": "", "traceback": ""}
 
-    def _done(self) -> Training:
-        self._training.receipts = self._training.entries("resumed")
-        self._training.seconds = time.monotonic() - self._began
-        return self._training
+    def _trainer(self) -> Identity | None:
+        for entry in _entries(self._run, entries.attempt_started):
+            if entry["attempt"] == self.number and entry["trainer_start"] is not None:
+                return Identity(entry["trainer_pid"], entry["trainer_start"], entry["boot_id"])
+        return None
+
+
+def _entries(run: Run, kind: Kind[...]) -> list[Entry]:
+    return list(kind.among(journal.replay(run.journal).entries))

@@ -1,24 +1,24 @@
-"""Is a job's result the same when it is killed on the way? The proof, on the job itself.
+"""Prove on a job itself that its result is the same when it is killed on the way.
 
-It is trained once in peace and once with kills, and both are compared bit by bit. Where
-they differ it is trained in peace once more: that tells a script which never gives the same
-twice from one that does not go on exactly.
+It is trained once undisturbed and once with kills, and both are compared bit by bit. Where they
+differ it is trained undisturbed once more: that tells a script which never gives the same twice
+from one that does not resume exactly.
 """
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from rekindle.daemon.verify_resume import comparison, trial, workcopy
-from rekindle.daemon.verify_resume import nondeterminism_scan as suspects
+from rekindle.daemon.verify_resume import comparison, nondeterminism_scan, trial, workcopy
 from rekindle.daemon.verify_resume.comparison import Difference
 from rekindle.daemon.verify_resume.nondeterminism_scan import Suspect
-from rekindle.daemon.verify_resume.trial import Rehearsal, Training
+from rekindle.daemon.verify_resume.trial import Training, Trial
 from rekindle.jobs.job import CheckpointPolicy, Job
 from rekindle.state.errors import UsageError
 from rekindle.state.paths import Home
+from rekindle.state.run import entries
 from rekindle.state.run.checkpoints import Position
 
 # of the time that may be spent, for the first training: there may be two more, and restarts
@@ -56,9 +56,9 @@ class Question:
     link: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """What came out.
+    """What was found, and from what.
 
     Attributes:
         undisturbed, killed: the two trainings; ``again`` is a second undisturbed one.
@@ -73,22 +73,22 @@ class Answer:
     undisturbed: Training
     killed: Training
     again: Training | None = None
-    differences: list[Difference] = field(default_factory=list)
-    noted: list[Difference] = field(default_factory=list)
-    suspects: list[Suspect] = field(default_factory=list)
+    differences: tuple[Difference, ...] = ()
+    noted: tuple[Difference, ...] = ()
+    suspects: tuple[Suspect, ...] = ()
     arrays: int = 0
     epochs: int = 0
 
     @property
     def inexact(self) -> list[str]:
-        """What the receipts and the journal say cannot be exact."""
+        """List what the receipts and the journal say cannot be exact."""
         said = [text for receipt in self.killed.receipts for text in receipt.get("inexact", [])]
-        said += [f"{e['message']} {e['hint']}" for e in self.killed.entries("warned")]
+        said += [f"{e['message']} {e['hint']}" for e in self.killed.entries(entries.warned)]
         return list(dict.fromkeys(said))
 
 
 def find(question: Question, home: Home, tell: Callable[[str], None]) -> Answer:
-    """Trains in ``home``, a folder for this alone, and compares.
+    """Train in ``home``, a folder for this alone, and compare.
 
     Args:
         tell: called with a sentence for each thing that begins or has ended.
@@ -97,10 +97,10 @@ def find(question: Question, home: Home, tell: Callable[[str], None]) -> Answer:
         ScriptFailed: the script fails without being disturbed.
         UsageError: there is nothing to prove, or too much to copy.
     """
-    return _Proof(question, home, tell).run()
+    return _Verification(question, home, tell).run()
 
 
-class _Proof:
+class _Verification:
     def __init__(self, question: Question, home: Home, tell: Callable[[str], None]) -> None:
         self._question = question
         self._home = home
@@ -112,18 +112,19 @@ class _Proof:
         undisturbed = self._first()
         until, steps = undisturbed.end, undisturbed.steps
         each = max(1, steps // _SAVES)
-        blows = trial.plan(question.kills, steps, question.seed)
+        kills = trial.plan(question.kills, steps, question.seed)
         self._tell(
             f"killed {question.kills} times on the way, with a checkpoint every "
             f"{each} steps; about {_about(undisturbed, question.kills)}"
         )
-        killed = self._train("killed", until, lambda it: it.killed(blows), every_steps=each)
+        killed = self._train("killed", until, lambda it: it.killed(kills), every_steps=each)
         for hit in killed.hits:
             self._tell(f"  {hit}")
         answer = self._judge(undisturbed, killed)
-        if not killed.failure:
-            answer.arrays, answer.epochs = comparison.counted(killed)
-        return answer
+        if killed.failure:
+            return answer
+        arrays, epochs = comparison.counted(killed)
+        return replace(answer, arrays=arrays, epochs=epochs)
 
     def _first(self) -> Training:
         question = self._question
@@ -150,7 +151,7 @@ class _Proof:
             return Answer(Verdict.RESUME_FAILED, undisturbed, killed)
         found = comparison.compare(undisturbed, killed, self._before)
         if not found:
-            proven = bool(killed.went_on)
+            proven = bool(killed.resumed)
             return Answer(Verdict.IDENTICAL if proven else Verdict.NOT_PROVEN, undisturbed, killed)
         self._tell(
             "they differ; undisturbed once more, to see whether the script does so by itself"
@@ -169,39 +170,43 @@ class _Proof:
         found: list[Difference],
         own: list[Difference],
     ) -> Answer:
-        """The script's own differences say nothing about resuming."""
+        """Set the script's own differences apart: they say nothing about resuming."""
         job = self._question.job
         known = {difference.key for difference in own}
-        noted = [difference for difference in found if difference.key in known]
-        left = [difference for difference in found if difference.key not in known]
+        noted = tuple(difference for difference in found if difference.key in known)
+        left = tuple(difference for difference in found if difference.key not in known)
         script = (
             Path(job.script)
             if job.script
             else Path(job.workdir, *(job.module or "").split(".")).with_suffix(".py")
         )
-        suspected = suspects.of_script(script, gpus=job.resources.gpus or 0, env=job.env)
+        suspected = tuple(
+            nondeterminism_scan.of_script(script, gpus=job.resources.gpus or 0, env=job.env)
+        )
         if any(difference.kind in ("variable", "epoch") for difference in own):
-            return Answer(Verdict.SCRIPT_DIFFERS, undisturbed, killed, again, own, [], suspected)
+            return Answer(
+                Verdict.SCRIPT_DIFFERS, undisturbed, killed, again, tuple(own), (), suspected
+            )
         if left:
             return Answer(
                 Verdict.RESUME_DIFFERS, undisturbed, killed, again, left, noted, suspected
             )
         # a time in a file or in a callback, which the model knows nothing of
-        proven = bool(killed.went_on)
+        proven = bool(killed.resumed)
         return Answer(
             Verdict.IDENTICAL if proven else Verdict.NOT_PROVEN,
             undisturbed,
             killed,
             again,
-            [],
+            (),
             noted,
             suspected,
         )
 
     def _train(
-        self, name: str, until: Position | None, go: Callable[[Rehearsal], Training], **cadence: Any
+        self, name: str, until: Position | None, go: Callable[[Trial], Training], **saves: Any
     ) -> Training:
-        """One more training, in a fresh copy of the job's folder."""
+        """Train once more, in a fresh copy of the job's folder."""
         job = self._question.job
         source = Path(job.workdir).resolve()
         # every training sees the same paths: some scripts print or save them
@@ -211,19 +216,16 @@ class _Proof:
         script = job.script
         if script is not None and Path(script).resolve().is_relative_to(source):
             script = str(work / Path(script).resolve().relative_to(source))
-        policy = CheckpointPolicy(
-            monitor=job.checkpoint.monitor, mode=job.checkpoint.mode, **cadence
-        )
+        policy = CheckpointPolicy(monitor=job.checkpoint.monitor, mode=job.checkpoint.mode, **saves)
         training = go(
-            Rehearsal(
+            Trial(
                 self._home,
                 job.replace(id=name, workdir=str(work), script=script),
                 policy=policy,
                 until=until,
             )
         )
-        training.workdir = work.rename(self._home.root / f"work-{name}")
-        return training
+        return replace(training, workdir=work.rename(self._home.root / f"work-{name}"))
 
 
 def _about(training: Training, kills: int) -> str:

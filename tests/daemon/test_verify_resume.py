@@ -235,12 +235,12 @@ def test_modules_beside_the_script_are_read_and_a_gpu_needs_determinism(tmp_path
 
 def test_kills_are_planned_by_seed_and_lie_within_the_training() -> None:
     """In the order in which they come, with both signals."""
-    blows = trial.plan(40, 1000, 3)
-    assert blows == trial.plan(40, 1000, 3) != trial.plan(40, 1000, 4)
-    assert [b.step for b in blows] == sorted(b.step for b in blows)
-    assert all(0 < b.step < 1000 for b in blows)
-    assert {b.signum for b in blows} == {9, 15}
-    assert {b.place for b in blows} == {"step", "save"}
+    kills = trial.plan(40, 1000, 3)
+    assert kills == trial.plan(40, 1000, 3) != trial.plan(40, 1000, 4)
+    assert [kill.step for kill in kills] == sorted(kill.step for kill in kills)
+    assert all(0 < kill.step < 1000 for kill in kills)
+    assert {kill.signum for kill in kills} == {9, 15}
+    assert {kill.place for kill in kills} == {"step", "save"}
 
 
 def test_a_folder_is_copied_without_environments_and_with_what_is_linked(tmp_path: Path) -> None:
