@@ -1,7 +1,6 @@
 """Declare which code may import what, and in which process it runs; hold the tree to it.
 
-The tables at the top are the contracts. `DEBTS` names imports that break one of them today:
-an entry goes when its import does, and none is added.
+The tables at the top are the contracts.
 """
 
 import ast
@@ -55,7 +54,9 @@ PROCESSES = {
     "keeper": Process(("jobs/keeper/*",), frozenset(), ("jobs/keeper/*", *SHARED)),
     # what saves, prunes and stops serves every framework
     "attempt": Process(
-        ("jobs/attempt/*",), frozenset({"numpy", "tensorflow"}), ("jobs/*", "state/*")
+        ("jobs/attempt/*",),
+        frozenset({"numpy", "tensorflow"}),
+        ("jobs/attempt/*", "jobs/capture/__init__.py", "jobs/capture/codec.py", *SHARED),
     ),
     # in the user's interpreter: nothing of ours is installed there
     "trainer": Process(("jobs/*",), TRAINS, ("jobs/*", "state/*")),
@@ -90,8 +91,6 @@ ONLY_IN = {
 
 OLD_PYTHON = (3, 10)
 """The oldest Python of a job: what keeper and trainer load parses and imports there."""
-
-DEBTS = {"folders": set[tuple[str, str]](), "modules": set[tuple[str, str]]()}
 
 # ---- the tree
 
@@ -236,18 +235,11 @@ def test_no_folder_is_crowded() -> None:
 
 def test_modules_import_each_other_in_no_circle() -> None:
     """Deferred imports count; those for the type checker alone do not."""
-    debts = DEBTS["modules"]
-    assert [] == circles(
-        {a: {b for b in others if (a, b) not in debts} for a, others in graph().items()}
-    )
+    assert [] == circles(graph())
 
 
 def test_folders_import_each_other_in_no_circle() -> None:
-    debts = DEBTS["folders"]
-    folders = by_folder(graph())
-    assert [] == circles(
-        {a: {b for b in others if (a, b) not in debts} for a, others in folders.items()}
-    )
+    assert [] == circles(by_folder(graph()))
 
 
 def test_every_folder_is_in_the_table_of_the_architecture() -> None:
