@@ -1,4 +1,4 @@
-"""What a save costs the training: the stall, and what the following steps lose.
+"""Measure what a save costs the training: the stall, and the slower steps after it.
 
 The same model is trained with each saver, which saves every so many steps. The *stall* is
 the step with the save, less an ordinary step; the *spread* is what the next steps take

@@ -97,7 +97,7 @@ def spawn(home, name):
 
 
 def fill(home, jobs):
-    """A ledger of a long-lived box: most jobs done, each with epochs, attempts and events."""
+    """Write the ledger of a host after years: jobs with epochs, attempts and events."""
     book = Ledger.open(home.ledger)
     now = time.time() - 86400
     with book.transaction():

@@ -1,4 +1,4 @@
-"""How long ten thousand specs dropped at once take to be accepted, and whether the daemon answers.
+"""Measure how long 10,000 specs dropped at once take, and whether the daemon answers meanwhile.
 
 Run: ``python benchmarks/inbox.py [COUNT]``. A real daemon over a scratch home, one slot taken
 by a command that sleeps. Every second a request is left; its answer is timed. Printed beside

@@ -150,7 +150,7 @@ class Peer:
             return [file[name] for name in file.files]
 
     def damage(self, how):
-        """Breaks the newest file that the next life would read; its name."""
+        """Break the newest file that the next life would read; give its name."""
         if self.saver == "rekindle":
             file = checkpoints.scan(self.run.checkpoints)[0].state
         else:
@@ -178,7 +178,7 @@ class Peer:
 
 
 def within_weights(file):
-    """A byte of a weight where the format is known to put one; else the middle of the file."""
+    """Find a byte of a weight where the format has one; else the middle of the file."""
     if file.suffix == ".keras":
         with zipfile.ZipFile(file) as archive:
             inner = archive.getinfo("model.weights.h5")
@@ -197,7 +197,7 @@ def within_weights(file):
 
 
 def in_hdf5(source):
-    """The exponent of a float in the middle of the largest weight of a layer."""
+    """Find the exponent of a float in the middle of the largest weight of a layer."""
     found = []
     with h5py.File(source) as file:
         file.visititems(
@@ -223,7 +223,7 @@ def install(folder):
 
 
 def verdict(peer, end, same):
-    """What became of a run whose newest file was broken, beside one killed but not broken."""
+    """Compare a run whose newest file was broken with one that was only killed."""
     if end != "done":
         return f"ends: {end}"
     apart = gap(peer.weights, same.weights)
@@ -237,7 +237,7 @@ def verdict(peer, end, same):
         )
     )
     return (
-        f"goes on, {peer.steps - same.steps:+d} steps, max abs dw {apart:.2g} from the same "
+        f"continues, {peer.steps - same.steps:+d} steps, max abs dw {apart:.2g} from the same "
         f"kill without damage; {said}"
     )
 

@@ -1,4 +1,4 @@
-"""How long the scheduler takes to decide: 100,000 jobs on 1,000 GPUs, simulated to the end.
+"""Measure how long the scheduler takes to decide: 100,000 jobs on 1,000 GPUs, simulated to the end.
 
 Runs the real `rekindle.daemon.queueing.scheduler` against the plain way, which sorts the ready
 jobs at each decision, in the same process. The plain way is asked at a few points of the same
@@ -42,7 +42,7 @@ def candidates(count: int, rng: random.Random) -> list[Candidate]:
 def plainly(
     jobs: dict[str, Candidate], now: float, room: Room, opened: set[str]
 ) -> Candidate | None:
-    """The same policy by sorting; the yardstick."""
+    """Decide by the same policy with a sort: the reference."""
     ready = sorted(
         (
             job
@@ -57,7 +57,7 @@ def plainly(
 
 
 def simulate(jobs: list[Candidate], gpus: int, rng: random.Random) -> dict[str, float]:
-    """Runs all jobs to their end; seconds per decision and what came of it."""
+    """Run all jobs to their end; give the seconds of each decision and the outcome."""
     scheduler = Scheduler()
     began = time.perf_counter()
     for job in jobs:

@@ -1,4 +1,4 @@
-"""What it costs to begin at batch k of n, for each kind of input.
+"""Measure what it costs to begin at batch k of n, for each kind of input.
 
 Timed is what a relaunch does: making the iterator, seeking, and the first batch. Arrays and
 `PyDataset` should not depend on k; `tf.data` is read again, which costs what its pipeline costs.

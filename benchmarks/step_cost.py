@@ -1,4 +1,4 @@
-"""What position-keeping costs a step: resumable `fit` beside plain `fit`, in one process.
+"""Measure what a step of a resumable `fit` costs beside one of plain `fit`, in one process.
 
 Both train the same model on the same data in turns (A B B A ...), so that a busy machine
 slows both. Counted is the time from the end of one batch to the end of the next, without
@@ -95,7 +95,7 @@ def one(function, model, data, more):
 
 
 def sized(plain, steps):
-    """A model and a batch size whose step takes about TARGET_MS here."""
+    """Find a model and a batch size whose step takes about TARGET_MS here."""
     width, batch = 512, 64
     while True:
         model = model_of(width)

@@ -46,7 +46,7 @@ CONVERTED = (
     *("tests/project/*", "tests/daemon/test_config.py", "tests/daemon/test_sp*.py"),
     "tests/daemon/test_schemas.py",
 )
-NOT_YET = ("benchmarks/*", "examples/*", "systemd/*", "daemon/*", "jobs/*", "state/*", "tests/*")
+NOT_YET = ("daemon/*", "jobs/*", "state/*", "tests/*")
 
 
 def is_converted(file: str) -> bool:
