@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rekindle.jobs.data.fit_iterator import TrainIterator
+from rekindle.jobs.data.fit_iterator import FitIterator
 
 BATCH = 32
 N = 30_000
@@ -65,8 +65,14 @@ def kinds():
 def seconds(make, k):
     """From nothing to the first batch at ``k``."""
     begun = time.perf_counter()
-    iterator = TrainIterator(
-        0, 0, distribute_strategy=tf.distribute.get_strategy(), steps_per_execution=1, **make()
+    iterator = FitIterator(
+        (0, 0),
+        boundary=lambda steps: None,
+        pass_begins=lambda: None,
+        beat=lambda: None,
+        distribute_strategy=tf.distribute.get_strategy(),
+        steps_per_execution=1,
+        **make(),
     )
     position = {
         **iterator.position(),
@@ -77,7 +83,7 @@ def seconds(make, k):
         "live": True,
         "epochs_begun": 1,
     }
-    iterator.seek(position, lambda: None)
+    iterator.seek(position, lambda: None, None, {})
     for _, _, batches in iterator._enumerate_iterator():
         next(batches)
         break

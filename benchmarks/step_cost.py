@@ -10,6 +10,7 @@ A step that *computes* on the CPU varies by more than what is looked for.
 """
 
 import argparse
+import inspect
 import os
 import statistics
 import tempfile
@@ -26,8 +27,10 @@ from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
 
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.job import CheckpointPolicy, Job
+from rekindle.jobs.keras_compat import PLAIN_FIT
 from rekindle.jobs.resume import fit as resumable
-from rekindle.jobs.resume import fit_stage as stages
+from rekindle.jobs.resume.fit_stage import FitStage
+from rekindle.jobs.resume.hook import Hook
 from rekindle.state.paths import Run
 
 WARM_UP = 10
@@ -108,19 +111,21 @@ def sized(plain, steps):
 
 def own_cost(session, steps=20_000):
     """Microseconds a step spends in our own code, called without any training around it."""
-    stage = stages.Stage.__new__(stages.Stage)
-    stage.session, stage.base, stage.epoch, stage.logs = session, 0, 0, {}
-    stage.model = None
-    stage._exact, stage._traced, stage._boundary_at = True, True, 0.0
+    model = model_of(8)
+    bound = inspect.signature(PLAIN_FIT).bind(model)
+    bound.apply_defaults()
+    stage = FitStage(session, 0, model, dict(bound.arguments))
 
     class Train:
         epoch_step = 0
+        exact = True
 
         def trained(self, step):
             self.epoch_step = step
 
-    stage.train = Train()
-    hook = stages.Hook(stage)
+    stage._data.train = Train()
+    stage._traced = True
+    hook = Hook(stage)
     logs = {"loss": 0.5, "accuracy": 0.5}
     begun = time.perf_counter()
     for step in range(steps):

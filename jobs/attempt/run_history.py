@@ -20,7 +20,7 @@ class Span:
 
 
 @dataclass(slots=True)
-class Past:
+class RunHistory:
     """
     Attributes:
         reached: batches trained in the whole run, as last told by a heartbeat.
@@ -40,7 +40,7 @@ class Past:
     unfollowed: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, entries: list[dict[str, Any]], attempt: int, beat: Beat | None) -> "Past":
+    def of(cls, entries: list[dict[str, Any]], attempt: int, beat: Beat | None) -> "RunHistory":
         """
         Args:
             entries: all of the journal.

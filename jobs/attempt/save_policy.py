@@ -14,7 +14,7 @@ own duration has passed, so that saving takes at most about a tenth of the time.
 
 
 @dataclass(slots=True)
-class Cadence:
+class SavePolicy:
     """Counts since the last checkpoint of one run.
 
     Attributes:

@@ -26,7 +26,7 @@ _get_handler = signal.getsignal
 
 _requested = False
 _training = False
-_unchanged = False
+_clean = False
 _alone = False
 _owner = 0
 _script: Callable[[int, FrameType | None], Any] | None = None
@@ -114,36 +114,36 @@ def requested() -> bool:
     return _requested
 
 
-def training(active: bool, *, quietly: bool = False) -> None:
+def in_training(active: bool, *, quietly: bool = False) -> None:
     """Tells whether a training loop is there that will look at :func:`requested`.
 
     Args:
         quietly: nothing can be raised here, so that a wish is kept for later.
     """
-    global _training, _unchanged
+    global _training, _clean
     _training = active
     if not active:
-        _unchanged = False
+        _clean = False
         if _requested and not (quietly and _alone):
-            leave()
+            exit_saved()
 
 
-def unchanged(active: bool) -> None:
+def mark_clean(active: bool) -> None:
     """Tells that the state is still that of the checkpoint on disk, though a step is on its way.
 
     A first step is compiled for seconds or minutes: one that is asked to stop meanwhile
     need not wait for it.
     """
-    global _unchanged
-    _unchanged = active
+    global _clean
+    _clean = active
 
 
-def may_leave_at_once() -> bool:
+def may_exit_at_once() -> bool:
     """Whether ending now loses nothing."""
-    return not _alone and (_unchanged or not _training)
+    return not _alone and (_clean or not _training)
 
 
-def leave(frame: FrameType | None = None) -> None:
+def exit_saved(frame: FrameType | None = None) -> None:
     """Ends the process at once with the exit code for *saved, wants to go on*.
 
     Not ``sys.exit``: an ``except`` in the user's script, or a thread that is not a daemon
@@ -166,7 +166,7 @@ def leave(frame: FrameType | None = None) -> None:
 
 
 def end(code: int) -> NoReturn:
-    """Ends the process at once, as :func:`leave` does, with another exit code."""
+    """Ends the process at once, as :func:`exit_saved` does, with another exit code."""
     global _requested
     if _alone:
         _requested = False
@@ -184,8 +184,8 @@ def _on_signal(signum: int, frame: FrameType | None) -> None:
     if _answering:
         end(EXIT_SAVED)  # the script's handler hands it on to the one that it found
     _requested = True
-    if not _training or may_leave_at_once():
-        leave(frame)
+    if not _training or may_exit_at_once():
+        exit_saved(frame)
 
 
 def _let_children_go() -> None:

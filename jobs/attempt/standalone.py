@@ -54,9 +54,7 @@ def session(folder: Path, policy: CheckpointPolicy, seed: int) -> Session:
             seed=seed,
             checkpoint=policy,
         )
-        before = Session.current
-        opened = Session.open(run, job, attempt)
-        Session.current = before
+        opened = Session(run, job, attempt)
         journal.append(
             run.journal,
             "attempt_started",
@@ -73,7 +71,7 @@ def session(folder: Path, policy: CheckpointPolicy, seed: int) -> Session:
         ) from error
     _open[folder] = opened
     # a loop that the script left by `break`, and nothing came after it
-    atexit.register(opened.settle)
+    atexit.register(opened.stages.settle)
     return opened
 
 

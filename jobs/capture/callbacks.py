@@ -7,17 +7,16 @@ the attributes that are plain data are kept. Keras resets some of them in
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
 import keras
 
 from rekindle.jobs.capture import large_arrays, tensorboard_files
-from rekindle.jobs.capture.codec import NotPlain, Tensors, decode, encode
-from rekindle.jobs.capture.large_arrays import Constants
+from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
+from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.capture.tensorboard_files import Author
-from rekindle.state.errors import StateMismatch
 
 # made anew by Keras at the first epoch end; making it flips the sign of `min_delta`, so that
 # restoring either of the two alone would be wrong
@@ -36,43 +35,105 @@ _DESCRIPTORS: Final = (property, classmethod, staticmethod)
 _MACHINERY: Final = (type(os), type(len), type(lambda: None), type)
 
 
-def capture(
-    callbacks: list[Any],
-    tensors: Tensors,
-    began: dict[str, dict[str, str]],
-    trainers: list[Author],
-    held: Constants,
-) -> tuple[list[Any], list[str]]:
-    """State of each callback, and in words what of it cannot be kept.
+class CallbackStates:
+    """Capture and restore the callbacks of a ``fit``; a component of its stage.
 
     Args:
-        began: attributes of the callbacks' classes as the script made them, by class name.
-        trainers: of this run up to now, whose event files are noted.
-        held: large arrays as the script made them; the same ones are not saved.
+        callbacks: flat, in the order of the script; attributes as the script made them.
+        earlier: trainers of earlier attempts, whose TensorBoard files are theirs to cut back.
     """
-    states, left_out = [], []
-    for index, callback in enumerate(callbacks):
+
+    def __init__(self, callbacks: list[Any], earlier: Callable[[], list[Author]]) -> None:
+        self.callbacks = callbacks
+        boards = any(isinstance(c, keras.callbacks.TensorBoard) for c in callbacks)
+        self._earlier = earlier() if boards else []
+        self._classes = {type(c).__name__: _class_attributes(c) for c in callbacks}
+        self._constants = large_arrays.of(callbacks)
+        self._found: dict[Caveat, None] = {}
+
+    def prepare(self, saved: Json) -> None:
+        """Cut files back to where they were; call before ``on_train_begin`` opens them."""
+        if self.difference(saved) is not None:
+            return
+        for callback, (_, state) in zip(self.callbacks, saved["callbacks"], strict=True):
+            if isinstance(callback, keras.callbacks.CSVLogger) and state.get("size") is not None:
+                # append=False would empty the file, with all rows of earlier attempts
+                vars(callback)["append"] = True
+                tensorboard_files.cut(Path(callback.filename), state["size"])
+            if isinstance(callback, keras.callbacks.TensorBoard) and "files" in state:
+                tensorboard_files.cut_back(callback.log_dir, state["files"], self._earlier)
+
+    def variables(self) -> list[Any]:
+        """Give TensorFlow variables that are attributes of callbacks, and so in a checkpoint."""
+        found = (
+            getattr(value, "_value", value)
+            for callback in self.callbacks
+            for value in vars(callback).values()
+        )
+        return [value for value in found if hasattr(value, "assign") and hasattr(value, "handle")]
+
+    def capture(self, arrays: Tensors) -> Json:
+        return {
+            "callbacks": [
+                [type(callback).__name__, self._state(index, callback, arrays)]
+                for index, callback in enumerate(self.callbacks)
+            ]
+        }
+
+    def restore(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
+        """Call after ``on_train_begin``, in which Keras resets some, and again within an epoch."""
+        if self.difference(saved) is not None:
+            return  # allowed: their state starts over
+        for index, (callback, (kind, state)) in enumerate(
+            zip(self.callbacks, saved["callbacks"], strict=True)
+        ):
+            if "own" in state:
+                callback.load_state_dict(decode(state["own"], arrays))
+            else:
+                self._restore_attributes(index, callback, kind, state, arrays)
+
+    def fingerprint(self) -> Json:
+        return {}
+
+    def difference(self, saved: Json) -> str | None:
+        now = [type(callback).__name__ for callback in self.callbacks]
+        then = [name for name, _ in saved["callbacks"]]
+        if now == then:
+            return None
+        return f"the callbacks were {', '.join(then)} and are {', '.join(now)}"
+
+    def caveats(self) -> list[Caveat]:
+        return list(self._found)
+
+    def receipt(self, saved: Json) -> list[str]:
+        names = [name for name, kept in saved["callbacks"] if kept]
+        return [f"callbacks: {', '.join(names)}"]
+
+    def _state(self, index: int, callback: Any, arrays: Tensors) -> Json:
         prefix = f"callbacks/{index:02d}"
         name = type(callback).__name__
-        if _speaks(callback):
+        state: Json = {}
+        if _has_own_state(callback):
             try:
-                state = {"own": encode(callback.state_dict(), tensors, prefix)}
-            except NotPlain as error:
-                left_out.append(f"the state_dict of the callback {name} holds {error}")
-                state = {}
+                state = {"own": encode(callback.state_dict(), arrays, prefix)}
+            except Unsupported as error:
+                self._add(
+                    f"The state_dict of the callback {name} holds {error}, which is not saved",
+                    "return plain data and arrays from it",
+                )
         else:
             same = {
                 key: constant.digest
-                for (at, key), constant in held.items()
+                for (at, key), constant in self._constants.items()
                 if at == index and large_arrays.digest(vars(callback).get(key)) == constant.digest
             }
-            state = {"attributes": _attributes(callback, name, tensors, prefix, left_out, same)}
+            state = {"attributes": self._attributes(callback, name, arrays, prefix, same)}
             if same:
                 state["constants"] = same
             changed = {
                 key: text
-                for key, text in class_attributes(callback).items()
-                if began.get(name, {}).get(key) != text
+                for key, text in _class_attributes(callback).items()
+                if self._classes.get(name, {}).get(key) != text
             }
             if changed:
                 state["class"] = changed
@@ -81,90 +142,66 @@ def capture(
         if isinstance(callback, keras.callbacks.TensorBoard):
             for writer in callback._writers.values():
                 writer.flush()
+            trainers = [*self._earlier, tensorboard_files.this_process()]
             state["files"] = tensorboard_files.sizes(callback.log_dir, trainers)
-        states.append([name, state])
-    return states, left_out
+        return state
 
+    def _attributes(
+        self, callback: Any, owner: str, arrays: Tensors, prefix: str, same: Iterable[str]
+    ) -> Json:
+        skipped = {*_NEVER, *same}
+        if hasattr(callback, "monitor_op"):
+            skipped |= _MONITOR
+        if isinstance(callback, keras.callbacks.CSVLogger):
+            skipped |= _CSV
+        kept = {}
+        own = not type(callback).__module__.startswith("keras.")
+        for name, value in vars(callback).items():
+            if name in skipped or isinstance(value, _MACHINERY):
+                continue
+            if isinstance(callback, keras.callbacks.TensorBoard) and name not in _TENSORBOARD:
+                continue
+            try:
+                kept[name] = encode(value, arrays, f"{prefix}/{name}")
+            except Unsupported as error:
+                for key in [key for key in arrays if key.startswith(f"{prefix}/{name}/")]:
+                    del arrays[key]
+                if own and not isinstance(value, keras.Model | keras.layers.Layer):
+                    self._add(
+                        f"The attribute {name} of the callback {owner} ({error}) is not saved",
+                        "give the callback state_dict() and load_state_dict()",
+                    )
+        return kept
 
-def restore(
-    callbacks: list[Any], states: list[Any], tensors: Tensors, held: Constants
-) -> list[str]:
-    """Puts the state back; call after ``on_train_begin``, and again within an epoch.
-
-    Args:
-        held: large arrays as the script made them in this attempt.
-
-    Returns:
-        In words, what could not be put back.
-    """
-    lost = []
-    for index, (callback, (kind, state)) in enumerate(zip(callbacks, states, strict=True)):
-        if "own" in state:
-            callback.load_state_dict(decode(state["own"], tensors))
-            continue
+    def _restore_attributes(
+        self, index: int, callback: Any, kind: str, state: Json, arrays: Tensors
+    ) -> None:
         for key, text in state.get("class", {}).items():
             owner, _, name = key.partition(".")
             for base in type(callback).__mro__:
                 if base.__name__ == owner:
-                    setattr(base, name, decode(json.loads(text), tensors))
+                    setattr(base, name, decode(json.loads(text), arrays))
         for name, value in state.get("attributes", {}).items():
             existing = callback.__dict__.get(name)
-            decoded = decode(value, tensors, existing)
+            decoded = decode(value, arrays, existing)
             if decoded is not existing:
                 callback.__dict__[name] = decoded
         for name, digest in state.get("constants", {}).items():
-            constant = held.get((index, name))
+            constant = self._constants.get((index, name))
             if constant is None or constant.digest != digest or not constant.is_unchanged():
-                lost.append(
-                    f"the array {name} of the callback {kind} is another one than before; "
-                    "let the script make the same in every attempt"
+                self._add(
+                    f"The array {name} of the callback {kind} is another one than before",
+                    "let the script make the same in every attempt",
                 )
             else:
                 callback.__dict__[name] = constant.value
-    return lost
+
+    def _add(self, what: str, remedy: str) -> None:
+        self._found[Caveat(what, remedy)] = None
 
 
-def prepare(callbacks: list[Any], states: list[Any], trainers: list[Author]) -> None:
-    """Cuts files back to where they were; call before ``on_train_begin`` opens them.
-
-    Args:
-        trainers: of the attempts before this one, whose event files are cut back.
-    """
-    for callback, (_, state) in zip(callbacks, states, strict=True):
-        if isinstance(callback, keras.callbacks.CSVLogger) and state.get("size") is not None:
-            # append=False would empty the file, with all rows of earlier attempts
-            callback.append = True
-            tensorboard_files.cut(Path(callback.filename), state["size"])
-        if isinstance(callback, keras.callbacks.TensorBoard) and "files" in state:
-            tensorboard_files.cut_back(callback.log_dir, state["files"], trainers)
-
-
-def check(callbacks: list[Any], states: list[Any]) -> None:
-    """
-    Raises:
-        StateMismatch: the list of callbacks is another than in the checkpoint.
-    """
-    found = difference(callbacks, states)
-    if found is not None:
-        raise StateMismatch(
-            f"The script has changed since the checkpoint was made: {found}.",
-            hint="Use the same callbacks in the same order in every attempt, or accept the "
-            "change with `rekindle retry JOB --allow-change`: their state then starts anew.",
-        )
-
-
-def variables_of(callbacks: list[Any]) -> list[Any]:
-    """TensorFlow variables that are attributes of callbacks, and so in a checkpoint."""
-    found = (
-        getattr(value, "_value", value)
-        for callback in callbacks
-        for value in vars(callback).values()
-    )
-    return [value for value in found if hasattr(value, "assign") and hasattr(value, "handle")]
-
-
-def class_attributes(callback: Any) -> dict[str, str]:
-    """Plain data that the classes of a user's callback hold, as JSON, by ``Class.name``.
+def _class_attributes(callback: Any) -> dict[str, str]:
+    """Give plain data that the classes of a user's callback hold, as JSON, by ``Class.name``.
 
     A counter may live there, too. Arrays are left out: a class that holds one holds a
     constant.
@@ -179,59 +216,17 @@ def class_attributes(callback: Any) -> dict[str, str]:
             tensors: Tensors = {}
             try:
                 text = json.dumps(encode(value, tensors, "class"))
-            except NotPlain:
+            except Unsupported:
                 continue
             if not tensors:
                 found[f"{base.__name__}.{name}"] = text
     return found
 
 
-def difference(callbacks: list[Any], states: list[Any]) -> str | None:
-    """In words, how the list of callbacks is another than in the checkpoint."""
-    now = [type(callback).__name__ for callback in callbacks]
-    then = [name for name, _ in states]
-    if now == then:
-        return None
-    return f"the callbacks were {', '.join(then)} and are {', '.join(now)}"
-
-
-def _speaks(callback: Any) -> bool:
+def _has_own_state(callback: Any) -> bool:
     return all(
         callable(getattr(callback, name, None)) for name in ("state_dict", "load_state_dict")
     )
-
-
-def _attributes(
-    callback: Any,
-    owner: str,
-    tensors: Tensors,
-    prefix: str,
-    left_out: list[str],
-    same: Iterable[str],
-) -> dict[str, Any]:
-    skipped = {*_NEVER, *same}
-    if hasattr(callback, "monitor_op"):
-        skipped |= _MONITOR
-    if isinstance(callback, keras.callbacks.CSVLogger):
-        skipped |= _CSV
-    kept = {}
-    own = not type(callback).__module__.startswith("keras.")
-    for name, value in vars(callback).items():
-        if name in skipped or isinstance(value, _MACHINERY):
-            continue
-        if isinstance(callback, keras.callbacks.TensorBoard) and name not in _TENSORBOARD:
-            continue
-        try:
-            kept[name] = encode(value, tensors, f"{prefix}/{name}")
-        except NotPlain as error:
-            for key in [key for key in tensors if key.startswith(f"{prefix}/{name}/")]:
-                del tensors[key]
-            if own and not isinstance(value, keras.Model | keras.layers.Layer):
-                left_out.append(
-                    f"the attribute {name} of the callback {owner} ({error}); give "
-                    "the callback state_dict() and load_state_dict()"
-                )
-    return kept
 
 
 def _flushed_size(callback: Any) -> int | None:

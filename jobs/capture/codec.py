@@ -22,7 +22,7 @@ Tensors = dict[str, np.ndarray[Any, Any]]
 _PLAIN: Final = (bool, int, float, str)
 
 
-class NotPlain(TypeError):
+class Unsupported(TypeError):
     """The value holds something that is not plain data; the text names its type."""
 
 
@@ -30,7 +30,7 @@ def encode(value: Any, tensors: Tensors, prefix: str) -> Any:
     """A JSON value for ``value``; arrays are added to ``tensors`` under ``prefix``.
 
     Raises:
-        NotPlain: something in it is no plain data.
+        Unsupported: something in it is no plain data.
     """
     return _Encoder(tensors, prefix).encode(value, 0)
 
@@ -70,14 +70,14 @@ class _Encoder:
 
     def encode(self, value: Any, depth: int) -> Any:
         if depth > 32:
-            raise NotPlain("a structure that is nested too deeply or in itself")
+            raise Unsupported("a structure that is nested too deeply or in itself")
         if value is None or type(value) in _PLAIN:
             return value
         if isinstance(value, np.generic):
             return {"scalar": self._keep(np.asarray(value))}
         if isinstance(value, np.ndarray):
             if value.dtype.hasobject:
-                raise NotPlain("an array of objects")
+                raise Unsupported("an array of objects")
             return {"array": self._keep(value)}
         if isinstance(value, bytes):
             return {"bytes": base64.b64encode(value).decode()}
@@ -109,12 +109,12 @@ class _Encoder:
             return {"variable": self._keep(np.asarray(value.numpy()))}
         if hasattr(value, "numpy") and hasattr(value, "dtype") and hasattr(value, "shape"):
             return {"tensor": self._keep(np.asarray(value.numpy()))}
-        raise NotPlain(f"{type(value).__module__}.{type(value).__qualname__}")
+        raise Unsupported(f"{type(value).__module__}.{type(value).__qualname__}")
 
     def _keep(self, array: np.ndarray[Any, Any]) -> list[str]:
         """The array's key, and its type by name: bfloat16 and its like come back as raw bits."""
         if array.dtype.itemsize > 8 or array.dtype.kind not in "biufcV":
-            raise NotPlain(f"an array of {array.dtype}")
+            raise Unsupported(f"an array of {array.dtype}")
         key = f"{self._prefix}/{self._count}"
         self._count += 1
         # a copy: what is saved must not change with what goes on

@@ -3,14 +3,13 @@
 import functools
 import random
 import weakref
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from rekindle.jobs.capture.codec import Tensors, decode, encode
-
-_GLOBAL = "global_seed_generator"
-"""What Keras calls the generator that everything without one of its own draws from."""
+from rekindle.jobs.capture.component import Caveat, Json
 
 _generators: list["weakref.ref[Any]"] = []
 _watching = False
@@ -22,20 +21,19 @@ def watch_seed_generators() -> None:
     Those of layers inside a data pipeline cannot be reached from the model; the order of
     creation is the same in every attempt, since the script is.
     """
-    from keras.src.backend.common import global_state
-    from keras.src.random.seed_generator import SeedGenerator
+    from rekindle.jobs import keras_compat
 
     global _watching
     if _watching:
         return
     _watching = True
     # a script that asks for this itself may have drawn from it before
-    existing = global_state.get_global_attribute(_GLOBAL)
+    existing = keras_compat.existing_global_generator()
     if existing is not None:
         _generators.append(weakref.ref(existing))
     import tensorflow as tf
 
-    for kind in (SeedGenerator, tf.random.Generator):
+    for kind in (keras_compat.SeedGenerator, tf.random.Generator):
         _count(kind)
 
 
@@ -152,14 +150,13 @@ def restore(state: dict[str, Any], tensors: Tensors) -> None:
 
 def _make_global_generator(kept: list[list[Any]]) -> None:
     """The global one is made at its first use, which may come later in this process."""
-    from keras.src.backend.common import global_state
-    from keras.src.random.seed_generator import global_seed_generator
+    from rekindle.jobs import keras_compat
 
-    if len(kept) and global_state.get_global_attribute(_GLOBAL) is None:
+    if len(kept) and keras_compat.existing_global_generator() is None:
         live = {number for number, reference in enumerate(_generators) if reference() is not None}
         missing = [number for number, _, _ in kept if number not in live]
         if missing == [len(_generators)]:
-            global_seed_generator()
+            keras_compat.make_global_generator()
 
 
 def _name(generator: Any) -> str:
@@ -180,3 +177,62 @@ def _assign(variable: Any, array: np.ndarray[Any, Any]) -> None:
             component.assign(row)
     else:
         variable.assign(array)
+
+
+class RandomState:
+    """Capture and restore all generators of the process; a component of every stage.
+
+    Args:
+        in_data: numbers of seed generators that data draws from: the data restores them.
+        drawn: states of Python's and numpy's generators to be saved for the present ones, which
+            data that is read ahead has moved; by ``python`` and ``numpy``.
+    """
+
+    def __init__(
+        self, in_data: Callable[[], Iterable[int]], drawn: Callable[[], dict[str, Any]] = dict
+    ) -> None:
+        self.made = made()
+        self._in_data = in_data
+        self._drawn = drawn
+
+    def is_renumbered(self, saved: Json) -> bool:
+        """Tell whether seed generators have other numbers now, and the models have all that count.
+
+        A script that builds its model and then loads another in its place has made more of
+        them on a relaunch. Any but those of the model are told apart by their number alone.
+        """
+        in_models = sum(
+            "seed_generator" in path
+            for group, entries in saved.get("variables", {}).items()
+            if group.partition(".")[0] == "model"
+            for path, _, _ in entries
+        )
+        return (
+            saved.get("generators", self.made) != self.made
+            and len(saved["random"]["seeds"]) == in_models
+        )
+
+    def capture(self, arrays: Tensors) -> Json:
+        return {"generators": self.made, "random": capture(arrays, **self._drawn())}
+
+    def restore(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
+        in_data = set(self._in_data())
+        seeds = [] if self.is_renumbered(saved) else saved["random"]["seeds"]
+        kept = [entry for entry in seeds if entry[0] not in in_data]
+        restore({**saved["random"], "seeds": kept}, arrays)
+
+    def fingerprint(self) -> Json:
+        return {}
+
+    def difference(self, saved: Json) -> str | None:
+        return None
+
+    def caveats(self) -> list[Caveat]:
+        return []
+
+    def receipt(self, saved: Json) -> list[str]:
+        return ["random state"]
+
+    def variables(self) -> list[Any]:
+        """Give the TensorFlow variables behind the seed generators."""
+        return [variable_of(generator) for _, generator in generators()]

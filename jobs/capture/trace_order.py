@@ -29,6 +29,10 @@ except (ImportError, AttributeError):
 IN_CREATION: Final = " variable_creation"
 AFTER_CREATION: Final = " no_variable_creation"
 
+_graphs: list[Any] = []
+"""Graphs that were traced while the loop runs, for those who look for what is not exact."""
+_MOST_GRAPHS: Final = 100
+"""Nobody may take them, e.g. while a stage without a loop runs."""
 _models: "weakref.WeakKeyDictionary[Any, int]" = weakref.WeakKeyDictionary()
 """The loops' models, numbered as they came, which is the same in each attempt."""
 _met: dict[str, list[Any]] = {}
@@ -75,8 +79,13 @@ def _define(args: Any, kwargs: Any, options: Any) -> Any:
     """Stands in for ``_maybe_define_function``: the trace that fits, made where there is none."""
     assert PLAIN_DEFINE is not None
     cache = options.function_cache
-    if cache is None or not options.reduce_retracing or not tf.executing_eagerly():
+    if cache is None or not tf.executing_eagerly():
         return PLAIN_DEFINE(args, kwargs, options)
+    if not options.reduce_retracing:
+        known = len(cache)
+        found = PLAIN_DEFINE(args, kwargs, options)
+        _note_graph(found, new=len(cache) > known)
+        return found
     key = _keys.get((id(cache), options.scope_type)) or _introduce(cache, options)
     if key in _left:
         _met[key] = _left.pop(key)
@@ -84,11 +93,25 @@ def _define(args: Any, kwargs: Any, options: Any) -> Any:
             PLAIN_DEFINE(*_specs(earlier), options)
     known = len(cache)
     found = PLAIN_DEFINE(args, kwargs, options)
+    _note_graph(found, new=len(cache) > known)
     if len(cache) > known:
         described = _described((tuple(args), dict(kwargs)))
         if described is not None:
             _met[key].append(described)
     return found
+
+
+def traced_graphs() -> list[Any]:
+    """Take the graphs that were traced since the last call."""
+    found = list(_graphs)
+    _graphs.clear()
+    return found
+
+
+def _note_graph(function: Any, *, new: bool) -> None:
+    graph = getattr(function, "graph", None)
+    if new and graph is not None and len(_graphs) < _MOST_GRAPHS:
+        _graphs.append(graph)
 
 
 def _introduce(cache: Any, options: Any) -> str:

@@ -1,4 +1,4 @@
-"""What belongs to a loop of the script's own: models, optimizers, metrics and other state.
+"""What a loop of the script's own has: models, optimizers, metrics and other state.
 
 Everything is put back into the objects that are there, since the loop's code holds them.
 """
@@ -12,26 +12,26 @@ import numpy as np
 import tensorflow as tf
 
 from rekindle.jobs.capture import variables
-from rekindle.jobs.capture.codec import NotPlain, Tensors, decode, encode
+from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
+from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.capture.variables import Groups
 from rekindle.state.errors import UsageError
 
 
-class Belongings:
-    """
+class TrackedModels:
+    """Hold the models, optimizers and metrics of a loop.
+
     Args:
         model, optimizer, metrics: one, or a list or dict of them. Optimizers of compiled
             models, and those that are attributes of a model, need not be named.
-        state: anything else by name; see :func:`_kind` for what it may hold.
 
     Raises:
         UsageError: something cannot be saved and put back.
     """
 
-    def __init__(self, model: Any, optimizer: Any, metrics: Any, state: dict[str, Any]) -> None:
+    def __init__(self, model: Any, optimizer: Any, metrics: Any) -> None:
         self.models = _named(model, "model")
         self.metrics = _named(metrics, "metrics")
-        self.state = state
         self.optimizers: dict[str, Any] = {}
         for label, one in self.models.items():
             if not isinstance(one, keras.Model):
@@ -82,42 +82,74 @@ class Belongings:
                 )
 
     def groups(self) -> Groups:
-        """Variables of models, optimizers and metrics, each in an order fixed by the script."""
+        """Give all variables of them, each in an order fixed by the script."""
         found: Groups = {label: list(model.variables) for label, model in self.models.items()}
         for label, optimizer in self.optimizers.items():
             found[label] = list(optimizer.variables)
         for label, metric in self.metrics.items():
             found[label] = list(metric.variables)
+        for label, model in self.models.items():
+            kept = variables.plain(model)
+            if kept:
+                found["plain" + label.removeprefix("model")] = kept
         return found
 
-    def fingerprint(self, plan: dict[str, Any]) -> dict[str, Any]:
-        """What must be the same in every attempt; as of one model, where there are several."""
-        merged: dict[str, Any] = {"model": "", "layers": [], "optimizers": {}, "plan": plan}
-        for model in self.models.values():
-            one = variables.fingerprint(model, {})
-            merged["model"] += one["model"]
-            merged["layers"] += one["layers"]
-        for label, optimizer in self.optimizers.items():
-            merged["optimizers"][label] = [type(optimizer).__name__, {}]
-        return merged
 
-    def capture(self, tensors: Tensors) -> tuple[dict[str, Any], list[str]]:
-        """The user's own state as JSON and arrays, and in words what of it cannot be kept."""
-        kept: dict[str, Any] = {}
-        left_out = []
-        for name, value in self.state.items():
+class TrackedState:
+    """Capture and restore what the script names in ``state=``; a component of a loop.
+
+    Args:
+        state: by name; see :func:`_kind` for what it may hold.
+    """
+
+    def __init__(self, state: dict[str, Any]) -> None:
+        self._state = state
+        self._found: dict[Caveat, None] = {}
+
+    def check(self) -> None:
+        """
+        Raises:
+            UsageError: something of it cannot be saved.
+        """
+        self.capture({})
+        if self._found:
+            raise UsageError(
+                f"Not all of the state can be saved: {' '.join(map(str, self._found))}",
+                hint="Name only what can be restored.",
+            )
+
+    def capture(self, arrays: Tensors) -> Json:
+        kept: Json = {}
+        for name, value in self._state.items():
             try:
-                kept[name] = _out(value, tensors, f"state/{name}")
-            except NotPlain as error:
-                left_out.append(
-                    f"state[{name!r}] holds {error}; give that state_dict() and load_state_dict()"
-                )
-        return kept, left_out
+                kept[name] = _out(value, arrays, f"state/{name}")
+            except Unsupported as error:
+                what = f"state[{name!r}] holds {error}, which is not saved"
+                self._found[Caveat(what, "give that state_dict() and load_state_dict()")] = None
+        return {"state": kept}
 
-    def restore(self, kept: dict[str, Any], tensors: Tensors) -> None:
-        """Puts the user's own state back, in place where an object is there."""
-        for name, (kind, body) in kept.items():
-            self.state[name] = _in(kind, body, tensors, self.state.get(name))
+    def restore(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
+        for name, (kind, body) in saved["state"].items():
+            self._state[name] = _in(kind, body, arrays, self._state.get(name))
+
+    def fingerprint(self) -> Json:
+        return {}
+
+    def difference(self, saved: Json) -> str | None:
+        return None
+
+    def caveats(self) -> list[Caveat]:
+        return list(self._found)
+
+    def receipt(self, saved: Json) -> list[str]:
+        return [f"state: {', '.join(saved['state'])}"] if saved["state"] else []
+
+    def variables(self) -> list[Any]:
+        """Give the TensorFlow variables in it."""
+        found: list[Any] = []
+        for value in self._state.values():
+            found += [value] if hasattr(value, "assign") else _variables(value) or []
+        return [getattr(value, "_value", value) for value in found]
 
 
 def _named(given: Any, label: str) -> dict[str, Any]:

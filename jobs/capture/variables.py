@@ -4,8 +4,6 @@ Under a `tf.distribute` strategy a variable has a component on each replica; all
 are kept, since metrics and seed states differ from replica to replica.
 """
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable
 from typing import Any, Final
@@ -18,33 +16,31 @@ from rekindle.state.errors import StateMismatch
 
 Groups = dict[str, list[Any]]
 
-_RATE: Final = "learning_rate"
-_SEED_NUMBER: Final = re.compile(r"(?<=seed_generator)_\d+(?=/)")
-
-_HINT = (
+CHANGED_HINT: Final = (
     "Go back to the code of the earlier attempts, or accept the change with `rekindle retry "
-    "JOB --allow-change`, or begin anew with `--from-scratch`."
+    "JOB --allow-change`, or start over with `--from-scratch`."
 )
+_SEED_NUMBER: Final = re.compile(r"(?<=seed_generator)_\d+(?=/)")
 
 
 def of_model(model: Any) -> Groups:
-    """All variables that training changes, in groups, each in an order fixed by the script.
+    """Give all variables that training changes, in groups, each in an order fixed by the script.
 
     Groups: ``model`` (weights, statistics, seed states of layers), ``metrics``,
     ``optimizer``, for each further optimizer that is an attribute of the model
-    ``optimizer.<attribute>``, and ``plain``: variables of TensorFlow that layers keep as
-    attributes, which Keras does not count as theirs.
+    ``optimizer.<attribute>``, and ``plain``: see :func:`plain`.
     """
     groups: Groups = {"model": list(model.variables), "metrics": list(model.metrics_variables)}
     for name, optimizer in optimizers(model).items():
         groups[name] = list(optimizer.variables)
-    plain = _plain(model)
-    if plain:
-        groups["plain"] = plain
+    kept = plain(model)
+    if kept:
+        groups["plain"] = kept
     return groups
 
 
-def _plain(model: Any) -> list[Any]:
+def plain(model: Any) -> list[Any]:
+    """Give the TensorFlow variables that layers keep as attributes: Keras does not count them."""
     import tensorflow as tf
 
     found: list[Any] = []
@@ -164,7 +160,9 @@ def restore(
             {name: groups.get(name, []) for name in wanted}, wanted, renumbered=renumbered
         )
         if found is not None:
-            raise StateMismatch(f"The checkpoint does not fit the model: {found}.", hint=_HINT)
+            raise StateMismatch(
+                f"The checkpoint does not fit the model: {found}.", hint=CHANGED_HINT
+            )
     for group, entries in wanted.items():
         for index, (path, shape, _dtype) in enumerate(entries):
             if lenient:
@@ -186,7 +184,7 @@ def restore(
 def non_finite(groups: Groups, tensors: Tensors) -> str | None:
     """The path of the first variable of model or optimizer that holds NaN or infinity."""
     for group, variables in groups.items():
-        if group in ("metrics", "plain"):
+        if group.partition(".")[0] in ("metrics", "plain"):
             continue  # what a script keeps for itself may well begin at infinity
         for index, variable in enumerate(variables):
             array = tensors[_key(group, index, 0)]
@@ -197,102 +195,12 @@ def non_finite(groups: Groups, tensors: Tensors) -> str | None:
     return None
 
 
-def fingerprint(model: Any, plan: dict[str, Any]) -> dict[str, Any]:
-    """What must be the same in every attempt: layers, optimizer, loss, and ``plan``.
-
-    ``plan`` describes data and arguments of ``fit``, as JSON values. Learning rates are noted
-    to be told, not compared: they are variables, and put back with all others.
-    """
-    layers = [
-        [type(layer).__name__, layer.name, _digest(_config(layer))]
-        for layer in model._flatten_layers(include_self=False, recursive=True)
-    ]
-    return {
-        "model": type(model).__name__,
-        "layers": layers,
-        "optimizers": {
-            name: [type(o).__name__, _readable(_config(o))] for name, o in optimizers(model).items()
-        },
-        "rates": rates(model),
-        "plan": plan,
-    }
-
-
-def compare(now: dict[str, Any], saved: dict[str, Any]) -> str | None:
-    """The first difference between two fingerprints, in words, or None."""
-    before, after = len(saved.get("layers", [])), len(now["layers"])
-    count = "" if before == after else f"the model had {before} layers and has {after}: "
-    for name, layer in zip(saved.get("layers", []), now["layers"], strict=False):
-        if name[0] != layer[0]:
-            return f"{count}the layer {name[1]} was a {name[0]}, and {layer[1]} is a {layer[0]}"
-        if name[2] != layer[2]:
-            return f"{count}the settings of the layer {layer[1]} ({layer[0]}) have changed"
-    if count:
-        more = (saved.get("layers", []) if before > after else now["layers"])[min(before, after)]
-        return f"{count}{more[1]} ({more[0]}) is {'gone' if before > after else 'new'}"
-    for name, (kind, config) in saved.get("optimizers", {}).items():
-        if name not in now["optimizers"]:
-            return f"the {name} {kind} is gone"
-        now_kind, now_config = now["optimizers"][name]
-        if kind != now_kind:
-            return f"the {name} was {kind} and is {now_kind}"
-        for key, value in config.items():
-            if key == _RATE and _is_number(value) and _is_number(now_config.get(key)):
-                continue
-            if now_config.get(key) != value:
-                return f"{key} of the {name} was {value} and is {now_config.get(key)}"
-    for key, value in saved.get("plan", {}).items():
-        if now["plan"].get(key) != value:
-            return f"{key} was {value} and is {now['plan'].get(key)}"
-    return None
-
-
-def rates(model: Any) -> dict[str, float]:
-    """The learning rate of each optimizer as it is now, where no schedule makes it."""
-    return {
-        name: float(f"{float(components(variable)[0].numpy()):.7g}")
-        for name, optimizer in optimizers(model).items()
-        for variable in optimizer.variables
-        if variable.name == _RATE
-    }
-
-
-def unused_rates(
-    now: dict[str, float], saved: dict[str, float], restored: dict[str, float]
-) -> list[str]:
-    """In words, each learning rate of the script that training does not go on with.
-
-    Args:
-        now: what the script has set in this attempt.
-        saved: what it had set when the stage began: silently passed over again.
-        restored: what the checkpoint has put back.
-    """
-    return [
-        f"the learning rate of the {name} is {rate:g} in the script, and {restored[name]:g} "
-        "of the checkpoint goes on"
-        for name, rate in now.items()
-        if name in restored and rate not in (restored[name], saved.get(name))
-    ]
-
-
-def refuse(found: str) -> StateMismatch:
-    """The error for a difference that :func:`compare` or another check found."""
-    return StateMismatch(
-        f"The script has changed since the checkpoint was made: {found}.", hint=_HINT
-    )
-
-
 def _describe(variable: Any) -> list[Any]:
     return [_path(variable), [int(d) for d in variable.shape], str(variable.dtype)]
 
 
 def _path(variable: Any) -> str:
     return str(getattr(variable, "path", None) or variable.name)
-
-
-def seeds_in(saved: dict[str, list[list[Any]]]) -> int:
-    """How many of the saved variables are states of the model's seed generators."""
-    return sum("seed_generator" in path for path, _, _ in saved["model"])
 
 
 def _is_same_place(then: str, now: str, *, renumbered: bool = False) -> bool:
@@ -333,44 +241,3 @@ def _typed(array: np.ndarray[Any, Any], component: Any) -> np.ndarray[Any, Any]:
 
 def _key(group: str, index: int, replica: int) -> str:
     return f"{group}/{index:05d}" + (f"/r{replica}" if replica else "")
-
-
-def _config(thing: Any) -> Any:
-    try:
-        return thing.get_config()
-    except Exception:
-        return None  # custom layers need not have one
-
-
-def _readable(config: Any) -> dict[str, Any]:
-    """Settings as short texts; none where the object cannot give them."""
-    if not isinstance(config, dict):
-        return {}
-    return {
-        key: json.dumps(_short(value), default=_by_type, sort_keys=True)[:200]
-        for key, value in config.items()
-        if key != "name"
-    }
-
-
-def _short(value: Any) -> Any:
-    """A float32 that was 0.001 in the script, as 0.001."""
-    return float(f"{value:.7g}") if isinstance(value, float) else value
-
-
-def _is_number(text: Any) -> bool:
-    """Whether a setting is a plain number, as :func:`_readable` writes it."""
-    try:
-        return isinstance(json.loads(text), int | float)
-    except (TypeError, ValueError):
-        return False
-
-
-def _digest(config: Any) -> str:
-    text = json.dumps(config, default=_by_type, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _by_type(value: Any) -> str:
-    # a repr may hold an address, which differs from process to process
-    return f"<{type(value).__name__}>"

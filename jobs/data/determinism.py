@@ -1,14 +1,17 @@
-"""What of a training cannot be made exact, found by looking at the graphs that TensorFlow traced.
+"""What of a training cannot be made exact, found in the graphs that TensorFlow traced.
 
 An operation that keeps random state inside of TensorFlow cannot be put back: a new process
 begins its sequence anew. In a data pipeline that is right, since the pass is read again
 from its start, unless several threads draw from it in whatever order they run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import tensorflow as tf
+
+from rekindle.jobs.capture import rng
+from rekindle.jobs.capture.component import Caveat
 
 _RANDOM: Final = {
     "RandomUniform",
@@ -31,90 +34,138 @@ _SHARED: Final = {"RngReadAndSkip", "StatefulUniform", "StatefulStandardNormalV2
 _PYTHON: Final = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 
 
-def of_data(dataset: Any, draws_from_layers: bool) -> list[str]:
-    """Sentences about a ``tf.data.Dataset``, each with the way on.
-
-    Args:
-        draws_from_layers: random layers of Keras are among its functions.
-    """
+def of_data(dataset: Any) -> list[Caveat]:
+    """Look through the functions of a ``tf.data.Dataset``."""
     found = []
-    random_in_threads = python = False
+    random_in_threads = python = drawn_before_cache = False
+    from_layers = bool(seed_generators(dataset))
+    cached = {id(below) for node in nodes(dataset) if _is_cache(node) for below in nodes(node)}
     for node in nodes(dataset):
-        parallel = type(node).__name__.lstrip("_").startswith(("Parallel", "LegacyParallel"))
+        name = type(node).__name__.lstrip("_")
+        parallel = name.startswith(("Parallel", "LegacyParallel"))
+        drawing = name.startswith("Shuffle")
         for graph in _graphs(node):
             kinds = _kinds(graph)
-            drawing = kinds & (_RANDOM | _SHARED) or (draws_from_layers and graph.variables)
-            random_in_threads |= parallel and bool(drawing)
+            draws = bool(kinds & (_RANDOM | _SHARED)) or (from_layers and bool(graph.variables))
+            random_in_threads |= parallel and draws
+            drawing |= draws
             python |= bool(kinds & _PYTHON)
+        drawn_before_cache |= drawing and id(node) in cached
     if random_in_threads:
         found.append(
-            "The data pipeline draws random numbers in parallel threads, in whatever "
-            "order they run; use tf.random.stateless_* with a seed from the data, or "
-            "leave out num_parallel_calls in that map."
+            Caveat(
+                "The data pipeline draws random numbers in parallel threads, in whatever "
+                "order they run",
+                "use tf.random.stateless_* with a seed from the data, or leave out "
+                "num_parallel_calls in that map",
+            )
+        )
+    if drawn_before_cache:
+        found.append(
+            Caveat(
+                "The data pipeline shuffles or draws random numbers before cache(), and a "
+                "relaunch fills the cache with others",
+                "put cache() before shuffle() and before random functions",
+            )
         )
     if python:
-        found.append(
-            "The data pipeline calls a Python function, which is exact only where its "
-            "result depends on nothing but its arguments; else write it in TensorFlow."
-        )
+        found.append(_python("data pipeline"))
     options = getattr(dataset, "options", None)
     if options is not None and options().deterministic is False:
         found.append(
-            "The data pipeline may give its elements in another order each time; remove "
-            "options.deterministic = False."
+            Caveat(
+                "The data pipeline may give its elements in another order each time",
+                "remove options.deterministic = False",
+            )
         )
     return found
 
 
-def of_step(function: Any, known: list[Any]) -> list[str]:
-    """Sentences about a traced training step.
+def of_graphs(graphs: Iterable[Any], known: list[Any], home: str) -> list[Caveat]:
+    """Look through the graphs of a training step.
 
     Args:
-        function: ``model.train_function``.
         known: TensorFlow variables that a checkpoint holds.
+        home: where a variable must be to be among them, as an instruction.
     """
     kinds: set[str] = set()
     strangers: dict[str, None] = {}
     handles = {id(variable.handle) for variable in known if hasattr(variable, "handle")}
-    for concrete in _concrete(function):
-        kinds |= _kinds(concrete.graph)
-        for variable in concrete.graph.variables:
+    for graph in graphs:
+        kinds |= _kinds(graph)
+        for variable in graph.variables:
             # the iterator's own and constants of a compilation have no name of the script's
             if hasattr(variable, "handle") and id(variable.handle) not in handles:
                 strangers[variable.name.partition(":")[0]] = None
     found = []
     if kinds & _RANDOM:
         found.append(
-            f"The training step draws random numbers with {_listed(kinds & _RANDOM)}, "
-            "whose state TensorFlow does not give away; use keras.random with a "
-            "keras.random.SeedGenerator, or tf.random.Generator."
+            Caveat(
+                f"The training step draws random numbers with {_listed(kinds & _RANDOM)}, "
+                "whose state TensorFlow does not give away",
+                "use keras.random with a keras.random.SeedGenerator, or tf.random.Generator",
+            )
         )
     if kinds & _PYTHON:
-        found.append(
-            "The training step calls a Python function, which is exact only where its "
-            "result depends on nothing but its arguments; else write it in TensorFlow."
-        )
+        found.append(_python("training step"))
     if strangers:
         found.append(
-            f"The training step uses variables that belong to no model, optimizer or "
-            f"callback ({', '.join(list(strangers)[:3])}); make them attributes of the "
-            "model."
+            Caveat(
+                "The training step uses variables that no checkpoint holds "
+                f"({', '.join(list(strangers)[:3])})",
+                home,
+            )
         )
     return found
 
 
-def of_process() -> list[str]:
-    """Sentences about how this process computes."""
+def of_process() -> list[Caveat]:
+    """Look at how this process computes."""
     from tensorflow.python.framework import config
 
     if tf.config.list_physical_devices("GPU") and not config.is_op_determinism_enabled():
         return [
-            (
-                "The GPU may add in another order each time; call tf.config.experimental."
-                "enable_op_determinism() at the start of the script."
+            Caveat(
+                "The GPU may add in another order each time",
+                "call tf.config.experimental.enable_op_determinism() at the start of the script",
             )
         ]
     return []
+
+
+def seed_generators(dataset: Any) -> list[int]:
+    """Number the seed generators that functions of a dataset capture.
+
+    Those advance as the pipeline reads ahead, so they are put back to where a pass over
+    the data began, and the pass is read again.
+    """
+    handles = {
+        id(handle)
+        for node in nodes(dataset)
+        for function in functions(node)
+        for handle in getattr(function, "captured_inputs", ())
+    }
+    return [
+        number
+        for number, generator in rng.generators()
+        if id(rng.variable_of(generator).handle) in handles
+    ]
+
+
+def graphs_of(function: Any) -> list[Any]:
+    """Give the graphs behind the plain function that Keras makes of a step."""
+    return [concrete.graph for concrete in _concrete(function)]
+
+
+def writes(graph: Any, variables: list[Any]) -> bool:
+    """Tell whether a graph itself assigns one of these variables."""
+    handles = {id(variable.handle) for variable in variables if hasattr(variable, "handle")}
+    inside = {id(inner) for outer, inner in graph.captures if id(outer) in handles}
+    return any(
+        operation.type.startswith(("Assign", "ResourceApply"))
+        and any(id(one) in inside for one in operation.inputs)
+        for operation in graph.get_operations()
+    )
 
 
 def nodes(dataset: Any) -> Iterator[Any]:
@@ -180,6 +231,18 @@ def _call(dataset: Any, name: str) -> list[Any]:
         return list(method()) if callable(method) else []
     except NotImplementedError:
         return []
+
+
+def _is_cache(node: Any) -> bool:
+    return type(node).__name__.lstrip("_").startswith("Cache")
+
+
+def _python(where: str) -> Caveat:
+    return Caveat(
+        f"The {where} calls a Python function, which is exact only where its result depends on "
+        "nothing but its arguments",
+        "write it in TensorFlow",
+    )
 
 
 def _listed(names: set[str]) -> str:

@@ -3,65 +3,66 @@
 from collections.abc import Callable
 from typing import Any
 
-from keras.src.backend.tensorflow.trainer import TFEpochIterator
-from keras.src.trainers.data_adapters.generator_data_adapter import GeneratorDataAdapter
-from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
-from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
-
 from rekindle.jobs.capture.codec import Tensors
+from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.data.py_dataset import listens_to_epochs
+from rekindle.jobs.keras_compat import (
+    PLAIN_ITERATOR,
+    REMEDY,
+    GeneratorDataAdapter,
+    PyDatasetAdapter,
+    TFDatasetAdapter,
+)
 
 
-class EpochwiseIterator(TFEpochIterator):  # type: ignore[misc]
+class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
     """Keras' own batches, for a Keras whose loop is not known here: whole epochs only.
 
-    It counts the passes, so that a shuffle draws the next one after a relaunch.
+    It counts the passes, so that a shuffle draws the next one after a relaunch. Arguments and
+    methods as of :class:`rekindle.jobs.data.fit_iterator.FitIterator`.
     """
 
-    def __init__(self, seed: int, stage: int, **arguments: Any) -> None:
-        self.boundary: Callable[[int], None] = lambda steps: None
-        self.pass_begins: Callable[[], None] = lambda: None
-        self.beat: Callable[[], None] = lambda: None
-        self.created = 0
+    exact = False
+
+    def __init__(
+        self,
+        seed: tuple[int, int],
+        *,
+        boundary: Callable[[int], None],
+        pass_begins: Callable[[], None],
+        beat: Callable[[], None],
+        **arguments: Any,
+    ) -> None:
         self.epoch_step = 0
+        self._boundary = boundary
+        self._beat = beat
+        self._created = 0
         super().__init__(**arguments)
 
     @property
     def element_spec(self) -> Any:
         return self._distributed_dataset.element_spec
 
-    @property
-    def dataset(self) -> Any:
-        return None
-
-    @property
-    def plan(self) -> dict[str, Any]:
+    def fingerprint(self) -> Json:
         return {
             "the kind of data": type(self.data_adapter).__name__.removesuffix("Adapter"),
             "the number of batches": self.num_batches,
             "steps_per_execution": self.steps_per_execution,
         }
 
-    def inexact(self) -> list[str]:
+    def caveats(self) -> list[Caveat]:
+        found = [Caveat("Only whole epochs can be restored with this version of Keras", REMEDY)]
         if self.steps_per_epoch or isinstance(self.data_adapter, GeneratorDataAdapter):
-            return [
-                (
-                    "Data that goes on from one epoch into the next begins anew with this "
-                    "version of Keras; install a tested one."
-                )
-            ]
-        if isinstance(self.data_adapter, PyDatasetAdapter) and listens_to_epochs(
+            what = "Data that runs on from one epoch into the next starts over with this version"
+            found.append(Caveat(f"{what} of Keras", REMEDY))
+        elif isinstance(self.data_adapter, PyDatasetAdapter) and listens_to_epochs(
             self.data_adapter.py_dataset
         ):
-            return [
-                (
-                    "What a PyDataset changes when an epoch begins or ends begins anew with this "
-                    "version of Keras; install a tested one."
-                )
-            ]
-        return []
+            what = "What a PyDataset changes when an epoch begins or ends starts over with this"
+            found.append(Caveat(f"{what} version of Keras", REMEDY))
+        return found
 
-    def draws(self, tensors: Tensors) -> None:
+    def draws(self, arrays: Tensors) -> None:
         return None
 
     def drawn(self) -> dict[str, Any]:
@@ -73,9 +74,9 @@ class EpochwiseIterator(TFEpochIterator):  # type: ignore[misc]
     def close(self) -> None:
         pass
 
-    def position(self) -> dict[str, Any]:
+    def position(self) -> Json:
         return {
-            "created": self.created,
+            "created": self._created,
             "taken": 0,
             "epoch_step": 0,
             "steps_seen": 0,
@@ -85,36 +86,27 @@ class EpochwiseIterator(TFEpochIterator):  # type: ignore[misc]
         }
 
     def seek(
-        self,
-        position: dict[str, Any],
-        before_live: Callable[[], None],
-        draws: dict[str, Any] | None = None,
-        tensors: Tensors | None = None,
+        self, position: Json, before_live: Callable[[], None], draws: Json | None, arrays: Tensors
     ) -> None:
-        self.replay(position["created"])
+        self._skip_passes(position["created"])
 
-    def put_back(
-        self,
-        position: dict[str, Any],
-        draws: dict[str, Any] | None = None,
-        tensors: Tensors | None = None,
-    ) -> None:
-        self.replay(position["created"])
+    def put_back(self, position: Json, draws: Json | None, arrays: Tensors) -> None:
+        self._skip_passes(position["created"])
 
-    def replay(self, passes: int) -> None:
+    def _skip_passes(self, passes: int) -> None:
         if isinstance(self.data_adapter, TFDatasetAdapter):
-            for _ in range(passes - self.created):
-                self.beat()
+            for _ in range(passes - self._created):
+                self._beat()
                 iter(self._distributed_dataset)
-        self.created = passes
+        self._created = passes
 
     def trained(self, epoch_step: int) -> None:
         self.epoch_step = epoch_step
-        self.boundary(epoch_step)
+        self._boundary(epoch_step)
 
     def epoch_over(self) -> None:
         self.epoch_step = 0
 
     def _get_iterator(self) -> Any:
-        self.created += 1
+        self._created += 1
         return super()._get_iterator()

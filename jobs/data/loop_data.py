@@ -1,295 +1,205 @@
-"""Data of a loop that the script writes itself: batches whose position can be found again.
+"""The data of a loop: all its streams, and where in its code the loop is."""
 
-How a position is found depends on what the data is:
-
-- arrays and ``PyDataset``: the order of each pass is drawn from (seed, stage, pass), so that
-  any batch can be the first one, at no cost;
-- ``tf.data``: as many iterators are made as before (each draws the next shuffle), and the
-  batches that were taken are read again from the last one, and dropped;
-- any other iterable, or a function that returns one: it is begun again with the random state
-  that the pass began with, and the batches that were taken are drawn again.
-"""
-
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import keras
-import numpy as np
-import tensorflow as tf
-
-from rekindle.jobs.capture import rng
-from rekindle.jobs.capture.codec import NotPlain, Tensors, decode, encode
-from rekindle.jobs.data import fast_forward as seek
-from rekindle.jobs.data import pipeline
-from rekindle.jobs.data.shuffle import order
-from rekindle.state.errors import StateMismatch, UsageError
-
-_OWN_RANDOM = (random.Random, np.random.Generator, np.random.RandomState)
+from rekindle.jobs.capture import fingerprint, rng, trace_order
+from rekindle.jobs.capture.codec import Tensors
+from rekindle.jobs.capture.component import Caveat, Json
+from rekindle.jobs.data.loop_batches import Batches, LoopSource
 
 
-class Batches:
-    """Batches of one source, pass after pass.
+class LoopData:
+    """Find the streams of a loop again, and the place within its epoch; a component of a loop.
 
-    ``for batch in batches`` is one pass; ``next(batches)`` goes on with the next pass where
-    one is over. Both begin where the checkpoint was.
+    A stream is one source of batches. A call is the n-th use of ``batches()`` in an epoch.
 
     Args:
-        index: its number in the loop.
-        source: arrays (one, or a tuple, list or dict of them, equally long) with a
-            ``batch_size``; a ``tf.data.Dataset``; a ``PyDataset``; any iterable; a function
-            without arguments that returns one.
-        shuffle: of arrays and ``PyDataset``; the others shuffle by themselves.
-        began: called when a pass begins, before anything is drawn.
+        seed: of the job, and the stage; known once the loop runs.
+        beat: called while data is read again; may end the process.
     """
 
-    def __init__(
-        self,
-        index: int,
-        source: Any,
-        batch_size: int | None,
-        shuffle: bool,
-        began: Callable[[], None],
-    ) -> None:
-        self.source = source
-        # what the order of arrays is drawn from, with the number of the pass
-        self.key = (0, index)
-        self.passes = 0
-        self.taken = 0
-        self.piped: list[int] = []
-        # called while a pass is read again; it may end the process
-        self.beat: Callable[[], None] = lambda: None
-        self._index = index
-        self._batch_size = batch_size
-        self._shuffle = shuffle
-        self._began = began
-        self._iterator: Iterator[Any] | None = None
-        self._resumed = False
-        self._begin: dict[str, Any] = {}
-        self._begin_tensors: Tensors = {}
-        self._look_at_source()
-
-    def __iter__(self) -> Iterator[Any]:
-        """One pass, or what is left of it in the first epoch after a relaunch."""
-        self.open()
-        try:
-            while True:
-                try:
-                    batch = self.take()
-                except StopIteration:
-                    return
-                yield batch
-        finally:
-            # one that was left by `break` is not gone on with
-            self.close()
-
-    def __next__(self) -> Any:
-        """The next batch, of the next pass where one is over."""
-        if self._iterator is None:
-            self.open()
-        self._resumed = False
-        try:
-            return self.take()
-        except StopIteration:
-            self.open()
-            try:
-                return self.take()
-            except StopIteration:
-                raise UsageError(
-                    "The data has no batch left and cannot be begun again.",
-                    hint="Give a tf.data.Dataset, arrays, or a function that returns a new "
-                    "generator, not a generator.",
-                ) from None
-
-    def open(self) -> None:
-        """Begins a pass, or goes on with the one of the checkpoint."""
-        if self._resumed:
-            self._resumed = False
-            return
-        self._began()
-        self._iterator = self._from(0)
-
-    def take(self) -> Any:
-        """
-        Raises:
-            StopIteration: the pass is over.
-        """
-        assert self._iterator is not None
-        try:
-            batch = next(self._iterator)
-        except StopIteration:
-            self._iterator = None
-            self.taken = 0
-            raise
-        self.taken += 1
-        return batch
-
-    def close(self) -> None:
-        """The pass is over, whether or not all of it was taken."""
-        self._iterator = None
-        self._resumed = False
-        self.taken = 0
-
-    def renew(self, source: Any) -> None:
-        """The script gives its data once more, for the next pass.
-
-        Raises:
-            UsageError: it is another dataset, of which nobody can tell how often it was begun.
-        """
-        if source is self.source:
-            return
-        if isinstance(source, tf.data.Dataset | tf.distribute.DistributedDataset):
-            raise UsageError(
-                "Another tf.data.Dataset was given than in the last epoch.",
-                hint="Make it once, before the loop, or give a function that makes it: "
-                "batches(make_dataset).",
-            )
-        self.source = source
-        self._look_at_source()
+    def __init__(self, seed: Callable[[], tuple[int, int]], beat: Callable[[], None]) -> None:
+        self._seed = seed
+        self._beat = beat
+        self._streams: dict[int, Batches] = {}
+        # index of the stream of each pass that was begun, in order: a dataset that shares its
+        # shuffle with another draws from it in this order
+        self._passes: list[int] = []
+        # index of the stream of each call
+        self._calls: list[int] = []
+        self._call = 0
+        self._exhausted = False
+        self._epoch_random: Json = {}
+        self._epoch_arrays: Tensors = {}
+        self._saved: Json = {}
+        self._saved_arrays: Tensors = {}
+        # the place in an epoch that had begun, until the code has come to it
+        self._within: Json | None = None
+        self._lenient = False
 
     @property
-    def plan(self) -> dict[str, Any]:
-        """What must be the same in every attempt, as JSON."""
-        plan: dict[str, Any] = {"kind": type(self.source).__name__}
-        if self._batch_size is not None:
-            plan |= {
-                "kind": "arrays",
-                "samples": self._samples,
-                "batch_size": self._batch_size,
-                "shuffle": self._shuffle,
-            }
-        return plan
+    def seed_generators(self) -> set[int]:
+        """Numbers of the seed generators that data draws from."""
+        return {n for stream in self._streams.values() for n in stream.source.seed_generators}
 
-    # what a checkpoint holds
+    # streams
 
-    def position(self, tensors: Tensors) -> dict[str, Any]:
-        """Where the next batch is, as JSON and arrays."""
-        live = self._iterator is not None
-        if live:
-            tensors.update(self._begin_tensors)
-        return {
-            "plan": self.plan,
-            "passes": self.passes,
-            "taken": self.taken,
-            "live": live,
-            "begin": self._begin if live else {},
-        }
+    def add(self, data: Any, batch_size: int | None, *, shuffle: bool) -> Batches:
+        """Add a stream before the loop begins."""
+        return self._make(len(self._streams), data, batch_size, shuffle=shuffle)
 
-    def check(self, position: dict[str, Any]) -> None:
-        """
+    def _make(self, index: int, data: Any, batch_size: int | None, *, shuffle: bool) -> Batches:
+        self._streams[index] = Batches(
+            LoopSource(index, data, batch_size, shuffle=shuffle),
+            lambda: self._passes.append(index),
+            lambda: (self._seed()[0], self._seed()[1] * 4096 + index),
+            self._beat,
+        )
+        return self._streams[index]
+
+    def stream_of_call(self, data: Any, batch_size: int | None, *, shuffle: bool) -> Batches:
+        """Give the stream for the next call, which is that of the same call of the last epoch.
+
         Raises:
-            StateMismatch: the data is another than in the checkpoint.
+            StateMismatch: it is another stream than in the checkpoint.
         """
-        for key, value in position["plan"].items():
-            if self.plan.get(key) != value:
-                raise StateMismatch(
-                    f"The data has changed since the checkpoint was made: {key} was {value} and "
-                    f"is {self.plan.get(key)}.",
-                    hint="Give the same data in the same order of calls in every attempt.",
-                )
+        number, self._call = self._call, self._call + 1
+        if isinstance(data, Batches):
+            if number == len(self._calls):
+                self._calls.append(next(i for i, s in self._streams.items() if s is data))
+            return data
+        if number == len(self._calls):
+            taken = {*self._streams, *self._calls, *self._passes}
+            self._calls.append(max(taken, default=-1) + 1)
+        index = self._calls[number]
+        if index in self._streams:
+            self._streams[index].renew(data)
+        else:
+            stream = self._make(index, data, batch_size, shuffle=shuffle)
+            position = self._saved.get("streams", {}).get(str(index))
+            found = None if position is None else stream.difference(position)
+            if found is not None and not self._lenient:
+                raise fingerprint.refuse(found)
+            self._replay({index})
+        return self._streams[index]
 
-    def replay(self) -> None:
-        """A pass that is over: draws its shuffle from the source."""
-        self.passes += 1
-        if isinstance(self.source, tf.data.Dataset | tf.distribute.DistributedDataset):
-            iter(self.source)
-        elif isinstance(self.source, keras.utils.PyDataset):
-            self.source.on_epoch_begin()
-            self.source.on_epoch_end()
+    # the place in an epoch
 
-    def seek(self, position: dict[str, Any], tensors: Tensors) -> None:
-        """The pass in which the checkpoint was made: goes to the batch after those taken."""
-        begin = position["begin"]
-        rng.restore_seed_states(begin["seeds"], tensors)
-        rng.restore({**begin["random"], "seeds": []}, tensors)
-        if "own" in begin:
-            self.source.load_state_dict(decode(begin["own"], tensors))
-        for name, value in begin["generators"].items():
-            decode(value, tensors, vars(self.source).get(name))
-        self._iterator = self._from(position["taken"])
-        self._resumed = True
+    def begin_epoch(self) -> bool:
+        """Begin an epoch; True where it had begun before the checkpoint.
 
-    def _from(self, first: int) -> Iterator[Any]:
-        """A pass from batch ``first`` on."""
-        self._note_begin()
-        number = self.passes
-        self.passes += 1
-        self.taken = first
-        source = self.source
-        if self._batch_size is not None:
-            return self._array_batches(number, first)
-        if isinstance(source, keras.utils.PyDataset):
-            return self._dataset_batches(number, first)
-        if not hasattr(source, "__iter__"):
-            source = source()
-        made: Iterator[Any] = iter(source)
-        if first and isinstance(source, tf.data.Dataset | tf.distribute.DistributedDataset):
-            seek.forward(made, first, self.beat)
-        elif first:
-            seek.draw(made, first, self.beat)
-        return made
-
-    def _note_begin(self) -> None:
-        tensors: Tensors = {}
-        prefix = f"data/{self._index}"
-        self._begin = {
-            "random": rng.capture(tensors, f"{prefix}/random", only=[]),
-            "seeds": rng.seed_states(tensors, f"{prefix}/seeds", only=self.piped),
-            "generators": {
-                name: encode(value, tensors, f"{prefix}/own/{name}")
-                for name, value in getattr(self.source, "__dict__", {}).items()
-                if isinstance(value, _OWN_RANDOM)
-            },
+        What the code before the batches draws, it then draws once more.
+        """
+        self._call = 0
+        if self._within is None:
+            self._epoch_arrays = {}
+            self._epoch_random = rng.capture(self._epoch_arrays, "epoch")
+            return False
+        rng.restore(self._within["random"], self._saved_arrays)
+        self._epoch_random = self._within["random"]
+        self._epoch_arrays = {
+            key: value for key, value in self._saved_arrays.items() if key.startswith("epoch/")
         }
-        if hasattr(self.source, "state_dict") and hasattr(self.source, "load_state_dict"):
-            try:
-                self._begin["own"] = encode(self.source.state_dict(), tensors, f"{prefix}/dict")
-            except NotPlain as error:
-                raise UsageError(
-                    f"The state_dict of the data holds {error}.",
-                    hint="Return plain data and arrays from it.",
-                ) from error
-        self._begin_tensors = tensors
+        return True
 
-    def _look_at_source(self) -> None:
-        source = self.source
-        if self._batch_size is not None:
-            lengths = {len(array) for array in keras.tree.flatten(source)}
-            if len(lengths) != 1:
-                raise UsageError(
-                    f"The arrays have different lengths: {sorted(lengths)}.",
-                    hint="Give arrays with one entry for each sample.",
-                )
-            self._samples = lengths.pop()
-        elif isinstance(source, np.ndarray | tf.Tensor):
-            raise UsageError(
-                "Arrays were given without a batch_size.",
-                hint="Write batches((x, y), batch_size=32).",
-            )
-        elif isinstance(source, tf.data.Dataset):
-            self.piped = pipeline.seed_generators(source)
+    def arrive(self) -> tuple[bool, bool]:
+        """Tell where the call that has begun is: whether it has batches left, and whether it is
+        the one of the checkpoint, so that everything else is to be restored now."""
+        within = self._within
+        if within is None:
+            self._exhausted = False
+            return True, False
+        if self._call < within["call"]:
+            return False, False  # it was over before the checkpoint
+        self._within = None
+        self._exhausted = within["exhausted"]
+        return not self._exhausted, True
 
-    def _array_batches(self, number: int, first: int) -> Iterator[Any]:
-        size = self._batch_size or 1
-        rows = order(self.key, number, self._samples, size, self._shuffle)
-        for start in range(first * size, self._samples, size):
-            chosen = rows[start : start + size]
-            yield keras.tree.map_structure(
-                lambda array, chosen=chosen: (
-                    tf.gather(array, chosen) if tf.is_tensor(array) else array[chosen]
-                ),
-                self.source,
-            )
+    def exhaust(self) -> None:
+        """All batches of a call are trained; code of the epoch after them may follow."""
+        self._exhausted = True
 
-    def _dataset_batches(self, number: int, first: int) -> Iterator[Any]:
-        self.source.on_epoch_begin()
-        count = self.source.num_batches
-        if count is None:
-            raise UsageError(
-                "A PyDataset without a length cannot be begun in its middle.",
-                hint="Give it __len__, or use a generator.",
-            )
-        rows = order(self.key, number, count, 1, self._shuffle)
-        for index in rows[first:]:
-            yield self.source[int(index)]
-        self.source.on_epoch_end()
+    def end_epoch(self) -> None:
+        """End an epoch."""
+        self._within = None
+        self._call = 0
+        self._exhausted = False
+
+    # component
+
+    def capture(self, arrays: Tensors) -> Json:
+        streams = {str(index): stream.position(arrays) for index, stream in self._streams.items()}
+        arrays.update(self._epoch_arrays)
+        return {
+            "loop": {
+                "call": self._call,
+                "exhausted": self._exhausted,
+                "calls": list(self._calls),
+                "passes": list(self._passes),
+                "streams": streams,
+                "random": self._epoch_random,
+                "traces": trace_order.captured(),
+            }
+        }
+
+    def seek(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
+        """Go to the place of the checkpoint; before everything else is restored.
+
+        Args:
+            lenient: other data than before was allowed.
+        """
+        loop = saved["loop"]
+        self._lenient = lenient
+        self._saved, self._saved_arrays = loop, arrays
+        self._calls = list(loop["calls"])
+        self._passes = list(loop["passes"])
+        trace_order.restore(loop.get("traces", {}))  # older checkpoints have none
+        self._within = loop if loop["call"] else None
+        self._replay(set(self._streams))
+
+    def forget(self) -> None:
+        """Let go of a second copy of the model; data that is not known yet needs its part."""
+        self._saved_arrays = {
+            key: value for key, value in self._saved_arrays.items() if key.startswith("data/")
+        }
+
+    @property
+    def is_within(self) -> bool:
+        """Whether the code has still to come to the place of the checkpoint."""
+        return self._within is not None
+
+    def restore(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
+        pass  # seek has done it
+
+    def fingerprint(self) -> Json:
+        return {"plan": {"the stage": "a loop"}}
+
+    def difference(self, saved: Json) -> str | None:
+        positions = saved["loop"]["streams"]
+        return next(
+            (
+                found
+                for index, stream in self._streams.items()
+                if str(index) in positions
+                and (found := stream.difference(positions[str(index)])) is not None
+            ),
+            None,
+        )
+
+    def caveats(self) -> list[Caveat]:
+        return [one for stream in self._streams.values() for one in stream.source.caveats()]
+
+    def receipt(self, saved: Json) -> list[str]:
+        return ["position in the data"]
+
+    def _replay(self, indices: set[int]) -> None:
+        """Begin the passes of these streams as often as before, and seek in those in use."""
+        positions = {int(i): p for i, p in self._saved.get("streams", {}).items()}
+        last = {index: at for at, index in enumerate(self._passes)}
+        for at, index in enumerate(self._passes):
+            if index in indices and index in positions:
+                if last[index] == at and positions[index]["live"]:
+                    self._streams[index].seek(positions[index], self._saved_arrays)
+                else:
+                    self._streams[index].skip_pass()

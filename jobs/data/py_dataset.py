@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from rekindle.jobs.data.rng_tracker import Draws, differing
+from rekindle.jobs.data.rng_tracker import RngTracker, differing
 from rekindle.jobs.data.shuffle import Order, order
 
 
@@ -15,7 +15,7 @@ class Reordered:
     own: that order cannot be had again.
     """
 
-    def __init__(self, adapter: Any, seed: tuple[int, int], draws: Draws) -> None:
+    def __init__(self, adapter: Any, seed: tuple[int, int], draws: RngTracker) -> None:
         self._inner = adapter.py_dataset
         self._draws = draws
         self._in_order = adapter.enqueuer is None
@@ -43,6 +43,10 @@ class Reordered:
     def listens(self) -> bool:
         """Whether the user's dataset does something when an epoch begins or ends."""
         return listens_to_epochs(self._inner)
+
+    def continue_after(self, epochs_begun: int) -> None:
+        """Take over how many epochs an earlier attempt has begun."""
+        self.epochs_begun = epochs_begun
 
     def enter_epoch(self) -> None:
         """Goes on within an epoch that the user's dataset knows of already."""

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from rekindle.jobs.capture.codec import NotPlain, Tensors, decode, encode
+from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
 
 PYTHON: Final = "Python's global random generator"
 NUMPY: Final = "numpy's global random generator"
@@ -32,18 +32,20 @@ States = dict[str, Any]
 """By generator: what its ``getstate`` gives."""
 
 
-class Draws:
-    """Follows what a generator, or a ``PyDataset``, draws.
+class RngTracker:
+    """Follow what a generator, or a ``PyDataset``, draws.
+
+    Args:
+        owner: the ``PyDataset``, whose attributes may be generators, too.
 
     Attributes:
-        owner: the ``PyDataset``, whose attributes may be generators, too.
         moved: generators that batches were drawn from.
         foreign: those that something else drew from between two batches.
         begin: states when the pass began; a generator is drawn again from there.
     """
 
-    def __init__(self) -> None:
-        self.owner: Any = None
+    def __init__(self, owner: Any = None) -> None:
+        self._owner = owner
         self.moved: set[str] = set()
         self.foreign: set[str] = set()
         self.begin: States = {}
@@ -66,7 +68,7 @@ class Draws:
     def now(self) -> States:
         """The present states."""
         states = {PYTHON: random.getstate(), NUMPY: self._numpy.state()}
-        for name, value in list(getattr(self.owner, "__dict__", {}).items()):
+        for name, value in list(getattr(self._owner, "__dict__", {}).items()):
             if isinstance(value, random.Random):
                 states[_OWN + name] = value.getstate()
             elif isinstance(value, np.random.Generator):
@@ -83,7 +85,7 @@ class Draws:
             elif kind == NUMPY:
                 np.random.set_state(state)
             else:
-                value = getattr(self.owner, kind.removeprefix(_OWN), None)
+                value = getattr(self._owner, kind.removeprefix(_OWN), None)
                 if isinstance(value, random.Random):
                     value.setstate(state)
                 elif isinstance(value, np.random.Generator):
@@ -93,8 +95,14 @@ class Draws:
 
     # reading
 
-    def begin_pass(self, first: int) -> None:
-        """What is drawn next is batch ``first`` of a pass."""
+    def begin_pass(self, first: int, *, remember: bool = False) -> None:
+        """Expect batch ``first`` of a pass next.
+
+        Args:
+            remember: keep the present states: the pass is drawn again from there.
+        """
+        if remember:
+            self.begin = self.now()
         self._trail.clear()
         self._last = {}
         self._count = first
@@ -201,7 +209,7 @@ class Draws:
                 self._call_ended[kind] = self._after[kind]
 
     def _call(self, name: str, before: States) -> set[str]:
-        getattr(self.owner, name)()
+        getattr(self._owner, name)()
         self._after = self.now()
         self._calls += name.removeprefix("on_epoch_")[0]
         return differing(before, self._after)
@@ -284,7 +292,7 @@ def _memory(bits: Any) -> bytes:
 
 def begin_with(kept: dict[str, Any], tensors: Tensors) -> None:
     """Puts the process into the state in which the data was given to `fit`."""
-    Draws().put(_in(kept["made"], tensors))
+    RngTracker().put(_in(kept["made"], tensors))
 
 
 def differing(some: States, others: States) -> set[str]:
@@ -314,7 +322,7 @@ def _out(states: States, tensors: Tensors, prefix: str) -> list[list[Any]]:
         plain = (state[0], np.array(state[1], np.uint64), state[2]) if of_random else state
         try:
             kept.append([kind, encode(plain, tensors, f"{prefix}/{index}")])
-        except NotPlain:
+        except Unsupported:
             continue  # a bit generator that somebody wrote
     return kept
 

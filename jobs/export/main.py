@@ -255,7 +255,6 @@ def _by_script(order: dict[str, Any], run: Run, answer: Path) -> NoReturn:
     from rekindle.jobs.trainer.source_snapshot import SourceSnapshot
 
     job = Job.read(run.job_file).replace(allow_change=False)
-    session = Session.open(Run(Path(order["shadow"])), job, 1)
 
     def put_back(models: dict[str, Any]) -> None:
         try:
@@ -270,8 +269,13 @@ def _by_script(order: dict[str, Any], run: Run, answer: Path) -> NoReturn:
     def refuse(error: RekindleError) -> NoReturn:
         _finish(answer, {"error": error.what, "hint": error.hint, "code": error.exit_code})
 
-    session.refusal = refuse
-    session.show = (order["stage"], put_back)
+    session = Session.open(
+        Run(Path(order["shadow"])),
+        job,
+        1,
+        on_failure=refuse,
+        on_restored=(order["stage"], put_back),
+    )
     # the run's own snapshot of the code, not that of the folder the session works on
     snapshot = SourceSnapshot.of(run, job, session.warn)
     if snapshot is not None:

@@ -13,32 +13,33 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-from keras.src.backend.tensorflow import trainer as keras_trainer
 
+from rekindle.jobs import keras_compat
 from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture import rng
-from rekindle.jobs.resume import keras_compat, unfollowed
-from rekindle.jobs.resume.fit_stage import PLAIN_FIT, PLAIN_ITERATOR, Stage
+from rekindle.jobs.keras_compat import PLAIN_FIT, PLAIN_ITERATOR
+from rekindle.jobs.resume import unfollowed
+from rekindle.jobs.resume.fit_stage import FitStage
 from rekindle.state.errors import RekindleError
 
 
 def install(session: Session) -> Callable[[], None]:
-    """Makes ``fit`` resumable in this process; returns what undoes it.
+    """Make ``fit`` resumable in this process; returns what undoes it.
 
     Call it right after Keras was imported: random generators are known from then on.
     """
+    tested = ", ".join(keras_compat.TESTED)
     if not keras_compat.is_known():
         session.warn(
-            f"The training loop of Keras {keras.__version__} is not known here, so "
-            "this job goes on from whole epochs only, and a stop costs the epoch in "
-            "work.",
-            f"Install a tested version ({', '.join(keras_compat.TESTED)}).",
+            f"The training loop of Keras {keras.__version__} is not known here, so this job "
+            "resumes from whole epochs only, and a stop costs the epoch that runs.",
+            f"Install a tested version ({tested}).",
         )
     elif keras.__version__ not in keras_compat.TESTED:
         session.warn(
             f"Keras {keras.__version__} has the training loop that exact resume was "
-            f"tested with, in version {', '.join(keras_compat.TESTED)}.",
+            f"tested with, in version {tested}.",
             "Prove your job with a kill, or install a tested version.",
         )
     rng.watch_seed_generators()
@@ -48,16 +49,12 @@ def install(session: Session) -> Callable[[], None]:
     def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
         return stages.fit(self, *args, **kwargs)
 
-    keras_trainer.TensorFlowTrainer.fit = fit
+    undo = keras_compat.replace_fit(fit)
     if keras.Model.fit is not fit:
         session.warn(
             "`Model.fit` is not the one that was made resumable.",
             "Report this with the Keras version.",
         )
-
-    def undo() -> None:
-        keras_trainer.TensorFlowTrainer.fit = PLAIN_FIT
-
     return undo
 
 
@@ -69,14 +66,14 @@ class _Stages:
 
     def fit(self, model: Any, *args: Any, **kwargs: Any) -> Any:
         session = self._session
-        if session.forked:
+        if session.stages.forked:
             session.report_unfollowed(
                 f"`fit` is called in a forked child process: {unfollowed.NOT_FOLLOWED}",
                 "Call it in the script's own process, one model after the other; otherwise each "
                 "relaunch trains it from the beginning.",
             )
             return _fit_plain(model, *args, **kwargs)
-        if session.within:
+        if session.stages.inside:
             return _fit_plain(model, *args, **kwargs)  # part of the stage that called it
         if threading.current_thread() is not threading.main_thread():
             session.report_unfollowed(
@@ -89,25 +86,22 @@ class _Stages:
         arguments = dict(bound.arguments)
         del arguments["self"]
         number = session.enter_stage()
-        shutdown.training(True)
+        shutdown.in_training(True)
         try:
-            return Stage(session, number, model, arguments).run()
+            return FitStage(session, number, model, arguments).run()
         except RekindleError as error:
-            session.refuse(error)
+            session.fail_permanently(error)
             raise
         except BaseException as error:
-            session.leave_stage_by(error)
+            session.stages.leave_by(error)
             raise
         finally:
             session.leave_stage()
-            shutdown.training(False)
+            shutdown.in_training(False)
             session.beat("script")
 
 
 def _fit_plain(model: Any, *args: Any, **kwargs: Any) -> Any:
     """Run Keras' own ``fit``, also while a stage has its iterator in place."""
-    outer, keras_trainer.TFEpochIterator = keras_trainer.TFEpochIterator, PLAIN_ITERATOR
-    try:
+    with keras_compat.epoch_iterator(PLAIN_ITERATOR):
         return PLAIN_FIT(model, *args, **kwargs)
-    finally:
-        keras_trainer.TFEpochIterator = outer

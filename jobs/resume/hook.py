@@ -1,17 +1,26 @@
 """The callback by which Keras tells a stage what happens."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import keras
 
-if TYPE_CHECKING:
-    from rekindle.jobs.resume.fit_stage import Stage
+
+class FitEvents(Protocol):
+    """What a stage does at each of Keras' events, in their order."""
+
+    def begin(self) -> None: ...
+    def epoch_begins(self, epoch: int) -> None: ...
+    def batch_begins(self) -> None: ...
+    def batch_ended(self, batch: int, logs: Any) -> None: ...
+    def validation_begins(self) -> None: ...
+    def validation_continues(self) -> None: ...
+    def epoch_ends(self, epoch: int, logs: Any) -> None: ...
 
 
 class Hook(keras.callbacks.Callback):  # type: ignore[misc]
-    """Stands behind all other callbacks and tells the stage what happens."""
+    """Stand behind all other callbacks and tell the stage what happens."""
 
-    def __init__(self, stage: "Stage") -> None:
+    def __init__(self, stage: FitEvents) -> None:
         super().__init__()
         self._stage = stage
 
@@ -31,7 +40,7 @@ class Hook(keras.callbacks.Callback):  # type: ignore[misc]
         self._stage.validation_begins()
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._stage.validation_goes_on()
+        self._stage.validation_continues()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self._stage.epoch_ends(epoch, logs)

@@ -12,12 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rekindle.jobs.attempt import shutdown as stop
-from rekindle.jobs.attempt import standalone
+from rekindle.jobs.attempt import shutdown, standalone
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture import rng
-from rekindle.jobs.capture.tracked_objects import Belongings
-from rekindle.jobs.data.loop_data import Batches
+from rekindle.jobs.capture.tracked_objects import TrackedModels
+from rekindle.jobs.data.loop_batches import Batches
 from rekindle.jobs.resume.loop_stage import LoopStage
 from rekindle.state.errors import UsageError
 
@@ -75,7 +74,8 @@ def resumable(
             where or standalone.default_folder(), policy, seed
         )
 
-    stage = LoopStage(policy, Belongings(model, optimizer, metrics, {} if state is None else state))
+    tracked = TrackedModels(model, optimizer, metrics)
+    stage = LoopStage(policy, tracked, {} if state is None else state)
     return Loop(opened, steps, stage)
 
 
@@ -168,20 +168,19 @@ class Loop:
 
     def log(self, **values: float) -> None:
         """Metrics of the epoch (or of the last steps) for the journal, `show` and `monitor`."""
-        self._stage.logs.update((name, float(value)) for name, value in values.items())
+        self._stage.log({name: float(value) for name, value in values.items()})
 
     def stop(self) -> None:
         """Ends the loop after this step; over epochs, after this epoch."""
-        self._stage.stopped = True
+        self._stage.stop()
 
     def __enter__(self) -> "Loop":  # noqa: PYI034  typing.Self is of Python 3.11
         """Makes ``fit`` resumable without a daemon, until the end of the ``with`` block."""
         if Session.current is None:
             from rekindle.jobs.resume import fit
 
-            session = self._opened()
-            Session.current = session
-            self._undo = [stop.install_alone(), fit.install(session)]
+            session = Session.use(self._opened())
+            self._undo = [shutdown.install_alone(), fit.install(session)]
         return self
 
     def __exit__(
@@ -193,9 +192,9 @@ class Loop:
         session = Session.current
         if self._undo and session is not None:
             if kind is None:
-                session.settle()
-            session.left = None
-            Session.current = None
+                session.stages.settle()
+            session.stages.forget_end()
+            Session.drop()
             while self._undo:
                 self._undo.pop()()
 

@@ -43,7 +43,7 @@ class Unfollowed:
         self._traced_at: float | None = None
         self._reported = False
         self._watching = False
-        session.listen(self.check, self._rebase)
+        session.stages.listen(self.check, self._rebase)
 
     # hooks
 
@@ -73,7 +73,7 @@ class Unfollowed:
 
     def hook_keras(self, keras: Any) -> None:
         """Watch ``train_on_batch``, and which optimizers there are."""
-        from keras.src.optimizers.base_optimizer import BaseOptimizer
+        from rekindle.jobs.keras_compat import BaseOptimizer
 
         made = BaseOptimizer.__init__
 
@@ -146,7 +146,7 @@ class Unfollowed:
             self._session.report_unfollowed(f"{self._cause}: {NOT_FOLLOWED}", HINT)
 
     def _is_outside(self) -> bool:
-        return not self._session.within and os.getpid() == self._owner
+        return not self._session.stages.inside and os.getpid() == self._owner
 
     def _sign(self, cause: str, *, weight: int = 1, traced: bool = False) -> None:
         if self._reported:

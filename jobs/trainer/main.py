@@ -48,8 +48,9 @@ def main() -> NoReturn:
         job = Job.read(run.job_file)
         if sys.argv[3:4] == [reexec.ARGUMENTS]:
             job = job.replace(args=sys.argv[4:])
-        session = Session.open(run, job, attempt)
-        session.refusal = lambda error: _refuse(run, attempt, error)
+        session = Session.open(
+            run, job, attempt, on_failure=lambda error: _refuse(run, attempt, error)
+        )
         shutdown.on_answer(lambda: _tell_received(run, attempt))
         snapshot = SourceSnapshot.of(run, job, session.warn)
     except RekindleError as error:
@@ -70,7 +71,7 @@ def main() -> NoReturn:
                 raise
         finally:
             unfollowed.check(final=True)
-        session.settle()
+        session.stages.settle()
     except SystemExit as leaving:
         code = _status(leaving.code)
         if code != environment.EXIT_SAVED or not shutdown.requested():
@@ -94,16 +95,18 @@ def main() -> NoReturn:
 def _tell_provenance(run: Run, job: Job, session: "Session") -> None:
     """Journals what this attempt runs on; a change since the last one is said aloud."""
     about = provenance.collect(job)
-    session.changed = provenance.changes(provenance.previous(run, session.attempt), about)
+    changed = provenance.changes(provenance.previous(run, session.attempt), about)
+    for text in changed:
+        session.note_change(text)
     with contextlib.suppress(OSError):
         journal.append(
             run.journal,
             attempt=session.attempt,
-            **entries.provenance(changed=session.changed, **about),
+            **entries.provenance(changed=changed, **about),
         )
-    if session.changed:
+    if changed:
         session.warn(
-            f"Changed since the last attempt: {', '.join(session.changed)}.",
+            f"Changed since the last attempt: {', '.join(changed)}.",
             "The result may differ from that of an undisturbed run.",
         )
 
@@ -149,10 +152,10 @@ def _report(run: Run, attempt: int, session: "Session", error: BaseException) ->
                 error_type=type(error).__name__,
                 message=_text(error),
                 traceback="\n".join(text),
-                epoch=session.epoch,
-                step=session.step,
+                epoch=session.progress.epoch,
+                step=session.progress.step,
                 trained=session.trained,
-                within=session.is_from_stage(error),
+                within=session.stages.is_from_stage(error),
                 at=blame.place(error),
                 passing=blame.may_pass(error),
             ),

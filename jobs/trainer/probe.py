@@ -13,7 +13,7 @@ def main() -> None:
     try:
         import keras
 
-        from rekindle.jobs.resume import keras_compat
+        from rekindle.jobs import keras_compat
 
         found["keras"] = keras.__version__
         found["backend"] = keras.config.backend()

@@ -53,12 +53,15 @@ def test_a_stop_loses_no_step(blow: Blow, tmp_path: Path) -> None:
         assert receipt["step"] > 0
 
 
-def test_an_execution_longer_than_the_grace_period_loses_itself_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "step"), [("fit", 20), ("loop", 1)])
+def test_an_execution_longer_than_the_grace_period_loses_itself_alone(
+    kind: str, step: int, tmp_path: Path
+) -> None:
     """The copy taken before it is saved by the thread that the signal woke, and in time."""
-    calm = driver.undisturbed(Lives(tmp_path / "calm", SLOW, policy=EPOCH))
-    lives = Lives(tmp_path / "stopped", SLOW, policy=EPOCH, grace=2.4)
+    calm = driver.undisturbed(Lives(tmp_path / "calm", SLOW, args=[kind], policy=EPOCH))
+    lives = Lives(tmp_path / "stopped", SLOW, args=[kind], policy=EPOCH, grace=2.4)
     lives.start(
-        Blow("batch", 20, signal.SIGTERM, keeper=True, delay=0.5), lives.run.root / "told.jsonl"
+        Blow("batch", step, signal.SIGTERM, keeper=True, delay=0.5), lives.run.root / "told.jsonl"
     )
     end = lives.wait()
     assert ("preempted", 75) == (end["cause"], end["exit_code"]), lives.log()
@@ -66,7 +69,7 @@ def test_an_execution_longer_than_the_grace_period_loses_itself_alone(tmp_path: 
     assert "the step takes longer than the grace period" in lives.log()
     (lives.run.root / "told.jsonl").unlink()
     result = driver.stormy(lives, [])
-    assert (20, 0) == (result.resumed[-1]["step"], result.resumed[-1]["lost_steps"])
+    assert (step, 0) == (result.resumed[-1]["step"], result.resumed[-1]["lost_steps"])
     assert [] == driver.differences(calm.digests, result.digests)
 
 

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from rekindle.jobs.attempt import shutdown
+from rekindle.jobs.attempt.progress import Progress
 from rekindle.jobs.attempt.session import Session
 from rekindle.state.run import checkpoints
 from rekindle.state.run.checkpoints import Position
@@ -81,7 +82,7 @@ def main() -> None:
         state = json.loads((found.path / STATE).read_text())
         step, digest = state["step"], state["digest"]
     session.enter_stage()
-    session._note(
+    session._log.note(
         "resumed",
         stage=0,
         epoch=0,
@@ -90,7 +91,8 @@ def main() -> None:
         restored=[],
         checkpoint=found.name if found else None,
     )
-    shutdown.training(True)
+    session._at.place(Progress(step=step))
+    shutdown.in_training(True)
     # time.sleep fails with EINVAL under libfaketime, which the clock's test sets time with
     pause = threading.Event()
     trace = os.open("steps.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -105,9 +107,9 @@ def main() -> None:
                 {"attempt": session.attempt},
             )
         except OSError as error:
-            session._note("save_failed", error=str(error), epoch=0, step=step)
+            session._log.note("save_failed", error=str(error), epoch=0, step=step)
             return
-        session._note(
+        session._log.note(
             "checkpoint_committed",
             name=made.name,
             stage=0,
@@ -124,25 +126,25 @@ def main() -> None:
             fail(kind, step)
         if step == args.steps - 1 and args.wait_for:
             while not Path(args.wait_for).exists() and not shutdown.requested():
-                session.heartbeat.beat("step", 0, step)
+                session.beat("step")
                 pause.wait(0.01)
         os.write(trace, f"{session.attempt} {step}\n".encode())
         digest = hashlib.sha256(f"{digest} {step}".encode()).hexdigest()
         step += 1
-        session.step, session.trained = step, True
-        session.heartbeat.beat("step", 0, step)
+        session.advance(Progress(step=step))
+        session.beat("step")
         if step % args.every == 0:
             save()
         if shutdown.requested():
             save()
-            shutdown.leave()
+            shutdown.exit_saved()
         pause.wait(args.pause)
     save()
     Path(f"{session.job.name}.result.txt").write_text(digest)
     print("came to", digest)
     session.stage_ended(0, 0)
     session.leave_stage()
-    shutdown.training(False)
+    shutdown.in_training(False)
 
 
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # as scripts do that know nothing of us

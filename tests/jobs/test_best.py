@@ -5,7 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rekindle.jobs.attempt.session import Session, Snapshot
+from rekindle.jobs.attempt.checkpoint_store import Snapshot
+from rekindle.jobs.attempt.progress import Progress
+from rekindle.jobs.attempt.save_policy import SavePolicy
+from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.job import CheckpointPolicy, Job
 from rekindle.state.paths import Run
@@ -30,41 +33,33 @@ def session(run: Run, attempt: int) -> Session:
 def begin(session: Session) -> int:
     """Enters the next stage and puts back or begins what there is of it; its number."""
     stage = session.enter_stage()
-    departure = session.depart(stage, read)
-    at = departure.checkpoint.position if departure.checkpoint else None
+    point = session.store.restore_point(stage, read)
+    at = point.checkpoint.position if point.checkpoint else None
     if at is not None and at.end:
-        session.stage_restored(stage, departure)
+        session.stage_restored(stage, point)
     else:
-        session.resumed(
-            stage,
-            departure,
-            epoch=at.epoch if at else 0,
-            step=at.step if at else session.step,
-            restored=[],
-            inexact=[],
-        )
+        step = at.step if at else session.progress.step
+        progress = Progress(stage, at.epoch if at else 0, step)
+        session.resumed(point, progress, restored=[], inexact=[])
     return stage
 
 
 def epoch(session: Session, stage: int, number: int, loss: float, *, finite: bool = True) -> bool:
     """The end of an epoch, as a stage tells it."""
-    session.step += 10
+    session.advance(Progress(stage, number + 1, session.progress.step + 10))
     best = session.epoch_ended(stage, number, 0.1, {"loss": loss})
     return session.save(
-        Snapshot(
-            Position(stage, number + 1, session.step),
-            {"model/0": np.zeros(3)},
-            {},
-            {"loss": loss},
-            finite,
-        ),
+        Snapshot(session.progress.position, {"model/0": np.zeros(3)}, {}, {"loss": loss}, finite),
         "epoch",
         best=best,
+        policy=SavePolicy(session.job.checkpoint),
     )
 
 
 def end(session: Session, stage: int, epochs: int) -> None:
-    session.save(Snapshot(Position(stage, epochs, session.step, True), {}, {}, {}), "end")
+    at = Position(stage, epochs, session.progress.step, True)
+    policy = SavePolicy(session.job.checkpoint)
+    session.save(Snapshot(at, {}, {}, {}), "end", policy=policy)
     session.stage_ended(stage, epochs)
     session.leave_stage()
 

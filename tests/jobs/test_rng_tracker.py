@@ -8,7 +8,7 @@ import pytest
 
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.data import rng_tracker
-from rekindle.jobs.data.rng_tracker import Draws
+from rekindle.jobs.data.rng_tracker import RngTracker
 
 
 class Owner:
@@ -40,9 +40,8 @@ class Owner:
         self.two.shuffle(self.rows)
 
 
-def followed(owner: Owner) -> Draws:
-    made = Draws()
-    made.owner = owner
+def followed(owner: Owner) -> RngTracker:
+    made = RngTracker(owner)
     made.begin_pass(0)
     return made
 
@@ -116,7 +115,7 @@ def test_calls_at_ends_of_epochs_are_repeated_as_they_were(between: int) -> None
 def test_a_normal_number_that_is_left_over_counts_as_state() -> None:
     """numpy makes two at a time; drawing the second one moves nothing that could be seen."""
     np.random.seed(5)
-    made = Draws()
+    made = RngTracker()
     made.begin_pass(0)
     for _ in range(4):
         made.draw(np.random.normal)
@@ -133,7 +132,7 @@ def test_another_global_generator_is_followed_as_well() -> None:
     before = np.random.get_bit_generator()
     try:
         np.random.set_bit_generator(np.random.MT19937(3))
-        made = Draws()
+        made = RngTracker()
         made.begin_pass(0)
         numbers = [made.draw(np.random.rand) for _ in range(3)]
         made.put(made.behind(1))

@@ -2,13 +2,13 @@
 
 import pytest
 
-from rekindle.jobs.attempt.save_policy import AUTO_SECONDS, Cadence, is_better
+from rekindle.jobs.attempt.save_policy import AUTO_SECONDS, SavePolicy, is_better
 from rekindle.jobs.job import CheckpointPolicy
 
 
 def test_every_n_steps_counts_from_the_last_checkpoint_over_epochs() -> None:
     """A checkpoint for another reason begins the count anew."""
-    cadence = Cadence(CheckpointPolicy(every_steps=500))
+    cadence = SavePolicy(CheckpointPolicy(every_steps=500))
     assert not cadence.due_in_epoch(499, 0.0)
     assert cadence.due_in_epoch(500, 0.0)
     cadence.saved(1, 620, 0.0)
@@ -18,7 +18,7 @@ def test_every_n_steps_counts_from_the_last_checkpoint_over_epochs() -> None:
 
 def test_every_n_minutes_looks_at_the_clock_alone() -> None:
     """Within an epoch and after it."""
-    cadence = Cadence(CheckpointPolicy(every_seconds=600.0))
+    cadence = SavePolicy(CheckpointPolicy(every_seconds=600.0))
     cadence.saved(0, 0, 100.0)
     assert not cadence.due_in_epoch(10**6, 699.0)
     assert cadence.due_in_epoch(1, 700.0)
@@ -27,7 +27,7 @@ def test_every_n_minutes_looks_at_the_clock_alone() -> None:
 
 def test_every_epoch_never_saves_within_one() -> None:
     """However long it is: that is what the spec says."""
-    cadence = Cadence(CheckpointPolicy(every_epochs=2))
+    cadence = SavePolicy(CheckpointPolicy(every_epochs=2))
     assert not cadence.due_in_epoch(10**6, 10.0**6)
     assert not cadence.due_after_epoch(1, 10, 0.0)
     assert cadence.due_after_epoch(2, 20, 0.0)
@@ -35,7 +35,7 @@ def test_every_epoch_never_saves_within_one() -> None:
 
 def test_auto_saves_each_epoch_and_within_a_long_one() -> None:
     """At most ten minutes of work are at risk."""
-    cadence = Cadence(CheckpointPolicy())
+    cadence = SavePolicy(CheckpointPolicy())
     cadence.saved(0, 0, 0.0, cost=0.1)
     assert cadence.due_after_epoch(1, 10, 1.0)
     assert not cadence.due_in_epoch(10, AUTO_SECONDS - 1)
@@ -44,7 +44,7 @@ def test_auto_saves_each_epoch_and_within_a_long_one() -> None:
 
 def test_auto_does_not_spend_the_night_on_saving() -> None:
     """Where saving takes longer than a tenth of an epoch, some epochs are passed over."""
-    cadence = Cadence(CheckpointPolicy())
+    cadence = SavePolicy(CheckpointPolicy())
     cadence.saved(0, 0, 0.0, cost=5.0)
     assert not cadence.due_after_epoch(1, 10, 20.0)
     assert not cadence.due_after_epoch(2, 20, 40.0)

@@ -14,7 +14,7 @@ def batches():
 
 
 class Rows(keras.utils.PyDataset):
-    """Draws in several threads, or through Keras."""
+    """RngTracker in several threads, or through Keras."""
 
     def __init__(self, noise, **more):
         super().__init__(**more)

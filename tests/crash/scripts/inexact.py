@@ -10,7 +10,7 @@ temperature = tf.Variable(1.0, name="temperature")
 
 
 class Jitter(keras.layers.Layer):
-    """Draws from state that TensorFlow does not give away."""
+    """RngTracker from state that TensorFlow does not give away."""
 
     def call(self, inputs, training=False):
         if training:

@@ -190,7 +190,7 @@ class Drawing(keras.utils.PyDataset):
 
 
 class Shaken(Rows):
-    """Draws from numpy's global generator alone."""
+    """RngTracker from numpy's global generator alone."""
 
     def __getitem__(self, index):
         x, y = super().__getitem__(index)

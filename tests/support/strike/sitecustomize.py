@@ -111,7 +111,7 @@ def patch_tested(module, striker):
 
 
 PATCHES = {
-    "rekindle.jobs.resume.keras_compat": patch_tested,
+    "rekindle.jobs.keras_compat": patch_tested,
     "rekindle.jobs.heartbeat": patch_heartbeat,
     "rekindle.state.run.checkpoints": patch_checkpoints,
     "rekindle.state.run.journal": patch_journal,

@@ -1,0 +1,307 @@
+"""Checkpoints of one attempt: find the one to resume from, commit new ones, prune old ones."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rekindle.jobs.attempt.attempt_log import AttemptLog
+from rekindle.jobs.attempt.progress import Progress
+from rekindle.jobs.attempt.save_policy import is_better
+from rekindle.jobs.job import Job
+from rekindle.jobs.journal_writer import tell
+from rekindle.state.errors import CheckpointsUnreadable
+from rekindle.state.paths import Run
+from rekindle.state.run import checkpoints
+from rekindle.state.run.checkpoints import Checkpoint, Position, Refusal
+
+if TYPE_CHECKING:
+    from rekindle.jobs.capture.codec import Tensors
+
+_SCRATCH_HINT: Final = (
+    "Put a good checkpoint back, or start over with `rekindle retry JOB "
+    "--from-scratch`, which deletes nothing."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePoint:
+    """Hold what a stage resumes from.
+
+    Attributes:
+        checkpoint: the newest good one of the stage; None where the stage begins.
+        refused: newer ones that were quarantined on the way.
+        tensors, state: its content.
+    """
+
+    checkpoint: Checkpoint | None
+    refused: list[Refusal] = field(default_factory=list)
+    tensors: "Tensors" = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
+
+    def without_content(self) -> "RestorePoint":
+        """Drop the content, which is a second copy of model and optimizer."""
+        return RestorePoint(self.checkpoint, self.refused)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Hold a state to be saved: arrays, and JSON for the rest.
+
+    Attributes:
+        finite: False where a variable is NaN or infinite; such a checkpoint is kept for a
+            person to look at and never used to resume.
+    """
+
+    position: Position
+    tensors: "Tensors"
+    state: dict[str, Any]
+    logs: dict[str, Any]
+    finite: bool = True
+
+
+class CheckpointStore:
+    """Find, commit and prune the checkpoints of a run.
+
+    Args:
+        expected: names of checkpoints that the journal says are there.
+    """
+
+    def __init__(
+        self, run: Run, job: Job, attempt: int, log: AttemptLog, expected: set[str]
+    ) -> None:
+        self._run = run
+        self._job = job
+        self._attempt = attempt
+        self._log = log
+        self._expected = expected
+        self._best: float | None = None
+        self._best_name: str | None = None
+        # what was found of checkpoints, by name: None for a good one
+        self._verdicts: dict[str, str | None] = {}
+
+    # resuming
+
+    def restore_point(
+        self, stage: int, read: "Callable[[Path], tuple[Tensors, dict[str, Any]]]"
+    ) -> RestorePoint:
+        """Read and verify the newest good checkpoint of a stage; quarantine newer ones.
+
+        Raises:
+            CheckpointsUnreadable: there were checkpoints of this stage and none is good.
+        """
+        refused: list[Refusal] = []
+        for checkpoint in checkpoints.scan(self._run.checkpoints):
+            if checkpoint.position.stage != stage:
+                continue
+            reason = checkpoints.verify(checkpoint)
+            if reason is None:
+                try:
+                    tensors, state = read(checkpoint.state)
+                except (OSError, ValueError, KeyError) as error:
+                    reason = f"its state cannot be read ({error})"
+                else:
+                    reason = _non_finite(tensors)
+                    if reason is None:
+                        self._verdicts[checkpoint.name] = None
+                        return RestorePoint(checkpoint, refused, tensors, state)
+            where = checkpoints.quarantine(checkpoint, reason)
+            refused.append(Refusal(checkpoint.name, reason))
+            tell(f"checkpoint {checkpoint.name} is not used: {reason}.")
+            self._log.note(
+                "checkpoint_refused", name=checkpoint.name, reason=reason, quarantined_to=str(where)
+            )
+        if refused:
+            last = refused[-1]
+            raise CheckpointsUnreadable(
+                f"None of the {len(refused)} checkpoints is good; the oldest, {last.name}: "
+                f"{last.reason}.",
+                where=self._run.quarantine,
+                hint=_SCRATCH_HINT,
+            )
+        self._check_expected(stage)
+        return RestorePoint(None)
+
+    def _check_expected(self, stage: int) -> None:
+        """
+        Raises:
+            CheckpointsUnreadable: checkpoints of the stage are gone.
+        """
+        missing = sorted(
+            name
+            for name in self._expected
+            if (p := Position.parse(name)) is not None and p.stage == stage
+        )
+        if missing:
+            raise CheckpointsUnreadable(
+                f"Checkpoints were committed and are gone: {missing[-1]} and "
+                f"{len(missing) - 1} more.",
+                where=self._run.checkpoints,
+                hint=_SCRATCH_HINT,
+            )
+
+    def take_best(self, point: RestorePoint) -> None:
+        """Take the best value so far from a checkpoint that watched the same metric."""
+        if point.checkpoint is None:
+            return
+        monitor = point.checkpoint.read_manifest().get("monitor") or {}
+        if monitor.get("name") == self._job.checkpoint.monitor:
+            self._best, self._best_name = monitor.get("best"), monitor.get("best_name")
+
+    def all(self) -> list[Checkpoint]:
+        """List the checkpoints of the run, newest first."""
+        return checkpoints.scan(self._run.checkpoints)
+
+    # saving
+
+    def is_best(self, logs: dict[str, Any]) -> bool:
+        """Tell whether these logs have the best value of the monitored metric."""
+        policy = self._job.checkpoint
+        if policy.monitor is None:
+            return False
+        value = logs.get(policy.monitor)
+        if not isinstance(value, int | float):
+            self._log.warn(
+                f"The monitored metric {policy.monitor} is not among the logs "
+                f"({', '.join(logs) or 'none'}).",
+                "Correct `checkpoint.monitor`.",
+            )
+            return False
+        return is_better(float(value), self._best, policy.monitor, policy.mode)
+
+    def may_resume_from(self, snapshot: Snapshot) -> bool:
+        """Tell whether variables and loss of a snapshot are finite."""
+        return snapshot.finite and _is_finite(snapshot.logs.get("loss"))
+
+    def commit(self, snapshot: Snapshot, why: str, *, best: bool) -> float | None:
+        """Write a checkpoint, journal it and prune older ones.
+
+        Args:
+            why: start, epoch, best, steps, time, signal or end.
+            best: it holds the best value of the monitored metric so far.
+
+        Returns:
+            Seconds that it took; None where it failed, which is journalled.
+        """
+        from rekindle.state.run import tensors
+
+        began = time.monotonic()
+        position = snapshot.position
+        finite = self.may_resume_from(snapshot)
+        best = best and finite
+        value, name = self._best, self._best_name
+        if best:
+            value, name = float(snapshot.logs[self._job.checkpoint.monitor or ""]), position.name
+        metadata = {"state": json.dumps(snapshot.state, separators=(",", ":"))}
+        manifest = {
+            "attempt": self._attempt,
+            "seed": self._job.seed,
+            "why": why,
+            "finite": finite,
+            "logs": _finite_only(snapshot.logs),
+            "monitor": {"name": self._job.checkpoint.monitor, "best": value, "best_name": name},
+            "fingerprint": snapshot.state.get("fingerprint", {}),
+        }
+        try:
+            made = checkpoints.commit(
+                self._run.checkpoints,
+                position,
+                lambda folder: tensors.save(folder / checkpoints.STATE, snapshot.tensors, metadata),
+                manifest,
+            )
+        except OSError as error:
+            # the next one may succeed; the training itself lives in memory
+            tell(f"the checkpoint could not be saved: {error}")
+            self._log.note(
+                "save_failed", error=str(error), epoch=position.epoch, step=position.step
+            )
+            return None
+        seconds = time.monotonic() - began
+        # only now: until it is committed, the best one so far is protected by its name
+        self._best, self._best_name = value, name
+        self._verdicts[made.name] = None if finite else checkpoints.NON_FINITE
+        if not finite:
+            self._log.warn(
+                "The loss or a variable is not finite (NaN or infinity).",
+                "Checkpoints from here on are not used to resume; lower the learning rate "
+                "or look at the data.",
+            )
+        self._log.note(
+            "checkpoint_committed",
+            name=made.name,
+            stage=position.stage,
+            epoch=position.epoch,
+            step=position.step,
+            end=position.end,
+            bytes=made.bytes,
+            why=why,
+            seconds=round(seconds, 6),
+            best=best,
+            logs=snapshot.logs,
+        )
+        self._expected.add(made.name)
+        self._prune(position.stage)
+        return seconds
+
+    def _prune(self, stage: int) -> None:
+        policy = self._job.checkpoint
+        keep = 1 if policy.save_best_only and self._best_name else policy.keep
+        protected = {self._best_name} if self._best_name else set()
+        try:
+            for gone in checkpoints.prune(
+                self._run.checkpoints, keep, protected, stage=stage, verdicts=self._verdicts
+            ):
+                self._expected.discard(gone.name)
+                self._log.note("checkpoint_pruned", name=gone.name)
+        except OSError as error:
+            tell(f"older checkpoints could not be removed: {error}")
+
+    def report_non_finite(self, progress: Progress, *, trained: bool) -> None:
+        """Journal the failure that holds a job whose loss or weights are not finite."""
+        last = next((c.name for c in self.all() if self._verdicts.get(c.name, "") is None), None)
+        where = f"the last finite checkpoint is {last}" if last else "no checkpoint is finite"
+        message = (
+            f"The loss or a variable is not finite (NaN or infinity) at epoch "
+            f"{progress.epoch}, step {progress.step}; {where}."
+        )
+        tell(message)
+        self._log.note(
+            "failed",
+            error_type="NonFinite",
+            message=message,
+            hint="Lower the learning rate or look at the data, then `rekindle release`; "
+            'checkpoint.non_finite = "continue" trains on instead.',
+            traceback="",
+            epoch=progress.epoch,
+            step=progress.step,
+            trained=trained,
+        )
+
+
+def _non_finite(tensors: "Tensors") -> str | None:
+    """Look at the arrays themselves: a flag in a manifest proves nothing."""
+    import numpy as np
+
+    for name, array in tensors.items():
+        if (
+            name.startswith(("model/", "optimizer"))
+            and array.dtype.kind == "f"
+            and not np.isfinite(array).all()
+        ):
+            return f"it holds non-finite variables ({name})"
+    return None
+
+
+def _is_finite(loss: Any) -> bool:
+    return not isinstance(loss, int | float) or math.isfinite(loss)
+
+
+def _finite_only(logs: dict[str, Any]) -> dict[str, Any]:
+    """Make logs strict JSON: what is no finite number becomes text."""
+    return {
+        key: value if not isinstance(value, float) or math.isfinite(value) else str(value)
+        for key, value in logs.items()
+    }

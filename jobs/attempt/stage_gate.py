@@ -1,0 +1,84 @@
+"""The stages of a script: which one runs, and how each was left."""
+
+import os
+from collections.abc import Callable
+
+from rekindle.jobs import environment
+from rekindle.jobs.attempt import shutdown
+
+
+class StageGate:
+    """Count stages, and remember how they were left."""
+
+    def __init__(self) -> None:
+        self._entered = 0
+        self._inside = False
+        self._owner = os.getpid()
+        self._listeners: list[tuple[Callable[[], None], Callable[[], None]]] = []
+        self._left_by: BaseException | None = None
+        self._pending_end: Callable[[], None] | None = None
+
+    @property
+    def inside(self) -> bool:
+        """Whether a stage runs; a ``fit`` in it is part of it."""
+        return self._inside
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a forked child of the trainer: only the trainer itself is followed."""
+        return os.getpid() != self._owner
+
+    def listen(self, entering: Callable[[], None], left: Callable[[], None]) -> None:
+        """Call ``entering`` before each stage and ``left`` after it."""
+        self._listeners.append((entering, left))
+
+    def enter(self) -> int:
+        """Begin a stage and give its 0-based number in the script."""
+        if shutdown.answered():
+            # asked to stop: what the script trains from here on would rest on a training that
+            # a handler of its own has cut short
+            shutdown.end(environment.EXIT_SAVED)
+        self.settle()
+        for entering, _ in self._listeners:
+            entering()
+        number, self._entered = self._entered, self._entered + 1
+        self._inside = True
+        return number
+
+    def leave(self) -> None:
+        """End a stage."""
+        self._inside = False
+        for _, left in self._listeners:
+            left()
+
+    def leave_by(self, error: BaseException) -> None:
+        """Remember the exception that came out of a stage."""
+        self._left_by = error
+
+    def is_from_stage(self, error: BaseException) -> bool:
+        """Tell whether an exception that ends the script came out of a stage."""
+        seen: BaseException | None = error
+        for _ in range(20):
+            if seen is None:
+                break
+            if seen is self._left_by:
+                return True
+            seen = seen.__cause__ or seen.__context__
+        return self._inside  # an exception in the body of a loop does not pass through the loop
+
+    def end_later(self, commit: Callable[[], None]) -> None:
+        """Commit the end of a loop that was left by ``break`` once the script goes on."""
+        self._pending_end = commit
+
+    def forget_end(self) -> None:
+        """Let a loop that was left stay unfinished: the script ends with an error."""
+        self._pending_end = None
+
+    def settle(self) -> None:
+        """Commit the end of a loop that was left: the script went on, or has ended well.
+
+        Not where SIGTERM came to a handler of the script's own: that is why it left the loop.
+        """
+        commit, self._pending_end = self._pending_end, None
+        if commit is not None and not shutdown.answered():
+            commit()

@@ -1,0 +1,143 @@
+"""What must be the same in every attempt: layers, optimizers, and the plan of the training."""
+
+import hashlib
+import json
+from typing import Any, Final
+
+from rekindle.jobs.capture.component import Json
+from rekindle.jobs.capture.variables import CHANGED_HINT, components
+from rekindle.state.errors import StateMismatch
+
+_RATE: Final = "learning_rate"
+
+
+def of(models: list[Any], optimizers: dict[str, Any]) -> Json:
+    """Describe models and optimizers. Learning rates are noted to be reported, not compared:
+    they are variables, and restored with all others."""
+    return {
+        "model": "".join(type(model).__name__ for model in models),
+        "layers": [
+            [type(layer).__name__, layer.name, _digest(_config(layer))]
+            for model in models
+            for layer in model._flatten_layers(include_self=False, recursive=True)
+        ],
+        "optimizers": {
+            name: [type(optimizer).__name__, _readable(_config(optimizer))]
+            for name, optimizer in optimizers.items()
+        },
+        "rates": rates(optimizers),
+    }
+
+
+def merged(parts: list[Json]) -> Json:
+    """Join the fingerprints of components; their plans become one."""
+    joined: Json = {"plan": {}}
+    for part in parts:
+        joined["plan"] |= part.get("plan", {})
+        joined |= {key: value for key, value in part.items() if key != "plan"}
+    return joined
+
+
+def compare(now: Json, saved: Json) -> str | None:
+    """Name the first difference between two fingerprints, or None."""
+    before, after = len(saved.get("layers", [])), len(now["layers"])
+    count = "" if before == after else f"the model had {before} layers and has {after}: "
+    for name, layer in zip(saved.get("layers", []), now["layers"], strict=False):
+        if name[0] != layer[0]:
+            return f"{count}the layer {name[1]} was a {name[0]}, and {layer[1]} is a {layer[0]}"
+        if name[2] != layer[2]:
+            return f"{count}the settings of the layer {layer[1]} ({layer[0]}) have changed"
+    if count:
+        more = (saved.get("layers", []) if before > after else now["layers"])[min(before, after)]
+        return f"{count}{more[1]} ({more[0]}) is {'gone' if before > after else 'new'}"
+    for name, (kind, config) in saved.get("optimizers", {}).items():
+        if name not in now["optimizers"]:
+            return f"the {name} {kind} is gone"
+        now_kind, now_config = now["optimizers"][name]
+        if kind != now_kind:
+            return f"the {name} was {kind} and is {now_kind}"
+        for key, value in config.items():
+            if key == _RATE and _is_number(value) and _is_number(now_config.get(key)):
+                continue
+            if now_config.get(key) != value:
+                return f"{key} of the {name} was {value} and is {now_config.get(key)}"
+    for key, value in saved.get("plan", {}).items():
+        if now["plan"].get(key) != value:
+            return f"{key} was {value} and is {now['plan'].get(key)}"
+    return None
+
+
+def refuse(found: str) -> StateMismatch:
+    """Make the error for a difference that :func:`compare` or a component found."""
+    return StateMismatch(
+        f"The script has changed since the checkpoint was made: {found}.", hint=CHANGED_HINT
+    )
+
+
+def rates(optimizers: dict[str, Any]) -> dict[str, float]:
+    """Give the present learning rate of each optimizer, where no schedule makes it."""
+    return {
+        name: float(f"{float(components(variable)[0].numpy()):.7g}")
+        for name, optimizer in optimizers.items()
+        for variable in optimizer.variables
+        if variable.name == _RATE
+    }
+
+
+def unused_rates(
+    now: dict[str, float], saved: dict[str, float], restored: dict[str, float]
+) -> list[str]:
+    """Name each learning rate of the script that training does not use.
+
+    Args:
+        now: what the script has set in this attempt.
+        saved: what it had set when the stage began: silently passed over again.
+        restored: what the checkpoint has put back.
+    """
+    return [
+        f"the learning rate of the {name} is {rate:g} in the script, and training uses "
+        f"{restored[name]:g} of the checkpoint"
+        for name, rate in now.items()
+        if name in restored and rate not in (restored[name], saved.get(name))
+    ]
+
+
+def _config(thing: Any) -> Any:
+    try:
+        return thing.get_config()
+    except Exception:
+        return None  # custom layers need not have one
+
+
+def _readable(config: Any) -> dict[str, Any]:
+    """Give settings as short texts; none where the object cannot give them."""
+    if not isinstance(config, dict):
+        return {}
+    return {
+        key: json.dumps(_short(value), default=_by_type, sort_keys=True)[:200]
+        for key, value in config.items()
+        if key != "name"
+    }
+
+
+def _short(value: Any) -> Any:
+    """Give a float32 that was 0.001 in the script as 0.001."""
+    return float(f"{value:.7g}") if isinstance(value, float) else value
+
+
+def _is_number(text: Any) -> bool:
+    """Tell whether a setting is a plain number, as :func:`_readable` writes it."""
+    try:
+        return isinstance(json.loads(text), int | float)
+    except (TypeError, ValueError):
+        return False
+
+
+def _digest(config: Any) -> str:
+    text = json.dumps(config, default=_by_type, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _by_type(value: Any) -> str:
+    # a repr may hold an address, which differs from process to process
+    return f"<{type(value).__name__}>"

@@ -1,0 +1,110 @@
+"""Variables of the models of a stage, with what must be the same about them in every attempt."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rekindle.jobs.capture import fingerprint, variables
+from rekindle.jobs.capture.codec import Tensors
+from rekindle.jobs.capture.component import Caveat, Json
+from rekindle.jobs.capture.rng import RandomState
+from rekindle.jobs.capture.variables import Groups
+
+
+class ModelState:
+    """Capture and restore models, optimizers and metrics; a component of every stage.
+
+    Args:
+        models: by the label of their variables.
+        optimizers: gives them by label; asked each time, since some are made late.
+        groups: gives all variables, in an order fixed by the script.
+        random: knows whether seed generators have other numbers than before.
+    """
+
+    def __init__(
+        self,
+        models: dict[str, Any],
+        optimizers: Callable[[], dict[str, Any]],
+        groups: Callable[[], Groups],
+        random: RandomState,
+    ) -> None:
+        self.models = models
+        self._optimizers = optimizers
+        self._groups = groups
+        self._random = random
+
+    def capture(self, arrays: Tensors) -> Json:
+        return {"variables": variables.capture(self._groups(), arrays)}
+
+    def restore(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
+        variables.restore(
+            self._here(saved),
+            saved["variables"],
+            arrays,
+            lenient=lenient,
+            renumbered=self._random.is_renumbered(saved),
+        )
+
+    def fingerprint(self) -> Json:
+        return fingerprint.of(list(self.models.values()), self._optimizers())
+
+    def difference(self, saved: Json) -> str | None:
+        return variables.difference(
+            self._here(saved), saved["variables"], renumbered=self._random.is_renumbered(saved)
+        )
+
+    def caveats(self) -> list[Caveat]:
+        return []
+
+    def receipt(self, saved: Json) -> list[str]:
+        counts = {group: len(entries) for group, entries in saved["variables"].items()}
+        return [f"{count} {group} variables" for group, count in counts.items() if count]
+
+    def is_finite(self, arrays: Tensors) -> bool:
+        """Tell whether the arrays of a capture are finite."""
+        return variables.non_finite(self._groups(), arrays) is None
+
+    def components(self) -> list[Any]:
+        """Give the TensorFlow variables behind all of it."""
+        return [
+            component
+            for group in self._groups().values()
+            for variable in group
+            for component in variables.components(variable)
+        ]
+
+    def trainable(self) -> list[Any]:
+        """Give the TensorFlow variables that training assigns."""
+        return [
+            component
+            for model in self.models.values()
+            for variable in model.trainable_variables
+            for component in variables.components(variable)
+        ]
+
+    def metrics(self) -> list[Any]:
+        """Give the TensorFlow variables of the models' compiled metrics."""
+        return [
+            component
+            for model in self.models.values()
+            for variable in model.metrics_variables
+            for component in variables.components(variable)
+        ]
+
+    def rates(self) -> dict[str, float]:
+        """Give the present learning rates."""
+        return fingerprint.rates(self._optimizers())
+
+    def is_complete(self) -> bool:
+        """Tell whether every layer and optimizer has made its variables."""
+        return all(variables.are_all_there(model) for model in self.models.values())
+
+    def _here(self, saved: Json) -> Groups:
+        """Leave out what checkpoints of earlier versions did not hold: loops' plain variables."""
+        groups = self._groups()
+        if "loop" not in saved:
+            return groups
+        return {
+            name: group
+            for name, group in groups.items()
+            if name in saved["variables"] or name.partition(".")[0] != "plain"
+        }

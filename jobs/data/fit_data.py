@@ -1,0 +1,180 @@
+"""The data of a ``fit``: its iterator, the passes of its validation, and what both draw."""
+
+import types
+from collections.abc import Callable
+from typing import Any, Final
+
+import tensorflow as tf
+
+from rekindle.jobs import keras_compat
+from rekindle.jobs.capture import rng
+from rekindle.jobs.capture.codec import Tensors
+from rekindle.jobs.capture.component import Caveat, Json
+from rekindle.jobs.data import determinism
+from rekindle.jobs.data.epoch_iterator import EpochwiseIterator
+from rekindle.jobs.data.fit_iterator import EvalIterator, FitIterator
+from rekindle.jobs.data.rng_tracker import NUMPY, PYTHON, begin_with
+
+_ARGUMENTS: Final = {PYTHON: "python", NUMPY: "numpy"}
+
+
+class FitData:
+    """Find the place in the data again; a component of a ``fit``.
+
+    Args:
+        seed: of the job, and the stage.
+        validation: the ``validation_data`` of ``fit``.
+        beat: called while data is read again; may end the process.
+        boundary: called between two executions with the batches trained of the epoch.
+    """
+
+    def __init__(
+        self,
+        seed: tuple[int, int],
+        validation: Any,
+        beat: Callable[[], None],
+        boundary: Callable[[int], None],
+    ) -> None:
+        self._seed = seed
+        self._validation = validation
+        self._beat = beat
+        self._boundary = boundary
+        self.train: FitIterator | EpochwiseIterator | None = None
+        self._eval: EvalIterator | None = None
+        self._evals_replayed = 0
+        self._live: Json = {}
+        self._live_arrays: Tensors = {}
+        self._seed_generators: list[int] = []
+        self._found: list[Caveat] = []
+
+    @property
+    def iterator(self) -> FitIterator | EpochwiseIterator:
+        """The iterator over training data, once it was made."""
+        assert self.train is not None
+        return self.train
+
+    @property
+    def exact(self) -> bool:
+        """Whether a stage can be resumed between any two batches."""
+        return self.iterator.exact
+
+    # making iterators, in Keras' order
+
+    def make_training(self, arguments: Json, saved: Json, arrays: Tensors) -> Any:
+        """Make the iterator over training data from arguments of ``TFEpochIterator``."""
+        drawn = saved.get("draws")
+        if drawn is not None:
+            # Keras takes the first batches right away: they are drawn as they were at first
+            begin_with(drawn, arrays)
+        kind = FitIterator if keras_compat.is_known() else EpochwiseIterator
+        self.train = kind(
+            self._seed,
+            boundary=self._boundary,
+            pass_begins=self._pass_begins,
+            beat=self._beat,
+            **arguments,
+        )
+        dataset = self.train.source.dataset if isinstance(self.train, FitIterator) else None
+        if dataset is not None:
+            self._seed_generators = determinism.seed_generators(dataset)
+            if isinstance(self.train.data_adapter, keras_compat.TFDatasetAdapter):
+                self._found += determinism.of_data(dataset)
+        if isinstance(self._validation, types.GeneratorType):
+            self._found.append(
+                Caveat(
+                    "A generator as validation data is read ahead to an unknown place",
+                    "use arrays, a tf.data.Dataset or a PyDataset",
+                )
+            )
+        return self.train
+
+    def make_validation(self, arguments: Json) -> Any:
+        """Make the iterator over validation data."""
+        self._eval = EvalIterator(self._evals_replayed, **arguments)
+        if self._eval.own_generators:
+            self._found.append(
+                Caveat(
+                    "The validation data draws from generators of its own, which are not restored",
+                    "let it draw from one that is made from the index in __getitem__",
+                )
+            )
+        return self._eval
+
+    def close(self) -> None:
+        """Stop reading."""
+        if self.train is not None:
+            self.train.close()
+
+    def _pass_begins(self) -> None:
+        """Note what a pass over the data begins with, since it is replayed from its start."""
+        self._live_arrays = {}
+        self._live = {
+            "evals": self.evals,
+            "seeds": rng.seed_states(self._live_arrays, "live", only=self._seed_generators),
+        }
+
+    # what other components ask
+
+    @property
+    def evals(self) -> int:
+        """Passes over validation data so far."""
+        return self._eval.created if self._eval is not None else self._evals_replayed
+
+    def seed_generators(self) -> list[int]:
+        """Number the seed generators that data draws from."""
+        return self._seed_generators
+
+    def drawn(self) -> dict[str, Any]:
+        """Give random states as of the last trained batch, however far the data is read ahead."""
+        drawn = self.iterator.drawn()
+        return {name: drawn[kind] for kind, name in _ARGUMENTS.items() if kind in drawn}
+
+    # component
+
+    def capture(self, arrays: Tensors) -> Json:
+        arrays.update(self._live_arrays)
+        return {
+            "iterator": self.iterator.position(),
+            "live": self._live,
+            "evals": self.evals,
+            "draws": self.iterator.draws(arrays),
+        }
+
+    def seek(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
+        live = saved["live"]
+
+        def before_live() -> None:
+            self._replay_evals(live.get("evals", 0))
+            rng.restore_seed_states(live.get("seeds", []), arrays)
+
+        self.iterator.seek(saved["iterator"], before_live, saved.get("draws"), arrays)
+        self._live = live
+        self._live_arrays = {key: value for key, value in arrays.items() if key.startswith("live/")}
+        self._replay_evals(saved["evals"])
+
+    def put_back(self, saved: Json, arrays: Tensors) -> None:
+        """Leave the data as a stage that had ended left it: a later one may share its shuffle."""
+        self.iterator.put_back(saved["iterator"], saved.get("draws"), arrays)
+        self._replay_evals(saved["evals"])
+
+    def restore(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
+        self.iterator.check_again()
+
+    def fingerprint(self) -> Json:
+        return {"plan": self.iterator.fingerprint()}
+
+    def difference(self, saved: Json) -> str | None:
+        return None
+
+    def caveats(self) -> list[Caveat]:
+        return [*self.iterator.caveats(), *self._found]
+
+    def receipt(self, saved: Json) -> list[str]:
+        return ["position in the data"]
+
+    def _replay_evals(self, count: int) -> None:
+        """Draw again: a validation set may share a shuffle with the training set."""
+        for _ in range(count - self._evals_replayed):
+            if isinstance(self._validation, tf.data.Dataset):
+                iter(self._validation)
+        self._evals_replayed = max(count, self._evals_replayed)

@@ -1,0 +1,331 @@
+"""Data of a loop that the script writes itself: batches whose position can be found again.
+
+How a position is found depends on what the data is:
+
+- arrays and ``PyDataset``: the order of each pass is drawn from (seed, stage, pass), so that
+  any batch can be the first one, at no cost;
+- ``tf.data``: as many iterators are made as before (each draws the next shuffle), and the
+  batches that were taken are read again from the last one, and dropped;
+- any other iterable, or a function that returns one: it is begun again with the random state
+  that the pass began with, and the batches that were taken are drawn again.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from rekindle.jobs.capture import rng
+from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
+from rekindle.jobs.capture.component import Caveat, Json
+from rekindle.jobs.data import determinism, fast_forward
+from rekindle.jobs.data.shuffle import order
+from rekindle.state.errors import UsageError
+
+_OWN_RANDOM = (random.Random, np.random.Generator, np.random.RandomState)
+
+
+class LoopSource:
+    """Give batches of one source, from any batch of any pass on.
+
+    Args:
+        index: its number in the loop.
+        data: arrays (one, or a tuple, list or dict of them, equally long) with a
+            ``batch_size``; a ``tf.data.Dataset``; a ``PyDataset``; any iterable; a function
+            without arguments that returns one.
+        shuffle: of arrays and ``PyDataset``; the others shuffle by themselves.
+
+    Raises:
+        UsageError: the arrays do not fit each other, or have no batch size.
+    """
+
+    def __init__(self, index: int, data: Any, batch_size: int | None, *, shuffle: bool) -> None:
+        self.index = index
+        self.data = data
+        self._batch_size = batch_size
+        self._shuffle = shuffle
+        self._samples = 0
+        self.seed_generators: list[int] = []
+        if batch_size is not None:
+            lengths = {len(array) for array in keras.tree.flatten(data)}
+            if len(lengths) != 1:
+                raise UsageError(
+                    f"The arrays have different lengths: {sorted(lengths)}.",
+                    hint="Give arrays with one entry for each sample.",
+                )
+            self._samples = lengths.pop()
+        elif isinstance(data, np.ndarray | tf.Tensor):
+            raise UsageError(
+                "Arrays were given without a batch_size.",
+                hint="Write batches((x, y), batch_size=32).",
+            )
+        elif isinstance(data, tf.data.Dataset):
+            self.seed_generators = determinism.seed_generators(data)
+
+    def renewed(self, data: Any) -> "LoopSource":
+        """Give the source of the next pass, for which the script gives its data once more.
+
+        Raises:
+            UsageError: it is another dataset, of which nobody can tell how often it was begun.
+        """
+        if data is self.data:
+            return self
+        if _is_dataset(data):
+            raise UsageError(
+                "Another tf.data.Dataset was given than in the last epoch.",
+                hint="Make it once, before the loop, or give a function that makes it: "
+                "batches(make_dataset).",
+            )
+        return LoopSource(self.index, data, self._batch_size, shuffle=self._shuffle)
+
+    @property
+    def plan(self) -> Json:
+        """Describe what must be the same in every attempt, as JSON."""
+        plan: Json = {"kind": type(self.data).__name__}
+        if self._batch_size is not None:
+            plan |= {
+                "kind": "arrays",
+                "samples": self._samples,
+                "batch_size": self._batch_size,
+                "shuffle": self._shuffle,
+            }
+        return plan
+
+    def caveats(self) -> list[Caveat]:
+        """List what of the data cannot be restored exactly."""
+        return determinism.of_data(self.data) if isinstance(self.data, tf.data.Dataset) else []
+
+    def skip_pass(self) -> None:
+        """Pass over one pass that is over: draw its shuffle from the data."""
+        if _is_dataset(self.data):
+            iter(self.data)
+        elif isinstance(self.data, keras.utils.PyDataset):
+            self.data.on_epoch_begin()
+            self.data.on_epoch_end()
+
+    def batches(
+        self, seed: tuple[int, int], number: int, first: int, beat: Callable[[], None]
+    ) -> Iterator[Any]:
+        """Begin pass ``number`` at batch ``first``.
+
+        Args:
+            seed: what the order of arrays is drawn from, with the number of the pass.
+            beat: called while data is read again; may end the process.
+        """
+        data = self.data
+        if self._batch_size is not None:
+            return self._array_batches(seed, number, first)
+        if isinstance(data, keras.utils.PyDataset):
+            return self._dataset_batches(seed, number, first)
+        if not hasattr(data, "__iter__"):
+            data = data()
+        made: Iterator[Any] = iter(data)
+        if first and _is_dataset(data):
+            fast_forward.forward(made, first, beat)
+        elif first:
+            fast_forward.draw(made, first, beat)
+        return made
+
+    # the random state that a pass begins with
+
+    def begin_state(self, arrays: Tensors) -> Json:
+        """Copy the state that a pass begins with, as JSON and arrays."""
+        prefix = f"data/{self.index}"
+        state: Json = {
+            "random": rng.capture(arrays, f"{prefix}/random", only=[]),
+            "seeds": rng.seed_states(arrays, f"{prefix}/seeds", only=self.seed_generators),
+            "generators": {
+                name: encode(value, arrays, f"{prefix}/own/{name}")
+                for name, value in getattr(self.data, "__dict__", {}).items()
+                if isinstance(value, _OWN_RANDOM)
+            },
+        }
+        if hasattr(self.data, "state_dict") and hasattr(self.data, "load_state_dict"):
+            try:
+                state["own"] = encode(self.data.state_dict(), arrays, f"{prefix}/dict")
+            except Unsupported as error:
+                raise UsageError(
+                    f"The state_dict of the data holds {error}.",
+                    hint="Return plain data and arrays from it.",
+                ) from error
+        return state
+
+    def restore_begin(self, begin: Json, arrays: Tensors) -> None:
+        """Put back what :meth:`begin_state` gave."""
+        rng.restore_seed_states(begin["seeds"], arrays)
+        rng.restore({**begin["random"], "seeds": []}, arrays)
+        if "own" in begin:
+            self.data.load_state_dict(decode(begin["own"], arrays))
+        for name, value in begin["generators"].items():
+            decode(value, arrays, vars(self.data).get(name))
+
+    def _array_batches(self, seed: tuple[int, int], number: int, first: int) -> Iterator[Any]:
+        size = self._batch_size or 1
+        rows = order(seed, number, self._samples, size, self._shuffle)
+        for start in range(first * size, self._samples, size):
+            chosen = rows[start : start + size]
+            yield keras.tree.map_structure(
+                lambda array, chosen=chosen: (
+                    tf.gather(array, chosen) if tf.is_tensor(array) else array[chosen]
+                ),
+                self.data,
+            )
+
+    def _dataset_batches(self, seed: tuple[int, int], number: int, first: int) -> Iterator[Any]:
+        self.data.on_epoch_begin()
+        count = self.data.num_batches
+        if count is None:
+            raise UsageError(
+                "A PyDataset without a length cannot be begun in its middle.",
+                hint="Give it __len__, or use a generator.",
+            )
+        rows = order(seed, number, count, 1, self._shuffle)
+        for index in rows[first:]:
+            yield self.data[int(index)]
+        self.data.on_epoch_end()
+
+
+class Batches:
+    """Batches of one source, pass after pass.
+
+    ``for batch in batches`` is one pass; ``next(batches)`` goes on with the next pass where
+    one is over. Both begin where the checkpoint was.
+
+    Args:
+        began: called when a pass begins, before anything is drawn.
+        seed: what the order of arrays is drawn from; known once the loop runs.
+        beat: called while data is read again; may end the process.
+    """
+
+    def __init__(
+        self,
+        source: LoopSource,
+        began: Callable[[], None],
+        seed: Callable[[], tuple[int, int]],
+        beat: Callable[[], None],
+    ) -> None:
+        self.source = source
+        self._passes = 0
+        self._taken = 0
+        self._began = began
+        self._seed = seed
+        self._beat = beat
+        self._iterator: Iterator[Any] | None = None
+        self._resumed = False
+        self._begin: Json = {}
+        self._begin_arrays: Tensors = {}
+
+    def __iter__(self) -> Iterator[Any]:
+        """One pass, or what is left of it in the first epoch after a relaunch."""
+        self.open()
+        try:
+            while True:
+                try:
+                    batch = self.take()
+                except StopIteration:
+                    return
+                yield batch
+        finally:
+            # one that was left by `break` is over
+            self.close()
+
+    def __next__(self) -> Any:
+        """The next batch, of the next pass where one is over."""
+        if self._iterator is None:
+            self.open()
+        self._resumed = False
+        try:
+            return self.take()
+        except StopIteration:
+            self.open()
+            try:
+                return self.take()
+            except StopIteration:
+                raise UsageError(
+                    "The data has no batch left and cannot be begun again.",
+                    hint="Give a tf.data.Dataset, arrays, or a function that returns a new "
+                    "generator, not a generator.",
+                ) from None
+
+    def open(self) -> None:
+        """Begin a pass, or continue the one of the checkpoint."""
+        if self._resumed:
+            self._resumed = False
+            return
+        self._began()
+        self._iterator = self._from(0)
+
+    def take(self) -> Any:
+        """Give the next batch.
+
+        Raises:
+            StopIteration: the pass is over.
+        """
+        assert self._iterator is not None
+        try:
+            batch = next(self._iterator)
+        except StopIteration:
+            self._iterator = None
+            self._taken = 0
+            raise
+        self._taken += 1
+        return batch
+
+    def close(self) -> None:
+        """End the pass, whether or not all of it was taken."""
+        self._iterator = None
+        self._resumed = False
+        self._taken = 0
+
+    def renew(self, data: Any) -> None:
+        """Take the data of the next pass, which the script gives once more."""
+        self.source = self.source.renewed(data)
+
+    # what a checkpoint holds
+
+    def position(self, arrays: Tensors) -> Json:
+        """Give the place of the next batch, as JSON and arrays."""
+        live = self._iterator is not None
+        if live:
+            arrays.update(self._begin_arrays)
+        return {
+            "plan": self.source.plan,
+            "passes": self._passes,
+            "taken": self._taken,
+            "live": live,
+            "begin": self._begin if live else {},
+        }
+
+    def difference(self, position: Json) -> str | None:
+        """Name the first mismatch of the data with what was saved."""
+        plan = self.source.plan
+        for key, value in position["plan"].items():
+            if plan.get(key) != value:
+                return f"{key} of the data was {value} and is {plan.get(key)}"
+        return None
+
+    def skip_pass(self) -> None:
+        """Pass over one pass that is over."""
+        self._passes += 1
+        self.source.skip_pass()
+
+    def seek(self, position: Json, arrays: Tensors) -> None:
+        """Begin the pass in which the checkpoint was made, at the batch after those taken."""
+        self.source.restore_begin(position["begin"], arrays)
+        self._iterator = self._from(position["taken"])
+        self._resumed = True
+
+    def _from(self, first: int) -> Iterator[Any]:
+        arrays: Tensors = {}
+        self._begin, self._begin_arrays = self.source.begin_state(arrays), arrays
+        number = self._passes
+        self._passes += 1
+        self._taken = first
+        return self.source.batches(self._seed(), number, first, self._beat)
+
+
+def _is_dataset(data: Any) -> bool:
+    return isinstance(data, tf.data.Dataset | tf.distribute.DistributedDataset)

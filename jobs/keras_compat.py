@@ -1,0 +1,135 @@
+"""Everything here that rests on private parts of Keras, in one place.
+
+Which Keras is followed batch by batch: the versions, and the source of its training loop.
+"""
+
+import contextlib
+import functools
+import hashlib
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import keras
+from keras.src import tree
+from keras.src.backend.common import global_state
+from keras.src.backend.tensorflow import trainer as _trainer
+from keras.src.backend.tensorflow.trainer import TFEpochIterator
+from keras.src.optimizers.base_optimizer import BaseOptimizer
+from keras.src.random import seed_generator as _seed_generator
+from keras.src.trainers.data_adapters import array_slicing
+from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
+from keras.src.trainers.data_adapters.generator_data_adapter import GeneratorDataAdapter
+from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
+from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
+from keras.src.trainers.epoch_iterator import EpochIterator
+
+__all__ = [
+    "BASE_ITERATOR",
+    "PLAIN_FIT",
+    "PLAIN_ITERATOR",
+    "REMEDY",
+    "TESTED",
+    "ArrayDataAdapter",
+    "BaseOptimizer",
+    "GeneratorDataAdapter",
+    "PyDatasetAdapter",
+    "SeedGenerator",
+    "TFDatasetAdapter",
+    "array_slicing",
+    "epoch_iterator",
+    "existing_global_generator",
+    "initial_epoch",
+    "is_known",
+    "loop_digest",
+    "make_global_generator",
+    "replace_fit",
+    "set_initial_epoch",
+    "tree",
+    "without_validation_split",
+]
+
+TESTED: Final = ("3.15.1",)
+"""Keras versions that the exactness suite was run with."""
+REMEDY: Final = f"install a tested version ({', '.join(TESTED)})"
+
+_FOLLOWED: Final = "15eaf4a007e88f75"
+"""Digest of Keras' own loop in those versions; see :func:`is_known`."""
+
+PLAIN_FIT: Final[Callable[..., Any]] = _trainer.TensorFlowTrainer.fit
+PLAIN_ITERATOR: Final[Any] = TFEpochIterator
+"""Keras' own, as they were when this was imported."""
+BASE_ITERATOR: Final[Any] = EpochIterator
+SeedGenerator: Final[Any] = _seed_generator.SeedGenerator
+
+_GLOBAL_GENERATOR: Final = "global_seed_generator"
+"""What Keras calls the generator that everything without one of its own draws from."""
+
+
+@functools.cache
+def loop_digest() -> str:
+    """Digest the source of everything in Keras that the iterators here stand in for."""
+    parts = (EpochIterator, TFEpochIterator)
+    return hashlib.sha256("".join(inspect.getsource(part) for part in parts).encode()).hexdigest()[
+        :16
+    ]
+
+
+def is_known() -> bool:
+    """Tell whether Keras' loop is the one that is followed, whatever its version is called."""
+    try:
+        return loop_digest() == _FOLLOWED
+    except (OSError, TypeError):  # no source is installed
+        return keras.__version__ in TESTED
+
+
+def replace_fit(fit: Callable[..., Any]) -> Callable[[], None]:
+    """Make ``Model.fit`` another function; returns what undoes it."""
+    _trainer.TensorFlowTrainer.fit = fit
+
+    def undo() -> None:
+        _trainer.TensorFlowTrainer.fit = PLAIN_FIT
+
+    return undo
+
+
+@contextlib.contextmanager
+def epoch_iterator(make: Callable[..., Any]) -> Iterator[None]:
+    """Let ``fit`` make its iterators over data by ``make``, within the ``with`` block."""
+    outer, _trainer.TFEpochIterator = _trainer.TFEpochIterator, make
+    try:
+        yield
+    finally:
+        _trainer.TFEpochIterator = outer
+
+
+def initial_epoch(model: Any) -> int | None:
+    """Give the epoch at which Keras' loop begins; None where only the argument counts."""
+    epoch: int | None = model._initial_epoch
+    return epoch
+
+
+def set_initial_epoch(model: Any, epoch: int | None) -> None:
+    """Let Keras' loop begin at an epoch; after ``on_train_begin`` it counts still."""
+    model._initial_epoch = epoch
+
+
+def without_validation_split(arguments: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """Give x, y and sample weights of ``fit`` without what it splits off for validation."""
+    data = (arguments["x"], arguments["y"], arguments["sample_weight"])
+    if arguments["validation_split"] and arguments["validation_data"] is None:
+        data, _ = array_slicing.train_validation_split(
+            data, validation_split=arguments["validation_split"]
+        )
+    x, y, weight = data
+    return x, y, weight
+
+
+def existing_global_generator() -> Any:
+    """Give Keras' global seed generator; None where nothing has used it yet."""
+    return global_state.get_global_attribute(_GLOBAL_GENERATOR)
+
+
+def make_global_generator() -> None:
+    """Make Keras' global seed generator, as its first use does."""
+    _seed_generator.global_seed_generator()

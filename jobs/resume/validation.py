@@ -1,0 +1,59 @@
+"""SIGTERM in the validation of a ``fit``: end there, as if it had not begun."""
+
+from typing import Any
+
+from rekindle.jobs.attempt import shutdown
+from rekindle.jobs.attempt.progress import Progress
+from rekindle.jobs.capture import variables
+from rekindle.jobs.capture.codec import Tensors
+from rekindle.jobs.capture.component import Json
+from rekindle.jobs.capture.rng import RandomState
+from rekindle.jobs.data.fit_data import FitData
+from rekindle.jobs.resume.stage import StageEngine
+
+
+class Validation:
+    """Keep what a validation changes as it was before, in case the process ends within it."""
+
+    def __init__(self, engine: StageEngine, model: Any, random: RandomState, data: FitData) -> None:
+        self._engine = engine
+        self._model = model
+        self._random = random
+        self._data = data
+        self._before: tuple[Json, Tensors] | None = None
+
+    def begins(self, at: Progress) -> None:
+        """Copy metrics and random state before Keras resets the metrics of the epoch."""
+        if self._before is not None:
+            return
+        arrays: Tensors = {}
+        metrics = {"metrics": list(self._model.metrics_variables)}
+        state = {
+            "metrics": variables.capture(metrics, arrays),
+            "random": self._random.capture(arrays)["random"],
+            "evals": self._data.evals,
+        }
+        self._before = (state, arrays)
+        self._engine.session.beat("validation")
+
+    def continues(self, at: Progress) -> None:
+        """Between two batches: end here where that was asked for."""
+        self._engine.session.beat("validation")
+        if not shutdown.requested() or self._before is None:
+            return
+        if not self._data.exact:
+            shutdown.exit_saved()
+            return
+        # the weights are those of before: only what validation changes is put back
+        state, arrays = self._before
+        self._engine.stand(at)
+        snapshot = self._engine.capture(
+            replaced={"random": state["random"], "evals": state["evals"]}
+        )
+        snapshot.tensors.update(arrays)
+        snapshot.state["variables"].update(state["metrics"])
+        self._engine.exit_saved(snapshot)
+
+    def over(self) -> None:
+        """Forget it: the epoch has ended."""
+        self._before = None

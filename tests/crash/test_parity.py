@@ -1,0 +1,68 @@
+"""The same training as ``fit`` and as a ``resumable`` loop: one engine carries both."""
+
+import random
+import signal
+from pathlib import Path
+
+import lives as driver
+import pytest
+from lives import Lives
+
+from rekindle.jobs.job import CheckpointPolicy
+
+SCRIPT = Path(__file__).parent / "scripts" / "parity.py"
+
+pytestmark = [pytest.mark.crash, pytest.mark.slow]  # three trainings, two of them killed
+
+
+def _lives(root: Path, kind: str, **more: object) -> Lives:
+    return Lives(root, SCRIPT, args=[kind], policy=CheckpointPolicy(every_steps=5), **more)
+
+
+@pytest.mark.promise
+def test_fit_and_loop_come_through_the_same_kills_to_the_same_bits(tmp_path: Path) -> None:
+    """Weights, optimizer, and what a layer counts in a variable that Keras does not know."""
+    ends = {}
+    for kind in ("fit", "loop"):
+        calm = driver.undisturbed(_lives(tmp_path / f"calm-{kind}", kind))
+        blows = [
+            driver.Blow("step", 17, signal.SIGKILL),
+            driver.Blow("step", 9, signal.SIGTERM),
+            driver.within(random.Random(3)),
+        ]
+        storm = driver.stormy(_lives(tmp_path / f"storm-{kind}", kind), blows)
+        assert [] == driver.differences(calm.digests, storm.digests)
+        assert storm.went_on >= 3
+        assert storm.in_mid_epoch >= 2
+        receipts = [entry for entry in storm.resumed if entry["checkpoint"]]
+        assert [[]] * len(receipts) == [entry["inexact"] for entry in receipts]
+        assert all("1 plain variables" in entry["restored"] for entry in receipts)
+        ends[kind] = calm.digests["file:end.npz"]
+    assert ends["fit"] == ends["loop"]
+
+
+def test_what_a_loop_cannot_restore_is_named(tmp_path: Path) -> None:
+    """Each with what to do: a cache behind a shuffle, stateful random numbers, a stray variable."""
+    lives = Lives(tmp_path, SCRIPT.with_name("inexact_loop.py"))
+    driver.undisturbed(lives)
+    warned = [entry["message"] for entry in lives.entries("warned")]
+    receipt = lives.entries("resumed")[0]["inexact"]
+    assert any("before cache()" in text for text in receipt)
+    for part in ("RandomUniform", "variables that no checkpoint holds (stray"):
+        assert any(part in text for text in warned), warned
+    assert not any("evaluated" in text for text in warned)
+
+
+def test_another_learning_rate_in_a_loop_is_reported(tmp_path: Path) -> None:
+    """As in `fit`: the one of the checkpoint is used, and a person is told how to change it."""
+    lives = Lives(tmp_path, SCRIPT, args=["loop"], policy=CheckpointPolicy(every_steps=5))
+    lives.start(driver.Blow("step", 17, signal.SIGKILL), lives.run.root / "told.jsonl")
+    lives.wait()
+    (lives.run.root / "told.jsonl").unlink()
+    lives.change(args=["loop", "4e-3"])
+    driver.stormy(lives, [])
+    assert any(
+        "learning rate of the optimizer is 0.004 in the script" in entry["message"]
+        for entry in lives.entries("warned")
+    )
+    assert lives.entries("resumed")[-1]["changed"]
