@@ -1,9 +1,9 @@
 """What an attempt reports: entries in the journal, and lines for people in the log."""
 
-from typing import Any
-
 from rekindle.jobs.journal_writer import Record, tell
 from rekindle.state.paths import Run
+from rekindle.state.run import entries
+from rekindle.state.run.entries import Entry
 
 
 class AttemptLog:
@@ -23,9 +23,9 @@ class AttemptLog:
         """List the messages about training that is not saved, of all attempts."""
         return list(self._unfollowed)
 
-    def note(self, kind: str, **fields: Any) -> None:
+    def note(self, entry: Entry) -> None:
         """Append an entry to the journal; on a full disk it is appended later."""
-        self._record.add(kind, **fields)
+        self._record.add(**entry)
 
     def warn(self, message: str, hint: str, *, unfollowed: bool = False) -> None:
         """Report once, in journal and log, what a person should know.
@@ -39,6 +39,6 @@ class AttemptLog:
         tell(f"{message} {hint}")
         if unfollowed:
             self._unfollowed.append(message)
-            self.note("warned", message=message, hint=hint, unfollowed=True)
+            self.note(entries.warned(message=message, hint=hint, unfollowed=True))
         else:
-            self.note("warned", message=message, hint=hint)
+            self.note(entries.warned(message=message, hint=hint))

@@ -15,7 +15,7 @@ from rekindle.jobs.job import Job
 from rekindle.jobs.journal_writer import tell
 from rekindle.state.errors import CheckpointsUnreadable
 from rekindle.state.paths import Run
-from rekindle.state.run import checkpoints
+from rekindle.state.run import checkpoints, entries
 from rekindle.state.run.checkpoints import Checkpoint, Position, Refusal
 
 if TYPE_CHECKING:
@@ -112,7 +112,9 @@ class CheckpointStore:
             refused.append(Refusal(checkpoint.name, reason))
             tell(f"checkpoint {checkpoint.name} is not used: {reason}.")
             self._log.note(
-                "checkpoint_refused", name=checkpoint.name, reason=reason, quarantined_to=str(where)
+                entries.checkpoint_refused(
+                    name=checkpoint.name, reason=reason, quarantined_to=str(where)
+                )
             )
         if refused:
             last = refused[-1]
@@ -216,7 +218,7 @@ class CheckpointStore:
             # the next one may succeed; the training itself lives in memory
             tell(f"the checkpoint could not be saved: {error}")
             self._log.note(
-                "save_failed", error=str(error), epoch=position.epoch, step=position.step
+                entries.save_failed(error=str(error), epoch=position.epoch, step=position.step)
             )
             return None
         seconds = time.monotonic() - began
@@ -230,17 +232,18 @@ class CheckpointStore:
                 "or look at the data.",
             )
         self._log.note(
-            "checkpoint_committed",
-            name=made.name,
-            stage=position.stage,
-            epoch=position.epoch,
-            step=position.step,
-            end=position.end,
-            bytes=made.bytes,
-            why=why,
-            seconds=round(seconds, 6),
-            best=best,
-            logs=snapshot.logs,
+            entries.checkpoint_committed(
+                name=made.name,
+                stage=position.stage,
+                epoch=position.epoch,
+                step=position.step,
+                end=position.end,
+                bytes=made.bytes,
+                why=why,
+                seconds=round(seconds, 6),
+                best=best,
+                logs=snapshot.logs,
+            )
         )
         self._expected.add(made.name)
         self._prune(position.stage)
@@ -255,7 +258,7 @@ class CheckpointStore:
                 self._run.checkpoints, keep, protected, stage=stage, verdicts=self._verdicts
             ):
                 self._expected.discard(gone.name)
-                self._log.note("checkpoint_pruned", name=gone.name)
+                self._log.note(entries.checkpoint_pruned(name=gone.name))
         except OSError as error:
             tell(f"older checkpoints could not be removed: {error}")
 
@@ -269,15 +272,16 @@ class CheckpointStore:
         )
         tell(message)
         self._log.note(
-            "failed",
-            error_type="NonFinite",
-            message=message,
-            hint="Lower the learning rate or look at the data, then `rekindle release`; "
-            'checkpoint.non_finite = "continue" trains on instead.',
-            traceback="",
-            epoch=progress.epoch,
-            step=progress.step,
-            trained=trained,
+            entries.failed(
+                error_type="NonFinite",
+                message=message,
+                hint="Lower the learning rate or look at the data, then `rekindle release`; "
+                'checkpoint.non_finite = "continue" trains on instead.',
+                traceback="",
+                epoch=progress.epoch,
+                step=progress.step,
+                trained=trained,
+            )
         )
 
 

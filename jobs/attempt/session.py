@@ -22,7 +22,7 @@ from rekindle.jobs.job import Job
 from rekindle.jobs.journal_writer import tell
 from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Run
-from rekindle.state.run import journal
+from rekindle.state.run import entries, journal
 from rekindle.state.run.checkpoints import Position
 
 OnFailure = Callable[[RekindleError], NoReturn]
@@ -188,20 +188,21 @@ class Session:
                 f"step {progress.step}); repeating {repeated} steps ({seconds:.1f} s)."
             )
         self._log.note(
-            "resumed",
-            stage=progress.stage,
-            epoch=progress.epoch,
-            step=progress.step,
-            checkpoint=name,
-            refused=[{"name": r.name, "reason": r.reason} for r in point.refused],
-            lost_steps=repeated,
-            lost_seconds=seconds,
-            restored=restored,
-            inexact=inexact,
-            changed=list(self._changed),
-            allowed=allowed,
-            unfollowed=self._log.unfollowed,
-            epochs=epochs,
+            entries.resumed(
+                stage=progress.stage,
+                epoch=progress.epoch,
+                step=progress.step,
+                checkpoint=name,
+                refused=[{"name": r.name, "reason": r.reason} for r in point.refused],
+                lost_steps=repeated,
+                lost_seconds=seconds,
+                restored=restored,
+                inexact=inexact,
+                changed=list(self._changed),
+                allowed=allowed,
+                unfollowed=self._log.unfollowed,
+                epochs=epochs,
+            )
         )
         self.beat("step")
 
@@ -216,18 +217,19 @@ class Session:
     def epoch_ended(self, stage: int, epoch: int, seconds: float, logs: dict[str, Any]) -> bool:
         """Journal a finished epoch; True where it has the best value of the monitored metric."""
         self._log.note(
-            "epoch_ended",
-            stage=stage,
-            epoch=epoch,
-            step=self.progress.step,
-            seconds=round(seconds, 6),
-            logs=logs,
+            entries.epoch_ended(
+                stage=stage,
+                epoch=epoch,
+                step=self.progress.step,
+                seconds=round(seconds, 6),
+                logs=logs,
+            )
         )
         return self.store.is_best(logs)
 
     def stage_ended(self, stage: int, epoch: int) -> None:
         """Journal a finished stage."""
-        self._log.note("stage_ended", stage=stage, epoch=epoch, step=self.progress.step)
+        self._log.note(entries.stage_ended(stage=stage, epoch=epoch, step=self.progress.step))
         if stage in self._history.left:
             self.warn(
                 f"Stage {stage} was left by an exception in an earlier attempt, and ended "

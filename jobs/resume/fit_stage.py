@@ -210,7 +210,7 @@ class FitStage:
 
     def batch_ended(self, batch: int, logs: Json | None) -> None:
         """At the end of ``on_train_batch_end`` of the batch (0-based, the last of an execution)."""
-        self._run.logs = dict(logs or {})
+        self._run.take_logs(logs)
         if not self._traced:
             shutdown.mark_clean(False)
             self._traced = True
@@ -275,21 +275,25 @@ class _FitRun:
     """Capture and restore what ``fit`` itself keeps; a component."""
 
     def __init__(self, model: Any, arguments: dict[str, Any]) -> None:
-        self.logs: Json = {}
+        self._logs: Json = {}
         self._model = model
         self._epochs = arguments["epochs"]
         self._plan = {"validation_split": arguments["validation_split"]}
 
+    def take_logs(self, logs: Json | None) -> None:
+        """Take the logs of a batch."""
+        self._logs = dict(logs or {})
+
     def capture(self, arrays: Tensors) -> Json:
         return {
             "stop_training": bool(self._model.stop_training),
-            "logs": plain_logs(self.logs),
+            "logs": plain_logs(self._logs),
             "epochs": self._epochs,
         }
 
     def restore(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
         self._model.stop_training = saved["stop_training"]
-        self.logs = saved["logs"]
+        self._logs = saved["logs"]
 
     def fingerprint(self) -> Json:
         return {"plan": {**self._plan, "jit_compile": str(self._model.jit_compile)}}
@@ -308,7 +312,7 @@ class _FitRun:
 
     def carry_logs(self) -> None:
         """Give an epoch that resumes with no batch left the logs of its last batch."""
-        saved, model = self.logs, self._model
+        saved, model = self._logs, self._model
         plain = type(model)._get_metrics_result_or_logs
 
         def result(logs: Json) -> Any:

@@ -72,11 +72,11 @@ class LoopStage:
 
     def log(self, values: dict[str, float]) -> None:
         """Take metrics of the epoch, or of the last steps."""
-        self._flags.logs.update(values)
+        self._flags.log(values)
 
     def stop(self) -> None:
         """End after this step; over epochs, after this epoch."""
-        self._flags.stopped = True
+        self._flags.stop()
 
     # beginning
 
@@ -243,7 +243,7 @@ class LoopStage:
         """Begin an epoch, or come again to the one that had begun."""
         if not self._data.begin_epoch():
             self._progress = replace(self._progress, epoch_step=0)
-            self._flags.logs.clear()
+            self._flags.clear_logs()
         self._running().session.advance(self._progress, trained=False)
 
     def epoch_ended(self, seconds: float) -> None:
@@ -323,6 +323,15 @@ class _LoopFlags:
     def __init__(self) -> None:
         self.logs: dict[str, float] = {}
         self.stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def log(self, values: dict[str, float]) -> None:
+        self.logs.update(values)
+
+    def clear_logs(self) -> None:
+        self.logs.clear()
 
     def capture(self, arrays: Tensors) -> Json:
         return {"stop_training": self.stopped, "logs": dict(self.logs)}

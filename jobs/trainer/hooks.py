@@ -27,7 +27,7 @@ def install(job: Job, session: "Session", unfollowed: "Unfollowed") -> None:
     its libraries read once.
     """
     random.seed(job.seed)
-    hooks = AfterImport(lambda name, error: session.refuse(_hook_failed(name, error)))
+    hooks = AfterImport(lambda name, error: session.fail_permanently(_hook_failed(name, error)))
     hooks.add("numpy", lambda numpy: _seed_numpy(numpy, job.seed))
     # TensorFlow imports Keras while it is half executed itself
     hooks.add(

@@ -100,9 +100,7 @@ def _tell_provenance(run: Run, job: Job, session: "Session") -> None:
         session.note_change(text)
     with contextlib.suppress(OSError):
         journal.append(
-            run.journal,
-            attempt=session.attempt,
-            **entries.provenance(changed=changed, **about),
+            run.journal, attempt=session.attempt, **entries.provenance(changed=changed, **about)
         )
     if changed:
         session.warn(

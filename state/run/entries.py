@@ -246,7 +246,7 @@ def resumed(
     inexact: Texts = ...,
     changed: Texts = ...,
     allowed: str | None = ...,
-    unfollowed: str | None = ...,
+    unfollowed: Texts | None = ...,
     epochs: Whole | None = ...,
 ) -> None:
     """Training begins, or was resumed, in a stage: the receipt."""
@@ -381,7 +381,7 @@ def attempt_changed(
     provenance: Table | None = ...,
     gpus: Texts | None = ...,
     seconds: float | None = ...,
-    unfollowed: str | None = ...,
+    unfollowed: Texts | None = ...,
 ) -> None:
     """The daemon judged an attempt: columns of its row in the ledger."""
 

@@ -82,7 +82,7 @@ def main() -> None:
         state = json.loads((found.path / STATE).read_text())
         step, digest = state["step"], state["digest"]
     session.enter_stage()
-    session._log.note(
+    session._log._record.add(
         "resumed",
         stage=0,
         epoch=0,
@@ -107,9 +107,9 @@ def main() -> None:
                 {"attempt": session.attempt},
             )
         except OSError as error:
-            session._log.note("save_failed", error=str(error), epoch=0, step=step)
+            session._log._record.add("save_failed", error=str(error), epoch=0, step=step)
             return
-        session._log.note(
+        session._log._record.add(
             "checkpoint_committed",
             name=made.name,
             stage=0,
