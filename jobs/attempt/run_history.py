@@ -48,29 +48,32 @@ class RunHistory:
             beat: the last heartbeat of one before.
         """
         past = cls(beat.step if beat is not None else 0, spans=spans(entries, attempt, beat))
+        past._read(entries)
+        return past
+
+    def _read(self, entries: list[dict[str, Any]]) -> None:
         ended: set[int] = set()
         for entry in entries:
             kind, stage = entry["kind"], entry.get("stage") or 0
             if kind == "checkpoint_committed":
-                past.committed.add(entry["name"])
+                self.committed.add(entry["name"])
             elif kind == "checkpoint_pruned":
-                past.committed.discard(entry["name"])
+                self.committed.discard(entry["name"])
             elif kind == "scratch_requested":
-                past.committed.clear()
-                past.left.clear()
+                self.committed.clear()
+                self.left.clear()
                 ended.clear()
             elif kind == "warned" and entry.get("unfollowed") is True:
-                if entry["message"] not in past.unfollowed:
-                    past.unfollowed.append(entry["message"])
+                if entry["message"] not in self.unfollowed:
+                    self.unfollowed.append(entry["message"])
             elif kind == "stage_ended":
                 ended.add(stage)
-                past.left.discard(stage)
+                self.left.discard(stage)
             elif kind == "resumed":
-                past.last = stage
+                self.last = stage
                 if entry.get("checkpoint") is None:
-                    past.left |= {other for other in past.begun if other < stage} - ended
-                    past.begun[stage] = entry.get("step") or 0
-        return past
+                    self.left |= {other for other in self.begun if other < stage} - ended
+                    self.begun[stage] = entry.get("step") or 0
 
     def lost(
         self, stage: int, step: int, checkpoint: Checkpoint | None, there: Iterable[Checkpoint]

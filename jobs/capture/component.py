@@ -27,7 +27,7 @@ class Caveat(NamedTuple):
 class Component(Protocol):
     """Capture and restore one part of a training state.
 
-    Each component owns some keys of the JSON of a checkpoint (:mod:`rekindle.jobs.capture.schema`)
+    Each component owns some keys of the JSON of a checkpoint
     and the arrays under its own prefixes. ``saved`` is always all of that JSON.
     """
 

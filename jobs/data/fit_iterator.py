@@ -133,7 +133,7 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         tracker, reordered = self.source.tracker, self.source.reordered
         if tracker is not None and draws is not None:
             tracker.load(draws, arrays)
-            tracker.call_again(draws, self._beat)
+            tracker.epoch_calls.repeat(draws["called"], self._beat)
         if self.data_adapter.num_batches is None:  # a known one may have been changed
             self._num_batches = position["num_batches"]
         self._start_step = position["epoch_step"]
@@ -147,9 +147,8 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
             if draws is None and tracker is not None:
                 # an older checkpoint; Keras has told of the end of an epoch once before the first
                 within = live and self._start_step > 0
-                tracker.call_again(
-                    {"called": "e" + "be" * (begun - within) + "b" * within}, self._beat
-                )
+                called = "e" + "be" * (begun - within) + "b" * within
+                tracker.epoch_calls.repeat(called, self._beat)
         self._skip_passes(position["created"] - (1 if live else 0))
         if live:
             before_live()
@@ -164,7 +163,7 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         tracker = self.source.tracker
         if tracker is not None and draws is not None:
             tracker.load(draws, arrays)
-            tracker.call_again(draws, self._beat)
+            tracker.epoch_calls.repeat(draws["called"], self._beat)
             tracker.load_own(draws, arrays)
 
     def _skip_passes(self, passes: int) -> None:

@@ -56,10 +56,10 @@ class Reordered:
 
     def on_epoch_begin(self) -> None:
         self.epochs_begun += 1
-        self._draws.call("on_epoch_begin")
+        self._draws.epoch_calls.call("on_epoch_begin")
 
     def on_epoch_end(self) -> None:
-        self._draws.call("on_epoch_end")
+        self._draws.epoch_calls.call("on_epoch_end")
 
     @property
     def num_batches(self) -> int | None:

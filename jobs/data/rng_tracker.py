@@ -57,11 +57,7 @@ class RngTracker:
         self._item: Any = None
         self._closed = False
         self._lock = threading.RLock()
-        # "b" and "e" for each call of on_epoch_begin and on_epoch_end, and what some began with
-        self._calls = ""
-        self._calls_began: list[tuple[int, str, Any]] = []
-        self._call_ended: States = {}
-        self._after: States = {}
+        self.epoch_calls = EpochCalls(owner, self)
 
     # states
 
@@ -177,43 +173,6 @@ class RngTracker:
             if waited:
                 self._lock.release()
 
-    # what a PyDataset is told
-
-    def call(self, name: str) -> None:
-        """Tells it of the begin or end of an epoch, and notes what that began with.
-
-        What follows from the call before is not noted: most draw nothing in between.
-
-        Args:
-            name: on_epoch_begin or on_epoch_end.
-        """
-        before = self.now()
-        for kind in self._call(name, before):
-            if not _same(self._call_ended.get(kind), before[kind]):
-                self._calls_began.append((len(self._calls) - 1, kind, before[kind]))
-            self._call_ended[kind] = self._after[kind]
-
-    def call_again(self, kept: dict[str, Any], beat: Callable[[], None]) -> None:
-        """Repeats the calls of an earlier attempt, each from the states that it began with.
-
-        Args:
-            kept: what :meth:`capture` gave; :meth:`load` has read it.
-        """
-        for letter in kept["called"][len(self._calls) :]:
-            beat()
-            number = len(self._calls)
-            self.put({kind: state for at, kind, state in self._calls_began if at == number})
-            for kind in self._call(
-                {"b": "on_epoch_begin", "e": "on_epoch_end"}[letter], self.now()
-            ):
-                self._call_ended[kind] = self._after[kind]
-
-    def _call(self, name: str, before: States) -> set[str]:
-        getattr(self._owner, name)()
-        self._after = self.now()
-        self._calls += name.removeprefix("on_epoch_")[0]
-        return differing(before, self._after)
-
     # what a checkpoint holds
 
     def capture(self, tensors: Tensors, taken: int | None) -> dict[str, Any]:
@@ -230,11 +189,7 @@ class RngTracker:
             "own": _out(own, tensors, "draws/own"),
             "moved": sorted(self.moved),
             "foreign": sorted(self.foreign),
-            "called": self._calls,
-            "calls": [
-                [number, _out({kind: state}, tensors, f"draws/calls/{index}")]
-                for index, (number, kind, state) in enumerate(self._calls_began)
-            ],
+            **self.epoch_calls.capture(tensors),
         }
 
     def load(self, kept: dict[str, Any], tensors: Tensors) -> None:
@@ -243,15 +198,81 @@ class RngTracker:
         self.begin = _in(kept["begin"], tensors)
         self.moved |= set(kept["moved"])
         self.foreign |= set(kept["foreign"])
-        self._calls_began = [
+        self.epoch_calls.load(kept, tensors)
+
+    def load_own(self, kept: dict[str, Any], tensors: Tensors) -> None:
+        """Puts a ``PyDataset``'s own generators back to where they were."""
+        self.put(_in(kept["own"], tensors))
+
+
+class EpochCalls:
+    """Repeat what a ``PyDataset`` is told of epochs, with the random state of each call.
+
+    Args:
+        owner: the ``PyDataset``.
+        tracker: reads and writes the states of generators.
+    """
+
+    def __init__(self, owner: Any, tracker: "RngTracker") -> None:
+        self._owner = owner
+        self._tracker = tracker
+        # "b" and "e" for each call of on_epoch_begin and on_epoch_end, and what some began with
+        self._calls = ""
+        self._began: list[tuple[int, str, Any]] = []
+        self._ended: States = {}
+        self._after: States = {}
+
+    def call(self, name: str) -> None:
+        """Tell it of the begin or end of an epoch, and note what that began with.
+
+        What follows from the call before is not noted: most draw nothing in between.
+
+        Args:
+            name: on_epoch_begin or on_epoch_end.
+        """
+        before = self._tracker.now()
+        for kind in self._call(name, before):
+            if not _same(self._ended.get(kind), before[kind]):
+                self._began.append((len(self._calls) - 1, kind, before[kind]))
+            self._ended[kind] = self._after[kind]
+
+    def repeat(self, called: str, beat: Callable[[], None]) -> None:
+        """Repeat the calls of an earlier attempt, each from the states that it began with.
+
+        Args:
+            called: their letters; :meth:`load` has read the states.
+        """
+        for letter in called[len(self._calls) :]:
+            beat()
+            number = len(self._calls)
+            self._tracker.put({kind: state for at, kind, state in self._began if at == number})
+            name = {"b": "on_epoch_begin", "e": "on_epoch_end"}[letter]
+            for kind in self._call(name, self._tracker.now()):
+                self._ended[kind] = self._after[kind]
+
+    def capture(self, tensors: Tensors) -> dict[str, Any]:
+        """Give them as JSON and arrays."""
+        return {
+            "called": self._calls,
+            "calls": [
+                [number, _out({kind: state}, tensors, f"draws/calls/{index}")]
+                for index, (number, kind, state) in enumerate(self._began)
+            ],
+        }
+
+    def load(self, kept: dict[str, Any], tensors: Tensors) -> None:
+        """Take over what an earlier attempt knew."""
+        self._began = [
             (number, kind, state)
             for number, entry in kept["calls"]
             for kind, state in _in(entry, tensors).items()
         ]
 
-    def load_own(self, kept: dict[str, Any], tensors: Tensors) -> None:
-        """Puts a ``PyDataset``'s own generators back to where they were."""
-        self.put(_in(kept["own"], tensors))
+    def _call(self, name: str, before: States) -> set[str]:
+        getattr(self._owner, name)()
+        self._after = self._tracker.now()
+        self._calls += name.removeprefix("on_epoch_")[0]
+        return differing(before, self._after)
 
 
 class _Numpy:

@@ -144,7 +144,7 @@ class LoopStage:
     def _resume(self, engine: StageEngine) -> None:
         self._ended = engine.has_ended
         if self._ended:
-            engine.restore_ended(self._seek_to_end)
+            engine.restore_ended()
             self._take(engine)
             return
         engine.resume(epochs=None)
@@ -152,10 +152,6 @@ class LoopStage:
         if not self._data.is_within:
             self._forget()
         engine.session.beat("compile")
-
-    def _seek_to_end(self) -> None:
-        engine = self._running()
-        self._data.seek(engine.saved, engine.saved_arrays, lenient=engine.allowed is not None)
 
     def _take(self, engine: StageEngine) -> None:
         self._progress, self._begun_at = engine.progress, engine.begun_at

@@ -4,31 +4,20 @@ It knows components and a session, and neither ``fit`` nor loops: both are stage
 engine, so that what one of them can do the other can, too.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
-
-import keras
-import tensorflow as tf
 
 from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.checkpoint_store import Snapshot
 from rekindle.jobs.attempt.progress import Progress
 from rekindle.jobs.attempt.save_policy import SavePolicy
 from rekindle.jobs.attempt.session import Session
-from rekindle.jobs.capture import fingerprint
 from rekindle.jobs.capture.codec import Tensors, read_state
 from rekindle.jobs.capture.component import Caveat, Component, Json
 from rekindle.jobs.capture.model_state import ModelState
 from rekindle.jobs.resume import model_config, warm_start
-
-
-class Seekable(Component, Protocol):
-    """The component that is the data of a stage."""
-
-    def seek(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
-        """Go to the batch of the checkpoint; before everything else is restored."""
-        ...
+from rekindle.jobs.resume.stage_state import Seekable, StageState
 
 
 class StageEngine:
@@ -41,33 +30,25 @@ class StageEngine:
     Attributes:
         progress: where the stage is, as of the last boundary.
         begun_at: the step at which it began.
-        allowed: what of the script is another than before and was allowed to be, in words.
+        saved, saved_arrays: content of the checkpoint; empty where the stage begins, or once it
+            was dropped.
     """
 
     def __init__(self, session: Session, number: int, policy: SavePolicy) -> None:
         self.session = session
         self.progress = Progress(number, step=session.progress.step)
-        self.allowed: str | None = None
+        self.begun_at = self.progress.step
         self._policy = policy
         self._point = session.store.restore_point(number, read_state)
-        self._components: Sequence[Component] = ()
-        self._models: ModelState
-        self._data: Seekable
-        self._fingerprint: Json = {}
-        self._caveats = _Caveats(session, self._point.state.get("inexact", []))
+        self._state: StageState
         self._step_began = 0.0
-        self.begun_at = self.progress.step
-
-    # what is saved
 
     @property
     def saved(self) -> Json:
-        """The JSON of the checkpoint; empty where the stage begins, or once it was dropped."""
         return self._point.state
 
     @property
     def saved_arrays(self) -> Tensors:
-        """The arrays of the checkpoint."""
         return self._point.tensors
 
     @property
@@ -78,69 +59,42 @@ class StageEngine:
     @property
     def has_ended(self) -> bool:
         """Whether the checkpoint is that of the end of the stage."""
-        return self.checkpoint is not None and bool(self._position["end"])
-
-    @property
-    def _position(self) -> Json:
-        position: Json = self._point.state["position"]
-        return position
+        return self._point.checkpoint is not None and self._point.checkpoint.position.end
 
     def drop_saved(self) -> None:
         """Drop the content of the checkpoint: a second copy of model and optimizer."""
         self._point = self._point.without_content()
+        self._state.drop_saved()
 
     # opening
 
     def check(
         self, models: ModelState, data: Seekable, others: Sequence[Component], kind: str
     ) -> None:
-        """Take the components, and compare them with the checkpoint.
-
-        Args:
-            others: in the order in which they are restored, after models; data comes last.
-            kind: fit or loop.
-
-        Raises:
-            StateMismatch: the script is another than that of the checkpoint.
-        """
-        self._models, self._data = models, data
-        self._components = [models, *others, data]
-        self._fingerprint = fingerprint.merged([c.fingerprint() for c in self._components])
-        if self.checkpoint is None:
-            return
-        was = "loop" if "loop" in self.saved else "fit"
-        if was != kind:
-            raise fingerprint.refuse(f"this stage was a {was} and is a {kind}")
-        found = fingerprint.compare(self._fingerprint, self.saved["fingerprint"])
-        for component in self._components:
-            found = found or component.difference(self.saved)
-        if found is not None and not self.session.job.allow_change:
-            raise fingerprint.refuse(found)
-        self.allowed = found
+        """Take the components and compare them with the checkpoint, as :class:`StageState` does."""
+        self._state = StageState(self.session, self._point, models, data, others, kind)
 
     def show(self) -> None:
         """In an export of this stage, restore the models alone and give them away."""
         give = self.session.wanted(self.progress.stage)
         if give is not None and self.checkpoint is not None:
-            self._models.restore(self.saved, self.saved_arrays, lenient=False)
-            give(self._models.models)
+            models = self._state.models
+            models.restore(self.saved, self.saved_arrays, lenient=False)
+            give(models.models)
 
     def begin(self, epoch: int, *, epochs: int | None) -> None:
         """Begin the stage, and save its first checkpoint.
 
         Args:
             epochs: how many it has in all, where that is known.
-
-        Raises:
-            UsageError: a component cannot be saved.
         """
-        stage = self.progress.stage
-        model_config.store(self.session.run, stage, self._models.models)
-        begun = warm_start.apply(self.session, stage, self._models.models)
+        stage, models = self.progress.stage, self._state.models
+        model_config.store(self.session.run, stage, models.models)
+        begun = warm_start.apply(self.session, stage, models.models)
         self.progress = Progress(stage, epoch, self.begun_at)
         snapshot = self.capture()
-        self._note_receipt(begun, epochs)
-        if self._models.is_complete():
+        self._write_receipt(begun, epochs)
+        if models.is_complete():
             self.save("start", snapshot)
         self._open_grace_period()
 
@@ -152,140 +106,86 @@ class StageEngine:
         Args:
             after_restore: called before the receipt is written.
         """
-        model_config.store(self.session.run, self.progress.stage, self._models.models)
-        self.take_position()
-        # the state is the one on disk until a batch is trained, and reading may take hours
-        shutdown.mark_clean(True)
+        model_config.store(self.session.run, self.progress.stage, self._state.models.models)
         self.session.grace.watch()
-        self._data.seek(self.saved, self.saved_arrays, lenient=self.allowed is not None)
-        shutdown.mark_clean(False)
-        self.restore()
-        self.report_unused_rates()
+        self._restore_from(self._state.seek)
         after_restore()
-        self._note_receipt([w for c in self._components for w in c.receipt(self.saved)], epochs)
+        self._write_receipt(self._state.receipt(), epochs)
         self._open_grace_period()
 
-    def restore_ended(self, seek: Callable[[], None]) -> None:
+    def restore_ended(self, seek: Callable[[], None] | None = None) -> None:
         """Restore a stage that had ended, without training.
 
         Args:
-            seek: leaves the data as the stage has left it.
+            seek: leaves the data as the stage has left it, where that is not where it ended.
         """
-        self.take_position()
-        shutdown.mark_clean(True)
-        seek()
-        shutdown.mark_clean(False)
-        self.restore()
-        self.report_unused_rates()
+        self._restore_from(seek or self._state.seek)
         self.session.stage_restored(self.progress.stage, self._point)
 
-    def stand(self, progress: Progress) -> None:
-        """Take note of where the stage is, without a boundary between two steps."""
-        self.progress = progress
-
-    def take_position(self) -> None:
-        """Stand where the checkpoint does."""
-        position = self._position
+    def _restore_from(self, seek: Callable[[], None]) -> None:
+        position = self.saved["position"]
         self.begun_at = position["base"]
         self.progress = Progress(
             position["stage"], position["epoch"], position["step"], position["epoch_step"]
         )
-
-    def _note_receipt(self, restored: list[str], epochs: int | None) -> None:
-        self._caveats.add(one for c in self._components for one in c.caveats())
-        self.session.resumed(
-            self._point,
-            self.progress,
-            restored=restored,
-            inexact=self._caveats.texts,
-            allowed=self.allowed,
-            epochs=epochs,
-        )
-        self._policy.saved(self.progress.epoch, self.progress.step, time.monotonic())
-        self._caveats.receipt_written()
-
-    def _open_grace_period(self) -> None:
-        self.session.grace.watch()
-        if shutdown.requested():
-            shutdown.exit_saved()
-
-    # restoring
-
-    def restore(self) -> None:
-        """Put everything but the data back to the checkpoint."""
-        lenient = self.allowed is not None
-        for component in self._components:
-            component.restore(self.saved, self.saved_arrays, lenient=lenient)
-        self._report_new_caveats()
-
-    def report_unused_rates(self) -> None:
-        """Report which learning rate of the script is not used, since the restored one is."""
-        if self.allowed is not None:
-            return  # a person was told, and has allowed it
-        saved = self.saved["fingerprint"].get("rates", {})  # older ones have none
-        for text in fingerprint.unused_rates(
-            self._fingerprint["rates"], saved, self._models.rates()
-        ):
+        # the state is the one on disk until a batch is trained, and reading may take hours
+        shutdown.mark_clean(True)
+        seek()
+        shutdown.mark_clean(False)
+        self._state.restore()
+        for text in self._state.unused_rates():
             self.session.note_change(text)
             self.session.warn(
                 f"{text[:1].upper()}{text[1:]}.",
                 "If you have changed it: set it in a callback or in the loop, or start over with "
                 "`rekindle retry JOB --from-scratch`.",
             )
-        # later attempts are told of the same change, too
-        self._fingerprint["rates"] = {**self._fingerprint["rates"], **saved}
 
-    # capturing
+    def _write_receipt(self, restored: list[str], epochs: int | None) -> None:
+        state = self._state
+        state.look_for_caveats()
+        self.session.resumed(
+            self._point,
+            self.progress,
+            restored=restored,
+            inexact=state.caveats.texts,
+            allowed=state.allowed,
+            epochs=epochs,
+        )
+        self._policy.saved(self.progress.epoch, self.progress.step, time.monotonic())
+        state.caveats.receipt_written()
+
+    def _open_grace_period(self) -> None:
+        self.session.grace.watch()
+        if shutdown.requested():
+            shutdown.exit_saved()
+
+    # the state
+
+    def restore(self) -> None:
+        """Put everything but the data back to the checkpoint, once more."""
+        self._state.restore()
 
     def report(self, caveats: Iterable[Caveat]) -> None:
         """Report once what cannot be restored exactly, in receipts and to people."""
-        self._caveats.add(caveats)
+        self._state.caveats.add(caveats)
+
+    def stand(self, progress: Progress) -> None:
+        """Take note of where the stage is, without a boundary between two steps."""
+        self.progress = progress
 
     def capture(
         self, *, ended: bool = False, logs: Json | None = None, replaced: Json | None = None
     ) -> Snapshot:
-        """Copy everything, as of now.
+        """Copy everything, as of now; arguments as of :meth:`StageState.capture`.
 
         Args:
             ended: the stage is over.
-            logs: to be written beside the state; by default those of the state.
-            replaced: entries of the state to take in place of the present ones.
         """
         at = self.progress
-        arrays: Tensors = {}
-        state: Json = {}
-        for component in self._components:
-            state |= component.capture(arrays)
-        self._report_new_caveats()
-        state |= {
-            "position": {
-                "stage": at.stage,
-                "epoch": at.epoch,
-                "step": at.step,
-                "epoch_step": 0 if ended else at.epoch_step,
-                "base": self._base(),
-                "end": ended,
-            },
-            "inexact": self._caveats.texts,
-            "fingerprint": self._fingerprint,
-            "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
-        }
-        position = Progress(at.stage, at.epoch, at.step, ended=ended).position
-        return Snapshot(
-            position,
-            arrays,
-            state | (replaced or {}),
-            state["logs"] if logs is None else logs,
-            finite=self._models.is_finite(arrays),
-        )
-
-    def _base(self) -> int:
-        """The step at which the epoch began; of loops, the stage."""
-        is_loop = self._fingerprint["plan"].get("the stage") is not None
-        return self.begun_at if is_loop else self.progress.step - self.progress.epoch_step
-
-    def _report_new_caveats(self) -> None:
-        self._caveats.add(one for c in self._components for one in c.caveats())
+        if ended:
+            at = dataclasses.replace(at, epoch_step=0, ended=True)
+        return self._state.capture(at, self.begun_at, logs=logs, replaced=replaced or {})
 
     # saving
 
@@ -360,34 +260,3 @@ class StageEngine:
         self.session.advance(Progress(at.stage, at.epoch, at.step), trained=False)
         self.save("end", snapshot)
         self.session.stage_ended(at.stage, at.epoch)
-
-
-class _Caveats:
-    """Keep what cannot be restored exactly, for receipts; report late ones to people.
-
-    Args:
-        texts: those of earlier attempts.
-    """
-
-    def __init__(self, session: Session, texts: Iterable[str]) -> None:
-        self._session = session
-        self._texts = dict.fromkeys(texts)
-        self._late = False
-
-    @property
-    def texts(self) -> list[str]:
-        return list(self._texts)
-
-    def receipt_written(self) -> None:
-        """From now on people have to be told: the receipt is out."""
-        self._late = True
-
-    def add(self, caveats: Iterable[Caveat]) -> None:
-        for caveat in caveats:
-            text = str(caveat)
-            if text in self._texts:
-                continue
-            self._texts[text] = None
-            if self._late:
-                remedy = f"{caveat.remedy[:1].upper()}{caveat.remedy[1:]}"
-                self._session.warn(f"Not exact after a relaunch: {caveat.what}.", f"{remedy}.")

@@ -96,10 +96,10 @@ def test_calls_at_ends_of_epochs_are_repeated_as_they_were(between: int) -> None
     owner = Owner()
     made = followed(owner)
     for _ in range(3):
-        made.call("on_epoch_begin")
+        made.epoch_calls.call("on_epoch_begin")
         for _ in range(between):
             made.draw(owner.numbers)
-        made.call("on_epoch_end")
+        made.epoch_calls.call("on_epoch_end")
     tensors: Tensors = {}
     kept = json.loads(json.dumps(made.capture(tensors, None)))
     # what follows from the call before is not kept
@@ -108,7 +108,7 @@ def test_calls_at_ends_of_epochs_are_repeated_as_they_were(between: int) -> None
     np.random.seed(99)
     after = followed(again)
     after.load(kept, tensors)
-    after.call_again(kept, lambda: None)
+    after.epoch_calls.repeat(kept["called"], lambda: None)
     assert owner.rows.tolist() == again.rows.tolist()
 
 

@@ -85,7 +85,7 @@ ONLY_IN = {
     "tomllib": ("daemon/spec/*", "daemon/intake/submit.py"),
     "pynvml": ("daemon/queueing/gpus.py",),
     # Keras' private training loop: one place to look at when Keras changes
-    "keras.src": ("jobs/resume/*", "jobs/data/*iterator*.py", "jobs/capture/rng.py"),
+    "keras.src": ("jobs/keras_compat.py",),
 }
 """Modules that only some files may import."""
 
