@@ -15,7 +15,13 @@ from rekindle.jobs.job import CheckpointPolicy
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
 SCRIPT = Path(__file__).parent / "scripts" / "loops.py"
-NAMES = ["train_on_batch", "gradient_tape", "arrays_and_generator", "left_by_break"]
+NAMES = [
+    "train_on_batch",
+    "gradient_tape",
+    "arrays_and_generator",
+    "left_by_break",
+    "handmade_statistics",
+]
 
 
 def test_every_loop_of_the_script_is_tested() -> None:

@@ -154,5 +154,37 @@ def left_by_break():
     keep([seen, history.history, again.history], model)
 
 
+def handmade_statistics():
+    """Moving statistics in plain variables, alone and in a list: what Keras does not track.
+
+    After tensorflow/tensorflow#46325 (a batch normalization written by hand) and
+    keras-team/tf-keras#513 (variables appended to a list).
+    """
+
+    class Normalize(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.mean = tf.Variable(tf.zeros(12), trainable=False)
+            self.moments = []
+            self.moments.append(tf.Variable(tf.ones(12), trainable=False))
+
+        def call(self, x, training=False):
+            if training:
+                mean, variance = tf.nn.moments(x, [0])
+                self.mean.assign(0.9 * self.mean + 0.1 * mean)
+                self.moments[0].assign(0.9 * self.moments[0] + 0.1 * variance)
+            return (x - self.mean) / tf.sqrt(self.moments[0] + 1e-3)
+
+    normalize = Normalize()
+    model = keras.Sequential([layers.Input((12,)), normalize, layers.Dense(3)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    seen = []
+    loop = resumable(model=model, state={"seen": seen}, every=6)
+    for epoch in loop.epochs(EPOCHS):
+        for x, y in loop.batches((X, Y), BATCH):
+            seen.append([epoch, float(model.train_on_batch(x, y))])
+    keep(seen, model, mean=normalize.mean, variance=normalize.moments[0])
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]]()
