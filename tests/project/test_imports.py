@@ -76,7 +76,7 @@ PROCESSES = {
 JOB_SCRIPTS = {"daemon/demo/demo_script.py"}
 """Files that the daemon hands out as a job and never imports."""
 
-NEVER_IN_A_DAEMON = {("daemon/demo/demo.py", "state/run/tensors.py")}
+NEVER_IN_A_DAEMON = {("daemon/demo/report.py", "state/run/tensors.py")}
 """Deferred imports of a verb that never runs in a daemon: the demo compares two models."""
 
 ONLY_IN = {
