@@ -1,1 +1,1 @@
-"""What survives: file names, journal, checkpoints, ledger, job states and errors."""
+"""Durable state: file names, journal, checkpoints, ledger, job states and errors."""

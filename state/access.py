@@ -1,4 +1,4 @@
-"""Rights in a home: whether something is there, and what to tell somebody who is kept out."""
+"""Permissions in a home: check that a path exists, and explain how to get access."""
 
 import grp
 import os
@@ -9,12 +9,13 @@ from pathlib import Path
 from rekindle.state.errors import HomeClosed
 
 
-def there(path: Path, home: Path) -> bool:
-    """Whether ``path`` exists. `Path.exists` says no, from Python 3.14 on, also where one may
-    not look.
+def exists(path: Path, home: Path) -> bool:
+    """Check that ``path`` exists.
+
+    From Python 3.14 on, `Path.exists` is also False where the permission to look is missing.
 
     Raises:
-        HomeClosed: this user may not look.
+        HomeClosed: the current user lacks permission to look.
     """
     try:
         path.stat()
@@ -26,42 +27,44 @@ def there(path: Path, home: Path) -> bool:
 
 
 def closed(error: OSError, path: str | os.PathLike[str], home: Path) -> HomeClosed:
-    """What to raise where this user may not do something within ``home``."""
+    """Build the error for a missing permission within ``home``."""
     return HomeClosed(
-        f"This user may not do that in the home: {error.strerror}.", where=path, hint=hint(home)
+        f"User {_user(os.geteuid())} lacks permission in the home: {error.strerror}.",
+        where=path,
+        hint=hint(home),
     )
 
 
 def hint(home: Path) -> str:
-    """What somebody can do whom the rights of ``home`` keep out."""
+    """Suggest how the current user gets permission in ``home``."""
     try:
         info = home.stat()
     except PermissionError:
         return (
-            "A folder above the home is closed to this user: ask for the right to enter it, "
-            "or name another home with --home or $REKINDLE_HOME."
+            "A folder above the home is closed to this user: ask its owner for permission to "
+            "enter it, or choose another home with --home or $REKINDLE_HOME."
         )
     except OSError:
         return "Choose another home with --home or $REKINDLE_HOME."
     me, group = os.geteuid(), info.st_gid
     if info.st_uid == me:
-        return f"The home is yours, its rights are not as they were made: chmod -R u+rwX {home}"
+        return f"The home is yours, but its permissions were changed: chmod -R u+rwX {home}"
     if info.st_mode & stat.S_IXGRP and group not in {os.getegid(), *os.getgroups()}:
-        if _listed(me, group):
+        if _is_listed(me, group):
             return (
-                f"{_user(me)} is in the group {_group(group)} by now, but logged in before "
-                "that: log in anew."
+                f"{_user(me)} is in the group {_group(group)} now, but logged in before "
+                "that: log out and log in again."
             )
         return (
-            f"The home is for the group {_group(group)}: ask root for `usermod --append "
-            f"--groups {_group(group)} {_user(me)}`, and log in anew; or name another home "
-            "with --home or $REKINDLE_HOME."
+            f"The home belongs to the group {_group(group)}: ask root to run `usermod --append "
+            f"--groups {_group(group)} {_user(me)}`, then log out and log in again; or choose "
+            "another home with --home or $REKINDLE_HOME."
         )
-    return f"Only the user who owns the home may do that: sudo -u {_user(info.st_uid)} rekindle ..."
+    return f"Only the owner of the home may do that: sudo -u {_user(info.st_uid)} rekindle ..."
 
 
-def _listed(user: int, group: int) -> bool:
-    """Whether the accounts of the box have the user in the group, whatever this login has."""
+def _is_listed(user: int, group: int) -> bool:
+    """Check the host's accounts for the user in the group, whatever this login has."""
     try:
         account = pwd.getpwuid(user)
         return group in os.getgrouplist(account.pw_name, account.pw_gid)

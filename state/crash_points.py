@@ -1,9 +1,8 @@
-"""Every commit point of daemon, keeper and trainer has a name here, so that tests can die there.
+"""Name every commit point of daemon, keeper and trainer, so that tests can kill a process there.
 
-What is promised about crashes is promised for the instants between two durable steps. The
-test that walks them all sets ``REKINDLE_CRASH_POINT=<name>@<file>``: the first process that
-reaches the point writes its pid into the file and kills itself. Without the variable nothing
-happens.
+Promises about crashes cover the instants between two durable steps. The test that covers all
+of them sets ``REKINDLE_CRASH_POINT=<name>@<file>``: the first process that reaches the point
+writes its pid into the file and kills itself. Without the variable nothing happens.
 """
 
 import os
@@ -53,7 +52,7 @@ _WANTED, _, _ONCE = os.environ.get(VARIABLE, "").partition("@")
 
 
 def reached(name: str) -> None:
-    """The step before ``name`` is durable, the next one has not begun."""
+    """Mark that the step before ``name`` is durable and the next one has not begun."""
     if name == _WANTED:
         try:
             once = os.open(_ONCE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,4 +1,4 @@
-"""Writing so that a power loss leaves the old or the new, and never neither."""
+"""Write files durably: after a power loss the old or the new content exists."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def fsync_folder(folder: Path) -> None:
-    """Makes creations, renames and removals in ``folder`` survive a power loss."""
+    """Make creations, renames and removals in ``folder`` survive a power loss."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
@@ -17,6 +17,7 @@ def fsync_folder(folder: Path) -> None:
 
 
 def fsync_file(path: Path) -> None:
+    """Make the content of a file survive a power loss."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -25,10 +26,10 @@ def fsync_file(path: Path) -> None:
 
 
 def write_bytes(path: Path, data: bytes, mode: int = 0o644, *, shared: bool = False) -> None:
-    """Replaces ``path`` by ``data`` in one step: temporary file, fsync, rename, fsync.
+    """Replace ``path`` by ``data`` in one step: temporary file, fsync, rename, fsync.
 
     Args:
-        shared: it is meant for another user, so that the umask has no say in ``mode``.
+        shared: another user reads the file, so the umask must not change ``mode``.
     """
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
@@ -49,10 +50,10 @@ def write_bytes(path: Path, data: bytes, mode: int = 0o644, *, shared: bool = Fa
 
 
 def name_new(made: Path, target: Path) -> None:
-    """Gives a finished file beside ``target`` this name, in one step; never over another file.
+    """Name a finished file ``target`` in one step; never replace another file.
 
-    ``made`` may be there afterwards under both names. FAT, exFAT and some network disks have no
-    links: there the name is reserved first, since a rename would replace what has it.
+    ``made`` may exist afterwards under both names. FAT, exFAT and some network disks have no
+    hard links: there the name is reserved first, since a rename would replace another file.
 
     Raises:
         FileExistsError: the name is taken.
@@ -72,9 +73,9 @@ def name_new(made: Path, target: Path) -> None:
 
 
 def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Writes a file that is not there yet; :func:`fsync_all` is the caller's.
+    """Write a new file; the caller makes it durable with :func:`fsync_all`.
 
-    For a folder that becomes visible by one rename only after all its files are written.
+    For a folder that one rename makes visible after all its files are written.
     """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
@@ -86,7 +87,7 @@ def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
 
 
 def fsync_all(paths: Sequence[Path]) -> None:
-    """Makes many files and folders durable; the disk does in one go what waits together."""
+    """Make many files and folders durable; concurrent syncs share one flush of the disk."""
 
     def one(path: Path) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -99,12 +100,12 @@ def fsync_all(paths: Sequence[Path]) -> None:
         for path in paths:
             one(path)
         return
-    from concurrent.futures import ThreadPoolExecutor  # the keeper does without
+    from concurrent.futures import ThreadPoolExecutor  # not at the top: the keeper never needs it
 
     with ThreadPoolExecutor(32) as pool:
         list(pool.map(one, paths))
 
 
 def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
-    """Replaces ``path`` by ``value`` as JSON, durably."""
+    """Replace ``path`` by ``value`` as JSON, durably."""
     write_bytes(path, (json.dumps(value, indent=1) + "\n").encode(), mode)

@@ -1,7 +1,7 @@
-"""Every error that rekindle raises on purpose: what happened, where, and what to do.
+"""Errors that rekindle raises on purpose: what happened, where, and what to do.
 
-The base class lives here, below everything else, so that each part can raise its own
-errors without importing a part above it.
+The base class lives in the lowest layer, so that each module can define its own errors
+without importing a layer above it.
 """
 
 import os
@@ -36,13 +36,13 @@ class RekindleError(Exception):
 
 
 class UsageError(RekindleError):
-    """The command was called in a way that cannot mean anything."""
+    """The command line is invalid."""
 
     exit_code = 2
 
 
 class Refused(RekindleError):
-    """The daemon did not take what was handed in; it lies in ``rejected/`` with the reason."""
+    """The daemon rejected a spec or a request; it is in ``rejected/`` with the reason."""
 
     exit_code = 2
 
@@ -54,15 +54,15 @@ class NotFound(RekindleError):
 
 
 class HomeUnusable(RekindleError):
-    """The home cannot be read or written, or is of a newer format."""
+    """The home cannot be read or written, or has a newer format."""
 
 
 class HomeClosed(HomeUnusable):
-    """This user has not the right; the hint says how to come by it."""
+    """The current user lacks permission; the hint says how to get it."""
 
 
 class ConfigError(RekindleError):
-    """``rekindle.toml`` cannot be meant; starting again does not help (exit code 2)."""
+    """``rekindle.toml`` is invalid; restarting will not help (exit code 2)."""
 
     exit_code = 2
 
@@ -104,24 +104,24 @@ class SpecError(RekindleError):
 
 
 class CheckpointsUnreadable(RekindleError):
-    """Checkpoints exist and none of them is good: starting from scratch must be asked for."""
+    """Checkpoints exist and none is good: the user must request a start from scratch."""
 
     exit_code = 1
 
 
 class StateMismatch(RekindleError):
-    """A checkpoint does not fit the model, optimizer or data of this attempt."""
+    """A checkpoint does not match the model, optimizer or data of this attempt."""
 
     exit_code = 1
 
 
 class SourceMissing(RekindleError):
-    """The snapshot of a job's code is gone; running other code instead must be asked for."""
+    """The snapshot of a job's code is missing; the user must choose other code."""
 
     exit_code = 1
 
 
 class HookFailed(RekindleError):
-    """Keras' training loop cannot be hooked: nothing would be saved, so nothing is trained."""
+    """Keras cannot be hooked, so nothing would be saved: no training starts."""
 
     exit_code = 1

@@ -1,4 +1,4 @@
-"""Hints that can be copied: a verb about a job names the job."""
+"""Complete hints, so that their commands can be copied: a verb about a job names the job."""
 
 import re
 from typing import Final
@@ -9,5 +9,5 @@ _OPEN: Final = re.compile(
 
 
 def name_job(hint: str, job: str) -> str:
-    """Put the id ``job`` into each command of ``hint`` that leaves the job open."""
+    """Insert the id ``job`` into each command of ``hint`` that does not name a job."""
     return _OPEN.sub(rf"`rekindle \1 {job}", hint)

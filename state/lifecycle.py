@@ -1,4 +1,4 @@
-"""Job states and the legal transitions between them: one table, shown in the docs as it is."""
+"""Job states and the legal transitions between them, in one table that the docs show."""
 
 from enum import StrEnum
 from typing import Final
@@ -7,7 +7,7 @@ from rekindle.state.errors import RekindleError
 
 
 class JobState(StrEnum):
-    """Where a job stands. Each but ``queued`` carries its reason in words."""
+    """State of a job; each except ``queued`` has a reason in words."""
 
     QUEUED = "queued"
     WAITING = "waiting"
@@ -21,14 +21,14 @@ class JobState(StrEnum):
 
 
 class IllegalTransition(RekindleError):
-    """A job was about to go where the table of transitions does not lead."""
+    """The table has no transition between the two states."""
 
 
 ACTIVE: Final = frozenset({JobState.STARTING, JobState.RUNNING, JobState.STOPPING})
-"""States with an attempt that has not ended."""
+"""States of a job whose latest attempt has not ended."""
 
 TERMINAL: Final = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED})
-"""States that only a person leaves, by ``retry``."""
+"""States that a job leaves only by ``rekindle retry``."""
 
 _ENDS: Final = frozenset(
     {
@@ -59,12 +59,13 @@ TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
 
 
 def check(old: JobState, new: JobState) -> None:
-    """
+    """Check that the table has a transition from ``old`` to ``new``.
+
     Raises:
-        IllegalTransition: the table does not lead from ``old`` to ``new``.
+        IllegalTransition: it has none.
     """
     if new not in TRANSITIONS[old]:
         raise IllegalTransition(
-            f"A job that is {old} cannot become {new}.",
-            hint="This is a defect of rekindle: please report it with `rekindle show --json`.",
+            f"A job cannot change from {old} to {new}.",
+            hint="This is a bug in rekindle: report it with the output of `rekindle show --json`.",
         )

@@ -1,7 +1,7 @@
-"""Locks that end with their holder: ``flock`` on a file and on its directory, never waited for.
+"""Lock a file and its directory with ``flock``, without waiting; a lock ends with its holder.
 
-The directory is locked beside the file: a file that somebody removes is made again as another
-one, whose lock is free, while the directory stays the same.
+The directory is locked as well: if somebody removes the file, the next process creates another
+file whose lock is free, while the directory stays the same.
 """
 
 import contextlib
@@ -14,11 +14,11 @@ from rekindle.state.errors import LockHeld
 
 
 def take(path: Path, mode: int = 0o600) -> tuple[int, ...] | None:
-    """Lock ``path``, which is created where missing, and its directory.
+    """Lock ``path``, created if missing, and its directory.
 
     Returns:
-        The file descriptors that hold the lock, for :func:`release`; None where another process
-        holds one of the two. A child that inherits them holds the lock as well.
+        The file descriptors that hold the lock, for :func:`release`; None if another process
+        holds either lock. A child that inherits the descriptors holds the lock as well.
 
     Raises:
         OSError: the file cannot be opened or locked.
@@ -49,7 +49,7 @@ def held(path: Path, what: str, hint: str, mode: int = 0o600) -> Iterator[None]:
     """Hold the lock of a run or a home.
 
     Raises:
-        LockHeld: another process has it; with ``what`` and ``hint``.
+        LockHeld: another process holds it; with ``what`` and ``hint``.
         OSError: the file cannot be opened.
     """
     taken = take(path, mode)
@@ -67,6 +67,6 @@ def _lock_directory(fd: int) -> None:
     except BlockingIOError:
         raise
     except OSError:
-        # NFS emulates flock by a lock for writing, which no directory can be opened for: there
-        # the lock of the file is all there is
+        # NFS emulates flock by a write lock, and a directory cannot be opened for writing: only
+        # the file is locked there
         return

@@ -1,4 +1,4 @@
-"""Every file name of a home and of a run directory, in one place."""
+"""Define every file name of a home and of a run directory."""
 
 import os
 from dataclasses import dataclass
@@ -10,12 +10,13 @@ from rekindle.state.errors import HomeUnusable
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The one folder that holds everything of a job."""
+    """A run directory: the one folder that holds everything of a job."""
 
     root: Path
 
     @property
     def id(self) -> str:
+        """Id of the job."""
         return self.root.name
 
     @property
@@ -25,72 +26,80 @@ class Run:
 
     @property
     def lock(self) -> Path:
-        """Held with ``flock`` as long as a process of an attempt is alive."""
+        """Lock file, held with ``flock`` while a process of an attempt is alive."""
         return self.root / "lock"
 
     @property
     def heartbeat(self) -> Path:
+        """Last position of the trainer, written at each step."""
         return self.root / "heartbeat"
 
     @property
     def keeper_log(self) -> Path:
-        """What the keeper of the latest attempt printed: nothing, while all is well."""
+        """Output of the latest attempt's keeper; empty unless something failed."""
         return self.root / "keeper.log"
 
     @property
     def journal(self) -> Path:
+        """Everything that happened to the job, one checksummed line per entry."""
         return self.root / "journal.jsonl"
 
     @property
     def reserve(self) -> Path:
-        """Space for the end of the latest attempt, taken at its start: a full disk loses no end."""
+        """Space reserved at the start of the latest attempt, to record its end on a full disk."""
         return self.root / "reserve"
 
     @property
     def logs(self) -> Path:
+        """Folder of the attempts' logs."""
         return self.root / "logs"
 
     @property
     def checkpoints(self) -> Path:
+        """Folder of the job's checkpoints."""
         return self.root / "checkpoints"
 
     @property
     def quarantine(self) -> Path:
-        """Where refused checkpoints are kept, each with its reason in the name's journal line."""
+        """Folder of refused checkpoints; the journal holds the reason for each."""
         return self.checkpoints / "quarantine"
 
     @property
     def source(self) -> Path:
+        """Link to the snapshot of the job's code."""
         return self.root / "source"
 
     @property
     def tensorboard(self) -> Path:
+        """Folder for the event files of TensorBoard."""
         return self.root / "tensorboard"
 
     @property
     def exports(self) -> Path:
+        """Folder for exported models."""
         return self.root / "exports"
 
     @property
     def warm_start(self) -> Path:
-        """A checkpoint of another job, from whose weights this one begins."""
+        """Checkpoint of another job, whose weights this job begins with."""
         return self.root / "warm_start"
 
     @property
     def warm_start_source(self) -> Path:
-        """Which job and checkpoint those are."""
+        """Job and checkpoint of the warm start."""
         return self.warm_start / "source.json"
 
     @property
     def architecture(self) -> Path:
+        """Architectures of the models that each stage trains, JSON, for `export`."""
         return self.root / "architecture.json"
 
     def log(self, attempt: int) -> Path:
-        """Standard output and standard error of one attempt (1-based)."""
+        """Return the path of one attempt's output (1-based): standard output and error."""
         return self.logs / f"attempt-{attempt:04d}.log"
 
     def spec_copy(self, suffix: str) -> Path:
-        """The spec as it was submitted, byte for byte; ``suffix`` includes the dot."""
+        """Return the path of the submitted spec, byte for byte; ``suffix`` includes the dot."""
         return self.root / f"spec{suffix}"
 
 
@@ -102,10 +111,10 @@ class Home:
 
     @classmethod
     def default(cls, explicit: str | None = None) -> "Home":
-        """``explicit`` (``--home``), else ``$REKINDLE_HOME``, else the place for this user.
+        """Choose ``explicit`` (``--home``), else ``$REKINDLE_HOME``, else the user's default.
 
-        That is ``/var/lib/rekindle`` where systemd gave the service its state directory
-        (``$STATE_DIRECTORY``), else ``$XDG_STATE_HOME/rekindle``.
+        The default is ``$STATE_DIRECTORY`` where systemd sets it (``/var/lib/rekindle``), else
+        ``$XDG_STATE_HOME/rekindle``.
         """
         named = explicit or os.environ.get("REKINDLE_HOME") or os.environ.get("STATE_DIRECTORY")
         state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
@@ -115,54 +124,59 @@ class Home:
             return cls(Path(state).expanduser().absolute() / "rekindle")
         except RuntimeError:
             raise HomeUnusable(
-                "It begins with a home folder that does not exist.",
+                "The path begins with a home folder that does not exist.",
                 where=named or state,
                 hint="Name an absolute path with --home.",
             ) from None
 
     @property
     def inbox(self) -> Path:
+        """Folder for specs and requests to the daemon."""
         return self.root / "inbox"
 
     @property
     def rejected(self) -> Path:
+        """Folder of rejected specs and requests, each with the reason beside it."""
         return self.inbox / "rejected"
 
     @property
     def claimed(self) -> Path:
-        """Specs taken out of the inbox by a rename, not yet accepted or rejected."""
+        """Folder of specs moved out of the inbox and not yet accepted or rejected."""
         return self.root / "claimed"
 
     @property
     def ledger(self) -> Path:
+        """SQLite database of all jobs, attempts and events."""
         return self.root / "ledger.db"
 
     @property
     def config(self) -> Path:
-        """What holds for the whole box; need not be there."""
+        """Settings of the host; optional."""
         return self.root / "rekindle.toml"
 
     @property
     def queue(self) -> Path:
-        """What a person decided about the whole queue: paused, GPUs taken back; JSON."""
+        """Decisions of a person about the whole queue (paused, GPUs taken back), JSON."""
         return self.root / "queue.json"
 
     @property
     def runs(self) -> Path:
+        """Folder of all run directories."""
         return self.root / "runs"
 
     @property
     def sources(self) -> Path:
-        """Snapshots of code, each under the digest of its content; runs link to them."""
+        """Folder of code snapshots, each named by the digest of its content; runs link to them."""
         return self.root / "sources"
 
     @property
     def imports(self) -> Path:
-        """Runs from another box, verified, that are not jobs of this home yet."""
+        """Folder of verified runs from another host that are not jobs of this home yet."""
         return self.root / "imports"
 
     @property
     def daemon_lock(self) -> Path:
+        """Lock file of the home's daemon."""
         return self.root / "daemon.lock"
 
     @property
@@ -171,13 +185,14 @@ class Home:
         return self.root / "daemon.json"
 
     def run(self, job_id: str) -> Run:
+        """Return the run directory of a job."""
         return Run(self.runs / job_id)
 
     def create(self) -> None:
-        """Makes the home's folders where they are missing.
+        """Create the missing folders of the home.
 
         Raises:
-            HomeUnusable: a folder cannot be made or is not a folder.
+            HomeUnusable: a folder cannot be created or is not a folder.
         """
         for folder, mode in (
             (self.root, 0o755),
@@ -189,7 +204,7 @@ class Home:
             (self.runs, 0o755),
         ):
             try:
-                # mode is only for a folder made here: an administrator's choice stays
+                # only a new folder gets this mode: a mode that an administrator chose stays
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 try:
                     folder.mkdir(mode=mode & 0o700)
@@ -197,21 +212,21 @@ class Home:
                     if not folder.is_dir():
                         raise
                 else:
-                    # neither the umask nor mkdir itself, which drops setgid, has a say
+                    # chmod: the umask would change the mode, and mkdir drops setgid
                     folder.chmod(mode)
             except OSError as error:
                 of_another = isinstance(error, PermissionError) and os.path.exists(self.root)
                 raise HomeUnusable(
-                    f"The folder cannot be made: {error.strerror}.",
+                    f"The folder cannot be created: {error.strerror}.",
                     where=folder,
                     hint=access.hint(self.root)
                     if of_another
                     else "Choose another home with "
-                    "--home or $REKINDLE_HOME, or give this user the right to write there.",
+                    "--home or $REKINDLE_HOME, or give this user write permission there.",
                 ) from error
         if not os.access(self.root, os.W_OK | os.X_OK):
             raise HomeUnusable(
-                "The home cannot be written by this user.",
+                f"The home is not writable for user {os.geteuid()}.",
                 where=self.root,
-                hint="Run as the user that owns it, or choose another home with --home.",
+                hint="Run rekindle as the user that owns it, or choose another home with --home.",
             )

@@ -1,4 +1,4 @@
-"""Read a snapshot of a job's code: a folder ``tree``, and beside it the list of its files."""
+"""Check a snapshot of a job's code: a folder ``tree``, and beside it the list of its files."""
 
 import hashlib
 import json
@@ -11,14 +11,14 @@ FILES: Final = "files.json"
 
 
 def damage(tree: Path, digest: str) -> str | None:
-    """Explain what is wrong with the snapshot of this digest; None where it is whole."""
+    """Explain what is wrong with the snapshot of this digest; None if it is intact."""
     try:
         record = json.loads(tree.with_name(FILES).read_bytes())
         if hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest() != digest:
-            return "its list of files is not the one it was taken with"
+            return "its list of files has changed since the snapshot was taken"
         for name, entry in record["files"].items():
             if hashlib.sha256((tree / name).read_bytes()).hexdigest() != entry["sha256"]:
-                return f"{name} is not what it was taken as"
+                return f"{name} has changed since the snapshot was taken"
     except FileNotFoundError as error:
         return f"{os.path.basename(str(error.filename))} is missing"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -27,9 +27,9 @@ def damage(tree: Path, digest: str) -> str | None:
 
 
 def changed_data(tree: Path, root: Path) -> list[str]:
-    """List files under ``root`` that are no Python code and differ from the snapshot.
+    """List files under ``root`` that differ from the snapshot and are not Python code.
 
-    The script reads the originals of these, not the copies.
+    The script reads the originals of such files, not the copies.
     """
     try:
         files = json.loads(tree.with_name(FILES).read_bytes())["files"]

@@ -37,7 +37,7 @@ def examine(home: Home, *, imports: bool = True) -> Iterator[Finding]:
     Args:
         imports: import Keras in each interpreter that a waiting job names; takes seconds.
     """
-    if not access.there(home.inbox, home.root):
+    if not access.exists(home.inbox, home.root):
         yield Finding(
             "error",
             "home",

@@ -1,4 +1,4 @@
-"""Open the SQLite file of a ledger: for its daemon, or beside it for reading."""
+"""Open the SQLite file of a ledger, for writing by its daemon or for reading beside it."""
 
 import os
 import shutil
@@ -15,14 +15,14 @@ from rekindle.state.paths import Home
 
 _NO_ROOM: Final = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN})
 _NOTICED_S: Final = 0.01
-"""A statement that took no longer has waited for nobody."""
+"""A statement that took at most this long did not wait for another client."""
 _REBUILD: Final = (
-    "`rekindle verify --rebuild` builds it anew from the run directories; a damaged file is kept."
+    "`rekindle verify --rebuild` rebuilds it from the run directories; a damaged file is kept."
 )
 
 
 class Connection(sqlite3.Connection):
-    """Let all statements share one limit for waiting for other clients; rows have names."""
+    """Share one wait limit for other clients among all statements; return rows with names."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -30,17 +30,18 @@ class Connection(sqlite3.Connection):
         self._left: float | None = None
 
     def allow_wait(self, seconds: float) -> None:
-        """Let all statements until the next call wait this long, together, for other clients.
+        """Limit the total wait for other clients of all statements until the next call.
 
-        What would wait longer raises `sqlite3.OperationalError`: a tick of the daemon does not
-        stand still because somebody holds the ledger.
+        A statement that would wait longer raises `sqlite3.OperationalError`: a client that holds
+        the ledger must not block a tick of the daemon.
         """
         self._left = seconds
         super().execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
 
     def execute(self, sql: str, /, *parameters: Any) -> sqlite3.Cursor:
+        """Execute a statement and subtract its wait from the limit."""
         if self._left is None or self.in_transaction:
-            return super().execute(sql, *parameters)  # who is in a transaction waits for nobody
+            return super().execute(sql, *parameters)  # its lock is held already
         began = time.monotonic()
         try:
             return super().execute(sql, *parameters)
@@ -51,26 +52,26 @@ class Connection(sqlite3.Connection):
 
 
 def connect(path: Path, *, readonly: bool) -> Connection:
-    """Connect to a ledger, making a new one where there is none (unless ``readonly``).
+    """Connect to a ledger; create a missing one unless ``readonly``.
 
     Raises:
         LedgerCorrupt: it is damaged or not a ledger.
         LedgerTooNew: a newer version of rekindle wrote it.
-        NotFound: ``readonly`` and there is none.
-        HomeUnusable: it cannot be opened; HomeClosed: not by this user.
+        NotFound: ``readonly`` and it does not exist.
+        HomeUnusable: it cannot be opened; HomeClosed: the current user lacks permission.
     """
-    if not access.there(path, path.parent):
+    if not access.exists(path, path.parent):
         if readonly:
-            raise _none_yet(path)
-        _refuse_to_begin_anew(path)
+            raise _no_ledger(path)
+        _refuse_empty(path)
     try:
         connection = _open(path, readonly=readonly)
         version = _check(connection, path, thorough=not readonly)
         if version == 0:
-            _refuse_to_begin_anew(path)
+            _refuse_empty(path)
             if readonly:
-                # the first daemon of this home is making its tables at this moment
-                raise _none_yet(path)
+                # the first daemon of this home is creating the tables at this moment
+                raise _no_ledger(path)
         if not readonly:
             schema.migrate(connection)
     except sqlite3.DatabaseError as error:
@@ -87,11 +88,11 @@ def _open(path: Path, *, readonly: bool) -> Connection:
         try:
             connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
         except sqlite3.OperationalError as error:
-            # a folder that this user cannot write has no room for the -shm file; while no
-            # daemon has the ledger open there is nothing in a -wal file to be missed
+            # the -shm file cannot be created in a folder that this user cannot write; without a
+            # daemon that has the ledger open, the -wal file holds nothing to miss
             connection.close()
             if error.sqlite_errorcode & 0xFF in _NO_ROOM and _has_wal(path):
-                return _copied(path)
+                return _open_copy(path)
             if (
                 "unable to open" not in str(error)
                 and "readonly" not in str(error)
@@ -116,50 +117,50 @@ def _has_wal(path: Path) -> bool:
         return False
 
 
-def _copied(path: Path) -> Connection:
+def _open_copy(path: Path) -> Connection:
     """Open a copy of a ledger on a full disk whose daemon was killed.
 
-    What is committed may stand in the -wal file alone, and reading that needs space beside it.
+    Commits may exist only in the -wal file, and reading that needs space beside it.
     """
-    memory = "/dev/shm"  # noqa: S108 - a disk that is hardly ever full
+    memory = "/dev/shm"  # noqa: S108 - rarely full
     with tempfile.TemporaryDirectory(dir=memory if os.path.isdir(memory) else None) as folder:
         for suffix in ("", "-wal"):
             shutil.copyfile(f"{path}{suffix}", os.path.join(folder, f"ledger.db{suffix}"))
         connection = sqlite3.connect(
             os.path.join(folder, "ledger.db"), isolation_level=None, factory=Connection
         )
-        # the copy stays open without its name
+        # the copy stays open after its folder is removed
         connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
     return connection
 
 
-def _refuse_to_begin_anew(path: Path) -> None:
-    """Refuse an empty ledger over run directories, which would start all of them again."""
+def _refuse_empty(path: Path) -> None:
+    """Refuse an empty ledger beside run directories: every job would be started again."""
     if path == Home(path.parent).ledger and (runs := _run_names(path)):
         raise LedgerCorrupt(
-            f"The ledger is gone, but there are run directories ({', '.join(runs[:3])}"
+            f"The ledger is missing, but run directories exist ({', '.join(runs[:3])}"
             f"{', ...' if len(runs) > 3 else ''}).",
             where=path,
             hint=_REBUILD,
         )
 
 
-def _none_yet(path: Path) -> NotFound:
+def _no_ledger(path: Path) -> NotFound:
     return NotFound(
-        "There is no ledger in this home yet.",
+        f"No job was ever run here (home: {path.parent}).",
         where=path,
-        hint="Name the home with --home, or start the daemon: `rekindle run`.",
+        hint="Start the daemon: `rekindle run`; or choose another home with --home.",
     )
 
 
 def _check(connection: sqlite3.Connection, path: Path, *, thorough: bool) -> int:
-    """Give the schema's version, of a ledger that can be used."""
+    """Check that the ledger is usable, and return the version of its schema."""
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version > schema.VERSION:
         raise LedgerTooNew(
-            f"The ledger is of version {version}; this rekindle knows up to {schema.VERSION}.",
+            f"The ledger has version {version}; this rekindle reads up to {schema.VERSION}.",
             where=path,
-            hint="Install the newer rekindle that wrote it.",
+            hint="Install the newer rekindle that wrote the ledger.",
         )
     if thorough:
         result = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -169,12 +170,12 @@ def _check(connection: sqlite3.Connection, path: Path, *, thorough: bool) -> int
 
 
 def explain(error: sqlite3.DatabaseError, path: Path) -> HomeUnusable:
-    """Make SQLite's error one of ours, with what to do."""
+    """Convert an error of SQLite into one with a hint."""
     if isinstance(error, sqlite3.OperationalError):
         return HomeUnusable(
             f"The ledger cannot be opened: {error}.",
             where=path,
-            hint="Check the rights, the space on the disk, and who else uses it.",
+            hint="Check its permissions, the free space on the disk, and which processes use it.",
         )
     return LedgerCorrupt(f"The ledger is damaged: {error}.", where=path, hint=_REBUILD)
 

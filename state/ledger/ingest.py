@@ -1,7 +1,7 @@
 """Turn journal entries into rows of the ledger.
 
-Each entry is applied so that applying it again changes nothing: a daemon that was killed
-between the commit and anything else reads it a second time.
+Applying an entry twice changes nothing: a daemon that was killed right after the commit reads
+the entry again.
 """
 
 import json
@@ -18,29 +18,29 @@ Handler = Callable[[sqlite3.Connection, str, Entry], None]
 
 
 def apply(db: sqlite3.Connection, job: str, entry: Entry) -> None:
-    """Take one entry in; pass over kinds of a newer version.
+    """Apply one entry; ignore kinds of a newer version.
 
-    The journal lies where the user's script can write. An entry that makes no sense becomes
-    an event that says so, and nothing else: also the start of an attempt that the ledger, which
-    knows of each before it is spawned, has not begun.
+    The user's script can write the journal. An invalid entry only becomes an event that says
+    so. The start of an attempt is also invalid if the ledger, which records each attempt before
+    it is spawned, has not recorded it.
     """
     attempt = entry.get("attempt")
     if entry.get("kind") == entries.attempt_started.name and isinstance(attempt, int):
         row = db.execute("SELECT attempts FROM jobs WHERE id = ?", (job,)).fetchone()
         if row is not None and attempt > row[0]:
-            _not_understood(db, job, entry["kind"], f"attempt {attempt} has not begun")
+            _add_not_understood(db, job, entry["kind"], f"attempt {attempt} has not begun")
             return
-    _take(_HANDLERS, db, job, entry)
+    _dispatch(_HANDLERS, db, job, entry)
 
 
 def restore(db: sqlite3.Connection, job: str, entry: Entry) -> None:
-    """Take one entry into a ledger that is rebuilt: its decisions stand only in the journal."""
-    _take(_HANDLERS, db, job, entry)
-    _take(_DECISIONS, db, job, entry)
+    """Apply one entry to a ledger that is rebuilt: its decisions exist only in the journal."""
+    _dispatch(_HANDLERS, db, job, entry)
+    _dispatch(_DECISIONS, db, job, entry)
 
 
 def assume_begun(db: sqlite3.Connection, job: str, attempt: int) -> None:
-    """Take an attempt for begun of which the journal says nothing."""
+    """Mark an attempt that is missing in the journal as begun."""
     db.execute(
         "UPDATE jobs SET state = ?, reason = ? WHERE id = ?",
         (JobState.RUNNING, f"Attempt {attempt} had begun.", job),
@@ -48,7 +48,7 @@ def assume_begun(db: sqlite3.Connection, job: str, attempt: int) -> None:
 
 
 def end_earlier_attempts(db: sqlite3.Connection, job: str) -> None:
-    """Take attempts before the latest one for lost where nothing tells their end."""
+    """Mark attempts before the latest one as lost if no entry records their end."""
     db.execute(
         "UPDATE attempts SET outcome = 'lost', cause = 'lost' WHERE job = ? AND outcome IS"
         " NULL AND n < (SELECT attempts FROM jobs WHERE id = ?)",
@@ -56,7 +56,9 @@ def end_earlier_attempts(db: sqlite3.Connection, job: str) -> None:
     )
 
 
-def _take(handlers: Mapping[str, Handler], db: sqlite3.Connection, job: str, entry: Entry) -> None:
+def _dispatch(
+    handlers: Mapping[str, Handler], db: sqlite3.Connection, job: str, entry: Entry
+) -> None:
     kind = entry.get("kind")
     handler = handlers.get(kind) if isinstance(kind, str) else None
     if handler is None:
@@ -74,10 +76,10 @@ def _take(handlers: Mapping[str, Handler], db: sqlite3.Connection, job: str, ent
         sqlite3.InterfaceError,
         sqlite3.DataError,
     ) as error:
-        _not_understood(db, job, str(kind), str(error))
+        _add_not_understood(db, job, str(kind), str(error))
 
 
-def _not_understood(db: sqlite3.Connection, job: str, kind: str, error: str) -> None:
+def _add_not_understood(db: sqlite3.Connection, job: str, kind: str, error: str) -> None:
     db.execute(
         "INSERT INTO events (at, job, kind, data) VALUES (?, ?, ?, ?)",
         (
@@ -89,17 +91,17 @@ def _not_understood(db: sqlite3.Connection, job: str, kind: str, error: str) -> 
     )
 
 
-def _not_believed(db: sqlite3.Connection, job: str, entry: Entry) -> None:
-    _not_understood(db, job, str(entry.get("was")), str(entry.get("error")))
+def _not_understood(db: sqlite3.Connection, job: str, entry: Entry) -> None:
+    _add_not_understood(db, job, str(entry.get("was")), str(entry.get("error")))
 
 
 def running(attempt: int, unfollowed: str | None = None) -> str:
-    """Give the reason of a job that runs."""
+    """Format the reason of a running job."""
     return f"Attempt {int(attempt)} is running." + (f" {unfollowed}" if unfollowed else "")
 
 
 def _attempt_started(db: sqlite3.Connection, job: str, entry: Entry) -> None:
-    # a rebuilt ledger has no row for it yet
+    # a ledger that is rebuilt has no row for it yet
     db.execute(
         "INSERT INTO attempts (job, n, started_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
         (job, entry["attempt"], entry["t"]),
@@ -138,7 +140,7 @@ def _resumed(db: sqlite3.Connection, job: str, entry: Entry) -> None:
         "SELECT from_step FROM attempts WHERE job = ? AND n = ?", (job, attempt)
     ).fetchone()
     if first is not None and first[0] is not None:
-        return  # a later stage of the same attempt: the attempt began where it began
+        return  # a later stage of the same attempt: the first one says where the attempt began
     _update(
         db,
         job,
@@ -206,7 +208,7 @@ def _checkpoint_pruned(db: sqlite3.Connection, job: str, entry: Entry) -> None:
 
 
 def _quarantine_pruned(db: sqlite3.Connection, job: str, entry: Entry) -> None:
-    # a good one of the same name may have been committed since
+    # a good checkpoint of the same name may have been committed since
     db.execute(
         "DELETE FROM checkpoints WHERE job = ? AND name = ? AND good = 0", (job, entry["name"])
     )
@@ -226,7 +228,7 @@ def _warned(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     if entry.get("unfollowed") is True:
         message = str(entry["message"])
         _update(db, job, entry, unfollowed=message)
-        # where people look while it runs
+        # `ls` shows the reason while the job runs
         db.execute(
             "UPDATE jobs SET reason = ?, hint = ? WHERE id = ? AND state = ? AND attempts = ?",
             (
@@ -289,8 +291,8 @@ def _job_changed(db: sqlite3.Connection, job: str, entry: Entry) -> None:
 
 
 def _is_running(db: sqlite3.Connection, job: str, entry: Entry) -> None:
-    # what was decided about an attempt comes after this; until then it runs, or the next
-    # daemon settles it
+    # a later entry holds the decision about the attempt; until then it runs, or the next daemon
+    # settles it
     db.execute(
         "UPDATE jobs SET state = ?, reason = ?, updated_at = ? WHERE id = ? AND state <> ?",
         (JobState.RUNNING, running(entry["attempt"]), entry["t"], job, JobState.STOPPING),
@@ -348,7 +350,7 @@ _HANDLERS = {
     entries.warned.name: _warned,
     entries.stage_ended.name: _event,
     entries.scratch_requested.name: _event,
-    entries.entry_not_understood.name: _not_believed,
+    entries.entry_not_understood.name: _not_understood,
 }
 
 _DECISIONS = {

@@ -1,9 +1,9 @@
-"""``ledger.db``: jobs, attempts, epochs, checkpoints and events in SQLite.
+"""Write ``ledger.db``: jobs, attempts, epochs, checkpoints and events in SQLite.
 
-The daemon is its only writer. Every commit is durable (WAL, ``synchronous=FULL``). A
-ledger that is damaged is never replaced silently; it can be built anew from the run
-directories (`daemon/verify/rebuild.py`), since every decision about a job is written into the
-journal of its run before it is committed here.
+The daemon is its only writer. Every commit is durable (WAL, ``synchronous=FULL``). A damaged
+ledger is never replaced silently; it can be rebuilt from the run directories
+(`daemon/verify/rebuild.py`), since every decision about a job is written into the journal of
+its run before it is committed here.
 """
 
 import json
@@ -25,25 +25,25 @@ from rekindle.state.paths import Home
 from rekindle.state.run import entries, journal
 from rekindle.state.run.entries import Entry
 
-_KEEPER_TELLS: Final = frozenset({"keeper_pid", "keeper_start", "boot_id"})
+_FROM_KEEPER: Final = frozenset({"keeper_pid", "keeper_start", "boot_id"})
 _KEEP: Final[Any] = object()
 _ATTEMPT_FIELDS: Final = frozenset(AttemptRow.__dataclass_fields__) - {"job", "n"}
 
 
 class Ledger(Reader):
-    """Write an open ledger, too, as its daemon; use :meth:`open`."""
+    """Read and write an open ledger, as its daemon; use :meth:`open`."""
 
     def __init__(self, connection: Connection, path: Path) -> None:
         super().__init__(connection, path)
         self._changed: set[str] = set()
 
     def allow_wait(self, seconds: float) -> None:
-        """Limit how long all statements until the next call wait, together, for other clients."""
+        """Limit the total wait for other clients of all statements until the next call."""
         self._db.allow_wait(seconds)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit everything inside together or not at all; may be nested."""
+        """Commit all statements inside together or not at all; may be nested."""
         if self._db.in_transaction:
             yield
             return
@@ -52,7 +52,7 @@ class Ledger(Reader):
             yield
             self._db.execute("COMMIT")
         except BaseException:
-            # a full disk makes SQLite roll back by itself, or leaves a COMMIT undone
+            # on a full disk SQLite may have rolled back by itself: another ROLLBACK would fail
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
@@ -69,7 +69,7 @@ class Ledger(Reader):
         claim: str | None,
         submitted_at: float,
     ) -> None:
-        """Take an accepted job in, as queued; do nothing where it is there already."""
+        """Insert an accepted job as queued; do nothing if it exists already."""
         with self.transaction():
             inserted = self._db.execute(
                 "INSERT INTO jobs (id, name, number, state, priority, claim, run_dir, spec,"
@@ -82,7 +82,7 @@ class Ledger(Reader):
                 self.add_event("job_accepted", job=job_id, at=submitted_at)
 
     def set_spec(self, job_id: str, spec: str) -> None:
-        """Note a spec that a person changed; ``job.json`` holds it already."""
+        """Update a spec that a person changed; ``job.json`` has the change already."""
         with self.transaction():
             self._db.execute("UPDATE jobs SET spec = ? WHERE id = ?", (spec, job_id))
             self._changed.add(job_id)
@@ -99,11 +99,11 @@ class Ledger(Reader):
         failures: int | None = None,
         wish: str | None = _KEEP,
     ) -> None:
-        """Move a job along the table of transitions and note it as an event.
+        """Change a job's state along the table of transitions, and add an event.
 
         Raises:
-            IllegalTransition: the table does not lead there.
-            NotFound: there is no such job.
+            IllegalTransition: the table has no such transition.
+            NotFound: the job does not exist.
         """
         hint = name_job(hint or "", job_id)
         with self.transaction():
@@ -113,7 +113,7 @@ class Ledger(Reader):
             lifecycle.check(job.state, new)
             failures = job.failures if failures is None else failures
             wish = job.wish if wish is _KEEP else wish
-            if new != JobState.RUNNING:  # the keeper's own entry says that
+            if new != JobState.RUNNING:  # the keeper's own entry records that
                 self._write_ahead(
                     job_id,
                     attempt=job.attempts,
@@ -143,7 +143,7 @@ class Ledger(Reader):
             )
 
     def put_off(self, job_id: str, next_at: float) -> None:
-        """Move the end of a wait (unix time) whose reason stays the same; no event."""
+        """Set another end of a wait (unix time) whose reason stays the same; add no event."""
         with self.transaction():
             self._db.execute(
                 "UPDATE jobs SET next_at = ? WHERE id = ? AND state = 'waiting'", (next_at, job_id)
@@ -151,7 +151,7 @@ class Ledger(Reader):
             self._changed.add(job_id)
 
     def set_clock_back(self, seconds: float) -> None:
-        """Move the ends of all waits along with a clock that was set back."""
+        """Move the ends of all waits back with a clock that was set back."""
         with self.transaction():
             self._db.execute(
                 "UPDATE jobs SET next_at = next_at - ? WHERE state = 'waiting'"
@@ -162,9 +162,9 @@ class Ledger(Reader):
     def set_waiting(
         self, job_ids: Collection[str], reason: str, *, now: float, hint: str = ""
     ) -> None:
-        """Say of jobs that are queued or waiting what they wait for, where it has changed.
+        """Update the reason for which queued or waiting jobs wait, where it has changed.
 
-        Not journaled: the queue derives it from what is.
+        It is not journaled: the queue can derive it again.
         """
         with self.transaction():
             for job_id in job_ids:
@@ -178,16 +178,18 @@ class Ledger(Reader):
                     self.add_event("job_waiting", job=job_id, at=now, data={"reason": reason})
 
     def take_changed(self) -> set[str]:
-        """Give the ids of jobs that this connection took in or changed since the last call."""
+        """Return the ids of jobs that this connection changed since the last call."""
         taken, self._changed = self._changed, set()
         return taken
 
     def set_wish(self, job_id: str, wish: str) -> None:
+        """Record what becomes of a job whose attempt is stopping: hold or cancel."""
         with self.transaction():
             self._write_ahead(job_id, **entries.job_changed(wish=wish))
             self._db.execute("UPDATE jobs SET wish = ? WHERE id = ?", (wish, job_id))
 
     def set_priority(self, job_id: str, priority: int) -> None:
+        """Change the priority of a job."""
         with self.transaction():
             self._write_ahead(job_id, **entries.job_changed(priority=priority))
             self._db.execute("UPDATE jobs SET priority = ? WHERE id = ?", (priority, job_id))
@@ -196,7 +198,7 @@ class Ledger(Reader):
     def begin_attempt(
         self, job_id: str, n: int, now: float, gpus: Collection[str] | None = None
     ) -> None:
-        """Note an attempt, and the GPUs it gets, before anything of it is spawned."""
+        """Record an attempt and its GPUs before any of its processes is spawned."""
         with self.transaction():
             self._db.execute(
                 "INSERT INTO attempts (job, n, started_at, gpus) VALUES (?, ?, ?, ?)",
@@ -208,31 +210,31 @@ class Ledger(Reader):
         """Set fields of :class:`AttemptRow`; dicts are stored as JSON."""
         unknown = fields.keys() - _ATTEMPT_FIELDS
         if unknown:
-            raise ValueError(f"no such fields of an attempt: {sorted(unknown)}")
+            raise ValueError(f"unknown fields of an attempt: {sorted(unknown)}")
         values = [json.dumps(v) if isinstance(v, dict) else v for v in fields.values()]
         assignments = ", ".join(f"{name} = ?" for name in fields)
         with self.transaction():
-            if not fields.keys() <= _KEEPER_TELLS:
+            if not fields.keys() <= _FROM_KEEPER:
                 self._write_ahead(job_id, attempt=n, **entries.attempt_changed(**fields))
             self._db.execute(
                 f"UPDATE attempts SET {assignments} WHERE job = ? AND n = ?", (*values, job_id, n)
             )
 
-    def ingest(self, job_id: str, told: list[Entry], offset: int) -> None:
-        """Take journal entries in and move the job's offset (bytes), in one transaction."""
+    def ingest(self, job_id: str, found: list[Entry], offset: int) -> None:
+        """Apply journal entries and set the job's offset (bytes), in one transaction."""
         with self.transaction():
-            for entry in told:
+            for entry in found:
                 ingest.apply(self._db, job_id, entry)
             self._db.execute("UPDATE jobs SET journal_offset = ? WHERE id = ?", (offset, job_id))
 
-    def restore(self, job_id: str, told: list[Entry], offset: int, *, begun: int = 0) -> None:
-        """Take a whole journal into a new ledger, with the decisions that stand in it.
+    def restore(self, job_id: str, found: list[Entry], offset: int, *, begun: int = 0) -> None:
+        """Apply a whole journal and its decisions to a new ledger.
 
         Args:
-            begun: the last attempt that is known to have begun, from elsewhere.
+            begun: the last attempt that is known from elsewhere to have begun.
         """
         with self.transaction():
-            for entry in told:
+            for entry in found:
                 ingest.restore(self._db, job_id, entry)
             self._changed.add(job_id)
             self._db.execute("UPDATE jobs SET journal_offset = ? WHERE id = ?", (offset, job_id))
@@ -251,6 +253,7 @@ class Ledger(Reader):
         data: dict[str, Any] | None = None,
         at: float | None = None,
     ) -> None:
+        """Add an event, at ``at`` (unix time) or now."""
         with self.transaction():
             self._db.execute(
                 "INSERT INTO events (at, job, attempt, kind, data) VALUES (?, ?, ?, ?, ?)",
@@ -258,13 +261,13 @@ class Ledger(Reader):
             )
 
     def _write_ahead(self, job_id: str, kind: str, **fields: Any) -> None:
-        """Write a decision into the journal of the run, before it is committed here."""
+        """Write a decision into the journal of the run before it is committed here."""
         try:
             journal.append(Home(self._path.parent).run(job_id).journal, kind, **fields)
         except FileNotFoundError:
-            return  # without a run directory nothing could be built from it; `verify` says so
+            return  # without a run directory nothing can be rebuilt; `verify` reports that
         except OSError as error:
-            # a full disk must not keep a person from stopping a job
+            # a person must be able to stop a job on a full disk
             self.add_event(
                 "decision_not_journaled", job=job_id, data={"kind": kind, "error": str(error)}
             )

@@ -1,4 +1,4 @@
-"""Read a ledger: as verbs do beside a living daemon, and the daemon itself."""
+"""Read a ledger, in the daemon or in a verb beside a live daemon."""
 
 import json
 import sqlite3
@@ -24,20 +24,22 @@ class Reader:
 
     @classmethod
     def open(cls, path: Path, *, readonly: bool = False) -> Self:
-        """Open a ledger, making a new one where there is none (unless ``readonly``).
+        """Open a ledger; create a missing one unless ``readonly``.
 
         Raises:
             LedgerCorrupt: it is damaged or not a ledger.
             LedgerTooNew: a newer version of rekindle wrote it.
-            NotFound: ``readonly`` and there is none.
-            HomeUnusable: it cannot be opened; HomeClosed: not by this user.
+            NotFound: ``readonly`` and it does not exist.
+            HomeUnusable: it cannot be opened; HomeClosed: the current user lacks permission.
         """
         return cls(connect(path, readonly=readonly), path)
 
     def close(self) -> None:
+        """Close the database."""
         self._db.close()
 
     def job(self, job_id: str) -> JobRow | None:
+        """Find a job by its id."""
         return next(self._rows(JobRow, "FROM jobs WHERE id = ?", (job_id,)), None)
 
     def jobs(self, states: Collection[JobState] | None = None) -> list[JobRow]:
@@ -46,20 +48,20 @@ class Reader:
         return list(self._rows(JobRow, f"FROM jobs {where} ORDER BY submitted_at, rowid", values))
 
     def jobs_named(self, name: str) -> list[JobRow]:
-        """List all jobs of a name, the newest first."""
+        """List all jobs of a name, newest first."""
         return list(self._rows(JobRow, "FROM jobs WHERE name = ? ORDER BY number DESC", (name,)))
 
     def named_for(self, job: JobRow, named: str) -> JobRow | None:
-        """Find the job that ``named`` means in the ``after`` of ``job``, None while there is none.
+        """Find the job that ``named`` means in the ``after`` of ``job``; None if none exists yet.
 
-        A job's id; else, for its own name, the one before it in number; else the newest job
-        of that name that came before ``job``; else the first that came after it.
+        The job with that id; else, for its own name, the one with the next lower number; else
+        the newest job of that name before ``job``; else the first one after it.
         """
         found = self.job(named)
         if found is not None:
             return found
         if named == job.name:
-            # by the index: to go through all the later ones is too much in a long series
+            # uses the index: a scan of all later jobs is slow in a long series
             return next(
                 self._rows(
                     JobRow,
@@ -78,6 +80,7 @@ class Reader:
         return found
 
     def count(self, states: Collection[JobState] | None = None) -> int:
+        """Count all jobs, or those in ``states``."""
         where, values = _among("state", states)
         return int(self._db.execute(f"SELECT count(*) FROM jobs {where}", values).fetchone()[0])
 
@@ -87,12 +90,12 @@ class Reader:
         return spec
 
     def spec_text(self, job_id: str) -> str:
-        """Read the same as JSON text; empty where there is no such job."""
+        """Read the same as JSON text; empty if the job does not exist."""
         row = self._db.execute("SELECT spec FROM jobs WHERE id = ?", (job_id,)).fetchone()
         return str(row[0]) if row else ""
 
     def highest_number(self, name: str) -> int:
-        """Find the highest number given to a job of this name, 0 where there is none."""
+        """Find the highest number given to a job of this name; 0 for none."""
         row = self._db.execute("SELECT max(number) FROM jobs WHERE name = ?", (name,)).fetchone()
         return int(row[0] or 0)
 
@@ -110,19 +113,21 @@ class Reader:
         return None if row is None else str(row[0])
 
     def latest_change(self) -> float | None:
-        """Tell when a job changed last, in unix time."""
+        """Find the unix time of the last change of any job."""
         found = self._db.execute("SELECT max(updated_at) FROM jobs").fetchone()[0]
         return None if found is None else float(found)
 
     def attempt(self, job_id: str, n: int) -> AttemptRow | None:
+        """Find an attempt by its number."""
         where = "FROM attempts WHERE job = ? AND n = ?"
         return next(self._rows(AttemptRow, where, (job_id, n)), None)
 
     def attempts(self, job_id: str) -> list[AttemptRow]:
+        """List the attempts of a job, oldest first."""
         return list(self._rows(AttemptRow, "FROM attempts WHERE job = ? ORDER BY n", (job_id,)))
 
     def runtime(self, job_id: str) -> float:
-        """Sum the seconds that all ended attempts of a job have run."""
+        """Sum the seconds of all ended attempts of a job."""
         row = self._db.execute(
             "SELECT sum(coalesce(seconds, max(ended_at - started_at, 0), 0)) FROM attempts"
             " WHERE job = ? AND outcome IS NOT NULL",
@@ -131,7 +136,7 @@ class Reader:
         return float(row[0] or 0.0)
 
     def reached(self) -> dict[str, tuple[int | None, int | None]]:
-        """Tell epoch and step that the latest attempt of each job has reached, by the job's id."""
+        """Map each job's id to the epoch and step that its latest attempt has reached."""
         rows = self._db.execute(
             "SELECT a.job, a.to_epoch, a.to_step FROM jobs j JOIN attempts a"
             " ON a.job = j.id AND a.n = j.attempts"
@@ -139,7 +144,7 @@ class Reader:
         return {row[0]: (row[1], row[2]) for row in rows}
 
     def unfollowed(self) -> dict[str, str]:
-        """Tell what the latest attempt of each job reported of training that is not saved."""
+        """Map job ids to what the latest attempt reported about training that is not saved."""
         if self._older:
             return {}
         rows = self._db.execute(
@@ -149,10 +154,12 @@ class Reader:
         return {row[0]: row[1] for row in rows}
 
     def epochs(self, job_id: str) -> list[EpochRow]:
+        """List the finished epochs of a job, by stage."""
         where = "FROM epochs WHERE job = ? ORDER BY stage, epoch"
         return list(self._rows(EpochRow, where, (job_id,)))
 
     def checkpoints(self, job_id: str) -> list[CheckpointRow]:
+        """List the checkpoints of a job, oldest first."""
         return list(
             self._rows(
                 CheckpointRow,
@@ -164,7 +171,7 @@ class Reader:
     def events(
         self, job: str | None = None, *, kind: str | None = None, newest: int | None = None
     ) -> list[EventRow]:
-        """List events in the order in which they were noted; of these the ``newest`` so many."""
+        """List events in the order they were added, or only the ``newest`` of them."""
         wanted = {"job": job, "kind": kind}
         given = {name: value for name, value in wanted.items() if value is not None}
         where = " AND ".join(f"{name} = ?" for name in given) or "1"
@@ -176,7 +183,7 @@ class Reader:
         return list(found)[::-1]
 
     def check(self) -> list[str]:
-        """List all faults that SQLite's full integrity check finds; none for a sound ledger."""
+        """List all faults that SQLite's full integrity check finds."""
         try:
             found = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check")]
             found += [
@@ -190,7 +197,7 @@ class Reader:
     def _rows(self, kind: type[Row], query: str, values: Collection[Any]) -> Iterator[Row]:
         names = list(kind.__dataclass_fields__)
         if self._older:
-            # opened for reading, as an older rekindle made it: what it lacks reads as None
+            # an older rekindle made it and it is open for reading: missing columns read as None
             table = query.split()[1]
             known = {row["name"] for row in self._db.execute(f"PRAGMA table_info({table})")}
             names = [name if name in known else f"NULL AS {name}" for name in names]

@@ -1,4 +1,4 @@
-"""Rows of the ledger as plain values."""
+"""Represent rows of the ledger as plain values."""
 
 import functools
 import json
@@ -14,7 +14,7 @@ from rekindle.state.lifecycle import JobState
 class _Row:
     @classmethod
     def of(cls, row: sqlite3.Row) -> Self:
-        """From a row whose columns are the fields, in their order."""
+        """Convert a row whose columns are the fields, in their order."""
         values = list(row)
         for index, convert in _conversions(cls):  # type: ignore[arg-type]
             values[index] = convert(values[index])
@@ -41,7 +41,7 @@ _CONVERSIONS: Final[dict[str, Callable[[Any], Any]]] = {
 
 @functools.cache
 def _conversions(kind: type[_Row]) -> tuple[tuple[int, Callable[[Any], Any]], ...]:
-    # found once for each kind: `ls` makes ten thousand rows
+    # cached for each kind: `ls` converts ten thousand rows
     return tuple(
         (index, _CONVERSIONS[f.name])
         for index, f in enumerate(fields(kind))
@@ -75,8 +75,8 @@ class JobRow(_Row):
 class AttemptRow(_Row):
     """One start of a job's training process; ``outcome`` is None while it runs.
 
-    ``gpus`` are the UUIDs that it holds; ``seconds`` its length by the keeper's own clock;
-    ``unfollowed`` what it reported of training that is not saved.
+    ``gpus``: UUIDs of its GPUs; ``seconds``: its duration by the keeper's own clock;
+    ``unfollowed``: what it reported about training that is not saved.
     """
 
     job: str
@@ -107,7 +107,7 @@ class AttemptRow(_Row):
 
 @dataclass(frozen=True, slots=True)
 class EpochRow(_Row):
-    """A finished epoch, 0-based; ``step`` counts the batches of the whole run after it."""
+    """A finished epoch, 0-based; ``step`` is the number of batches of the run after it."""
 
     stage: int
     epoch: int
@@ -136,7 +136,7 @@ class CheckpointRow(_Row):
 
 @dataclass(frozen=True, slots=True)
 class EventRow(_Row):
-    """Something that happened, for a person at breakfast."""
+    """Something that happened, as `rekindle show` lists it."""
 
     id: int
     at: float

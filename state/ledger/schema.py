@@ -102,7 +102,7 @@ VERSION: Final = len(MIGRATIONS)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a ledger of an older version, or an empty file, to this one; each step whole."""
+    """Migrate a ledger of an older version, or an empty file; each step is atomic."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     for number in range(version, VERSION):
         connection.executescript(

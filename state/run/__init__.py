@@ -1,1 +1,1 @@
-"""What lies in a run directory: journal, checkpoints and their tensors."""
+"""Content of a run directory: journal, checkpoints and their tensors."""

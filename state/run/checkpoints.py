@@ -1,10 +1,10 @@
-"""Checkpoints on disk: commit by one rename, verify by digest, walk back to the last good one.
+"""Commit checkpoints by one rename, verify them by digest, find the last good one.
 
 A checkpoint is a directory ``e0007-s00001400`` with ``manifest.json`` and the files that it
-lists. It is written under a temporary name, every file is fsynced and digested (SHA-256,
-so that the trainer needs only the standard library and anybody can check with
-``sha256sum``), the manifest is written last, and one rename commits it. The latest is
-found by scanning and verifying; no pointer file is trusted.
+lists. It is written under a temporary name, every file is fsynced and digested (SHA-256: it
+needs only the standard library, and ``sha256sum`` can check it), the manifest is written last,
+and one rename commits it. The latest is found by scanning and verifying; no pointer file is
+trusted.
 """
 
 import hashlib
@@ -33,13 +33,13 @@ _NAME = re.compile(r"e(\d{4,15})-s(\d{8,15})(?:-f(\d{1,9}))?(-end)?", re.ASCII)
 @total_ordering
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where in a run a checkpoint was taken.
+    """Position in a run at which a checkpoint was taken.
 
     Attributes:
-        stage: which ``fit`` call of the script, 0-based.
-        epoch: epochs finished in this stage; the ``initial_epoch`` to go on with.
+        stage: number of the ``fit`` call or loop in the script, 0-based.
+        epoch: epochs finished in this stage; the ``initial_epoch`` of a resume.
         step: batches trained in the whole run, over all stages.
-        end: True for the state a finished stage left behind.
+        end: the state is that at the end of the stage.
     """
 
     stage: int
@@ -49,12 +49,13 @@ class Position:
 
     @property
     def name(self) -> str:
+        """Name of the checkpoint's directory."""
         stage = f"-f{self.stage}" if self.stage else ""
         return f"e{self.epoch:04d}-s{self.step:08d}{stage}{'-end' if self.end else ''}"
 
     @classmethod
     def parse(cls, name: str) -> "Position | None":
-        """The position in a directory name, or None where it is no checkpoint's name."""
+        """Read the position from a directory's name; None if it does not name a checkpoint."""
         match = _NAME.fullmatch(name)
         if match is None:
             return None
@@ -62,7 +63,7 @@ class Position:
         return cls(int(stage or 0), int(epoch), int(step), end is not None)
 
     def __lt__(self, other: "Position") -> bool:
-        # by stage before step: a stage may be trained again with fewer steps after a walk back
+        # stage before step: a stage may be repeated from an older checkpoint, with fewer steps
         return (self.stage, self.step, self.epoch, self.end) < (
             other.stage,
             other.step,
@@ -73,28 +74,31 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A committed directory; its content is not verified by merely having this object."""
+    """A committed directory, not necessarily verified."""
 
     path: Path
     position: Position
 
     @property
     def name(self) -> str:
+        """Name of the directory."""
         return self.path.name
 
     @property
     def state(self) -> Path:
+        """File with the training state."""
         return self.path / STATE
 
     @property
     def bytes(self) -> int:
-        """Sum of its files' sizes on disk."""
+        """Total size of its files on disk."""
         return sum(file.stat().st_size for file in self.path.iterdir() if file.is_file())
 
     def read_manifest(self) -> dict[str, Any]:
-        """
+        """Read the manifest.
+
         Raises:
-            ValueError: the manifest is not JSON of a format known here.
+            ValueError: it is not JSON of a known format.
             OSError: it cannot be read.
         """
         manifest = reading.parse_json(reading.read_bytes(self.path / MANIFEST))
@@ -103,15 +107,15 @@ class Checkpoint:
             or not isinstance(manifest.get("files"), dict)
             or not isinstance(manifest.get("format", 0), int)
         ):
-            raise ValueError("the manifest is not in the format of a manifest")
+            raise ValueError("the manifest has an unknown format")
         if manifest.get("format", 0) > FORMAT:
-            raise ValueError(f"the manifest is of a newer format ({manifest['format']})")
+            raise ValueError(f"the manifest has a newer format ({manifest['format']})")
         return manifest
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A checkpoint that was not used, and why."""
+    """A checkpoint that cannot be used, and the reason."""
 
     name: str
     reason: str
@@ -119,7 +123,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The newest good checkpoint, and the newer ones that were refused on the way to it."""
+    """The newest good checkpoint, and the newer ones that were refused."""
 
     checkpoint: Checkpoint | None
     refused: list[Refusal]
@@ -133,21 +137,20 @@ def commit(
     *,
     crash_point: Callable[[str], None] = crash_points.reached,
 ) -> Checkpoint:
-    """Writes a checkpoint so that it is there as a whole or not at all.
+    """Write a checkpoint so that it exists completely or not at all.
 
     Args:
         folder: the run's ``checkpoints`` directory.
-        write: called with the temporary directory; puts the files there.
+        write: writes the files into the temporary directory that it is called with.
         manifest: what to record beside format, name, position and digests.
         crash_point: called with a name before each step, for tests that kill there.
 
     Returns:
-        The checkpoint. Where a good one of this name is there already, that one is kept:
-        equal positions of one run hold equal states.
+        The checkpoint. An existing good one of this name is kept: equal positions of one run
+        hold equal states.
 
     Raises:
-        OSError: disk full or failing; nothing but a temporary directory is left, and that
-            is removed.
+        OSError: the disk is full or failing; the temporary directory is removed.
     """
     final = folder / position.name
     existing = Checkpoint(final, position)
@@ -193,7 +196,7 @@ def commit(
 
 
 def scan(folder: Path) -> list[Checkpoint]:
-    """All committed checkpoints of a run, newest first, unverified."""
+    """List all committed checkpoints of a run, newest first, unverified."""
     try:
         entries = list(os.scandir(folder))
     except FileNotFoundError:
@@ -207,10 +210,10 @@ def scan(folder: Path) -> list[Checkpoint]:
 
 
 def verify(checkpoint: Checkpoint) -> str | None:
-    """Why a checkpoint cannot be used, in words, or None when it is good.
+    """Explain why a checkpoint cannot be used; None if it is good.
 
-    Checked: the manifest, that the variables were finite when it was written, and that each
-    file it lists is there with its size and digest.
+    It checks the manifest, that the variables were finite when it was written, and the size and
+    digest of each listed file.
     """
     try:
         manifest = checkpoint.read_manifest()
@@ -223,7 +226,7 @@ def verify(checkpoint: Checkpoint) -> str | None:
     if not manifest["files"]:
         return "its manifest lists no files"
     if manifest.get("finite") is False:
-        return NON_FINITE  # reading gigabytes would not make it better
+        return NON_FINITE  # no need to read gigabytes
     for name, expected in manifest["files"].items():
         if "/" in name or name.startswith("."):
             return f"its manifest lists a file outside of it ({name})"
@@ -234,9 +237,9 @@ def verify(checkpoint: Checkpoint) -> str | None:
                 return f"{name} is not a regular file"  # a FIFO would block the reader
             size = info.st_size
             if size != expected["bytes"]:
-                return f"{name} has {size} bytes where {expected['bytes']} were written"
+                return f"{name} has {size} bytes instead of {expected['bytes']}"
             if digest(file) != expected["sha256"]:
-                return f"{name} does not have the digest it was written with"
+                return f"{name} does not match its digest in the manifest"
         except FileNotFoundError:
             return f"{name} is missing"
         except OSError as error:
@@ -244,12 +247,12 @@ def verify(checkpoint: Checkpoint) -> str | None:
         except (KeyError, TypeError, IndexError):
             return f"its manifest has no size and digest for {name}"
         except ValueError:
-            return f"its manifest lists a name that no file can have ({name!r})"
+            return f"its manifest lists an invalid file name ({name!r})"
     return None
 
 
 def latest_good(folder: Path) -> Found:
-    """Walks back from the newest checkpoint to the first that verifies."""
+    """Find the newest checkpoint that verifies."""
     refused: list[Refusal] = []
     for checkpoint in scan(folder):
         reason = verify(checkpoint)
@@ -260,7 +263,7 @@ def latest_good(folder: Path) -> Found:
 
 
 def quarantine(checkpoint: Checkpoint, reason: str) -> Path:
-    """Moves a refused checkpoint out of the way, with the reason beside it; returns where."""
+    """Move a refused checkpoint to ``quarantine/`` with the reason beside it; return the path."""
     shelf = checkpoint.path.parent / "quarantine"
     shelf.mkdir(exist_ok=True)
     for n in range(1, 10_000):
@@ -282,12 +285,12 @@ def prune(
     stage: int | None = None,
     verdicts: MutableMapping[str, str | None] | None = None,
 ) -> Iterator[Checkpoint]:
-    """Removes what :func:`surplus` names; each removed one is yielded.
+    """Remove the checkpoints that :func:`surplus` names; yield each removed one.
 
     Args:
         stage: the stage that was just saved; see :func:`surplus`.
-        verdicts: what :func:`verify` said of names before; it is added to. Reading gigabytes
-            again after each save would cost more than the save.
+        verdicts: cache of :func:`verify` by name. Reading gigabytes again after each save would
+            cost more than the save.
     """
     known: MutableMapping[str, str | None] = {} if verdicts is None else verdicts
 
@@ -297,7 +300,7 @@ def prune(
         return known[checkpoint.name]
 
     for checkpoint in surplus(scan(folder), keep, protected, judge, stage=stage):
-        # the rename makes the removal one step: a half-removed one is no checkpoint
+        # the rename removes it in one step: a crash must not leave half a checkpoint
         doomed = folder / f".tmp-{checkpoint.name}-pruned-{os.getpid()}"
         os.rename(checkpoint.path, doomed)
         shutil.rmtree(doomed, ignore_errors=True)
@@ -313,19 +316,17 @@ def surplus(
     *,
     stage: int | None = None,
 ) -> Iterator[Checkpoint]:
-    """All but the newest ``keep`` good checkpoints, the ``protected`` names and what a relaunch
-    goes on from in each stage.
+    """Name the checkpoints that need not be kept.
 
-    The end of a finished stage always stays: a relaunch returns its History from it. Of a
-    stage without a good end the newest good one stays: an exception may have ended it that
-    the script caught, and a relaunch has to come to that exception again. Nothing is named
-    before ``keep`` newer ones were judged good, but non-finite ones, which are never used to
-    go on: of these ``keep`` stay for a person to look at.
+    Kept are the newest ``keep`` good ones, the ``protected`` names, the end of each finished
+    stage (a relaunch returns its History from it), and the newest good one of a stage without a
+    good end (an exception that the script caught may have ended it, and a relaunch must reach
+    that exception). ``keep`` non-finite ones, which no resume uses, are kept for inspection.
 
     Args:
-        judge: why a checkpoint cannot be used, or None; asked no more often than needed.
-        stage: later stages than this are left alone: in a relaunch an earlier one may be
-            trained once more, and its new checkpoints are older by position than theirs.
+        judge: why a checkpoint cannot be used, or None; called no more often than needed.
+        stage: later stages than this are kept: a relaunch may repeat an earlier stage, and its
+            new checkpoints are older by position than theirs.
     """
     good = non_finite = 0
     ends: dict[int, Checkpoint] = {}
@@ -355,7 +356,7 @@ def surplus(
 
 
 def sweep(folder: Path) -> list[str]:
-    """Removes what interrupted commits left behind; only under the run's lock."""
+    """Remove the remains of interrupted commits; call it only under the run's lock."""
     gone = []
     if folder.is_dir():
         for entry in folder.iterdir():
@@ -366,7 +367,7 @@ def sweep(folder: Path) -> list[str]:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, hex."""
+    """Compute the SHA-256 of a file, in hex."""
     found = hashlib.sha256()
     # not hashlib.file_digest: a job's Python may be 3.10
     buffer = memoryview(bytearray(_CHUNK))

@@ -1,9 +1,9 @@
-"""Declare the kinds of journal entries once, for those who write them and those who read them.
+"""Declare the kinds of journal entries once, for writers and readers.
 
-Each kind is a function whose keywords are the entry's fields: calling it makes the entry, with
-just the fields that are given. Their annotations are also what a reader checks, since the journal
-lies where the user's script can write. An entry whose fields have other types becomes one of the
-kind ``entry_not_understood``, which says what was wrong.
+Each kind is a function whose keywords are the entry's fields: calling it makes an entry with the
+given fields. Readers check the annotations, since the user's script can write the journal. An
+entry whose fields have other types becomes one of the kind ``entry_not_understood``, which says
+what was wrong.
 """
 
 import math
@@ -16,7 +16,7 @@ Fields = ParamSpec("Fields")
 
 MOST_ATTEMPTS: Final = 10**6
 MOST_STEPS: Final = 2**53
-"""Beyond it JSON readers elsewhere round."""
+"""Other JSON readers round larger numbers."""
 _INT64: Final = 2**63
 
 
@@ -82,7 +82,7 @@ EVERYWHERE: Final[dict[str, Check]] = {
     "error": _text,
     "seconds": _number,
 }
-"""Checked in entries of all kinds, also in those of a newer version."""
+"""Checks for entries of all kinds, also those of a newer version."""
 
 
 class Kind(Generic[Fields]):
@@ -91,8 +91,8 @@ class Kind(Generic[Fields]):
     Attributes:
         name: the entry's ``kind``.
         fields: the names of all its fields.
-        required: fields without which a reader does not believe it, beside ``t``.
-        checks: what a reader checks, by the field.
+        required: fields without which a reader rejects it, beside ``t``.
+        checks: checks of a reader, by field.
     """
 
     def __init__(
@@ -117,14 +117,14 @@ class Kind(Generic[Fields]):
         return {"kind": self.name, **fields}
 
     def among(self, entries: Iterable[Entry]) -> Iterator[Entry]:
-        """Pass on the entries of this kind."""
+        """Select the entries of this kind."""
         return (entry for entry in entries if entry["kind"] == self.name)
 
 
 def _check_of(annotation: Any) -> Check | None:
-    """Find the check of a field's type; None for a type that is not looked at."""
+    """Find the check of a field's type; None for an unchecked type."""
     if type(None) in get_args(annotation):
-        # null is good everywhere
+        # null is valid everywhere
         annotation = get_args(annotation)[0]
     metadata = getattr(annotation, "__metadata__", None)
     return metadata[0] if metadata else _BY_TYPE.get(annotation)
@@ -139,7 +139,7 @@ def _kind(
     """Declare a kind of entry.
 
     Args:
-        required: fields without which a reader does not believe it.
+        required: fields without which a reader rejects it.
         unchecked: fields that readers do not rely on.
     """
 
@@ -152,7 +152,7 @@ def _kind(
 
 
 def checked(entry: Entry) -> Entry:
-    """Return the entry itself, or one that says why it is not believed."""
+    """Return the entry itself, or one that says why it is invalid."""
     wrong = _wrong(entry)
     if wrong is None:
         return entry
@@ -168,7 +168,7 @@ def checked(entry: Entry) -> Entry:
 
 
 def _wrong(entry: Entry) -> str | None:
-    """Explain what is wrong with an entry; None for nothing."""
+    """Explain what is wrong with an entry; None if it is valid."""
     kind = KINDS.get(entry["kind"])
     required, checks = (kind.required, kind.checks) if kind else ((), {})
     for name in ("t", *required):
@@ -196,7 +196,7 @@ def attempt_started(
     python: str,
     argv: Texts,
 ) -> None:
-    """The trainer was spawned, or a script that runs by hand has opened its folder."""
+    """Record that the trainer was spawned, or that a script run by hand has opened its folder."""
 
 
 @_kind("attempt")
@@ -214,12 +214,12 @@ def attempt_ended(
     longest: Numbers = ...,
     seconds: float,
 ) -> None:
-    """The trainer and all it had started are gone."""
+    """Record that the trainer and all its descendants have ended."""
 
 
 @_kind("attempt")
 def hung(*, section: str, silent: float, limit: float, epoch: Whole, step: Whole) -> None:
-    """There was no heartbeat for too long."""
+    """Record that there was no heartbeat for too long."""
 
 
 # an attempt, by the trainer; of a job that runs a command, by the keeper
@@ -229,7 +229,7 @@ def hung(*, section: str, silent: float, limit: float, epoch: Whole, step: Whole
 def provenance(
     *, changed: Texts, python: str = ..., packages: Table = ..., machine: Table, code: Table
 ) -> None:
-    """What the attempt runs on, and what of it changed since the last one."""
+    """Record what the attempt runs on, and what changed since the last attempt."""
 
 
 @_kind("attempt", unchecked=("inexact", "changed", "allowed", "unfollowed"))
@@ -249,17 +249,17 @@ def resumed(
     unfollowed: Texts | None = ...,
     epochs: Whole | None = ...,
 ) -> None:
-    """Training begins, or was resumed, in a stage: the receipt."""
+    """Record that a stage began or was resumed: the receipt."""
 
 
 @_kind("attempt", "epoch")
 def epoch_ended(*, stage: Whole, epoch: Whole, step: Whole, seconds: float, logs: Table) -> None:
-    """An epoch was trained to its end."""
+    """Record the end of an epoch."""
 
 
 @_kind("attempt")
 def stage_ended(*, stage: Whole, epoch: Whole, step: Whole) -> None:
-    """A call of ``fit`` or a loop has ended."""
+    """Record the end of a call of ``fit`` or of a loop."""
 
 
 @_kind("attempt", "name", "epoch", "step", unchecked=("why", "logs"))
@@ -276,17 +276,17 @@ def checkpoint_committed(
     best: bool,
     logs: Table = ...,
 ) -> None:
-    """A checkpoint is whole on disk under its name."""
+    """Record that a checkpoint is complete on disk."""
 
 
 @_kind()
 def save_failed(*, error: str, epoch: Whole, step: Whole) -> None:
-    """A checkpoint could not be written; training continues."""
+    """Record that a checkpoint could not be written; training continues."""
 
 
 @_kind(unchecked=("unfollowed",))
 def warned(*, message: str, hint: str, unfollowed: bool = ...) -> None:
-    """Something for a person to know; ``unfollowed`` where training is not saved."""
+    """Record a warning; ``unfollowed`` where training is not saved."""
 
 
 @_kind("attempt")
@@ -303,12 +303,12 @@ def failed(
     at: str = ...,
     passing: bool = ...,
 ) -> None:
-    """An exception, or a refusal of ours, ended the attempt."""
+    """Record the exception, or the error of rekindle, that ended the attempt."""
 
 
 @_kind("attempt")
 def stop_received() -> None:
-    """SIGTERM came to a handler of the script's own."""
+    """Record that the script's own handler received SIGTERM."""
 
 
 # checkpoints, by whoever finds or removes them
@@ -316,17 +316,17 @@ def stop_received() -> None:
 
 @_kind("name")
 def checkpoint_refused(*, name: str, reason: str, quarantined_to: str) -> None:
-    """A checkpoint was set aside."""
+    """Record that a checkpoint was quarantined."""
 
 
 @_kind("name")
 def checkpoint_pruned(*, name: str) -> None:
-    """A checkpoint that need not be kept was removed."""
+    """Record that a checkpoint was pruned."""
 
 
 @_kind("name")
 def quarantine_pruned(*, name: str) -> None:
-    """A checkpoint that was set aside was removed."""
+    """Record that a quarantined checkpoint was removed."""
 
 
 # decisions, by the daemon
@@ -334,7 +334,7 @@ def quarantine_pruned(*, name: str) -> None:
 
 @_kind()
 def scratch_requested() -> None:
-    """The next attempt starts from scratch: earlier checkpoints are set aside."""
+    """Record that the next attempt starts from scratch: earlier checkpoints are moved away."""
 
 
 @_kind("at", "state", "was")
@@ -349,12 +349,12 @@ def state_changed(
     failures: Whole,
     wish: str | None,
 ) -> None:
-    """The job went along the table of transitions."""
+    """Record a state transition of the job."""
 
 
 @_kind()
 def job_changed(*, wish: str | None = ..., priority: Int64 = ...) -> None:
-    """A person changed the job."""
+    """Record a change of the job by a person."""
 
 
 @_kind("attempt", unchecked=("unfollowed",))
@@ -383,9 +383,9 @@ def attempt_changed(
     seconds: float | None = ...,
     unfollowed: Texts | None = ...,
 ) -> None:
-    """The daemon judged an attempt: columns of its row in the ledger."""
+    """Record the daemon's verdict on an attempt: columns of its row in the ledger."""
 
 
 @_kind()
 def entry_not_understood(*, was: str, error: str) -> None:
-    """An entry whose fields had other types than its kind declares."""
+    """Record an entry whose fields have other types than its kind declares."""

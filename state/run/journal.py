@@ -1,9 +1,9 @@
-"""``journal.jsonl``: what the keeper and the trainer of a run append, one fsynced line each.
+"""Append to and read ``journal.jsonl``, the entries of a run, one fsynced line each.
 
 A line is ``{"v": 1, "t": unix seconds, "kind": ..., ..., "crc": crc32 of the rest, hex}``.
 Each line is one ``write`` to a file opened for appending, so that lines of two processes
-do not mix. A process that dies in the middle leaves a torn line: readers skip and count
-it, and the next append starts on a line of its own.
+do not mix. A process that is killed while writing leaves a torn line: readers skip and count
+it, and the next append starts a new line.
 """
 
 import json
@@ -22,13 +22,13 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What a journal held from an offset on.
+    """Content of a journal from an offset on.
 
     Attributes:
-        entries: the good entries, oldest first, without their ``crc``; each with the types that
-            `entries` lists, or of the kind ``entry_not_understood``.
-        offset: where the next replay continues, in bytes; after the last complete line.
-        torn: how many complete lines were damaged and skipped.
+        entries: the valid entries, oldest first, without ``crc``; each with the types that
+            `entries` declares, or of the kind ``entry_not_understood``.
+        offset: start of the next replay in bytes, after the last complete line.
+        torn: number of damaged lines that were skipped.
     """
 
     entries: list[dict[str, Any]]
@@ -37,11 +37,11 @@ class Replay:
 
 
 def append(path: Path, kind: str, **fields: Any) -> dict[str, Any]:
-    """Appends one entry durably and returns it.
+    """Append one entry durably and return it.
 
     Raises:
-        OSError: the disk is full or failing, or the journal is no regular file; the entry is then
-            not in it.
+        OSError: the disk is full or failing, or the journal is not a regular file; the entry was
+            not written.
     """
     entry = {"v": VERSION, "t": time.time(), "kind": kind, **fields}
     line = encode(entry)
@@ -49,7 +49,7 @@ def append(path: Path, kind: str, **fields: Any) -> dict[str, Any]:
     try:
         size = os.fstat(fd).st_size
         if size and os.pread(fd, 1, size - 1) != b"\n":
-            line = b"\n" + line  # a torn line of a dead process must not swallow this one
+            line = b"\n" + line  # after the torn line of a killed process
         written = os.write(fd, line)
         if written != len(line):
             raise OSError(28, "No space left on device for a whole journal line", str(path))
@@ -60,13 +60,13 @@ def append(path: Path, kind: str, **fields: Any) -> dict[str, Any]:
 
 
 def replay(path: Path, offset: int = 0, *, most: int = -1) -> Replay:
-    """Reads complete lines from ``offset`` (bytes) on; a missing file is an empty one.
+    """Read complete lines from ``offset`` (bytes) on; a missing file has none.
 
     Args:
-        most: bytes to read; -1 for all. A longer line than that is read whole.
+        most: bytes to read; -1 for all. A longer line is read completely.
 
     Raises:
-        OSError: it cannot be read, or is no regular file.
+        OSError: it cannot be read, or is not a regular file.
     """
     try:
         with os.fdopen(reading.open_regular(path), "rb") as file:
@@ -82,13 +82,13 @@ def replay(path: Path, offset: int = 0, *, most: int = -1) -> Replay:
 
 
 def encode(entry: dict[str, Any]) -> bytes:
-    """The line of an entry, with its sum and its end."""
+    """Encode an entry as a line, with checksum and newline."""
     body = json.dumps(entry, separators=(",", ":"), allow_nan=True, default=str).encode()
     return body[:-1] + b',"crc":"%08x"}\n' % zlib.crc32(body)
 
 
 def decode(data: bytes) -> tuple[list[dict[str, Any]], int]:
-    """The entries of some lines, and how many of the lines are damaged."""
+    """Decode the entries of some lines, and count the damaged lines."""
     found: list[dict[str, Any]] = []
     torn = 0
     for line in data.split(b"\n"):
@@ -113,5 +113,5 @@ def _decode(line: bytes) -> dict[str, Any] | None:
         entry = reading.parse_json(body)
     except ValueError:
         return None
-    # what a script of a user's wrote with a good sum need not be an entry
+    # the user's script may have written anything with a valid checksum
     return entry if isinstance(entry, dict) and isinstance(entry.get("kind"), str) else None

@@ -1,7 +1,7 @@
-"""Read records that a user's script can replace: regular files only, never waiting, never endless.
+"""Read files that a user's script can replace: only regular ones of limited size, without waiting.
 
-A FIFO, a device or a folder in a record's place, or a file of gigabytes, is that job's trouble: it
-raises OSError at once, and nobody waits for a writer that never comes.
+A FIFO, a device or a folder in place of the file, or a file of gigabytes, raises OSError at once:
+otherwise one job could block the daemon.
 """
 
 import errno
@@ -13,19 +13,19 @@ from typing import Any, Final
 
 MOST_BYTES: Final = 64 * 2**20
 MOST_DEPTH: Final = 50
-"""Of nested lists and tables: deeper ones end in RecursionError somewhere behind the parser."""
+"""Limit for nested lists and tables: code after the parser would raise RecursionError."""
 
-_NOT_REGULAR: Final = "It is not a regular file"
+_NOT_REGULAR: Final = "Not a regular file"
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o644) -> int:
     """Open a regular file; the caller closes the descriptor.
 
     Raises:
-        OSError: it cannot be opened, or is no regular file.
+        OSError: it cannot be opened, or is not a regular file.
     """
     try:
-        # O_NONBLOCK: opening a FIFO waits for its other end otherwise
+        # O_NONBLOCK: otherwise opening a FIFO waits for its other end
         fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, mode)
     except OSError as error:
         if error.errno == errno.ENXIO:  # a FIFO or socket without another end
@@ -40,9 +40,10 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o644) -> int
 
 
 def check_regular(fd: int, path: Path) -> None:
-    """
+    """Check that an open file is a regular one.
+
     Raises:
-        OSError: the open file is no regular one.
+        OSError: it is not.
     """
     mode = os.fstat(fd).st_mode
     if stat.S_ISDIR(mode):
@@ -52,19 +53,21 @@ def check_regular(fd: int, path: Path) -> None:
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
-    """
+    """Read a regular file.
+
     Raises:
-        OSError: it cannot be read, is no regular file, or has more than ``most`` bytes.
+        OSError: it cannot be read, is not a regular file, or has more than ``most`` bytes.
     """
     with os.fdopen(open_regular(path), "rb") as file:
         data = file.read(most + 1)
     if len(data) > most:
-        raise OSError(errno.EFBIG, f"It has more than {most} bytes", str(path))
+        raise OSError(errno.EFBIG, f"File has more than {most} bytes", str(path))
     return data
 
 
 def read_text(path: Path, most: int = MOST_BYTES) -> str:
-    """
+    """Read a regular file as UTF-8 text.
+
     Raises:
         OSError: as :func:`read_bytes`.
         UnicodeDecodeError: it is not UTF-8.
@@ -73,7 +76,8 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """
+    """Parse JSON of limited depth.
+
     Raises:
         ValueError: it is not JSON, or is nested deeper than :data:`MOST_DEPTH`.
     """

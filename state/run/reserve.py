@@ -1,8 +1,8 @@
-"""Record the end of an attempt also on a full disk: in a file whose space was taken at its start.
+"""Record the end of an attempt also on a full disk, in a file allocated at its start.
 
-The keeper allocates it before anything is spawned. What cannot be appended to the journal at the
-end is written there; the daemon, or the next keeper, takes it over into the journal once there is
-space, and judges the attempt by it meanwhile. Of lines that do not fit the oldest are left out.
+The keeper allocates it before anything is spawned. Entries that cannot be appended to the journal
+at the end are written there; the daemon, or the next keeper, moves them into the journal once
+there is space, and until then judges the attempt by them. If not all fit, the oldest are left out.
 """
 
 import os
@@ -30,10 +30,10 @@ def prepare(path: Path) -> None:
 
 
 def write(path: Path, entries: list[dict[str, Any]]) -> None:
-    """Record what the journal cannot take.
+    """Record entries that cannot be appended to the journal.
 
     Raises:
-        OSError: there is no reserve, or its disk fails.
+        OSError: the reserve does not exist, or its disk fails.
     """
     lines: list[bytes] = []
     for entry in reversed(entries):
@@ -50,7 +50,7 @@ def write(path: Path, entries: list[dict[str, Any]]) -> None:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The entries of a reserve; none where there is no reserve."""
+    """Read the entries of a reserve; none if it does not exist."""
     try:
         data = reading.read_bytes(path, BYTES)
     except OSError:
@@ -59,9 +59,9 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def take_over(path: Path, into: Path) -> list[dict[str, Any]]:
-    """Move what lies in the reserve into the journal, each entry once; what could not be moved.
+    """Move the entries of the reserve into the journal, each once.
 
-    Call it only while no attempt is alive.
+    Call it only while no attempt is alive. Returns the entries that could not be moved.
     """
     waiting = read(path)
     if not waiting:

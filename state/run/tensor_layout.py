@@ -1,7 +1,7 @@
-"""What lies in a ``*.safetensors`` file, read with the standard library alone.
+"""Read the layout of a ``*.safetensors`` file with the standard library alone.
 
-For the side that compares and shows states and has no numpy: names, types, shapes and raw
-bytes. `tensors` reads and writes the same files as arrays.
+The daemon compares and shows states without numpy: names, types, shapes and raw bytes.
+`tensors` reads and writes the same files as arrays.
 """
 
 import json
@@ -15,7 +15,7 @@ _MAX_HEADER: Final = 100 << 20
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One tensor: type as safetensors names it, shape, and where its bytes are in the file."""
+    """One tensor: type as safetensors names it, shape, and the range of its bytes in the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -28,7 +28,7 @@ class Layout:
     """The header of a file.
 
     Attributes:
-        metadata: texts that were saved with the tensors.
+        metadata: texts saved with the tensors.
         entries: tensors by name, in the order of the file.
     """
 
@@ -38,9 +38,10 @@ class Layout:
 
     @classmethod
     def read(cls, path: Path) -> "Layout":
-        """
+        """Read the header of a file.
+
         Raises:
-            ValueError: the file is not whole or not in the format.
+            ValueError: the file is truncated or not in the format.
             OSError: it cannot be read.
         """
         with path.open("rb") as file:
@@ -50,7 +51,7 @@ class Layout:
             text = file.read(length)
         size = path.stat().st_size
         if len(text) < length:
-            raise ValueError(f"{path}: the header is cut off")
+            raise ValueError(f"{path}: the header is truncated")
         try:
             header = json.loads(text)
             metadata = header.pop("__metadata__", {})
@@ -64,16 +65,16 @@ class Layout:
                 for name, entry in header.items()
             }
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            raise ValueError(f"{path}: the header is not one of safetensors") from error
+            raise ValueError(f"{path}: the header is not in the safetensors format") from error
         if any(not 8 + length <= e.start <= e.end <= size for e in entries.values()):
             raise ValueError(f"{path}: a tensor lies outside of the file")
         return cls(path, metadata, entries)
 
     def data(self, name: str) -> bytes:
-        """The raw bytes of a tensor.
+        """Read the raw bytes of a tensor.
 
         Raises:
-            KeyError: there is no tensor of this name.
+            KeyError: no tensor has this name.
             OSError: the file cannot be read.
         """
         entry = self.entries[name]
@@ -82,7 +83,7 @@ class Layout:
             return file.read(entry.end - entry.start)
 
     def differing(self, other: "Layout") -> Iterator[str]:
-        """Names of tensors that are not bit-identical in both, in the order of this file."""
+        """Name the tensors that are not bit-identical in both files, in the order of this one."""
         for name, entry in self.entries.items():
             theirs = other.entries.get(name)
             if (

@@ -1,9 +1,9 @@
-"""Reading and writing ``*.safetensors`` with numpy alone.
+"""Read and write ``*.safetensors`` with numpy alone.
 
-The trainer runs in the user's interpreter, where nothing but numpy and TensorFlow may be
-expected. Format: https://github.com/huggingface/safetensors (8 bytes little-endian header
-length, JSON header, data). Extended types (bfloat16, float8) are kept as their raw bits
-and come back as unsigned integers of the same width; the caller knows the type to view.
+The trainer runs in the user's interpreter, which may have nothing but numpy and TensorFlow.
+Format: https://github.com/huggingface/safetensors (8 bytes little-endian header length, JSON
+header, data). Extended types (bfloat16, float8) are saved as raw bits and loaded as unsigned
+integers of the same width; the caller views them as their type.
 """
 
 import json
@@ -36,14 +36,14 @@ _DTYPES = {
     name: np.dtype(_RAW.get(name, dtype)) for dtype, name in _NAMES.items() if name not in _RAW
 } | {name: np.dtype(raw) for name, raw in _RAW.items()}
 
-# TensorFlow has types that safetensors has not; they travel as bytes of their width
+# types of TensorFlow that safetensors lacks are saved as unsigned integers of their width
 _FALLBACK = {1: "U8", 2: "U16", 4: "U32", 8: "U64"}
 
 
 def save(
     path: Path, tensors: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str]
 ) -> None:
-    """Writes ``tensors`` (any shapes, 0-d included) and text ``metadata``; fsyncs.
+    """Write ``tensors`` (any shapes, 0-d included) and text ``metadata``; fsync the file.
 
     Raises:
         OSError: the file cannot be written.
@@ -74,10 +74,10 @@ def save(
 
 
 def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
-    """Reads what :func:`save` wrote: tensors by name (writable, own memory) and metadata.
+    """Read what :func:`save` wrote: tensors by name (writable, own memory) and metadata.
 
     Raises:
-        ValueError: the file is not whole or not in the format.
+        ValueError: the file is truncated or not in the format.
         OSError: the file cannot be read.
     """
     data = np.fromfile(path, dtype=np.uint8)
@@ -85,7 +85,7 @@ def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
         raise ValueError(f"{path}: too short for a safetensors file")
     length = int.from_bytes(data[:8].tobytes(), "little")
     if length > data.size - 8:
-        raise ValueError(f"{path}: the header is cut off")
+        raise ValueError(f"{path}: the header is truncated")
     header = json.loads(data[8 : 8 + length].tobytes())
     metadata = header.pop("__metadata__", {})
     body = data[8 + length :]
@@ -99,6 +99,6 @@ def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
             or not 0 <= start <= end <= body.size
             or end - start != (count * dtype.itemsize)
         ):
-            raise ValueError(f"{path}: the entry of tensor {name} does not fit the file")
+            raise ValueError(f"{path}: the entry of tensor {name} does not match the file")
         tensors[name] = body[start:end].copy().view(dtype).reshape(entry["shape"])
     return tensors, metadata

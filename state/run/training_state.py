@@ -1,23 +1,23 @@
-"""Declare once what the JSON of a checkpoint's state holds, beside its arrays.
+"""Declare the JSON of a checkpoint's state, beside its arrays.
 
 A stage of ``fit`` and a loop share one form; each component of a stage owns some of its keys.
-Checkpoints of older versions lack some of them: read with ``get`` what is marked here.
+Checkpoints of older versions lack the keys marked here: read those with ``get``.
 """
 
 from typing import Any, TypedDict
 
 Variable = tuple[str, list[int], str]
-"""Path, shape and type; arrays lie under ``group/index`` and ``group/index/rREPLICA``."""
+"""Path, shape and type; arrays are named ``group/index`` and ``group/index/rREPLICA``."""
 
 
 class PositionState(TypedDict):
-    """Where the stage is.
+    """Position in the stage.
 
     Attributes:
         step: batches trained in the whole run.
-        epoch_step: batches trained of the epoch that runs.
-        base: the step at which the epoch began; of loops, the stage.
-        end: the stage is over.
+        epoch_step: batches trained in the current epoch.
+        base: step at which the epoch began; of loops, the stage.
+        end: the stage has ended.
     """
 
     stage: int
@@ -29,7 +29,7 @@ class PositionState(TypedDict):
 
 
 class Fingerprint(TypedDict, total=False):
-    """What must be the same in every attempt; ``rates`` is missing in older checkpoints."""
+    """Properties that must be equal in every attempt; older checkpoints lack ``rates``."""
 
     model: str
     layers: list[list[str]]
@@ -39,7 +39,7 @@ class Fingerprint(TypedDict, total=False):
 
 
 class IteratorState(TypedDict):
-    """Where the data of a ``fit`` is, in passes and batches."""
+    """Position in the data of a ``fit``, in passes and batches."""
 
     created: int
     taken: int
@@ -51,7 +51,7 @@ class IteratorState(TypedDict):
 
 
 class StreamState(TypedDict):
-    """Where one stream of a loop is."""
+    """Position in one stream of a loop."""
 
     plan: dict[str, Any]
     passes: int
@@ -61,7 +61,7 @@ class StreamState(TypedDict):
 
 
 class LoopState(TypedDict, total=False):
-    """Where the code of a loop is; ``traces`` is missing in older checkpoints."""
+    """Position in the code of a loop; older checkpoints lack ``traces``."""
 
     call: int
     exhausted: bool
@@ -73,12 +73,12 @@ class LoopState(TypedDict, total=False):
 
 
 class TrainingState(TypedDict, total=False):
-    """All of it.
+    """The whole training state.
 
     Attributes:
-        generators: seed generators made in the process; missing in older checkpoints of loops.
-        iterator, live, evals, draws, callbacks, epochs: of a ``fit``; ``draws`` and ``epochs``
-            are missing in older checkpoints.
+        generators: number of seed generators made; older checkpoints of loops lack it.
+        iterator, live, evals, draws, callbacks, epochs: of a ``fit``; older checkpoints lack
+            ``draws`` and ``epochs``.
         loop, state: of a loop.
         inexact: caveats as text.
         versions: of Keras and TensorFlow.

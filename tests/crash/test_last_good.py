@@ -100,7 +100,7 @@ def write_non_finite_variables(path: Path) -> None:
     ("damage", "name", "reason"),
     [
         (flip_a_bit, "e0000-s00000010", "digest"),
-        (truncate, "e0000-s00000010", "bytes where"),
+        (truncate, "e0000-s00000010", "bytes instead of"),
         (remove_the_state, "e0000-s00000010", "state.safetensors is missing"),
         (empty_the_state, "e0000-s00000010", "has 0 bytes"),
         (empty_the_manifest, "e0000-s00000010", "manifest cannot be read"),

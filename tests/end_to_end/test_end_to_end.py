@@ -105,13 +105,13 @@ def test_the_articles_cnn_trains_evaluates_and_resumes(rig: Rig, tmp_path: Path)
     assert "accuracy" in rig.cli("logs", "fashion-1").lower()
 
 
-def test_the_examples_import_nothing_of_ours() -> None:
+def test_the_examples_do_not_import_rekindle() -> None:
     """The user's script is unchanged Keras."""
     for script in (ROOT / "examples").rglob("*.py"):
         assert "rekindle" not in script.read_text().replace("rekindle run", "")
 
 
-def test_a_script_straight_away(rig: Rig, tmp_path: Path) -> None:
+def test_submit_accepts_a_script_without_a_spec(rig: Rig, tmp_path: Path) -> None:
     """`rekindle submit train.py --name x -- ARGS` needs no spec file; neighbours are safe."""
     (tmp_path / "state.py").write_text("WHO = 'mine'\n")
     (tmp_path / "train.py").write_text(
@@ -130,7 +130,7 @@ def test_a_script_straight_away(rig: Rig, tmp_path: Path) -> None:
     assert rig.cli("wait", "x-1") is not None
 
 
-def test_a_mistake_in_the_script_fails_after_two_tries(rig: Rig, tmp_path: Path) -> None:
+def test_a_bug_in_the_script_fails_after_two_attempts(rig: Rig, tmp_path: Path) -> None:
     """No night is spent on a typo, and the traceback is in `show`."""
     (tmp_path / "train.py").write_text("import keras_with_a_typo\n")
     rig.drop(f'name = "typo"\nscript = "{tmp_path}/train.py"\n[retry]\nbackoff = "1s..2s"\n')
@@ -159,7 +159,7 @@ def test_a_second_daemon_on_one_home_is_refused(rig: Rig) -> None:
     assert "hint" in second.stderr
 
 
-def test_stop_release_and_cancel_do_what_they_say(rig: Rig, tmp_path: Path) -> None:
+def test_stop_release_and_cancel_change_the_job(rig: Rig, tmp_path: Path) -> None:
     """Requests are files: they work while the daemon is down as well."""
     (tmp_path / "sleep.py").write_text("import time\nprint('up', flush=True)\ntime.sleep(600)\n")
     rig.drop(f'name = "nap"\nscript = "{tmp_path}/sleep.py"\n')

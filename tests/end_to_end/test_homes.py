@@ -39,7 +39,7 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
     return Rig(tmp_path / "home")
 
 
-def test_an_older_home_is_read_before_a_daemon_has_seen_it(old: Rig) -> None:
+def test_verbs_read_an_older_home_before_its_ledger_is_migrated(old: Rig) -> None:
     """`ls`, `show` and `verify` of the day of the upgrade; the ledger is not migrated yet."""
     try:
         assert {
@@ -60,7 +60,7 @@ def test_an_older_home_is_read_before_a_daemon_has_seen_it(old: Rig) -> None:
 
 
 @pytest.mark.slow  # three trainings with TensorFlow
-def test_the_jobs_of_an_older_home_resume_exactly(old: Rig, tmp_path: Path) -> None:
+def test_jobs_of_an_older_home_resume_exactly(old: Rig, tmp_path: Path) -> None:
     """The held, the interrupted and the half-saved job end with the result of the one done."""
     try:
         stand = {

@@ -18,7 +18,7 @@ from rekindle.state.ledger.ledger import Ledger
 SECRET = "s3cr3t-0f-a-night"
 
 
-def test_a_secret_in_env_is_nowhere_but_in_the_job_itself(rig: Rig, tmp_path: Path) -> None:
+def test_a_secret_in_env_exists_only_in_the_job_itself(rig: Rig, tmp_path: Path) -> None:
     """A real run that fails; then every file of the home and all output are searched."""
     rig.drop(
         f"command = [{json.dumps(sys.executable)}, '-c', "
@@ -97,7 +97,7 @@ def test_a_member_of_the_group_reaches_the_inbox_and_nothing_else(rig: Rig) -> N
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/etc", "..", ".", "", "a-1/../../evil", "a\0b"])
-def test_no_job_is_found_by_a_name_that_leads_out(rig: Rig, name: str) -> None:
+def test_no_job_is_found_by_a_path_out_of_the_home(rig: Rig, name: str) -> None:
     """A folder of that name is there: only the ledger says what is a job."""
     (rig.home.root.parent / "evil").mkdir()
     book = Ledger.open(rig.home.ledger)
@@ -108,7 +108,7 @@ def test_no_job_is_found_by_a_name_that_leads_out(rig: Rig, name: str) -> None:
         book.close()
 
 
-def test_a_script_does_not_choose_where_its_model_is_exported_to() -> None:
+def test_a_script_cannot_choose_the_path_of_an_export() -> None:
     """It may journal any text as a metric; only numbers fill a pattern, and only rekindle's own
     epoch is the epoch."""
     assert export._target("/x/{epoch}-{loss:.1f}.keras", 3, {"loss": 0.25, "epoch": "../y"}) == (

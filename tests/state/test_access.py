@@ -1,4 +1,4 @@
-"""Who has no right in a home is told so in a sentence with a way out, and never by a traceback."""
+"""A user without permission in a home gets a message with a hint, never a traceback."""
 
 import errno
 import os
@@ -24,15 +24,15 @@ from rekindle.state.paths import Home
 GROUP = 54321
 OWNER = 54322
 
-rights = pytest.mark.skipif(
+needs_root = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("setpriv") is None,
-    reason="needs root, to drop what root may do, and setpriv",
+    reason="needs root, to drop its privileges, and setpriv",
 )
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """As the service has it: of another user, for a group, with a job that is done."""
+    """Build a home like that of the service: of another user, for a group, with a done job."""
     rig = Rig(tmp_path_factory.mktemp("served") / "home")
     try:
         rig.drop("command = ['true']\nworkdir = '/'\n", "a.toml")
@@ -43,13 +43,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         mode = path.lstat().st_mode
         os.lchown(path, OWNER, GROUP)
         if not path.is_symlink():
-            path.chmod(mode & 0o7777)  # chown takes setgid away
+            path.chmod(mode & 0o7777)  # chown clears setgid
     rig.home.root.chmod(0o750)
     yield rig.home
 
 
 def call(home: Home, *words: str, groups: str = "--clear-groups") -> tuple[int, str, str]:
-    """The command line as a user without root's powers; exit code, standard output and error."""
+    """Run the command line without root's privileges; exit code, standard output and error."""
     done = subprocess.run(
         [
             "setpriv",
@@ -72,7 +72,7 @@ def call(home: Home, *words: str, groups: str = "--clear-groups") -> tuple[int, 
     return done.returncode, done.stdout, done.stderr
 
 
-@rights
+@needs_root
 @pytest.mark.parametrize(
     "words",
     [
@@ -94,10 +94,10 @@ def call(home: Home, *words: str, groups: str = "--clear-groups") -> tuple[int, 
         "submit SCRIPT",
     ],
 )
-def test_somebody_outside_the_group_is_told_how_to_get_in(
+def test_a_user_outside_the_group_gets_the_usermod_command(
     home: Home, words: str, tmp_path: Path
 ) -> None:
-    """Really without the right: the likely first contact is `usermod` without a new login."""
+    """Really without permission: often the first contact is `usermod` without a new login."""
     script = tmp_path / "a.py"
     script.write_text("print(1)\n")
     code, said, refused = call(home, *words.replace("SCRIPT", str(script)).split())
@@ -105,12 +105,14 @@ def test_somebody_outside_the_group_is_told_how_to_get_in(
     assert "Traceback" not in refused
     assert str(home.root) in refused
     assert f"usermod --append --groups {GROUP}" in refused
-    assert "log in anew" in refused
+    assert "log out and log in again" in refused
 
 
-@rights
-def test_a_member_of_the_group_is_told_what_only_the_owner_may(home: Home, tmp_path: Path) -> None:
-    """To read the ledger is a member's right; a run's lock and secrets are the owner's."""
+@needs_root
+def test_a_group_member_gets_the_sudo_command_for_owner_only_verbs(
+    home: Home, tmp_path: Path
+) -> None:
+    """A member may read the ledger; only the owner may use a run's lock and secrets."""
     member = f"--groups={GROUP}"
     assert "a-1" in call(home, "ls", groups=member)[1]
     target = tmp_path / "a.tar"
@@ -123,9 +125,9 @@ def test_a_member_of_the_group_is_told_what_only_the_owner_may(home: Home, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-@rights
-def test_a_group_joined_since_the_login_asks_for_a_new_login() -> None:
-    """The accounts of the box say yes, and this session says no."""
+@needs_root
+def test_a_group_joined_after_the_login_needs_a_new_login() -> None:
+    """The host's accounts list the user in the group, but this session lacks it."""
     account = pwd.getpwnam("daemon")
     folder = Path(tempfile.mkdtemp(dir="/tmp"))
     try:
@@ -137,11 +139,13 @@ def test_a_group_joined_since_the_login_asks_for_a_new_login() -> None:
         said = hint_as(account.pw_uid, GROUP, root)
     finally:
         shutil.rmtree(folder)
-    assert said == ("daemon is in the group daemon by now, but logged in before that: log in anew.")
+    assert said == (
+        "daemon is in the group daemon now, but logged in before that: log out and log in again."
+    )
 
 
 def hint_as(uid: int, gid: int, root: Path) -> str:
-    """What a process of that user and of that group alone would be told."""
+    """Return the hint for a process of that user with only that group."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -158,7 +162,7 @@ def hint_as(uid: int, gid: int, root: Path) -> str:
         return file.read()
 
 
-def test_what_the_system_refuses_otherwise_is_a_sentence_with_the_place(
+def test_other_system_errors_name_the_path_and_the_code_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A folder where the ledger's queue file should be: path, cause and line, exit code 1."""
@@ -174,18 +178,18 @@ def test_what_the_system_refuses_otherwise_is_a_sentence_with_the_place(
     assert "met in rekindle.daemon." in said
 
 
-def test_a_missing_right_is_of_the_home_only_within_it(tmp_path: Path) -> None:
-    """Elsewhere it says nothing about the home, and a service is to be started again."""
+def test_a_missing_permission_outside_of_the_home_is_another_error(tmp_path: Path) -> None:
+    """Elsewhere it is not about the home, and systemd should restart the service."""
     home = tmp_path / "home"
     inside = PermissionError(errno.EACCES, "Permission denied", str(home / "runs" / "x"))
     outside = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "x"))
     full = OSError(errno.ENOSPC, "No space left on device", str(home / "x"))
     assert isinstance(errors.explain(inside, home), HomeClosed)
     for error in (outside, full, OSError("no number"), OSError(errno.EIO, "x", 3)):
-        told = errors.explain(error, home)
-        assert isinstance(told, SystemRefused)
-        assert told.exit_code == 1
-        assert told.what.endswith(".")
+        explained = errors.explain(error, home)
+        assert isinstance(explained, SystemRefused)
+        assert explained.exit_code == 1
+        assert explained.what.endswith(".")
     assert "Make room" in errors.explain(full, home).hint
     moved = OSError(errno.EACCES, "x", str(tmp_path / "a"), None, str(home / "b"))
     assert isinstance(errors.explain(moved, home), HomeClosed)

@@ -1,4 +1,4 @@
-"""A checkpoint is there as a whole or not at all, and the last good one is found."""
+"""A checkpoint exists completely or not at all, and the last good one is found."""
 
 import shutil
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from rekindle.state.run.checkpoints import Position
 
 
 class Killed(BaseException):
-    """Stands for a SIGKILL at a commit point."""
+    """Simulate a SIGKILL at a commit point."""
 
 
 def save(
@@ -76,7 +76,7 @@ DAMAGES: list[Callable[[Path], None]] = [
 def test_a_damaged_checkpoint_is_refused_and_the_older_one_used(
     tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
-    """Last good, not last; and the good one is not touched."""
+    """Last good, not last; and the good one is unchanged."""
     older = save(tmp_path, 1, 10)
     newest = save(tmp_path, 2, 20)
     before = {file.name: file.read_bytes() for file in older.path.iterdir()}
@@ -91,7 +91,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_older_one_used(
 
 
 def test_non_finite_variables_are_refused(tmp_path: Path) -> None:
-    """A whole checkpoint of a broken model is still a bad one."""
+    """A complete checkpoint of a diverged model is not good."""
     good = save(tmp_path, 1, 10)
     save(tmp_path, 2, 20, finite=False)
     found = checkpoints.latest_good(tmp_path)
@@ -99,8 +99,8 @@ def test_non_finite_variables_are_refused(tmp_path: Path) -> None:
     assert "non-finite" in found.refused[0].reason
 
 
-def test_all_bad_is_told_apart_from_none(tmp_path: Path) -> None:
-    """None found with refusals must never be read as *from scratch*."""
+def test_all_bad_differs_from_none(tmp_path: Path) -> None:
+    """Refusals without a good checkpoint must never mean *from scratch*."""
     cut(save(tmp_path, 1, 10).path)
     found = checkpoints.latest_good(tmp_path)
     assert found.checkpoint is None
@@ -133,14 +133,14 @@ POINTS = [
 def test_a_kill_at_any_commit_point_leaves_the_old_or_the_new(
     tmp_path: Path, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No commit point leaves something that looks like a checkpoint and is none."""
+    """No commit point leaves an incomplete directory under the name of a checkpoint."""
     save(tmp_path, 1, 10)
 
     def crash(name: str) -> None:
         if name == point:
             raise Killed
 
-    # a killed process cleans nothing up
+    # a killed process removes nothing
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints.shutil, "rmtree", lambda *args, **kwargs: None)
         with pytest.raises(Killed):
@@ -161,7 +161,7 @@ def test_a_kill_at_any_commit_point_leaves_the_old_or_the_new(
 
 
 def test_committing_a_position_again_keeps_the_good_one(tmp_path: Path) -> None:
-    """Equal positions hold equal states, so the committed one stays untouched."""
+    """Equal positions hold equal states, so the committed one stays unchanged."""
     first = save(tmp_path, 1, 10)
     stamp = (first.path / checkpoints.MANIFEST).stat().st_mtime_ns
     assert save(tmp_path, 1, 10) == first
@@ -169,7 +169,7 @@ def test_committing_a_position_again_keeps_the_good_one(tmp_path: Path) -> None:
 
 
 def test_committing_over_a_damaged_one_replaces_it(tmp_path: Path) -> None:
-    """A bad checkpoint in the way is quarantined, not taken for the new one."""
+    """A damaged checkpoint of the same name is quarantined, not kept as the new one."""
     flip_a_bit(save(tmp_path, 1, 10).path)
     again = save(tmp_path, 1, 10)
     assert checkpoints.verify(again) is None
@@ -177,7 +177,7 @@ def test_committing_over_a_damaged_one_replaces_it(tmp_path: Path) -> None:
 
 
 def test_prune_keeps_the_newest_good_ones_the_best_and_stage_ends(tmp_path: Path) -> None:
-    """A damaged newest one does not count among those kept."""
+    """A damaged newest one does not count as kept."""
     for n in range(6):
         save(tmp_path, n, n * 10)
     save(tmp_path, 2, 20, end=True)
@@ -196,8 +196,8 @@ def test_prune_keeps_the_newest_good_ones_the_best_and_stage_ends(tmp_path: Path
     }
 
 
-def test_prune_leaves_a_stage_that_an_exception_ended_its_newest_good_one(tmp_path: Path) -> None:
-    """A relaunch comes to the exception again from there; stages that ended need their end."""
+def test_prune_keeps_the_newest_good_one_of_a_stage_that_an_exception_ended(tmp_path: Path) -> None:
+    """A relaunch must reach the exception again from there; ended stages need their end."""
     for stage in range(3):
         for n in range(4):
             save(tmp_path, n, 100 * stage + n * 10, stage=stage)
@@ -215,8 +215,8 @@ def test_prune_leaves_a_stage_that_an_exception_ended_its_newest_good_one(tmp_pa
     }
 
 
-def test_prune_does_not_take_a_damaged_end_for_an_end(tmp_path: Path) -> None:
-    """The stage goes on from the newest good one before it."""
+def test_prune_ignores_a_damaged_end_of_a_stage(tmp_path: Path) -> None:
+    """The stage is resumed from the newest good one before it."""
     for n in range(3):
         save(tmp_path, n, n * 10)
     cut(save(tmp_path, 3, 30, end=True).path)
@@ -227,8 +227,8 @@ def test_prune_does_not_take_a_damaged_end_for_an_end(tmp_path: Path) -> None:
     assert left(tmp_path) == {"e0000-s00000030-f1", "e0003-s00000030-end", "e0002-s00000020"}
 
 
-def test_prune_leaves_later_stages_than_the_saved_one_alone(tmp_path: Path) -> None:
-    """The first stage is trained once more: what it saves stays, and what they had, too."""
+def test_prune_keeps_stages_later_than_the_saved_one(tmp_path: Path) -> None:
+    """The first stage is repeated: its new checkpoints and those of the later stage stay."""
     for n in range(3):
         save(tmp_path, n, 100 + n * 10, stage=1)
     for n in range(4):
@@ -244,7 +244,7 @@ def test_prune_leaves_later_stages_than_the_saved_one_alone(tmp_path: Path) -> N
 
 
 def test_prune_keeps_as_many_non_finite_ones_as_good_ones_beside_them(tmp_path: Path) -> None:
-    """Training on after NaN must not fill the disk, nor cost what it goes back to."""
+    """Training on after NaN must not fill the disk, nor remove the good ones."""
     for n in range(9):
         save(tmp_path, n, n * 10, finite=n < 3)
         list(checkpoints.prune(tmp_path, 2, set()))
@@ -256,8 +256,8 @@ def test_prune_keeps_as_many_non_finite_ones_as_good_ones_beside_them(tmp_path: 
     }
 
 
-def test_prune_reads_no_checkpoint_a_second_time(tmp_path: Path) -> None:
-    """What was found of one is remembered; a non-finite one is not read at all."""
+def test_prune_verifies_no_checkpoint_twice(tmp_path: Path) -> None:
+    """Verdicts are cached; a non-finite one is not read at all."""
     verdicts: dict[str, str | None] = {}
     for n in range(4):
         save(tmp_path, n, n * 10, finite=n < 3)
@@ -278,12 +278,12 @@ def left(folder: Path) -> set[str]:
 @pytest.mark.parametrize(
     "position", [Position(0, 0, 0), Position(0, 7, 1400), Position(3, 12345, 123456789, True)]
 )
-def test_a_position_is_what_its_name_says(position: Position) -> None:
-    """The name alone tells where a checkpoint belongs."""
+def test_a_position_round_trips_through_its_name(position: Position) -> None:
+    """The name alone defines the position of a checkpoint."""
     assert Position.parse(position.name) == position
 
 
-def test_positions_are_ordered_as_training_goes() -> None:
+def test_positions_sort_in_training_order() -> None:
     """Within a stage by step; its end last; then the next stage."""
     ordered = [
         Position(0, 0, 0),

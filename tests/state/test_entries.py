@@ -14,11 +14,11 @@ ROOT = Path(__file__).resolve().parents[2]
 USES = re.compile(r"^ *from .*\b(journal|entries)\b", re.MULTILINE)
 FIELDS = {"v", "t", "kind", "crc", *(field for kind in KINDS.values() for field in kind.fields)}
 RECORDS = {"entry", "e"}
-"""What a journal entry is called in the code."""
+"""Names of journal entries in the code."""
 
 
 def test_a_kind_makes_an_entry_of_just_the_fields_that_are_given() -> None:
-    """In their order, so that a line in the journal keeps its bytes."""
+    """In the given order, so that a line in the journal keeps its bytes."""
     made = entries.attempt_ended(
         exit_code=None, signal=9, cause="crash", stop_requested=False, seconds=1.5
     )
@@ -46,7 +46,9 @@ def test_a_kind_makes_an_entry_of_just_the_fields_that_are_given() -> None:
         ({"kind": "warned", "t": 1.0, "unfollowed": "2"}, None),
     ],
 )
-def test_a_reader_believes_what_the_kind_declares(entry: entries.Entry, error: str | None) -> None:
+def test_a_reader_accepts_only_what_the_kind_declares(
+    entry: entries.Entry, error: str | None
+) -> None:
     found = entries.checked(entry)
     if error is None:
         assert found is entry
@@ -56,7 +58,7 @@ def test_a_reader_believes_what_the_kind_declares(entry: entries.Entry, error: s
 
 
 def test_kinds_and_fields_are_spelt_as_declared() -> None:
-    """Writers are checked by their types; this is for strings, mostly those of readers."""
+    """mypy checks writers; this test checks strings, mostly those of readers."""
     found = []
     for path in (p for part in ("state", "jobs", "daemon") for p in (ROOT / part).rglob("*.py")):
         text = path.read_text()

@@ -1,4 +1,4 @@
-"""The journal keeps every whole line and never believes a torn one."""
+"""The journal keeps every complete line and skips torn ones."""
 
 import json
 import tempfile
@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from rekindle.state.run import journal
 
 
-def test_entries_come_back_in_order_with_their_fields(tmp_path: Path) -> None:
-    """What was appended is replayed, oldest first."""
+def test_replay_returns_entries_in_order_with_their_fields(tmp_path: Path) -> None:
+    """Oldest first."""
     path = tmp_path / "journal.jsonl"
     journal.append(path, "epoch_ended", attempt=1, epoch=0, logs={"loss": 0.5})
     journal.append(path, "epoch_ended", attempt=1, epoch=1, logs={"loss": float("nan")})
@@ -26,13 +26,13 @@ def test_entries_come_back_in_order_with_their_fields(tmp_path: Path) -> None:
     assert replay.offset == path.stat().st_size
 
 
-def test_a_missing_journal_is_an_empty_one(tmp_path: Path) -> None:
+def test_a_missing_journal_has_no_entries(tmp_path: Path) -> None:
     """A run that never started has no journal yet."""
     assert journal.replay(tmp_path / "none").entries == []
 
 
-def test_replay_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
-    """The offset separates what was seen from what is new."""
+def test_replay_continues_at_the_offset_of_the_last_one(tmp_path: Path) -> None:
+    """The offset separates read entries from new ones."""
     path = tmp_path / "journal.jsonl"
     journal.append(path, "a")
     first = journal.replay(path)
@@ -42,7 +42,7 @@ def test_replay_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
 
 
 def test_a_torn_last_line_is_left_until_it_is_complete(tmp_path: Path) -> None:
-    """A line that is being written is neither returned nor skipped."""
+    """An unfinished line is neither returned nor skipped."""
     path = tmp_path / "journal.jsonl"
     journal.append(path, "a")
     whole = path.stat().st_size
@@ -56,7 +56,7 @@ def test_a_torn_last_line_is_left_until_it_is_complete(tmp_path: Path) -> None:
 
 
 def test_a_line_after_a_torn_one_is_not_swallowed(tmp_path: Path) -> None:
-    """The next writer starts on a line of its own, and the torn one is counted."""
+    """The next writer starts a new line, and the torn one is counted."""
     path = tmp_path / "journal.jsonl"
     journal.append(path, "a")
     with path.open("ab") as file:
@@ -69,8 +69,8 @@ def test_a_line_after_a_torn_one_is_not_swallowed(tmp_path: Path) -> None:
     assert replay.torn == 1
 
 
-def test_a_flipped_character_is_noticed(tmp_path: Path) -> None:
-    """A line that is valid JSON but not what was written is not believed."""
+def test_a_changed_character_is_detected(tmp_path: Path) -> None:
+    """A line that is valid JSON with a wrong checksum is skipped."""
     path = tmp_path / "journal.jsonl"
     journal.append(path, "epoch_ended", epoch=17)
     path.write_bytes(path.read_bytes().replace(b'"epoch":17', b'"epoch":71'))
@@ -83,7 +83,7 @@ def test_a_flipped_character_is_noticed(tmp_path: Path) -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read_without_an_exception(data: bytes) -> None:
-    """Garbage is counted, never raised: the file lies where a user's script can write."""
+    """Garbage is counted and raises nothing: the user's script can write the file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "journal.jsonl"
         path.write_bytes(data)
@@ -91,7 +91,7 @@ def test_any_bytes_are_read_without_an_exception(data: bytes) -> None:
 
 
 def test_fields_that_json_does_not_know_are_written_as_text(tmp_path: Path) -> None:
-    """A numpy scalar or a path in a log never loses the whole line."""
+    """A numpy scalar or a path in a log must not cost the whole line."""
     path = tmp_path / "journal.jsonl"
     journal.append(path, "warned", message=tmp_path)
     assert journal.replay(path).entries[0]["message"] == str(tmp_path)

@@ -1,4 +1,4 @@
-"""The ledger is durable, checked at start, and never replaced or guessed at."""
+"""The ledger is durable, checked at start, and never replaced silently."""
 
 import sqlite3
 import subprocess
@@ -33,7 +33,7 @@ def insert(ledger: Ledger, name: str = "a", number: int = 1, claim: str | None =
 
 
 def test_every_commit_is_durable(tmp_path: Path) -> None:
-    """Write-ahead log and a full sync: what was answered is on the disk."""
+    """Write-ahead log and full sync: every answered request is on the disk."""
     ledger = Ledger.open(tmp_path / "ledger.db")
 
     def value(name: str) -> object:
@@ -44,7 +44,7 @@ def test_every_commit_is_durable(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_a_killed_writer_leaves_what_it_committed_and_nothing_else(tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_only_what_it_committed(tmp_path: Path) -> None:
     """SIGKILL in the middle of a transaction."""
     code = (
         "import os, sys, pathlib, time\n"
@@ -66,8 +66,10 @@ def test_a_killed_writer_leaves_what_it_committed_and_nothing_else(tmp_path: Pat
 @pytest.mark.parametrize(
     "content", [b"no database at all" * 100, b"\0" * 4096, b"SQLite format 3\0" + b"\xff" * 8000]
 )
-def test_what_is_no_ledger_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
-    """With the way out as the hint."""
+def test_a_file_that_is_not_a_ledger_is_refused_and_unchanged(
+    tmp_path: Path, content: bytes
+) -> None:
+    """The hint names `verify --rebuild`."""
     path = tmp_path / "ledger.db"
     path.write_bytes(content)
     with pytest.raises(LedgerCorrupt) as caught:
@@ -77,7 +79,7 @@ def test_what_is_no_ledger_is_refused_and_left_as_it_is(tmp_path: Path, content:
 
 
 def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    """An older program would write what the newer one does not expect."""
+    """An older program would write rows that the newer one does not expect."""
     path = tmp_path / "ledger.db"
     Ledger.open(path).close()
     with sqlite3.connect(path) as db:
@@ -87,8 +89,8 @@ def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
             Ledger.open(path, readonly=readonly)
 
 
-def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
-    """Each migration on a ledger with a job in it; what was there is there."""
+def test_a_ledger_of_the_first_version_is_migrated(tmp_path: Path) -> None:
+    """Each migration keeps the rows of a ledger with a job."""
     path = tmp_path / "ledger.db"
     with sqlite3.connect(path) as db:
         db.executescript(
@@ -102,22 +104,22 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> 
     ledger.close()
 
 
-def test_reading_makes_no_ledger(tmp_path: Path) -> None:
-    """`ls` in a wrong folder leaves nothing behind."""
+def test_reading_creates_no_ledger(tmp_path: Path) -> None:
+    """`ls` in a wrong folder creates no file."""
     with pytest.raises(NotFound):
         Ledger.open(tmp_path / "ledger.db", readonly=True)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_in_its_place_is_an_error_with_a_hint(tmp_path: Path) -> None:
-    """And no traceback."""
+    """It raises an error of rekindle, not a traceback."""
     (tmp_path / "ledger.db").mkdir()
     with pytest.raises(HomeUnusable):
         Ledger.open(tmp_path / "ledger.db")
 
 
-def test_taking_the_same_entries_in_again_changes_nothing(tmp_path: Path) -> None:
-    """A daemon that was killed after the commit reads them once more."""
+def test_ingesting_the_same_entries_twice_changes_nothing(tmp_path: Path) -> None:
+    """A daemon that was killed after the commit reads them again."""
     ledger = Ledger.open(tmp_path / "ledger.db")
     job = insert(ledger)
     ledger.begin_attempt(job, 1, 1.0)
@@ -224,8 +226,8 @@ VALUES = (
         max_size=4,
     )
 )
-def test_entries_that_make_no_sense_never_stop_the_daemon(entries: list[dict[str, object]]) -> None:
-    """The journal lies where the user's script can write whatever it wants, sums included."""
+def test_invalid_entries_never_stop_the_daemon(entries: list[dict[str, object]]) -> None:
+    """The user's script can write anything into the journal, valid checksums included."""
     ledger = Ledger.open(Path(":memory:"))
     insert(ledger)
     ledger.ingest("a-1", entries, 1)
@@ -238,7 +240,7 @@ def test_entries_that_make_no_sense_never_stop_the_daemon(entries: list[dict[str
 
 
 def test_a_claim_and_a_number_belong_to_one_job(tmp_path: Path) -> None:
-    """Entering the same run twice makes one row and one event."""
+    """Inserting the same run twice makes one row and one event."""
     ledger = Ledger.open(tmp_path / "ledger.db")
     insert(ledger)
     insert(ledger)
@@ -251,10 +253,10 @@ def test_a_claim_and_a_number_belong_to_one_job(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("old", JobState)
 @pytest.mark.parametrize("new", JobState)
-def test_a_job_goes_only_where_the_table_leads(
+def test_a_job_changes_state_only_along_the_table(
     tmp_path: Path, old: JobState, new: JobState
 ) -> None:
-    """Every pair of states; an illegal step changes nothing."""
+    """Every pair of states; an illegal transition changes nothing."""
     ledger = Ledger.open(Path(":memory:"))
     job = insert(ledger)
     ledger._db.execute("UPDATE jobs SET state = ?", (old,))

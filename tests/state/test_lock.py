@@ -1,4 +1,4 @@
-"""A lock is the file and its directory: removing the one frees nothing."""
+"""A lock covers the file and its directory: removing the file does not free it."""
 
 import fcntl
 import os
@@ -11,7 +11,7 @@ from rekindle.state.errors import LockHeld
 
 
 def test_a_lock_is_held_once_and_free_after_its_release(tmp_path: Path) -> None:
-    """Each open of the file is another holder, also in one process."""
+    """Each open file is another holder, also in one process."""
     held = lock.take(tmp_path / "lock")
     assert held is not None
     assert lock.take(tmp_path / "lock") is None
@@ -21,8 +21,8 @@ def test_a_lock_is_held_once_and_free_after_its_release(tmp_path: Path) -> None:
     lock.release(again)
 
 
-def test_a_removed_lock_file_frees_nothing(tmp_path: Path) -> None:
-    """The directory stays the same; only a reference to the file that was removed is not enough."""
+def test_removing_the_lock_file_does_not_free_the_lock(tmp_path: Path) -> None:
+    """The directory stays the same, and its lock is still held."""
     held = lock.take(tmp_path / "lock")
     assert held is not None
     (tmp_path / "lock").unlink()
@@ -30,14 +30,14 @@ def test_a_removed_lock_file_frees_nothing(tmp_path: Path) -> None:
     lock.release(held)
 
 
-def test_who_opened_the_file_before_it_was_removed_gets_no_second_lock(tmp_path: Path) -> None:
-    """The order of tox-dev/filelock#27: open, remove and make again, lock the old one."""
+def test_a_file_opened_before_its_removal_gives_no_second_lock(tmp_path: Path) -> None:
+    """The order of tox-dev/filelock#27: open, remove and create again, lock the old file."""
     old = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
     (tmp_path / "lock").unlink()
     held = lock.take(tmp_path / "lock")
     assert held is not None
     directory = os.open(tmp_path, os.O_RDONLY)
-    fcntl.flock(old, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the old file alone says nothing any more
+    fcntl.flock(old, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a lock on the old file excludes nobody
     with pytest.raises(BlockingIOError):
         fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
     for fd in (old, directory):
@@ -46,8 +46,8 @@ def test_who_opened_the_file_before_it_was_removed_gets_no_second_lock(tmp_path:
 
 
 @pytest.mark.parametrize("what", ["lock", "."])
-def test_either_of_the_two_is_enough(tmp_path: Path, what: str) -> None:
-    """A keeper of an earlier version holds the file alone."""
+def test_one_of_the_two_locks_is_enough(tmp_path: Path, what: str) -> None:
+    """A keeper of an earlier version locks only the file."""
     (tmp_path / "lock").touch()
     fd = os.open(tmp_path / what, os.O_RDONLY)
     fcntl.flock(fd, fcntl.LOCK_EX)
@@ -62,7 +62,7 @@ def test_either_of_the_two_is_enough(tmp_path: Path, what: str) -> None:
 def test_a_directory_that_cannot_be_locked_leaves_the_lock_of_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """NFS answers EBADF there: flock is a lock for writing, and no directory is open for that."""
+    """On NFS it fails with EBADF: flock is a write lock, and no directory is open for writing."""
     real = fcntl.flock
 
     def flock(fd: int, operation: int) -> None:

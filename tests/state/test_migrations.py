@@ -1,4 +1,4 @@
-"""A newer rekindle reads and serves the ledger of an older one."""
+"""A newer rekindle reads and migrates the ledger of an older one."""
 
 import sqlite3
 from pathlib import Path
@@ -8,7 +8,7 @@ from rekindle.state.ledger.ledger import Ledger
 
 
 def old_ledger(path: Path, version: int) -> None:
-    """A ledger as the rekindle that knew ``version`` migrations made it, with one attempt."""
+    """Create the ledger of a rekindle with ``version`` migrations, with one attempt."""
     connection = sqlite3.connect(path, isolation_level=None)
     for number in range(version):
         connection.executescript(schema.MIGRATIONS[number])
@@ -23,7 +23,7 @@ def old_ledger(path: Path, version: int) -> None:
 
 
 def test_every_older_ledger_can_be_read_as_it_is(tmp_path: Path) -> None:
-    """`rekindle show` after an upgrade, before the daemon was started again."""
+    """`rekindle show` after an upgrade, before the restart of the daemon."""
     for version in range(1, schema.VERSION + 1):
         path = tmp_path / f"{version}.db"
         old_ledger(path, version)
@@ -34,8 +34,8 @@ def test_every_older_ledger_can_be_read_as_it_is(tmp_path: Path) -> None:
         book.close()
 
 
-def test_every_older_ledger_is_brought_to_this_version_and_keeps_its_rows(tmp_path: Path) -> None:
-    """Each migration, from each version that ever was."""
+def test_every_older_ledger_is_migrated_and_keeps_its_rows(tmp_path: Path) -> None:
+    """Each migration, from each earlier version."""
     for version in range(schema.VERSION + 1):
         path = tmp_path / f"{version}.db"
         if version:

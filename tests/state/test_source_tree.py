@@ -1,4 +1,4 @@
-"""What a snapshot of code on disk is checked for."""
+"""A damaged snapshot of code is detected."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from rekindle.state import source_tree
 
 @pytest.fixture
 def stored(tmp_path: Path) -> tuple[Path, str]:
-    """A snapshot of two files, and its digest."""
+    """Create a snapshot of two files; return it with its digest."""
     tree = tmp_path / "store" / source_tree.TREE
     tree.mkdir(parents=True)
     files = {}
@@ -28,11 +28,11 @@ def test_a_whole_snapshot_has_no_damage(stored: tuple[Path, str]) -> None:
     assert source_tree.damage(*stored) is None
 
 
-def test_each_damage_is_named(stored: tuple[Path, str]) -> None:
+def test_each_damage_is_reported(stored: tuple[Path, str]) -> None:
     tree, digest = stored
     assert source_tree.damage(tree, "0" * 64) is not None
     (tree / "train.py").write_text("import other")
-    assert source_tree.damage(tree, digest) == "train.py is not what it was taken as"
+    assert source_tree.damage(tree, digest) == ("train.py has changed since the snapshot was taken")
     (tree / "train.py").unlink()
     assert source_tree.damage(tree, digest) == "train.py is missing"
     tree.with_name(source_tree.FILES).write_text("[")
@@ -44,7 +44,7 @@ def test_each_damage_is_named(stored: tuple[Path, str]) -> None:
 def test_data_that_changed_is_listed_and_code_is_not(
     stored: tuple[Path, str], tmp_path: Path
 ) -> None:
-    """Code comes from the snapshot; the script reads data where it lay."""
+    """Code comes from the snapshot; the script reads the original data."""
     tree, _ = stored
     (tmp_path / "train.py").write_text("import other")
     (tmp_path / "words.txt").write_text("one two")

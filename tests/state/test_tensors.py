@@ -1,4 +1,4 @@
-"""Tensors come back bit for bit, and the files are what other tools read."""
+"""Tensors are restored bit for bit, and other tools read the files."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from rekindle.state.run import tensors
 
 
-def test_all_types_and_shapes_come_back_bit_for_bit(tmp_path: Path) -> None:
+def test_all_types_and_shapes_are_restored_bit_for_bit(tmp_path: Path) -> None:
     """0-d, empty, odd sizes and non-contiguous arrays keep shape, type and bits."""
     given = {
         "scalar": np.array(7, np.int64),
@@ -34,8 +34,8 @@ def test_all_types_and_shapes_come_back_bit_for_bit(tmp_path: Path) -> None:
         assert found[name].tobytes() == array.tobytes()
 
 
-def test_bfloat16_comes_back_as_its_raw_bits(tmp_path: Path) -> None:
-    """A type that plain numpy lacks keeps its bits and can be viewed again."""
+def test_bfloat16_is_restored_as_its_raw_bits(tmp_path: Path) -> None:
+    """A type that plain numpy lacks keeps its bits and can be viewed as that type."""
     path = tmp_path / "state.safetensors"
     given = np.array([1.5, -2.0, 3.25], ml_dtypes.bfloat16)
     tensors.save(path, {"b": given}, {})
@@ -44,7 +44,7 @@ def test_bfloat16_comes_back_as_its_raw_bits(tmp_path: Path) -> None:
 
 
 def test_the_safetensors_library_reads_the_file(tmp_path: Path) -> None:
-    """The format is the published one, not a dialect of ours."""
+    """The format is the published one."""
     path = tmp_path / "state.safetensors"
     given = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "s": np.array(3, np.int32)}
     tensors.save(path, given, {"k": "v"})
@@ -54,10 +54,10 @@ def test_the_safetensors_library_reads_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 4, 7, 20, -1])
-def test_a_file_cut_anywhere_is_refused(tmp_path: Path, keep: int) -> None:
+def test_a_truncated_file_is_refused(tmp_path: Path, keep: int) -> None:
     """A truncated file raises instead of returning shorter tensors."""
     path = tmp_path / "state.safetensors"
     tensors.save(path, {"a": np.arange(6, dtype=np.float32)}, {})
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ValueError, match=r"short|cut off|does not fit"):
+    with pytest.raises(ValueError, match=r"short|truncated|does not match"):
         tensors.load(path)

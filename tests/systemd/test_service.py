@@ -196,7 +196,7 @@ def napping(box: Service, name: str) -> int:
     return box.trainer(job)
 
 
-def test_install_makes_a_service_that_is_ready_and_repeats_without_change(box: Service) -> None:
+def test_install_starts_the_service_and_is_idempotent(box: Service) -> None:
     """User, group, folders, unit, enabled, started; and the second time nothing is written."""
     box.until_active()
     assert box.show("rekindle", "User") == "rekindle"
@@ -216,7 +216,7 @@ def test_install_makes_a_service_that_is_ready_and_repeats_without_change(box: S
     assert "run systemctl enable rekindle.service" in dry
 
 
-def test_a_person_of_the_group_drops_a_spec_and_reads_the_result(box: Service) -> None:
+def test_a_group_member_drops_a_spec_and_reads_the_result(box: Service) -> None:
     """With ordinary `cp`, and no right to change the ledger or a run."""
     job = box.submit(
         "plain",
@@ -246,7 +246,7 @@ def test_a_restart_of_the_service_interrupts_no_training(box: Service) -> None:
     assert not box.lives(trainer)
 
 
-def test_a_killed_daemon_is_back_and_no_training_was_interrupted(box: Service) -> None:
+def test_a_killed_daemon_is_restarted_and_interrupts_no_training(box: Service) -> None:
     """SIGKILL, as the kernel does it."""
     trainer = napping(box, "killed")
     before = box.until_active()
@@ -258,7 +258,7 @@ def test_a_killed_daemon_is_back_and_no_training_was_interrupted(box: Service) -
     box.until_state("killed-1", "cancelled")
 
 
-def test_a_daemon_that_hangs_is_restarted_by_the_watchdog(box: Service) -> None:
+def test_a_hung_daemon_is_restarted_by_the_watchdog(box: Service) -> None:
     """SIGSTOP takes the loop away, and with it the pings; training goes on."""
     trainer = napping(box, "frozen")
     before = box.until_active()
@@ -270,7 +270,7 @@ def test_a_daemon_that_hangs_is_restarted_by_the_watchdog(box: Service) -> None:
     box.until_state("frozen-1", "cancelled")
 
 
-def test_a_bad_configuration_is_one_line_and_no_restart_loop(box: Service) -> None:
+def test_an_invalid_configuration_is_logged_once_without_a_restart_loop(box: Service) -> None:
     """The unit fails once and says why; mended, it starts."""
     path = box.path(f"{HOME}/rekindle.toml")
     good = path.read_text()
@@ -290,7 +290,7 @@ def test_a_bad_configuration_is_one_line_and_no_restart_loop(box: Service) -> No
     box.until_active()
 
 
-def test_the_doctor_judges_the_unit_that_systemd_has_loaded(box: Service) -> None:
+def test_doctor_checks_the_unit_that_systemd_has_loaded(box: Service) -> None:
     """As installed it is set up for the night; a drop-in that is not is found, with the setting."""
     box.until_active()
 
@@ -366,7 +366,7 @@ def test_a_trainer_over_its_memory_limit_ends_alone(box: Service) -> None:
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("tensorflow"), reason="TensorFlow is missing")
-def test_stop_and_poweroff_in_mid_epoch_lose_no_step_and_no_bit(box: Service) -> None:
+def test_stop_and_poweroff_in_mid_epoch_repeat_no_step_and_change_no_bit(box: Service) -> None:
     """Left alone at a restart, saved at the stop and the shutdown, and going on after the boot."""
     job = box.submit("storm", KERAS, 'env = { TF_NUM_INTRAOP_THREADS = "1" }\nseed = 3')
 
@@ -407,7 +407,7 @@ def final(box: Service, job: str) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in arrays.items()}
 
 
-def test_a_person_without_root_has_a_service_of_their_own(box: Service) -> None:
+def test_a_user_without_root_can_install_a_service(box: Service) -> None:
     """`install --user`, with lingering, so that it outlives the session."""
     box.run("loginctl", "enable-linger", "ana")
     uid = box.run("id", "-u", "ana").stdout.strip()
@@ -444,7 +444,7 @@ def test_the_unit_is_clean_and_hardened(box: Service) -> None:
     box.run("systemd-analyze", "security", "--offline=yes", "--threshold=25", unit)
 
 
-def test_a_service_that_does_not_stop_is_not_taken_away(box: Service) -> None:
+def test_a_service_that_does_not_stop_is_not_uninstalled(box: Service) -> None:
     """systemd really refuses the stop: nothing is removed, and nobody says that it is gone."""
     before = box.until_active()
     drop_in = "/etc/systemd/system/rekindle.service.d/refuse.conf"
@@ -464,7 +464,7 @@ def test_a_service_that_does_not_stop_is_not_taken_away(box: Service) -> None:
         box.run("systemctl", "daemon-reload")
 
 
-def test_uninstall_keeps_the_data_and_says_where(box: Service) -> None:
+def test_uninstall_keeps_the_data_and_prints_its_path(box: Service) -> None:
     """The service is gone, every job is there; and a new installation finds them."""
     job = box.submit("kept", "print('kept')")
     box.until_state(job, "done")
