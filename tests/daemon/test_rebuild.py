@@ -287,7 +287,7 @@ def test_a_home_that_lost_its_ledger_is_refused_and_not_begun_anew(home: Home) -
     ledger.close()
     home.ledger.unlink()
 
-    with pytest.raises(LedgerCorrupt, match="gone") as caught:
+    with pytest.raises(LedgerCorrupt, match="missing") as caught:
         Ledger.open(home.ledger)
 
     assert "--rebuild" in caught.value.hint
@@ -304,7 +304,7 @@ def test_a_ledger_that_was_emptied_is_refused_as_one_that_is_gone(
     ledger.close()
     home.ledger.write_bytes(b"")
 
-    with pytest.raises(LedgerCorrupt, match="gone"):
+    with pytest.raises(LedgerCorrupt, match="missing"):
         Ledger.open(home.ledger, readonly=readonly)
 
     assert rebuild.rebuild(home).jobs == 1
