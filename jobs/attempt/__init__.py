@@ -1,1 +1,1 @@
-"""One attempt of a job, seen from the trainer: journal, checkpoints, stopping. No Keras."""
+"""One attempt of a job inside the trainer: journal, checkpoints, shutdown. No Keras."""

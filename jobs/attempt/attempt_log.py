@@ -1,4 +1,4 @@
-"""What an attempt reports: entries in the journal, and lines for people in the log."""
+"""Report of an attempt: journal entries for the daemon, log lines for people."""
 
 from rekindle.jobs.journal_writer import Record, tell
 from rekindle.state.paths import Run
@@ -7,10 +7,10 @@ from rekindle.state.run.entries import Entry
 
 
 class AttemptLog:
-    """Write journal entries and warnings of one attempt; a full disk never costs the training.
+    """Write journal entries and warnings of one attempt; a full disk never ends the training.
 
     Args:
-        unfollowed: what earlier attempts reported of training that is not saved.
+        unfollowed: messages of earlier attempts about training that is not saved.
     """
 
     def __init__(self, run: Run, attempt: int, unfollowed: list[str]) -> None:
@@ -20,18 +20,18 @@ class AttemptLog:
 
     @property
     def unfollowed(self) -> list[str]:
-        """List the messages about training that is not saved, of all attempts."""
+        """Messages of all attempts about training that is not saved."""
         return list(self._unfollowed)
 
     def note(self, entry: Entry) -> None:
-        """Append an entry to the journal; on a full disk it is appended later."""
+        """Append a journal entry; on a full disk it is appended later."""
         self._record.add(**entry)
 
     def warn(self, message: str, hint: str, *, unfollowed: bool = False) -> None:
-        """Report once, in journal and log, what a person should know.
+        """Report a warning once, in journal and log.
 
         Args:
-            unfollowed: training is not saved, which the daemon has to know as well.
+            unfollowed: the warning is about training that is not saved; the daemon shows it, too.
         """
         if message in self._warned:
             return

@@ -1,4 +1,4 @@
-"""Checkpoints of one attempt: find the one to resume from, commit new ones, prune old ones."""
+"""Checkpoint store of one attempt: find a checkpoint to resume from, commit and prune."""
 
 import json
 import math
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rekindle.jobs.capture.codec import Tensors
 
 _SCRATCH_HINT: Final = (
-    "Put a good checkpoint back, or start over with `rekindle retry JOB "
+    "Copy a good checkpoint back, or start over with `rekindle retry JOB "
     "--from-scratch`, which deletes nothing."
 )
 
@@ -33,8 +33,8 @@ class RestorePoint:
 
     Attributes:
         checkpoint: the newest good one of the stage; None where the stage begins.
-        refused: newer ones that were quarantined on the way.
-        tensors, state: its content.
+        refused: newer checkpoints, which were quarantined.
+        tensors, state: content of the checkpoint.
     """
 
     checkpoint: Checkpoint | None
@@ -43,7 +43,7 @@ class RestorePoint:
     state: dict[str, Any] = field(default_factory=dict)
 
     def without_content(self) -> "RestorePoint":
-        """Drop the content, which is a second copy of model and optimizer."""
+        """Drop the content: it is a second copy of model and optimizer in memory."""
         return RestorePoint(self.checkpoint, self.refused)
 
 
@@ -52,8 +52,8 @@ class Snapshot:
     """Hold a state to be saved: arrays, and JSON for the rest.
 
     Attributes:
-        finite: False where a variable is NaN or infinite; such a checkpoint is kept for a
-            person to look at and never used to resume.
+        finite: False where a variable is NaN or infinite; such a checkpoint is kept for
+            inspection and never used to resume.
     """
 
     position: Position
@@ -67,7 +67,7 @@ class CheckpointStore:
     """Find, commit and prune the checkpoints of a run.
 
     Args:
-        expected: names of checkpoints that the journal says are there.
+        expected: names of checkpoints that exist according to the journal.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class CheckpointStore:
         self._expected = expected
         self._best: float | None = None
         self._best_name: str | None = None
-        # what was found of checkpoints, by name: None for a good one
+        # reason against each verified checkpoint, by name: None for a good one
         self._verdicts: dict[str, str | None] = {}
 
     # resuming
@@ -91,7 +91,7 @@ class CheckpointStore:
         """Read and verify the newest good checkpoint of a stage; quarantine newer ones.
 
         Raises:
-            CheckpointsUnreadable: there were checkpoints of this stage and none is good.
+            CheckpointsUnreadable: this stage has checkpoints and none is good.
         """
         refused: list[Refusal] = []
         for checkpoint in checkpoints.scan(self._run.checkpoints):
@@ -110,7 +110,7 @@ class CheckpointStore:
                         return RestorePoint(checkpoint, refused, tensors, state)
             where = checkpoints.quarantine(checkpoint, reason)
             refused.append(Refusal(checkpoint.name, reason))
-            tell(f"checkpoint {checkpoint.name} is not used: {reason}.")
+            tell(f"checkpoint {checkpoint.name} refused: {reason}.")
             self._log.note(
                 entries.checkpoint_refused(
                     name=checkpoint.name, reason=reason, quarantined_to=str(where)
@@ -128,9 +128,10 @@ class CheckpointStore:
         return RestorePoint(None)
 
     def _check_expected(self, stage: int) -> None:
-        """
+        """Check that no checkpoint of the stage has disappeared.
+
         Raises:
-            CheckpointsUnreadable: checkpoints of the stage are gone.
+            CheckpointsUnreadable: checkpoints that were committed are missing.
         """
         missing = sorted(
             name
@@ -139,14 +140,13 @@ class CheckpointStore:
         )
         if missing:
             raise CheckpointsUnreadable(
-                f"Checkpoints were committed and are gone: {missing[-1]} and "
-                f"{len(missing) - 1} more.",
+                f"Committed checkpoints are missing: {missing[-1]} and {len(missing) - 1} more.",
                 where=self._run.checkpoints,
                 hint=_SCRATCH_HINT,
             )
 
     def take_best(self, point: RestorePoint) -> None:
-        """Take the best value so far from a checkpoint that watched the same metric."""
+        """Restore the best value so far from a checkpoint with the same monitored metric."""
         if point.checkpoint is None:
             return
         monitor = point.checkpoint.read_manifest().get("monitor") or {}
@@ -160,14 +160,14 @@ class CheckpointStore:
     # saving
 
     def is_best(self, logs: dict[str, Any]) -> bool:
-        """Tell whether these logs have the best value of the monitored metric."""
+        """Return whether these logs have the best value of the monitored metric."""
         policy = self._job.checkpoint
         if policy.monitor is None:
             return False
         value = logs.get(policy.monitor)
         if not isinstance(value, int | float):
             self._log.warn(
-                f"The monitored metric {policy.monitor} is not among the logs "
+                f"The monitored metric {policy.monitor} is not in the logs "
                 f"({', '.join(logs) or 'none'}).",
                 "Correct `checkpoint.monitor`.",
             )
@@ -175,7 +175,7 @@ class CheckpointStore:
         return is_better(float(value), self._best, policy.monitor, policy.mode)
 
     def may_resume_from(self, snapshot: Snapshot) -> bool:
-        """Tell whether variables and loss of a snapshot are finite."""
+        """Return whether variables and loss of a snapshot are finite."""
         return snapshot.finite and _is_finite(snapshot.logs.get("loss"))
 
     def commit(self, snapshot: Snapshot, why: str, *, best: bool) -> float | None:
@@ -186,7 +186,7 @@ class CheckpointStore:
             best: it holds the best value of the monitored metric so far.
 
         Returns:
-            Seconds that it took; None where it failed, which is journalled.
+            Seconds that it took; None on failure, which is journalled.
         """
         from rekindle.state.run import tensors
 
@@ -215,21 +215,21 @@ class CheckpointStore:
                 manifest,
             )
         except OSError as error:
-            # the next one may succeed; the training itself lives in memory
-            tell(f"the checkpoint could not be saved: {error}")
+            # the training continues in memory, and the next save may succeed
+            tell(f"checkpoint not saved: {error}")
             self._log.note(
                 entries.save_failed(error=str(error), epoch=position.epoch, step=position.step)
             )
             return None
         seconds = time.monotonic() - began
-        # only now: until it is committed, the best one so far is protected by its name
+        # not before the commit: a failed save must leave the best checkpoint protected from pruning
         self._best, self._best_name = value, name
         self._verdicts[made.name] = None if finite else checkpoints.NON_FINITE
         if not finite:
             self._log.warn(
                 "The loss or a variable is not finite (NaN or infinity).",
                 "Checkpoints from here on are not used to resume; lower the learning rate "
-                "or look at the data.",
+                "or check the data.",
             )
         self._log.note(
             entries.checkpoint_committed(
@@ -260,10 +260,10 @@ class CheckpointStore:
                 self._expected.discard(gone.name)
                 self._log.note(entries.checkpoint_pruned(name=gone.name))
         except OSError as error:
-            tell(f"older checkpoints could not be removed: {error}")
+            tell(f"older checkpoints not removed: {error}")
 
     def report_non_finite(self, progress: Progress, *, trained: bool) -> None:
-        """Journal the failure that holds a job whose loss or weights are not finite."""
+        """Journal the failure for which the daemon holds the job: loss or weights not finite."""
         last = next((c.name for c in self.all() if self._verdicts.get(c.name, "") is None), None)
         where = f"the last finite checkpoint is {last}" if last else "no checkpoint is finite"
         message = (
@@ -275,8 +275,8 @@ class CheckpointStore:
             entries.failed(
                 error_type="NonFinite",
                 message=message,
-                hint="Lower the learning rate or look at the data, then `rekindle release`; "
-                'checkpoint.non_finite = "continue" trains on instead.',
+                hint="Lower the learning rate or check the data, then `rekindle release`; "
+                'checkpoint.non_finite = "continue" continues training instead.',
                 traceback="",
                 epoch=progress.epoch,
                 step=progress.step,
@@ -286,7 +286,7 @@ class CheckpointStore:
 
 
 def _non_finite(tensors: "Tensors") -> str | None:
-    """Look at the arrays themselves: a flag in a manifest proves nothing."""
+    """Find non-finite variables in the arrays: the flag in the manifest may be wrong."""
     import numpy as np
 
     for name, array in tensors.items():
@@ -304,7 +304,7 @@ def _is_finite(loss: Any) -> bool:
 
 
 def _finite_only(logs: dict[str, Any]) -> dict[str, Any]:
-    """Make logs strict JSON: what is no finite number becomes text."""
+    """Make logs strict JSON: non-finite numbers become text."""
     return {
         key: value if not isinstance(value, float) or math.isfinite(value) else str(value)
         for key, value in logs.items()

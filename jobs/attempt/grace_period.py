@@ -1,10 +1,9 @@
-"""SIGTERM in the middle of a step: exit at once, or save a copy before the grace period ends.
+"""SIGTERM within a step: exit at once, or save a fallback copy before the grace period ends.
 
-A signal handler of Python runs when the main thread is back from TensorFlow, which for many
-steps in one execution, or a compilation, can be minutes. This thread is woken by the signal
-itself. Where the state on disk is the current one it ends the process at once; else it waits
-for most of the grace period and then saves the copy of the state that was taken before the
-execution, if there is one.
+A Python signal handler runs only when the main thread returns from TensorFlow, which can take
+minutes for a compilation or for many steps in one execution. This thread is woken by the signal
+itself. If the state on disk is current it ends the process at once; otherwise it waits for most
+of the grace period and then saves the copy that was taken before the execution, if there is one.
 """
 
 import contextlib
@@ -18,14 +17,14 @@ from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.environment import EXIT_SAVED
 
 LONG = 0.25
-"""A part of the grace period: an execution that takes longer is worth a copy of the state."""
+"""Fraction of the grace period beyond which an execution gets a fallback copy of the state."""
 
 
 class GracePeriod:
-    """Save a fallback copy when a step outlasts the grace period; one for a process.
+    """Save a fallback copy when a step outlasts the grace period; one per process.
 
     Args:
-        seconds: from SIGTERM until the keeper kills.
+        seconds: from SIGTERM until the keeper sends SIGKILL.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -36,7 +35,7 @@ class GracePeriod:
         self._watching = False
 
     def watch(self) -> None:
-        """Start the thread, once; in the main thread."""
+        """Start the thread, once; call in the main thread."""
         if self._watching or not shutdown.listens():
             return
         self._watching = True
@@ -44,7 +43,7 @@ class GracePeriod:
         os.set_blocking(writer, False)
         before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         if before != -1:
-            # the script waits for signals itself, e.g. in an event loop
+            # the script's own wakeup descriptor, e.g. of an event loop, must keep working
             signal.set_wakeup_fd(before)
             return
         threading.Thread(
@@ -52,26 +51,26 @@ class GracePeriod:
         ).start()
 
     def is_long(self, seconds: float) -> bool:
-        """Tell whether an execution of this length may outlast the grace period."""
+        """Return whether an execution of this length may outlast the grace period."""
         return seconds > self._seconds * LONG
 
     def keep(self, save: Callable[[], object]) -> None:
-        """Keep what saves the copy of the last boundary between two steps."""
+        """Set the function that saves the copy of the last boundary between two steps."""
         self._fallback = save
 
     def drop(self) -> None:
-        """Drop the copy: it is outdated."""
+        """Drop the outdated copy."""
         self._fallback = None
 
     @contextlib.contextmanager
     def saving(self) -> Iterator[None]:
-        """Hold off the thread while a checkpoint is written, which outdates the copy."""
+        """Block the thread while a checkpoint is written, and drop the copy, which it outdates."""
         with self._saving:
             self._fallback = None
             yield
 
     def note_save(self, seconds: float) -> None:
-        """Note how long the last save took."""
+        """Record how long the last save took."""
         self._save_seconds = seconds
 
     def _run(self, reader: int) -> None:
@@ -83,20 +82,20 @@ class GracePeriod:
                 os._exit(EXIT_SAVED)
         while (left := end - time.monotonic()) > 0:
             time.sleep(left)
-        # the main thread may be saving just now: then it ends the process
+        # if the main thread is saving now, it ends the process itself
         with self._saving:
             save = self._fallback
             if save is not None:
-                # in pieces of its own, whatever state the main thread's streams are in
+                # not print: the main thread may be inside the stream and hold its lock
                 with contextlib.suppress(OSError):
                     os.write(
                         1,
-                        b"rekindle: the step takes longer than the grace period; the "
-                        b"state before it is saved.\n",
+                        b"rekindle: the step takes longer than the grace period; saving "
+                        b"the state before it.\n",
                     )
                 save()
                 os._exit(EXIT_SAVED)
 
     def _reserve(self) -> float:
-        """Seconds before the end of the grace period that a save may need."""
+        """Return the seconds to reserve for a save before the grace period ends."""
         return min(max(1.0, 3 * self._save_seconds, self._seconds / 10), self._seconds / 2)

@@ -7,13 +7,13 @@ from rekindle.state.run.checkpoints import Position
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Say how far a stage has come. Session, heartbeat and save policy are given this value.
+    """Hold the position of a stage; session, heartbeat and save policy use this one value.
 
     Attributes:
         stage: 0-based number of the ``fit`` or loop in the script.
-        epoch: finished epochs, which is the 0-based number of the one that runs.
+        epoch: finished epochs, i.e. the 0-based number of the current one.
         step: batches trained in the whole run, over all stages.
-        epoch_step: batches trained of the epoch that runs.
+        epoch_step: batches trained in the current epoch.
         ended: the stage is over.
     """
 
@@ -25,5 +25,5 @@ class Progress:
 
     @property
     def position(self) -> Position:
-        """Give the part of it that names a checkpoint."""
+        """The part of it that names a checkpoint."""
         return Position(self.stage, self.epoch, self.step, self.ended)

@@ -1,4 +1,4 @@
-"""What earlier attempts of a run came to, as its journal tells."""
+"""History of a run: progress of earlier attempts, read from the journal."""
 
 import contextlib
 from collections.abc import Iterable
@@ -11,8 +11,10 @@ from rekindle.state.run.checkpoints import Checkpoint
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A time in which an attempt was in one stage: from its receipt to the next one, or to the
-    attempt's last sign of life. Unix times."""
+    """Hold a time in which an attempt was in one stage, in Unix seconds.
+
+    It begins with a receipt and ends with the next one, or the attempt's last entry or heartbeat.
+    """
 
     stage: int
     since: float
@@ -21,14 +23,15 @@ class Span:
 
 @dataclass(slots=True)
 class RunHistory:
-    """
+    """Collect what earlier attempts of a run reached.
+
     Attributes:
-        reached: batches trained in the whole run, as last told by a heartbeat.
-        committed: names of checkpoints that should be there, since the last start from scratch.
-        left: stages that did not end and after which another began: an exception left them.
+        reached: batches trained in the whole run, from the last heartbeat.
+        committed: names of checkpoints that should exist, since the last start from scratch.
+        left: stages that did not end although a later one began: an exception left them.
         begun: the step at which each stage began.
-        last: the stage that training was in at last; -1 where there was none.
-        unfollowed: what earlier attempts reported of training that is not saved.
+        last: the last stage that was trained; -1 if there was none.
+        unfollowed: messages of earlier attempts about training that is not saved.
     """
 
     reached: int = 0
@@ -41,11 +44,12 @@ class RunHistory:
 
     @classmethod
     def of(cls, entries: list[dict[str, Any]], attempt: int, beat: Beat | None) -> "RunHistory":
-        """
+        """Read the history before an attempt.
+
         Args:
-            entries: all of the journal.
-            attempt: the one that begins now.
-            beat: the last heartbeat of one before.
+            entries: the whole journal.
+            attempt: number of the attempt that begins now.
+            beat: the last heartbeat of an earlier attempt.
         """
         past = cls(beat.step if beat is not None else 0, spans=spans(entries, attempt, beat))
         past._read(entries)
@@ -75,21 +79,21 @@ class RunHistory:
                     self.left |= {other for other in self.begun if other < stage} - ended
                     self.begun[stage] = entry.get("step") or 0
 
-    def lost(
-        self, stage: int, step: int, checkpoint: Checkpoint | None, there: Iterable[Checkpoint]
+    def repeated(
+        self, stage: int, step: int, checkpoint: Checkpoint | None, existing: Iterable[Checkpoint]
     ) -> tuple[int, float]:
-        """Steps, and seconds of training, that were done beyond the checkpoints.
+        """Count the steps, and seconds of training, that this attempt repeats.
 
-        Stages that an exception had left are trained once more from their own checkpoints, up to
-        that exception: of each only that much is lost.
+        Stages that an exception left are repeated from their own checkpoints up to that
+        exception, so only the steps after each of these checkpoints count.
 
         Args:
-            stage: the first one to be trained; earlier ones had ended.
-            step: where it goes on, or begins where there is no ``checkpoint`` of it.
-            there: all checkpoints of the run, newest first.
+            stage: the first stage to train; earlier ones had ended.
+            step: where it is resumed, or begins if it has no ``checkpoint``.
+            existing: all checkpoints of the run, newest first.
         """
         newest: dict[int, Checkpoint] = {}
-        for found in there:
+        for found in existing:
             newest.setdefault(found.position.stage, found)
         steps, seconds = 0, 0.0
         for number in range(stage, self.last + 1):
@@ -119,11 +123,11 @@ class RunHistory:
 
 
 def spans(entries: list[dict[str, Any]], attempt: int, last: Beat | None) -> list[Span]:
-    """When earlier attempts were training, and in which stage.
+    """List when earlier attempts were training, and in which stage.
 
     Args:
-        attempt: the one that begins now.
-        last: the last heartbeat of one before.
+        attempt: number of the attempt that begins now.
+        last: the last heartbeat of an earlier attempt.
     """
     found: list[Span] = []
     current: dict[int, int] = {}
@@ -132,7 +136,7 @@ def spans(entries: list[dict[str, Any]], attempt: int, last: Beat | None) -> lis
         if not isinstance(number, int) or number >= attempt:
             continue
         if entry["kind"] != "attempt_ended" and number in current:
-            # the end itself may be hours after the last step, when a machine was off
+            # attempt_ended is left out: after a power loss it comes hours after the last step
             at = current[number]
             found[at] = replace(found[at], until=entry["t"])
         if entry["kind"] == "resumed":

@@ -1,8 +1,8 @@
-"""Standard output and error of a trainer: a log that a full disk cannot turn into a crash.
+"""Standard output and error of a trainer, which a full disk cannot turn into a crash.
 
-`print` in a user's script raises when the log's disk is full, which would end a training
-that has nothing to do with it. What cannot be written is dropped and counted; once there is
-space again, the log says how much is missing.
+`print` in a user's script raises when the log's disk is full, which would end the training.
+Output that cannot be written is dropped and counted; once there is space again, the log says
+how many bytes are missing.
 """
 
 import contextlib
@@ -17,8 +17,10 @@ _DISK: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
 def install() -> None:
-    """Puts a forgiving writer under ``sys.stdout`` and ``sys.stderr``; their names, encodings
-    and buffering stay what they were."""
+    """Replace the files under ``sys.stdout`` and ``sys.stderr`` with :class:`Forgiving` ones.
+
+    Names, encodings and buffering stay the same.
+    """
     with contextlib.suppress(OSError):
         journal_writer.keep_log(1)
     for name in ("stdout", "stderr"):
@@ -43,9 +45,9 @@ def install() -> None:
 
 
 def flush() -> bool:
-    """Flush both streams as Python does at its end; False where that fails.
+    """Flush both streams as Python does at exit; False if that fails.
 
-    A stream may be None, closed, or anything that a script has put there.
+    A stream may be None, closed, or any object that the script has assigned.
     """
     flushed = True
     for stream in (sys.stdout, sys.stderr):
@@ -58,7 +60,7 @@ def flush() -> bool:
 
 
 class Forgiving(io.FileIO):
-    """Writes to a descriptor that it does not close; passes over a full or failing disk."""
+    """Write to a descriptor without owning it; drop output while the disk is full or failing."""
 
     def __init__(self, fd: int) -> None:
         super().__init__(fd, "w", closefd=False)
@@ -68,7 +70,7 @@ class Forgiving(io.FileIO):
         view = memoryview(data).cast("B")
         size = len(view)
         if self._lost and self._attempt(
-            f"\nrekindle: {self._lost} bytes of output were lost (disk full).\n".encode()
+            f"\nrekindle: {self._lost} bytes of output dropped (disk full).\n".encode()
         ):
             self._lost = 0
         while view:

@@ -1,4 +1,4 @@
-"""When a checkpoint is due. Pure: takes steps and times, keeps count, does no I/O."""
+"""Save policy: when a checkpoint is due. Pure: counts steps and times, does no I/O."""
 
 import math
 from dataclasses import dataclass
@@ -7,20 +7,22 @@ from typing import Final
 from rekindle.jobs.job import CheckpointPolicy
 
 AUTO_SECONDS: Final = 600.0
-"""``every = "auto"``: each epoch, and within an epoch when this long has passed."""
+"""Seconds between saves within an epoch for ``every = "auto"``, which also saves each epoch."""
 AUTO_COST: Final = 10.0
-"""``every = "auto"``: an epoch is passed over while less than this many times the last save's
-own duration has passed, so that saving takes at most about a tenth of the time."""
+"""Least time between saves for ``every = "auto"``, in durations of the last save.
+
+Earlier epoch ends are not saved, so that saving takes at most about a tenth of the time.
+"""
 
 
 @dataclass(slots=True)
 class SavePolicy:
-    """Counts since the last checkpoint of one run.
+    """Count steps, epochs and seconds since the last checkpoint of one run.
 
     Attributes:
-        step: batches trained in the whole run when it was taken.
-        epoch: epochs finished then.
-        at: monotonic seconds when it was taken.
+        step: batches trained in the whole run at the last checkpoint.
+        epoch: epochs finished at the last checkpoint.
+        at: monotonic seconds of the last checkpoint.
         cost: seconds that the last save of this process took.
     """
 
@@ -31,12 +33,12 @@ class SavePolicy:
     cost: float = 0.0
 
     def saved(self, epoch: int, step: int, now: float, cost: float = 0.0) -> None:
-        """A checkpoint was taken here, or training goes on from one."""
+        """Record that a checkpoint was taken, or training was resumed from one."""
         self.epoch, self.step, self.at = epoch, step, now
         self.cost = cost
 
     def due_in_epoch(self, step: int, now: float) -> bool:
-        """Between two batches of an epoch."""
+        """Return whether a checkpoint is due between two batches of an epoch."""
         policy = self.policy
         if policy.every_steps is not None:
             return step - self.step >= policy.every_steps
@@ -45,7 +47,7 @@ class SavePolicy:
         return policy.every_epochs is None and now - self.at >= AUTO_SECONDS
 
     def due_after_epoch(self, epoch: int, step: int, now: float) -> bool:
-        """After an epoch; ``epoch`` counts the finished ones."""
+        """Return whether a checkpoint is due after an epoch; ``epoch`` counts finished ones."""
         policy = self.policy
         if policy.every_epochs is not None:
             return epoch - self.epoch >= policy.every_epochs
@@ -72,10 +74,10 @@ _HIGHER_IS_BETTER: Final = (
 
 
 def is_better(value: float, best: float | None, monitor: str, mode: str) -> bool:
-    """Whether ``value`` of the monitored metric beats ``best``; ``mode`` as in Keras.
+    """Return whether ``value`` of the monitored metric beats ``best``; ``mode`` as in Keras.
 
-    ``auto`` takes names of accuracies, scores and the like as better when higher, all others
-    as losses. NaN never beats anything.
+    ``auto`` treats accuracies, scores and similar names as better when higher, all others as
+    losses. NaN is never better.
     """
     if math.isnan(value):
         return False

@@ -1,7 +1,7 @@
-"""One attempt of one job, seen from inside the trainer.
+"""Session of one attempt of one job, inside the trainer.
 
-Knows no Keras: stages tell it where the training is and hand it states to write. A save that
-fails never ends a training that runs; a state that cannot be read never starts one.
+It knows no Keras: stages report their progress and pass it snapshots to save. A failed save
+never ends a running training; an unreadable state never starts one.
 """
 
 import os
@@ -33,18 +33,18 @@ class Session:
     """Follow one attempt: progress, receipts, saves; use :meth:`open`.
 
     Args:
-        on_failure: ends the process with the code for *permanent*; None where it is not ours.
-        on_restored: in an export, a stage and who is given its models as they were in its newest
-            checkpoint; nothing is trained then.
+        on_failure: ends the process with the exit code for *permanent*; None without a daemon.
+        on_restored: in an export, a stage and a function that receives the models restored
+            from its newest checkpoint; nothing is trained then.
 
     Attributes:
-        stages: who enters and leaves stages.
+        stages: counts the stages of the script.
         store: the checkpoints of the run.
-        grace: what happens when SIGTERM comes in the middle of a long step.
+        grace: handles SIGTERM within a long step.
     """
 
     current: ClassVar["Session | None"] = None
-    """The session of this process, for loops that the script writes itself."""
+    """The session of this process, for loops written in the script."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Session:
         self.attempt = attempt
         self._on_restored = on_restored
         self.stages = StageGate()
-        # read first: the new heartbeat must not hide from the next attempt how far the last came
+        # read first: the new heartbeat overwrites how far the last attempt came
         before = heartbeat.read(run.heartbeat)
         self._history = RunHistory.of(journal.replay(run.journal).entries, attempt, before)
         self._log = AttemptLog(run, attempt, self._history.unfollowed)
@@ -81,49 +81,49 @@ class Session:
 
     @classmethod
     def use(cls, session: "Session") -> "Session":
-        """Make a session the one of this process."""
+        """Set the session of this process."""
         cls.current = session
         return session
 
     @classmethod
     def drop(cls) -> None:
-        """Leave this process without a session."""
+        """Remove the session of this process."""
         cls.current = None
 
     # reporting
 
     def warn(self, message: str, hint: str) -> None:
-        """Report once, in journal and log, what a person should know."""
+        """Report a warning once, in journal and log."""
         self._log.warn(message, hint)
 
     def report_unfollowed(self, message: str, hint: str) -> None:
-        """Report training that is not saved: in journal and log, and to the daemon."""
+        """Report training that is not saved, in journal and log and to the daemon."""
         self._log.warn(message, hint, unfollowed=True)
 
     def note_change(self, text: str) -> None:
-        """Note for the receipt what this attempt runs on that the one before did not."""
+        """Add to the receipt a change from the previous attempt."""
         self._changed.append(text)
 
     def fail_permanently(self, error: RekindleError) -> None:
-        """End the process, if it is ours, past any ``except`` of the script.
+        """End the process of an attempt at once, past any ``except`` of the script.
 
-        A script that continued without its training would end well, with an untrained model.
-        Where the process is not ours the error is left to whoever runs the script.
+        A script that continued without its training would succeed with an untrained model.
+        Without a daemon the process does not end here: the caller raises the error.
         """
         if self._on_failure is not None:
             self._on_failure(error)
 
     def wanted(self, stage: int) -> Callable[[dict[str, Any]], None] | None:
-        """Give who wants the restored models of a stage, by label; in an export only."""
+        """Return the function that receives the restored models of a stage; in an export only."""
         if self._on_restored is None or self._on_restored[0] != stage:
             return None
         return self._on_restored[1]
 
-    # where the training is
+    # progress
 
     @property
     def progress(self) -> Progress:
-        """Where the training is."""
+        """Position of the training."""
         return self._at.progress
 
     @property
@@ -132,30 +132,30 @@ class Session:
         return self._at.trained
 
     def advance(self, progress: Progress, *, trained: bool = True) -> None:
-        """Take note of where the training is.
+        """Set the position of the training.
 
         Args:
-            trained: a batch was trained since.
+            trained: a batch was trained since the last call.
         """
         self._at.advance(progress, trained=trained)
 
     def beat(self, section: str) -> None:
-        """Write the heartbeat, about a microsecond; ``section`` says what the trainer does."""
+        """Write the heartbeat (about a microsecond); ``section`` is what the trainer does now."""
         self._at.beat(section)
 
     def must_stop(self) -> bool:
-        """Tell whether training ends here: asked to, or as far as a rehearsal goes."""
+        """Return whether training ends here: on request, or at the last step of a trial."""
         return shutdown.requested() or self._at.is_far_enough()
 
     # stages
 
     def enter_stage(self) -> int:
-        """Begin a ``fit`` or a loop and give its 0-based number in the script."""
+        """Begin a ``fit`` or a loop and return its 0-based number in the script."""
         return self.stages.enter()
 
     def leave_stage(self) -> None:
         """End a stage, however it ended."""
-        self.grace.drop()  # an exception may have left it behind
+        self.grace.drop()  # an exception may have left a copy, which must not be saved later
         self.stages.leave()
 
     def resumed(
@@ -171,12 +171,12 @@ class Session:
         """Write the receipt, once for each stage in which training begins or resumes.
 
         Args:
-            allowed: in words, what of the script is another and was allowed to be.
-            epochs: how many the stage has in all, where it is known.
+            allowed: the change of the script that was allowed, in words.
+            epochs: number of epochs of the whole stage, if known.
         """
         repeated, seconds = 0, 0.0
         if not self._at.placed:
-            repeated, seconds = self._history.lost(
+            repeated, seconds = self._history.repeated(
                 progress.stage, progress.step, point.checkpoint, self.store.all()
             )
         self._at.place(progress)
@@ -207,15 +207,15 @@ class Session:
         self.beat("step")
 
     def stage_restored(self, stage: int, point: RestorePoint) -> None:
-        """Take note of a stage that had ended and was restored without training."""
+        """Record that a finished stage was restored without training."""
         assert point.checkpoint is not None
         at = point.checkpoint.position
         self.advance(Progress(stage, at.epoch, at.step), trained=False)
         self.store.take_best(point)
-        tell(f"stage {stage} had ended; its result was restored from {point.checkpoint.name}.")
+        tell(f"stage {stage} was finished; restored its result from {point.checkpoint.name}.")
 
     def epoch_ended(self, stage: int, epoch: int, seconds: float, logs: dict[str, Any]) -> bool:
-        """Journal a finished epoch; True where it has the best value of the monitored metric."""
+        """Journal a finished epoch; True if it has the best value of the monitored metric."""
         self._log.note(
             entries.epoch_ended(
                 stage=stage,
@@ -232,28 +232,27 @@ class Session:
         self._log.note(entries.stage_ended(stage=stage, epoch=epoch, step=self.progress.step))
         if stage in self._history.left:
             self.warn(
-                f"Stage {stage} was left by an exception in an earlier attempt, and ended "
-                "without one in this.",
-                "What the script decides by is not part of the "
+                f"An exception left stage {stage} in an earlier attempt, but not in this one.",
+                "The script branches on something that is not part of the saved "
                 "state: the result may differ from that of an undisturbed run.",
             )
 
     # saving
 
     def save(self, snapshot: Snapshot, why: str, *, best: bool = False, policy: SavePolicy) -> bool:
-        """Commit a checkpoint and prune older ones; False, and a message, where that fails.
+        """Commit a checkpoint and prune older ones; on failure log a message and return False.
 
         Args:
             why: start, epoch, best, steps, time, signal or end.
             best: it holds the best value of the monitored metric so far.
-            policy: is told of the save.
+            policy: records the save.
         """
         with self.grace.saving():
             at = snapshot.position
             if self.job.checkpoint.non_finite == "hold" and not self.store.may_resume_from(
                 snapshot
             ):
-                # what follows NaN is NaN: a person has to look
+                # every later step would be NaN, too: the job is held for a person to decide
                 self.store.report_non_finite(
                     Progress(at.stage, at.epoch, at.step), trained=self.trained
                 )
@@ -268,10 +267,10 @@ class Session:
 
 
 class _Whereabouts:
-    """Hold where the training is, and write it into the heartbeat.
+    """Hold the position of the training and write it into the heartbeat.
 
     Args:
-        reached: batches trained in the whole run, as an earlier attempt wrote last.
+        reached: batches trained in the whole run by earlier attempts.
     """
 
     def __init__(self, beating: heartbeat.Heartbeat, reached: int) -> None:
@@ -287,7 +286,7 @@ class _Whereabouts:
         self.trained = self.trained or trained
 
     def place(self, progress: Progress) -> None:
-        """Begin or resume here: from now on the heartbeat says this attempt's own step."""
+        """Begin or resume here: from now on the heartbeat holds this attempt's own step."""
         self.progress = progress
         self.placed = True
 

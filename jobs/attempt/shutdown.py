@@ -1,12 +1,12 @@
-"""The wish to stop: SIGTERM sets it, the training loop looks at it between two steps.
+"""Stop request: SIGTERM sets it, the training loop checks it between two steps.
 
 While nothing is being trained (imports, data loading, code around ``fit``, the first
 compilation of a step) there is nothing to save beyond the checkpoints on disk, so the
 process ends at once.
 
-A script may have a handler of its own. It is called, but not within a step: the state is saved
-at the step's end first, so that whatever the handler does (end the process with 0, raise, set a
-flag that ends ``fit``) the training resumes exactly where the request met it.
+If the script has a SIGTERM handler of its own, that is called, but not within a step: the state
+is saved at the end of the step first. Whatever the handler does (exit with 0, raise, set a flag
+that ends ``fit``), the training is resumed exactly at the step of the request.
 """
 
 import functools
@@ -30,38 +30,38 @@ _clean = False
 _alone = False
 _owner = 0
 _script: Callable[[int, FrameType | None], Any] | None = None
-"""The script's own handler of SIGTERM."""
+"""SIGTERM handler that the script installed."""
 _answered = False
 _answering = False
 _before_answer: Callable[[], None] | None = None
 
 
 def install() -> None:
-    """Takes over SIGTERM; call in the main thread before the user's script runs."""
+    """Install the SIGTERM handler; call in the main thread before the user's script runs."""
     _set_handler(signal.SIGTERM, _on_signal)
     signal.signal, signal.getsignal = _signal, _getsignal
     _let_children_go()
 
 
 def on_answer(action: Callable[[], None]) -> None:
-    """Have ``action`` called before the script's own handler: it may end the process."""
+    """Call ``action`` before the script's own handler, which may end the process."""
     global _before_answer
     _before_answer = action
 
 
 def answered() -> bool:
-    """Tell that SIGTERM has come and a handler of the script's own was called for it."""
+    """Return whether SIGTERM arrived and was passed to the script's own handler."""
     return _answered
 
 
 def has_other_handler() -> bool:
-    """Tell that the script has a handler of SIGTERM of its own."""
+    """Return whether the script has a SIGTERM handler of its own."""
     return _script is not None
 
 
 @functools.wraps(_set_handler)
 def _signal(signalnum: Any, handler: Any) -> Any:
-    """Stand in for ``signal.signal``: a handler of SIGTERM is kept here and called by ours."""
+    """Replace ``signal.signal``: store a SIGTERM handler of the script, which ours calls."""
     global _script
     if signalnum != signal.SIGTERM or os.getpid() != _owner:
         return _set_handler(signalnum, handler)
@@ -80,10 +80,10 @@ def _getsignal(signalnum: Any) -> Any:
 
 
 def install_alone() -> Callable[[], None]:
-    """Takes over SIGTERM and Ctrl-C for a script without a daemon; returns what undoes it.
+    """Handle SIGTERM and Ctrl-C of a script without a daemon; return a function to undo it.
 
-    Such a process is not ours: it ends by an exception, so that the script can clean up, and
-    a second Ctrl-C ends it without saving.
+    Such a process ends by an exception, so that the script can clean up, and a second Ctrl-C
+    ends it without saving.
     """
     global _alone, _requested
     _alone, _requested = True, False
@@ -98,27 +98,27 @@ def install_alone() -> Callable[[], None]:
         for number, handler in before.items():
             _set_handler(number, handler)
         if _requested:
-            # nobody looked at it in time: the script's own way to end
+            # no training loop checked the request: repeat it for the script's own handler
             signal.raise_signal(signal.SIGTERM)
 
     return undo
 
 
 def listens() -> bool:
-    """Whether SIGTERM comes here in a process of ours; a script may have taken it over."""
+    """Return whether our handler receives SIGTERM; the script may have replaced it."""
     return not _alone and _get_handler(signal.SIGTERM) is _on_signal
 
 
 def requested() -> bool:
-    """True once SIGTERM has come; the training loop then saves and exits 75."""
+    """Return whether SIGTERM arrived; the training loop then saves and exits 75."""
     return _requested
 
 
 def in_training(active: bool, *, quietly: bool = False) -> None:
-    """Tells whether a training loop is there that will look at :func:`requested`.
+    """Set whether a training loop runs that checks :func:`requested`.
 
     Args:
-        quietly: nothing can be raised here, so that a wish is kept for later.
+        quietly: nothing may be raised here, so a request is kept for later.
     """
     global _training, _clean
     _training = active
@@ -129,27 +129,26 @@ def in_training(active: bool, *, quietly: bool = False) -> None:
 
 
 def mark_clean(active: bool) -> None:
-    """Tells that the state is still that of the checkpoint on disk, though a step is on its way.
+    """Mark whether memory still equals the last checkpoint: SIGTERM then exits at once.
 
-    A first step is compiled for seconds or minutes: one that is asked to stop meanwhile
-    need not wait for it.
+    Compiling a first step takes seconds or minutes; a stop need not wait for it.
     """
     global _clean
     _clean = active
 
 
 def may_exit_at_once() -> bool:
-    """Whether ending now loses nothing."""
+    """Return whether the process can end now without repeating any step."""
     return not _alone and (_clean or not _training)
 
 
 def exit_saved(frame: FrameType | None = None) -> None:
-    """Ends the process at once with the exit code for *saved, wants to go on*.
+    """End the process at once with the exit code for *saved, to be resumed*.
 
-    Not ``sys.exit``: an ``except`` in the user's script, or a thread that is not a daemon
-    thread, must not keep the process alive. Without a daemon nobody would wait for that.
+    Not ``sys.exit``: an ``except`` in the user's script, or a non-daemon thread, must not keep
+    the process alive. Without a daemon ``SystemExit`` is raised.
 
-    Where the script has a handler of SIGTERM of its own, that is called instead. It returns where
+    If the script has a SIGTERM handler of its own, that is called instead, and this returns when
     the handler does.
     """
     global _requested, _answered, _answering
@@ -166,12 +165,12 @@ def exit_saved(frame: FrameType | None = None) -> None:
 
 
 def end(code: int) -> NoReturn:
-    """Ends the process at once, as :func:`exit_saved` does, with another exit code."""
+    """End the process at once, as :func:`exit_saved` does, with any exit code."""
     global _requested
     if _alone:
         _requested = False
         if code == EXIT_SAVED:
-            journal_writer.tell("run the script again to go on.")
+            journal_writer.tell("run the script again to resume.")
         raise SystemExit(code)
     safe_output.flush()
     os._exit(code)
@@ -182,14 +181,14 @@ def _on_signal(signum: int, frame: FrameType | None) -> None:
     if _alone and signum == signal.SIGINT and (_requested or not _training):
         raise KeyboardInterrupt
     if _answering:
-        end(EXIT_SAVED)  # the script's handler hands it on to the one that it found
+        end(EXIT_SAVED)  # the script's handler called the previous handler, which is ours
     _requested = True
     if not _training or may_exit_at_once():
         exit_saved(frame)
 
 
 def _let_children_go() -> None:
-    """A forked child, e.g. a worker of a data pipeline, must end on SIGTERM as any process."""
+    """Restore default handlers in forked children, e.g. data workers, which must end on SIGTERM."""
     global _owner
     if not _owner:
         os.register_at_fork(after_in_child=_in_child)
@@ -203,5 +202,5 @@ def _in_child() -> None:
     ):
         if _get_handler(number) is _on_signal:
             _set_handler(number, default)
-            # not those of a script that has its own handler or wakeup
+            # only where ours was set: a script with its own handler keeps its wakeup descriptor
             signal.set_wakeup_fd(-1)

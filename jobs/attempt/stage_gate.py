@@ -1,4 +1,4 @@
-"""The stages of a script: which one runs, and how each was left."""
+"""Stages of a script: which one runs, and how each was left."""
 
 import os
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from rekindle.jobs.attempt import shutdown
 
 
 class StageGate:
-    """Count stages, and remember how they were left."""
+    """Count stages and record how each was left."""
 
     def __init__(self) -> None:
         self._entered = 0
@@ -20,12 +20,12 @@ class StageGate:
 
     @property
     def inside(self) -> bool:
-        """Whether a stage runs; a ``fit`` in it is part of it."""
+        """Whether a stage runs; a ``fit`` called within it belongs to it."""
         return self._inside
 
     @property
     def forked(self) -> bool:
-        """Whether this is a forked child of the trainer: only the trainer itself is followed."""
+        """Whether this is a forked child of the trainer, whose training is not followed."""
         return os.getpid() != self._owner
 
     def listen(self, entering: Callable[[], None], left: Callable[[], None]) -> None:
@@ -33,10 +33,10 @@ class StageGate:
         self._listeners.append((entering, left))
 
     def enter(self) -> int:
-        """Begin a stage and give its 0-based number in the script."""
+        """Begin a stage and return its 0-based number in the script."""
         if shutdown.answered():
-            # asked to stop: what the script trains from here on would rest on a training that
-            # a handler of its own has cut short
+            # the script's own SIGTERM handler ended the last stage early: a later stage must not
+            # train on its unfinished result
             shutdown.end(environment.EXIT_SAVED)
         self.settle()
         for entering, _ in self._listeners:
@@ -52,11 +52,11 @@ class StageGate:
             left()
 
     def leave_by(self, error: BaseException) -> None:
-        """Remember the exception that came out of a stage."""
+        """Record the exception that a stage raised."""
         self._left_by = error
 
     def is_from_stage(self, error: BaseException) -> bool:
-        """Tell whether an exception that ends the script came out of a stage."""
+        """Return whether an exception that ends the script was raised by a stage."""
         seen: BaseException | None = error
         for _ in range(20):
             if seen is None:
@@ -67,17 +67,17 @@ class StageGate:
         return self._inside  # an exception in the body of a loop does not pass through the loop
 
     def end_later(self, commit: Callable[[], None]) -> None:
-        """Commit the end of a loop that was left by ``break`` once the script goes on."""
+        """Defer committing the end of a loop left by ``break`` until the script continues."""
         self._pending_end = commit
 
     def forget_end(self) -> None:
-        """Let a loop that was left stay unfinished: the script ends with an error."""
+        """Leave a loop that was left unfinished: the script ends with an error."""
         self._pending_end = None
 
     def settle(self) -> None:
-        """Commit the end of a loop that was left: the script went on, or has ended well.
+        """Commit the end of a loop that was left: the script continued or succeeded.
 
-        Not where SIGTERM came to a handler of the script's own: that is why it left the loop.
+        Not after SIGTERM to the script's own handler, which then is why it left the loop.
         """
         commit, self._pending_end = self._pending_end, None
         if commit is not None and not shutdown.answered():

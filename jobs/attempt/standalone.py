@@ -1,6 +1,6 @@
-"""A session without a daemon: the script is run by hand, and keeps its checkpoints in a folder.
+"""Session without a daemon: a script run by hand keeps its checkpoints in a folder.
 
-The folder is laid out as a run directory, so that all that reads one can read it.
+The folder has the layout of a run directory, so that everything that reads one can read it.
 """
 
 import atexit
@@ -20,7 +20,7 @@ _open: dict[Path, Session] = {}
 
 
 def default_folder() -> Path:
-    """``train.rekindle`` beside ``train.py``; in the working directory where there is no file."""
+    """Return ``train.rekindle`` beside ``train.py``; without a file, in the working directory."""
     script = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path()
     if script.is_file():
         return script.absolute().with_suffix(".rekindle")
@@ -28,11 +28,11 @@ def default_folder() -> Path:
 
 
 def session(folder: Path, policy: CheckpointPolicy, seed: int) -> Session:
-    """The session of ``folder`` in this process; made and locked at the first call.
+    """Return the session of ``folder`` in this process; the first call makes and locks it.
 
     Raises:
         LockHeld: another process trains in the folder.
-        HomeUnusable: the folder cannot be made or written.
+        HomeUnusable: the folder cannot be created or written.
     """
     folder = folder.absolute()
     if folder in _open:
@@ -70,13 +70,13 @@ def session(folder: Path, policy: CheckpointPolicy, seed: int) -> Session:
             hint="Give another one: resumable(folder=...).",
         ) from error
     _open[folder] = opened
-    # a loop that the script left by `break`, and nothing came after it
+    # commits the end of a last loop that the script left by `break`
     atexit.register(opened.stages.settle)
     return opened
 
 
 def _lock(run: Run) -> None:
-    """For as long as the process lives; the system lets go of it whatever ends the process."""
+    """Lock the folder for the life of the process; the kernel releases it however that ends."""
     if lock.take(run.lock) is None:
         raise LockHeld(
             "Another process trains in this folder.",
@@ -88,18 +88,19 @@ def _lock(run: Run) -> None:
 def policy_of(
     every: str | int | None, keep: int, monitor: str | None, mode: str
 ) -> CheckpointPolicy:
-    """
+    """Build the checkpoint policy from arguments of ``resumable``.
+
     Raises:
-        ValueError: ``every`` is not understood.
+        ValueError: ``every`` is invalid.
     """
     return CheckpointPolicy(keep=keep, monitor=monitor, mode=mode, **cadence_of(every))
 
 
 def cadence_of(every: str | int | None) -> dict[str, Any]:
-    """``"500 steps"``, 500, ``"epoch"``, ``"10 min"`` or ``"auto"`` as fields of a policy.
+    """Parse ``"500 steps"``, 500, ``"epoch"``, ``"10 min"`` or ``"auto"`` into policy fields.
 
     Raises:
-        ValueError: it is none of them.
+        ValueError: ``every`` is none of them.
     """
     from rekindle.jobs import quantities
 

@@ -66,7 +66,7 @@ def test_one_that_ends_well_where_an_exception_had_left_it_is_told(tmp_path: Pat
     struck(lives, Blow("step", 3 * STEPS + 5))
     driver.stormy(lives, [])
     [warned] = lives.entries("warned")
-    assert "Stage 0 was left by an exception in an earlier attempt, and ended" in warned["message"]
+    assert "An exception left stage 0 in an earlier attempt, but not in this one." in warned["message"]
 
 
 def names(lives: Lives) -> set[str]:

@@ -79,7 +79,7 @@ def test_a_full_disk_stops_no_training_and_starts_none(small: Path, tmp_path: Pa
         shown = night.show("job-1")
         assert [(a["n"], a["cause"], a["exit_code"]) for a in shown["attempts"]] == [(1, "done", 0)]
         assert "save_failed" in [e["kind"] for e in shown["events"]]
-        assert "bytes of output were lost" in run.log(1).read_text(errors="replace")
+        assert "bytes of output dropped" in run.log(1).read_text(errors="replace")
         kinds = [e["kind"] for e in journal.replay(run.journal).entries]
         assert kinds[-1] in ("attempt_ended", "state_changed", "attempt_changed")
         wait_for(lambda: "disk_has_room" in night.said(), "the daemon says so again")

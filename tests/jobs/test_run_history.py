@@ -62,14 +62,14 @@ def test_a_stage_left_by_an_exception_loses_its_own_steps_and_not_those_behind_i
     first, *_ = found = there(tmp_path, Position(0, 4, 40), Position(1, 4, 90))[::-1]
     assert ({0}, {0: 0, 1: 50}, 1) == (past.left, past.begun, past.last)
     # ten of the first, five of the second; their checkpoints are younger than all of this
-    assert (15, 0.0) == past.lost(0, 40, first, found[::-1])
+    assert (15, 0.0) == past.repeated(0, 40, first, found[::-1])
     # once the second has ended nothing of it is trained again
     ended = there(tmp_path, Position(1, 5, 95, True))
-    assert (10, 0.0) == past.lost(0, 40, first, ended)
+    assert (10, 0.0) == past.repeated(0, 40, first, ended)
     # an attempt that came no further than the first: that of the second was counted before
     entries += [receipt(2, 0, 40, 400.0, first.name)]
     past = RunHistory.of(entries, 3, Beat(410.0, 2, "step", 4, 47))
-    assert (7, 0.0) == past.lost(0, 40, first, found[::-1])
+    assert (7, 0.0) == past.repeated(0, 40, first, found[::-1])
 
 
 def test_each_stage_has_its_own_time(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_each_stage_has_its_own_time(tmp_path: Path) -> None:
     past = RunHistory.of(entries, 2, Beat(9000.0, 1, "step", 4, 95))
     assert [Span(0, 100.0, 200.0), Span(1, 200.0, 9000.0)] == past.spans
     # no checkpoint of the first is there, and one of now of the second
-    assert (50 + 5, 100.0) == past.lost(0, 0, None, there(tmp_path, Position(1, 4, 90)))
+    assert (50 + 5, 100.0) == past.repeated(0, 0, None, there(tmp_path, Position(1, 4, 90)))
 
 
 def test_nothing_is_lost_between_the_end_of_a_stage_and_the_next() -> None:
@@ -92,7 +92,7 @@ def test_nothing_is_lost_between_the_end_of_a_stage_and_the_next() -> None:
         {"kind": "stage_ended", "attempt": 1, "stage": 0, "t": 150.0},
     ]
     past = RunHistory.of(entries, 2, Beat(150.0, 1, "script", 4, 50))
-    assert (0, 0.0) == past.lost(1, 50, None, [])
+    assert (0, 0.0) == past.repeated(1, 50, None, [])
     assert set() == past.left
 
 
@@ -100,8 +100,8 @@ def test_what_is_begun_from_scratch_loses_all(tmp_path: Path) -> None:
     """Also where no checkpoint had been taken before the end of the attempt."""
     entries = [receipt(1, 0, 0, 100.0), receipt(1, 1, 50, 200.0)]
     beat = Beat(210.0, 1, "step", 0, 57)
-    assert (57, 110.0) == RunHistory.of(entries, 2, beat).lost(0, 0, None, [])
+    assert (57, 110.0) == RunHistory.of(entries, 2, beat).repeated(0, 0, None, [])
     entries += [{"kind": "scratch_requested", "attempt": 1, "t": 220.0}]
     past = RunHistory.of(entries, 2, beat)
-    assert (57, 120.0) == past.lost(0, 0, None, [])
+    assert (57, 120.0) == past.repeated(0, 0, None, [])
     assert set() == past.left
