@@ -1,6 +1,7 @@
-"""Everything here that rests on private parts of Keras, in one place.
+"""All uses of private parts of Keras, in one place.
 
-Which Keras is followed batch by batch: the versions, and the source of its training loop.
+Defines which Keras can be resumed between batches: the versions, and the digest of its
+training loop.
 """
 
 import contextlib
@@ -50,25 +51,25 @@ __all__ = [
 ]
 
 TESTED: Final = ("3.15.1",)
-"""Keras versions that the exactness suite was run with."""
+"""Keras versions that exact resume is tested with."""
 REMEDY: Final = f"install a tested version ({', '.join(TESTED)})"
 
 _FOLLOWED: Final = "15eaf4a007e88f75"
-"""Digest of Keras' own loop in those versions; see :func:`is_known`."""
+"""Digest of Keras' own training loop in those versions; see :func:`is_known`."""
 
 PLAIN_FIT: Final[Callable[..., Any]] = _trainer.TensorFlowTrainer.fit
 PLAIN_ITERATOR: Final[Any] = TFEpochIterator
-"""Keras' own, as they were when this was imported."""
+"""Keras' own ``fit`` and iterator, as of the import."""
 BASE_ITERATOR: Final[Any] = EpochIterator
 SeedGenerator: Final[Any] = _seed_generator.SeedGenerator
 
 _GLOBAL_GENERATOR: Final = "global_seed_generator"
-"""What Keras calls the generator that everything without one of its own draws from."""
+"""Keras' name of the generator used by everything without one of its own."""
 
 
 @functools.cache
 def loop_digest() -> str:
-    """Digest the source of everything in Keras that the iterators here stand in for."""
+    """Digest the source of the Keras classes that rekindle's iterators replace."""
     parts = (EpochIterator, TFEpochIterator)
     return hashlib.sha256("".join(inspect.getsource(part) for part in parts).encode()).hexdigest()[
         :16
@@ -76,7 +77,7 @@ def loop_digest() -> str:
 
 
 def is_known() -> bool:
-    """Tell whether Keras' loop is the one that is followed, whatever its version is called."""
+    """Return whether Keras' training loop is a tested one, whatever its version number."""
     try:
         return loop_digest() == _FOLLOWED
     except (OSError, TypeError):  # no source is installed
@@ -84,7 +85,7 @@ def is_known() -> bool:
 
 
 def replace_fit(fit: Callable[..., Any]) -> Callable[[], None]:
-    """Make ``Model.fit`` another function; returns what undoes it."""
+    """Replace ``Model.fit``; return a function that undoes it."""
     _trainer.TensorFlowTrainer.fit = fit
 
     def undo() -> None:
@@ -95,7 +96,7 @@ def replace_fit(fit: Callable[..., Any]) -> Callable[[], None]:
 
 @contextlib.contextmanager
 def epoch_iterator(make: Callable[..., Any]) -> Iterator[None]:
-    """Let ``fit`` make its iterators over data by ``make``, within the ``with`` block."""
+    """Let ``fit`` create its data iterators with ``make``, within the ``with`` block."""
     outer, _trainer.TFEpochIterator = _trainer.TFEpochIterator, make
     try:
         yield
@@ -104,18 +105,18 @@ def epoch_iterator(make: Callable[..., Any]) -> Iterator[None]:
 
 
 def initial_epoch(model: Any) -> int | None:
-    """Give the epoch at which Keras' loop begins; None where only the argument counts."""
+    """Return the epoch at which Keras' loop begins; None if only the argument counts."""
     epoch: int | None = model._initial_epoch
     return epoch
 
 
 def set_initial_epoch(model: Any, epoch: int | None) -> None:
-    """Let Keras' loop begin at an epoch; after ``on_train_begin`` it counts still."""
+    """Set the epoch at which Keras' loop begins; it still applies after ``on_train_begin``."""
     model._initial_epoch = epoch
 
 
 def without_validation_split(arguments: dict[str, Any]) -> tuple[Any, Any, Any]:
-    """Give x, y and sample weights of ``fit`` without what it splits off for validation."""
+    """Return x, y and sample weights of ``fit`` without the part split off for validation."""
     data = (arguments["x"], arguments["y"], arguments["sample_weight"])
     if arguments["validation_split"] and arguments["validation_data"] is None:
         data, _ = array_slicing.train_validation_split(
@@ -126,10 +127,10 @@ def without_validation_split(arguments: dict[str, Any]) -> tuple[Any, Any, Any]:
 
 
 def existing_global_generator() -> Any:
-    """Give Keras' global seed generator; None where nothing has used it yet."""
+    """Return Keras' global seed generator; None before its first use."""
     return global_state.get_global_attribute(_GLOBAL_GENERATOR)
 
 
 def make_global_generator() -> None:
-    """Make Keras' global seed generator, as its first use does."""
+    """Create Keras' global seed generator, as its first use does."""
     _seed_generator.global_seed_generator()

@@ -1,1 +1,1 @@
-"""The parts of a training state: taken out of the process, and put back into it."""
+"""Capture and restore the parts of a training state."""

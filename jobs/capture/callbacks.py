@@ -1,8 +1,8 @@
-"""The state of callbacks, out and in.
+"""Capture and restore the state of callbacks.
 
-A callback that has ``state_dict`` and ``load_state_dict`` speaks for itself. Of all others
-the attributes that are plain data are kept. Keras resets some of them in
-``on_train_begin``, so their state is put back after it.
+A callback with ``state_dict`` and ``load_state_dict`` is saved by these. Of all others the
+attributes that are plain data are saved. They are restored after ``on_train_begin``, in which
+Keras resets some of them.
 """
 
 import json
@@ -18,19 +18,19 @@ from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
 from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.capture.tensorboard_files import Author
 
-# made anew by Keras at the first epoch end; making it flips the sign of `min_delta`, so that
-# restoring either of the two alone would be wrong
+# Keras creates monitor_op at the first epoch end, which flips the sign of `min_delta`: restoring
+# only one of the two would be wrong
 _MONITOR: Final = {"monitor_op", "min_delta"}
 _NEVER: Final = {"model", "_model", "params"}
 _CSV: Final = {"writer", "csv_file", "append", "append_header"}
-# the rest of it is writers, and times of the clock
+# its other attributes are writers and wall-clock times
 _TENSORBOARD: Final = {
     "_global_train_batch",
     "_global_test_batch",
     "_previous_epoch_iterations",
     "_should_write_train_graph",
 }
-# not state but machinery: silently left out
+# not state: left out without a caveat
 _DESCRIPTORS: Final = (property, classmethod, staticmethod)
 _MACHINERY: Final = (type(os), type(len), type(lambda: None), type)
 
@@ -39,8 +39,8 @@ class CallbackStates:
     """Capture and restore the callbacks of a ``fit``; a component of its stage.
 
     Args:
-        callbacks: flat, in the order of the script; attributes as the script made them.
-        earlier: trainers of earlier attempts, whose TensorBoard files are theirs to cut back.
+        callbacks: a flat list in the order of the script; attributes as the script set them.
+        earlier: returns the trainers of earlier attempts, whose TensorBoard files may be truncated.
     """
 
     def __init__(self, callbacks: list[Any], earlier: Callable[[], list[Author]]) -> None:
@@ -52,19 +52,19 @@ class CallbackStates:
         self._found: dict[Caveat, None] = {}
 
     def prepare(self, saved: Json) -> None:
-        """Cut files back to where they were; call before ``on_train_begin`` opens them."""
+        """Truncate files to their size at the checkpoint; call before ``on_train_begin``."""
         if self.difference(saved) is not None:
             return
         for callback, (_, state) in zip(self.callbacks, saved["callbacks"], strict=True):
             if isinstance(callback, keras.callbacks.CSVLogger) and state.get("size") is not None:
-                # append=False would empty the file, with all rows of earlier attempts
+                # append=False would delete all rows of earlier attempts
                 vars(callback)["append"] = True
                 tensorboard_files.cut(Path(callback.filename), state["size"])
             if isinstance(callback, keras.callbacks.TensorBoard) and "files" in state:
                 tensorboard_files.cut_back(callback.log_dir, state["files"], self._earlier)
 
     def variables(self) -> list[Any]:
-        """Give TensorFlow variables that are attributes of callbacks, and so in a checkpoint."""
+        """List TensorFlow variables that are attributes of callbacks, hence in the checkpoint."""
         found = (
             getattr(value, "_value", value)
             for callback in self.callbacks
@@ -81,9 +81,9 @@ class CallbackStates:
         }
 
     def restore(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
-        """Call after ``on_train_begin``, in which Keras resets some, and again within an epoch."""
+        """Restore callbacks; call after ``on_train_begin``, and once more within an epoch."""
         if self.difference(saved) is not None:
-            return  # allowed: their state starts over
+            return  # an allowed change: their state starts over
         for index, (callback, (kind, state)) in enumerate(
             zip(self.callbacks, saved["callbacks"], strict=True)
         ):
@@ -190,8 +190,8 @@ class CallbackStates:
             constant = self._constants.get((index, name))
             if constant is None or constant.digest != digest or not constant.is_unchanged():
                 self._add(
-                    f"The array {name} of the callback {kind} is another one than before",
-                    "let the script make the same in every attempt",
+                    f"The array {name} of the callback {kind} is not that of earlier attempts",
+                    "create the same array in every attempt",
                 )
             else:
                 callback.__dict__[name] = constant.value
@@ -201,10 +201,9 @@ class CallbackStates:
 
 
 def _class_attributes(callback: Any) -> dict[str, str]:
-    """Give plain data that the classes of a user's callback hold, as JSON, by ``Class.name``.
+    """Return plain data in the class attributes of a user's callback, as JSON by ``Class.name``.
 
-    A counter may live there, too. Arrays are left out: a class that holds one holds a
-    constant.
+    A counter may be a class attribute, too. Arrays are left out: they are constants there.
     """
     found = {}
     for base in type(callback).__mro__:
@@ -230,7 +229,7 @@ def _has_own_state(callback: Any) -> bool:
 
 
 def _flushed_size(callback: Any) -> int | None:
-    """Bytes of a CSVLogger's file that are on disk for certain."""
+    """Flush a CSVLogger's file to disk and return its size in bytes."""
     file = callback.csv_file
     if file is not None and not file.closed:
         file.flush()

@@ -1,8 +1,8 @@
-"""Plain data to JSON and arrays, and back, without loss and without pickle.
+"""Encode plain data as JSON and arrays, and decode it, without loss and without pickle.
 
-What JSON cannot tell apart (tuples, numpy scalars, keys that are no text) is tagged; arrays
-go into a table of tensors, bit for bit. Random generators and variables are put back into
-the object that is there, since others may hold a reference to it.
+Types that JSON lacks (tuples, numpy scalars, keys that are not strings) are tagged; arrays
+go into a table of tensors, bit for bit. Random generators and variables are restored into
+the existing object, since others may hold a reference to it.
 """
 
 import base64
@@ -23,23 +23,23 @@ _PLAIN: Final = (bool, int, float, str)
 
 
 class Unsupported(TypeError):
-    """The value holds something that is not plain data; the text names its type."""
+    """The value contains something that is not plain data; the text names its type."""
 
 
 def encode(value: Any, tensors: Tensors, prefix: str) -> Any:
-    """A JSON value for ``value``; arrays are added to ``tensors`` under ``prefix``.
+    """Encode ``value`` as JSON; add its arrays to ``tensors`` under ``prefix``.
 
     Raises:
-        Unsupported: something in it is no plain data.
+        Unsupported: something in it is not plain data.
     """
     return _Encoder(tensors, prefix).encode(value, 0)
 
 
 def decode(value: Any, tensors: Tensors, existing: Any = None) -> Any:
-    """What :func:`encode` was given. Generators and variables are restored into ``existing``.
+    """Decode what :func:`encode` returned; restore generators and variables into ``existing``.
 
     Raises:
-        ValueError: the value is of a kind this version does not know, or does not fit.
+        ValueError: the value does not fit.
     """
     if isinstance(value, list):
         return [decode(item, tensors) for item in value]
@@ -50,15 +50,15 @@ def decode(value: Any, tensors: Tensors, existing: Any = None) -> Any:
 
 
 def read_state(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Arrays and JSON of the state file of a checkpoint, of a `fit` or of a loop.
+    """Read arrays and JSON from the state file of a checkpoint, of a `fit` or of a loop.
 
     Raises:
-        OSError, ValueError, KeyError: it cannot be read, or holds no such state.
+        OSError, ValueError, KeyError: it cannot be read, or contains no such state.
     """
     arrays, metadata = tensor_files.load(path)
     state = json.loads(metadata["state"])
     if not isinstance(state, dict) or "position" not in state:
-        raise ValueError("it holds no position")
+        raise ValueError("it contains no position")
     return arrays, state
 
 
@@ -87,7 +87,7 @@ class _Encoder:
             return {"tuple": [self.encode(item, depth + 1) for item in value]}
         if type(value) in (set, frozenset):
             items = [self.encode(item, depth + 1) for item in value]
-            # a set's own order differs from process to process
+            # the iteration order of a set differs between processes
             return {type(value).__name__: sorted(items, key=json.dumps)}
         if type(value) is collections.deque:
             return {"deque": [value.maxlen, [self.encode(item, depth + 1) for item in value]]}
@@ -112,12 +112,12 @@ class _Encoder:
         raise Unsupported(f"{type(value).__module__}.{type(value).__qualname__}")
 
     def _keep(self, array: np.ndarray[Any, Any]) -> list[str]:
-        """The array's key, and its type by name: bfloat16 and its like come back as raw bits."""
+        """Store a copy of an array; return its key and dtype (bfloat16 is read as raw bits)."""
         if array.dtype.itemsize > 8 or array.dtype.kind not in "biufcV":
             raise Unsupported(f"an array of {array.dtype}")
         key = f"{self._prefix}/{self._count}"
         self._count += 1
-        # a copy: what is saved must not change with what goes on
+        # a copy: training must not change what is being saved
         self._tensors[key] = np.array(array, order="C", copy=True)
         return [key, array.dtype.name]
 
@@ -162,13 +162,13 @@ def _random_state(body: Any, tensors: Tensors, existing: Any) -> Any:
 
 def _variable(body: Any, tensors: Tensors, existing: Any) -> Any:
     if existing is None or not hasattr(existing, "assign"):
-        raise ValueError("a variable is missing into which its value belongs")
+        raise ValueError("the variable to restore a value into does not exist")
     existing.assign(_array(body, tensors))
     return existing
 
 
 def _tensor(body: Any, tensors: Tensors, existing: Any) -> Any:
-    import tensorflow as tf  # only ever reached where the script has imported it
+    import tensorflow as tf  # the script has imported it: the value is a tensor
 
     return tf.constant(_array(body, tensors))
 

@@ -1,4 +1,4 @@
-"""One part of the state of a training: what every component of a stage can do."""
+"""Component: the interface of one part of a training state."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
@@ -9,7 +9,7 @@ Json = dict[str, Any]
 
 
 class Caveat(NamedTuple):
-    """Name something that a relaunch cannot restore exactly, and what to do about it.
+    """Name something that a relaunch cannot restore exactly, and the remedy.
 
     Attributes:
         what: a sentence without its full stop.
@@ -20,41 +20,41 @@ class Caveat(NamedTuple):
     remedy: str
 
     def __str__(self) -> str:
-        """Give the text that receipts and checkpoints hold."""
+        """Return the text for receipts and checkpoints."""
         return f"{self.what}; {self.remedy}."
 
 
 class Component(Protocol):
     """Capture and restore one part of a training state.
 
-    Each component owns some keys of the JSON of a checkpoint
-    and the arrays under its own prefixes. ``saved`` is always all of that JSON.
+    Each component owns some keys of the JSON of a checkpoint, and the arrays under its own
+    prefixes. ``saved`` is always the whole JSON.
     """
 
     def capture(self, arrays: Tensors) -> Json:
-        """Copy the present state: arrays into ``arrays``, the rest as JSON by its keys."""
+        """Copy the current state: arrays into ``arrays``, the rest as JSON."""
         ...
 
     def restore(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
-        """Put a state back into the objects that are there.
+        """Restore a state into the existing objects.
 
         Args:
-            lenient: pass over what does not fit (a change that was allowed).
+            lenient: skip what does not fit (a change that was allowed).
         """
         ...
 
     def fingerprint(self) -> Json:
-        """Describe what must be the same in every attempt, as JSON."""
+        """Describe, as JSON, what must be the same in every attempt."""
         ...
 
     def difference(self, saved: Json) -> str | None:
-        """Name the first mismatch with what was saved, beyond the fingerprint."""
+        """Name the first mismatch with the saved state, beyond the fingerprint."""
         ...
 
     def caveats(self) -> Iterable[Caveat]:
-        """List what cannot be restored exactly, as far as it is known now."""
+        """List what cannot be restored exactly, as far as known now."""
         ...
 
     def receipt(self, saved: Json) -> Iterable[str]:
-        """List what of a saved state is restored, in words."""
+        """List in words what is restored from a saved state."""
         ...

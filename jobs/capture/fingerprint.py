@@ -1,4 +1,4 @@
-"""What must be the same in every attempt: layers, optimizers, and the plan of the training."""
+"""Fingerprint: layers, optimizers and plan, which must be the same in every attempt."""
 
 import hashlib
 import json
@@ -12,8 +12,11 @@ _RATE: Final = "learning_rate"
 
 
 def of(models: list[Any], optimizers: dict[str, Any]) -> Json:
-    """Describe models and optimizers. Learning rates are noted to be reported, not compared:
-    they are variables, and restored with all others."""
+    """Describe models and optimizers.
+
+    Learning rates are included for the report, not compared: they are variables and restored
+    with all others.
+    """
     return {
         "model": "".join(type(model).__name__ for model in models),
         "layers": [
@@ -30,7 +33,7 @@ def of(models: list[Any], optimizers: dict[str, Any]) -> Json:
 
 
 def merged(parts: list[Json]) -> Json:
-    """Join the fingerprints of components; their plans become one."""
+    """Merge the fingerprints of components, and their plans."""
     joined: Json = {"plan": {}}
     for part in parts:
         joined["plan"] |= part.get("plan", {})
@@ -39,7 +42,7 @@ def merged(parts: list[Json]) -> Json:
 
 
 def compare(now: Json, saved: Json) -> str | None:
-    """Name the first difference between two fingerprints, or None."""
+    """Name the first difference between two fingerprints; None if they are equal."""
     before, after = len(saved.get("layers", [])), len(now["layers"])
     count = "" if before == after else f"the model had {before} layers and has {after}: "
     for name, layer in zip(saved.get("layers", []), now["layers"], strict=False):
@@ -68,14 +71,14 @@ def compare(now: Json, saved: Json) -> str | None:
 
 
 def refuse(found: str) -> StateMismatch:
-    """Make the error for a difference that :func:`compare` or a component found."""
+    """Build the error for a difference that :func:`compare` or a component found."""
     return StateMismatch(
         f"The script has changed since the checkpoint was made: {found}.", hint=CHANGED_HINT
     )
 
 
 def rates(optimizers: dict[str, Any]) -> dict[str, float]:
-    """Give the present learning rate of each optimizer, where no schedule makes it."""
+    """Return the current learning rate of each optimizer without a schedule."""
     return {
         name: float(f"{float(components(variable)[0].numpy()):.7g}")
         for name, optimizer in optimizers.items()
@@ -90,13 +93,13 @@ def unused_rates(
     """Name each learning rate of the script that training does not use.
 
     Args:
-        now: what the script has set in this attempt.
-        saved: what it had set when the stage began: silently passed over again.
-        restored: what the checkpoint has put back.
+        now: rates that the script set in this attempt.
+        saved: rates that it set when the stage began; these are not reported.
+        restored: rates restored from the checkpoint.
     """
     return [
-        f"the learning rate of the {name} is {rate:g} in the script, and training uses "
-        f"{restored[name]:g} of the checkpoint"
+        f"the learning rate of the {name} is {rate:g} in the script, but training uses "
+        f"{restored[name]:g} from the checkpoint"
         for name, rate in now.items()
         if name in restored and rate not in (restored[name], saved.get(name))
     ]
@@ -106,11 +109,11 @@ def _config(thing: Any) -> Any:
     try:
         return thing.get_config()
     except Exception:
-        return None  # custom layers need not have one
+        return None  # custom layers may have no working get_config
 
 
 def _readable(config: Any) -> dict[str, Any]:
-    """Give settings as short texts; none where the object cannot give them."""
+    """Return settings as short texts; empty if the object has no settings."""
     if not isinstance(config, dict):
         return {}
     return {
@@ -121,12 +124,12 @@ def _readable(config: Any) -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:
-    """Give a float32 that was 0.001 in the script as 0.001."""
+    """Round a float, so that a float32 written as 0.001 reads 0.001."""
     return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
 def _is_number(text: Any) -> bool:
-    """Tell whether a setting is a plain number, as :func:`_readable` writes it."""
+    """Return whether a setting from :func:`_readable` is a plain number."""
     try:
         return isinstance(json.loads(text), int | float)
     except (TypeError, ValueError):
@@ -139,5 +142,5 @@ def _digest(config: Any) -> str:
 
 
 def _by_type(value: Any) -> str:
-    # a repr may hold an address, which differs from process to process
+    # not repr: it may contain an address, which differs between processes
     return f"<{type(value).__name__}>"

@@ -1,7 +1,7 @@
-"""Large arrays that a callback holds and that nothing changes, e.g. data to validate on.
+"""Large arrays of callbacks that nothing changes, e.g. validation data.
 
-The script makes them again in each attempt: a checkpoint has their digest in their place.
-Those that something has changed since the stage began are state, and saved as all other.
+The script creates them in each attempt, so a checkpoint contains only their digest. An array
+that changed since the stage began is state and saved like any other.
 """
 
 import hashlib
@@ -11,14 +11,14 @@ from typing import Any, Final
 import numpy as np
 
 LARGE: Final = 1 << 20
-"""Bytes from which on an attribute is not worth a copy in each checkpoint."""
+"""Least bytes of an attribute that is not copied into each checkpoint."""
 
 Constants = dict[tuple[int, str], "Constant"]
 
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """An attribute as it was when the stage began: no copy, and a digest that tells a change."""
+    """Hold an attribute as of the start of the stage: a reference, and a digest of its value."""
 
     value: Any
     digest: str
@@ -28,7 +28,7 @@ class Constant:
 
 
 def of(callbacks: list[Any]) -> Constants:
-    """The large arrays among the callbacks' attributes, by index and name."""
+    """Find the large arrays among the attributes of callbacks, by index and name."""
     return {
         (index, name): Constant(value, found)
         for index, callback in enumerate(callbacks)
@@ -38,7 +38,7 @@ def of(callbacks: list[Any]) -> Constants:
 
 
 def digest(value: Any) -> str | None:
-    """SHA-256 of an array, or of a tuple or list of arrays; None for all else, and small ones."""
+    """Compute the SHA-256 of a large array, or tuple or list of arrays; None for all else."""
     several = type(value) in (tuple, list)
     arrays = list(value) if several else [value]
     if not all(type(array) is np.ndarray and array.dtype.kind in "biufc" for array in arrays):

@@ -1,4 +1,4 @@
-"""Variables of the models of a stage, with what must be the same about them in every attempt."""
+"""Model state: variables of the models of a stage, and their fingerprint."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +15,9 @@ class ModelState:
 
     Args:
         models: by the label of their variables.
-        optimizers: gives them by label; asked each time, since some are made late.
-        groups: gives all variables, in an order fixed by the script.
-        random: knows whether seed generators have other numbers than before.
+        optimizers: returns them by label; called each time, since some are created late.
+        groups: returns all variables, in an order fixed by the script.
+        random: knows whether seed generators are numbered differently than before.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class ModelState:
         return [f"{count} {group} variables" for group, count in counts.items() if count]
 
     def is_finite(self, arrays: Tensors) -> bool:
-        """Tell whether the arrays of a capture are finite."""
+        """Return whether the captured arrays are finite."""
         return variables.non_finite(self._groups(), arrays) is None
 
     def components(self) -> list[Any]:
-        """Give the TensorFlow variables behind all of it."""
+        """List the TensorFlow variables of all groups."""
         return [
             component
             for group in self._groups().values()
@@ -73,7 +73,7 @@ class ModelState:
         ]
 
     def trainable(self) -> list[Any]:
-        """Give the TensorFlow variables that training assigns."""
+        """List the TensorFlow variables that training assigns."""
         return [
             component
             for model in self.models.values()
@@ -82,7 +82,7 @@ class ModelState:
         ]
 
     def metrics(self) -> list[Any]:
-        """Give the TensorFlow variables of the models' compiled metrics."""
+        """List the TensorFlow variables of the models' compiled metrics."""
         return [
             component
             for model in self.models.values()
@@ -91,15 +91,15 @@ class ModelState:
         ]
 
     def rates(self) -> dict[str, float]:
-        """Give the present learning rates."""
+        """Return the current learning rates."""
         return fingerprint.rates(self._optimizers())
 
     def is_complete(self) -> bool:
-        """Tell whether every layer and optimizer has made its variables."""
+        """Return whether every layer and optimizer has created its variables."""
         return all(variables.are_all_there(model) for model in self.models.values())
 
     def _here(self, saved: Json) -> Groups:
-        """Leave out what checkpoints of earlier versions did not hold: loops' plain variables."""
+        """Leave out plain variables of loops that a checkpoint of an earlier version lacks."""
         groups = self._groups()
         if "loop" not in saved:
             return groups

@@ -1,4 +1,4 @@
-"""Random state of a process: python, numpy, Keras' generators and TensorFlow's eager seeds."""
+"""RNG state of a process: Python, numpy, Keras' generators and TensorFlow's eager seeds."""
 
 import functools
 import random
@@ -16,9 +16,9 @@ _watching = False
 
 
 def watch_seed_generators() -> None:
-    """Keeps track of every generator of Keras and TensorFlow from now on, as they are made.
+    """Register every generator of Keras and TensorFlow from now on, in the order of creation.
 
-    Those of layers inside a data pipeline cannot be reached from the model; the order of
+    Generators of layers inside a data pipeline cannot be reached from the model; their order of
     creation is the same in every attempt, since the script is.
     """
     from rekindle.jobs import keras_compat
@@ -27,7 +27,7 @@ def watch_seed_generators() -> None:
     if _watching:
         return
     _watching = True
-    # a script that asks for this itself may have drawn from it before
+    # the script may have created it before this call
     existing = keras_compat.existing_global_generator()
     if existing is not None:
         _generators.append(weakref.ref(existing))
@@ -50,14 +50,14 @@ def _count(kind: Any) -> None:
 
 
 def variable_of(generator: Any) -> Any:
-    """The TensorFlow variable that holds a generator's state, None for one made in a graph."""
+    """Return the TensorFlow variable of a generator's state; None for one created in a graph."""
     state = generator.state
     value = getattr(state, "_value", state)
     return value if hasattr(value, "assign") else None
 
 
 def generators() -> list[tuple[int, Any]]:
-    """All live generators with their numbers, in the order of creation."""
+    """List all live generators with their numbers, in the order of creation."""
     return [
         (number, generator)
         for number, reference in enumerate(_generators)
@@ -66,14 +66,14 @@ def generators() -> list[tuple[int, Any]]:
 
 
 def made() -> int:
-    """How many generators this process has made so far, those that are gone included."""
+    """Count the generators that this process has created, including deleted ones."""
     return len(_generators)
 
 
 def seed_states(
     tensors: Tensors, prefix: str = "seeds", *, only: list[int] | None = None
 ) -> list[list[Any]]:
-    """Live generators' states: number, name, and key of the array."""
+    """Copy states of live generators; return number, name and array key of each."""
     kept = []
     for number, generator in generators():
         if only is None or number in only:
@@ -84,7 +84,7 @@ def seed_states(
 
 
 def restore_seed_states(kept: list[list[Any]], tensors: Tensors) -> None:
-    """Puts states back into the generators that exist; others are of no use any more."""
+    """Restore states of the generators that exist; skip the others, which nothing uses."""
     _make_global_generator(kept)
     for number, name, key in kept:
         generator = _generators[number]() if number < len(_generators) else None
@@ -93,7 +93,7 @@ def restore_seed_states(kept: list[list[Any]], tensors: Tensors) -> None:
 
 
 def fingerprint() -> dict[str, bytes]:
-    """The present states of Keras' and TensorFlow's generators, to be compared with others."""
+    """Return the current states of Keras' and TensorFlow's generators, for comparison."""
     from tensorflow.python.eager import context
 
     found = {
@@ -114,13 +114,13 @@ def capture(
     python: Any = None,
     numpy: Any = None,
 ) -> dict[str, Any]:
-    """The state of all generators of the process, as JSON and arrays.
+    """Capture the state of all generators of the process, as JSON and arrays.
 
     Args:
-        prefix: of the arrays' names; those of seed generators begin with ``seeds`` in it where
-            it is not the usual one.
-        only: numbers of seed generators, None for all.
-        python, numpy: states to take in place of the present ones, None for those.
+        prefix: of the arrays' names; unless it is the default, ``seeds`` of seed generators is
+            below it.
+        only: numbers of seed generators; None for all.
+        python, numpy: states to save instead of the current ones.
     """
     from tensorflow.python.eager import context
 
@@ -137,7 +137,7 @@ def capture(
 
 
 def restore(state: dict[str, Any], tensors: Tensors) -> None:
-    """Puts back what :func:`capture` gave."""
+    """Restore what :func:`capture` returned."""
     from tensorflow.python.eager import context
 
     restore_seed_states(state["seeds"], tensors)
@@ -149,7 +149,7 @@ def restore(state: dict[str, Any], tensors: Tensors) -> None:
 
 
 def _make_global_generator(kept: list[list[Any]]) -> None:
-    """The global one is made at its first use, which may come later in this process."""
+    """Create the global generator, whose first use may come later in this process."""
     from rekindle.jobs import keras_compat
 
     if len(kept) and keras_compat.existing_global_generator() is None:
@@ -183,9 +183,9 @@ class RandomState:
     """Capture and restore all generators of the process; a component of every stage.
 
     Args:
-        in_data: numbers of seed generators that data draws from: the data restores them.
-        drawn: states of Python's and numpy's generators to be saved for the present ones, which
-            data that is read ahead has moved; by ``python`` and ``numpy``.
+        in_data: returns numbers of seed generators that the data draws from and restores.
+        drawn: returns states of ``python`` and ``numpy`` to save instead of the current ones,
+            which prefetched data has advanced.
     """
 
     def __init__(
@@ -196,10 +196,10 @@ class RandomState:
         self._drawn = drawn
 
     def is_renumbered(self, saved: Json) -> bool:
-        """Tell whether seed generators have other numbers now, and the models have all that count.
+        """Return whether seed generators are renumbered and all of them belong to models.
 
-        A script that builds its model and then loads another in its place has made more of
-        them on a relaunch. Any but those of the model are told apart by their number alone.
+        A script that builds its model and then loads another in its place creates more of them
+        on a relaunch. Generators outside of models are identified by their number alone.
         """
         in_models = sum(
             "seed_generator" in path
@@ -234,5 +234,5 @@ class RandomState:
         return ["random state"]
 
     def variables(self) -> list[Any]:
-        """Give the TensorFlow variables behind the seed generators."""
+        """List the TensorFlow variables of the seed generators."""
         return [variable_of(generator) for _, generator in generators()]

@@ -1,8 +1,8 @@
-"""TensorBoard's event files of one run, told from those of others in the same folder.
+"""TensorBoard event files of one run, distinguished from others in the same folder.
 
-A log folder is often shared: by jobs, by runs of a script without us, by other machines. An
-event file's name says who made it and when, ``events.out.tfevents.<seconds>.<host>.<pid>.<n>``,
-so that only those of this run's trainers are ever touched.
+A log folder is often shared by jobs, by runs of a script without rekindle, by other hosts. The
+name of an event file, ``events.out.tfevents.<seconds>.<host>.<pid>.<n>``, identifies its author:
+only files of this run's trainers are changed.
 """
 
 import os
@@ -17,16 +17,16 @@ from rekindle.jobs import process
 from rekindle.state.run import journal
 
 _NAME: Final = re.compile(r"events\.out\.tfevents\.(\d+)\.(.+)\.(\d+)\.\d+(\.v2)?")
-# a name has whole seconds, and a start is known to a tick
+# seconds: a name has whole seconds, a process start time has ticks
 _SLACK = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """A trainer of this run, as the names of event files have it.
+    """Identify a trainer of this run, as names of event files do.
 
     Attributes:
-        since, until: Unix times between which it lived; a pid comes again.
+        since, until: Unix times between which it ran, since pids are reused.
     """
 
     host: str
@@ -35,7 +35,7 @@ class Author:
     until: float = float("inf")
 
     def made(self, name: str) -> bool:
-        """Whether the event file of this name is from this trainer."""
+        """Return whether this trainer wrote the event file of this name."""
         match = _NAME.fullmatch(name)
         return (
             match is not None
@@ -45,22 +45,23 @@ class Author:
 
 
 def this_process() -> Author:
-    """The trainer that asks."""
+    """Return this process as an author."""
     ticks = process.start_ticks(os.getpid()) or 0
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     return Author(socket.gethostname(), os.getpid(), time.time() - age)
 
 
 def before(run_journal: Path, attempt: int) -> list[Author]:
-    """The trainers of the attempts before ``attempt``, as journalled."""
+    """List the trainers of earlier attempts from the journal."""
     return authors(journal.replay(run_journal).entries, attempt, socket.gethostname())
 
 
 def authors(entries: list[dict[str, Any]], attempt: int, host: str) -> list[Author]:
-    """
+    """List the trainers of earlier attempts from journal entries.
+
     Args:
-        attempt: the one that asks; it is left out.
-        host: of an attempt that has not noted its own.
+        attempt: number of the current attempt, which is left out.
+        host: host of attempts that did not journal their own.
     """
     hosts: dict[int, str] = {}
     began: dict[int, tuple[int, float]] = {}
@@ -71,7 +72,7 @@ def authors(entries: list[dict[str, Any]], attempt: int, host: str) -> list[Auth
             continue
         if kind == "attempt_started" and entry.get("trainer_pid"):
             if began:
-                # its end may be unknown, where its keeper was killed, too
+                # no attempt_ended if its keeper was killed, too
                 ended.setdefault(max(began), entry["t"])
             began[number] = (entry["trainer_pid"], entry["t"])
         elif kind == "attempt_ended":
@@ -85,7 +86,7 @@ def authors(entries: list[dict[str, Any]], attempt: int, host: str) -> list[Auth
 
 
 def sizes(folder: str, of: list[Author]) -> dict[str, int]:
-    """Bytes of the event files below ``folder`` that these trainers made, by path."""
+    """Return the sizes in bytes of these trainers' event files below ``folder``, by path."""
     found = {}
     for where, _, names in os.walk(folder):
         for name in names:
@@ -94,16 +95,16 @@ def sizes(folder: str, of: list[Author]) -> dict[str, int]:
                 try:
                     found[path] = os.stat(path).st_size
                 except FileNotFoundError:
-                    continue  # removed meanwhile, or a link to nothing
+                    continue  # removed meanwhile, or a dangling link
     return found
 
 
 def cut_back(folder: str, known: dict[str, int], of: list[Author]) -> None:
-    """Takes back what these trainers wrote after a checkpoint: its events come again.
+    """Remove events that these trainers wrote after a checkpoint: repeated steps write them again.
 
     Args:
-        known: sizes of files at the checkpoint, by path; those that came later are set aside
-            under a name that TensorBoard does not read.
+        known: sizes of files at the checkpoint, by path; later files are renamed to a name
+            that TensorBoard does not read.
     """
     for path in sizes(folder, of):
         if path in known:
@@ -117,7 +118,7 @@ def cut_back(folder: str, known: dict[str, int], of: list[Author]) -> None:
 
 
 def cut(file: Path, size: int) -> None:
-    """Cuts a file back to ``size`` bytes, durably, where it is longer."""
+    """Truncate a longer file to ``size`` bytes, durably."""
     try:
         if file.stat().st_size > size:
             with file.open("r+b") as stream:

@@ -1,11 +1,11 @@
-"""The order in which TensorFlow met the shapes of a step, kept and met again.
+"""Trace order: the order in which TensorFlow traced the shapes of a step, saved and repeated.
 
-``tf.function(reduce_retracing=True)``, which Keras makes of ``train_on_batch`` and its like,
+``tf.function(reduce_retracing=True)``, which Keras uses for ``train_on_batch`` and similar,
 traces the first shape of a batch as it is and the second one for any size. Which trace computes
-a batch, and with it the last bits of the result, depends on the order in which the shapes came
+a batch, and so the last bits of the result, depends on the order of the shapes
 (``TypeDispatchTable`` in ``tensorflow/core/function/polymorphism/type_dispatch.py``). A relaunch
-that begins right before a smaller last batch would meet that one first; so each such function is
-shown the shapes of earlier attempts, in their order, before its own first one.
+right before a smaller last batch would trace that one first; so each such function is first
+traced with the shapes of earlier attempts, in their order.
 """
 
 import inspect
@@ -21,7 +21,7 @@ try:
     from tensorflow.python.eager.polymorphic_function import tracing_compilation
 
     PLAIN_DEFINE: Callable[..., Any] | None = tracing_compilation._maybe_define_function
-    """TensorFlow's own, as it was when this was imported; None where this one has none."""
+    """TensorFlow's own function, as of the import; None if this version has none."""
 except (ImportError, AttributeError):
     PLAIN_DEFINE = None
 
@@ -30,27 +30,29 @@ IN_CREATION: Final = " variable_creation"
 AFTER_CREATION: Final = " no_variable_creation"
 
 _graphs: list[Any] = []
-"""Graphs that were traced while the loop runs, for those who look for what is not exact."""
+"""Graphs traced while a loop runs, to be searched for caveats."""
 _MOST_GRAPHS: Final = 100
-"""Nobody may take them, e.g. while a stage without a loop runs."""
+"""Limit of stored graphs: without a loop nothing takes them, and memory would grow."""
 _models: "weakref.WeakKeyDictionary[Any, int]" = weakref.WeakKeyDictionary()
-"""The loops' models, numbered as they came, which is the same in each attempt."""
+"""Models of loops, numbered in order of use, which is the same in each attempt."""
 _met: dict[str, list[Any]] = {}
-"""What each function was traced with in this process, in order, repetitions included."""
+"""Arguments that each function was traced with in this process, in order, with repetitions."""
 _left: dict[str, list[Any]] = {}
-"""What each function was traced with before the checkpoint; tried before its next call."""
+"""Arguments that each function was traced with before the checkpoint; traced at its next call."""
 _caches: dict[str, Any] = {}
-"""The traces in use; the newest of a name, e.g. of a model that was compiled once more."""
+"""Trace caches in use, the newest by name, e.g. of a model that was compiled twice."""
 _keys: dict[tuple[int, Any], str] = {}
-"""Names of the functions, by the id of their traces and whether these may create variables:
-TensorFlow traces a function whose first call does so once more, and keeps that apart."""
+"""Names of functions, by the id of their trace cache and whether it may create variables.
+
+TensorFlow traces a function whose first call creates variables twice, in separate caches.
+"""
 
 
 def watch(models: Iterable[Any]) -> bool:
-    """Notes traces from now on; ``models``: steps of theirs are told apart.
+    """Record traces from now on; steps of ``models`` are distinguished.
 
     Returns:
-        False where this TensorFlow keeps its traces in another way, and the order cannot be known.
+        False if this TensorFlow stores traces in another way, so that the order is unknown.
     """
     if PLAIN_DEFINE is None:
         return False
@@ -61,22 +63,22 @@ def watch(models: Iterable[Any]) -> bool:
 
 
 def captured() -> dict[str, list[Any]]:
-    """Shapes of the arguments of each function as JSON, in the order of their traces."""
-    # one that has not been called in this attempt yet is where the last one left it
+    """Return the argument shapes of each function as JSON, in the order of its traces."""
+    # a function not yet called in this attempt keeps its traces of earlier attempts
     kept = {**_met, **_left}
     for key in [key for key in kept if key.endswith(AFTER_CREATION)]:
-        # the trace that made the variables was made for that alone
+        # the trace that creates variables is used once and never again
         kept.pop(key.removesuffix(AFTER_CREATION) + IN_CREATION, None)
     return {key: list(met) for key, met in kept.items()}
 
 
 def restore(kept: dict[str, list[Any]]) -> None:
-    """Has functions that were traced before be traced in that order again."""
+    """Trace functions in the order of earlier attempts, each at its next call."""
     _left.update((key, list(met)) for key, met in kept.items())
 
 
 def _define(args: Any, kwargs: Any, options: Any) -> Any:
-    """Stands in for ``_maybe_define_function``: the trace that fits, made where there is none."""
+    """Replace ``_maybe_define_function``: find the matching trace, or make one."""
     assert PLAIN_DEFINE is not None
     cache = options.function_cache
     if cache is None or not tf.executing_eagerly():
@@ -102,7 +104,7 @@ def _define(args: Any, kwargs: Any, options: Any) -> Any:
 
 
 def traced_graphs() -> list[Any]:
-    """Take the graphs that were traced since the last call."""
+    """Return and forget the graphs that were traced since the last call."""
     found = list(_graphs)
     _graphs.clear()
     return found
@@ -124,7 +126,7 @@ def _introduce(cache: Any, options: Any) -> str:
 
 
 def _name(function: Callable[..., Any]) -> str:
-    """The same in each attempt: where the function was written, and for which model."""
+    """Name a function by its definition and its model, the same in each attempt."""
     plain = inspect.unwrap(function)
     name = f"{plain.__module__}.{plain.__qualname__}"
     for cell in getattr(plain, "__closure__", None) or ():
@@ -136,7 +138,7 @@ def _name(function: Callable[..., Any]) -> str:
 
 
 def _described(value: Any) -> Any:
-    """Arguments as JSON that tells shapes and types; None where that cannot be told."""
+    """Describe arguments as JSON of shapes and types; None if one has neither."""
     if isinstance(value, tf.Tensor | np.ndarray | np.generic):
         return {
             "shape": [int(size) for size in value.shape],
@@ -154,7 +156,7 @@ def _described(value: Any) -> Any:
 
 
 def _specs(described: dict[str, Any]) -> Any:
-    """The arguments again, with specs in the place of arrays."""
+    """Rebuild described arguments, with specs in place of arrays."""
     if "shape" in described:
         return tf.TensorSpec(described["shape"], described["dtype"])
     if "value" in described:

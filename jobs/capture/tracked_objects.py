@@ -1,6 +1,6 @@
-"""What a loop of the script's own has: models, optimizers, metrics and other state.
+"""Tracked objects of a loop: models, optimizers, metrics and other state.
 
-Everything is put back into the objects that are there, since the loop's code holds them.
+Everything is restored into the existing objects, since the loop's code references them.
 """
 
 import random
@@ -23,10 +23,10 @@ class TrackedModels:
 
     Args:
         model, optimizer, metrics: one, or a list or dict of them. Optimizers of compiled
-            models, and those that are attributes of a model, need not be named.
+            models, and those that are attributes of a model, are found without being named.
 
     Raises:
-        UsageError: something cannot be saved and put back.
+        UsageError: something cannot be saved and restored.
     """
 
     def __init__(self, model: Any, optimizer: Any, metrics: Any) -> None:
@@ -47,7 +47,7 @@ class TrackedModels:
                 self.optimizers[name] = one
 
     def build(self) -> None:
-        """Makes every variable exist, so that it can be restored.
+        """Create every variable, so that it can be restored.
 
         Raises:
             UsageError: a model or an optimizer is not built and cannot be built here.
@@ -69,7 +69,7 @@ class TrackedModels:
             model = paired.get(optimizer)
             if model is None:
                 raise UsageError(
-                    f"The {label} is not built, and it is not clear for which variables it is.",
+                    f"The {label} is not built, and its variables cannot be inferred.",
                     hint="Build it before the loop: optimizer.build(variables).",
                 )
             with model.distribute_strategy.scope():
@@ -82,7 +82,7 @@ class TrackedModels:
                 )
 
     def groups(self) -> Groups:
-        """Give all variables of them, each in an order fixed by the script."""
+        """Return all their variables, each group in an order fixed by the script."""
         found: Groups = {label: list(model.variables) for label, model in self.models.items()}
         for label, optimizer in self.optimizers.items():
             found[label] = list(optimizer.variables)
@@ -96,10 +96,10 @@ class TrackedModels:
 
 
 class TrackedState:
-    """Capture and restore what the script names in ``state=``; a component of a loop.
+    """Capture and restore the objects in ``state=``; a component of a loop.
 
     Args:
-        state: by name; see :func:`_kind` for what it may hold.
+        state: objects by name; see :func:`_kind` for their types.
     """
 
     def __init__(self, state: dict[str, Any]) -> None:
@@ -107,15 +107,16 @@ class TrackedState:
         self._found: dict[Caveat, None] = {}
 
     def check(self) -> None:
-        """
+        """Check that everything in it can be saved.
+
         Raises:
-            UsageError: something of it cannot be saved.
+            UsageError: something cannot.
         """
         self.capture({})
         if self._found:
             raise UsageError(
                 f"Not all of the state can be saved: {' '.join(map(str, self._found))}",
-                hint="Name only what can be restored.",
+                hint="Remove that from state=.",
             )
 
     def capture(self, arrays: Tensors) -> Json:
@@ -124,7 +125,7 @@ class TrackedState:
             try:
                 kept[name] = _out(value, arrays, f"state/{name}")
             except Unsupported as error:
-                what = f"state[{name!r}] holds {error}, which is not saved"
+                what = f"state[{name!r}] contains {error}, which is not saved"
                 self._found[Caveat(what, "give that state_dict() and load_state_dict()")] = None
         return {"state": kept}
 
@@ -145,7 +146,7 @@ class TrackedState:
         return [f"state: {', '.join(saved['state'])}"] if saved["state"] else []
 
     def variables(self) -> list[Any]:
-        """Give the TensorFlow variables in it."""
+        """List the TensorFlow variables in it."""
         found: list[Any] = []
         for value in self._state.values():
             found += [value] if hasattr(value, "assign") else _variables(value) or []
@@ -163,7 +164,7 @@ def _named(given: Any, label: str) -> dict[str, Any]:
 
 
 def _kind(value: Any) -> str:
-    """How a value is kept: by its own methods, its variables, as plain data, or attributes."""
+    """Choose how to save a value: own methods, variables, attributes, or plain data."""
     if hasattr(value, "state_dict") and hasattr(value, "load_state_dict"):
         return "own"
     if _variables(value) is not None:
@@ -224,7 +225,7 @@ def _in(kind: str, body: Any, tensors: Tensors, existing: Any) -> Any:
 
 
 def _same(existing: Any, value: Any) -> Any:
-    """The object that is there, filled with ``value``; others may hold a reference to it."""
+    """Fill the existing object with ``value`` if possible; others may reference it."""
     if existing is value or type(existing) is not type(value):
         return value
     if isinstance(existing, dict | set):

@@ -1,7 +1,7 @@
-"""Variables of a model and everything around it, to arrays and back, by position.
+"""Capture and restore variables of models, optimizers and metrics, by position.
 
 Under a `tf.distribute` strategy a variable has a component on each replica; all of them
-are kept, since metrics and seed states differ from replica to replica.
+are saved, since metrics and seed states differ between replicas.
 """
 
 import re
@@ -17,14 +17,14 @@ from rekindle.state.errors import StateMismatch
 Groups = dict[str, list[Any]]
 
 CHANGED_HINT: Final = (
-    "Go back to the code of the earlier attempts, or accept the change with `rekindle retry "
+    "Restore the code of the earlier attempts, or accept the change with `rekindle retry "
     "JOB --allow-change`, or start over with `--from-scratch`."
 )
 _SEED_NUMBER: Final = re.compile(r"(?<=seed_generator)_\d+(?=/)")
 
 
 def of_model(model: Any) -> Groups:
-    """Give all variables that training changes, in groups, each in an order fixed by the script.
+    """Return all variables that training changes, in groups, each in an order fixed by the script.
 
     Groups: ``model`` (weights, statistics, seed states of layers), ``metrics``,
     ``optimizer``, for each further optimizer that is an attribute of the model
@@ -40,7 +40,7 @@ def of_model(model: Any) -> Groups:
 
 
 def plain(model: Any) -> list[Any]:
-    """Give the TensorFlow variables that layers keep as attributes: Keras does not count them."""
+    """List the TensorFlow variables in attributes of layers, which Keras does not list."""
     import tensorflow as tf
 
     found: list[Any] = []
@@ -66,7 +66,7 @@ def plain(model: Any) -> list[Any]:
 
 
 def optimizers(model: Any) -> dict[str, Any]:
-    """The compiled optimizer, and those a custom ``train_step`` keeps as attributes."""
+    """Return the compiled optimizer, and those that are attributes of the model."""
     found: dict[str, Any] = {}
     if isinstance(getattr(model, "optimizer", None), keras.optimizers.Optimizer):
         found["optimizer"] = model.optimizer
@@ -79,16 +79,16 @@ def optimizers(model: Any) -> dict[str, Any]:
 
 
 def are_all_there(model: Any) -> bool:
-    """Whether every layer and optimizer has made its variables."""
+    """Return whether every layer and optimizer has created its variables."""
     return all(layer.built for layer in model._flatten_layers()) and all(
         optimizer.built for optimizer in optimizers(model).values()
     )
 
 
 def capture(groups: Groups, tensors: Tensors) -> dict[str, list[list[Any]]]:
-    """Copies all values into ``tensors`` and returns what they are: path, shape, type each.
+    """Copy all values into ``tensors``; return path, shape and type of each.
 
-    The arrays are copies: training may go on while they are written.
+    The arrays are copies: training may continue while they are written.
     """
     described: dict[str, list[list[Any]]] = {}
     for group, variables in groups.items():
@@ -105,10 +105,10 @@ def capture(groups: Groups, tensors: Tensors) -> dict[str, list[list[Any]]]:
 def difference(
     groups: Groups, saved: dict[str, list[list[Any]]], *, renumbered: bool = False
 ) -> str | None:
-    """The first difference between variables that are there and those saved, in words.
+    """Name the first difference between existing and saved variables.
 
     Args:
-        renumbered: seed generators may have other numbers in their names.
+        renumbered: ignore the numbers in names of seed generators.
     """
     for group, entries in saved.items():
         here = [_describe(v) for v in groups.get(group, [])]
@@ -144,11 +144,11 @@ def restore(
     lenient: bool = False,
     renumbered: bool = False,
 ) -> None:
-    """Puts saved values back, by position.
+    """Restore saved values, by position.
 
     Args:
         only: names of groups to restore; all by default.
-        lenient: pass over what does not fit (a change that was allowed).
+        lenient: skip what does not fit (a change that was allowed).
         renumbered: as in :func:`difference`.
 
     Raises:
@@ -175,17 +175,17 @@ def restore(
                 array = tensors.get(_key(group, index, replica))
                 if array is None:
                     raise StateMismatch(
-                        f"The checkpoint was made with fewer replicas ({replica}).",
+                        f"The checkpoint has fewer replicas ({replica}) than this attempt.",
                         hint="Train with the same number of devices in every attempt.",
                     )
                 component.assign(_typed(array, component))
 
 
 def non_finite(groups: Groups, tensors: Tensors) -> str | None:
-    """The path of the first variable of model or optimizer that holds NaN or infinity."""
+    """Return the path of the first variable of model or optimizer with NaN or infinity."""
     for group, variables in groups.items():
         if group.partition(".")[0] in ("metrics", "plain"):
-            continue  # what a script keeps for itself may well begin at infinity
+            continue  # a script's own variable, e.g. a best loss, may begin at infinity
         for index, variable in enumerate(variables):
             array = tensors[_key(group, index, 0)]
             if array.dtype.kind == "V":
@@ -204,9 +204,9 @@ def _path(variable: Any) -> str:
 
 
 def _is_same_place(then: str, now: str, *, renumbered: bool = False) -> bool:
-    """Whether two paths name the same variable.
+    """Return whether two paths name the same variable.
 
-    A model that ``load_model`` has made has not its own name in front of the paths.
+    Paths of a model created by ``load_model`` lack the name of the model in front.
     """
     if renumbered:
         then, now = (_SEED_NUMBER.sub("", path) for path in (then, now))
@@ -215,20 +215,20 @@ def _is_same_place(then: str, now: str, *, renumbered: bool = False) -> bool:
     short, long = sorted((then, now), key=len)
     if long.endswith(f"/{short}"):
         return True
-    # of an optimizer: adam/sequential_dense_kernel_momentum
+    # an optimizer's path, e.g. adam/sequential_dense_kernel_momentum
     (scope, _, name), (long_scope, _, long_name) = short.partition("/"), long.partition("/")
     return bool(name) and scope == long_scope and long_name.endswith(f"_{name}")
 
 
 def _at(path: str, variables: list[Any]) -> Any:
-    """The variable of this path, or the only one that may be meant by it, or None."""
+    """Find the variable of this path, or the only one that matches it; else None."""
     exact = [variable for variable in variables if _path(variable) == path]
     found = exact or [variable for variable in variables if _is_same_place(path, _path(variable))]
     return found[0] if exact or len(found) == 1 else None
 
 
 def components(variable: Any) -> list[Any]:
-    """The TensorFlow variables behind a Keras one: one, or one for each replica."""
+    """Return the TensorFlow variables of a Keras one: one, or one for each replica."""
     value = getattr(variable, "_value", variable)
     values = getattr(value, "values", None)
     return list(values) if isinstance(values, tuple) else [value]

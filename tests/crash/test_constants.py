@@ -40,7 +40,7 @@ def test_an_array_that_the_script_made_otherwise_is_named(tmp_path: Path) -> Non
     lives.change(args=["2"])
     result = driver.stormy(lives, [])
     found = " ".join(result.resumed[-1]["inexact"])
-    assert "The array x_val of the callback Validating is another one than before" in found
+    assert "The array x_val of the callback Validating is not that of earlier attempts" in found
     assert "pair" in found
     assert "moving" not in found
 

@@ -89,7 +89,7 @@ def test_another_learning_rate_is_told_and_the_one_of_the_checkpoint_goes_on(
     lives.change(args=["faster"])
     result = driver.stormy(lives, [Blow("step", 13)])
     told = (
-        "learning rate of the optimizer is 0.002 in the script, and training uses 0.001 of the "
+        "learning rate of the optimizer is 0.002 in the script, but training uses 0.001 from the "
         "checkpoint"
     )
     assert 2 == sum(told in entry["message"] for entry in lives.entries("warned"))
