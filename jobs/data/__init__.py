@@ -1,1 +1,1 @@
-"""The data of a training: batches whose position can be found again."""
+"""Data of a training: batches whose position can be saved and restored."""

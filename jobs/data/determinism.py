@@ -1,8 +1,8 @@
-"""What of a training cannot be made exact, found in the graphs that TensorFlow traced.
+"""Find what cannot be restored exactly in the graphs that TensorFlow traced.
 
-An operation that keeps random state inside of TensorFlow cannot be put back: a new process
-begins its sequence anew. In a data pipeline that is right, since the pass is read again
-from its start, unless several threads draw from it in whatever order they run.
+The state of an operation that keeps random state inside of TensorFlow cannot be restored: a
+new process starts its sequence from the beginning. In a data pipeline that is correct, since the
+pass is read again from its start, unless several threads draw from it in an unknown order.
 """
 
 from collections.abc import Iterable, Iterator
@@ -35,7 +35,7 @@ _PYTHON: Final = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 
 
 def of_data(dataset: Any) -> list[Caveat]:
-    """Look through the functions of a ``tf.data.Dataset``."""
+    """Find caveats in the functions of a ``tf.data.Dataset``."""
     found = []
     random_in_threads = python = drawn_before_cache = False
     from_layers = bool(seed_generators(dataset))
@@ -54,17 +54,17 @@ def of_data(dataset: Any) -> list[Caveat]:
     if random_in_threads:
         found.append(
             Caveat(
-                "The data pipeline draws random numbers in parallel threads, in whatever "
-                "order they run",
-                "use tf.random.stateless_* with a seed from the data, or leave out "
-                "num_parallel_calls in that map",
+                "The data pipeline draws random numbers in parallel threads, in an order "
+                "that differs each time",
+                "use tf.random.stateless_* with a seed from the data, or remove "
+                "num_parallel_calls from that map",
             )
         )
     if drawn_before_cache:
         found.append(
             Caveat(
                 "The data pipeline shuffles or draws random numbers before cache(), and a "
-                "relaunch fills the cache with others",
+                "relaunch fills the cache with different ones",
                 "put cache() before shuffle() and before random functions",
             )
         )
@@ -74,7 +74,7 @@ def of_data(dataset: Any) -> list[Caveat]:
     if options is not None and options().deterministic is False:
         found.append(
             Caveat(
-                "The data pipeline may give its elements in another order each time",
+                "The data pipeline may return its elements in another order each time",
                 "remove options.deterministic = False",
             )
         )
@@ -82,11 +82,11 @@ def of_data(dataset: Any) -> list[Caveat]:
 
 
 def of_graphs(graphs: Iterable[Any], known: list[Any], home: str) -> list[Caveat]:
-    """Look through the graphs of a training step.
+    """Find caveats in the graphs of a training step.
 
     Args:
-        known: TensorFlow variables that a checkpoint holds.
-        home: where a variable must be to be among them, as an instruction.
+        known: TensorFlow variables that are in the checkpoint.
+        home: instruction by which a variable gets into the checkpoint.
     """
     kinds: set[str] = set()
     strangers: dict[str, None] = {}
@@ -94,7 +94,7 @@ def of_graphs(graphs: Iterable[Any], known: list[Any], home: str) -> list[Caveat
     for graph in graphs:
         kinds |= _kinds(graph)
         for variable in graph.variables:
-            # the iterator's own and constants of a compilation have no name of the script's
+            # variables of the iterator and constants of a compilation have no handle
             if hasattr(variable, "handle") and id(variable.handle) not in handles:
                 strangers[variable.name.partition(":")[0]] = None
     found = []
@@ -102,7 +102,7 @@ def of_graphs(graphs: Iterable[Any], known: list[Any], home: str) -> list[Caveat
         found.append(
             Caveat(
                 f"The training step draws random numbers with {_listed(kinds & _RANDOM)}, "
-                "whose state TensorFlow does not give away",
+                "whose state TensorFlow does not expose",
                 "use keras.random with a keras.random.SeedGenerator, or tf.random.Generator",
             )
         )
@@ -111,7 +111,7 @@ def of_graphs(graphs: Iterable[Any], known: list[Any], home: str) -> list[Caveat
     if strangers:
         found.append(
             Caveat(
-                "The training step uses variables that no checkpoint holds "
+                "The training step uses variables that are in no checkpoint "
                 f"({', '.join(list(strangers)[:3])})",
                 home,
             )
@@ -120,7 +120,7 @@ def of_graphs(graphs: Iterable[Any], known: list[Any], home: str) -> list[Caveat
 
 
 def of_process() -> list[Caveat]:
-    """Look at how this process computes."""
+    """Find caveats in the settings of this process."""
     from tensorflow.python.framework import config
 
     if tf.config.list_physical_devices("GPU") and not config.is_op_determinism_enabled():
@@ -134,10 +134,10 @@ def of_process() -> list[Caveat]:
 
 
 def seed_generators(dataset: Any) -> list[int]:
-    """Number the seed generators that functions of a dataset capture.
+    """Return the numbers of the seed generators that functions of a dataset capture.
 
-    Those advance as the pipeline reads ahead, so they are put back to where a pass over
-    the data began, and the pass is read again.
+    Prefetching advances these, so they are restored to the start of a pass over the data, and
+    the pass is read again.
     """
     handles = {
         id(handle)
@@ -153,12 +153,12 @@ def seed_generators(dataset: Any) -> list[int]:
 
 
 def graphs_of(function: Any) -> list[Any]:
-    """Give the graphs behind the plain function that Keras makes of a step."""
+    """Return the graphs of the function that Keras builds from a step."""
     return [concrete.graph for concrete in _concrete(function)]
 
 
 def writes(graph: Any, variables: list[Any]) -> bool:
-    """Tell whether a graph itself assigns one of these variables."""
+    """Return whether a graph itself assigns one of these variables."""
     handles = {id(variable.handle) for variable in variables if hasattr(variable, "handle")}
     inside = {id(inner) for outer, inner in graph.captures if id(outer) in handles}
     return any(
@@ -169,7 +169,7 @@ def writes(graph: Any, variables: list[Any]) -> bool:
 
 
 def nodes(dataset: Any) -> Iterator[Any]:
-    """A dataset and everything it is made of."""
+    """Iterate over a dataset and all its inputs."""
     queue, seen = [dataset], set()
     while queue:
         current = queue.pop()
@@ -180,7 +180,7 @@ def nodes(dataset: Any) -> Iterator[Any]:
 
 
 def functions(dataset: Any) -> list[Any]:
-    """The concrete functions of one node of a dataset."""
+    """List the concrete functions of one node of a dataset."""
     found = (getattr(wrapper, "function", None) for wrapper in _call(dataset, "_functions"))
     return [function for function in found if function is not None]
 
@@ -190,7 +190,7 @@ def _graphs(dataset: Any) -> list[Any]:
 
 
 def _concrete(function: Any) -> list[Any]:
-    """Concrete functions behind the plain function that Keras makes."""
+    """Find the concrete functions in the closures of the function that Keras builds."""
     queue, seen, found = [function], set(), []
     while queue:
         current = queue.pop()
@@ -208,7 +208,7 @@ def _concrete(function: Any) -> list[Any]:
 
 
 def _kinds(graph: Any) -> set[str]:
-    """Types of the operations in a graph and in the functions it calls."""
+    """Return the types of the operations in a graph and in the functions it calls."""
     kinds: set[str] = set()
     queue, seen = [graph], set()
     while queue:

@@ -1,4 +1,4 @@
-"""Batches of a Keras whose training loop is not followed: whole epochs only."""
+"""Epoch iterator for an untested Keras: resumes at whole epochs only."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,10 +16,10 @@ from rekindle.jobs.keras_compat import (
 
 
 class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
-    """Keras' own batches, for a Keras whose loop is not known here: whole epochs only.
+    """Iterate over Keras' own batches, for a Keras with an unknown training loop.
 
-    It counts the passes, so that a shuffle draws the next one after a relaunch. Arguments and
-    methods as of :class:`rekindle.jobs.data.fit_iterator.FitIterator`.
+    It counts the passes, so that after a relaunch a shuffle continues with the next one.
+    Arguments and methods are those of :class:`rekindle.jobs.data.fit_iterator.FitIterator`.
     """
 
     exact = False
@@ -53,7 +53,7 @@ class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
     def caveats(self) -> list[Caveat]:
         found = [Caveat("Only whole epochs can be restored with this version of Keras", REMEDY)]
         if self.steps_per_epoch or isinstance(self.data_adapter, GeneratorDataAdapter):
-            what = "Data that runs on from one epoch into the next starts over with this version"
+            what = "Data that continues from one epoch into the next starts over with this version"
             found.append(Caveat(f"{what} of Keras", REMEDY))
         elif isinstance(self.data_adapter, PyDatasetAdapter) and listens_to_epochs(
             self.data_adapter.py_dataset
@@ -90,7 +90,7 @@ class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
     ) -> None:
         self._skip_passes(position["created"])
 
-    def put_back(self, position: Json, draws: Json | None, arrays: Tensors) -> None:
+    def restore_ended(self, position: Json, draws: Json | None, arrays: Tensors) -> None:
         self._skip_passes(position["created"])
 
     def _skip_passes(self, passes: int) -> None:

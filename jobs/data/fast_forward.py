@@ -1,7 +1,7 @@
-"""Reading a pipeline again up to the batch of a checkpoint, in pieces, with a sign of life between.
+"""Fast-forward a pipeline to the batch of a checkpoint, in pieces with heartbeats between.
 
 That takes as long as the pipeline does: minutes for a long one, hours for an endless one. In
-one piece it could be told from a hang by nobody, and nothing could interrupt it.
+one piece it would look like a hang, and nothing could interrupt it.
 """
 
 import time
@@ -11,15 +11,15 @@ from typing import Any, Final
 import tensorflow as tf
 
 PIECE_S: Final = 0.5
-"""A piece takes about so long: the keeper looks every second."""
+"""Target duration of a piece: the keeper checks the heartbeat every second."""
 _LARGEST: Final = 1 << 16
 
 
 def forward(iterator: Any, count: int, beat: Callable[[], None]) -> None:
-    """Takes ``count`` batches from an iterator of TensorFlow and drops them.
+    """Take ``count`` batches from a TensorFlow iterator and drop them.
 
-    In a loop in a graph: a third of what ``next`` costs, and from the same to three times what
-    ``Dataset.skip`` does, which nothing can interrupt (docs/reliability.md has the numbers).
+    A loop in a graph costs a third of ``next``, and one to three times as much as
+    ``Dataset.skip``, which nothing can interrupt (numbers: docs/reliability.md).
 
     Args:
         beat: called between the pieces; it may end the process.
@@ -29,7 +29,7 @@ def forward(iterator: Any, count: int, beat: Callable[[], None]) -> None:
         for _ in tf.range(batches):
             next(iterator)
 
-    # one signature: those that retrace are kept by rekindle.jobs.capture.trace_order
+    # one signature: rekindle.jobs.capture.trace_order records functions that retrace
     traced = tf.function(drop, input_signature=[tf.TensorSpec((), tf.int64)])
     piece = 1
     while count > 0:
@@ -39,7 +39,7 @@ def forward(iterator: Any, count: int, beat: Callable[[], None]) -> None:
         try:
             traced(tf.constant(piece, tf.int64))
         except (tf.errors.OutOfRangeError, StopIteration):
-            return  # less data than there was: fit says so when it asks for the next batch
+            return  # less data than before: fit reports it when it needs the next batch
         count -= piece
         piece = _next_piece(piece, time.monotonic() - began)
     beat()
@@ -51,7 +51,7 @@ def draw(
     beat: Callable[[], None],
     drawn: Callable[[int], None] = lambda count: None,
 ) -> None:
-    """The same for an iterator of Python.
+    """Take ``count`` batches from a Python iterator and drop them.
 
     Args:
         drawn: called with the number of batches taken so far.
@@ -67,7 +67,7 @@ def draw(
 
 
 def _next_piece(piece: int, seconds: float) -> int:
-    """How many batches make a piece, after one of ``piece`` took so long."""
+    """Compute the size of the next piece from the duration of the last one."""
     if seconds > PIECE_S:
         return max(1, int(piece * PIECE_S / seconds))
     return min(_LARGEST, piece * 2)

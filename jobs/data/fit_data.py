@@ -1,4 +1,4 @@
-"""The data of a ``fit``: its iterator, the passes of its validation, and what both draw."""
+"""Data of a ``fit``: training iterator, validation passes, and the RNG state of both."""
 
 import types
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _ARGUMENTS: Final = {PYTHON: "python", NUMPY: "numpy"}
 
 
 class FitData:
-    """Find the place in the data again; a component of a ``fit``.
+    """Capture and restore the position in the data; a component of a ``fit``.
 
     Args:
         seed: of the job, and the stage.
@@ -49,7 +49,7 @@ class FitData:
 
     @property
     def iterator(self) -> FitIterator | EpochwiseIterator:
-        """The iterator over training data, once it was made."""
+        """The iterator over training data, once it exists."""
         assert self.train is not None
         return self.train
 
@@ -58,13 +58,13 @@ class FitData:
         """Whether a stage can be resumed between any two batches."""
         return self.iterator.exact
 
-    # making iterators, in Keras' order
+    # creating iterators, in Keras' order
 
     def make_training(self, arguments: Json, saved: Json, arrays: Tensors) -> Any:
-        """Make the iterator over training data from arguments of ``TFEpochIterator``."""
+        """Create the iterator over training data from arguments of ``TFEpochIterator``."""
         drawn = saved.get("draws")
         if drawn is not None:
-            # Keras takes the first batches right away: they are drawn as they were at first
+            # Keras reads the first batches at once: they must draw the same as in the first attempt
             begin_with(drawn, arrays)
         kind = FitIterator if keras_compat.is_known() else EpochwiseIterator
         self.train = kind(
@@ -82,50 +82,50 @@ class FitData:
         if isinstance(self._validation, types.GeneratorType):
             self._found.append(
                 Caveat(
-                    "A generator as validation data is read ahead to an unknown place",
+                    "A generator as validation data is prefetched to an unknown position",
                     "use arrays, a tf.data.Dataset or a PyDataset",
                 )
             )
         return self.train
 
     def make_validation(self, arguments: Json) -> Any:
-        """Make the iterator over validation data."""
+        """Create the iterator over validation data."""
         self._eval = EvalIterator(self._evals_replayed, **arguments)
         if self._eval.own_generators:
             self._found.append(
                 Caveat(
                     "The validation data draws from generators of its own, which are not restored",
-                    "let it draw from one that is made from the index in __getitem__",
+                    "let it draw from a generator that __getitem__ creates from the index",
                 )
             )
         return self._eval
 
     def close(self) -> None:
-        """Stop reading."""
+        """Stop reading training data."""
         if self.train is not None:
             self.train.close()
 
     def _pass_begins(self) -> None:
-        """Note what a pass over the data begins with, since it is replayed from its start."""
+        """Record the state at the start of a pass, from which the pass is read again."""
         self._live_arrays = {}
         self._live = {
             "evals": self.evals,
             "seeds": rng.seed_states(self._live_arrays, "live", only=self._seed_generators),
         }
 
-    # what other components ask
+    # for other components
 
     @property
     def evals(self) -> int:
-        """Passes over validation data so far."""
+        """Number of passes over validation data so far."""
         return self._eval.created if self._eval is not None else self._evals_replayed
 
     def seed_generators(self) -> list[int]:
-        """Number the seed generators that data draws from."""
+        """Return the numbers of the seed generators that the data draws from."""
         return self._seed_generators
 
     def drawn(self) -> dict[str, Any]:
-        """Give random states as of the last trained batch, however far the data is read ahead."""
+        """Return RNG states as of the last trained batch, whatever was prefetched."""
         drawn = self.iterator.drawn()
         return {name: drawn[kind] for kind, name in _ARGUMENTS.items() if kind in drawn}
 
@@ -152,9 +152,9 @@ class FitData:
         self._live_arrays = {key: value for key, value in arrays.items() if key.startswith("live/")}
         self._replay_evals(saved["evals"])
 
-    def put_back(self, saved: Json, arrays: Tensors) -> None:
-        """Leave the data as a stage that had ended left it: a later one may share its shuffle."""
-        self.iterator.put_back(saved["iterator"], saved.get("draws"), arrays)
+    def restore_ended(self, saved: Json, arrays: Tensors) -> None:
+        """Restore the data as of the end of a finished stage: a later one may share its shuffle."""
+        self.iterator.restore_ended(saved["iterator"], saved.get("draws"), arrays)
         self._replay_evals(saved["evals"])
 
     def restore(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
@@ -173,7 +173,7 @@ class FitData:
         return ["position in the data"]
 
     def _replay_evals(self, count: int) -> None:
-        """Draw again: a validation set may share a shuffle with the training set."""
+        """Repeat validation passes: the validation set may share a shuffle with training data."""
         for _ in range(count - self._evals_replayed):
             if isinstance(self._validation, tf.data.Dataset):
                 iter(self._validation)

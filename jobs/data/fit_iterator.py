@@ -1,10 +1,10 @@
 """Epoch iterators for ``fit`` that know their position and can start there.
 
-`fit` makes a ``TFEpochIterator`` for training and one for validation. The classes here do
-the same in the same order, and beside that count what they have taken, so that a later
-process can begin at the same batch.
+`fit` creates a ``TFEpochIterator`` for training and one for validation. The classes here do
+the same in the same order, and also count the batches they take, so that a later process can
+begin at the same batch.
 
-Source of what is followed: ``keras/src/trainers/epoch_iterator.py`` and
+They follow ``keras/src/trainers/epoch_iterator.py`` and
 ``keras/src/backend/tensorflow/trainer.py`` of the versions in :mod:`rekindle.jobs.keras_compat`.
 """
 
@@ -21,18 +21,18 @@ from rekindle.jobs.keras_compat import BASE_ITERATOR, PLAIN_ITERATOR
 
 
 class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
-    """Batches for `fit`, from any position on.
+    """Iterate over the training batches of `fit`, from any position on.
 
     Args:
-        seed: of the job, and the stage: what the order of arrays is drawn from, with the number
-            of the pass.
+        seed: of the job, and the stage; with the number of the pass it determines the order of
+            arrays.
         boundary: called between two executions with the batches trained of the epoch.
         pass_begins: called before a pass over the data draws anything.
         beat: called while data is read again; may end the process.
         arguments: those of ``TFEpochIterator``.
 
     Attributes:
-        epoch_step: batches of this epoch that are trained.
+        epoch_step: batches trained in this epoch.
     """
 
     exact = True
@@ -57,7 +57,7 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         self._pass_over = False
         self._begin_later: Callable[[], Any] | None = None
         opening = Opening(arguments["x"], seed, beat)
-        # not TFEpochIterator's own: it would put a second copy of arrays into memory
+        # not TFEpochIterator's: it would hold a second copy of arrays in memory
         BASE_ITERATOR.__init__(self, **arguments)
         self.source = opening.source(self.data_adapter, distribute_strategy)
 
@@ -67,7 +67,7 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         return self.source.element_spec
 
     def fingerprint(self) -> Json:
-        """Describe what of the data must be the same in every attempt, as JSON."""
+        """Describe, as JSON, what of the data must be the same in every attempt."""
         return {
             "the kind of data": type(self.data_adapter).__name__.removesuffix("Adapter"),
             "the number of batches": self.num_batches,
@@ -76,13 +76,13 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         }
 
     def caveats(self) -> list[Caveat]:
-        """List what of the data cannot be restored exactly, as far as it is known now."""
+        """List what of the data cannot be restored exactly, as far as known now."""
         return self.source.caveats(self.steps_per_epoch, self._num_batches)
 
-    # what a checkpoint holds
+    # content of a checkpoint
 
     def position(self) -> Json:
-        """Give the place of the next batch, as JSON."""
+        """Return the position of the next batch, as JSON."""
         reordered = self.source.reordered
         return {
             "created": self._created,
@@ -95,28 +95,28 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         }
 
     def draws(self, arrays: Tensors) -> Json | None:
-        """Give the states of the generators that the data draws from, as JSON and arrays."""
+        """Return the states of the generators that the data draws from, as JSON and arrays."""
         tracker = self.source.tracker
         return None if tracker is None else tracker.capture(arrays, self._taken_live)
 
     def drawn(self) -> dict[str, Any]:
-        """Give states of Python's and numpy's generators to be saved for the present ones."""
+        """Return states of Python's and numpy's generators to save instead of the current ones."""
         taken, tracker = self._taken_live, self.source.tracker
         return {} if tracker is None or taken is None else tracker.behind(taken)
 
     def close(self) -> None:
-        """Stop reading; random generators stand where the training does."""
+        """Stop reading; set random generators to the last trained batch."""
         if self.source.tracker is not None:
             self.source.tracker.close(self._taken_live)
 
     def check_again(self) -> None:
-        """Once the random state is restored: look whether the data has come to it, too."""
+        """Check that the data, read again, reached the restored random state."""
         if isinstance(self.source, GeneratorSource):
             self.source.check_again()
 
     @property
     def _taken_live(self) -> int | None:
-        """Batches taken of the pass under way; None between two."""
+        """Batches taken of the current pass; None between two passes."""
         return self._taken if self._current_iterator is not None else None
 
     # resuming
@@ -124,28 +124,28 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
     def seek(
         self, position: Json, before_live: Callable[[], None], draws: Json | None, arrays: Tensors
     ) -> None:
-        """Begin at a position that :meth:`position` gave; before the first batch.
+        """Begin at a position from :meth:`position`; call before the first batch.
 
         Args:
-            before_live: called between the iterators that are over and the one in use.
-            draws, arrays: what :meth:`draws` gave.
+            before_live: called after the finished passes and before the current one begins.
+            draws, arrays: what :meth:`draws` returned.
         """
         tracker, reordered = self.source.tracker, self.source.reordered
         if tracker is not None and draws is not None:
             tracker.load(draws, arrays)
             tracker.epoch_calls.repeat(draws["called"], self._beat)
-        if self.data_adapter.num_batches is None:  # a known one may have been changed
+        if self.data_adapter.num_batches is None:  # a known number may have been changed
             self._num_batches = position["num_batches"]
         self._start_step = position["epoch_step"]
         self.epoch_step = position["epoch_step"]
-        # saved in the validation of the epoch: all batches are trained, and a PyDataset was told
+        # saved within the validation: all batches are trained, and on_epoch_end was called
         self._pass_over = reordered is not None and not position["live"] and self._start_step > 0
         live = (position["live"] or self._start_step > 0) and not self._pass_over
         if reordered is not None:
             begun = position["epochs_begun"]
             reordered.continue_after(begun)
             if draws is None and tracker is not None:
-                # an older checkpoint; Keras has told of the end of an epoch once before the first
+                # an older checkpoint; Keras calls on_epoch_end once before the first epoch
                 within = live and self._start_step > 0
                 called = "e" + "be" * (begun - within) + "b" * within
                 tracker.epoch_calls.repeat(called, self._beat)
@@ -157,8 +157,8 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         if tracker is not None and draws is not None:
             tracker.load_own(draws, arrays)
 
-    def put_back(self, position: Json, draws: Json | None, arrays: Tensors) -> None:
-        """Leave the data as a stage that had ended left it; arguments as of :meth:`seek`."""
+    def restore_ended(self, position: Json, draws: Json | None, arrays: Tensors) -> None:
+        """Restore the data as of the end of a finished stage; arguments as of :meth:`seek`."""
         self._skip_passes(position["created"])
         tracker = self.source.tracker
         if tracker is not None and draws is not None:
@@ -171,7 +171,7 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
             self.source.skip_pass()
         self._created = passes
 
-    # what Keras calls
+    # called by Keras
 
     def _get_iterator(self) -> Any:
         return _Lazy(lambda: self._begin_pass(0))
@@ -184,9 +184,9 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         start, self._start_step = self._start_step, 0
         resumed = start > 0
         if self._begin_later is not None:
-            # only now: what reads ahead draws from generators that were restored meanwhile
+            # only now: prefetching draws from generators, which have been restored meanwhile
             self._current_iterator, self._begin_later = self._begin_later(), None
-        self._tell_epoch_begin(resumed=resumed)
+        self._epoch_begins(resumed=resumed)
         per_execution = self.steps_per_execution
         steps_per_epoch = self.steps_per_epoch or self._num_batches or -1
         self.epoch_step = start
@@ -217,7 +217,7 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
             self.data_adapter.on_epoch_end()
         self._pass_over = False
 
-    def _tell_epoch_begin(self, *, resumed: bool) -> None:
+    def _epoch_begins(self, *, resumed: bool) -> None:
         reordered = self.source.reordered
         if reordered is None:
             self.data_adapter.on_epoch_begin()
@@ -226,16 +226,16 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
                 reordered.enter_epoch()
         else:
             if self._current_iterator is None or self.steps_per_epoch is None:
-                # on_epoch_begin starts workers, which read in the order of this pass already
+                # before on_epoch_begin, which starts workers that read in the order of this pass
                 reordered.begin_pass(self._created, 0)
             self.data_adapter.on_epoch_begin()
 
     def epoch_over(self) -> None:
-        """Begin to count anew: the epoch has ended, by running out of data or otherwise."""
+        """Reset the count of batches: the epoch has ended, with its data or earlier."""
         self.epoch_step = 0
 
     def trained(self, epoch_step: int) -> None:
-        """Count: so many batches of this epoch are trained and all callbacks have seen it."""
+        """Set the number of batches of this epoch that are trained, callbacks included."""
         limit = self.steps_per_epoch or self._num_batches
         epoch_step = min(epoch_step, limit) if limit else epoch_step
         self._taken += epoch_step - self.epoch_step
@@ -245,8 +245,8 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
 
     def _end_pass(self) -> None:
         if self.source.own_order and self.steps_per_epoch is None:
-            # the next epoch begins a pass of its own; drawing one that nobody reads is
-            # only of use where it advances somebody else's shuffle
+            # no iterator for the next pass: the next epoch begins it, and the order of our own
+            # needs no unused iterator to advance a shuffle
             self._created += 1
             self._taken = 0
             self._current_iterator = None
@@ -255,7 +255,7 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         self._steps_seen = 0
 
     def _begin_pass(self, first: int) -> Any:
-        """Begin a new iterator at batch ``first``."""
+        """Begin the next pass at batch ``first``."""
         number = self._created
         self._pass_begins()
         self._created += 1
@@ -266,10 +266,10 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
 
 
 class EvalIterator(PLAIN_ITERATOR):  # type: ignore[misc]
-    """Batches for the validation of `fit`: counts its passes, so that they can be repeated.
+    """Iterate over the validation batches of `fit`; count the passes, so that they can be repeated.
 
     Args:
-        created: passes of earlier attempts.
+        created: number of passes in earlier attempts.
     """
 
     def __init__(self, created: int, **arguments: Any) -> None:
@@ -283,7 +283,7 @@ class EvalIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         before = tracker.now()
         super().__init__(**arguments)
         self.own_generators = bool(differing(before, tracker.now()) - GLOBAL)
-        # Keras has drawn two batches for their shapes, at another time in each attempt
+        # Keras reads two batches for their shapes, at another time in each attempt
         tracker.put(before)
 
     def _get_iterator(self) -> Any:
@@ -292,7 +292,7 @@ class EvalIterator(PLAIN_ITERATOR):  # type: ignore[misc]
 
 
 class _Lazy:
-    """Something to be iterated once; Keras calls ``iter()`` on what it is given."""
+    """Begin a pass when Keras calls ``iter()`` on it."""
 
     def __init__(self, begin: Callable[[], Any]) -> None:
         self._begin = begin

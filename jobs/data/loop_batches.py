@@ -1,13 +1,13 @@
-"""Data of a loop that the script writes itself: batches whose position can be found again.
+"""Data of a loop written in the script: batches whose position can be saved and restored.
 
-How a position is found depends on what the data is:
+How to seek depends on the kind of data:
 
-- arrays and ``PyDataset``: the order of each pass is drawn from (seed, stage, pass), so that
-  any batch can be the first one, at no cost;
-- ``tf.data``: as many iterators are made as before (each draws the next shuffle), and the
-  batches that were taken are read again from the last one, and dropped;
-- any other iterable, or a function that returns one: it is begun again with the random state
-  that the pass began with, and the batches that were taken are drawn again.
+- arrays and ``PyDataset``: the order of each pass is derived from (seed, stage, pass), so that
+  a pass can begin at any batch, at no cost;
+- ``tf.data``: the same number of iterators is created (each draws the next shuffle), and the
+  batches already taken are read again from the last one and dropped;
+- any other iterable, or a function that returns one: it is started again with the random state
+  of the start of the pass, and the batches already taken are read again.
 """
 
 import random
@@ -29,17 +29,17 @@ _OWN_RANDOM = (random.Random, np.random.Generator, np.random.RandomState)
 
 
 class LoopSource:
-    """Give batches of one source, from any batch of any pass on.
+    """Provide batches of one source, from any batch of any pass on.
 
     Args:
-        index: its number in the loop.
-        data: arrays (one, or a tuple, list or dict of them, equally long) with a
+        index: number of the source in the loop.
+        data: arrays (one, or a tuple, list or dict of them, of equal length) with a
             ``batch_size``; a ``tf.data.Dataset``; a ``PyDataset``; any iterable; a function
             without arguments that returns one.
-        shuffle: of arrays and ``PyDataset``; the others shuffle by themselves.
+        shuffle: for arrays and ``PyDataset``; other data shuffles itself.
 
     Raises:
-        UsageError: the arrays do not fit each other, or have no batch size.
+        UsageError: the arrays differ in length, or have no batch size.
     """
 
     def __init__(self, index: int, data: Any, batch_size: int | None, *, shuffle: bool) -> None:
@@ -54,7 +54,7 @@ class LoopSource:
             if len(lengths) != 1:
                 raise UsageError(
                     f"The arrays have different lengths: {sorted(lengths)}.",
-                    hint="Give arrays with one entry for each sample.",
+                    hint="Pass arrays with one entry for each sample.",
                 )
             self._samples = lengths.pop()
         elif isinstance(data, np.ndarray | tf.Tensor):
@@ -66,24 +66,24 @@ class LoopSource:
             self.seed_generators = determinism.seed_generators(data)
 
     def renewed(self, data: Any) -> "LoopSource":
-        """Give the source of the next pass, for which the script gives its data once more.
+        """Return the source of the next pass, for which the script passes its data again.
 
         Raises:
-            UsageError: it is another dataset, of which nobody can tell how often it was begun.
+            UsageError: it is another dataset, whose number of passes is unknown.
         """
         if data is self.data:
             return self
         if _is_dataset(data):
             raise UsageError(
-                "Another tf.data.Dataset was given than in the last epoch.",
-                hint="Make it once, before the loop, or give a function that makes it: "
+                "The tf.data.Dataset is not the one of the last epoch.",
+                hint="Create it once, before the loop, or pass a function that creates it: "
                 "batches(make_dataset).",
             )
         return LoopSource(self.index, data, self._batch_size, shuffle=self._shuffle)
 
     @property
     def plan(self) -> Json:
-        """Describe what must be the same in every attempt, as JSON."""
+        """Description, as JSON, of what must be the same in every attempt."""
         plan: Json = {"kind": type(self.data).__name__}
         if self._batch_size is not None:
             plan |= {
@@ -99,7 +99,7 @@ class LoopSource:
         return determinism.of_data(self.data) if isinstance(self.data, tf.data.Dataset) else []
 
     def skip_pass(self) -> None:
-        """Pass over one pass that is over: draw its shuffle from the data."""
+        """Skip a finished pass: draw its shuffle from the data."""
         if _is_dataset(self.data):
             iter(self.data)
         elif isinstance(self.data, keras.utils.PyDataset):
@@ -112,7 +112,7 @@ class LoopSource:
         """Begin pass ``number`` at batch ``first``.
 
         Args:
-            seed: what the order of arrays is drawn from, with the number of the pass.
+            seed: determines the order of arrays, with the number of the pass.
             beat: called while data is read again; may end the process.
         """
         data = self.data
@@ -129,10 +129,10 @@ class LoopSource:
             fast_forward.draw(made, first, beat)
         return made
 
-    # the random state that a pass begins with
+    # the random state at the start of a pass
 
     def begin_state(self, arrays: Tensors) -> Json:
-        """Copy the state that a pass begins with, as JSON and arrays."""
+        """Copy the state at the start of a pass, as JSON and arrays."""
         prefix = f"data/{self.index}"
         state: Json = {
             "random": rng.capture(arrays, f"{prefix}/random", only=[]),
@@ -148,13 +148,13 @@ class LoopSource:
                 state["own"] = encode(self.data.state_dict(), arrays, f"{prefix}/dict")
             except Unsupported as error:
                 raise UsageError(
-                    f"The state_dict of the data holds {error}.",
+                    f"The state_dict of the data contains {error}.",
                     hint="Return plain data and arrays from it.",
                 ) from error
         return state
 
     def restore_begin(self, begin: Json, arrays: Tensors) -> None:
-        """Put back what :meth:`begin_state` gave."""
+        """Restore what :meth:`begin_state` returned."""
         rng.restore_seed_states(begin["seeds"], arrays)
         rng.restore({**begin["random"], "seeds": []}, arrays)
         if "own" in begin:
@@ -179,7 +179,7 @@ class LoopSource:
         count = self.data.num_batches
         if count is None:
             raise UsageError(
-                "A PyDataset without a length cannot be begun in its middle.",
+                "A PyDataset without a length cannot be resumed within a pass.",
                 hint="Give it __len__, or use a generator.",
             )
         rows = order(seed, number, count, 1, self._shuffle)
@@ -189,14 +189,14 @@ class LoopSource:
 
 
 class Batches:
-    """Batches of one source, pass after pass.
+    """Iterate over the batches of one source, pass after pass.
 
-    ``for batch in batches`` is one pass; ``next(batches)`` goes on with the next pass where
-    one is over. Both begin where the checkpoint was.
+    ``for batch in batches`` is one pass; ``next(batches)`` begins the next pass when one is
+    over. Both begin at the position of the checkpoint.
 
     Args:
         began: called when a pass begins, before anything is drawn.
-        seed: what the order of arrays is drawn from; known once the loop runs.
+        seed: returns what determines the order of arrays; known once the loop runs.
         beat: called while data is read again; may end the process.
     """
 
@@ -219,7 +219,7 @@ class Batches:
         self._begin_arrays: Tensors = {}
 
     def __iter__(self) -> Iterator[Any]:
-        """One pass, or what is left of it in the first epoch after a relaunch."""
+        """Iterate over one pass, or the rest of it in the first epoch after a relaunch."""
         self.open()
         try:
             while True:
@@ -229,11 +229,11 @@ class Batches:
                     return
                 yield batch
         finally:
-            # one that was left by `break` is over
+            # a pass left by `break` is over
             self.close()
 
     def __next__(self) -> Any:
-        """The next batch, of the next pass where one is over."""
+        """Return the next batch; begin the next pass when one is over."""
         if self._iterator is None:
             self.open()
         self._resumed = False
@@ -245,13 +245,13 @@ class Batches:
                 return self.take()
             except StopIteration:
                 raise UsageError(
-                    "The data has no batch left and cannot be begun again.",
-                    hint="Give a tf.data.Dataset, arrays, or a function that returns a new "
+                    "The data has no batch left and cannot be started again.",
+                    hint="Pass a tf.data.Dataset, arrays, or a function that returns a new "
                     "generator, not a generator.",
                 ) from None
 
     def open(self) -> None:
-        """Begin a pass, or continue the one of the checkpoint."""
+        """Begin a pass, or resume the one of the checkpoint."""
         if self._resumed:
             self._resumed = False
             return
@@ -259,7 +259,7 @@ class Batches:
         self._iterator = self._from(0)
 
     def take(self) -> Any:
-        """Give the next batch.
+        """Return the next batch.
 
         Raises:
             StopIteration: the pass is over.
@@ -275,19 +275,19 @@ class Batches:
         return batch
 
     def close(self) -> None:
-        """End the pass, whether or not all of it was taken."""
+        """End the pass, even if batches of it are left."""
         self._iterator = None
         self._resumed = False
         self._taken = 0
 
     def renew(self, data: Any) -> None:
-        """Take the data of the next pass, which the script gives once more."""
+        """Set the data of the next pass, which the script passes again."""
         self.source = self.source.renewed(data)
 
-    # what a checkpoint holds
+    # content of a checkpoint
 
     def position(self, arrays: Tensors) -> Json:
-        """Give the place of the next batch, as JSON and arrays."""
+        """Return the position of the next batch, as JSON and arrays."""
         live = self._iterator is not None
         if live:
             arrays.update(self._begin_arrays)
@@ -300,7 +300,7 @@ class Batches:
         }
 
     def difference(self, position: Json) -> str | None:
-        """Name the first mismatch of the data with what was saved."""
+        """Name the first mismatch between the data and the checkpoint."""
         plan = self.source.plan
         for key, value in position["plan"].items():
             if plan.get(key) != value:
@@ -308,12 +308,12 @@ class Batches:
         return None
 
     def skip_pass(self) -> None:
-        """Pass over one pass that is over."""
+        """Skip a finished pass."""
         self._passes += 1
         self.source.skip_pass()
 
     def seek(self, position: Json, arrays: Tensors) -> None:
-        """Begin the pass in which the checkpoint was made, at the batch after those taken."""
+        """Begin the pass of the checkpoint, at the batch after those taken."""
         self.source.restore_begin(position["begin"], arrays)
         self._iterator = self._from(position["taken"])
         self._resumed = True

@@ -1,4 +1,4 @@
-"""The data of a loop: all its streams, and where in its code the loop is."""
+"""Data of a loop: all its streams, and the position within its epoch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,12 +10,12 @@ from rekindle.jobs.data.loop_batches import Batches, LoopSource
 
 
 class LoopData:
-    """Find the streams of a loop again, and the place within its epoch; a component of a loop.
+    """Capture and restore the streams of a loop and the position within its epoch; a component.
 
     A stream is one source of batches. A call is the n-th use of ``batches()`` in an epoch.
 
     Args:
-        seed: of the job, and the stage; known once the loop runs.
+        seed: returns the seed of the job, and the stage; known once the loop runs.
         beat: called while data is read again; may end the process.
     """
 
@@ -23,8 +23,8 @@ class LoopData:
         self._seed = seed
         self._beat = beat
         self._streams: dict[int, Batches] = {}
-        # index of the stream of each pass that was begun, in order: a dataset that shares its
-        # shuffle with another draws from it in this order
+        # index of the stream of each pass, in the order in which passes began: datasets that share
+        # a shuffle draw from it in this order
         self._passes: list[int] = []
         # index of the stream of each call
         self._calls: list[int] = []
@@ -34,7 +34,7 @@ class LoopData:
         self._epoch_arrays: Tensors = {}
         self._saved: Json = {}
         self._saved_arrays: Tensors = {}
-        # the place in an epoch that had begun, until the code has come to it
+        # the position in an interrupted epoch, until the script has reached it
         self._within: Json | None = None
         self._lenient = False
 
@@ -46,7 +46,7 @@ class LoopData:
     # streams
 
     def add(self, data: Any, batch_size: int | None, *, shuffle: bool) -> Batches:
-        """Add a stream before the loop begins."""
+        """Add a stream; call before the loop begins."""
         return self._make(len(self._streams), data, batch_size, shuffle=shuffle)
 
     def _make(self, index: int, data: Any, batch_size: int | None, *, shuffle: bool) -> Batches:
@@ -59,10 +59,10 @@ class LoopData:
         return self._streams[index]
 
     def stream_of_call(self, data: Any, batch_size: int | None, *, shuffle: bool) -> Batches:
-        """Give the stream for the next call, which is that of the same call of the last epoch.
+        """Return the stream of the next call, the same as that of this call in the last epoch.
 
         Raises:
-            StateMismatch: it is another stream than in the checkpoint.
+            StateMismatch: the stream differs from that in the checkpoint.
         """
         number, self._call = self._call, self._call + 1
         if isinstance(data, Batches):
@@ -84,12 +84,12 @@ class LoopData:
             self._replay({index})
         return self._streams[index]
 
-    # the place in an epoch
+    # the position in an epoch
 
     def begin_epoch(self) -> bool:
-        """Begin an epoch; True where it had begun before the checkpoint.
+        """Begin an epoch; True if it had begun before the checkpoint.
 
-        What the code before the batches draws, it then draws once more.
+        The script then runs the code before the batches again, with the same random state.
         """
         self._call = 0
         if self._within is None:
@@ -104,20 +104,24 @@ class LoopData:
         return True
 
     def arrive(self) -> tuple[bool, bool]:
-        """Tell where the call that has begun is: whether it has batches left, and whether it is
-        the one of the checkpoint, so that everything else is to be restored now."""
+        """Locate the call that has begun, relative to the checkpoint.
+
+        Returns:
+            Whether it has batches left, and whether it is the one of the checkpoint, at which
+            everything else must be restored.
+        """
         within = self._within
         if within is None:
             self._exhausted = False
             return True, False
         if self._call < within["call"]:
-            return False, False  # it was over before the checkpoint
+            return False, False  # it had ended before the checkpoint
         self._within = None
         self._exhausted = within["exhausted"]
         return not self._exhausted, True
 
     def exhaust(self) -> None:
-        """All batches of a call are trained; code of the epoch after them may follow."""
+        """Record that all batches of a call are trained; more code of the epoch may follow."""
         self._exhausted = True
 
     def end_epoch(self) -> None:
@@ -144,10 +148,10 @@ class LoopData:
         }
 
     def seek(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
-        """Go to the place of the checkpoint; before everything else is restored.
+        """Seek to the position of the checkpoint; call before everything else is restored.
 
         Args:
-            lenient: other data than before was allowed.
+            lenient: a change of the data was allowed.
         """
         loop = saved["loop"]
         self._lenient = lenient
@@ -159,14 +163,14 @@ class LoopData:
         self._replay(set(self._streams))
 
     def forget(self) -> None:
-        """Let go of a second copy of the model; data that is not known yet needs its part."""
+        """Drop the second copy of the model; keep the part of streams not opened yet."""
         self._saved_arrays = {
             key: value for key, value in self._saved_arrays.items() if key.startswith("data/")
         }
 
     @property
     def is_within(self) -> bool:
-        """Whether the code has still to come to the place of the checkpoint."""
+        """Whether the script has not yet reached the position of the checkpoint."""
         return self._within is not None
 
     def restore(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
@@ -194,7 +198,7 @@ class LoopData:
         return ["position in the data"]
 
     def _replay(self, indices: set[int]) -> None:
-        """Begin the passes of these streams as often as before, and seek in those in use."""
+        """Repeat the finished passes of these streams, and seek in the unfinished ones."""
         positions = {int(i): p for i, p in self._saved.get("streams", {}).items()}
         last = {index: at for at, index in enumerate(self._passes)}
         for at, index in enumerate(self._passes):

@@ -1,4 +1,4 @@
-"""A ``PyDataset`` whose batches come in an order that any process can have again."""
+"""``PyDataset`` whose batches come in a reproducible order."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from rekindle.jobs.data.shuffle import Order, order
 
 
 class Reordered:
-    """Stands before a ``PyDataset`` and gives its batches in the order of the pass.
+    """Wrap a ``PyDataset`` and return its batches in the order of the pass.
 
-    Keras shuffles with python's global generator, for several workers in a thread of its
-    own: that order cannot be had again.
+    Keras shuffles with Python's global generator, for several workers in a separate thread:
+    that order is not reproducible.
     """
 
     def __init__(self, adapter: Any, seed: tuple[int, int], draws: RngTracker) -> None:
@@ -33,7 +33,7 @@ class Reordered:
             adapter.enqueuer.py_dataset = self
 
     def begin_pass(self, number: int, first: int) -> None:
-        """The next pass is ``number``, and its first batch is ``first``."""
+        """Begin pass ``number`` at batch ``first``."""
         count = self._inner.num_batches
         if count is not None:
             self._order = order(self._seed, number, count, 1, self._shuffle)
@@ -41,15 +41,15 @@ class Reordered:
 
     @property
     def listens(self) -> bool:
-        """Whether the user's dataset does something when an epoch begins or ends."""
+        """Whether the user's dataset overrides on_epoch_begin or on_epoch_end."""
         return listens_to_epochs(self._inner)
 
     def continue_after(self, epochs_begun: int) -> None:
-        """Take over how many epochs an earlier attempt has begun."""
+        """Set the number of epochs that earlier attempts have begun."""
         self.epochs_begun = epochs_begun
 
     def enter_epoch(self) -> None:
-        """Goes on within an epoch that the user's dataset knows of already."""
+        """Resume within an epoch, for which on_epoch_begin was called already."""
         self._adapter._within_epoch = True
         if self._adapter.enqueuer:
             self._adapter.enqueuer.start()

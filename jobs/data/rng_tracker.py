@@ -1,13 +1,13 @@
-"""What the data of a `fit` draws from Python's random generators, followed batch by batch.
+"""Track RNG states per batch, so that a checkpoint ignores batches that were only prefetched.
 
-Keras reads a generator and a ``PyDataset`` ahead in a thread. When a checkpoint is made,
-``numpy.random`` has gone on to the batches that were read ahead, which nobody has trained and
-which the next process draws again. So the state is noted behind each batch, and a checkpoint
-gets the one behind the last batch that was trained.
+Keras prefetches from a generator and a ``PyDataset`` in a thread. When a checkpoint is taken,
+``numpy.random`` has advanced to the prefetched batches, which are not trained and which the next
+process reads again. So the state after each batch is recorded, and a checkpoint gets the state
+after the last trained batch.
 
-That is exact where the data alone draws from a generator. Where the script draws from it,
-too, the two take turns in an order that the threads decide: not even two undisturbed runs
-are alike, and the receipt says so.
+That is exact if the data alone draws from a generator. If the script draws from it, too, the
+threads draw in an unknown order: not even two undisturbed runs are equal, and the receipt
+reports it.
 """
 
 import ctypes
@@ -26,22 +26,22 @@ NUMPY: Final = "numpy's global random generator"
 GLOBAL: Final = frozenset({PYTHON, NUMPY})
 _OWN: Final = "its attribute "
 _PATIENCE_S: Final = 5.0
-"""How long a checkpoint waits for a batch that is being drawn."""
+"""Longest time that a checkpoint waits for a batch that is being read."""
 
 States = dict[str, Any]
-"""By generator: what its ``getstate`` gives."""
+"""What ``getstate`` returns, by generator."""
 
 
 class RngTracker:
-    """Follow what a generator, or a ``PyDataset``, draws.
+    """Track what a Python generator, or a ``PyDataset``, draws from random generators.
 
     Args:
-        owner: the ``PyDataset``, whose attributes may be generators, too.
+        owner: the ``PyDataset``, whose attributes may be random generators, too.
 
     Attributes:
-        moved: generators that batches were drawn from.
-        foreign: those that something else drew from between two batches.
-        begin: states when the pass began; a generator is drawn again from there.
+        moved: random generators that reading a batch advanced.
+        foreign: random generators that something else advanced between two batches.
+        begin: states at the start of the pass, from which a Python generator is read again.
     """
 
     def __init__(self, owner: Any = None) -> None:
@@ -62,7 +62,7 @@ class RngTracker:
     # states
 
     def now(self) -> States:
-        """The present states."""
+        """Return the current states."""
         states = {PYTHON: random.getstate(), NUMPY: self._numpy.state()}
         for name, value in list(getattr(self._owner, "__dict__", {}).items()):
             if isinstance(value, random.Random):
@@ -74,7 +74,7 @@ class RngTracker:
         return states
 
     def put(self, states: States) -> None:
-        """Puts states back into the generators that are there."""
+        """Restore states into the existing generators."""
         for kind, state in states.items():
             if kind == PYTHON:
                 random.setstate(state)
@@ -92,10 +92,10 @@ class RngTracker:
     # reading
 
     def begin_pass(self, first: int, *, remember: bool = False) -> None:
-        """Expect batch ``first`` of a pass next.
+        """Begin a pass at batch ``first``.
 
         Args:
-            remember: keep the present states: the pass is drawn again from there.
+            remember: record the current states, from which the pass is read again.
         """
         if remember:
             self.begin = self.now()
@@ -104,14 +104,14 @@ class RngTracker:
         self._count = first
 
     def draw(self, read: Callable[[], Any]) -> Any:
-        """One batch, in whatever thread.
+        """Read one batch, in any thread.
 
         Raises:
-            Exception: what ``read`` raises.
+            Exception: any that ``read`` raises.
         """
         with self._lock:
             if self._closed:
-                # whoever still reads ahead gets what nobody will train
+                # a prefetching thread gets a batch that is never trained
                 return self._item
             before = self.now()
             self.foreign |= differing(self._last, before)
@@ -128,7 +128,7 @@ class RngTracker:
             return self._item
 
     def follow(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """The same batches."""
+        """Iterate over batches and track each."""
         end = object()
         while True:
             batch = self.draw(lambda: next(batches, end))
@@ -137,14 +137,14 @@ class RngTracker:
             yield batch
 
     def passed(self, taken: int) -> None:
-        """So many batches of the pass are trained; in the main thread."""
+        """Set the number of trained batches of the pass; call in the main thread."""
         trail = self._trail
         while len(trail) > 1 and trail[1][0] <= taken:
             trail.popleft()
 
     def behind(self, taken: int) -> States:
-        """States behind the last trained batch of generators that the data alone draws from."""
-        # a batch that is being drawn has moved a generator halfway
+        """Return states after the last trained batch, of generators only the data draws from."""
+        # while a batch is being read, a generator is between two states
         waited = self._lock.acquire(timeout=_PATIENCE_S)
         try:
             found: States = {}
@@ -159,10 +159,10 @@ class RngTracker:
                 self._lock.release()
 
     def close(self, taken: int | None) -> None:
-        """No batch is drawn any more; the generators stand behind the last trained batch.
+        """Stop reading, and set the generators to the state after the last trained batch.
 
         Args:
-            taken: trained batches of the pass, None where none is under way.
+            taken: trained batches of the current pass; None between two passes.
         """
         waited = self._lock.acquire(timeout=_PATIENCE_S)
         try:
@@ -173,10 +173,10 @@ class RngTracker:
             if waited:
                 self._lock.release()
 
-    # what a checkpoint holds
+    # content of a checkpoint
 
     def capture(self, tensors: Tensors, taken: int | None) -> dict[str, Any]:
-        """All of it, as JSON and arrays.
+        """Capture the states, as JSON and arrays.
 
         Args:
             taken: as in :meth:`close`.
@@ -193,7 +193,7 @@ class RngTracker:
         }
 
     def load(self, kept: dict[str, Any], tensors: Tensors) -> None:
-        """Takes over what an earlier attempt knew."""
+        """Load what an earlier attempt captured."""
         self.made = _in(kept["made"], tensors)
         self.begin = _in(kept["begin"], tensors)
         self.moved |= set(kept["moved"])
@@ -201,31 +201,31 @@ class RngTracker:
         self.epoch_calls.load(kept, tensors)
 
     def load_own(self, kept: dict[str, Any], tensors: Tensors) -> None:
-        """Puts a ``PyDataset``'s own generators back to where they were."""
+        """Restore the generators that are attributes of the ``PyDataset``."""
         self.put(_in(kept["own"], tensors))
 
 
 class EpochCalls:
-    """Repeat what a ``PyDataset`` is told of epochs, with the random state of each call.
+    """Record and repeat the epoch calls of a ``PyDataset``, with the random state of each.
 
     Args:
         owner: the ``PyDataset``.
-        tracker: reads and writes the states of generators.
+        tracker: reads and restores the states of generators.
     """
 
     def __init__(self, owner: Any, tracker: "RngTracker") -> None:
         self._owner = owner
         self._tracker = tracker
-        # "b" and "e" for each call of on_epoch_begin and on_epoch_end, and what some began with
+        # "b" and "e" for each call of on_epoch_begin and on_epoch_end, and states before some
         self._calls = ""
         self._began: list[tuple[int, str, Any]] = []
         self._ended: States = {}
         self._after: States = {}
 
     def call(self, name: str) -> None:
-        """Tell it of the begin or end of an epoch, and note what that began with.
+        """Call a method of the dataset, and record the random state before it.
 
-        What follows from the call before is not noted: most draw nothing in between.
+        A state equal to that after the previous call is not recorded, as is usual.
 
         Args:
             name: on_epoch_begin or on_epoch_end.
@@ -237,10 +237,10 @@ class EpochCalls:
             self._ended[kind] = self._after[kind]
 
     def repeat(self, called: str, beat: Callable[[], None]) -> None:
-        """Repeat the calls of an earlier attempt, each from the states that it began with.
+        """Repeat the calls of an earlier attempt, each from its recorded states.
 
         Args:
-            called: their letters; :meth:`load` has read the states.
+            called: their letters; call :meth:`load` first for the states.
         """
         for letter in called[len(self._calls) :]:
             beat()
@@ -251,7 +251,7 @@ class EpochCalls:
                 self._ended[kind] = self._after[kind]
 
     def capture(self, tensors: Tensors) -> dict[str, Any]:
-        """Give them as JSON and arrays."""
+        """Return the calls as JSON and arrays."""
         return {
             "called": self._calls,
             "calls": [
@@ -261,7 +261,7 @@ class EpochCalls:
         }
 
     def load(self, kept: dict[str, Any], tensors: Tensors) -> None:
-        """Take over what an earlier attempt knew."""
+        """Load what an earlier attempt captured."""
         self._began = [
             (number, kind, state)
             for number, entry in kept["calls"]
@@ -276,7 +276,7 @@ class EpochCalls:
 
 
 class _Numpy:
-    """Reads numpy's global state; asking for all of it each time would cost 0.1 ms a batch."""
+    """Read numpy's global state only when it changed: ``get_state`` costs 0.1 ms a batch."""
 
     def __init__(self) -> None:
         self._seen: tuple[object, bytes, Any] | None = None
@@ -287,14 +287,14 @@ class _Numpy:
         )
 
     def state(self) -> Any:
-        """What ``numpy.random.get_state`` gives; not to be changed."""
+        """Return ``numpy.random.get_state()``; the result must not be changed."""
         bits = _bits()
         if not self._readable or not isinstance(bits, np.random.MT19937):
             return np.random.get_state()
         memory = _memory(bits)
         if self._seen is not None:
             of, before, state = self._seen
-            # a normal number may be left over, which is drawn without a move
+            # a cached normal number, state[3], would be drawn without a change of the memory
             if of is bits and before == memory and not state[3]:
                 return state
         state = np.random.get_state()
@@ -307,17 +307,17 @@ def _bits() -> Any:
 
 
 def _memory(bits: Any) -> bytes:
-    """The 624 words of an MT19937, and the place in them."""
+    """Copy the 624 words of an MT19937 and the position in them."""
     return ctypes.string_at(bits.ctypes.state_address, 2500)
 
 
 def begin_with(kept: dict[str, Any], tensors: Tensors) -> None:
-    """Puts the process into the state in which the data was given to `fit`."""
+    """Restore the random state in which the data was passed to `fit`."""
     RngTracker().put(_in(kept["made"], tensors))
 
 
 def differing(some: States, others: States) -> set[str]:
-    """Generators that both know, in different states."""
+    """Return the generators that are in both, in different states."""
     return {kind for kind in some.keys() & others.keys() if not _same(some[kind], others[kind])}
 
 
@@ -339,12 +339,12 @@ def _out(states: States, tensors: Tensors, prefix: str) -> list[list[Any]]:
     kept = []
     for index, (kind, state) in enumerate(sorted(states.items())):
         of_random = type(state) is tuple and type(state[1]) is tuple
-        # 625 numbers, as an array
+        # 625 numbers: saved as an array
         plain = (state[0], np.array(state[1], np.uint64), state[2]) if of_random else state
         try:
             kept.append([kind, encode(plain, tensors, f"{prefix}/{index}")])
         except Unsupported:
-            continue  # a bit generator that somebody wrote
+            continue  # a bit generator of the script's own
     return kept
 
 

@@ -1,4 +1,4 @@
-"""The order in which the samples of arrays, and the batches of a ``PyDataset``, are trained."""
+"""Shuffle order of the samples of arrays and of the batches of a ``PyDataset``."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ Order = np.ndarray[Any, np.dtype[np.int64]]
 def order(
     seed: tuple[int, int], number: int, samples: int, batch: int, shuffle: bool | str
 ) -> Order:
-    """The order of samples in pass ``number``, shape ``(samples,)``.
+    """Compute the order of samples in pass ``number``, shape ``(samples,)``.
 
     Args:
         seed: of the job, and the stage; with ``number`` the key of a Philox generator.
-        shuffle: as in `fit`: False keeps the order, ``"batch"`` mixes within batches.
+        shuffle: as in `fit`: False keeps the order, ``"batch"`` shuffles within batches.
     """
     rows = np.arange(samples, dtype=np.int64)
     if not shuffle:

@@ -1,13 +1,13 @@
-"""Where the batches of a ``fit`` come from: one class for each kind of data.
+"""Sources of batches of a ``fit``: one class for each kind of data.
 
-A source begins passes over its data at any batch:
+A source can begin a pass over its data at any batch:
 
-- arrays and ``PyDataset``: the order of each pass is drawn from (seed, stage, pass), so that
-  any batch can be the first one, at no cost;
-- ``tf.data``: as many iterators are made as before (each draws the next shuffle), and the
-  batches that were taken are read again from the last one, and dropped;
-- generators: the batches that were taken are drawn again, from the random state that the
-  first one was drawn from (:mod:`rekindle.jobs.data.rng_tracker`).
+- arrays and ``PyDataset``: the order of each pass is derived from (seed, stage, pass), so that
+  a pass can begin at any batch, at no cost;
+- ``tf.data``: the same number of iterators is created (each draws the next shuffle), and the
+  batches already taken are read again from the last one and dropped;
+- generators: the batches already taken are read again, with the random state of the start of
+  the pass (:mod:`rekindle.jobs.data.rng_tracker`).
 """
 
 import functools
@@ -30,24 +30,24 @@ from rekindle.jobs.data.shuffle import order
 from rekindle.jobs.keras_compat import array_slicing, tree
 
 _IN_WORKERS: Final = Caveat(
-    "The PyDataset draws random numbers in several workers, in whatever order they run",
-    "draw from a generator made from the index in __getitem__, or leave out workers and "
+    "The PyDataset draws random numbers in several workers, in an order that differs each time",
+    "draw from a generator that __getitem__ creates from the index, or remove workers and "
     "use_multiprocessing",
 )
 _given: "weakref.WeakSet[Any]" = weakref.WeakSet()
-"""Generators that were given to a `fit` of this process."""
+"""Generators that were passed to a `fit` of this process."""
 
 Beat = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Hold a pass over the data that has begun.
+    """Hold a pass over the data.
 
     Attributes:
-        iterator: gives the batches.
-        begin_later: makes the iterator, where it must begin only after the random state was
-            restored, since what reads ahead draws from it.
+        iterator: iterates over the batches.
+        begin_later: creates the iterator, if it must begin only after the random state was
+            restored, since prefetching draws from it.
     """
 
     iterator: Any = None
@@ -55,16 +55,16 @@ class Pass:
 
 
 class Source:
-    """A ``tf.data.Dataset``; other kinds of data derive from it.
+    """Read batches from a ``tf.data.Dataset``; other kinds of data derive from it.
 
     Args:
-        adapter: Keras' own for the data.
+        adapter: Keras' adapter of the data.
         strategy: distributes datasets.
         beat: called while data is read again; may end the process.
     """
 
     own_order = False
-    """Passes are ordered by (seed, stage, pass), not by making iterators."""
+    """Whether the order of a pass is derived from (seed, stage, pass)."""
     tracker: RngTracker | None = None
     reordered: Reordered | None = None
 
@@ -76,7 +76,7 @@ class Source:
         self._distributed: Any = None
 
     def open(self) -> None:
-        """Make the dataset; Keras then has seen the data."""
+        """Create the dataset; Keras then has read from the data."""
         self.dataset = self.adapter.get_tf_dataset()
         self._distributed = self.distribute(self.dataset)
 
@@ -86,11 +86,11 @@ class Source:
         return self.dataset.element_spec
 
     def plan(self) -> Json:
-        """Describe what of the data must be the same in every attempt, as JSON."""
+        """Describe, as JSON, what of the data must be the same in every attempt."""
         return {}
 
     def skip_pass(self) -> None:
-        """Pass over one pass that is over: make an iterator, which draws the next shuffle."""
+        """Skip a finished pass: create an iterator, which draws the next shuffle."""
         self._beat()
         iter(self._distributed)
 
@@ -102,7 +102,7 @@ class Source:
         return Pass(iterator)
 
     def caveats(self, steps_per_epoch: int | None, num_batches: int | None) -> list[Caveat]:
-        """List what of the data cannot be restored exactly, as far as it is known now."""
+        """List what of the data cannot be restored exactly, as far as known now."""
         return []
 
     def distribute(self, dataset: Any) -> Any:
@@ -112,7 +112,7 @@ class Source:
 
 
 class ArraySource(Source):
-    """Arrays, in an order of our own; Keras' would put a second copy of them into memory."""
+    """Read arrays in an order of our own; Keras' adapter would hold a second copy in memory."""
 
     own_order = True
 
@@ -142,7 +142,7 @@ class ArraySource(Source):
         return Pass(iter(self.distribute(self._batches(number, first))))
 
     def _batches(self, number: int, first: int) -> Any:
-        """Batches of the arrays in the order of pass ``number``, from batch ``first`` on."""
+        """Build the dataset of pass ``number``, from batch ``first`` on."""
         adapter = self.adapter
         size = adapter._batch_size
         rows = order(self._seed, number, adapter._num_samples, size, adapter._shuffle)
@@ -168,11 +168,11 @@ class ArraySource(Source):
 
 
 class TrackedSource(Source):
-    """Data that may draw from Python's random generators, batch by batch.
+    """Read data that may draw from Python's random generators, and track that per batch.
 
     Args:
-        tracker: made before Keras has seen the data.
-        before: states of Keras' and TensorFlow's generators then.
+        tracker: created before Keras has read from the data.
+        before: states of Keras' and TensorFlow's generators at that time.
     """
 
     def __init__(
@@ -186,13 +186,13 @@ class TrackedSource(Source):
     def open(self) -> None:
         before = self.tracker.now()
         super().open()
-        # Keras has drawn two batches, in this thread, to know their shapes. Also a generator
-        # that was made meanwhile counts: Keras makes its global one at the first use
+        # Keras has read two batches, in this thread, to know their shapes. A generator created
+        # meanwhile counts, too: Keras creates its global one at the first use
         if any(self._inside_before.get(key) != state for key, state in rng.fingerprint().items()):
             self._found.append(
                 Caveat(
-                    "The data draws random numbers through Keras or TensorFlow, and is read "
-                    "ahead to a place that differs each time",
+                    "The data draws random numbers through Keras or TensorFlow, and is "
+                    "prefetched to a position that differs each time",
                     "let it draw from numpy",
                 )
             )
@@ -208,7 +208,7 @@ class TrackedSource(Source):
                 Caveat(
                     f"Both the data and the script draw from {kind} during the training, in "
                     "an order that differs each time",
-                    "give the data a generator of its own, numpy.random.default_rng(seed)",
+                    "let the data draw from its own generator, numpy.random.default_rng(seed)",
                 )
                 for kind in sorted(self.tracker.moved & self.tracker.foreign)
             ],
@@ -216,7 +216,7 @@ class TrackedSource(Source):
 
 
 class GeneratorSource(TrackedSource):
-    """A Python generator, which is drawn again from the state that a pass began with."""
+    """Read a Python generator, again if needed, from the random state of the start of a pass."""
 
     def __init__(
         self,
@@ -233,9 +233,9 @@ class GeneratorSource(TrackedSource):
         if given in _given:
             self._found.append(
                 Caveat(
-                    "An earlier fit was given the same generator and has read it ahead to a "
-                    "place that differs each time",
-                    "make another one for each fit",
+                    "An earlier fit used the same generator and has prefetched from it to a "
+                    "position that differs each time",
+                    "create a new generator for each fit",
                 )
             )
         _given.add(given)
@@ -264,12 +264,11 @@ class GeneratorSource(TrackedSource):
         return Pass(begin_later=functools.partial(iter, self._distributed))
 
     def check_again(self) -> None:
-        """Once the random state is restored: has the generator come to it when drawn again?"""
+        """Check that the generator, read again, reached the restored random state."""
         if differing(self._again, self.tracker.now()):
             self._found.append(
                 Caveat(
-                    "The generator drew other random numbers when it was drawn again than it "
-                    "had at first",
+                    "The generator drew different random numbers when it was read again",
                     "let it depend on nothing but its own state and Python's and numpy's",
                 )
             )
@@ -280,15 +279,15 @@ class GeneratorSource(TrackedSource):
         if not steps_per_epoch:
             found.append(
                 Caveat(
-                    "A generator without steps_per_epoch is read ahead to an unknown place",
-                    "give steps_per_epoch, or use a tf.data.Dataset or a PyDataset",
+                    "A generator without steps_per_epoch is prefetched to an unknown position",
+                    "set steps_per_epoch, or use a tf.data.Dataset or a PyDataset",
                 )
             )
         return found
 
 
 class PyDatasetSource(TrackedSource):
-    """A ``PyDataset``, whose batches come in an order of our own."""
+    """Read a ``PyDataset`` in an order of our own."""
 
     own_order = True
 
@@ -321,20 +320,19 @@ class PyDatasetSource(TrackedSource):
         if self.reordered.listens and steps_per_epoch and steps_per_epoch != num_batches:
             found.append(
                 Caveat(
-                    "The PyDataset is told of an epoch's end while its next batches are being "
+                    "on_epoch_end of the PyDataset is called while its next batches are being "
                     "read, since steps_per_epoch is not its length",
-                    "leave out steps_per_epoch, or change nothing in on_epoch_begin and "
-                    "on_epoch_end",
+                    "remove steps_per_epoch, or change nothing in on_epoch_begin and on_epoch_end",
                 )
             )
         return found
 
 
 class Opening:
-    """Make the source of a ``fit``: begun before Keras has seen the data, ended after.
+    """Create the source of a ``fit``: begin before Keras reads from the data, finish after.
 
     Args:
-        data: what ``fit`` was given as ``x``.
+        data: the argument ``x`` of ``fit``.
         seed: of the job, and the stage.
     """
 
@@ -350,7 +348,7 @@ class Opening:
         self._before = rng.fingerprint() if self._tracker is not None else {}
 
     def source(self, adapter: Any, strategy: Any) -> Source:
-        """Make the source, once Keras has made its adapter for the data."""
+        """Create the source, once Keras has created its adapter of the data."""
         source = self._kind(adapter, strategy)
         source.open()
         return source

@@ -122,7 +122,7 @@ class FitStage:
         self._open(train)
 
         def seek() -> None:
-            data.put_back(engine.saved, engine.saved_arrays)
+            data.restore_ended(engine.saved, engine.saved_arrays)
             fit_build.introduce(
                 self._callbacks.callbacks, self._model, self._arguments, train.num_batches
             )

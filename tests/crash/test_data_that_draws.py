@@ -70,7 +70,7 @@ def test_draws_that_cannot_be_had_again_are_named(tmp_path: Path) -> None:
         "Both the data and the script draw from numpy's global random generator",
         "draws random numbers in several workers",
         "through Keras or TensorFlow",
-        "An earlier fit was given the same generator",
+        "An earlier fit used the same generator",
     ]
     for receipt, part in zip(result.resumed[1:], wanted, strict=True):
         assert any(part in text for text in receipt["inexact"]), receipt

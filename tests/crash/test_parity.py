@@ -48,7 +48,7 @@ def test_what_a_loop_cannot_restore_is_named(tmp_path: Path) -> None:
     warned = [entry["message"] for entry in lives.entries("warned")]
     receipt = lives.entries("resumed")[0]["inexact"]
     assert any("before cache()" in text for text in receipt)
-    for part in ("RandomUniform", "variables that no checkpoint holds (stray"):
+    for part in ("RandomUniform", "variables that are in no checkpoint (stray"):
         assert any(part in text for text in warned), warned
     assert not any("evaluated" in text for text in warned)
 

@@ -27,7 +27,7 @@ def test_what_cannot_be_exact_is_named_with_the_way_on(tmp_path: Path) -> None:
         "calls a Python function",
         "options.deterministic = False",
     ]
-    of_step = ["RandomStandardNormal", "variables that no checkpoint holds (temperature)"]
+    of_step = ["RandomStandardNormal", "variables that are in no checkpoint (temperature)"]
     for part in of_data:
         assert any(part in text for text in first["inexact"]), first["inexact"]
     for part in of_data + of_step:
