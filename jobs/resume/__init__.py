@@ -1,1 +1,1 @@
-"""Resumable ``Model.fit`` and loops: one stage after the other, from its checkpoint."""
+"""Resumable ``Model.fit`` and loops: each is a stage, resumed from its checkpoint."""

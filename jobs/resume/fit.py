@@ -1,9 +1,9 @@
 """Resumable ``Model.fit``: Keras' own loop, begun at the epoch and batch of a checkpoint.
 
-Each call of ``fit`` in a script is a stage. A stage that had ended is put back and returns
-its recorded ``History``; one that was interrupted goes on; a new one begins. The loop
-stays Keras': a callback behind all others restores and saves, and an iterator in place of
-``TFEpochIterator`` knows the position in the data.
+Each call of ``fit`` in a script is a stage. A finished stage is restored and returns its recorded
+``History``; an interrupted one is resumed; a new one begins. The training loop remains Keras':
+a callback after all others restores and saves, and an iterator in place of ``TFEpochIterator``
+knows the position in the data.
 """
 
 import functools
@@ -25,22 +25,22 @@ from rekindle.state.errors import RekindleError
 
 
 def install(session: Session) -> Callable[[], None]:
-    """Make ``fit`` resumable in this process; returns what undoes it.
+    """Make ``fit`` resumable in this process; return a function that undoes it.
 
-    Call it right after Keras was imported: random generators are known from then on.
+    Call it right after Keras is imported: random generators are registered from then on.
     """
     tested = ", ".join(keras_compat.TESTED)
     if not keras_compat.is_known():
         session.warn(
-            f"The training loop of Keras {keras.__version__} is not known here, so this job "
-            "resumes from whole epochs only, and a stop costs the epoch that runs.",
+            f"The training loop of Keras {keras.__version__} is not a tested one, so this job "
+            "is resumed from whole epochs only, and a stop repeats the current epoch.",
             f"Install a tested version ({tested}).",
         )
     elif keras.__version__ not in keras_compat.TESTED:
         session.warn(
-            f"Keras {keras.__version__} has the training loop that exact resume was "
-            f"tested with, in version {tested}.",
-            "Prove your job with a kill, or install a tested version.",
+            f"Keras {keras.__version__} is not tested, but has the training loop of the tested "
+            f"version {tested}.",
+            "Test exact resume with `rekindle verify-resume SPEC`, or install a tested version.",
         )
     rng.watch_seed_generators()
     stages = _Stages(session)
@@ -52,14 +52,13 @@ def install(session: Session) -> Callable[[], None]:
     undo = keras_compat.replace_fit(fit)
     if keras.Model.fit is not fit:
         session.warn(
-            "`Model.fit` is not the one that was made resumable.",
-            "Report this with the Keras version.",
+            "`Model.fit` could not be made resumable.", "Report this with the Keras version."
         )
     return undo
 
 
 class _Stages:
-    """Runs each call of ``fit`` as a stage."""
+    """Run each call of ``fit`` as a stage."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -70,15 +69,15 @@ class _Stages:
             session.report_unfollowed(
                 f"`fit` is called in a forked child process: {unfollowed.NOT_FOLLOWED}",
                 "Call it in the script's own process, one model after the other; otherwise each "
-                "relaunch trains it from the beginning.",
+                "relaunch trains it from scratch.",
             )
             return _fit_plain(model, *args, **kwargs)
         if session.stages.inside:
-            return _fit_plain(model, *args, **kwargs)  # part of the stage that called it
+            return _fit_plain(model, *args, **kwargs)  # belongs to the stage that calls it
         if threading.current_thread() is not threading.main_thread():
             session.report_unfollowed(
                 f"`fit` is called in a thread: {unfollowed.NOT_FOLLOWED}",
-                "Call it in the main thread; otherwise each relaunch trains it from the beginning.",
+                "Call it in the main thread; otherwise each relaunch trains it from scratch.",
             )
             return PLAIN_FIT(model, *args, **kwargs)
         bound = inspect.signature(PLAIN_FIT).bind(model, *args, **kwargs)
@@ -102,6 +101,6 @@ class _Stages:
 
 
 def _fit_plain(model: Any, *args: Any, **kwargs: Any) -> Any:
-    """Run Keras' own ``fit``, also while a stage has its iterator in place."""
+    """Run Keras' own ``fit`` with Keras' own iterator, even within a stage."""
     with keras_compat.epoch_iterator(PLAIN_ITERATOR):
         return PLAIN_FIT(model, *args, **kwargs)

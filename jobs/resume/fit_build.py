@@ -1,4 +1,4 @@
-"""What ``fit`` does before its first batch, done by ourselves where it must be known earlier."""
+"""Steps of ``fit`` before its first batch that must run earlier for a resume."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,16 +14,16 @@ Warn = Callable[[str, str], None]
 
 
 def user_callbacks(given: Any, warn: Warn) -> list[Any]:
-    """Give the user's callbacks in a flat list, with a History, without what we replace."""
+    """Return the user's callbacks as a flat list, with a History, without replaced ones."""
     if isinstance(given, keras.callbacks.CallbackList):
         given = given.callbacks
     found = []
     for callback in keras.tree.flatten(given) if given else []:
         if isinstance(callback, keras.callbacks.BackupAndRestore):
             warn(
-                "The callback BackupAndRestore is left out: rekindle restores "
-                "more, and both would restore over each other.",
-                "Nothing is to be done.",
+                "The callback BackupAndRestore is ignored: rekindle restores "
+                "more, and each would overwrite what the other restored.",
+                "Remove it to silence this warning.",
             )
         elif not isinstance(callback, keras.callbacks.ProgbarLogger):
             found.append(callback)
@@ -33,10 +33,10 @@ def user_callbacks(given: Any, warn: Warn) -> list[Any]:
 
 
 def with_hook(given: Any, callbacks: list[Any], hook: Any, model: Any) -> Any:
-    """Put the hook behind all callbacks; a list that the user made is filled anew."""
+    """Append the hook to the callbacks; replace the content of a CallbackList in place."""
     if not isinstance(given, keras.callbacks.CallbackList):
         return [*callbacks, hook]
-    # made by the user with their own parameters: the hook joins it at the end
+    # a CallbackList of the user keeps its own parameters
     progress = [c for c in given.callbacks if isinstance(c, keras.callbacks.ProgbarLogger)]
     given.callbacks[:] = [*callbacks, *progress, hook]
     hook.set_model(model)
@@ -44,18 +44,18 @@ def with_hook(given: Any, callbacks: list[Any], hook: Any, model: Any) -> Any:
 
 
 def introduce(callbacks: list[Any], model: Any, arguments: Json, steps: int | None) -> None:
-    """Give callbacks their model and parameters, as ``fit`` does."""
+    """Set model and parameters of callbacks, as ``fit`` does."""
     for callback in callbacks:
         callback.set_model(model)
         if not isinstance(arguments["callbacks"], keras.callbacks.CallbackList):
-            # a list made by the user has its own
+            # a CallbackList of the user has its own parameters
             callback.set_params(
                 {"verbose": arguments["verbose"], "epochs": arguments["epochs"], "steps": steps}
             )
 
 
 def iterator_arguments(model: Any, arguments: Json) -> Json:
-    """Give what ``fit`` would give its iterator."""
+    """Return the arguments that ``fit`` would pass to its iterator."""
     x, y, weight = keras_compat.without_validation_split(arguments)
     return {
         "x": x,
@@ -71,28 +71,28 @@ def iterator_arguments(model: Any, arguments: Json) -> Json:
 
 
 def build(model: Any, train: Any, models: ModelState, saved: Json, warn: Warn) -> None:
-    """Make all variables exist before the first batch, so that they can be restored."""
+    """Create all variables before the first batch, so that they can be restored."""
     with model.distribute_strategy.scope():
         try:
             model._symbolic_build(data_batch=_batch_of(train.element_spec))
             built = True
         except Exception:
-            built = False  # e.g. a custom train_step that builds what it needs by itself
+            built = False  # e.g. a custom train_step that creates variables itself
     if not saved:
         return
     if not built or ("callbacks" in saved and models.difference(saved) is not None):
         try:
-            # tracing a step without running it makes the rest of the variables
+            # tracing a step without running it creates the other variables
             tf.function(model.train_step).get_concrete_function(train.element_spec)
         except Exception as error:
             warn(
                 f"The model could not be built before training: {error}.",
-                "Build it in the script, e.g. with model.build().",
+                "Build it in the script: model.build(input_shape).",
             )
 
 
 def _batch_of(spec: Any) -> Any:
-    """Give a batch's shapes for Keras' symbolic build; any size of batch that is not fixed."""
+    """Convert the shapes of a batch for Keras' symbolic build; unknown sizes stay unknown."""
     return tf.nest.map_structure(
         lambda s: (
             keras.KerasTensor(tuple(s.shape), s.dtype.name)

@@ -1,4 +1,4 @@
-"""One call of ``fit`` as a stage: its arguments, its callbacks, and what Keras calls within it."""
+"""Stage of one call of ``fit``: its arguments, its callbacks, and Keras' events."""
 
 import sys
 import time
@@ -28,11 +28,11 @@ from rekindle.state.errors import StateMismatch
 
 
 class FitStage:
-    """Run one call of ``fit``: Keras' own loop, begun where the checkpoint was.
+    """Run one call of ``fit``: Keras' own loop, begun at the position of the checkpoint.
 
     Args:
-        number: 0-based, of the stage in the script.
-        arguments: all of ``fit``, by name.
+        number: 0-based number of the stage in the script.
+        arguments: all arguments of ``fit``, by name.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class FitStage:
         self._traced = False
 
     def run(self) -> Any:
-        """Run Keras' loop, or restore what it left behind; returns the History."""
+        """Run Keras' loop, or restore its result; return the History."""
         engine, number = self._engine, self._engine.progress.stage
         if engine.checkpoint is not None:
             if self._session.wanted(number) is not None:
@@ -72,7 +72,7 @@ class FitStage:
             if engine.has_ended:
                 return self._restore_ended()
             self._callbacks.prepare(engine.saved)
-            # also 0, which Keras would take for none: a script that resumes itself says another
+            # set even for epoch 0: a script that resumes by itself passes another initial_epoch
             self._arguments["initial_epoch"] = engine.saved["position"]["epoch"]
         hook = Hook(self)
         arguments = {
@@ -102,9 +102,10 @@ class FitStage:
         return history
 
     def _check_callbacks(self) -> None:
-        """
+        """Check the callbacks before one of them opens, and so may truncate, a file.
+
         Raises:
-            StateMismatch: before a callback has opened a file, which may cut it.
+            StateMismatch: they differ from those in the checkpoint.
         """
         saved = self._engine.saved
         found = self._callbacks.difference(saved) if "callbacks" in saved else None
@@ -116,7 +117,7 @@ class FitStage:
             )
 
     def _restore_ended(self) -> Any:
-        """Restore what the stage left behind and return its History, without training."""
+        """Restore the result of a finished stage and return its History, without training."""
         engine, data = self._engine, self._data
         train = self._make_training()
         self._open(train)
@@ -137,7 +138,7 @@ class FitStage:
     # iterators
 
     def _make_iterator(self, **arguments: Any) -> Any:
-        """Stand in for ``TFEpochIterator`` while the stage runs."""
+        """Create an iterator in place of ``TFEpochIterator`` while the stage runs."""
         if sys._getframe(1).f_code.co_name != "fit":
             return keras_compat.PLAIN_ITERATOR(**arguments)  # evaluate or predict of a callback
         if self._data.train is None:
@@ -149,15 +150,15 @@ class FitStage:
         return self._data.make_training(arguments, self._engine.saved, self._engine.saved_arrays)
 
     def _seeks(self) -> None:
-        """Between two pieces of data that is read again: nothing is there yet to be saved."""
+        """Write the heartbeat while data is read again; exit on SIGTERM, with nothing to save."""
         self._session.beat("seek")
         if shutdown.requested():
             shutdown.exit_saved()
 
-    # what Keras calls, by the hook and the iterator
+    # called by Keras through the hook and the iterator
 
     def begin(self) -> None:
-        """At the end of ``on_train_begin``: everything is there and nothing is trained."""
+        """Begin or resume at the end of ``on_train_begin``, before anything is trained."""
         self._open(self._data.iterator)
         self._engine.report(determinism.of_process())
         epochs = self._arguments["epochs"]
@@ -168,34 +169,34 @@ class FitStage:
             self._engine.resume(epochs=epochs, after_restore=self._resume_run)
 
     def _open(self, train: Any) -> None:
-        """Make all variables exist, so that they can be restored, and check the script."""
+        """Create all variables, so that they can be restored, and compare the script."""
         fit_build.build(self._model, train, self._models, self._engine.saved, self._session.warn)
         self._engine.check(
             self._models, self._data, [self._random, self._callbacks, self._run], "fit"
         )
 
     def _resume_run(self) -> None:
-        """Let Keras' loop begin where the checkpoint was."""
+        """Let Keras' loop begin at the epoch of the checkpoint."""
         saved, epochs = self._engine.saved, self._arguments["epochs"]
         if epochs != (before := saved.get("epochs", epochs)):
             self._session.note_change(f"epochs was {before} and is {epochs}")
             self._session.warn(
-                f"The script gave fit {before} epochs and gives it {epochs} now.",
-                f"The training ends after {epochs} epochs in all: those that an "
-                "earlier attempt trained count.",
+                f"The script calls fit with {epochs} epochs; earlier attempts had {before}.",
+                f"The training ends after {epochs} epochs in all, including those of "
+                "earlier attempts.",
             )
         at = self._engine.progress
         stopped = self._model.stop_training and not at.epoch_step
         keras_compat.set_initial_epoch(self._model, epochs if stopped else min(at.epoch, epochs))
 
     def epoch_begins(self, epoch: int) -> None:
-        """At the end of ``on_epoch_begin``, after Keras has reset the metrics."""
+        """Begin an epoch at the end of ``on_epoch_begin``, after Keras has reset the metrics."""
         self._epoch_began = time.monotonic()
         engine, session = self._engine, self._session
         position = engine.saved.get("position")
         if position:
             if position["epoch"] == epoch and position["epoch_step"]:
-                # callbacks have begun this epoch once more: what they changed is put back
+                # callbacks saw on_epoch_begin of this epoch once more: undo what they changed
                 engine.restore()
                 self._run.carry_logs()
             engine.drop_saved()
@@ -204,12 +205,12 @@ class FitStage:
         session.beat("step" if session.trained else "compile")
 
     def batch_begins(self) -> None:
-        """At the end of ``on_train_batch_begin``."""
+        """Begin an execution at the end of ``on_train_batch_begin``."""
         if not self._traced:
             self._engine.step_begins()
 
     def batch_ended(self, batch: int, logs: Json | None) -> None:
-        """At the end of ``on_train_batch_end`` of the batch (0-based, the last of an execution)."""
+        """Count the 0-based batch, the last of its execution, after ``on_train_batch_end``."""
         self._run.take_logs(logs)
         if not self._traced:
             shutdown.mark_clean(False)
@@ -218,7 +219,7 @@ class FitStage:
         self._data.iterator.trained(batch + 1)
 
     def _boundary(self, epoch_step: int) -> None:
-        """Between two batches, in the main thread, after the callbacks."""
+        """Save or stop between two batches, in the main thread, after the callbacks."""
         at = self._engine.progress
         base = at.step - at.epoch_step
         self._engine.step_done(
@@ -226,33 +227,33 @@ class FitStage:
         )
 
     def epoch_ends(self, epoch: int, logs: Json | None) -> None:
-        """At the end of ``on_epoch_end``."""
+        """End an epoch at the end of ``on_epoch_end``."""
         train, at = self._data.iterator, self._engine.progress
         self._validation.over()
-        shutdown.mark_clean(False)  # also where the data had no batch
+        shutdown.mark_clean(False)  # batch_ended has not, if the data had no batch
         self._run.forget_carried_logs()
-        # the last batch may have ended the epoch without a boundary after it
+        # there may be no boundary after the last batch of an epoch
         step = at.step - at.epoch_step + train.epoch_step
         train.epoch_over()
         seconds = time.monotonic() - self._epoch_began
         self._engine.epoch_done(Progress(at.stage, epoch + 1, step), seconds, plain_logs(logs))
 
     def validation_begins(self) -> None:
-        """Before Keras resets the metrics of the epoch."""
+        """Begin the validation before Keras resets the metrics of the epoch."""
         if self._data.train is not None:
             self._validation.begins(self._at(self._engine.progress.epoch))
 
     def validation_continues(self) -> None:
-        """Between two batches of the validation."""
+        """Stop on SIGTERM between two batches of the validation."""
         self._validation.continues(self._at(self._engine.progress.epoch))
 
     def _at(self, epoch: int) -> Progress:
-        """Where the training is, also where the epoch has ended without a boundary."""
+        """Return the position, correct also after an epoch that ended without a boundary."""
         at, epoch_step = self._engine.progress, self._data.iterator.epoch_step
         return Progress(at.stage, epoch, at.step - at.epoch_step + epoch_step, epoch_step)
 
     def _look_through_step(self) -> None:
-        """Report what of the training step is not exact, once it was traced."""
+        """Report caveats of the training step, once it is traced."""
         known = [
             *self._models.components(),
             *self._random.variables(),
@@ -265,14 +266,14 @@ class FitStage:
                 "make them attributes of the model",
             )
         except Exception as error:
-            # looks at what TensorFlow keeps for itself: not worth a training
-            tell(f"the training step could not be looked through: {error!r}.")
+            # reads internals of TensorFlow: a failure must not end the training
+            tell(f"training step not checked for caveats: {error!r}.")
             return
         self._engine.report(found)
 
 
 class _FitRun:
-    """Capture and restore what ``fit`` itself keeps; a component."""
+    """Capture and restore state of ``fit`` itself; a component."""
 
     def __init__(self, model: Any, arguments: dict[str, Any]) -> None:
         self._logs: Json = {}
@@ -281,7 +282,7 @@ class _FitRun:
         self._plan = {"validation_split": arguments["validation_split"]}
 
     def take_logs(self, logs: Json | None) -> None:
-        """Take the logs of a batch."""
+        """Store the logs of a batch."""
         self._logs = dict(logs or {})
 
     def capture(self, arrays: Tensors) -> Json:
@@ -311,23 +312,23 @@ class _FitRun:
         return []
 
     def carry_logs(self) -> None:
-        """Give an epoch that resumes with no batch left the logs of its last batch."""
+        """Use the saved logs of the last batch for an epoch resumed with no batch left."""
         saved, model = self._logs, self._model
         plain = type(model)._get_metrics_result_or_logs
 
         def result(logs: Json) -> Any:
             return plain(model, logs or saved)
 
-        # past Keras' tracking of attributes, which would take it for part of the model
+        # not setattr: Keras' tracking would add it to the model
         model.__dict__["_get_metrics_result_or_logs"] = result
 
     def forget_carried_logs(self) -> None:
-        """Let the model give its own logs again."""
+        """Remove what :meth:`carry_logs` set."""
         self._model.__dict__.pop("_get_metrics_result_or_logs", None)
 
 
 def plain_logs(logs: Json | None) -> Json:
-    """Give logs as JSON: numbers as they are, everything else as text."""
+    """Convert logs to JSON: numbers stay, everything else becomes text."""
     plain: Json = {}
     for key, value in (logs or {}).items():
         try:

@@ -1,4 +1,4 @@
-"""The callback by which Keras tells a stage what happens."""
+"""Callback that forwards Keras' events to a stage."""
 
 from typing import Any, Protocol
 
@@ -6,7 +6,7 @@ import keras
 
 
 class FitEvents(Protocol):
-    """What a stage does at each of Keras' events, in their order."""
+    """Handle Keras' events, listed in their order."""
 
     def begin(self) -> None: ...
     def epoch_begins(self, epoch: int) -> None: ...
@@ -18,7 +18,7 @@ class FitEvents(Protocol):
 
 
 class Hook(keras.callbacks.Callback):  # type: ignore[misc]
-    """Stand behind all other callbacks and tell the stage what happens."""
+    """Forward events to the stage; the last of all callbacks."""
 
     def __init__(self, stage: FitEvents) -> None:
         super().__init__()

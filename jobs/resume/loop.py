@@ -1,9 +1,8 @@
-"""``resumable``: training loops that the script writes itself, as exact as ``fit``.
+"""``resumable``: training loops written in the script, resumed as exactly as ``fit``.
 
-A loop is a stage, as a call of ``fit`` is: between two of its steps everything that belongs
-to it can be saved, and a relaunched script begins it at the step after the last one saved.
-Under a daemon it uses the job's run directory; otherwise a folder beside the script.
-docs/loops.md shows its use.
+A loop is a stage, as a call of ``fit`` is: its whole state can be saved between two steps, and a
+relaunched script begins it at the step after the last saved one. Under a daemon it uses the
+job's run directory; otherwise a folder beside the script. docs/loops.md shows its use.
 """
 
 import time
@@ -37,34 +36,34 @@ def resumable(
     folder: str | Path | None = None,
     seed: int = 0,
 ) -> "Loop":
-    """A training loop that goes on where it was, whatever ended the process.
+    """Make a training loop that is resumed exactly, whatever ended the process.
 
-    ``for step in resumable(steps=1000, model=model): ...`` gives the numbers of the steps that
-    are left, from 0; :meth:`Loop.epochs` and :meth:`Loop.batches` give epochs and their
+    ``for step in resumable(steps=1000, model=model): ...`` yields the 0-based numbers of the
+    steps that are left; :meth:`Loop.epochs` and :meth:`Loop.batches` yield epochs and their
     batches. After each step a checkpoint may be taken; SIGTERM (and Ctrl-C, without a daemon)
     takes one and ends the process with exit code 75.
 
     Args:
-        steps: how many steps a ``for`` over the loop itself has; not for ``epochs``.
-        model, optimizer, metrics: Keras objects whose variables are saved and put back: one,
-            or a list or dict of them. Optimizers of compiled models need not be named.
+        steps: number of steps of a ``for`` over the loop itself; not for ``epochs``.
+        model, optimizer, metrics: Keras objects whose variables are saved and restored: one,
+            or a list or dict of them. Optimizers of compiled models are found without it.
         state: anything else, by name: plain data, arrays, random generators, variables,
             objects with ``state_dict`` and ``load_state_dict``, objects of plain attributes.
-            Values are put back in place, and ``state["best"] = ...`` in the loop is saved.
+            Values are restored in place, and ``state["best"] = ...`` in the loop is saved.
         every: ``"500 steps"`` or 500, ``"epoch"``, ``"10 min"``; by default each epoch and each
-            10 minutes. A spec that says ``every`` itself wins.
+            10 minutes. ``every`` in a spec has priority.
         keep, monitor, mode, folder, seed: as in a spec; only without a daemon. ``folder`` is
-            ``train.rekindle`` beside ``train.py`` by default; ``seed`` decides the order of
+            ``train.rekindle`` beside ``train.py`` by default; ``seed`` determines the order of
             arrays, nothing else.
 
     Raises:
-        UsageError: the arguments do not fit each other.
+        UsageError: an argument is invalid.
     """
     try:
         policy = standalone.policy_of(every, keep, monitor, mode)
     except ValueError as error:
         raise UsageError(
-            f"`every` is not understood: {error}.",
+            f"`every` is invalid: {error}.",
             hint='Write 500, "500 steps", "epoch", "5 epochs" or "10 min".',
         ) from None
     where = Path(folder) if folder is not None else None
@@ -80,7 +79,7 @@ def resumable(
 
 
 class Loop:
-    """What :func:`resumable` gives; one stage of the script."""
+    """Iterate over steps or epochs of a loop, which is one stage; made by :func:`resumable`."""
 
     def __init__(self, opened: Callable[[], Session], steps: int | None, stage: LoopStage) -> None:
         self._opened = opened
@@ -90,24 +89,24 @@ class Loop:
 
     @property
     def step(self) -> int:
-        """Steps finished, over all epochs of the loop."""
+        """Finished steps, over all epochs of the loop."""
         return self._stage.step
 
     @property
     def epoch(self) -> int:
-        """Epochs finished."""
+        """Finished epochs."""
         return self._stage.epoch
 
     @property
     def resumed(self) -> str | None:
-        """Name of the checkpoint that the loop went on from, None where it began."""
+        """Name of the checkpoint that the loop was resumed from; None if it began."""
         return self._stage.resumed
 
     def __iter__(self) -> Iterator[int]:
-        """Numbers of the steps that are left, 0-based.
+        """Iterate over the 0-based numbers of the steps that are left.
 
         Raises:
-            UsageError: no number of steps was given.
+            UsageError: the loop has no number of steps.
         """
         if self._steps is None:
             raise UsageError(
@@ -117,25 +116,25 @@ class Loop:
         return self._run(self._flat(self._steps), flat=True)
 
     def epochs(self, count: int) -> Iterator[int]:
-        """Numbers of the epochs that are left, 0-based; the first may have begun already.
+        """Iterate over the 0-based numbers of the epochs that are left.
 
-        In an epoch that had begun, :meth:`batches` gives what is left of it, and everything
-        that the code before it has changed is put back.
+        If the first of them had begun, :meth:`batches` yields the rest of it, after restoring
+        everything that the code before it has changed.
         """
         return self._run(self._epochs(count), flat=False)
 
     def batches(
         self, data: Any, batch_size: int | None = None, *, shuffle: bool = True
     ) -> Iterator[Any]:
-        """The batches of one pass over ``data``, each of which is a step; within an epoch.
+        """Iterate over the batches of one pass over ``data`` within an epoch; each is a step.
 
         Args:
-            data: what :meth:`data` takes or gave; the same in each epoch.
-            batch_size, shuffle: for arrays; ``shuffle`` for a ``PyDataset``, too.
+            data: an argument or result of :meth:`data`; the same in each epoch.
+            batch_size, shuffle: for arrays; ``shuffle`` also for a ``PyDataset``.
         """
         stage = self._stage
-        stream, goes_on = stage.next_call(data, batch_size, shuffle=shuffle)
-        if not goes_on:
+        stream, has_batches = stage.next_call(data, batch_size, shuffle=shuffle)
+        if not has_batches:
             return
         stream.open()
         while True:
@@ -154,10 +153,10 @@ class Loop:
         stage.batches_over()
 
     def data(self, data: Any, batch_size: int | None = None, *, shuffle: bool = True) -> Batches:
-        """Data whose position is saved with the loop; call it before the loop begins.
+        """Add data whose position is saved with the loop; call it before the loop begins.
 
-        ``next(data)`` gives batch after batch, over all passes; ``for batch in data`` is one
-        pass, which is a step for nobody (a validation, say); :meth:`batches` takes it, too.
+        ``next(data)`` returns the next batch, over all passes; ``for batch in data`` is one
+        pass whose batches are not steps (e.g. a validation); :meth:`batches` accepts it, too.
 
         Args:
             data: arrays (one, or a tuple, list or dict of them) with a ``batch_size``; a
@@ -167,15 +166,15 @@ class Loop:
         return self._stage.add_stream(data, batch_size, shuffle=shuffle)
 
     def log(self, **values: float) -> None:
-        """Metrics of the epoch (or of the last steps) for the journal, `show` and `monitor`."""
+        """Log metrics of the epoch, or of the last steps, for the journal, `show` and `monitor`."""
         self._stage.log({name: float(value) for name, value in values.items()})
 
     def stop(self) -> None:
-        """Ends the loop after this step; over epochs, after this epoch."""
+        """End the loop after this step; over epochs, after this epoch."""
         self._stage.stop()
 
     def __enter__(self) -> "Loop":  # noqa: PYI034  typing.Self is of Python 3.11
-        """Makes ``fit`` resumable without a daemon, until the end of the ``with`` block."""
+        """Make ``fit`` resumable without a daemon, until the end of the ``with`` block."""
         if Session.current is None:
             from rekindle.jobs.resume import fit
 
@@ -206,7 +205,7 @@ class Loop:
             yield from body
             stage.end()
         except GeneratorExit:
-            # by `break`, or by an error in its body: what comes next will tell
+            # left by `break` or by an error in its body: whether the script continues decides
             broken = True
             stage.left()
             raise

@@ -1,4 +1,4 @@
-"""A loop of the script's own as a stage: its generator protocol, ``break``, its streams."""
+"""Stage of a loop: generator protocol, ``break``, and streams."""
 
 import sys
 import threading
@@ -30,12 +30,12 @@ class LoopStage:
     """Run one loop as a stage.
 
     Args:
-        policy: when to save, where the spec says nothing.
+        policy: when to save, unless the spec sets that.
         tracked: models, optimizers and metrics.
-        state: what else the script names.
+        state: other state by name.
 
     Attributes:
-        resumed: name of the checkpoint that the loop resumed from.
+        resumed: name of the checkpoint that the loop was resumed from.
     """
 
     def __init__(
@@ -53,25 +53,25 @@ class LoopStage:
         self._ended = False
         self._undo_signals: Callable[[], None] = _nothing
 
-    # what the script sees
+    # public to the script
 
     @property
     def step(self) -> int:
-        """Steps finished in this loop."""
+        """Finished steps of this loop."""
         return self._progress.step - self._begun_at
 
     @property
     def epoch(self) -> int:
-        """Epochs finished in this loop."""
+        """Finished epochs of this loop."""
         return self._progress.epoch
 
     @property
     def over(self) -> bool:
-        """Whether nothing of it is left to do."""
+        """Whether the loop has ended or was stopped."""
         return self._flags.stopped or self._ended
 
     def log(self, values: dict[str, float]) -> None:
-        """Take metrics of the epoch, or of the last steps."""
+        """Store metrics of the epoch, or of the last steps."""
         self._flags.log(values)
 
     def stop(self) -> None:
@@ -84,20 +84,22 @@ class LoopStage:
         """Enter the stage: restore its checkpoint, or take the first one.
 
         Args:
-            flat: it has steps and no epochs.
+            flat: the loop has steps and no epochs.
         """
         if self._engine is not None:
-            raise UsageError("The loop runs already.", hint="Make one resumable() for each loop.")
+            raise UsageError(
+                "The loop is already running.", hint="Create one resumable() for each loop."
+            )
         daemon_or_with = Session.current is not None
         session = opened()
         if session.stages.forked:
             raise UsageError(
-                "A `resumable` loop was begun in a forked child process, which cannot be resumed.",
+                "A `resumable` loop began in a forked child process, which cannot be resumed.",
                 hint="Run the loop in the script's own process.",
             )
         if session.stages.inside:
             raise UsageError(
-                "A loop was begun within another stage.", hint="Let the other one end first."
+                "A loop began within another stage.", hint="Begin it after the other one has ended."
             )
         if not daemon_or_with and threading.current_thread() is threading.main_thread():
             self._undo_signals = shutdown.install_alone()
@@ -118,9 +120,9 @@ class LoopStage:
         session = engine.session
         if not trace_order.watch(self._tracked.models.values()):
             session.warn(
-                "Where batches differ in size, a relaunch may differ in the last bits: "
-                "this version of TensorFlow keeps its traces in an unknown way.",
-                "Give batches of one size.",
+                "If batches differ in size, a relaunch may differ in the last bits: "
+                "this version of TensorFlow stores its traces in an unknown way.",
+                "Use batches of one size.",
             )
         self._tracked.build()
         random = RandomState(lambda: self._data.seed_generators)
@@ -157,7 +159,7 @@ class LoopStage:
         self._progress, self._begun_at = engine.progress, engine.begun_at
 
     def _save_policy(self, session: Session, *, flat: bool) -> SavePolicy:
-        """Take the spec's where it says something, else what the script says."""
+        """Choose the save policy: the spec has priority over the script."""
         policy = session.job.checkpoint
         every = (policy.every_epochs, policy.every_steps, policy.every_seconds)
         if every == (None, None, None):
@@ -165,8 +167,8 @@ class LoopStage:
             every = (mine.every_epochs, mine.every_steps, mine.every_seconds)
         if flat and every[0] is not None:
             session.warn(
-                "A loop over steps has no epochs after which it could be saved.",
-                'It is saved each 10 minutes; say every = "500 steps" for more.',
+                "A loop over steps has no epochs, so it is saved every 10 minutes.",
+                'Set every = "500 steps" to save more often.',
             )
             every = (None, None, None)
         return SavePolicy(
@@ -176,18 +178,18 @@ class LoopStage:
     # data
 
     def add_stream(self, data: Any, batch_size: int | None, *, shuffle: bool) -> Batches:
-        """Add data before the loop begins."""
+        """Add data; call before the loop begins."""
         if self._engine is not None:
             raise UsageError(
                 "Data was added within the loop.",
-                hint="Call data() before the loop begins, and use what it gives.",
+                hint="Call data() before the loop begins, and use its result.",
             )
         return self._data.add(data, batch_size, shuffle=shuffle)
 
     def next_call(
         self, data: Any, batch_size: int | None, *, shuffle: bool
     ) -> tuple[Batches, bool]:
-        """Give the stream for the next `batches` of this epoch, and whether it has any left."""
+        """Return the stream for the next `batches` of this epoch, and whether it has any left."""
         engine = self._running()
         try:
             stream = self._data.stream_of_call(data, batch_size, shuffle=shuffle)
@@ -196,7 +198,7 @@ class LoopStage:
             raise
         has_batches, arrived = self._data.arrive()
         if arrived:
-            # the code before this has begun the epoch once more: what it changed is put back
+            # the script ran the code before this call once more: undo what that changed
             engine.restore()
             self._forget()
         return stream, has_batches
@@ -210,7 +212,7 @@ class LoopStage:
         return engine.session.job.seed, engine.progress.stage
 
     def _seeks(self) -> None:
-        """Between two pieces of data that is read again: nothing is there yet to be saved."""
+        """Write the heartbeat while data is read again; exit on SIGTERM, with nothing to save."""
         self._running().session.beat("seek")
         if shutdown.requested():
             shutdown.exit_saved()
@@ -218,17 +220,17 @@ class LoopStage:
     # between steps
 
     def step_ended(self) -> None:
-        """Count a step; it has ended, and the script may leave the loop in it."""
+        """Count a finished step, also when the script leaves the loop in it."""
         at = self._progress
         self._progress = replace(at, step=at.step + 1, epoch_step=at.epoch_step + 1)
 
     def boundary(self) -> None:
-        """Between two steps: nothing of either is under way."""
+        """Save or stop between two steps."""
         shutdown.mark_clean(False)
         self._running().step_done(self._progress)
 
     def batches_over(self) -> None:
-        """All batches of a call are trained; code of the epoch after them may follow."""
+        """Record that all batches of a call are trained; more code of the epoch may follow."""
         self._data.exhaust()
         engine = self._running()
         engine.session.beat("validation")
@@ -236,7 +238,7 @@ class LoopStage:
             engine.exit_saved()
 
     def epoch_begins(self) -> None:
-        """Begin an epoch, or come again to the one that had begun."""
+        """Begin an epoch, or resume the one of the checkpoint."""
         if not self._data.begin_epoch():
             self._progress = replace(self._progress, epoch_step=0)
             self._flags.clear_logs()
@@ -253,23 +255,23 @@ class LoopStage:
     # ending
 
     def end(self) -> None:
-        """End the loop; nothing is saved where it had ended in an earlier attempt."""
+        """End the loop; save nothing if it had ended in an earlier attempt."""
         if shutdown.answered() and self._flags.stopped:
-            return  # interrupted by the script's own handler of SIGTERM, not finished
+            return  # interrupted by the script's own SIGTERM handler, not finished
         if not self._ended:
             self._running().end(self._final())
 
     def left(self) -> None:
-        """Take note that the script left the loop: for good, if it goes on or ends well."""
+        """Record that the script left the loop: its end, if the script continues or succeeds."""
         engine = self._running()
         error = getattr(sys, "last_value", None)
         try:
             snapshot = self._final()
         except Exception:
-            return  # whatever was raised in the loop is on its way up, and says more
+            return  # the exception of the loop propagates and must not be replaced
 
         def commit() -> None:
-            # an error that ended the script has been printed by now
+            # sys.last_value has changed if an error ended the script
             if getattr(sys, "last_value", None) is error:
                 engine.end(snapshot)
 
@@ -280,7 +282,7 @@ class LoopStage:
         """Leave the stage: the loop is over, or the process ends.
 
         Args:
-            broken: nothing may be raised now.
+            broken: nothing may be raised.
         """
         self._leave(self._running().session, broken=broken)
 
@@ -302,18 +304,18 @@ class LoopStage:
     def _running(self) -> StageEngine:
         if self._engine is None:
             raise UsageError(
-                "The loop does not run.",
+                "The loop is not running.",
                 hint="Use batches() within `for epoch in loop.epochs(...)`.",
             )
         return self._engine
 
 
 class _LoopFlags:
-    """Capture and restore what the script told its loop; a component.
+    """Capture and restore logs and stop flag of a loop; a component.
 
     Attributes:
-        logs: metrics that the script told.
-        stopped: the script wants no further step or epoch.
+        logs: metrics from the script.
+        stopped: the script requested the end of the loop.
     """
 
     def __init__(self) -> None:
@@ -351,14 +353,14 @@ class _LoopFlags:
 
 
 class _Graphs:
-    """Look for what is not exact in the graphs that the loop traces; a component without state."""
+    """Find caveats in the graphs that the loop traces; a component without state."""
 
     def __init__(self, models: ModelState, random: RandomState, state: TrackedState) -> None:
         self._models = models
         self._random = random
         self._state = state
         self._found: dict[Caveat, None] = {}
-        trace_order.traced_graphs()  # what was traced before is no step of this loop
+        trace_order.traced_graphs()  # earlier graphs are not of this loop
 
     def capture(self, arrays: Tensors) -> Json:
         return {}
@@ -378,8 +380,8 @@ class _Graphs:
             try:
                 self._found |= dict.fromkeys(self._look(graphs))
             except Exception as error:
-                # looks at what TensorFlow keeps for itself: not worth a training
-                tell(f"the training step could not be looked through: {error!r}.")
+                # reads internals of TensorFlow: a failure must not end the training
+                tell(f"training step not checked for caveats: {error!r}.")
         return list(self._found)
 
     def receipt(self, saved: Json) -> list[str]:
@@ -388,9 +390,9 @@ class _Graphs:
     def _look(self, graphs: list[Any]) -> list[Caveat]:
         known = [*self._models.components(), *self._random.variables(), *self._state.variables()]
         trainable = self._models.trainable()
-        # other functions of the script, e.g. an evaluation, may well have variables of their own
+        # only graphs that train: others, e.g. an evaluation, may have variables of their own
         steps = [graph for graph in graphs if determinism.writes(graph, trainable)]
-        # train_on_batch begins by resetting the metrics that it then updates
+        # metrics of train_on_batch are no caveat: it resets them before it updates them
         resetting = {
             id(graph)
             for model in self._models.models.values()
@@ -398,7 +400,7 @@ class _Graphs:
         }
         own = [graph for graph in steps if id(graph) in resetting]
         others = [graph for graph in steps if id(graph) not in resetting]
-        remedy = "make them attributes of a layer of the model, or name them in state="
+        remedy = "make them attributes of a layer of the model, or add them to state="
         return [
             *determinism.of_graphs(own, [*known, *self._models.metrics()], remedy),
             *determinism.of_graphs(others, known, remedy),

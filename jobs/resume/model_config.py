@@ -1,4 +1,4 @@
-"""``architecture.json``: what the models of each stage are, as Keras serialises them.
+"""``architecture.json``: the models of each stage, as Keras serialises them.
 
 It is written when a stage begins, so that an export needs neither the script nor its data.
 """
@@ -14,10 +14,10 @@ FORMAT: Final = 1
 
 
 def store(run: Run, stage: int, models: dict[str, Any]) -> None:
-    """Adds the models of a stage; ``models`` by the label of their variables.
+    """Add the models of a stage; ``models`` by the label of their variables.
 
-    A model that Keras cannot serialise is noted with the reason. A disk that is full costs
-    the file, not the training.
+    For a model that Keras cannot serialise the reason is stored. On a full disk the file is not
+    written and the training continues.
     """
     try:
         known = load(run)
@@ -31,11 +31,11 @@ def store(run: Run, stage: int, models: dict[str, Any]) -> None:
             run.architecture, {"format": FORMAT, "stages": {**known, str(stage): entries}}
         )
     except OSError as error:
-        tell(f"the architecture could not be kept: {error}")
+        tell(f"architecture.json not written: {error}")
 
 
 def load(run: Run) -> dict[str, dict[str, dict[str, Any]]]:
-    """Stage → label → ``{"class", "keras", "model" or "problem"}``; empty where there is none.
+    """Read stage → label → ``{"class", "keras", "model" or "problem"}``; empty without a file.
 
     Raises:
         ValueError: the file is damaged, or of a newer version.
@@ -45,7 +45,7 @@ def load(run: Run) -> dict[str, dict[str, dict[str, Any]]]:
     except FileNotFoundError:
         return {}
     if not isinstance(value, dict) or value.get("format", 0) > FORMAT:
-        raise ValueError("architecture.json is not of a format that is known here")
+        raise ValueError("architecture.json has an unknown format")
     stages: dict[str, dict[str, dict[str, Any]]] = value["stages"]
     return stages
 
@@ -55,7 +55,7 @@ def _entry(model: Any) -> dict[str, Any]:
 
     entry: dict[str, Any] = {"class": type(model).__name__, "keras": keras.__version__}
     try:
-        # through text, so that what is compared is what is read
+        # through text: store compares it with what load returns
         return {**entry, "model": json.loads(model.to_json())}
-    except Exception as error:  # code of the user's: anything
+    except Exception as error:  # get_config of a user's layer may raise anything
         return {**entry, "problem": f"{type(error).__name__}: {error}"[:500]}

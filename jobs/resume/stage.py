@@ -1,7 +1,7 @@
-"""The engine of a stage: find, check, restore, capture and save its state.
+"""Engine of a stage: find, check, restore, capture and save its state.
 
-It knows components and a session, and neither ``fit`` nor loops: both are stages of this one
-engine, so that what one of them can do the other can, too.
+It knows components and a session, but neither ``fit`` nor loops: both run on this one engine, so
+that they have the same features.
 """
 
 import dataclasses
@@ -24,14 +24,14 @@ class StageEngine:
     """Resume and save one stage.
 
     Args:
-        number: 0-based, of the stage in the script.
-        policy: says when a checkpoint is due.
+        number: 0-based number of the stage in the script.
+        policy: decides when a checkpoint is due.
 
     Attributes:
-        progress: where the stage is, as of the last boundary.
+        progress: position of the stage at the last boundary.
         begun_at: the step at which it began.
-        saved, saved_arrays: content of the checkpoint; empty where the stage begins, or once it
-            was dropped.
+        saved, saved_arrays: content of the checkpoint; empty if the stage begins, or once the
+            content was dropped.
     """
 
     def __init__(self, session: Session, number: int, policy: SavePolicy) -> None:
@@ -53,16 +53,16 @@ class StageEngine:
 
     @property
     def checkpoint(self) -> str | None:
-        """Name of the checkpoint that the stage resumed from; None where it began."""
+        """Name of the checkpoint that the stage is resumed from; None if it begins."""
         return self._point.checkpoint.name if self._point.checkpoint else None
 
     @property
     def has_ended(self) -> bool:
-        """Whether the checkpoint is that of the end of the stage."""
+        """Whether the checkpoint is the end of the stage."""
         return self._point.checkpoint is not None and self._point.checkpoint.position.end
 
     def drop_saved(self) -> None:
-        """Drop the content of the checkpoint: a second copy of model and optimizer."""
+        """Drop the content of the checkpoint: it is a second copy of model and optimizer."""
         self._point = self._point.without_content()
         self._state.drop_saved()
 
@@ -71,11 +71,11 @@ class StageEngine:
     def check(
         self, models: ModelState, data: Seekable, others: Sequence[Component], kind: str
     ) -> None:
-        """Take the components and compare them with the checkpoint, as :class:`StageState` does."""
+        """Set the components and compare them with the checkpoint; see :class:`StageState`."""
         self._state = StageState(self.session, self._point, models, data, others, kind)
 
     def show(self) -> None:
-        """In an export of this stage, restore the models alone and give them away."""
+        """Restore only the models and pass them on, in an export of this stage."""
         give = self.session.wanted(self.progress.stage)
         if give is not None and self.checkpoint is not None:
             models = self._state.models
@@ -86,7 +86,7 @@ class StageEngine:
         """Begin the stage, and save its first checkpoint.
 
         Args:
-            epochs: how many it has in all, where that is known.
+            epochs: number of epochs of the whole stage, if known.
         """
         stage, models = self.progress.stage, self._state.models
         model_config.store(self.session.run, stage, models.models)
@@ -101,7 +101,7 @@ class StageEngine:
     def resume(
         self, *, epochs: int | None, after_restore: Callable[[], None] = lambda: None
     ) -> None:
-        """Restore the checkpoint, with the data first, and write the receipt.
+        """Restore the checkpoint, the data first, and write the receipt.
 
         Args:
             after_restore: called before the receipt is written.
@@ -114,10 +114,10 @@ class StageEngine:
         self._open_grace_period()
 
     def restore_ended(self, seek: Callable[[], None] | None = None) -> None:
-        """Restore a stage that had ended, without training.
+        """Restore a finished stage, without training.
 
         Args:
-            seek: leaves the data as the stage has left it, where that is not where it ended.
+            seek: restores the data as of the end of the stage; by default as for a resume.
         """
         self._restore_from(seek or self._state.seek)
         self.session.stage_restored(self.progress.stage, self._point)
@@ -128,7 +128,7 @@ class StageEngine:
         self.progress = Progress(
             position["stage"], position["epoch"], position["step"], position["epoch_step"]
         )
-        # the state is the one on disk until a batch is trained, and reading may take hours
+        # no batch is trained yet, so SIGTERM can end the process at once: reading may take hours
         shutdown.mark_clean(True)
         seek()
         shutdown.mark_clean(False)
@@ -137,7 +137,7 @@ class StageEngine:
             self.session.note_change(text)
             self.session.warn(
                 f"{text[:1].upper()}{text[1:]}.",
-                "If you have changed it: set it in a callback or in the loop, or start over with "
+                "To change it, set it in a callback or in the loop, or start over with "
                 "`rekindle retry JOB --from-scratch`.",
             )
 
@@ -163,21 +163,21 @@ class StageEngine:
     # the state
 
     def restore(self) -> None:
-        """Put everything but the data back to the checkpoint, once more."""
+        """Restore everything but the data from the checkpoint, once more."""
         self._state.restore()
 
     def report(self, caveats: Iterable[Caveat]) -> None:
-        """Report once what cannot be restored exactly, in receipts and to people."""
+        """Report each caveat once, in receipts or as a warning."""
         self._state.caveats.add(caveats)
 
     def stand(self, progress: Progress) -> None:
-        """Take note of where the stage is, without a boundary between two steps."""
+        """Set the position of the stage, without a boundary between two steps."""
         self.progress = progress
 
     def capture(
         self, *, ended: bool = False, logs: Json | None = None, replaced: Json | None = None
     ) -> Snapshot:
-        """Copy everything, as of now; arguments as of :meth:`StageState.capture`.
+        """Copy the current state; arguments as of :meth:`StageState.capture`.
 
         Args:
             ended: the stage is over.
@@ -190,7 +190,7 @@ class StageEngine:
     # saving
 
     def save(self, why: str, snapshot: Snapshot | None = None, *, best: bool = False) -> None:
-        """Commit a checkpoint of now, or of a snapshot.
+        """Commit a checkpoint of the current state, or of a snapshot.
 
         Args:
             why: start, epoch, best, steps, time, signal or end.
@@ -198,20 +198,20 @@ class StageEngine:
         self.session.save(snapshot or self.capture(), why, best=best, policy=self._policy)
 
     def exit_saved(self, snapshot: Snapshot | None = None) -> None:
-        """Save and end the process, to be resumed, unless the script does so itself."""
+        """Save, and end the process unless the script's own SIGTERM handler does."""
         self.save("signal", snapshot)
         shutdown.exit_saved()
 
     def step_begins(self) -> None:
-        """Mark that memory equals the last checkpoint while a first step is compiled."""
+        """Mark that memory equals the last checkpoint while the first step is compiled."""
         self._step_began = time.monotonic()
         shutdown.mark_clean(True)
 
     def step_done(self, progress: Progress, *, exact: bool = True) -> None:
-        """Stand between two steps, in the main thread: save where due, stop where asked.
+        """Finish a step, in the main thread: save if due, stop if requested.
 
         Args:
-            exact: a stage can be resumed here, and not only at the end of its epoch.
+            exact: the stage can be resumed here, not only at the end of an epoch.
         """
         self.progress = progress
         session = self.session
@@ -226,7 +226,7 @@ class StageEngine:
         if exact and self._policy.due_in_epoch(progress.step, now):
             self.save("steps" if self._policy.policy.every_steps else "time")
             if shutdown.requested():
-                shutdown.exit_saved()  # it came while that was written
+                shutdown.exit_saved()  # SIGTERM arrived during the save
             now = time.monotonic()
         elif exact and self._step_began and session.grace.is_long(now - self._step_began):
             snapshot = self.capture()
@@ -235,7 +235,7 @@ class StageEngine:
         self._step_began = now
 
     def epoch_done(self, progress: Progress, seconds: float, logs: Json) -> None:
-        """Stand between two epochs; arguments as of :meth:`step_done`."""
+        """Finish an epoch: journal it, save if due, stop if requested."""
         self.progress = progress
         session = self.session
         session.advance(progress)
@@ -246,7 +246,7 @@ class StageEngine:
             why = "signal" if asked else "best" if best else "epoch"
             self.save(why, self.capture(logs=logs), best=best)
         if asked or shutdown.requested():
-            # where it came while that was written there is the less to be written
+            # a SIGTERM that arrived during the save above still needs a save with why=signal
             if not asked:
                 self.save("signal", self.capture(logs=logs))
             shutdown.exit_saved()

@@ -1,4 +1,4 @@
-"""The state of a stage: its components, and the checkpoint that they are restored from."""
+"""State of a stage: its components, and the checkpoint they are restored from."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
@@ -16,10 +16,10 @@ from rekindle.jobs.capture.model_state import ModelState
 
 
 class Seekable(Component, Protocol):
-    """The component that is the data of a stage."""
+    """Capture, restore and seek the data of a stage; a component."""
 
     def seek(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
-        """Go to the batch of the checkpoint; before everything else is restored."""
+        """Seek to the batch of the checkpoint; call before everything else is restored."""
         ...
 
 
@@ -27,16 +27,16 @@ class StageState:
     """Check, restore and capture all components of one stage.
 
     Args:
-        point: what the stage resumes from.
+        point: checkpoint that the stage is resumed from.
         models, data: the components that every stage has.
-        others: in the order in which they are restored, after models; data comes last.
+        others: in the order of their restore, after models; data comes last.
         kind: fit or loop.
 
     Attributes:
-        allowed: what of the script is another than before and was allowed to be, in words.
+        allowed: the change of the script that was allowed, in words.
 
     Raises:
-        StateMismatch: the script is another than that of the checkpoint.
+        StateMismatch: the script differs from that of the checkpoint.
     """
 
     def __init__(
@@ -72,15 +72,15 @@ class StageState:
         return found
 
     def drop_saved(self) -> None:
-        """Drop the content of the checkpoint: a second copy of model and optimizer."""
+        """Drop the content of the checkpoint: it is a second copy of model and optimizer."""
         self._point = self._point.without_content()
 
     def seek(self) -> None:
-        """Go to the batch of the checkpoint."""
+        """Seek to the batch of the checkpoint."""
         self.data.seek(self._point.state, self._point.tensors, lenient=self.allowed is not None)
 
     def restore(self) -> None:
-        """Put everything but the data back to the checkpoint."""
+        """Restore everything but the data from the checkpoint."""
         for component in self.components:
             component.restore(
                 self._point.state, self._point.tensors, lenient=self.allowed is not None
@@ -88,33 +88,33 @@ class StageState:
         self.look_for_caveats()
 
     def receipt(self) -> list[str]:
-        """List what is restored, in words."""
+        """List in words what is restored."""
         return [words for c in self.components for words in c.receipt(self._point.state)]
 
     def unused_rates(self) -> list[str]:
-        """Name each learning rate of the script that is not used, since the restored one is."""
+        """Name each learning rate of the script that the restored one replaces."""
         if self.allowed is not None:
-            return []  # a person was told, and has allowed it
+            return []  # the difference was reported, and a person has allowed it
         saved = self._point.state["fingerprint"].get("rates", {})  # older ones have none
         found = fingerprint.unused_rates(self._fingerprint["rates"], saved, self.models.rates())
-        # later attempts are told of the same change, too
+        # keep the first rates in the fingerprint: later attempts must report the change, too
         self._fingerprint["rates"] = {**self._fingerprint["rates"], **saved}
         return found
 
     def look_for_caveats(self) -> None:
-        """Take note of what components have found out since."""
+        """Add the caveats that components have found since."""
         self.caveats.add(one for c in self.components for one in c.caveats())
 
     def capture(
         self, at: Progress, begun_at: int, *, logs: Json | None, replaced: Json
     ) -> Snapshot:
-        """Copy everything, as of now.
+        """Copy the current state.
 
         Args:
-            at: where the stage is.
+            at: position of the stage.
             begun_at: the step at which it began.
-            logs: to be written beside the state; None for those of the state.
-            replaced: entries of the state to take in place of the present ones.
+            logs: logs for the manifest; None for those of the state.
+            replaced: entries that replace those of the current state.
         """
         arrays: Tensors = {}
         state: Json = {}
@@ -144,11 +144,11 @@ class StageState:
 
 
 class Caveats:
-    """Keep what cannot be restored exactly, for receipts; report late ones to people.
+    """Collect caveats for receipts; report those found later as warnings.
 
     Args:
-        warn: tells a person, with what to do.
-        texts: those of earlier attempts.
+        warn: reports a message and a hint.
+        texts: caveats of earlier attempts.
     """
 
     def __init__(self, warn: Callable[[str, str], None], texts: Iterable[str]) -> None:
@@ -158,15 +158,15 @@ class Caveats:
 
     @property
     def texts(self) -> list[str]:
-        """All of them, as receipts and checkpoints hold them."""
+        """All caveats, as text for receipts and checkpoints."""
         return list(self._texts)
 
     def receipt_written(self) -> None:
-        """Tell people of those that come from now on: the receipt is out."""
+        """Report caveats as warnings from now on: the receipt is written."""
         self._late = True
 
     def add(self, caveats: Iterable[Caveat]) -> None:
-        """Keep each once."""
+        """Add caveats, each once."""
         for caveat in caveats:
             text = str(caveat)
             if text in self._texts:

@@ -1,9 +1,8 @@
-"""Notice training outside of a stage: nothing of it is saved, and people must know.
+"""Detect training outside of a stage, which is not saved, and report it.
 
 A gradient with respect to variables, or ``train_on_batch``, is a sign of training. One sign alone
-may be a warm-up or a saliency map; a training shows more of them, an optimizer whose steps
-advance, or processor time. Processes that are not hooked at all (other interpreters, JAX) are
-noticed by the keeper.
+may be a warm-up or a saliency map; a training shows several, an optimizer whose step count
+advances, or CPU time. The keeper detects processes without these hooks (other interpreters, JAX).
 """
 
 import contextlib
@@ -19,19 +18,19 @@ from rekindle.jobs.attempt.session import Session
 NOT_FOLLOWED: Final = "this training is not followed; nothing of it is saved."
 HINT: Final = (
     "Train with `fit` of Keras 3, or write the loop with `resumable` (docs/loops.md); "
-    "otherwise each relaunch starts from the beginning."
+    "otherwise each relaunch starts from scratch."
 )
 
 _LOOK_S: Final = 1.0
 _CALLS: Final = 3
 _STEPS: Final = 2
 _TRACED_CPU_S: Final = 10.0
-"""Processor time after a gradient in a graph, where no optimizer tells its steps."""
+"""CPU time after a gradient in a graph that counts as training without an optimizer's steps."""
 _TRACED_END_CPU_S: Final = 2.0
 
 
 class Unfollowed:
-    """Watch one trainer process; call the ``hook_`` methods after the imports."""
+    """Detect unfollowed training in one process; call the ``hook_`` methods after the imports."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -52,7 +51,7 @@ class Unfollowed:
         tape = tensorflow.GradientTape
         plain = tape.gradient
 
-        # functools.wraps keeps the module: AutoGraph treats it as TensorFlow's own
+        # functools.wraps copies __module__, so that AutoGraph treats it as TensorFlow's own
         @functools.wraps(plain)
         def gradient(this: Any, target: Any, sources: Any, *args: Any, **kwargs: Any) -> Any:
             if self._is_outside() and _has_variable(tensorflow, sources):
@@ -63,7 +62,7 @@ class Unfollowed:
             return plain(this, target, sources, *args, **kwargs)
 
         tape.gradient = gradient
-        # sessions of TensorFlow 1: whoever builds the operation of a step means to run it
+        # sessions of TensorFlow 1: building the operation of a step is evidence enough
         self._watch_method(
             tensorflow.compat.v1.train.Optimizer,
             "apply_gradients",
@@ -72,7 +71,7 @@ class Unfollowed:
         )
 
     def hook_keras(self, keras: Any) -> None:
-        """Watch ``train_on_batch``, and which optimizers there are."""
+        """Watch ``train_on_batch``, and register all optimizers."""
         from rekindle.jobs.keras_compat import BaseOptimizer
 
         made = BaseOptimizer.__init__
@@ -91,11 +90,11 @@ class Unfollowed:
         )
 
     def hook_legacy(self, keras: Any) -> None:
-        """Watch the training methods of another Keras, which are not followed.
+        """Watch the training methods of a Keras that is not followed.
 
         Args:
             keras: Keras 2, ``tf_keras``, or the old copy inside of TensorFlow
-                (``tensorflow.python.keras``), of which only ``engine.training`` is given.
+                (``tensorflow.python.keras``), as its ``engine.training``.
         """
         release = getattr(keras, "__version__", "2 inside of TensorFlow")
         where = f"Keras {release} ({keras.__name__}) trains without rekindle"
@@ -129,7 +128,7 @@ class Unfollowed:
     # signs
 
     def check(self, *, final: bool = False) -> None:
-        """Report training that was not followed, once there is enough to tell.
+        """Report unfollowed training once there is enough evidence.
 
         Args:
             final: the script ends; weaker evidence is enough.
@@ -169,7 +168,7 @@ class Unfollowed:
             self.check()
 
     def _rebase(self) -> None:
-        """Steps of optimizers count from here: those of a stage are followed."""
+        """Count steps of optimizers from here: those of a stage are followed."""
         if self._cause and not self._reported:
             self._steps_before = self._iterations()
 
@@ -184,7 +183,7 @@ class Unfollowed:
         for reference in self._optimizers:
             optimizer = reference()
             if optimizer is not None and getattr(optimizer, "built", False):
-                # in a graph there is no number to read
+                # in a graph the value cannot be read
                 with contextlib.suppress(AttributeError, NotImplementedError, RuntimeError):
                     found[id(optimizer)] = int(optimizer.iterations.numpy())
         return found

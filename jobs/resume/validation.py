@@ -1,4 +1,4 @@
-"""SIGTERM in the validation of a ``fit``: end there, as if it had not begun."""
+"""SIGTERM within the validation of a ``fit``: save as if the validation had not begun."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from rekindle.jobs.resume.stage import StageEngine
 
 
 class Validation:
-    """Keep what a validation changes as it was before, in case the process ends within it."""
+    """Keep the state before a validation, for a save within it."""
 
     def __init__(self, engine: StageEngine, model: Any, random: RandomState, data: FitData) -> None:
         self._engine = engine
@@ -23,7 +23,7 @@ class Validation:
         self._before: tuple[Json, Tensors] | None = None
 
     def begins(self, at: Progress) -> None:
-        """Copy metrics and random state before Keras resets the metrics of the epoch."""
+        """Copy metrics and RNG state before Keras resets the metrics of the epoch."""
         if self._before is not None:
             return
         arrays: Tensors = {}
@@ -37,14 +37,14 @@ class Validation:
         self._engine.session.beat("validation")
 
     def continues(self, at: Progress) -> None:
-        """Between two batches: end here where that was asked for."""
+        """Save and exit between two batches, if requested."""
         self._engine.session.beat("validation")
         if not shutdown.requested() or self._before is None:
             return
         if not self._data.exact:
             shutdown.exit_saved()
             return
-        # the weights are those of before: only what validation changes is put back
+        # a validation does not change weights: replace only what it changes
         state, arrays = self._before
         self._engine.stand(at)
         snapshot = self._engine.capture(
@@ -55,5 +55,5 @@ class Validation:
         self._engine.exit_saved(snapshot)
 
     def over(self) -> None:
-        """Forget it: the epoch has ended."""
+        """Drop the copy at the end of the epoch."""
         self._before = None

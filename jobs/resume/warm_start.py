@@ -1,7 +1,7 @@
-"""``warm_start``: the first stage begins with the weights of another job's checkpoint.
+"""Warm start: the first stage begins with the weights of another job's checkpoint.
 
-The daemon put that checkpoint into the run directory before the first attempt, so that
-every attempt begins the same, whatever has become of the other job.
+The daemon copied that checkpoint into the run directory before the first attempt, so that every
+attempt begins the same, even if the other job changes or is deleted.
 """
 
 import json
@@ -14,19 +14,19 @@ from rekindle.state.run import checkpoints, tensors
 from rekindle.state.run.checkpoints import Checkpoint, Position
 
 _HINT = (
-    "Build the same model as the other job; a new head or frozen layers come after "
-    "it, in the script, from an export of the other job (`rekindle export`)."
+    "Build the same model as the other job. For another head or frozen layers, load an export "
+    "of the other job (`rekindle export`) in the script instead."
 )
 
 
 def apply(session: Session, stage: int, models: dict[str, Any]) -> list[str]:
-    """Assigns the weights where the job asks for that; what was assigned, for the receipt.
+    """Assign the weights if the job has a warm start; return what was assigned, for the receipt.
 
-    The optimizer stays fresh, and so do random states.
+    Optimizer and random states keep their initial values.
 
     Raises:
-        CheckpointsUnreadable: what the daemon put there is damaged or missing.
-        StateMismatch: the models are not the same; the first difference is named.
+        CheckpointsUnreadable: the daemon's copy is damaged or missing.
+        StateMismatch: the models differ; the first difference is named.
     """
     if session.job.warm_start is None or stage > 0:
         return []
@@ -43,22 +43,21 @@ def apply(session: Session, stage: int, models: dict[str, Any]) -> list[str]:
         saved = json.loads(metadata["state"])["variables"]
     except (OSError, ValueError, KeyError, AssertionError) as error:
         raise CheckpointsUnreadable(
-            f"The weights of {session.job.warm_start}, from which the job begins, cannot be "
-            f"read: {error}.",
+            f"The weights of {session.job.warm_start} for the warm start cannot be read: {error}.",
             where=folder,
-            hint="Remove the folder and `rekindle release` the job: they are fetched once more.",
+            hint="Remove the folder, then `rekindle release`: the daemon copies them again.",
         ) from error
     counts = [
         _assign(label, list(model.variables), saved.get(label, []), arrays)
         for label, model in models.items()
     ]
     name = f"{source['job']}, {source['checkpoint']}"
-    tell(f"begins with the weights of {name}.")
+    tell(f"warm start with the weights of {name}.")
     return [f"{sum(counts)} weights of {name}"]
 
 
 def _assign(label: str, here: list[Any], described: list[list[Any]], arrays: dict[str, Any]) -> int:
-    """Same paths: by path. Otherwise by position, since layers are numbered by process."""
+    """Assign by path if all paths match, else by position: layer numbers differ by process."""
     mine = [variable for variable in here if not _is_seed(variable.path)]
     theirs = [(index, entry) for index, entry in enumerate(described) if not _is_seed(entry[0])]
     if {v.path for v in mine} == {entry[0] for _, entry in theirs} and (
@@ -69,12 +68,12 @@ def _assign(label: str, here: list[Any], described: list[list[Any]], arrays: dic
     for variable, (_, (path, shape, dtype)) in zip(mine, theirs, strict=False):
         if list(variable.shape) != list(shape):
             raise _mismatch(
-                f"{path} has shape {tuple(shape)} there, and {variable.path} has "
+                f"{path} has shape {tuple(shape)} there, but {variable.path} has "
                 f"{tuple(variable.shape)} here"
             )
         if str(variable.dtype) != dtype:
             raise _mismatch(
-                f"{path} is {dtype} there, and {variable.path} is {variable.dtype} here"
+                f"{path} is {dtype} there, but {variable.path} is {variable.dtype} here"
             )
     if len(mine) != len(theirs):
         longer = (
@@ -82,7 +81,7 @@ def _assign(label: str, here: list[Any], described: list[list[Any]], arrays: dic
         )
         raise _mismatch(
             f"the {label} has {len(theirs)} weights there and {len(mine)} here; "
-            f"{longer[min(len(mine), len(theirs))]} has none to go with"
+            f"{longer[min(len(mine), len(theirs))]} has no counterpart"
         )
     for variable, (index, _) in zip(mine, theirs, strict=True):
         array = arrays[f"{label}/{index:05d}"]
@@ -92,7 +91,9 @@ def _assign(label: str, here: list[Any], described: list[list[Any]], arrays: dic
 
 
 def _mismatch(found: str) -> StateMismatch:
-    return StateMismatch(f"The job cannot begin with those weights: {found}.", hint=_HINT)
+    return StateMismatch(
+        f"The weights for the warm start do not fit the model: {found}.", hint=_HINT
+    )
 
 
 def _is_seed(path: str) -> bool:
