@@ -128,7 +128,7 @@ class Session:
 
     @property
     def trained(self) -> bool:
-        """Whether this attempt has trained a batch."""
+        """True once this attempt has trained a batch."""
         return self._at.trained
 
     def advance(self, progress: Progress, *, trained: bool = True) -> None:

@@ -20,12 +20,12 @@ class StageGate:
 
     @property
     def inside(self) -> bool:
-        """Whether a stage runs; a ``fit`` called within it belongs to it."""
+        """True while a stage runs; a ``fit`` called within it belongs to it."""
         return self._inside
 
     @property
     def forked(self) -> bool:
-        """Whether this is a forked child of the trainer, whose training is not followed."""
+        """True in a forked child of the trainer, whose training is not followed."""
         return os.getpid() != self._owner
 
     def listen(self, entering: Callable[[], None], left: Callable[[], None]) -> None:

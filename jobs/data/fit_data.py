@@ -55,7 +55,7 @@ class FitData:
 
     @property
     def exact(self) -> bool:
-        """Whether a stage can be resumed between any two batches."""
+        """True if a stage can be resumed between any two batches."""
         return self.iterator.exact
 
     # creating iterators, in Keras' order

@@ -170,7 +170,7 @@ class LoopData:
 
     @property
     def is_within(self) -> bool:
-        """Whether the script has not yet reached the position of the checkpoint."""
+        """True until the script has reached the position of the checkpoint."""
         return self._within is not None
 
     def restore(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:

@@ -41,7 +41,7 @@ class Reordered:
 
     @property
     def listens(self) -> bool:
-        """Whether the user's dataset overrides on_epoch_begin or on_epoch_end."""
+        """True if the user's dataset overrides on_epoch_begin or on_epoch_end."""
         return listens_to_epochs(self._inner)
 
     def continue_after(self, epochs_begun: int) -> None:

@@ -29,7 +29,7 @@ _PATIENCE_S: Final = 5.0
 """Longest time that a checkpoint waits for a batch that is being read."""
 
 States = dict[str, Any]
-"""What ``getstate`` returns, by generator."""
+"""Results of ``getstate``, by generator."""
 
 
 class RngTracker:

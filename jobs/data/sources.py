@@ -64,7 +64,7 @@ class Source:
     """
 
     own_order = False
-    """Whether the order of a pass is derived from (seed, stage, pass)."""
+    """True if the order of a pass is derived from (seed, stage, pass)."""
     tracker: RngTracker | None = None
     reordered: Reordered | None = None
 

@@ -67,7 +67,7 @@ class LoopStage:
 
     @property
     def over(self) -> bool:
-        """Whether the loop has ended or was stopped."""
+        """True once the loop has ended or was stopped."""
         return self._flags.stopped or self._ended
 
     def log(self, values: dict[str, float]) -> None:

@@ -58,7 +58,7 @@ class StageEngine:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the checkpoint is the end of the stage."""
+        """True if the checkpoint is the end of the stage."""
         return self._point.checkpoint is not None and self._point.checkpoint.position.end
 
     def drop_saved(self) -> None:

@@ -1,4 +1,4 @@
-"""The record of a crash series as the table of docs/reliability.md: ``table.py RECORD``."""
+"""Print the record of a crash series as the table of docs/reliability.md: ``table.py RECORD``."""
 
 import json
 import sys

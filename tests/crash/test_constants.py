@@ -13,10 +13,8 @@ from rekindle.state.run import checkpoints, tensors
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
 
-def test_what_a_callback_holds_is_made_by_the_script_and_what_it_changes_is_saved(
-    tmp_path: Path,
-) -> None:
-    """A large array that nothing changes costs no checkpoint its bytes; the end is the same."""
+def test_constant_arrays_of_a_callback_are_not_saved_and_changed_ones_are(tmp_path: Path) -> None:
+    """No checkpoint contains a large array that nothing changes; the end is the same."""
     calm = driver.undisturbed(_lives(tmp_path / "calm"))
     lives = _lives(tmp_path / "storm")
     storm = driver.stormy(lives, [Blow("step", 31, signal.SIGKILL)])
@@ -26,17 +24,17 @@ def test_what_a_callback_holds_is_made_by_the_script_and_what_it_changes_is_save
     assert [[], []] == [receipt["inexact"] for receipt in storm.resumed]
     arrays, _ = tensors.load(checkpoints.scan(lives.run.checkpoints)[0].state)
     large = [name for name, array in arrays.items() if array.nbytes > 1 << 19]
-    assert 1 == len(large), large  # the one that moves
+    assert 1 == len(large), large  # the array that changes
     assert (300_000,) == arrays[large[0]].shape
 
 
-def test_an_array_that_the_script_made_otherwise_is_named(tmp_path: Path) -> None:
-    """It cannot be put back, since no checkpoint has it: the receipt says so."""
+def test_an_array_that_differs_between_attempts_is_reported(tmp_path: Path) -> None:
+    """It cannot be restored, since no checkpoint contains it: the receipt says so."""
     lives = _lives(tmp_path)
-    told = lives.run.root / "told.jsonl"
-    lives.start(Blow("step", 31), told)
+    report = lives.run.root / "report.jsonl"
+    lives.start(Blow("step", 31), report)
     assert lives.wait()["signal"] == signal.SIGKILL, lives.log()
-    told.unlink()
+    report.unlink()
     lives.change(args=["2"])
     result = driver.stormy(lives, [])
     found = " ".join(result.resumed[-1]["inexact"])

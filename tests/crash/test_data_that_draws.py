@@ -1,4 +1,4 @@
-"""Data that draws from Python's generators goes on exactly, or the receipt says it does not."""
+"""Data that draws from Python's generators is resumed exactly, or the receipt says why not."""
 
 import signal
 from pathlib import Path
@@ -25,10 +25,10 @@ EVERY = CheckpointPolicy(every_steps=5)
         ("two_fits_of_data_that_draws", [48]),
     ],
 )
-def test_data_that_draws_goes_on_exactly_in_later_epochs(
+def test_data_that_draws_is_resumed_exactly_in_later_epochs(
     name: str, steps: list[int], tmp_path: Path
 ) -> None:
-    """Batches read ahead, ends of epochs, validation and a fit before lie behind the kill."""
+    """Prefetched batches, epoch ends, validation and another fit precede the kill."""
     calm = driver.undisturbed(Lives(tmp_path / "calm", MATRIX, args=[name], policy=EVERY))
     lives = Lives(tmp_path / "struck", MATRIX, args=[name], policy=EVERY)
     result = driver.stormy(lives, [Blow("step", count) for count in steps])
@@ -39,8 +39,8 @@ def test_data_that_draws_goes_on_exactly_in_later_epochs(
     assert [] == lives.entries("warned")
 
 
-def test_a_dataset_is_told_of_the_end_of_an_epoch_once(tmp_path: Path) -> None:
-    """Saved in the validation, behind a cadence that did not fall on the epoch's end."""
+def test_on_epoch_end_of_a_dataset_is_called_once(tmp_path: Path) -> None:
+    """After a save within the validation, with no periodic save at the end of the epoch."""
     script = Path(__file__).parent / "scripts" / "matrix.py"
 
     def lives(name: str) -> Lives:
@@ -59,8 +59,8 @@ def test_a_dataset_is_told_of_the_end_of_an_epoch_once(tmp_path: Path) -> None:
     assert [] == driver.differences(calm.digests, storm.digests)
 
 
-def test_draws_that_cannot_be_had_again_are_named(tmp_path: Path) -> None:
-    """By turns with the script, in workers, through Keras, and from a generator given twice."""
+def test_draws_that_cannot_be_reproduced_are_reported(tmp_path: Path) -> None:
+    """Shared with the script, in workers, through Keras, and from a generator used twice."""
     lives = Lives(tmp_path, DRAWING, policy=EVERY)
     result = driver.stormy(lives, [Blow("step", 8)])
     assert [(1, 0), (2, 0), (2, 1), (2, 2), (2, 3)] == [
@@ -74,7 +74,7 @@ def test_draws_that_cannot_be_had_again_are_named(tmp_path: Path) -> None:
     ]
     for receipt, part in zip(result.resumed[1:], wanted, strict=True):
         assert any(part in text for text in receipt["inexact"]), receipt
-    # the first attempt learned of the turns when it had written its receipt
+    # the first attempt found this after it had written its receipt
     warned = [entry["message"] for entry in lives.entries("warned") if entry["attempt"] == 1]
     assert [] == result.resumed[0]["inexact"]
     assert any(wanted[0] in text for text in warned), warned

@@ -25,10 +25,10 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lives]:
         args=["none"],
         policy=CheckpointPolicy(every_steps=5, keep=99),
     )
-    told = lives.run.root / "told.jsonl"
-    lives.start(Blow("step", 13), told)
+    report = lives.run.root / "report.jsonl"
+    lives.start(Blow("step", 13), report)
     assert lives.wait()["signal"] == signal.SIGKILL
-    told.unlink()
+    report.unlink()
     yield lives
 
 
@@ -46,10 +46,10 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lives]:
         ),
     ],
 )
-def test_a_changed_script_is_refused_and_goes_on_once_that_is_allowed(
+def test_a_changed_script_is_refused_and_resumed_once_the_change_is_allowed(
     killed: Lives, tmp_path: Path, change: str, difference: str
 ) -> None:
-    """The first difference and the way on are named; no checkpoint is lost by either."""
+    """The message names the first difference, the hint the option; no checkpoint is removed."""
     lives = killed.copy(tmp_path)
     lives.change(args=[change])
     names = sorted(path.name for path in lives.run.checkpoints.iterdir())
@@ -67,16 +67,16 @@ def test_a_changed_script_is_refused_and_goes_on_once_that_is_allowed(
     receipt = result.resumed[-1]
     assert ("e0000-s00000010", 10) == (receipt["checkpoint"], receipt["step"])
     assert difference in receipt["allowed"]
-    # it trained to its end from there: three epochs, the first of them already begun
+    # it trained from there to the end: three epochs, the first of them from its middle
     assert [0, 1, 2] == [entry["epoch"] for entry in lives.entries("epoch_ended")]
     last = lives.entries("epoch_ended")[-1]["step"]
     assert last == (60 if change == "shorter" else 78)
 
 
-def test_another_learning_rate_is_told_and_the_one_of_the_checkpoint_goes_on(
+def test_a_changed_learning_rate_is_reported_and_that_of_the_checkpoint_is_used(
     killed: Lives, tmp_path: Path
 ) -> None:
-    """It is a variable, which callbacks change, too: put back, and named in each receipt."""
+    """It is a variable, which callbacks change, too: restored, and named in each receipt."""
     calm = driver.undisturbed(
         Lives(
             tmp_path / "calm",
@@ -88,33 +88,36 @@ def test_another_learning_rate_is_told_and_the_one_of_the_checkpoint_goes_on(
     lives = killed.copy(tmp_path / "killed")
     lives.change(args=["faster"])
     result = driver.stormy(lives, [Blow("step", 13)])
-    told = (
+    expected = (
         "learning rate of the optimizer is 0.002 in the script, but training uses 0.001 from the "
         "checkpoint"
     )
-    assert 2 == sum(told in entry["message"] for entry in lives.entries("warned"))
+    assert 2 == sum(expected in entry["message"] for entry in lives.entries("warned"))
     assert [False, True, True] == [
-        any(told in text for text in receipt["changed"]) for receipt in result.resumed
+        any(expected in text for text in receipt["changed"]) for receipt in result.resumed
     ]
     assert [] == driver.differences(calm.digests, result.digests)
 
 
-def test_another_number_of_epochs_is_told_and_counts_those_that_were_trained(
+def test_a_changed_number_of_epochs_is_reported_and_includes_finished_ones(
     killed: Lives, tmp_path: Path
 ) -> None:
-    """A person may shorten a training; a script that gives the epochs left ends too early."""
+    """A person may shorten a training; a script that passes the remaining epochs ends early."""
     lives = killed.copy(tmp_path)
     lives.change(args=["fewer"])
     result = driver.stormy(lives, [])
     assert "epochs was 3 and is 2" in result.resumed[-1]["changed"]
-    assert any("3 epochs and gives it 2" in entry["message"] for entry in lives.entries("warned"))
+    assert any(
+        "fit with 2 epochs; earlier attempts had 3" in entry["message"]
+        for entry in lives.entries("warned")
+    )
     assert [0, 1] == [entry["epoch"] for entry in lives.entries("epoch_ended")]
 
 
-def test_a_script_that_catches_every_exception_is_refused_all_the_same(
+def test_a_script_that_catches_every_exception_is_refused_as_well(
     killed: Lives, tmp_path: Path
 ) -> None:
-    """Else it would end well, with a model that nobody has trained."""
+    """Otherwise it would succeed with an untrained model."""
     lives = killed.copy(tmp_path)
     lives.change(args=["wider", "catch"])
     lives.start()
@@ -133,11 +136,13 @@ def test_a_script_that_catches_every_exception_is_refused_all_the_same(
 
 
 @pytest.mark.parametrize("change", [["24", "8"], ["12", "16"]], ids=["model", "data"])
-def test_so_is_one_that_does_it_around_a_loop_of_its_own(change: list[str], tmp_path: Path) -> None:
-    """Where the loop begins, and where it comes to its data."""
+def test_a_script_that_catches_every_exception_of_a_loop_is_refused(
+    change: list[str], tmp_path: Path
+) -> None:
+    """At the beginning of the loop, and at its data."""
     lives = Lives(tmp_path, LOOP, args=["12", "8"])
-    told = lives.run.root / "told.jsonl"
-    lives.start(Blow("step", 13), told)
+    report = lives.run.root / "report.jsonl"
+    lives.start(Blow("step", 13), report)
     assert lives.wait()["signal"] == signal.SIGKILL
     lives.change(args=change)
     lives.start()

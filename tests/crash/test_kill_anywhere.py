@@ -1,14 +1,14 @@
-"""Kill a training anywhere, any number of times: it ends as the undisturbed one did.
+"""Kill a training anywhere, any number of times: it ends as the undisturbed one.
 
-Each script of the matrix is run twice through the real keeper, once left alone and once
-struck again and again, and everything that either left behind is compared. Equality alone
-would show nothing, since a run from scratch equals a run from scratch: the tests ask for
-lives that went on from within an epoch, and print where.
+Each script of the matrix is run twice through the real keeper, once undisturbed and once killed
+repeatedly, and everything that both runs produced is compared. Equality alone would prove
+nothing, since a run from scratch equals a run from scratch: the tests also require attempts that
+were resumed within an epoch, and print where.
 
-``REKINDLE_CRASH_KILLS=1000`` spreads so many kills over the matrix (``make crash``), other
-than the ones of the last time with ``REKINDLE_CRASH_SEED``; ``REKINDLE_CRASH_RECORD=FILE``
-keeps one JSON line for each storm. ``REKINDLE_CRASH_KERAS=DIR`` takes Keras from a folder that
-``pip install --target`` has filled with another version.
+``REKINDLE_CRASH_KILLS=1000`` spreads that many kills over the matrix (``make crash``), different
+ones with another ``REKINDLE_CRASH_SEED``; ``REKINDLE_CRASH_RECORD=FILE`` writes one JSON line for
+each storm. ``REKINDLE_CRASH_KERAS=DIR`` takes Keras from a folder that ``pip install --target``
+has filled with another version.
 """
 
 import ast
@@ -33,23 +33,23 @@ NAMES = [
     for node in ast.parse(SCRIPT.read_text()).body
     if isinstance(node, ast.FunctionDef) and not node.args.args and not node.args.vararg
 ]
-# of the kinds of data; the others differ in one thing each
+# one for each kind of data; the others differ in one property each
 PROMISE = {"dataset_shuffled", "pydataset_that_draws"}
 KILLS = int(os.environ.get("REKINDLE_CRASH_KILLS", "0"))
 SEED = int(os.environ.get("REKINDLE_CRASH_SEED", "1"))
 RECORD = os.environ.get("REKINDLE_CRASH_RECORD")
 EVERY = 5
-"""Steps between checkpoints; no first epoch of the matrix ends at a multiple below 20 of it."""
+"""Steps between checkpoints; no first epoch of the matrix ends at a multiple of it below 20."""
 STORM = 6
 """Kills in one run of a long series."""
 
 
 def kills_of(name: str) -> int:
-    """How many kills a script gets: one or two, or its part of a long series."""
+    """Return the number of kills of a script: one or two, or its part of a long series."""
     return math.ceil(KILLS / len(NAMES)) if KILLS else 1 + zlib.crc32(name.encode()) % 2
 
 
-def test_the_matrix_is_there() -> None:
+def test_the_matrix_is_not_empty() -> None:
     """An empty parametrization would pass."""
     assert len(NAMES) >= 40
     assert sum(map(kills_of, NAMES)) >= 60
@@ -85,7 +85,7 @@ def test_a_killed_training_ends_as_the_undisturbed_one(name: str, tmp_path: Path
             "name": name,
             "storm": storm,
             "kills": result.kills,
-            "resumed": result.went_on,
+            "resumed": result.resumes,
             "in_mid_epoch": result.in_mid_epoch,
             "at": [f"e{r['epoch']}-s{r['step']}" for r in result.resumed],
             "identical": not different,
@@ -97,16 +97,16 @@ def test_a_killed_training_ends_as_the_undisturbed_one(name: str, tmp_path: Path
                 file.write(json.dumps(record) + "\n")
         assert [] == different, record
         assert result.kills, "no blow hit"
-        # the first blow fell within an epoch, behind a checkpoint
-        assert result.went_on >= 1, record
+        # the first blow hit within an epoch, after a checkpoint
+        assert result.resumes >= 1, record
         assert result.in_mid_epoch >= 1, record
-        _assert_losses(lives)
+        _assert_repeated_steps(lives)
         left -= count
         storm += 1
 
 
-def _assert_losses(lives: Lives) -> None:
-    """Nothing is lost where an attempt saved on SIGTERM, and elsewhere at most the cadence."""
+def _assert_repeated_steps(lives: Lives) -> None:
+    """No step is repeated after a save on SIGTERM, and otherwise at most one save interval."""
     saved = {
         entry["attempt"] for entry in lives.entries("attempt_ended") if entry["exit_code"] == 75
     }
@@ -115,15 +115,15 @@ def _assert_losses(lives: Lives) -> None:
         receipts.setdefault(receipt["attempt"], receipt)
         latest[receipt["attempt"]] = receipt
     for attempt, receipt in receipts.items():
-        # one that was told to end before it trained saved nothing, and had nothing to save
-        # and a stage that an exception ended has no end to go on from: its last steps come again
+        # an attempt stopped before it trained had nothing to save, and a stage that an
+        # exception left has no final checkpoint: its last steps are repeated
         if (
             attempt - 1 in saved
             and attempt - 1 in receipts
             and latest[attempt - 1]["stage"] == receipt["stage"]
         ):
             assert receipt["lost_steps"] == 0, receipt
-        # up to eight steps are one execution in the matrix
+        # one execution has up to eight steps in the matrix
         assert receipt["lost_steps"] <= EVERY + 7, receipt
 
 

@@ -1,6 +1,6 @@
-"""Last good, not last: whatever is done to the newest checkpoint, the end is the same.
+"""Last good, not last: whatever damages the newest checkpoint, the end is the same.
 
-A real training is interrupted once; each damage is done to a copy of its run directory.
+A real training is interrupted once; each damage is applied to a copy of its run directory.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ SCRIPT = Path(__file__).parent / "scripts" / "guarded.py"
 
 @dataclass
 class Interrupted:
-    """An undisturbed run's digests, and the same run killed at step 13 of 78."""
+    """Hold the digests of an undisturbed run, and the same run killed at step 13 of 78."""
 
     calm: dict[str, str]
     killed: Lives
@@ -38,10 +38,10 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interrupte
     policy = CheckpointPolicy(every_steps=5, keep=99)
     calm = driver.undisturbed(Lives(root / "calm", SCRIPT, args=["none"], policy=policy))
     killed = Lives(root / "killed", SCRIPT, args=["none"], policy=policy)
-    told = killed.run.root / "told.jsonl"
-    killed.start(Blow("step", 13), told)
+    report = killed.run.root / "report.jsonl"
+    killed.start(Blow("step", 13), report)
     assert killed.wait()["signal"] == signal.SIGKILL
-    told.unlink()
+    report.unlink()
     assert newest(killed).name == "e0000-s00000010"
     yield Interrupted(calm.digests, killed)
 
@@ -79,7 +79,7 @@ def make_an_empty_folder(path: Path) -> None:
 
 
 def write_non_finite_variables(path: Path) -> None:
-    """As a trainer would have written it that did not look: every digest is right."""
+    """Write NaN with correct digests, as a trainer without a check would have."""
     arrays, metadata = tensors.load(path / checkpoints.STATE)
     first = next(
         name
@@ -109,10 +109,10 @@ def write_non_finite_variables(path: Path) -> None:
     ],
     ids=lambda value: value.__name__ if callable(value) else None,
 )
-def test_a_damaged_newest_checkpoint_is_set_aside_and_the_end_is_the_same(
+def test_a_damaged_newest_checkpoint_is_quarantined_and_the_end_is_the_same(
     interrupted: Interrupted, tmp_path: Path, damage: Callable[[Path], None], name: str, reason: str
 ) -> None:
-    """It goes to quarantine with its reason, an older one is used, no other is touched."""
+    """It is quarantined with its reason, an older one is used, no other is changed."""
     lives = interrupted.killed.copy(tmp_path)
     damage(newest(lives).path)
     kept = files(lives, without=name)
@@ -130,10 +130,10 @@ def test_a_damaged_newest_checkpoint_is_set_aside_and_the_end_is_the_same(
     assert [] == driver.differences(interrupted.calm, result.digests)
 
 
-def test_a_stale_temporary_folder_is_swept_away_and_the_end_is_the_same(
+def test_a_stale_temporary_folder_is_removed_and_the_end_is_the_same(
     interrupted: Interrupted, tmp_path: Path
 ) -> None:
-    """What an interrupted commit left behind is never taken for a checkpoint."""
+    """The remains of an interrupted commit are never used as a checkpoint."""
     lives = interrupted.killed.copy(tmp_path)
     stale = lives.run.checkpoints / ".tmp-e0000-s00000015-4711"
     shutil.copytree(newest(lives).path, stale)
@@ -146,15 +146,15 @@ def test_a_stale_temporary_folder_is_swept_away_and_the_end_is_the_same(
     assert [] == driver.differences(interrupted.calm, result.digests)
 
 
-def test_where_no_checkpoint_is_good_the_attempt_ends_for_a_person_to_look(
+def test_without_a_good_checkpoint_the_attempt_fails_permanently(
     interrupted: Interrupted, tmp_path: Path
 ) -> None:
-    """Nothing begins from scratch by itself; once it is asked for, the end is the same."""
+    """Training starts over only on request, and then the end is the same."""
     lives = interrupted.killed.copy(tmp_path)
     every = checkpoints.scan(lives.run.checkpoints)
     for checkpoint in every:
         flip_a_bit(checkpoint.path)
-    for _ in range(2):  # the second time they are in quarantine and missing
+    for _ in range(2):  # the second time they are in quarantine, hence missing
         lives.start()
         end = lives.wait()
         assert ("permanent", 78) == (end["cause"], end["exit_code"])

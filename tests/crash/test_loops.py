@@ -1,4 +1,4 @@
-"""Loops that a script writes itself end as undisturbed ones, whatever killed them on the way."""
+"""Loops written in a script end as undisturbed ones, whatever killed them."""
 
 import ast
 import random
@@ -25,7 +25,7 @@ NAMES = [
 
 
 def test_every_loop_of_the_script_is_tested() -> None:
-    """A loop that nobody runs would prove nothing."""
+    """A loop without a test would prove nothing."""
     body = ast.parse(SCRIPT.read_text()).body[-1]
     assert isinstance(body, ast.If)
     defined = {
@@ -44,7 +44,7 @@ def test_every_loop_of_the_script_is_tested() -> None:
     ],
 )
 def test_a_killed_loop_ends_as_the_undisturbed_one(name: str, tmp_path: Path) -> None:
-    """Variables, the script's own state and draws, and what it saw on the way."""
+    """Variables, the script's own state and draws, and what it observed in between."""
     calm = driver.undisturbed(_lives(tmp_path / "calm", name))
     assert {"file:end.npz", "file:seen.json"} <= calm.digests.keys()
     dice = random.Random(zlib.crc32(name.encode()))
@@ -58,15 +58,13 @@ def test_a_killed_loop_ends_as_the_undisturbed_one(name: str, tmp_path: Path) ->
     print(name, storm.kills, [f"e{r['epoch']}-s{r['step']}" for r in storm.resumed])
     assert [] == driver.differences(calm.digests, storm.digests)
     assert len(storm.kills) >= 3
-    assert storm.went_on >= 3
+    assert storm.resumes >= 3
     if name in ("gradient_tape", "arrays_and_generator"):
         assert storm.in_mid_epoch >= 2
 
 
-def test_a_loop_that_goes_on_before_a_smaller_batch_computes_as_if_it_had_not_ended(
-    tmp_path: Path,
-) -> None:
-    """Which trace computes a batch depends on the shapes before it: they are met again."""
+def test_a_loop_resumed_before_a_smaller_batch_computes_the_same_bits(tmp_path: Path) -> None:
+    """The trace that computes a batch depends on earlier shapes: these are traced again."""
     calm = driver.undisturbed(_lives(tmp_path / "calm", "train_on_batch"))
     storm = driver.stormy(
         _lives(tmp_path / "storm", "train_on_batch"), [driver.Blow("step", 20, signal.SIGTERM)]
@@ -76,5 +74,5 @@ def test_a_loop_that_goes_on_before_a_smaller_batch_computes_as_if_it_had_not_en
 
 
 def _lives(root: Path, name: str) -> Lives:
-    # the script says how often, unless it calls fit
+    # the script sets how often, unless it calls fit
     return Lives(root, SCRIPT, args=[name], policy=CheckpointPolicy(keep=2))

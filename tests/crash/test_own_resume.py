@@ -1,4 +1,4 @@
-"""A script that goes on by itself is put back all the same, and ends as if nothing had happened."""
+"""A script that resumes by itself is restored as well, and ends as an undisturbed one."""
 
 import signal
 from pathlib import Path
@@ -16,10 +16,10 @@ pytestmark = [pytest.mark.crash, pytest.mark.slow]
 def test_a_script_with_a_resume_of_its_own_ends_as_the_undisturbed_one(
     tmp_path: Path, when: str
 ) -> None:
-    """Its model file, learning rate and `initial_epoch` are of another moment: ours win."""
+    """Its model file, learning rate and `initial_epoch` are of another step: ours are used."""
     calm = driver.undisturbed(_lives(tmp_path / "calm", when))
     lives = _lives(tmp_path / "storm", when)
-    # epochs of 13 steps. First in epoch 0, behind the script's file of it: it says epoch 1
+    # epochs of 13 steps. The first blow is in epoch 0 after the script's save, which says epoch 1
     storm = driver.stormy(
         lives,
         [
@@ -32,8 +32,8 @@ def test_a_script_with_a_resume_of_its_own_ends_as_the_undisturbed_one(
     assert 3 == len(storm.kills)
     assert 3 == storm.in_mid_epoch
     assert 0 == storm.resumed[1]["epoch"]
-    # the paths of a model that was loaded begin otherwise, and the one that was built before has
-    # a seed generator, too: only they may differ
+    # only these may differ: a loaded model has other path prefixes, and the model built before
+    # it has a seed generator, too
     assert [] == [
         name
         for name in driver.differences(calm.digests, storm.digests)
@@ -41,13 +41,13 @@ def test_a_script_with_a_resume_of_its_own_ends_as_the_undisturbed_one(
     ]
 
 
-def test_generators_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
-    """A model that was built in vain has moved the numbers of those behind it: no guess is made."""
+def test_generators_that_cannot_be_distinguished_are_refused(tmp_path: Path) -> None:
+    """An unused model shifts the numbers of later generators: they are not guessed."""
     lives = _lives(tmp_path, "drawing")
-    told = lives.run.root / "told.jsonl"
-    lives.start(Blow("step", 24), told)
+    report = lives.run.root / "report.jsonl"
+    lives.start(Blow("step", 24), report)
     assert signal.SIGKILL == lives.wait()["signal"], lives.log()
-    told.unlink()
+    report.unlink()
     lives.start()
     assert ("permanent", 78) == ((end := lives.wait())["cause"], end["exit_code"]), lives.log()
     assert "seed_generator" in lives.entries("failed")[-1]["message"]

@@ -1,4 +1,4 @@
-"""The same training as ``fit`` and as a ``resumable`` loop: one engine carries both."""
+"""The same training as ``fit`` and as a ``resumable`` loop: one engine runs both."""
 
 import random
 import signal
@@ -20,8 +20,8 @@ def _lives(root: Path, kind: str, **more: object) -> Lives:
 
 
 @pytest.mark.promise
-def test_fit_and_loop_come_through_the_same_kills_to_the_same_bits(tmp_path: Path) -> None:
-    """Weights, optimizer, and what a layer counts in a variable that Keras does not know."""
+def test_fit_and_loop_end_with_the_same_bits_after_the_same_kills(tmp_path: Path) -> None:
+    """Weights, optimizer, and a layer's counter in a variable that Keras does not list."""
     ends = {}
     for kind in ("fit", "loop"):
         calm = driver.undisturbed(_lives(tmp_path / f"calm-{kind}", kind))
@@ -32,7 +32,7 @@ def test_fit_and_loop_come_through_the_same_kills_to_the_same_bits(tmp_path: Pat
         ]
         storm = driver.stormy(_lives(tmp_path / f"storm-{kind}", kind), blows)
         assert [] == driver.differences(calm.digests, storm.digests)
-        assert storm.went_on >= 3
+        assert storm.resumes >= 3
         assert storm.in_mid_epoch >= 2
         receipts = [entry for entry in storm.resumed if entry["checkpoint"]]
         assert [[]] * len(receipts) == [entry["inexact"] for entry in receipts]
@@ -41,8 +41,8 @@ def test_fit_and_loop_come_through_the_same_kills_to_the_same_bits(tmp_path: Pat
     assert ends["fit"] == ends["loop"]
 
 
-def test_what_a_loop_cannot_restore_is_named(tmp_path: Path) -> None:
-    """Each with what to do: a cache behind a shuffle, stateful random numbers, a stray variable."""
+def test_caveats_of_a_loop_are_reported(tmp_path: Path) -> None:
+    """Each with its remedy: a cache after a shuffle, stateful random numbers, a stray variable."""
     lives = Lives(tmp_path, SCRIPT.with_name("inexact_loop.py"))
     driver.undisturbed(lives)
     warned = [entry["message"] for entry in lives.entries("warned")]
@@ -54,11 +54,11 @@ def test_what_a_loop_cannot_restore_is_named(tmp_path: Path) -> None:
 
 
 def test_another_learning_rate_in_a_loop_is_reported(tmp_path: Path) -> None:
-    """As in `fit`: the one of the checkpoint is used, and a person is told how to change it."""
+    """As in `fit`: that of the checkpoint is used, and the hint says how to change it."""
     lives = Lives(tmp_path, SCRIPT, args=["loop"], policy=CheckpointPolicy(every_steps=5))
-    lives.start(driver.Blow("step", 17, signal.SIGKILL), lives.run.root / "told.jsonl")
+    lives.start(driver.Blow("step", 17, signal.SIGKILL), lives.run.root / "report.jsonl")
     lives.wait()
-    (lives.run.root / "told.jsonl").unlink()
+    (lives.run.root / "report.jsonl").unlink()
     lives.change(args=["loop", "4e-3"])
     driver.stormy(lives, [])
     assert any(

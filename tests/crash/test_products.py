@@ -1,4 +1,4 @@
-"""The ModelCheckpoints of a script leave the files of an undisturbed run, whatever killed it."""
+"""ModelCheckpoints of a script write the files of an undisturbed run, whatever killed it."""
 
 import hashlib
 import io
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Each file that the callbacks wrote, with a digest of its arrays and settings."""
+    """List each file that the callbacks wrote, with a digest of its arrays and settings."""
     return {
         str(file.relative_to(folder)): _digest(file)
         for file in sorted(folder.rglob("*"))
@@ -32,8 +32,8 @@ def _digest(file: Path) -> str:
     data = file.read_bytes()
     if file.suffix == ".keras":
         with zipfile.ZipFile(file) as archive:
-            # the time of saving is in metadata.json
-            # and addresses, which differ from process to process, are in the configuration
+            # metadata.json contains the time of saving, and the configuration contains addresses,
+            # which differ between processes
             config = archive.read("config.json").decode()
             found.update(re.sub(r'"shared_object_id": \d+', "", config).encode())
             data = archive.read("model.weights.h5")
@@ -55,10 +55,10 @@ def test_checkpoints_of_the_script_are_those_of_an_undisturbed_run(tmp_path: Pat
     kinds = {name.split("/")[0] for name in wanted}
     assert kinds == {"weights", "metrics", "best", "bar", "batches"}
     assert sum(name.startswith("weights") for name in wanted) == 6
-    # not every epoch is the best one, or this would show nothing
+    # if every epoch were the best one, this would prove nothing
     assert 1 < sum(name.startswith("best") for name in wanted) < 6
     storm = _lives(tmp_path / "storm")
-    # epochs of 13 steps: each blow that must show mid-epoch falls well away from 13 and 26
+    # epochs of 13 steps: each blow that must hit mid-epoch is far from 13 and 26
     result = driver.stormy(
         storm,
         [

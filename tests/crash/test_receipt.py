@@ -1,4 +1,4 @@
-"""The receipt says what could not be made exact, and how to make it so."""
+"""The receipt lists what cannot be restored exactly, each with its remedy."""
 
 import signal
 from pathlib import Path
@@ -13,8 +13,8 @@ pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
 
 @pytest.mark.promise
-def test_what_cannot_be_exact_is_named_with_the_way_on(tmp_path: Path) -> None:
-    """Of the data before the first step, of the step once it was traced, and in later receipts."""
+def test_what_cannot_be_restored_exactly_is_reported_with_its_remedy(tmp_path: Path) -> None:
+    """For the data before the first step, for the step once it is traced, and in later receipts."""
     lives = Lives(
         tmp_path,
         Path(__file__).parent / "scripts" / "inexact.py",
@@ -41,8 +41,8 @@ def test_what_cannot_be_exact_is_named_with_the_way_on(tmp_path: Path) -> None:
     assert signal.SIGKILL == lives.entries("attempt_ended")[0]["signal"]
 
 
-def test_an_ordinary_training_has_nothing_to_name(tmp_path: Path) -> None:
-    """A warning that is always there warns nobody."""
+def test_an_ordinary_training_has_no_caveats(tmp_path: Path) -> None:
+    """A warning in every training would be ignored."""
     lives = Lives(
         tmp_path, Path(__file__).parent / "scripts" / "matrix.py", args=["dataset_shuffled"]
     )

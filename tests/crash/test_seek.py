@@ -1,4 +1,4 @@
-"""Data that is read again for a long time is no hang, and can be stopped; nothing is kept of it."""
+"""A long seek is not a hang and can be stopped; the checkpoint is not held in memory after it."""
 
 import json
 import signal
@@ -21,7 +21,7 @@ import keras
 import numpy as np
 
 class Weighing(keras.callbacks.Callback):
-    """Weighs the arrays of the checkpoint that are still held."""
+    """Sum the bytes of the checkpoint that are still held."""
 
     def on_train_batch_end(self, batch, logs=None):
         if os.environ["REKINDLE_ATTEMPT"] == "1" and epochs == 1:
@@ -43,11 +43,11 @@ open("weights.json", "w").write(json.dumps(weights))
 '''
 
 
-def test_reading_again_for_longer_than_the_limit_of_hangs_goes_on(tmp_path: Path) -> None:
-    """There are beats between the pieces, in a section of its own, before a step is trained."""
+def test_a_seek_longer_than_the_hang_timeout_is_not_a_hang(tmp_path: Path) -> None:
+    """It writes heartbeats between pieces, in its own section, before a step is trained."""
     lives = Lives(tmp_path, ENDLESS, args=["0.6", "fit"], policy=EVERY)
-    told = tmp_path / "told.jsonl"
-    lives.start(Blow("step", 65), told)
+    report = tmp_path / "report.jsonl"
+    lives.start(Blow("step", 65), report)
     assert lives.wait(300)["signal"] == signal.SIGKILL, lives.log()
     lives.change(limits=Limits(stop_grace=60.0, hang_timeout=25.0))
     lives.start()
@@ -56,22 +56,22 @@ def test_reading_again_for_longer_than_the_limit_of_hangs_goes_on(tmp_path: Path
     assert (60, "e0001-s00000060") == tuple(
         lives.entries("resumed")[-1][key] for key in ("step", "checkpoint")
     )
-    # all 60 batches took 36 s, and no silence was as long as the limit
+    # all 60 batches take 36 s, but no silence is as long as the limit
     assert 0 < end["longest"]["seek"] < 25
 
 
 @pytest.mark.parametrize("kind", ["fit", "loop"])
-def test_a_stop_while_data_is_read_again_ends_at_once(kind: str, tmp_path: Path) -> None:
-    """Nothing is new, so nothing is saved; the checkpoint that was there counts."""
+def test_a_stop_during_a_seek_ends_at_once(kind: str, tmp_path: Path) -> None:
+    """Nothing changed, so nothing is saved; the existing checkpoint remains."""
     lives = Lives(tmp_path, ENDLESS, args=["2.0", kind], policy=EVERY)
-    told = tmp_path / "told.jsonl"
-    lives.start(Blow("step", 65), told)
+    report = tmp_path / "report.jsonl"
+    lives.start(Blow("step", 65), report)
     assert lives.wait(300)["signal"] == signal.SIGKILL, lives.log()
-    told.unlink()
+    report.unlink()
     before = sorted(path.name for path in lives.run.checkpoints.iterdir())
-    lives.start(Blow("seek", 3, signal.SIGTERM), told)
+    lives.start(Blow("seek", 3, signal.SIGTERM), report)
     end = lives.wait(300)
-    assert told.exists(), lives.log()
+    assert report.exists(), lives.log()
     assert ("preempted", 75, False) == (
         end["cause"],
         end["exit_code"],
@@ -81,8 +81,8 @@ def test_a_stop_while_data_is_read_again_ends_at_once(kind: str, tmp_path: Path)
     assert [1] == [entry["attempt"] for entry in lives.entries("resumed")]
 
 
-def test_nothing_of_the_checkpoint_is_held_while_training_goes_on(tmp_path: Path) -> None:
-    """It is a second copy of model and optimizer, also where an epoch begins from it."""
+def test_the_checkpoint_is_not_held_in_memory_during_training(tmp_path: Path) -> None:
+    """It is a second copy of model and optimizer; also if an epoch begins from it."""
     script = tmp_path / "holding.py"
     script.write_text(HOLDING)
     lives = Lives(tmp_path, script, policy=CheckpointPolicy(every_epochs=1))

@@ -1,4 +1,4 @@
-"""SIGTERM loses nothing, wherever it comes; what cannot be saved in time costs the cadence."""
+"""No step is repeated after SIGTERM; at most one save interval if a save is impossible."""
 
 import signal
 import time
@@ -30,18 +30,18 @@ EPOCH = CheckpointPolicy(every_epochs=1)
     ],
     ids=lambda blow: blow.place,
 )
-def test_a_stop_loses_no_step(blow: Blow, tmp_path: Path) -> None:
-    """The state is saved at the next boundary and the attempt ends with 75."""
+def test_a_stop_repeats_no_step(blow: Blow, tmp_path: Path) -> None:
+    """The state is saved at the next boundary and the attempt exits with 75."""
     lives = Lives(tmp_path, GUARDED, args=["none"], policy=EPOCH)
-    told = lives.run.root / "told.jsonl"
-    lives.start(blow, told)
+    report = lives.run.root / "report.jsonl"
+    lives.start(blow, report)
     end = lives.wait()
     assert ("preempted", 75) == (end["cause"], end["exit_code"]), lives.log()
     assert not end["killed_after_grace"]
     reached = heartbeat.read(lives.run.heartbeat)
     assert reached is not None
-    assert told.exists()
-    told.unlink()
+    assert report.exists()
+    report.unlink()
     result = driver.stormy(lives, [])
     receipt = result.resumed[-1]
     assert (reached.step, 0, 0.0) == (
@@ -54,29 +54,29 @@ def test_a_stop_loses_no_step(blow: Blow, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "step"), [("fit", 20), ("loop", 1)])
-def test_an_execution_longer_than_the_grace_period_loses_itself_alone(
+def test_an_execution_longer_than_the_grace_period_repeats_only_itself(
     kind: str, step: int, tmp_path: Path
 ) -> None:
-    """The copy taken before it is saved by the thread that the signal woke, and in time."""
+    """The thread that the signal wakes saves the copy from before it, in time."""
     calm = driver.undisturbed(Lives(tmp_path / "calm", SLOW, args=[kind], policy=EPOCH))
     lives = Lives(tmp_path / "stopped", SLOW, args=[kind], policy=EPOCH, grace=2.4)
     lives.start(
-        Blow("batch", step, signal.SIGTERM, keeper=True, delay=0.5), lives.run.root / "told.jsonl"
+        Blow("batch", step, signal.SIGTERM, keeper=True, delay=0.5), lives.run.root / "report.jsonl"
     )
     end = lives.wait()
     assert ("preempted", 75) == (end["cause"], end["exit_code"]), lives.log()
     assert not end["killed_after_grace"]
     assert "the step takes longer than the grace period" in lives.log()
-    (lives.run.root / "told.jsonl").unlink()
+    (lives.run.root / "report.jsonl").unlink()
     result = driver.stormy(lives, [])
     assert (step, 0) == (result.resumed[-1]["step"], result.resumed[-1]["lost_steps"])
     assert [] == driver.differences(calm.digests, result.digests)
 
 
-def test_a_trainer_that_does_not_listen_is_killed_and_the_last_checkpoint_counts(
+def test_a_trainer_that_ignores_sigterm_is_killed_and_resumed_from_the_last_checkpoint(
     tmp_path: Path,
 ) -> None:
-    """After the grace period; the receipt says how many steps that cost."""
+    """After the grace period; the receipt says how many steps are repeated."""
     lives = Lives(
         tmp_path, GUARDED, args=["stuck"], policy=CheckpointPolicy(every_steps=5), grace=1.0
     )
@@ -108,15 +108,15 @@ def test_a_trainer_that_does_not_listen_is_killed_and_the_last_checkpoint_counts
     ],
     ids=["epoch", "4 steps", "1 ms", "auto"],
 )
-def test_a_kill_costs_at_most_the_cadence(
+def test_a_kill_repeats_at_most_one_save_interval(
     policy: CheckpointPolicy, most: int, tmp_path: Path
 ) -> None:
-    """The receipt says how many steps were lost, and the next attempt trains no others again."""
+    """The receipt says how many steps are repeated, and no others are."""
     lives = Lives(tmp_path, GUARDED, args=["none"], policy=policy)
-    told = lives.run.root / "told.jsonl"
-    lives.start(Blow("step", 37), told)
+    report = lives.run.root / "report.jsonl"
+    lives.start(Blow("step", 37), report)
     assert lives.wait()["signal"] == signal.SIGKILL
-    told.unlink()
+    report.unlink()
     result = driver.stormy(lives, [])
     receipt = result.resumed[-1]
     assert 37 == receipt["step"] + receipt["lost_steps"]

@@ -1,4 +1,4 @@
-"""TensorBoard's event files: those of this run are cut back, nobody else's are touched."""
+"""TensorBoard event files: those of this run are truncated, others are not changed."""
 
 import signal
 import socket
@@ -20,8 +20,8 @@ def _name(pid: int, *, host: str | None = None, at: float | None = None) -> str:
 
 @pytest.mark.crash
 @pytest.mark.slow
-def test_event_files_of_others_in_the_same_folder_are_left_alone(tmp_path: Path) -> None:
-    """They grow and come while a job of ours is down; a link to nothing ends no training."""
+def test_event_files_of_others_in_the_same_folder_are_not_changed(tmp_path: Path) -> None:
+    """They grow and appear while the job is down; a dangling link ends no training."""
     calm = driver.undisturbed(_lives(tmp_path / "calm"))
     lives = _lives(tmp_path / "storm")
     others = lives.work / "logs" / "other"
@@ -29,11 +29,11 @@ def test_event_files_of_others_in_the_same_folder_are_left_alone(tmp_path: Path)
     grows = others / _name(1)
     grows.write_bytes(b"a" * 100)
     (others / _name(1, at=1)).symlink_to("gone")
-    told = lives.run.root / "told.jsonl"
+    report = lives.run.root / "report.jsonl"
 
-    lives.start(Blow("step", 31), told)
+    lives.start(Blow("step", 31), report)
     assert lives.wait()["signal"] == signal.SIGKILL, lives.log()
-    told.unlink()
+    report.unlink()
     grows.write_bytes(b"b" * 1000)
     trainer = lives.trainer()
     assert trainer is not None
@@ -46,13 +46,13 @@ def test_event_files_of_others_in_the_same_folder_are_left_alone(tmp_path: Path)
         (others / came).write_bytes(b"c" * 1000)
     left = _content(others)
 
-    # the second life ends before it has saved: its files are to be set aside
+    # the second attempt ends before it has saved: its files must be renamed
     storm = driver.stormy(lives, [Blow("step", 3)])
     print(storm.kills, [f"e{r['epoch']}-s{r['step']}" for r in storm.resumed])
     assert left == _content(others)
     assert 2 == storm.in_mid_epoch
     assert [28, 28] == [receipt["step"] for receipt in storm.resumed[1:]]
-    # each event is there once, and as it was
+    # each event exists once, unchanged
     assert [] == driver.differences(calm.digests, storm.digests)
     assert list((lives.work / "logs" / "train").glob("events.out.lost.*"))
 
@@ -67,8 +67,8 @@ def _content(folder: Path) -> dict[str, bytes | None]:
     return {file.name: file.read_bytes() if file.exists() else None for file in folder.iterdir()}
 
 
-def test_a_trainer_is_known_by_host_pid_and_time() -> None:
-    """As the journal has it: an end that is unknown is at the latest the next attempt's start."""
+def test_a_trainer_is_identified_by_host_pid_and_time() -> None:
+    """From the journal: an unknown end is at the latest the start of the next attempt."""
     entries = [
         {"kind": "attempt_started", "attempt": 1, "trainer_pid": 50, "t": 1000.4},
         {"kind": "provenance", "attempt": 1, "machine": {"host": "old.example"}, "t": 1001.0},

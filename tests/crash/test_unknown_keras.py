@@ -1,4 +1,4 @@
-"""A Keras whose loop is not known here: whole epochs, and said aloud."""
+"""A Keras with an unknown training loop: resumed at whole epochs, and reported."""
 
 import signal
 from pathlib import Path
@@ -15,10 +15,10 @@ SCRIPT = Path(__file__).parent / "scripts" / "matrix.py"
 
 
 @pytest.mark.parametrize("name", ["arrays_shuffled", "dataset_shuffled"])
-def test_an_unknown_keras_goes_on_from_whole_epochs_and_says_so(
+def test_an_unknown_keras_is_resumed_from_whole_epochs_and_reported(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each attempt begins where an epoch ended, the end is the same, receipt and log say why."""
+    """Each attempt begins at an epoch, the end is the same, receipt and log give the reason."""
     monkeypatch.setenv("STRIKE_UNKNOWN_KERAS", "1")
     policy = CheckpointPolicy(every_steps=5)
     calm = driver.undisturbed(Lives(tmp_path / "calm", SCRIPT, args=[name], policy=policy))
@@ -26,7 +26,7 @@ def test_an_unknown_keras_goes_on_from_whole_epochs_and_says_so(
     result = driver.stormy(lives, [Blow("step", 30), Blow("batch", 9, signal.SIGTERM, delay=0.001)])
     assert 2 == len(result.kills)
     assert [0, 21, 21] == [receipt["step"] for receipt in result.resumed]
-    assert 2 == result.went_on
+    assert 2 == result.resumes
     assert all("Only whole epochs" in receipt["inexact"][0] for receipt in result.resumed)
     assert any("whole epochs" in entry["message"] for entry in lives.entries("warned"))
     assert [] == driver.differences(calm.digests, result.digests)

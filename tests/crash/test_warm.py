@@ -1,4 +1,4 @@
-"""Attempts forked by `tests/support/warm.py` are those of an interpreter of their own."""
+"""Attempts forked by `tests/support/warm.py` equal those in a new interpreter."""
 
 import signal
 from pathlib import Path
@@ -14,10 +14,10 @@ pytestmark = [pytest.mark.crash, pytest.mark.slow]
 SCRIPT = Path(__file__).parent / "scripts" / "matrix.py"
 
 
-def test_a_forked_attempt_is_that_of_an_interpreter_of_its_own(tmp_path: Path) -> None:
-    """The same bits, the same lines in the journal, the same death of trainer and keeper."""
+def test_a_forked_attempt_equals_one_in_a_new_interpreter(tmp_path: Path) -> None:
+    """The same bits, the same journal entries, the same end of trainer and keeper."""
     blow = Blow("step", 9, signal.SIGKILL, keeper=True)
-    results, told = [], []
+    results, journals = [], []
     for cold in (True, False):
         lives = Lives(
             tmp_path / str(cold),
@@ -27,7 +27,7 @@ def test_a_forked_attempt_is_that_of_an_interpreter_of_its_own(tmp_path: Path) -
             policy=CheckpointPolicy(every_steps=5),
         )
         results.append(driver.stormy(lives, [blow]))
-        told.append(
+        journals.append(
             [
                 (entry["kind"], entry["attempt"], entry.get("step"), entry.get("changed"))
                 for entry in lives.entries(
@@ -42,5 +42,5 @@ def test_a_forked_attempt_is_that_of_an_interpreter_of_its_own(tmp_path: Path) -
             ]
         )
     assert [] == driver.differences(results[0].digests, results[1].digests)
-    assert results[0].went_on == results[1].went_on == 1
-    assert told[0] == told[1]
+    assert results[0].resumes == results[1].resumes == 1
+    assert journals[0] == journals[1]

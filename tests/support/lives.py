@@ -56,7 +56,7 @@ class Result:
         return sum(self._within(r) for r in self.resumed)
 
     @property
-    def went_on(self) -> int:
+    def resumes(self) -> int:
         """How many attempts went on from a step above zero."""
         return sum(r["checkpoint"] is not None and r["step"] > 0 for r in self.resumed)
 
@@ -134,7 +134,7 @@ class Lives:
     def write(self) -> None:
         durable.write_bytes(self.run.job_file, self.job.to_json().encode(), 0o600)
 
-    def start(self, blow: "Blow | None" = None, told: Path | None = None) -> None:
+    def start(self, blow: "Blow | None" = None, report: Path | None = None) -> None:
         """Starts the next attempt, with a blow that hits it from within."""
         self.attempt += 1
         lock = os.open(self.run.lock, os.O_RDWR | os.O_CREAT, 0o600)
@@ -145,8 +145,8 @@ class Lives:
         if other := os.environ.get("REKINDLE_CRASH_KERAS"):
             env["PYTHONPATH"] += f":{other}"
         if blow is not None and blow.place != "early":
-            assert told is not None
-            env["STRIKE"] = blow.as_json(told)
+            assert report is not None
+            env["STRIKE"] = blow.as_json(report)
         argv = bootstrap.command(
             sys.executable,
             "rekindle.jobs.keeper.main",
@@ -253,7 +253,7 @@ class Blow:
     delay: float = 0.0
     seconds: float = 0.0
 
-    def as_json(self, told: Path) -> str:
+    def as_json(self, report: Path) -> str:
         return json.dumps(
             {
                 "place": self.place,
@@ -261,7 +261,7 @@ class Blow:
                 "signal": int(self.signum),
                 "keeper": self.keeper,
                 "delay": self.delay,
-                "told": str(told),
+                "report": str(report),
             }
         )
 
@@ -328,14 +328,14 @@ def undisturbed(lives: Lives) -> Result:
 
 def stormy(lives: Lives, blows: Iterable[Blow]) -> Result:
     """An attempt for each blow, and one that is left alone; those that come too late are over."""
-    told = lives.run.root / "told.jsonl"
+    report = lives.run.root / "report.jsonl"
     hits: list[str] = []
     blow: Blow | None = None
     plan = iter(blows)
     while True:
         assert lives.attempt < MAX_LIVES, "it does not come to an end"
         blow = next(plan, None)
-        lives.start(blow, told)
+        lives.start(blow, report)
         if blow is not None and blow.place == "early":
             end = time.monotonic() + blow.seconds
             lives.until(lambda until=end: time.monotonic() > until)
@@ -343,9 +343,9 @@ def stormy(lives: Lives, blows: Iterable[Blow]) -> Result:
                 hits.append(f"{blow} {blow.seconds:.1f} s after the start")
         before = len(hits)
         end = lives.wait(300)
-        if told.exists():
-            line = json.loads(told.read_text())
-            told.unlink()
+        if report.exists():
+            line = json.loads(report.read_text())
+            report.unlink()
             hits.append(f"{blow} {line['place']} (epoch {line['epoch']}, step {line['step']})")
         if end["cause"] == "done":
             result = lives.result()

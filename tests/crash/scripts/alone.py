@@ -1,6 +1,6 @@
-"""A script for a person without a daemon: a loop, then ``fit`` twice; ``alone.py FOLDER``.
+"""Run without a daemon: a loop, then ``fit`` twice; ``alone.py FOLDER``.
 
-With ``--slowly`` each step takes a while, so that a signal falls into the middle.
+With ``--slowly`` each step takes a while, so that a signal arrives within one.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""A script with TensorBoard in a folder that others use, too, and with a writer of its own."""
+"""Train with TensorBoard in a shared folder, and with a writer of the script's own."""
 
 import json
 import os
@@ -25,7 +25,7 @@ mine = tf.summary.create_file_writer("logs/mine")
 with mine.as_default():
     tf.summary.scalar("begun", 1.0, 0)
 mine.flush()
-# as one that was moved away between the look into the folder and the look at the file
+# as a file that is moved between os.walk and os.stat
 os.symlink(
     "gone",
     f"logs/mine/events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.99.v2",

@@ -1,4 +1,4 @@
-"""Data whose random numbers cannot be had again, in four fits."""
+"""Run four fits on data whose random numbers cannot be reproduced."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ def batches():
 
 
 class Rows(keras.utils.PyDataset):
-    """RngTracker in several threads, or through Keras."""
+    """Draw in several threads, or through Keras."""
 
     def __init__(self, noise, **more):
         super().__init__(**more)
@@ -29,7 +29,7 @@ class Rows(keras.utils.PyDataset):
 
 
 class Drawing(keras.callbacks.Callback):
-    """The script draws from the same generator as its data."""
+    """Draw from the generator of the data, between batches."""
 
     def on_train_batch_end(self, batch, logs=None):
         np.random.rand()

@@ -1,4 +1,4 @@
-"""An endless pipeline that takes its time to be read again: ``endless.py SECONDS fit|loop``."""
+"""Train on an endless pipeline that reads slowly: ``endless.py SECONDS fit|loop``."""
 
 import os
 import sys

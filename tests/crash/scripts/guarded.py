@@ -1,6 +1,6 @@
-"""One ordinary script that can be changed between two attempts: ``guarded.py CHANGE``.
+"""Run an ordinary script with an optional change: ``guarded.py CHANGE``.
 
-With a second word it goes on whatever ``fit`` raises, as many a script does.
+With a second word it ignores whatever ``fit`` raises, as many scripts do.
 """
 
 import json
@@ -35,7 +35,7 @@ if change == "callbacks":
 
 
 class Stuck(keras.callbacks.Callback):
-    """Hangs in one batch, the first time."""
+    """Hang in one batch, the first time."""
 
     def on_train_batch_begin(self, batch, logs=None):
         if batch == 8:

@@ -1,4 +1,4 @@
-"""A loop in a script that goes on whatever is raised; ``guarded_loop.py WIDTH BATCH``."""
+"""Run a loop in a script that ignores every exception; ``guarded_loop.py WIDTH BATCH``."""
 
 import sys
 

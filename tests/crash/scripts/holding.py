@@ -1,4 +1,4 @@
-"""A callback that holds data to validate on, and an array that it changes: ``holding.py SEED``."""
+"""Train with a callback that holds constant and changing arrays: ``holding.py SEED``."""
 
 import json
 import sys

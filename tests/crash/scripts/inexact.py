@@ -1,4 +1,4 @@
-"""A training that cannot be put back exactly, for each reason that can be found."""
+"""Train in a way that cannot be restored exactly, for each detectable reason."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ temperature = tf.Variable(1.0, name="temperature")
 
 
 class Jitter(keras.layers.Layer):
-    """RngTracker from state that TensorFlow does not give away."""
+    """Draw from state that TensorFlow does not expose."""
 
     def call(self, inputs, training=False):
         if training:

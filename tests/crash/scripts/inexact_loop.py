@@ -1,4 +1,4 @@
-"""A loop with what cannot be restored exactly; each of it has to be named."""
+"""Run a loop with state that cannot be restored exactly; each caveat must be reported."""
 
 import keras
 import numpy as np

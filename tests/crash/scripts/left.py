@@ -1,4 +1,4 @@
-"""A small sweep: the first trial is left by an exception that the script catches.
+"""Run a small sweep: the first trial ends by an exception that the script catches.
 
 ``left.py always`` prunes it in each attempt; ``left.py once`` only while there is no file ``once``.
 """
@@ -21,11 +21,11 @@ layers = keras.layers
 
 
 class Pruned(Exception):
-    """What libraries for sweeps raise from a callback."""
+    """Raised from a callback, as by libraries for sweeps."""
 
 
 class Pruner(keras.callbacks.Callback):
-    """Gives the first trial up after its third epoch."""
+    """Abandon the first trial after its third epoch."""
 
     def __init__(self, trial):
         super().__init__()
@@ -41,7 +41,7 @@ def digest(model):
     return hashlib.sha256(b"".join(np.asarray(v).tobytes() for v in values)).hexdigest()
 
 
-told = []
+outcomes = []
 model = keras.Sequential(
     [
         layers.Input((6,)),
@@ -59,8 +59,8 @@ for trial in range(3):
         outcome = history.history
     except Pruned as error:
         outcome = str(error)
-    told.append([outcome, digest(model), np.random.random(), float(tf.random.uniform([]))])
+    outcomes.append([outcome, digest(model), np.random.random(), float(tf.random.uniform([]))])
     if sys.argv[1] == "once":
         Path("once").touch()
-with open("told.json", "w") as file:
-    json.dump(told, file)
+with open("outcomes.json", "w") as file:
+    json.dump(outcomes, file)

@@ -1,6 +1,6 @@
-"""Training loops that a script writes itself, one per function; run as ``loops.py NAME``.
+"""Run one training loop per function: ``loops.py NAME``.
 
-Each writes what it ended with to ``end.npz`` and what it saw on the way to ``seen.json``.
+Each writes its final state to ``end.npz`` and what it observed in between to ``seen.json``.
 """
 
 import json
@@ -14,7 +14,7 @@ from rekindle.jobs import resumable
 
 keras.utils.set_random_seed(3)
 dice = np.random.default_rng(1)
-# the last of 21 batches is smaller than the others, and traced by itself
+# the last of 21 batches is smaller than the others and traced separately
 X = dice.normal(size=(330, 12)).astype("float32")
 Y = (X.sum(1) > 0).astype("int32") + (X[:, 0] > 0).astype("int32")
 EPOCHS, STEPS, BATCH = 5, 90, 16
@@ -42,7 +42,7 @@ def compiled():
 
 
 def keep(seen, *models, **more):
-    """What must be equal in the end."""
+    """Write everything that must be equal at the end."""
     arrays = {
         f"{number}-{index:03d}": np.asarray(variable)
         for number, model in enumerate(models)
@@ -54,7 +54,7 @@ def keep(seen, *models, **more):
     arrays["draws"] = np.array([np.random.rand(), float(tf.random.uniform([]))])
     with open("seen.json", "w") as file:
         json.dump(seen, file)
-    # no time stamps in it, unlike a zip of numpy's
+    # contains no time stamps, unlike a zip of numpy's
     with open("end.npz", "wb") as file:
         file.writelines(name.encode() + value.tobytes() for name, value in sorted(arrays.items()))
 
@@ -115,7 +115,7 @@ def gradient_tape():
 
 
 def arrays_and_generator():
-    """Two optimizers, two inner loops in an epoch, a dataset made anew in each epoch."""
+    """Use two optimizers, two inner loops in an epoch, and a new dataset in each epoch."""
     first, second = compiled(), compiled()
     seen = []
 
@@ -133,7 +133,7 @@ def arrays_and_generator():
 
 
 def left_by_break():
-    """Then a `fit`, then a loop that stops itself, then a `fit`."""
+    """Leave a loop by break, then run a `fit`, a loop that stops itself, and a `fit`."""
     model, seen = compiled(), []
     loop = resumable(1000, model=model, state={"seen": seen}, every=7)
     batches = loop.data((X, Y), BATCH)

@@ -1,6 +1,6 @@
-"""Ordinary Keras scripts, one per function; run as ``matrix.py NAME``. Imports nothing of ours.
+"""Run one ordinary Keras script per function: ``matrix.py NAME``. Imports nothing of rekindle.
 
-Each writes what its ``fit`` returned to ``history.json``, so that this is compared, too.
+Each writes the result of ``fit`` to ``history.json``, so that this is compared, too.
 """
 
 import gc
@@ -24,7 +24,7 @@ layers = keras.layers
 
 
 def head(*before):
-    """A small network with Dropout behind ``before``."""
+    """Build a small network with Dropout behind ``before``."""
     return keras.Sequential(
         [
             layers.Input((8, 8, 1)),
@@ -126,7 +126,7 @@ def dataset_augmented():
 
 
 class Rows(keras.utils.PyDataset):
-    """Batches of the arrays."""
+    """Return batches of the arrays."""
 
     def __len__(self):
         return math.ceil(len(X) / BATCH)
@@ -166,7 +166,7 @@ def generator_that_draws_globally():
 
 
 class Drawing(keras.utils.PyDataset):
-    """Mixes and augments with whatever generator there is."""
+    """Shuffle and augment with every kind of random generator."""
 
     def __init__(self):
         super().__init__()
@@ -190,7 +190,7 @@ class Drawing(keras.utils.PyDataset):
 
 
 class Shaken(Rows):
-    """RngTracker from numpy's global generator alone."""
+    """Draw from numpy's global generator alone."""
 
     def __getitem__(self, index):
         x, y = super().__getitem__(index)
@@ -252,7 +252,7 @@ def unbuilt():
 
 
 class Own(keras.Model):
-    """A subclassed model."""
+    """Subclass a model."""
 
     def __init__(self):
         super().__init__()
@@ -270,7 +270,7 @@ def subclassed():
 
 
 class Noisy(layers.Layer):
-    """State that Keras does not know of: a generator and a variable of TensorFlow's own."""
+    """Hold state that Keras does not list: a generator and a variable of TensorFlow."""
 
     def __init__(self):
         super().__init__()
@@ -307,7 +307,7 @@ def pydataset_in_processes():
 
 
 class Teaching(keras.callbacks.Callback):
-    """Trains another model at each epoch's end, and counts in its class."""
+    """Train another model at the end of each epoch, and count in a class attribute."""
 
     count = 0
     seen = []
@@ -317,13 +317,13 @@ class Teaching(keras.callbacks.Callback):
         self.seen.append(batch)
 
     def on_epoch_end(self, epoch, logs=None):
-        # begun anew each time: what it learns is no part of the run
+        # a new model each time: its weights are no part of the run
         pupil = compiled(head())
         pupil.set_weights([weight * 0 + 0.1 for weight in pupil.get_weights()])
         pupil.fit(X[:32], Y[:32], verbose=0)
         self.model.evaluate(XV, YV, verbose=0)
         self.model.predict(XV, verbose=0)
-        # generators of a pupil that is not collected yet would be in some checkpoints
+        # uncollected generators of the other model would be in some checkpoints
         del pupil
         gc.collect()
 
@@ -354,7 +354,7 @@ def fit_that_fails_and_is_tried_again():
 
 
 class Two(keras.Model):
-    """A custom training step with two optimizers of its own."""
+    """Train with a custom step and two optimizers that are attributes."""
 
     def __init__(self):
         super().__init__()
@@ -487,7 +487,7 @@ def bfloat16():
 
 
 def mirrored(data=lambda: (X, Y), **more):
-    # before anything else makes TensorFlow begin
+    # before anything else initialises TensorFlow
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
@@ -557,7 +557,7 @@ def tensorboard():
 
 
 class Counting(keras.callbacks.Callback):
-    """Plain attributes, changed in every place."""
+    """Hold plain attributes, changed in every method."""
 
     def __init__(self):
         super().__init__()
@@ -590,7 +590,7 @@ class Counting(keras.callbacks.Callback):
 
 
 class Speaking(keras.callbacks.Callback):
-    """Says by itself what its state is."""
+    """Define state_dict and load_state_dict."""
 
     def __init__(self):
         super().__init__()

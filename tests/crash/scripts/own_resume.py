@@ -1,8 +1,8 @@
-"""A script that goes on by itself after an end, from its newest ModelCheckpoint.
+"""Resume by itself after an end, from the newest ModelCheckpoint of the script.
 
-``own_resume.py WHEN``: saves after each of the ``epochs``; or of so many ``batches``, under the
-number of the epoch in work, in mixed precision, and builds a model before it loads the other.
-``drawing`` does so, too, and then makes a generator that is not the model's.
+``own_resume.py WHEN`` saves after each of the ``epochs``; or of so many ``batches``, under the
+number of the current epoch, in mixed precision, and builds a model before it loads the other.
+``drawing`` does so, too, and then creates a generator outside of the model.
 """
 
 import json
@@ -14,7 +14,7 @@ import numpy as np
 
 when = sys.argv[1]
 if when == "batches":
-    keras.mixed_precision.set_global_policy("mixed_float16")  # an optimizer in an optimizer
+    keras.mixed_precision.set_global_policy("mixed_float16")  # wraps the optimizer in a second one
 dice = np.random.default_rng(5)
 x = dice.normal(size=(208, 6)).astype("float32")
 y = (x.sum(1) > 0).astype("int32")

@@ -1,6 +1,6 @@
-"""One training, as ``fit`` and as a loop of the script's own; run as ``parity.py fit`` or ``loop``.
+"""Run the same training as a ``fit`` or as a loop: ``parity.py fit|loop``.
 
-A layer keeps a counter in a plain ``tf.Variable``, which Keras does not know of.
+A layer has a counter in a plain ``tf.Variable``, which Keras does not list.
 """
 
 import sys
@@ -21,7 +21,7 @@ layers = keras.layers
 
 
 class Warmth(layers.Layer):
-    """Noise that falls with the number of calls, as schedules in layers do."""
+    """Add noise that decreases with the number of calls, as schedules in layers do."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A script that looks at what ``fit`` gave, as one that plots it does."""
+"""Read the result of ``fit``, as a script that plots it does."""
 
 import json
 

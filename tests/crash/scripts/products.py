@@ -1,4 +1,4 @@
-"""A script with every kind of ModelCheckpoint that the article knows."""
+"""Train with every kind of ModelCheckpoint in the article."""
 
 import keras
 import numpy as np

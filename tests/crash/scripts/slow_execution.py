@@ -1,4 +1,4 @@
-"""Twenty steps in one execution of about four seconds, during which Python cannot act.
+"""Run twenty steps in one execution of about four seconds, during which Python cannot act.
 
 Run as ``slow_execution.py fit`` or ``loop``.
 """
@@ -16,7 +16,7 @@ y = (x.sum(1) > 0).astype("int32")
 
 
 class Slow(keras.layers.Layer):
-    """Takes its time outside of Python's main thread."""
+    """Take time outside of Python's main thread."""
 
     def call(self, inputs, training=False):
         def wait(value):

@@ -25,7 +25,7 @@ class Striker:
 
     def __init__(self, blow, unknown_keras):
         self.unknown_keras = unknown_keras
-        self.place, self.left, self.told = blow["place"], blow["count"], blow["told"]
+        self.place, self.left, self.report = blow["place"], blow["count"], blow["report"]
         self.signal, self.keeper, self.delay = blow["signal"], blow["keeper"], blow["delay"]
         self.armed = True
         self.base = None
@@ -58,7 +58,7 @@ class Striker:
         self.armed = False
         epoch, step, section = self.where
         line = {"place": self.place, "epoch": epoch, "step": step, "section": section}
-        with open(self.told, "a") as file:
+        with open(self.report, "a") as file:
             file.write(json.dumps(line) + "\n")
         os.kill(os.getppid() if self.keeper else os.getpid(), self.signal)
         if self.keeper and self.signal == signal.SIGKILL:
@@ -145,7 +145,7 @@ class Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
-NOTHING = {"place": "", "count": 0, "told": "", "signal": 0, "keeper": False, "delay": 0}
+NOTHING = {"place": "", "count": 0, "report": "", "signal": 0, "keeper": False, "delay": 0}
 
 
 def arm():

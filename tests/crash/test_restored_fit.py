@@ -1,4 +1,4 @@
-"""A stage that had ended gives the script all that it would have found after its own fit."""
+"""A finished stage that is restored leaves the script the same objects as its own fit."""
 
 import signal
 from pathlib import Path
@@ -10,8 +10,8 @@ from lives import Blow, Lives
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
 
-def test_what_a_script_finds_after_a_fit_that_was_put_back(tmp_path: Path) -> None:
-    """History and callbacks, with their params and model, as of a fit that has just ended."""
+def test_the_result_of_a_restored_fit_equals_that_of_a_trained_one(tmp_path: Path) -> None:
+    """History and callbacks, with their params and model."""
     script = Path(__file__).parent / "scripts" / "plotted.py"
     calm = driver.undisturbed(Lives(tmp_path / "calm", script))
     storm = driver.stormy(
