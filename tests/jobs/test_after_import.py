@@ -1,4 +1,4 @@
-"""Actions after an import, whoever asks for the module first and however it is found."""
+"""Actions after an import, whatever imports the module first and however it is found."""
 
 import importlib
 import importlib.util
@@ -13,7 +13,7 @@ from rekindle.jobs.trainer.after_import import AfterImport
 
 
 class Watch:
-    """An :class:`AfterImport` whose actions are noted."""
+    """Record the actions of an :class:`AfterImport`."""
 
     def __init__(self) -> None:
         self.ran: list[str] = []
@@ -26,11 +26,11 @@ class Watch:
 
 @pytest.fixture
 def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
-    """Two packages that import each other, as Keras and TensorFlow do."""
+    """Write two packages that import each other, as Keras and TensorFlow do."""
     (tmp_path / "outer").mkdir()
     (tmp_path / "outer" / "__init__.py").write_text(
         "import importlib, importlib.util\n"
-        "found = importlib.util.find_spec('inner')\n"  # asks where it is, first
+        "found = importlib.util.find_spec('inner')\n"  # a probe before the import
         "try:\n    importlib.import_module('inner.part')\n"
         "except (ImportError, AttributeError):\n    pass\n"
         "ready = True\n"
@@ -46,7 +46,7 @@ def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
         del sys.modules[name]
 
 
-def test_a_probe_does_not_use_the_hook_up(watch: Watch) -> None:
+def test_a_probe_does_not_consume_the_hook(watch: Watch) -> None:
     watch.on("inner")
     watch.finder.install()
     spec = importlib.util.find_spec("inner")
@@ -73,8 +73,8 @@ def test_the_action_runs_once_and_outside_of_a_half_executed_package(
     assert [True] == seen
 
 
-def test_a_module_that_is_there_already_counts(watch: Watch) -> None:
-    """A forked child of a process that has imported it."""
+def test_a_module_imported_already_runs_the_action(watch: Watch) -> None:
+    """As in a forked child of a process that has imported it."""
     importlib.import_module("inner")
     watch.on("inner")
     watch.finder.install()
@@ -127,13 +127,13 @@ def test_an_import_that_fails_is_hooked_when_it_succeeds(watch: Watch, tmp_path:
     with pytest.raises(ImportError, match="not yet"):
         importlib.import_module("late")
     assert [] == watch.ran
-    (tmp_path / "late.py").write_text("value = 'now it is there'\n")
+    (tmp_path / "late.py").write_text("value = 'now it exists'\n")
     importlib.invalidate_caches()
     importlib.import_module("late")
     assert ["late"] == watch.ran
 
 
-def test_an_error_reaches_us_though_the_importer_swallows_it(watch: Watch) -> None:
+def test_an_error_of_the_action_is_reported_although_the_importer_swallows_it(watch: Watch) -> None:
     def fails(module: types.ModuleType) -> None:
         raise AttributeError("no such loop")
 

@@ -1,4 +1,4 @@
-"""The best checkpoint stays, whatever happens to the saves and attempts after it."""
+"""The best checkpoint is kept, whatever happens to later saves and attempts."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def session(run: Run, attempt: int) -> Session:
 
 
 def begin(session: Session) -> int:
-    """Enters the next stage and puts back or begins what there is of it; its number."""
+    """Enter the next stage, restore or begin it, and return its number."""
     stage = session.enter_stage()
     point = session.store.restore_point(stage, read)
     at = point.checkpoint.position if point.checkpoint else None
@@ -45,7 +45,7 @@ def begin(session: Session) -> int:
 
 
 def epoch(session: Session, stage: int, number: int, loss: float, *, finite: bool = True) -> bool:
-    """The end of an epoch, as a stage tells it."""
+    """Report and save the end of an epoch, as a stage does."""
     session.advance(Progress(stage, number + 1, session.progress.step + 10))
     best = session.epoch_ended(stage, number, 0.1, {"loss": loss})
     return session.save(
@@ -72,19 +72,19 @@ def names(run: Run) -> list[str]:
     return [checkpoint.name for checkpoint in checkpoints.scan(run.checkpoints)]
 
 
-def test_a_save_that_fails_does_not_take_the_place_of_the_best(run: Run) -> None:
-    """A disk that fills up at a better one: the best that is there stays the best."""
+def test_a_failed_save_does_not_replace_the_best_checkpoint(run: Run) -> None:
+    """As on a full disk: the best checkpoint that exists remains the best."""
     now = session(run, 1)
     stage = begin(now)
     assert epoch(now, stage, 0, 0.5)
     aside = run.checkpoints.rename(run.root / "aside")
-    run.checkpoints.write_text("no folder: nothing can be saved here")
+    run.checkpoints.write_text("a file in place of the folder: saves fail")
     assert not epoch(now, stage, 1, 0.3)
     run.checkpoints.unlink()
     aside.rename(run.checkpoints)
     assert epoch(now, stage, 2, 0.6)
     assert names(run) == ["e0003-s00000030", "e0001-s00000010"]
-    # better than what is there, if not than what could not be saved
+    # better than the best that exists, though not than the one that failed
     assert epoch(now, stage, 3, 0.4)
     assert epoch(now, stage, 4, 0.7)
     assert names(run) == ["e0005-s00000050", "e0004-s00000040"]
@@ -92,8 +92,8 @@ def test_a_save_that_fails_does_not_take_the_place_of_the_best(run: Run) -> None
     assert manifest["monitor"] == {"name": "loss", "best": 0.4, "best_name": "e0004-s00000040"}
 
 
-def test_the_best_of_a_stage_outlives_a_kill_behind_its_end(run: Run) -> None:
-    """The next attempt takes it over with the result of that stage."""
+def test_the_best_of_a_stage_survives_a_kill_after_its_end(run: Run) -> None:
+    """The next attempt restores it with the result of that stage."""
     first = session(run, 1)
     stage = begin(first)
     for number, loss in enumerate([0.5, 0.2, 0.4]):
@@ -111,7 +111,7 @@ def test_the_best_of_a_stage_outlives_a_kill_behind_its_end(run: Run) -> None:
 
 
 def test_a_model_that_is_not_finite_is_never_the_best(run: Run) -> None:
-    """Whatever its metric says: it cannot be gone on from or exported."""
+    """Whatever its metric: it can be neither resumed from nor exported."""
     policy = CheckpointPolicy(every_epochs=1, keep=1, monitor="loss", non_finite="continue")
     now = session(run, 1)
     now.job = now.job.replace(checkpoint=policy)

@@ -1,4 +1,4 @@
-"""A model leaves rekindle in every format, and needs nothing of ours to be used."""
+"""A model is exported in every format and can be used without rekindle."""
 
 import json
 import os
@@ -12,12 +12,12 @@ from rig import ROOT, Rig, environment
 from rekindle.state.run import checkpoints
 
 HERE = ROOT / "tests/scripts/exporting"
-# trains, exports and evaluates in processes of their own: up to eight starts of TensorFlow
+# trains, exports and evaluates in separate processes: up to eight starts of TensorFlow
 pytestmark = pytest.mark.slow
 
 
 def trained(rig: Rig, kind: str, more: str = "") -> str:
-    """A finished job of ``train.py``, trained by a daemon."""
+    """Train a job of ``train.py`` by a daemon; return its id."""
     rig.drop(
         f'script = "{HERE / "train.py"}"\nargs = ["{kind}"]\nseed = 3\n'
         f'[checkpoint]\nevery = "epoch"\nkeep = 10\n{more}',
@@ -31,7 +31,7 @@ def trained(rig: Rig, kind: str, more: str = "") -> str:
 
 
 def accuracy(kind: str, *files: Path) -> float:
-    """What the exported model reaches in a fresh process without rekindle."""
+    """Evaluate an exported model in a new process without rekindle."""
     env = environment()
     del env["PYTHONPATH"]
     ran = subprocess.run(
@@ -44,7 +44,7 @@ def accuracy(kind: str, *files: Path) -> float:
     return float(next(line for line in ran.stdout.splitlines() if "ACCURACY" in line).split()[1])
 
 
-def test_every_format_gives_the_recorded_accuracy_in_a_fresh_process(
+def test_every_format_reaches_the_recorded_accuracy_in_a_new_process(
     rig: Rig, tmp_path: Path
 ) -> None:
     """.keras, .weights.h5, TensorFlow checkpoint, safetensors; the architecture as JSON."""
@@ -69,7 +69,7 @@ def test_every_format_gives_the_recorded_accuracy_in_a_fresh_process(
         max(epochs.values()), abs=1e-6
     )
 
-    # as in the article: a folder that tf.train.latest_checkpoint knows; the last exported counts
+    # as in the article: a folder for tf.train.latest_checkpoint, which finds the last export
     rig.cli("export", job, "--epoch", "1", "--to", f"{out}/tf/")
     rig.cli("export", job, "--epoch", "3", "--to", str(out / "tf/cp-0003.ckpt"))
     assert {"cp-0001.ckpt.index", "cp-0003.ckpt.index", "checkpoint"} <= set(os.listdir(out / "tf"))
@@ -100,13 +100,13 @@ def test_every_format_gives_the_recorded_accuracy_in_a_fresh_process(
     assert accuracy("plain", out / "m.keras") == pytest.approx(epochs[4], abs=1e-6)
     rig.cli("export", job, "--epoch", "9", "--to", str(out / "n.keras"), code=3)
     rig.cli("export", job, "--to", str(out / "n.pth"), code=2)
-    # nothing half-made is left, neither there nor in the run directory
+    # no partial file is left, neither there nor in the run directory
     assert sorted(p.name for p in out.iterdir() if p.name.startswith(".")) == []
     assert list(rig.home.run(job).exports.iterdir()) == []
 
 
-def test_a_model_with_code_of_its_own_is_exported_by_its_script(rig: Rig, tmp_path: Path) -> None:
-    """Without the script: the weights, and a word on how to get the rest. Nothing is trained."""
+def test_a_model_with_custom_code_is_exported_by_its_script(rig: Rig, tmp_path: Path) -> None:
+    """Without the script: the weights, and a hint for the rest. Nothing is trained."""
     job = trained(rig, "subclassed")
     wanted = rig.show(job)["epochs"][-1]["logs"]["val_accuracy"]
     run = rig.home.run(job)
@@ -146,7 +146,7 @@ def test_a_model_with_code_of_its_own_is_exported_by_its_script(rig: Rig, tmp_pa
 
 
 def test_mixed_precision_and_averaged_weights_are_exported(rig: Rig, tmp_path: Path) -> None:
-    """With the loss-scaling optimizer around the one that keeps averages."""
+    """With a loss-scaling optimizer around the averaging one."""
     job = trained(rig, "mixed")
     wanted = rig.show(job)["epochs"][1]["logs"]["val_accuracy"]
     rig.cli("export", job, "--epoch", "2", "--to", str(tmp_path / "m.keras"))

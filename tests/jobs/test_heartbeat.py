@@ -1,4 +1,4 @@
-"""The heartbeat is exact to the step and never believed when torn."""
+"""The heartbeat is exact to the step, and a torn one is never used."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from rekindle.jobs import heartbeat
 
 
 def test_the_last_beat_survives_a_sigkill(tmp_path: Path) -> None:
-    """Lost work can be counted to the step after the process is gone."""
+    """Repeated steps can be counted exactly after the process has ended."""
     path = tmp_path / "heartbeat"
     pid = os.fork()
     if pid == 0:
@@ -25,7 +25,7 @@ def test_the_last_beat_survives_a_sigkill(tmp_path: Path) -> None:
 
 
 def test_a_torn_slot_falls_back_to_the_one_before(tmp_path: Path) -> None:
-    """A kill in the middle of a beat costs one step of knowledge, not all."""
+    """A kill within a write leaves the position one step behind."""
     path = tmp_path / "heartbeat"
     beats = heartbeat.Heartbeat(path, 1)
     beats.beat("step", 0, 41)
@@ -42,8 +42,8 @@ def test_a_torn_slot_falls_back_to_the_one_before(tmp_path: Path) -> None:
     assert heartbeat.read(path) is None
 
 
-def test_no_file_and_a_foreign_file_are_no_beat(tmp_path: Path) -> None:
-    """A command job only touches its heartbeat; that is not a position."""
+def test_a_missing_and_a_foreign_file_are_no_heartbeat(tmp_path: Path) -> None:
+    """A command job only touches its heartbeat, which then holds no position."""
     assert heartbeat.read(tmp_path / "none") is None
     (tmp_path / "touched").write_bytes(b"")
     assert heartbeat.read(tmp_path / "touched") is None

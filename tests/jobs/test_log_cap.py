@@ -1,4 +1,4 @@
-"""A trainer that prints gigabytes must not fill the disk, and what was cut is said."""
+"""A trainer that prints gigabytes does not fill the disk, and the log says what was cut."""
 
 import itertools
 import os
@@ -30,10 +30,10 @@ def numbers(text: str) -> list[int]:
 
 
 @pytest.mark.parametrize("collapses", [True, False])
-def test_head_and_tail_stay_and_the_notice_stands_between(
+def test_head_and_tail_are_kept_with_a_notice_between(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, collapses: bool
 ) -> None:
-    """Twice over: the second cut counts on from the first."""
+    """Repeatedly: the notice counts the bytes of all cuts."""
     if not collapses:
         monkeypatch.setattr(log_cap, "_collapse", lambda *_: False)
     path = tmp_path / "attempt-0001.log"
@@ -57,8 +57,8 @@ def test_head_and_tail_stay_and_the_notice_stands_between(
     assert 1 in steps
 
 
-def test_a_log_below_the_cap_is_left_alone(tmp_path: Path) -> None:
-    """The ordinary case costs one stat."""
+def test_a_log_below_the_cap_is_not_changed(tmp_path: Path) -> None:
+    """The usual case costs one stat."""
     path = tmp_path / "attempt-0001.log"
     fill(path, 100)
     before = path.read_bytes()
@@ -66,8 +66,8 @@ def test_a_log_below_the_cap_is_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_nothing_is_lost_at_the_seam_while_the_trainer_goes_on_printing(tmp_path: Path) -> None:
-    """A process that appends all the time: the end stays gapless over many cuts."""
+def test_no_line_is_dropped_at_the_cut_while_the_trainer_prints(tmp_path: Path) -> None:
+    """The tail has no gap after many cuts while a process appends."""
     path = tmp_path / "attempt-0001.log"
     path.touch()
     if not log_cap._collapse(_two_blocks(tmp_path), 4096, 4096):
@@ -102,7 +102,7 @@ def _two_blocks(folder: Path) -> int:
 
 
 def test_only_the_newest_logs_of_a_job_are_kept(tmp_path: Path) -> None:
-    """A job with five hundred attempts keeps the last ones."""
+    """A job with five hundred attempts keeps the logs of the last ones."""
     for n in range(1, 8):
         (tmp_path / f"attempt-{n:04d}.log").touch()
     (tmp_path / "other.txt").touch()
@@ -116,8 +116,8 @@ def test_only_the_newest_logs_of_a_job_are_kept(tmp_path: Path) -> None:
     assert log_cap.remove_older(tmp_path, 3) == []
 
 
-def test_a_trainer_that_prints_without_end_fills_no_disk(tmp_path: Path) -> None:
-    """The keeper of a real job cuts; `rekindle.toml` sets the size and how many logs stay."""
+def test_a_trainer_that_prints_endlessly_does_not_fill_the_disk(tmp_path: Path) -> None:
+    """The keeper of a real job cuts; `rekindle.toml` sets the size and the number of logs."""
     (tmp_path / "loud.py").write_text(
         "import os, sys\nprint('first words', flush=True)\n"
         f"for n in range(400_000): os.write(1, {LINE!r}.format(n).encode())\n"

@@ -1,4 +1,4 @@
-"""What an attempt ran on, and that a change between two attempts is told."""
+"""Provenance of an attempt, and the report of a change between two attempts."""
 
 import platform
 import subprocess
@@ -25,8 +25,8 @@ ABOUT = {
 }
 
 
-def test_what_may_change_the_numbers_is_named_with_both_values() -> None:
-    """Memory, kernel and host do not change them."""
+def test_a_change_that_may_affect_results_is_reported_with_both_values() -> None:
+    """Memory, kernel and host do not affect results."""
     new = {
         "python": "3.11.7",
         "packages": {"keras": "3.15.1", "tensorflow": "2.21.0", "numpy": "2"},
@@ -63,14 +63,14 @@ def test_what_may_change_the_numbers_is_named_with_both_values() -> None:
         ("0,7,1", ["a"]),
     ],
 )
-def test_only_the_gpus_that_the_attempt_may_use_count(names: str | None, seen: list[str]) -> None:
-    """CUDA_VISIBLE_DEVICES names them by number or by UUID; after a wrong one comes nothing."""
+def test_only_the_gpus_visible_to_the_attempt_count(names: str | None, seen: list[str]) -> None:
+    """CUDA_VISIBLE_DEVICES names them by number or UUID; those after an invalid one are hidden."""
     box = [("GPU-a1", "a"), ("GPU-b1", "b"), ("GPU-c1", "c")]
     assert [model for _, model in provenance._visible(box, names)] == seen
 
 
-def test_this_machine_is_described() -> None:
-    """From files that every Linux has."""
+def test_this_host_is_described() -> None:
+    """From files that exist on every Linux."""
     about = provenance.collect(Job(name="x", workdir="/", script=__file__))
     assert about["python"] == platform.python_version()
     assert about["packages"]["numpy"]
@@ -81,7 +81,7 @@ def test_this_machine_is_described() -> None:
 
 
 def test_the_commit_of_live_code_is_read_without_git(tmp_path: Path) -> None:
-    """The user's machine may have no git; packed references and worktrees are known."""
+    """The host may have no git; packed references and worktrees are supported."""
 
     def git(*words: str) -> str:
         return subprocess.run(
@@ -116,8 +116,8 @@ def test_the_commit_of_live_code_is_read_without_git(tmp_path: Path) -> None:
     assert provenance.code(other)["commit"] == head
 
 
-def test_an_update_between_two_attempts_is_told(tmp_path: Path) -> None:
-    """A package that is another one in the morning stands in show, events and the log."""
+def test_an_update_between_two_attempts_is_reported(tmp_path: Path) -> None:
+    """A changed package version is in show, events and the log."""
     packages = tmp_path / "packages"
     script = tmp_path / "train.py"
     script.write_text(f"""
@@ -153,7 +153,7 @@ sys.exit(3)
 def test_gpus_and_driver_are_read_from_the_kernel_module(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Files as the NVIDIA module writes them, for a box that has none."""
+    """Files as the NVIDIA module writes them, for a host without it."""
     monkeypatch.setattr(provenance, "_NVIDIA", tmp_path)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert provenance.machine()["gpus"] == []
@@ -175,8 +175,8 @@ def test_gpus_and_driver_are_read_from_the_kernel_module(
     assert provenance.machine()["gpus"] == ["NVIDIA H100 80GB HBM3"]
 
 
-def test_a_command_job_tells_its_machine_and_runs_live(tmp_path: Path) -> None:
-    """Its packages are its own affair; the keeper tells the rest."""
+def test_a_command_job_journals_its_host_and_runs_live(tmp_path: Path) -> None:
+    """Its packages are unknown; the keeper journals the rest."""
     rig = Rig(tmp_path / "home")
     rig.drop(f'name = "c"\ncommand = ["/bin/true"]\nworkdir = "{tmp_path}"\n')
     try:

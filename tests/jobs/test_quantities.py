@@ -1,4 +1,4 @@
-"""Durations, sizes, ranges and windows mean what a person reads in them."""
+"""Durations, sizes, ranges and windows are parsed as a person reads them."""
 
 import pytest
 from hypothesis import given
@@ -31,7 +31,7 @@ def test_durations(text: str, value: float) -> None:
     [("16GiB", 16 * 2**30), ("16 GB", 16 * 10**9), ("512MiB", 2**29), ("1.5kib", 1536), ("1b", 1)],
 )
 def test_sizes(text: str, value: int) -> None:
-    """Powers of 1000 and of 1024 are told apart."""
+    """Powers of 1000 and of 1024 are distinguished."""
     assert quantities.size(text) == value
 
 
@@ -44,7 +44,7 @@ def test_sizes(text: str, value: int) -> None:
     ],
 )
 def test_windows(text: str, value: str) -> None:
-    """One spelling comes out."""
+    """The result has one spelling."""
     assert quantities.window(text) == value
 
 
@@ -68,37 +68,37 @@ def test_windows(text: str, value: str) -> None:
         "1,5h",
     ],
 )
-def test_what_is_no_duration_is_refused(text: str) -> None:
-    """A number alone as well: seconds or minutes?"""
+def test_an_invalid_duration_is_refused(text: str) -> None:
+    """A number without a unit, too: it could be seconds or minutes."""
     with pytest.raises(ValueError):
         quantities.seconds(text)
 
 
 @pytest.mark.parametrize("text", ["", "5", "GiB", "-1GB", "0B", "0.5B", "9" * 400 + "TiB"])
-def test_what_is_no_size_is_refused(text: str) -> None:
-    """A number alone as well."""
+def test_an_invalid_size_is_refused(text: str) -> None:
+    """A number without a unit, too."""
     with pytest.raises(ValueError):
         quantities.size(text)
 
 
 @pytest.mark.parametrize("text", ["", "10s", "10s..", "..10s", "10s...20s", "20s..10s", "0s..5s"])
-def test_what_is_no_range_is_refused(text: str) -> None:
-    """Nor one that runs backwards."""
+def test_an_invalid_range_is_refused(text: str) -> None:
+    """Also a range whose end is before its start."""
     with pytest.raises(ValueError):
         quantities.duration_range(text)
     assert quantities.duration_range("10s..10min") == (10, 600)
 
 
 @pytest.mark.parametrize("text", ["", "22-7", "24:00-07:00", "22:60-07:00", "22:00-22:00", "22:00"])
-def test_what_is_no_window_is_refused(text: str) -> None:
-    """Nor one without length."""
+def test_an_invalid_window_is_refused(text: str) -> None:
+    """Also a window of no length."""
     with pytest.raises(ValueError):
         quantities.window(text)
 
 
 @given(st.text(max_size=30))
 def test_any_text_is_a_quantity_or_refused(text: str) -> None:
-    """Nothing but ValueError leaves the parsers."""
+    """The parsers raise nothing but ValueError."""
     for read in (quantities.seconds, quantities.size, quantities.duration_range, quantities.window):
         try:
             assert read(text)

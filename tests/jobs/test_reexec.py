@@ -1,4 +1,4 @@
-"""A script that starts itself again in its own process stays followed."""
+"""A script that restarts itself in its own process is still followed."""
 
 import sys
 from pathlib import Path
@@ -22,7 +22,7 @@ from rekindle.jobs.trainer import reexec
         ([], None),
     ],
 )
-def test_only_the_script_of_the_job_is_the_job_again(
+def test_only_the_script_of_the_job_continues_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], found: object
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -30,14 +30,14 @@ def test_only_the_script_of_the_job_is_the_job_again(
     assert found == reexec.arguments(job, ["python", *words])
 
 
-def test_a_module_is_started_again_by_its_name(tmp_path: Path) -> None:
+def test_a_module_is_restarted_by_its_name(tmp_path: Path) -> None:
     job = Job(name="a", workdir=str(tmp_path), module="package.train")
     assert (["-B"], ["5"]) == reexec.arguments(job, ["python", "-B", "-m", "package.train", "5"])
     assert reexec.arguments(job, ["python", "-m", "other"]) is None
 
 
-def test_the_arguments_of_the_script_that_starts_itself_are_kept(rig: Rig, tmp_path: Path) -> None:
-    """Also by `execvp`, `execl` and with an environment; a forked child may become anything."""
+def test_a_script_that_restarts_itself_keeps_its_arguments(rig: Rig, tmp_path: Path) -> None:
+    """Also by `execvp`, `execl` and with an environment; a forked child may execute anything."""
     script = tmp_path / "train.py"
     script.write_text(
         "import os, sys\n"
@@ -61,7 +61,7 @@ def test_the_arguments_of_the_script_that_starts_itself_are_kept(rig: Rig, tmp_p
     assert row["unfollowed"] is None
 
 
-def test_another_program_in_its_place_is_named(rig: Rig, tmp_path: Path) -> None:
+def test_a_script_that_executes_another_program_is_reported(rig: Rig, tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(f"import os\nos.execv({sys.executable!r}, ['python', '-c', 'print(1)'])\n")
     rig.drop(f'name = "o"\nscript = "{script}"\n')

@@ -1,4 +1,4 @@
-"""Where random generators are that data draws from: noted behind each batch, kept, put back."""
+"""States of random generators of data: tracked per batch, saved, restored."""
 
 import json
 import random
@@ -12,7 +12,7 @@ from rekindle.jobs.data.rng_tracker import RngTracker
 
 
 class Owner:
-    """Has a generator of each kind."""
+    """Hold a random generator of each kind."""
 
     def __init__(self) -> None:
         self.one = random.Random(1)
@@ -46,8 +46,8 @@ def followed(owner: Owner) -> RngTracker:
     return made
 
 
-def test_a_checkpoint_has_the_state_behind_the_last_trained_batch() -> None:
-    """However far was read ahead, through JSON, and for each kind of generator."""
+def test_a_checkpoint_has_the_state_after_the_last_trained_batch() -> None:
+    """Whatever was prefetched, through JSON, and for each kind of generator."""
     owner = Owner()
     before = followed(owner)
     batches = [before.draw(owner.numbers) for _ in range(6)]
@@ -66,8 +66,8 @@ def test_a_checkpoint_has_the_state_behind_the_last_trained_batch() -> None:
     assert not after.foreign
 
 
-def test_a_closed_one_draws_nothing_and_stands_where_the_training_does() -> None:
-    """A thread that still reads ahead must not move what the script goes on with."""
+def test_a_closed_tracker_reads_nothing_and_restores_the_last_trained_batch() -> None:
+    """A thread that still prefetches must not advance the generators of the script."""
     owner = Owner()
     made = followed(owner)
     batches = [made.draw(owner.numbers) for _ in range(4)]
@@ -76,8 +76,8 @@ def test_a_closed_one_draws_nothing_and_stands_where_the_training_does() -> None
     assert batches[2] == owner.numbers()
 
 
-def test_who_else_draws_between_two_batches_is_noticed() -> None:
-    """Of that generator alone; before the first batch of a pass anybody may draw."""
+def test_foreign_draws_between_two_batches_are_detected() -> None:
+    """Only for that generator; before the first batch of a pass the script may draw."""
     owner = Owner()
     made = followed(owner)
     np.random.rand()
@@ -91,8 +91,8 @@ def test_who_else_draws_between_two_batches_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("between", [0, 3])
-def test_calls_at_ends_of_epochs_are_repeated_as_they_were(between: int) -> None:
-    """Whether or not batches draw from the same generators between them."""
+def test_epoch_calls_are_repeated_with_the_same_states(between: int) -> None:
+    """Also if batches draw from the same generators between them."""
     owner = Owner()
     made = followed(owner)
     for _ in range(3):
@@ -102,7 +102,7 @@ def test_calls_at_ends_of_epochs_are_repeated_as_they_were(between: int) -> None
         made.epoch_calls.call("on_epoch_end")
     tensors: Tensors = {}
     kept = json.loads(json.dumps(made.capture(tensors, None)))
-    # what follows from the call before is not kept
+    # a state equal to that after the previous call is not saved
     assert len(kept["calls"]) == (6 if between else 2)
     again = Owner()
     np.random.seed(99)
@@ -112,8 +112,8 @@ def test_calls_at_ends_of_epochs_are_repeated_as_they_were(between: int) -> None
     assert owner.rows.tolist() == again.rows.tolist()
 
 
-def test_a_normal_number_that_is_left_over_counts_as_state() -> None:
-    """numpy makes two at a time; drawing the second one moves nothing that could be seen."""
+def test_a_cached_normal_number_is_part_of_the_state() -> None:
+    """numpy computes two at a time; drawing the second one changes no word of the generator."""
     np.random.seed(5)
     made = RngTracker()
     made.begin_pass(0)
@@ -127,8 +127,8 @@ def test_a_normal_number_that_is_left_over_counts_as_state() -> None:
         assert wanted[taken] == np.random.normal()
 
 
-def test_another_global_generator_is_followed_as_well() -> None:
-    """A script may put one of its own in the place of numpy's."""
+def test_a_replaced_global_generator_is_tracked_as_well() -> None:
+    """A script may replace the global generator of numpy."""
     before = np.random.get_bit_generator()
     try:
         np.random.set_bit_generator(np.random.MT19937(3))

@@ -1,4 +1,4 @@
-"""What a relaunch says was lost: what is trained once more, in whichever stage."""
+"""Steps and seconds that a relaunch reports as repeated, in each stage."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def receipt(
     }
 
 
-def there(folder: Path, *positions: Position) -> list[Checkpoint]:
+def commit(folder: Path, *positions: Position) -> list[Checkpoint]:
     for position in positions:
         checkpoints.commit(
             folder, position, lambda made: (made / checkpoints.STATE).write_bytes(b"x") and None, {}
@@ -30,8 +30,8 @@ def there(folder: Path, *positions: Position) -> list[Checkpoint]:
     return checkpoints.scan(folder)
 
 
-def test_lost_time_is_training_time_without_the_hours_that_the_machine_was_off() -> None:
-    """From each attempt's receipt to its last sign of life."""
+def test_repeated_time_is_training_time_without_hours_of_a_power_loss() -> None:
+    """From each attempt's receipt to its last entry or heartbeat."""
     entries = [
         {"kind": "attempt_started", "attempt": 1, "t": 0.0},
         {"kind": "resumed", "attempt": 1, "t": 10.0},
@@ -44,36 +44,34 @@ def test_lost_time_is_training_time_without_the_hours_that_the_machine_was_off()
     ]
     last = Beat(9100.0, 2, "step", 0, 7)
     assert [Span(0, 10.0, 20.0), Span(0, 9010.0, 9100.0)] == spans(entries, 3, last)
-    # the attempt that beat last had not come to training
+    # the attempt of the last heartbeat had not begun training
     assert [Span(0, 10.0, 20.0)] == spans(entries[:4], 3, Beat(9600.0, 2, "start", 0, 7))
     assert [] == spans([], 1, None)
 
 
-def test_a_stage_left_by_an_exception_loses_its_own_steps_and_not_those_behind_it(
-    tmp_path: Path,
-) -> None:
-    """Its end is trained once more, then the next stage goes on from its own checkpoint."""
+def test_a_stage_left_by_an_exception_repeats_only_its_own_steps(tmp_path: Path) -> None:
+    """Its end is repeated, then the next stage is resumed from its own checkpoint."""
     entries = [
         receipt(1, 0, 0, 100.0),
         receipt(1, 1, 50, 200.0),
         {"kind": "epoch_ended", "attempt": 1, "stage": 1, "t": 300.0},
     ]
     past = RunHistory.of(entries, 2, Beat(310.0, 1, "step", 4, 95))
-    first, *_ = found = there(tmp_path, Position(0, 4, 40), Position(1, 4, 90))[::-1]
+    first, *_ = found = commit(tmp_path, Position(0, 4, 40), Position(1, 4, 90))[::-1]
     assert ({0}, {0: 0, 1: 50}, 1) == (past.left, past.begun, past.last)
-    # ten of the first, five of the second; their checkpoints are younger than all of this
+    # ten of the first, five of the second; no seconds: the checkpoints are newer than the spans
     assert (15, 0.0) == past.repeated(0, 40, first, found[::-1])
-    # once the second has ended nothing of it is trained again
-    ended = there(tmp_path, Position(1, 5, 95, True))
+    # once the second has ended, none of its steps is repeated
+    ended = commit(tmp_path, Position(1, 5, 95, True))
     assert (10, 0.0) == past.repeated(0, 40, first, ended)
-    # an attempt that came no further than the first: that of the second was counted before
+    # an attempt that ended in the first: the steps of the second were counted before
     entries += [receipt(2, 0, 40, 400.0, first.name)]
     past = RunHistory.of(entries, 3, Beat(410.0, 2, "step", 4, 47))
     assert (7, 0.0) == past.repeated(0, 40, first, found[::-1])
 
 
 def test_each_stage_has_its_own_time(tmp_path: Path) -> None:
-    """Hours in the second stage are not lost with the end of the first."""
+    """Hours in the second stage do not count as repeated with the end of the first."""
     entries = [
         receipt(1, 0, 0, 100.0),
         receipt(1, 1, 50, 200.0),
@@ -81,12 +79,12 @@ def test_each_stage_has_its_own_time(tmp_path: Path) -> None:
     ]
     past = RunHistory.of(entries, 2, Beat(9000.0, 1, "step", 4, 95))
     assert [Span(0, 100.0, 200.0), Span(1, 200.0, 9000.0)] == past.spans
-    # no checkpoint of the first is there, and one of now of the second
-    assert (50 + 5, 100.0) == past.repeated(0, 0, None, there(tmp_path, Position(1, 4, 90)))
+    # the first has no checkpoint, the second a new one
+    assert (50 + 5, 100.0) == past.repeated(0, 0, None, commit(tmp_path, Position(1, 4, 90)))
 
 
-def test_nothing_is_lost_between_the_end_of_a_stage_and_the_next() -> None:
-    """A kill between two calls of `fit`: all that was trained is in the end of the first."""
+def test_a_kill_between_two_stages_repeats_no_step() -> None:
+    """All steps are in the final checkpoint of the first stage."""
     entries = [
         receipt(1, 0, 0, 100.0),
         {"kind": "stage_ended", "attempt": 1, "stage": 0, "t": 150.0},
@@ -96,8 +94,8 @@ def test_nothing_is_lost_between_the_end_of_a_stage_and_the_next() -> None:
     assert set() == past.left
 
 
-def test_what_is_begun_from_scratch_loses_all(tmp_path: Path) -> None:
-    """Also where no checkpoint had been taken before the end of the attempt."""
+def test_a_start_from_scratch_repeats_all_steps(tmp_path: Path) -> None:
+    """Also if the attempt took no checkpoint."""
     entries = [receipt(1, 0, 0, 100.0), receipt(1, 1, 50, 200.0)]
     beat = Beat(210.0, 1, "step", 0, 57)
     assert (57, 110.0) == RunHistory.of(entries, 2, beat).repeated(0, 0, None, [])

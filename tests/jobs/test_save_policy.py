@@ -1,4 +1,4 @@
-"""When a checkpoint is due, and which one is the best."""
+"""Save policy: when a checkpoint is due, and which one is the best."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from rekindle.jobs.job import CheckpointPolicy
 
 
 def test_every_n_steps_counts_from_the_last_checkpoint_over_epochs() -> None:
-    """A checkpoint for another reason begins the count anew."""
+    """A checkpoint for another reason resets the count."""
     cadence = SavePolicy(CheckpointPolicy(every_steps=500))
     assert not cadence.due_in_epoch(499, 0.0)
     assert cadence.due_in_epoch(500, 0.0)
@@ -16,7 +16,7 @@ def test_every_n_steps_counts_from_the_last_checkpoint_over_epochs() -> None:
     assert cadence.due_after_epoch(2, 1120, 0.0)
 
 
-def test_every_n_minutes_looks_at_the_clock_alone() -> None:
+def test_every_n_minutes_depends_on_the_clock_alone() -> None:
     """Within an epoch and after it."""
     cadence = SavePolicy(CheckpointPolicy(every_seconds=600.0))
     cadence.saved(0, 0, 100.0)
@@ -26,7 +26,7 @@ def test_every_n_minutes_looks_at_the_clock_alone() -> None:
 
 
 def test_every_epoch_never_saves_within_one() -> None:
-    """However long it is: that is what the spec says."""
+    """Whatever its length: the spec says so."""
     cadence = SavePolicy(CheckpointPolicy(every_epochs=2))
     assert not cadence.due_in_epoch(10**6, 10.0**6)
     assert not cadence.due_after_epoch(1, 10, 0.0)
@@ -34,7 +34,7 @@ def test_every_epoch_never_saves_within_one() -> None:
 
 
 def test_auto_saves_each_epoch_and_within_a_long_one() -> None:
-    """At most ten minutes of work are at risk."""
+    """At most ten minutes of training are repeated."""
     cadence = SavePolicy(CheckpointPolicy())
     cadence.saved(0, 0, 0.0, cost=0.1)
     assert cadence.due_after_epoch(1, 10, 1.0)
@@ -42,8 +42,8 @@ def test_auto_saves_each_epoch_and_within_a_long_one() -> None:
     assert cadence.due_in_epoch(10, AUTO_SECONDS)
 
 
-def test_auto_does_not_spend_the_night_on_saving() -> None:
-    """Where saving takes longer than a tenth of an epoch, some epochs are passed over."""
+def test_auto_limits_the_time_spent_on_saving() -> None:
+    """If saving takes longer than a tenth of an epoch, some epochs are not saved."""
     cadence = SavePolicy(CheckpointPolicy())
     cadence.saved(0, 0, 0.0, cost=5.0)
     assert not cadence.due_after_epoch(1, 10, 20.0)
@@ -62,8 +62,8 @@ def test_auto_does_not_spend_the_night_on_saving() -> None:
         (0.5, None, "val_loss", "auto", True),
     ],
 )
-def test_better_is_what_keras_calls_better(
+def test_better_means_the_same_as_in_keras(
     value: float, best: float | None, monitor: str, mode: str, better: bool
 ) -> None:
-    """By name where the mode is auto; NaN never is."""
+    """By name if the mode is auto; NaN is never better."""
     assert better is is_better(value, best, monitor, mode)

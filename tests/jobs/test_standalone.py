@@ -1,4 +1,4 @@
-"""Without a daemon: run by hand, stopped by hand, run again, and exact all the same."""
+"""Without a daemon: run by hand, stopped by hand, run again, and resumed exactly."""
 
 import shutil
 import signal
@@ -18,7 +18,7 @@ SCRIPT = ROOT / "tests/crash/scripts/alone.py"
 
 
 def start(work: Path, *args: str) -> "subprocess.Popen[bytes]":
-    """The script in a folder of its own, as a person starts it."""
+    """Start the script in a separate folder, as a person does."""
     work.mkdir(exist_ok=True)
     with (work / "log").open("ab") as log:
         return subprocess.Popen(
@@ -31,7 +31,7 @@ def start(work: Path, *args: str) -> "subprocess.Popen[bytes]":
 
 
 def at_step(work: Path, step: int) -> None:
-    """Until a checkpoint at or behind a step is there."""
+    """Wait for a checkpoint at or after a step."""
     wait_for(
         lambda: any(
             c.position.step >= step for c in checkpoints.scan(work / "kept" / "checkpoints")
@@ -43,8 +43,8 @@ def at_step(work: Path, step: int) -> None:
 
 @pytest.mark.slow  # six starts of TensorFlow
 @pytest.mark.crash
-def test_a_script_run_by_hand_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
-    """Ctrl-C, SIGTERM and SIGKILL; in a loop and in a `fit`; no step is trained twice."""
+def test_a_script_run_by_hand_is_resumed_where_it_was_stopped(tmp_path: Path) -> None:
+    """After Ctrl-C, SIGTERM and SIGKILL; in a loop and in a `fit`."""
     calm, work = tmp_path / "calm", tmp_path / "work"
     assert start(calm).wait(120) == 0, (calm / "log").read_text()
     ends = []
@@ -64,18 +64,18 @@ def test_a_script_run_by_hand_goes_on_where_it_was_stopped(tmp_path: Path) -> No
     entries = journal.replay(Run(work / "kept").journal).entries
     went_on = [e for e in entries if e["kind"] == "resumed" and e["checkpoint"]]
     assert [e["step"] > 0 for e in went_on] == [True] * 4
-    # the two that were asked to end had saved their last step
+    # the two that were stopped had saved their last step
     assert [e["lost_steps"] for e in went_on][::2] == [0, 0]
 
 
 @pytest.mark.slow  # two starts of TensorFlow
 @pytest.mark.promise
 def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
-    """The second says so and ends; the first is not disturbed."""
+    """The second reports it and ends; the first is not disturbed."""
     first = start(tmp_path / "work", "--slowly")
     try:
         at_step(tmp_path / "work", 10)
-        # it must not be done before the second one has imported its libraries
+        # the first must still run when the second has imported its libraries
         first.send_signal(signal.SIGSTOP)
         second = start(tmp_path / "work")
         assert second.wait(90) == 1
@@ -87,8 +87,8 @@ def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow  # a start of TensorFlow
-def test_a_script_finds_resumable_where_rekindle_is_not_installed(tmp_path: Path) -> None:
-    """Keeper and trainer bring it along: from a folder that is on no path."""
+def test_a_script_can_import_resumable_without_rekindle_installed(tmp_path: Path) -> None:
+    """Keeper and trainer provide it, from a folder that is on no path."""
     brought = tmp_path / "brought"
     for part in ("jobs", "state"):
         shutil.copytree(ROOT / part, brought / part, ignore=shutil.ignore_patterns("__pycache__"))

@@ -1,7 +1,7 @@
-"""One script, many lives: runs a trainer through the real keeper, with kills in between.
+"""One script, many lives: run a trainer through the real keeper, with kills in between.
 
-The run directory, keeper and trainer are the real ones; only the daemon's place is taken by
-a loop that starts the next attempt as soon as the last one has ended.
+Run directory, keeper and trainer are real; only the daemon is replaced by a loop that starts the
+next attempt as soon as the last one has ended.
 """
 
 import fcntl
@@ -35,13 +35,13 @@ MAX_LIVES = 60
 
 @dataclass
 class Result:
-    """What a run came to.
+    """Hold the result of a run.
 
     Attributes:
         ends: exit cause of each attempt.
         resumed: the receipt of each attempt that wrote one, in order.
-        digests: of everything that must not depend on what happened on the way.
-        kills: where each kill hit: (signal, epoch, step, section).
+        digests: of everything that must not depend on the kills.
+        kills: signal, place, epoch and step of each kill, as text.
     """
 
     run: Run
@@ -52,12 +52,12 @@ class Result:
 
     @property
     def in_mid_epoch(self) -> int:
-        """How many attempts went on from a checkpoint within an epoch."""
+        """Number of attempts that were resumed from a checkpoint within an epoch."""
         return sum(self._within(r) for r in self.resumed)
 
     @property
     def resumes(self) -> int:
-        """How many attempts went on from a step above zero."""
+        """Number of attempts that were resumed from a step above zero."""
         return sum(r["checkpoint"] is not None and r["step"] > 0 for r in self.resumed)
 
     def _within(self, receipt: dict[str, Any]) -> bool:
@@ -74,7 +74,7 @@ class Result:
 
 
 class Lives:
-    """A run directory for ``script``, and attempts of it."""
+    """Create a run directory for ``script``, and run attempts of it."""
 
     def __init__(
         self,
@@ -105,12 +105,12 @@ class Lives:
         )
         self.write()
         self.attempt = 0
-        # with a Python of its own for each attempt: several seconds more, see warm.py
+        # a new interpreter for each attempt: several seconds more, see warm.py
         self.cold = cold
         self.keeper: subprocess.Popen[bytes] | warm.Process | None = None
 
     def copy(self, root: Path) -> "Lives":
-        """The same run with everything that it has come to, somewhere else."""
+        """Copy the run with its state to another folder."""
         shutil.copytree(self.run.root, root / "run", symlinks=True)
         shutil.copytree(self.work, root / "work")
         made = Lives(
@@ -127,7 +127,7 @@ class Lives:
         return made
 
     def change(self, **changes: Any) -> None:
-        """Another spec for the attempts that follow."""
+        """Change the spec for the attempts that follow."""
         self.job = self.job.replace(**changes)
         self.write()
 
@@ -135,12 +135,16 @@ class Lives:
         durable.write_bytes(self.run.job_file, self.job.to_json().encode(), 0o600)
 
     def start(self, blow: "Blow | None" = None, report: Path | None = None) -> None:
-        """Starts the next attempt, with a blow that hits it from within."""
+        """Start the next attempt, with a blow that hits it from within.
+
+        Args:
+            report: file in which the blow reports where it hit.
+        """
         self.attempt += 1
         lock = os.open(self.run.lock, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         env = environment()
-        # where blows come from
+        # the module that carries out blows
         env["PYTHONPATH"] += f":{ROOT / 'tests' / 'support' / 'strike'}"
         if other := os.environ.get("REKINDLE_CRASH_KERAS"):
             env["PYTHONPATH"] += f":{other}"
@@ -169,7 +173,7 @@ class Lives:
         os.close(lock)
 
     def _warm(self, blow: "Blow | None") -> bool:
-        """Whether nothing depends on how the attempt's Python starts."""
+        """Return whether the attempt may be forked from a warm interpreter."""
         return not (
             self.cold
             or self.job.env
@@ -178,7 +182,7 @@ class Lives:
         )
 
     def trainer(self) -> Identity | None:
-        """The trainer of the attempt that runs, None before it has started."""
+        """Return the trainer of the current attempt; None before it has started."""
         for entry in self.entries("attempt_started"):
             if entry["attempt"] == self.attempt:
                 return Identity(entry["trainer_pid"], entry["trainer_start"], entry["boot_id"])
@@ -188,19 +192,19 @@ class Lives:
         return [e for e in journal.replay(self.run.journal).entries if e["kind"] in kinds]
 
     def wait(self, seconds: float = 120.0) -> dict[str, Any]:
-        """Until the attempt has ended; its end as journalled."""
+        """Wait until the attempt has ended; return its end as journalled."""
         assert self.keeper is not None
         self.keeper.wait(seconds)
         ended = [e for e in self.entries("attempt_ended") if e["attempt"] == self.attempt]
         if ended:
             return ended[-1]
-        # the keeper was killed: the lock is free once the trainer is dead, too
+        # the keeper was killed: the lock is free once the trainer has ended, too
         with self.run.lock.open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
         return {"cause": "lost", "attempt": self.attempt}
 
     def until(self, probe: Callable[[], Any], seconds: float = 90.0) -> Any:
-        """Polls until ``probe`` is true or the attempt has ended; what it gave last."""
+        """Poll until ``probe`` is true or the attempt has ended; return its last result."""
         assert self.keeper is not None
         end = time.monotonic() + seconds
         while True:
@@ -208,16 +212,16 @@ class Lives:
             if found or self.keeper.poll() is not None:
                 return found
             if time.monotonic() > end:
-                raise AssertionError(f"waited in vain: {self.log()}")
+                raise AssertionError(f"timed out: {self.log()}")
             time.sleep(0.01)
 
     def kill(self, signum: int) -> bool:
-        """Sends the trainer a signal; False where there is none any more."""
+        """Send the trainer a signal; False if it has ended."""
         trainer = self.trainer()
         return trainer is not None and trainer.send(signum)
 
     def log(self) -> str:
-        """The last lines of the newest log."""
+        """Return the last lines of the newest log."""
         path = self.run.log(self.attempt)
         return path.read_text()[-3000:] if path.exists() else "(no log)"
 
@@ -234,16 +238,16 @@ class Lives:
 
 @dataclass(frozen=True)
 class Blow:
-    """One signal at one place; `tests/support/strike` carries it out inside the trainer.
+    """Describe one signal at one place; `tests/support/strike` sends it inside the trainer.
 
     Attributes:
         place: ``step`` (between two), ``batch`` (within one), ``validation``, ``compile``, a
             crash point of a checkpoint's commit, or ``before the line KIND`` of the journal.
-        count: at which occurrence, 1-based; for steps: how many after the attempt's start.
-        keeper: the signal goes to the keeper, which hands SIGTERM on and takes the trainer
-            with it when it is killed.
+        count: the 1-based occurrence; for steps: the number after the start of the attempt.
+        keeper: the signal is sent to the keeper, which forwards SIGTERM, and whose death
+            ends the trainer.
         delay: seconds into the batch.
-        seconds: for the place ``early``: how long after the start, from outside.
+        seconds: for the place ``early``: seconds after the start, sent from outside.
     """
 
     place: str
@@ -283,18 +287,18 @@ COMMIT = (
 
 
 def within(dice: random.Random) -> Blow:
-    """A blow in the middle of training, behind a checkpoint of this attempt."""
+    """Choose a blow within training, after a checkpoint of this attempt."""
     signum = dice.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM])
     place, steps = dice.choice(["step", "batch", "batch"]), dice.randint(6, 16)
     if signum == signal.SIGTERM:
-        # saved where it falls or a step later: not at the end of an epoch of 9, 12 or 14 steps,
-        # from where going on would show nothing of mid-epoch
+        # SIGTERM saves at the step of the blow or the next: not at the end of an epoch of 9, 12 or
+        # 14 steps, from which a resume would prove nothing about mid-epoch
         steps = min((6, 7, 10, 16), key=lambda safe: abs(safe - steps))
     return Blow(place, steps, signum, keeper=dice.random() < 0.3, delay=dice.uniform(0, 0.004))
 
 
 def anywhere(dice: random.Random, *, validation: bool) -> Blow:
-    """A blow at any place."""
+    """Choose a blow at any place."""
     signum = dice.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM])
     kinds = ["within", "commit", "commit", "journal", "early", "compile", "epoch"]
     kind = dice.choice([*kinds, "validation", "validation"] if validation else kinds)
@@ -319,7 +323,7 @@ def anywhere(dice: random.Random, *, validation: bool) -> Blow:
 
 
 def undisturbed(lives: Lives) -> Result:
-    """One attempt, to the end."""
+    """Run one attempt to the end."""
     lives.start()
     end = lives.wait(300)
     assert end["cause"] == "done", lives.log()
@@ -327,13 +331,13 @@ def undisturbed(lives: Lives) -> Result:
 
 
 def stormy(lives: Lives, blows: Iterable[Blow]) -> Result:
-    """An attempt for each blow, and one that is left alone; those that come too late are over."""
+    """Run an attempt for each blow, then undisturbed ones until the script is done."""
     report = lives.run.root / "report.jsonl"
     hits: list[str] = []
     blow: Blow | None = None
     plan = iter(blows)
     while True:
-        assert lives.attempt < MAX_LIVES, "it does not come to an end"
+        assert lives.attempt < MAX_LIVES, "it does not end"
         blow = next(plan, None)
         lives.start(blow, report)
         if blow is not None and blow.place == "early":
@@ -351,14 +355,14 @@ def stormy(lives: Lives, blows: Iterable[Blow]) -> Result:
             result = lives.result()
             result.kills = hits
             return result
-        # nothing but what was done to it may have ended it
+        # only a blow may have ended the attempt
         assert len(hits) > before or (blow is not None and blow.place == "early"), lives.log()
         assert end["cause"] in ("preempted", "crash", "lost"), lives.log()
         assert end["cause"] != "crash" or end["signal"] is not None, lives.log()
 
 
 def digests(lives: Lives) -> dict[str, str]:
-    """SHA-256 of what must be equal: every array and number of the final state, user's files."""
+    """Digest what must be equal: every array and number of the final state, the user's files."""
     found: dict[str, str] = {}
     for checkpoint in checkpoints.scan(lives.run.checkpoints):
         if not checkpoint.position.end:
@@ -404,5 +408,5 @@ def _file_digest(file: Path) -> str:
 
 
 def differences(ours: dict[str, str], theirs: dict[str, str]) -> list[str]:
-    """Names of what differs between two runs' digests."""
+    """List the names of what differs between two runs."""
     return sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))

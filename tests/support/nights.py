@@ -1,4 +1,4 @@
-"""A home whose jobs are quick trainings without Keras, and what must hold of it in the end."""
+"""Home whose jobs are quick trainings without Keras, and its invariants at the end."""
 
 import hashlib
 import json
@@ -18,14 +18,14 @@ PLAIN = ROOT / "tests" / "faults" / "plain.py"
 
 
 class Night(Rig):
-    """A rig, and plain trainings to submit to it."""
+    """Extend a rig with plain trainings to submit."""
 
     def __init__(self, root: Path, work: Path) -> None:
         super().__init__(root)
         self.work = work
 
     def submit(self, name: str, *, args: str = "", spec: str = "") -> Path:
-        """Drops a job; returns the folder that it runs in.
+        """Drop a job; return the folder that it runs in.
 
         Args:
             args: options of plain.py.
@@ -57,23 +57,23 @@ class Night(Rig):
         return self.log.read_text()[-4000:] if self.log.exists() else ""
 
     def step(self, job: str, beyond: int, seconds: float = 60) -> None:
-        """Until the job has trained more than ``beyond`` steps."""
+        """Wait until the job has trained more than ``beyond`` steps."""
         folder = self.work / job.rpartition("-")[0]
         wait_for(lambda: len(steps(folder)) > beyond, f"step {beyond} of {job}", seconds)
 
     def states(self) -> dict[str, str]:
-        """Each job's state, from the ledger; the command line takes a tenth of a second."""
+        """Read each job's state from the ledger; the command line would take 0.1 s."""
         try:
             with sqlite3.connect(f"file:{self.home.ledger}?mode=ro", uri=True) as db:
                 return dict(db.execute("SELECT id, state FROM jobs").fetchall())
         except sqlite3.OperationalError:
-            return {}  # a daemon is just making it
+            return {}  # a daemon is creating it
 
     def request(self, verb: str, job: str, **fields: Any) -> None:
         requests.write(self.home, verb, job, **fields)
 
     def invariants(self) -> None:
-        """What holds after whatever happened: each spec one job, one lock, a home that agrees."""
+        """Check what must always hold: one job for each spec, one lock, a consistent home."""
         with sqlite3.connect(self.home.ledger) as db:
             claims = [row[0] for row in db.execute("SELECT claim FROM jobs")]
         assert len(claims) == len(set(claims)), "a spec became two jobs"
@@ -83,7 +83,7 @@ class Night(Rig):
 
 
 def overlapping(entries: list[dict[str, Any]]) -> list[int]:
-    """Attempts that began while the one before had neither ended nor lost its processes."""
+    """List attempts that began before the previous one and its processes had ended."""
     found, open_attempt = [], None
     for entry in entries:
         if entry["kind"] == "attempt_started":
@@ -103,14 +103,14 @@ def overlapping(entries: list[dict[str, Any]]) -> list[int]:
 
 
 def steps(folder: Path) -> list[tuple[int, int]]:
-    """Each step that was trained in ``folder``: (attempt, step), in order."""
+    """List the steps trained in ``folder``, as (attempt, step), in order."""
     file = folder / "steps.txt"
     lines = file.read_text().splitlines() if file.exists() else []
     return [(int(a), int(s)) for a, _, s in (line.partition(" ") for line in lines)]
 
 
 def result(count: int) -> str:
-    """What plain.py must come to after ``count`` steps, whatever happened on the way."""
+    """Compute the result of plain.py after ``count`` steps, whatever interrupted it."""
     digest = ""
     for step in range(count):
         digest = hashlib.sha256(f"{digest} {step}".encode()).hexdigest()

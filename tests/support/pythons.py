@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def find(major: int, minor: int) -> str | None:
-    """Find an interpreter of a version that runs: from pyenv, else from PATH."""
+    """Find a working interpreter of a version: from pyenv, else from PATH."""
     name = f"python{major}.{minor}"
     pyenv = Path.home().glob(f".pyenv/versions/{major}.{minor}.*/bin/{name}")
     for found in [*map(str, sorted(pyenv)), shutil.which(name)]:

@@ -1,4 +1,4 @@
-"""A real daemon over a scratch home, for tests: processes, polling, and the CLI's JSON."""
+"""Real daemon over a temporary home, for tests: processes, polling, and the CLI's JSON."""
 
 import contextlib
 import io
@@ -27,19 +27,19 @@ T = TypeVar("T")
 
 
 def wait_for(probe: Callable[[], T | None], what: str, seconds: float = 60.0) -> T:
-    """Polls until ``probe`` gives something true; fails with ``what`` at the deadline."""
+    """Poll until ``probe`` returns something true; fail with ``what`` at the deadline."""
     end = time.monotonic() + seconds
     while True:
         value = probe()
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"waited {seconds:.0f} s in vain: {what}")
+            raise AssertionError(f"timed out after {seconds:.0f} s: {what}")
         time.sleep(0.02)
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """The environment of a child that finds rekindle and is quiet about TensorFlow."""
+    """Return the environment of a child that finds rekindle and silences TensorFlow."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("REKINDLE_")}
     return {
         **env,
@@ -54,10 +54,10 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 class Rig:
-    """One home, at most one daemon at a time; ends what it started, by id.
+    """Run at most one daemon over one home; end what it started, by id.
 
-    Each daemon has a watchdog: a test fails where its loop was silent for longer than
-    `watchdog_stand_in.LIMIT_S`, whatever was done to it.
+    Each daemon has a watchdog: a test fails if its loop was silent for longer than
+    `watchdog_stand_in.LIMIT_S`, whatever the test did.
     """
 
     def __init__(self, root: Path) -> None:
@@ -75,7 +75,7 @@ class Rig:
     def start_in(
         self, *prefix: str, options: tuple[str, ...] = (), **env: str
     ) -> "subprocess.Popen[bytes]":
-        """A daemon behind another command that ends in executing it."""
+        """Start a daemon through another command that finally executes it."""
         self._end_watch()
         watched: dict[str, str] = {}
         if "NOTIFY_SOCKET" not in {**os.environ, **env}:
@@ -127,7 +127,7 @@ class Rig:
             self.daemon.kill()
             self.daemon.wait()
         for run in self.runs():
-            # not by the journal: a test may have put anything in its place
+            # not by the journal: a test may have replaced it
             orphans.kill(orphans.of(run))
 
     # the home
@@ -155,7 +155,7 @@ class Rig:
         return listed
 
     def _read(self, *args: str) -> Any:
-        """Run a reading verb here: a process for each look would take the core from the daemon."""
+        """Run a reading verb in this process: new processes would take CPU from the daemon."""
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
             code = cli.main(["--home", str(self.home.root), *args, "--json"])
@@ -172,7 +172,7 @@ class Rig:
         return [e for e in journal.replay(run.journal).entries if e["kind"] == kind]
 
     def trainer(self, job: str, attempt: int) -> Identity:
-        """The trainer of an attempt, once it has started."""
+        """Wait for the trainer of an attempt to start, and return it."""
 
         def find() -> Identity | None:
             for entry in self.entries(job, "attempt_started"):
@@ -183,7 +183,7 @@ class Rig:
         return wait_for(find, f"attempt {attempt} of {job} starts")
 
     def wait_epochs(self, job: str, count: int, seconds: float = 120) -> None:
-        """Until ``count`` epochs have ended and a checkpoint after them is committed."""
+        """Wait until ``count`` epochs have ended and a checkpoint after them is committed."""
         wait_for(
             lambda: any(e["epoch"] >= count for e in self.entries(job, "checkpoint_committed")),
             f"a checkpoint after {count} epochs of {job}",

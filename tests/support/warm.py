@@ -1,13 +1,13 @@
-"""A Python that has imported TensorFlow and Keras already: it forks where another would start.
+"""Warm interpreter: Python that has imported TensorFlow and Keras, and forks for each attempt.
 
-Half of what a test of real training takes is the import of TensorFlow, again in every attempt.
+The import of TensorFlow in every attempt takes half of the time of a test of real training.
 ``start`` has a server, one for each test process, fork a child that does what
-``python -c CODE ARGS`` would do. Where CODE is the keeper, the trainer is forked from it in turn,
-and everything else is real: parents, sessions, signals, locks, exit statuses. No operation of
-TensorFlow has run before a fork, and the modules of rekindle are loaded in the child.
+``python -c CODE ARGS`` would do. If CODE is the keeper, the trainer is forked as well; everything
+else is real: parents, sessions, signals, locks, exit statuses. No operation of TensorFlow has run
+before a fork, and the modules of rekindle are loaded in the child.
 
-Not for what must be true of a start itself: hash seeds other than ``HASH_SEED``, environment
-variables that libraries read when they are loaded, import hooks, ``/proc/PID/environ``.
+Do not use it to test a start itself: hash seeds other than ``HASH_SEED``, environment variables
+that libraries read when they are loaded, import hooks, ``/proc/PID/environ``.
 """
 
 import atexit
@@ -34,14 +34,14 @@ _MOST = 1 << 18
 
 
 class Process:
-    """What the tests ask of a process that was started, as `subprocess.Popen` answers it."""
+    """Represent a forked process, with the methods of `subprocess.Popen` that tests use."""
 
     def __init__(self, pid: int, fd: int) -> None:
         self.pid = pid
         self._fd = fd
 
     def poll(self) -> int | None:
-        """Tell whether it has ended; with which status is not known."""
+        """Return 0 once it has ended, whose status is unknown; else None."""
         return 0 if select.select([self._fd], [], [], 0)[0] else None
 
     def wait(self, timeout: float | None = None) -> int:
@@ -71,7 +71,7 @@ def start(argv: list[str], env: dict[str, str], pass_fds: tuple[int, ...]) -> Pr
     request = json.dumps({"argv": argv, "env": env, "fds": pass_fds}).encode()
     socket.send_fds(_server, [request], pass_fds)
     answer, fds, _, _ = socket.recv_fds(_server, _MOST, 1)
-    assert answer, "the process that has TensorFlow loaded has ended"
+    assert answer, "the warm interpreter has ended"
     return Process(int(answer), fds[0])
 
 
@@ -98,14 +98,14 @@ def _serve(env: dict[str, str]) -> socket.socket:
 
 
 def main() -> None:
-    """Fork a child for each request, until the test process is gone."""
+    """Fork a child for each request, until the test process has ended."""
     import keras
     import numpy as np
     import tensorflow as tf
 
     del keras, np, tf
     assert threading.active_count() == 1 and len(os.listdir("/proc/self/task")) == 1
-    # the collector of a child would otherwise copy every page
+    # otherwise the garbage collector of a child would copy every page
     gc.collect()
     gc.freeze()
     connection = socket.socket(fileno=int(sys.argv[1]))
@@ -115,18 +115,18 @@ def main() -> None:
         if not message:
             return
         request = json.loads(message)
-        # it waits for a byte: a child that has ended at once could not be opened by its pid
+        # the child waits for a byte: if it ended at once, its pid could not be opened
         hold, go = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(go)
             os.read(hold, 1)
-            connection.detach()  # its number is about to be another file's
+            connection.detach()  # its descriptor number is reused below
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             null = os.open(os.devnull, os.O_RDWR)
             for fd in (0, 1, 2):
                 os.dup2(null, fd)
-            # out of the way of the numbers that they are to have
+            # to descriptors above the numbers that they must have
             moved = [os.dup2(fd, 500 + fd) for fd in received]
             os.closerange(3, 500)
             for fd, number in zip(moved, request["fds"], strict=True):
@@ -141,7 +141,7 @@ def main() -> None:
 
 
 def _interpret(argv: list[str], env: dict[str, str]) -> NoReturn:
-    """Do what ``python [options] -c CODE ARGS`` does, in a child that was just forked."""
+    """Do what ``python [options] -c CODE ARGS`` does, in a new forked child."""
     at = argv.index("-c")
     options, code, args = argv[1:at], argv[at + 1], argv[at + 2 :]
     os.environ.clear()
@@ -149,11 +149,11 @@ def _interpret(argv: list[str], env: dict[str, str]) -> NoReturn:
     sys.argv = ["-c", *args]
     sys.path[0] = ""
     for name in [name for name in sys.modules if name.partition(".")[0] == "rekindle"]:
-        del sys.modules[name]  # what the keeper made of its modules is not the trainer's
+        del sys.modules[name]  # the trainer must load its own modules, not use the keeper's
     _patch("-S" not in options)
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module
-    # two children must not draw the same where nobody has seeded
+    # two children without a seed must not draw the same numbers
     random.seed()
     sys.modules["numpy"].random.seed()
     status = 0
@@ -167,14 +167,16 @@ def _interpret(argv: list[str], env: dict[str, str]) -> NoReturn:
     if "-S" in options:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(status)  # a keeper has not loaded what would now be torn down for half a second
-    # threads are joined, exit handlers run, everything is written, as at the end of any Python
+        os._exit(
+            status
+        )  # skips a teardown of half a second of modules that a real keeper does not load
+    # join threads, run exit handlers and flush, as at the end of any Python
     ctypes.pythonapi.Py_Exit(status)
     raise AssertionError
 
 
 def _patch(site: bool) -> None:
-    """Give a trainer the blows of its environment, and a keeper a way to fork."""
+    """Arm a trainer with the blow of its environment; let a keeper fork its trainer."""
     import sitecustomize as strike
 
     if site:
@@ -186,7 +188,7 @@ def _patch(site: bool) -> None:
 
 
 class _Popen(subprocess.Popen):
-    """Forks where an interpreter like this one is to be started, and starts everything else."""
+    """Fork instead of starting an interpreter like this one; start everything else."""
 
     plain = subprocess.Popen
 
@@ -197,7 +199,7 @@ class _Popen(subprocess.Popen):
 
 
 class _Forked:
-    """A child that was forked, with the options that the keeper gives its trainer."""
+    """Represent a forked child, with the options that the keeper passes for its trainer."""
 
     def __init__(
         self,

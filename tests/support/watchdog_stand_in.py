@@ -1,4 +1,4 @@
-"""A stand-in for systemd's watchdog: hears what a daemon says, and notes when it fell silent."""
+"""Stand-in for systemd's watchdog: receives notifications of a daemon and measures silences."""
 
 import itertools
 import os
@@ -16,10 +16,10 @@ _NUMBERS: Final = itertools.count(1)
 
 @dataclass(slots=True)
 class Heard:
-    """What a daemon has said so far.
+    """Collect the notifications of a daemon.
 
     Attributes:
-        messages: each assignment, with the monotonic time at which it came.
+        messages: each assignment, with the monotonic time of its arrival.
         longest: the longest silence between READY=1 and the end, seconds.
     """
 
@@ -31,10 +31,10 @@ class Heard:
 
 
 class Watchdog:
-    """The service manager of one daemon, until :meth:`close`.
+    """Act as the service manager of one daemon, until :meth:`close`.
 
-    As systemd does, it waits for WATCHDOG=1 from READY=1 on. A machine that gives this thread
-    itself no time to look says nothing about the daemon: such a time does not count.
+    As systemd does, it expects WATCHDOG=1 from READY=1 on. Times in which the host did not
+    schedule this thread itself do not count as silence of the daemon.
     """
 
     def __init__(self) -> None:
@@ -52,11 +52,11 @@ class Watchdog:
         return {"NOTIFY_SOCKET": self.address, "WATCHDOG_USEC": str(int(LIMIT_S * 1e6))}
 
     def follow(self, pid: int) -> None:
-        """Names the daemon: while it is stopped by a signal, or has ended, silence is no fault."""
+        """Set the daemon: silence while it is stopped by a signal, or has ended, does not count."""
         self._pid = pid
 
     def close(self) -> None:
-        """Ends the watch; call it as soon as the daemon has ended."""
+        """End the watch; call it as soon as the daemon has ended."""
         self._ended.set()
         self._thread.join(10)
         self._sock.close()

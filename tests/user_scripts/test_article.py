@@ -16,7 +16,7 @@ EXAMPLE = ROOT / "examples" / "fashion_mnist" / "article.py"
 
 @pytest.mark.slow  # trains what the article trains
 def test_the_code_of_the_article_runs_from_top_to_bottom(tmp_path: Path) -> None:
-    """Its asserts included; in a process and a folder of its own."""
+    """With its asserts; in a separate process and folder."""
     text = (ROOT / "docs/article.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     assert len(blocks) >= 10
@@ -34,12 +34,12 @@ def test_the_code_of_the_article_runs_from_top_to_bottom(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DATA.exists(), reason="the real images are not here")
+@pytest.mark.skipif(not DATA.exists(), reason="the real images are missing")
 def test_the_script_of_the_article_in_its_own_idiom_resumes_in_both_fits(
     rig: Rig, tmp_path: Path
 ) -> None:
-    """Killed in the first and in the second training; the checkpoints it writes are an
-    undisturbed run's."""
+    """Killed in the first and in the second training, it writes the checkpoints of an
+    undisturbed run."""
     for name in ("calm", "stormy"):
         (tmp_path / name).mkdir()
         args = json.dumps(["--data", str(DATA), "--epochs", "2"])

@@ -1,4 +1,4 @@
-"""What a script's end means, with a real daemon, real signals and real training."""
+"""Verdicts on how a script ends, with a real daemon, real signals and real training."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ OWN = ("exit0", "os_exit", "interrupt", "swallow", "flag", "chain")
 
 
 def own_sigterm(rig: Rig, work: Path, how: str, grace: str = "60s") -> Path:
-    """Drops a training that handles SIGTERM itself; the file that it writes at its end."""
+    """Drop a training that handles SIGTERM itself; return the file that it writes at its end."""
     folder = work / how
     folder.mkdir(parents=True)
     rig.drop(
@@ -35,7 +35,7 @@ def trains(rig: Rig, job: str) -> bool:
 def test_a_script_with_a_handler_of_its_own_is_preempted_and_resumes(
     rig: Rig, tmp_path: Path
 ) -> None:
-    """However the handler ends it: never done before its end, no step lost, the same model."""
+    """However the handler ends it: not done before its end, no step repeated, the same model."""
     result = own_sigterm(rig, tmp_path, "none")
     assert rig.start("--until-idle").wait(120) == 0
     calm = result.read_text()
@@ -53,8 +53,8 @@ def test_a_script_with_a_handler_of_its_own_is_preempted_and_resumes(
         shown = rig.show(job)
         assert shown["state"] == "done", shown["reason"]
         assert result.read_text() == calm, job
-        # saved at the end of the step that the signal met, before the handler was called; a flag
-        # ends the training a step later
+        # saved at the end of the step in which the signal arrived, before the handler is called;
+        # a flag ends the training a step later
         assert shown["attempts"][1]["lost_steps"] <= (job == "flag-1"), job
         assert shown["attempts"][1]["from_step"] > 0, job
 
@@ -64,7 +64,7 @@ def test_a_script_with_a_handler_of_its_own_is_preempted_and_resumes(
 def test_stop_holds_a_script_that_ends_well_by_its_own_handler(
     rig: Rig, tmp_path: Path, how: str
 ) -> None:
-    """`rekindle stop`, then `release`: held, then done; at worst the cadence is repeated."""
+    """`rekindle stop`, then `release`: held, then done; at most one save interval is repeated."""
     result = own_sigterm(rig, tmp_path, how, grace="5s")
     rig.start()
     wait_for(lambda: trains(rig, f"{how}-1"), "it trains", 120)
@@ -94,7 +94,7 @@ def short(rig: Rig, work: Path, how: str, stages: int = 1) -> Path:
 
 @pytest.mark.slow  # 40 s: an export and five attempts with Keras
 def test_a_failure_after_the_training_is_held_and_its_hints_work(rig: Rig, tmp_path: Path) -> None:
-    """Held at once, the line named, the model exported, and the rest run again by `release`."""
+    """Held at once, with the line; the model can be exported, and `release` runs the rest."""
     folder = short(rig, tmp_path, "type")
     network = short(rig, tmp_path, "network", stages=2)
     assert rig.start("--until-idle").wait(120) == 0
@@ -113,7 +113,7 @@ def test_a_failure_after_the_training_is_held_and_its_hints_work(rig: Rig, tmp_p
     rig.cli(*export[1:4], str(tmp_path / export[4]))
     assert (tmp_path / export[4]).exists()
 
-    # a passing failure is tried again by itself, without training
+    # a transient failure is retried automatically, without training
     again = rig.show("network-1")
     assert (again["state"], [a["cause"] for a in again["attempts"]]) == ("done", ["crash", "done"])
     assert again["attempts"][1]["receipt"] is None
@@ -134,7 +134,7 @@ def test_a_failure_after_the_training_is_held_and_its_hints_work(rig: Rig, tmp_p
 def test_an_end_inside_a_training_without_a_request_is_done_and_named(
     rig: Rig, tmp_path: Path
 ) -> None:
-    """The script's own decision; `retry` trains on. What a relaunch finds in its way is held."""
+    """The script decided so; `retry` continues. A relaunch that fails on leftovers is held."""
     for how in ("exit0", "caught", "stopped"):
         short(rig, tmp_path, how)
     mkdir = short(rig, tmp_path, "mkdir")
@@ -159,7 +159,7 @@ def test_an_end_inside_a_training_without_a_request_is_done_and_named(
     rig.wait_state("mkdir-1", "done")
     assert rig.show("mkdir-1")["attempts"][3]["from_epoch"] == 1
     rig.cli("retry", "exit0-1")
-    wait_for(lambda: len(rig.show("exit0-1")["attempts"]) == 2, "it is tried again")
+    wait_for(lambda: len(rig.show("exit0-1")["attempts"]) == 2, "it is retried")
     rig.wait_state("exit0-1", "done")
 
 
@@ -170,7 +170,7 @@ OWN_HANDLER = (
 SPINS = {
     "exit75": "import sys\nprint('x')\nsys.exit(75)\n",
     "osexit75": "import os\nos._exit(75)\n",
-    # sent to itself: with our handler, and with one of its own that ends well
+    # sent to itself: with our handler, and with its own that succeeds
     "selfterm": "import os, signal, time\nos.kill(os.getpid(), 15)\ntime.sleep(5)\n",
     "selfown": OWN_HANDLER.format("sys.exit(0)"),
     "selfos": OWN_HANDLER.format("os._exit(0)"),
@@ -178,7 +178,7 @@ SPINS = {
 
 
 def test_saved_without_a_request_or_a_checkpoint_ends_in_a_hold(rig: Rig, tmp_path: Path) -> None:
-    """Counted, with backoff; and the job behind them has its turn."""
+    """Counted as failures, with backoff; the job behind them runs."""
     runs = {}
     for name, text in SPINS.items():
         (tmp_path / f"{name}.py").write_text(text)
@@ -202,8 +202,8 @@ def test_saved_without_a_request_or_a_checkpoint_ends_in_a_hold(rig: Rig, tmp_pa
         assert "without a new checkpoint" in shown["reason"]
 
 
-def test_a_command_that_saves_may_want_to_go_on_by_itself(rig: Rig, tmp_path: Path) -> None:
-    """Exit 75 behind a new checkpoint, e.g. at a time limit of its own, is no failure."""
+def test_a_command_may_save_and_ask_to_be_resumed(rig: Rig, tmp_path: Path) -> None:
+    """Exit 75 after a new checkpoint, e.g. at its own time limit, is no failure."""
     code = (
         'cd "$REKINDLE_RUN_DIR/checkpoints"; n=$((REKINDLE_INITIAL_EPOCH + 1)); '
         "[ $n -gt 4 ] && exit 0; "
@@ -225,7 +225,7 @@ def test_a_command_that_saves_may_want_to_go_on_by_itself(rig: Rig, tmp_path: Pa
 def test_what_a_killed_command_repeats_is_unknown_and_never_nothing(
     rig: Rig, tmp_path: Path
 ) -> None:
-    """Its steps are not counted: null, "all of it" without a checkpoint, and 0 for the first."""
+    """Its steps are not counted: null; "all of it" without a checkpoint; 0 for the first."""
     code = (
         '[ $REKINDLE_ATTEMPT = 1 ] && kill -9 $$; cd "$REKINDLE_RUN_DIR/checkpoints"; '
         "if [ $REKINDLE_ATTEMPT = 2 ]; then mkdir .tmp-x; mv .tmp-x e0001-s00000010; "
@@ -244,16 +244,16 @@ def test_what_a_killed_command_repeats_is_unknown_and_never_nothing(
     page = rig.cli("show", "c-1")
     assert "all of it" in page
     assert "unknown" in page
-    # a ledger that is built again says the same
+    # a rebuilt ledger says the same
     rig.home.ledger.unlink()
     rig.cli("verify", "--rebuild", code=None)
     assert [a["lost_steps"] for a in rig.show("c-1")["attempts"]] == [0, None, None]
 
 
-def test_a_command_that_ends_with_0_after_sigterm_is_finished_and_it_is_said(
+def test_a_command_that_exits_0_after_sigterm_is_done_and_this_is_reported(
     rig: Rig, tmp_path: Path
 ) -> None:
-    """Its exit code is its contract; the hint names the code for the other case."""
+    """Its exit code decides; the hint names the code for the other case."""
     code = "trap 'exit 0' TERM; touch started; while :; do sleep 0.1; done"
     rig.drop(
         f'name = "c"\ncommand = {json.dumps(["sh", "-c", code])}\nworkdir = "{tmp_path}"\n',
@@ -267,11 +267,11 @@ def test_a_command_that_ends_with_0_after_sigterm_is_finished_and_it_is_said(
     assert "75" in row["hint"]
     again = row["hint"].split("`")[1].split()
     rig.cli(*again[1:])
-    wait_for(lambda: len(rig.entries("c-1", "attempt_started")) == 2, "it is started again")
+    wait_for(lambda: len(rig.entries("c-1", "attempt_started")) == 2, "it is started once more")
 
 
 def test_a_crash_after_progress_is_relaunched_after_a_second(rig: Rig, tmp_path: Path) -> None:
-    """With the default backoff of ten seconds, which begins with the second failure."""
+    """With the default backoff of ten seconds, which applies from the second failure on."""
     plain = HERE.parent / "faults" / "plain.py"
     rig.drop(
         f'name = "job"\nscript = "{plain}"\nworkdir = "{tmp_path}"\nlive = true\n'
@@ -294,7 +294,7 @@ def test_a_crash_after_progress_is_relaunched_after_a_second(rig: Rig, tmp_path:
     wait_for(lambda: len(waits()) == 1, "it crashes")
     assert waits() == [pytest.approx(1.0, abs=0.01)]
     wait_for(lambda: len(rig.entries("job-1", "attempt_started")) == 2, "it is relaunched")
-    # the same batch again: held, not retried
+    # a second failure at the same batch: held, not retried
     row = rig.wait_state("job-1", "held")
     assert "step 12" in row["reason"]
     began, ended = (rig.entries("job-1", kind) for kind in ("attempt_started", "attempt_ended"))
@@ -307,7 +307,7 @@ def test_a_crash_after_progress_is_relaunched_after_a_second(rig: Rig, tmp_path:
 def test_a_loop_that_the_script_s_handler_ends_is_not_over(
     tmp_path: Path, how: str, shape: str
 ) -> None:
-    """By an exception, by `break`, by `loop.stop()`: it is resumed, to the same end."""
+    """By an exception, by `break`, by `loop.stop()`: it is resumed, with the same result."""
     calm = Lives(tmp_path / "calm", HERE / "own_loop.py", args=["calm", shape])
     calm.attempt = 1  # the signal is for the first attempt
     lives = Lives(tmp_path / "stopped", HERE / "own_loop.py", args=[how, shape])

@@ -1,4 +1,4 @@
-"""A script ends under the daemon as it ends by hand: the same exit code, the same output."""
+"""A script ends under the daemon as by hand: the same exit code, the same output."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ sys.{stream} = open("own.log", "w")
 print("training ...", file=sys.{stream})
 sys.{stream}.close()
 """
-# a stream whose flush fails at the end, as a pipe's whose reader is gone
+# a stream whose flush fails at the end, like a pipe without a reader
 BROKEN = """
 import io, sys
 class Broken(io.StringIO):
@@ -162,7 +162,7 @@ QUICK = {
     [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SCRIPTS],
 )
 def test_a_script_has_the_exit_code_that_it_has_by_hand(name: str, tmp_path: Path) -> None:
-    """Plain Python is the measure of each way to end."""
+    """Plain Python is the reference for each way to end."""
     script = tmp_path / f"{name}.py"
     text = SCRIPTS[name]
     script.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -192,7 +192,7 @@ def test_a_script_has_the_exit_code_that_it_has_by_hand(name: str, tmp_path: Pat
 
 
 def test_what_rekindle_says_reaches_the_log_and_no_file_of_the_script(tmp_path: Path) -> None:
-    """Also where the script has closed standard output and a file of its own has its number."""
+    """Also if the script has closed standard output and one of its files has the same number."""
     script = tmp_path / "train.py"
     script.write_text(
         "import os, sys\nfrom rekindle.jobs.attempt.session import Session\n"

@@ -1,7 +1,7 @@
-"""The ways in which scripts import Keras: each one is killed, and has resumed.
+"""Scripts import Keras in many ways: each one is killed and resumed.
 
-The scripts are in tests/scripts/idioms, in the words of tutorials, kernels and projects. Other
-tools that hook `fit` have lost it to the order of imports, too (mlflow#4766, wandb#513).
+The scripts in tests/scripts/idioms are taken from tutorials, kernels and projects. Other tools
+that hook `fit` failed with some orders of imports (mlflow#4766, wandb#513).
 """
 
 import importlib.util
@@ -50,7 +50,7 @@ def job(name: str) -> str:
 
 
 def kill_after_a_checkpoint(rig: Rig, name: str) -> None:
-    """SIGKILL for the trainer of the first attempt, once it has something to resume from."""
+    """Kill the trainer of the first attempt, once it has a checkpoint to resume from."""
 
     def saved() -> bool:
         assert not rig.entries(job(name), "attempt_ended"), rig.cli("logs", job(name))
@@ -72,7 +72,7 @@ def check_resumed(rig: Rig, name: str) -> None:
 
 
 def test_a_script_that_imports_tensorflow_first_resumes(rig: Rig, tmp_path: Path) -> None:
-    """The most common script there is."""
+    """The most common kind of script."""
     rig.drop(spec("tensorflow_first", tmp_path))
     rig.start()
     wait_for(rig.home.run(job("tensorflow_first")).journal.exists, "it is accepted", 60)
@@ -82,7 +82,7 @@ def test_a_script_that_imports_tensorflow_first_resumes(rig: Rig, tmp_path: Path
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """One daemon with a job for each idiom."""
+    """Run one daemon with a job for each idiom, and kill each once."""
     folder = tmp_path_factory.mktemp("idioms")
     rig = Rig(folder / "home")
     for name in FOLLOWED[1:]:
@@ -105,7 +105,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("idioms")  # else the trainings of the fixture run in every worker
+@pytest.mark.xdist_group("idioms")  # otherwise every worker would run the trainings of the fixture
 @pytest.mark.parametrize("name", FOLLOWED[1:])
 def test_an_idiom_resumes(killed: Rig, name: str) -> None:
     """However Keras is imported, the killed training resumes from a checkpoint."""
@@ -116,7 +116,7 @@ def test_an_idiom_resumes(killed: Rig, name: str) -> None:
 
 
 def unfollowed(rig: Rig, name: str, folder: Path, *args: str) -> tuple[dict[str, Any], str]:
-    """Runs a script to its end; the row of `ls --json`, and what it reported."""
+    """Run a script to its end; return its row of `ls --json`, and what it reported."""
     rig.drop(spec(name, folder, *args), f"{name}.toml")
     if rig.daemon is None:
         rig.start()
@@ -130,7 +130,7 @@ def unfollowed(rig: Rig, name: str, folder: Path, *args: str) -> tuple[dict[str,
 
 @pytest.mark.slow
 def test_training_that_is_not_followed_is_named(rig: Rig, tmp_path: Path) -> None:
-    """In the journal, the log, `ls`, `show` and both forms of JSON; a saliency map is not named."""
+    """In the journal, the log, `ls`, `show` and both kinds of JSON; a saliency map is not."""
     for name, cause in [
         ("own_loop", "`train_on_batch` is called outside"),
         ("own_gradients", "Gradients are computed outside"),
@@ -151,7 +151,7 @@ def test_training_that_is_not_followed_is_named(rig: Rig, tmp_path: Path) -> Non
 
 @pytest.mark.slow  # Keras in three processes
 def test_forked_children_train_each_for_themselves(rig: Rig, tmp_path: Path) -> None:
-    """keras#4653: a fold per child; with our stages, all would get the first one's result."""
+    """keras#4653: a fold per child; as stages, all would get the result of the first."""
     unfollowed(rig, "forked_children", tmp_path)
     folds = [
         line
@@ -173,7 +173,7 @@ def test_legacy_keras_is_named(rig: Rig, tmp_path: Path, args: list[str]) -> Non
 
 @pytest.mark.slow
 def test_the_keras_inside_of_tensorflow_is_named(rig: Rig, tmp_path: Path) -> None:
-    """Its `fit` no longer works in this TensorFlow; it is named before it fails."""
+    """Its `fit` fails in this TensorFlow; it is reported before that."""
     rig.drop(spec("private_keras", tmp_path), "private_keras.toml")
     rig.start()
     row = wait_for(
@@ -185,7 +185,7 @@ def test_the_keras_inside_of_tensorflow_is_named(rig: Rig, tmp_path: Path) -> No
 
 @pytest.mark.slow  # two starts of TensorFlow
 def test_stop_does_not_promise_what_is_not_saved(rig: Rig, tmp_path: Path) -> None:
-    """Neither the answer nor the reason and hint afterwards speak of a checkpoint."""
+    """Neither the answer nor the later reason and hint mention a checkpoint."""
     rig.drop(spec("own_loop", tmp_path, "600"), "own_loop.toml")
     rig.start()
     running = wait_for(
@@ -208,7 +208,7 @@ def test_stop_does_not_promise_what_is_not_saved(rig: Rig, tmp_path: Path) -> No
 def test_a_hook_that_fails_ends_the_attempt_past_the_importers_except(
     rig: Rig, tmp_path: Path
 ) -> None:
-    """An importer that swallows ImportError and AttributeError, as TensorFlow does."""
+    """The importer swallows ImportError and AttributeError, as TensorFlow does."""
     (tmp_path / "keras.py").write_text("__version__ = '3.99'\n")  # a Keras without a loop
     script = tmp_path / "train.py"
     script.write_text(
@@ -225,7 +225,7 @@ def test_a_hook_that_fails_ends_the_attempt_past_the_importers_except(
     assert "trains unfollowed" not in rig.cli("logs", "h-1")
 
 
-# from outside: the keeper's look at processor time
+# detected by the keeper: CPU time
 
 BURN = (
     "import time\nend = time.process_time() + 60\n"
@@ -243,7 +243,7 @@ BURN = (
     ],
 )
 def test_computing_without_a_training_is_reported(rig: Rig, tmp_path: Path, kind: str) -> None:
-    """Processor time with a framework mapped and no stage; also in a process of the script's."""
+    """CPU time with a framework loaded and no stage; also in a child process of the script."""
     library = "sklearn.linear_model" if kind == "sklearn" else "tensorflow"
     (tmp_path / "burn.py").write_text(f"import {library}\n{BURN}")
     child = tmp_path / "child.py"
@@ -270,7 +270,7 @@ def test_computing_without_a_training_is_reported(rig: Rig, tmp_path: Path, kind
     rig.wait_state("b-1", "held")
 
 
-@pytest.mark.slow  # it computes for longer than the net waits
+@pytest.mark.slow  # it computes for longer than the keeper waits
 def test_a_long_preparation_without_a_framework_is_not_reported(rig: Rig, tmp_path: Path) -> None:
     """A tokenizer that runs for an hour is no training."""
     script = tmp_path / "tokenize_all.py"

@@ -1,6 +1,6 @@
 """Run a job in a Python older than the daemon's: 3.10, as Ubuntu 22.04 has it.
 
-tests/project/test_imports.py imports all that such a job loads.
+tests/project/test_imports.py imports everything that such a job loads.
 """
 
 import os
@@ -18,7 +18,7 @@ needs_310 = pytest.mark.skipif(PYTHON is None, reason="needs a Python 3.10")
 
 @needs_310
 def test_a_script_runs_under_python_310(rig: Rig, tmp_path: Path) -> None:
-    """Keeper in the daemon's Python, trainer in the older one; checkpoints' digests included."""
+    """Keeper in the daemon's Python, trainer in the older one; with digests of checkpoints."""
     script = tmp_path / "train.py"
     script.write_text("import sys\nprint(sys.version_info[:2])\n")
     rig.drop(f'name = "old"\nscript = "{script}"\npython = "{PYTHON}"\n')

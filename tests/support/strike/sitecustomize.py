@@ -1,9 +1,9 @@
-"""Python loads this in a trainer under test: it strikes at the place that ``$STRIKE`` names.
+"""Strike at the place that ``$STRIKE`` names; Python loads this in a trainer under test.
 
-A place is a moment in the trainer's own work: the Nth step from where the attempt began, a
-batch of the validation, a point inside the commit of a checkpoint, the instant between that
-commit and its line in the journal. The signal is a real one, to the trainer itself or to
-its keeper. The product knows nothing of this.
+A place is a moment in the trainer's own work: the Nth step of the attempt, a batch of the
+validation, a point inside the commit of a checkpoint, the instant between that commit and its
+line in the journal. The signal is real, to the trainer itself or to its keeper. The product does
+not know of this module.
 """
 
 import importlib.abc
@@ -15,13 +15,13 @@ import sys
 import threading
 import time
 
-# optional companions of Keras and TensorFlow, which no script of the matrix uses: a third of
-# the time that importing takes
+# optional dependencies of Keras and TensorFlow that no script of the matrix uses: a third of
+# the import time
 UNUSED = {"jax", "sklearn", "torch", "pandas"}
 
 
 class Striker:
-    """Counts what happens and strikes once."""
+    """Count events and strike once."""
 
     def __init__(self, blow, unknown_keras):
         self.unknown_keras = unknown_keras
@@ -32,7 +32,7 @@ class Striker:
         self.where = (0, 0, "start")
 
     def at(self, place):
-        """Something of this name happens now, in this thread."""
+        """Count an event of this name, in this thread."""
         if not self.armed or place != self.place:
             return
         self.left -= 1
@@ -40,7 +40,7 @@ class Striker:
             self.strike()
 
     def beat(self, section, epoch, step):
-        """The trainer says where it is."""
+        """Count a heartbeat of the trainer."""
         self.where = (epoch, step, section)
         if section != "step":
             self.at(section)
@@ -50,7 +50,7 @@ class Striker:
         if self.armed and self.place in ("step", "batch") and step >= self.base + self.left:
             if self.place == "step":
                 self.strike()
-            else:  # somewhere in the batches that follow
+            else:  # at some time in the batches that follow
                 self.armed = False
                 threading.Timer(self.delay, self.strike).start()
 
@@ -62,7 +62,9 @@ class Striker:
             file.write(json.dumps(line) + "\n")
         os.kill(os.getppid() if self.keeper else os.getpid(), self.signal)
         if self.keeper and self.signal == signal.SIGKILL:
-            time.sleep(30)  # the kernel ends us with it: nothing may happen before
+            time.sleep(
+                30
+            )  # the kernel ends this process with the keeper: nothing may happen before
 
 
 def patch_heartbeat(module, striker):
@@ -81,7 +83,7 @@ def patch_checkpoints(module, striker):
     def commit(folder, position, write, manifest, **more):
         def write_and_strike(temporary):
             if striker.armed and striker.place == "in_write":
-                # half of a file, as it is when the process dies within the write
+                # half of a file, as when the process is killed within the write
                 write(temporary)
                 whole = (temporary / module.STATE).read_bytes()
                 (temporary / module.STATE).write_bytes(whole[: len(whole) // 2])
@@ -119,7 +121,7 @@ PATCHES = {
 
 
 class Finder(importlib.abc.MetaPathFinder):
-    """Patches modules right after they were loaded, and hides the unused ones."""
+    """Patch modules right after they are loaded, and hide the unused ones."""
 
     def __init__(self, striker):
         self.striker = striker
