@@ -272,7 +272,7 @@ def test_a_command_that_exits_0_after_sigterm_is_done_and_this_is_reported(
 
 def test_a_crash_after_progress_is_relaunched_after_a_second(rig: Rig, tmp_path: Path) -> None:
     """With the default backoff of ten seconds, which applies from the second failure on."""
-    plain = HERE.parent / "faults" / "plain.py"
+    plain = ROOT / "tests/faults/plain.py"
     rig.drop(
         f'name = "job"\nscript = "{plain}"\nworkdir = "{tmp_path}"\nlive = true\n'
         'args = ["--steps", "40", "--fault", "abort@12"]\n',
