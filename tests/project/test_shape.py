@@ -1,0 +1,100 @@
+"""Hold the code to its shape: small classes, and no object that sets another one's attributes."""
+
+import ast
+from collections.abc import Iterator
+from fnmatch import fnmatch
+
+from rig import ROOT
+
+FILES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for part in ("state", "jobs", "daemon")
+    for path in (ROOT / part).rglob("*.py")
+)
+MOST_LINES = 250
+MOST_ATTRIBUTES = 12
+
+FOREIGN = {
+    # hooks into Keras, TensorFlow, numpy and Python, each in one module
+    "jobs/keras_compat.py": ("_trainer.*", "model._initial_epoch"),
+    "jobs/capture/rng.py": ("kind.__init__",),
+    "jobs/capture/trace_order.py": ("tracing_compilation.*",),
+    "jobs/data/py_dataset.py": ("adapter.*", "self._adapter.*"),
+    "jobs/data/sources.py": ("adapter.generator", "options.*"),
+    "jobs/resume/fit_stage.py": ("self._model.history", "self._model.stop_training"),
+    "jobs/resume/unfollowed.py": ("tape.gradient", "BaseOptimizer.__init__"),
+    "jobs/trainer/after_import.py": ("loader.exec_module",),
+    "jobs/trainer/default_rng.py": ("numpy.random.default_rng",),
+    "jobs/trainer/script.py": ("sys.argv",),
+    "jobs/trainer/source_snapshot.py": ("spec.*",),
+    "jobs/attempt/shutdown.py": ("signal.*",),
+    # values that a library has to be given this way
+    "jobs/capture/codec.py": ("made.bit_generator.state",),
+    "jobs/data/rng_tracker.py": ("value.bit_generator.state",),
+    "state/ledger/*.py": ("*.row_factory",),
+    "daemon/transfer/archive.py": ("info.*",),
+    "daemon/verbs/*.py": ("parser.*",),
+    "daemon/verdict/decision.py": ("state.attempt_number",),
+}
+"""Attributes of objects that are not ours, by the file that sets them."""
+
+
+def assigned(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Find every attribute that is set or deleted on something else than ``self`` or ``cls``."""
+    for node in ast.walk(tree):
+        targets: list[ast.expr] = []
+        if isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, ast.AugAssign | ast.AnnAssign):
+            targets = [node.target]
+        elif isinstance(node, ast.Delete):
+            targets = node.targets
+        for target in targets:
+            for one in target.elts if isinstance(target, ast.Tuple) else [target]:
+                if isinstance(one, ast.Attribute) and ast.unparse(one.value) not in {"self", "cls"}:
+                    yield one.lineno, ast.unparse(one)
+
+
+def attributes(cls: ast.ClassDef) -> set[str]:
+    """Name the attributes that a class gives its objects in ``__init__``."""
+    return {
+        node.attr
+        for method in cls.body
+        if isinstance(method, ast.FunctionDef) and method.name == "__init__"
+        for node in ast.walk(method)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store)
+        and ast.unparse(node.value) == "self"
+    }
+
+
+def test_nobody_assigns_another_objects_attribute() -> None:
+    wrong = []
+    for file in FILES:
+        allowed = [one for path, names in FOREIGN.items() if fnmatch(file, path) for one in names]
+        wrong += [
+            f"{file}:{line} sets {name}"
+            for line, name in assigned(ast.parse((ROOT / file).read_text()))
+            if not any(fnmatch(name, pattern) for pattern in allowed)
+        ]
+    assert [] == wrong
+
+
+def test_classes_are_small() -> None:
+    large = [
+        f"{file}:{node.lineno} {node.name}: {lines} lines, {len(attributes(node))} attributes"
+        for file in FILES
+        for node in ast.walk(ast.parse((ROOT / file).read_text()))
+        if isinstance(node, ast.ClassDef)
+        for lines in [(node.end_lineno or 0) - node.lineno + 1]
+        if lines > MOST_LINES or len(attributes(node)) > MOST_ATTRIBUTES
+    ]
+    assert [] == large
+
+
+def test_a_poke_is_found() -> None:
+    """The finder itself: it must see tuples, augmented assignments and deletions."""
+    code = "self.a = 1\nother.b = 2\nself.c, other.d = 3, 4\nother.e += 1\ndel self.part.f"
+    assert ["other.b", "other.d", "other.e", "self.part.f"] == sorted(
+        name for _, name in assigned(ast.parse(code))
+    )
