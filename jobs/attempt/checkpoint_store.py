@@ -17,6 +17,7 @@ from rekindle.state.errors import CheckpointsUnreadable
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints, entries
 from rekindle.state.run.checkpoints import Checkpoint, Position, Refusal
+from rekindle.state.run.training_state import TrainingState
 
 if TYPE_CHECKING:
     from rekindle.jobs.capture.codec import Tensors
@@ -40,7 +41,7 @@ class RestorePoint:
     checkpoint: Checkpoint | None
     refused: list[Refusal] = field(default_factory=list)
     tensors: "Tensors" = field(default_factory=dict)
-    state: dict[str, Any] = field(default_factory=dict)
+    state: TrainingState = field(default_factory=TrainingState)
 
     def without_content(self) -> "RestorePoint":
         """Drop the content: it is a second copy of model and optimizer in memory."""
@@ -58,7 +59,7 @@ class Snapshot:
 
     position: Position
     tensors: "Tensors"
-    state: dict[str, Any]
+    state: TrainingState
     logs: dict[str, Any]
     finite: bool = True
 
@@ -86,7 +87,7 @@ class CheckpointStore:
     # resuming
 
     def restore_point(
-        self, stage: int, read: "Callable[[Path], tuple[Tensors, dict[str, Any]]]"
+        self, stage: int, read: "Callable[[Path], tuple[Tensors, TrainingState]]"
     ) -> RestorePoint:
         """Read and verify the newest good checkpoint of a stage; quarantine newer ones.
 

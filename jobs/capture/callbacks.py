@@ -17,6 +17,7 @@ from rekindle.jobs.capture import large_arrays, tensorboard_files
 from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
 from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.capture.tensorboard_files import Author
+from rekindle.state.run.training_state import Fingerprint, TrainingState
 
 # Keras creates monitor_op at the first epoch end, which flips the sign of `min_delta`: restoring
 # only one of the two would be wrong
@@ -51,7 +52,7 @@ class CallbackStates:
         self._constants = large_arrays.of(callbacks)
         self._found: dict[Caveat, None] = {}
 
-    def prepare(self, saved: Json) -> None:
+    def prepare(self, saved: TrainingState) -> None:
         """Truncate files to their size at the checkpoint; call before ``on_train_begin``."""
         if self.difference(saved) is not None:
             return
@@ -72,7 +73,7 @@ class CallbackStates:
         )
         return [value for value in found if hasattr(value, "assign") and hasattr(value, "handle")]
 
-    def capture(self, arrays: Tensors) -> Json:
+    def capture(self, arrays: Tensors) -> TrainingState:
         return {
             "callbacks": [
                 [type(callback).__name__, self._state(index, callback, arrays)]
@@ -80,7 +81,7 @@ class CallbackStates:
             ]
         }
 
-    def restore(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
+    def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
         """Restore callbacks; call after ``on_train_begin``, and once more within an epoch."""
         if self.difference(saved) is not None:
             return  # an allowed change: their state starts over
@@ -92,10 +93,10 @@ class CallbackStates:
             else:
                 self._restore_attributes(index, callback, kind, state, arrays)
 
-    def fingerprint(self) -> Json:
+    def fingerprint(self) -> Fingerprint:
         return {}
 
-    def difference(self, saved: Json) -> str | None:
+    def difference(self, saved: TrainingState) -> str | None:
         now = [type(callback).__name__ for callback in self.callbacks]
         then = [name for name, _ in saved["callbacks"]]
         if now == then:
@@ -105,7 +106,7 @@ class CallbackStates:
     def caveats(self) -> list[Caveat]:
         return list(self._found)
 
-    def receipt(self, saved: Json) -> list[str]:
+    def receipt(self, saved: TrainingState) -> list[str]:
         names = [name for name, kept in saved["callbacks"] if kept]
         return [f"callbacks: {', '.join(names)}"]
 

@@ -11,11 +11,12 @@ import json
 import random
 import types
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
 from rekindle.state.run import tensors as tensor_files
+from rekindle.state.run.training_state import TrainingState
 
 Tensors = dict[str, np.ndarray[Any, Any]]
 
@@ -49,17 +50,17 @@ def decode(value: Any, tensors: Tensors, existing: Any = None) -> Any:
     return _DECODERS[tag](body, tensors, existing)
 
 
-def read_state(path: Path) -> tuple[Tensors, dict[str, Any]]:
+def read_state(path: Path) -> tuple[Tensors, TrainingState]:
     """Read arrays and JSON from the state file of a checkpoint, of a `fit` or of a loop.
 
     Raises:
         OSError, ValueError, KeyError: it cannot be read, or contains no such state.
     """
     arrays, metadata = tensor_files.load(path)
-    state = json.loads(metadata["state"])
+    state: Any = json.loads(metadata["state"])
     if not isinstance(state, dict) or "position" not in state:
         raise ValueError("it contains no position")
-    return arrays, state
+    return arrays, cast("TrainingState", state)
 
 
 class _Encoder:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 from rekindle.jobs.capture.codec import Tensors
+from rekindle.state.run.training_state import Fingerprint, TrainingState
 
 Json = dict[str, Any]
 
@@ -31,11 +32,11 @@ class Component(Protocol):
     prefixes. ``saved`` is always the whole JSON.
     """
 
-    def capture(self, arrays: Tensors) -> Json:
+    def capture(self, arrays: Tensors) -> TrainingState:
         """Copy the current state: arrays into ``arrays``, the rest as JSON."""
         ...
 
-    def restore(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
+    def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
         """Restore a state into the existing objects.
 
         Args:
@@ -43,11 +44,11 @@ class Component(Protocol):
         """
         ...
 
-    def fingerprint(self) -> Json:
+    def fingerprint(self) -> Fingerprint:
         """Describe, as JSON, what must be the same in every attempt."""
         ...
 
-    def difference(self, saved: Json) -> str | None:
+    def difference(self, saved: TrainingState) -> str | None:
         """Name the first mismatch with the saved state, beyond the fingerprint."""
         ...
 
@@ -55,6 +56,6 @@ class Component(Protocol):
         """List what cannot be restored exactly, as far as known now."""
         ...
 
-    def receipt(self, saved: Json) -> Iterable[str]:
+    def receipt(self, saved: TrainingState) -> Iterable[str]:
         """List in words what is restored from a saved state."""
         ...

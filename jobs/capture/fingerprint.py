@@ -7,11 +7,12 @@ from typing import Any, Final
 from rekindle.jobs.capture.component import Json
 from rekindle.jobs.capture.variables import CHANGED_HINT, components
 from rekindle.state.errors import StateMismatch
+from rekindle.state.run.training_state import Fingerprint
 
 _RATE: Final = "learning_rate"
 
 
-def of(models: list[Any], optimizers: dict[str, Any]) -> Json:
+def of(models: list[Any], optimizers: dict[str, Any]) -> Fingerprint:
     """Describe models and optimizers.
 
     Learning rates are included for the report, not compared: they are variables and restored
@@ -32,23 +33,24 @@ def of(models: list[Any], optimizers: dict[str, Any]) -> Json:
     }
 
 
-def merged(parts: list[Json]) -> Json:
+def merged(parts: list[Fingerprint]) -> Fingerprint:
     """Merge the fingerprints of components, and their plans."""
-    joined: Json = {"plan": {}}
+    joined: Fingerprint = {}
+    plan: Json = {}
     for part in parts:
-        joined["plan"] |= part.get("plan", {})
-        joined |= {key: value for key, value in part.items() if key != "plan"}
-    return joined
+        joined |= part
+        plan |= part.get("plan", {})
+    return joined | {"plan": plan}
 
 
-def compare(now: Json, saved: Json) -> str | None:
+def compare(now: Fingerprint, saved: Fingerprint) -> str | None:
     """Name the first difference between two fingerprints; None if they are equal."""
     before, after = len(saved.get("layers", [])), len(now["layers"])
     count = "" if before == after else f"the model had {before} layers and has {after}: "
-    for name, layer in zip(saved.get("layers", []), now["layers"], strict=False):
-        if name[0] != layer[0]:
-            return f"{count}the layer {name[1]} was a {name[0]}, and {layer[1]} is a {layer[0]}"
-        if name[2] != layer[2]:
+    for old, layer in zip(saved.get("layers", []), now["layers"], strict=False):
+        if old[0] != layer[0]:
+            return f"{count}the layer {old[1]} was a {old[0]}, and {layer[1]} is a {layer[0]}"
+        if old[2] != layer[2]:
             return f"{count}the settings of the layer {layer[1]} ({layer[0]}) have changed"
     if count:
         more = (saved.get("layers", []) if before > after else now["layers"])[min(before, after)]

@@ -5,9 +5,10 @@ from typing import Any
 
 from rekindle.jobs.capture import fingerprint, variables
 from rekindle.jobs.capture.codec import Tensors
-from rekindle.jobs.capture.component import Caveat, Json
+from rekindle.jobs.capture.component import Caveat
 from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.capture.variables import Groups
+from rekindle.state.run.training_state import Fingerprint, TrainingState
 
 
 class ModelState:
@@ -32,10 +33,10 @@ class ModelState:
         self._groups = groups
         self._random = random
 
-    def capture(self, arrays: Tensors) -> Json:
+    def capture(self, arrays: Tensors) -> TrainingState:
         return {"variables": variables.capture(self._groups(), arrays)}
 
-    def restore(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
+    def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
         variables.restore(
             self._here(saved),
             saved["variables"],
@@ -44,10 +45,10 @@ class ModelState:
             renumbered=self._random.is_renumbered(saved),
         )
 
-    def fingerprint(self) -> Json:
+    def fingerprint(self) -> Fingerprint:
         return fingerprint.of(list(self.models.values()), self._optimizers())
 
-    def difference(self, saved: Json) -> str | None:
+    def difference(self, saved: TrainingState) -> str | None:
         return variables.difference(
             self._here(saved), saved["variables"], renumbered=self._random.is_renumbered(saved)
         )
@@ -55,7 +56,7 @@ class ModelState:
     def caveats(self) -> list[Caveat]:
         return []
 
-    def receipt(self, saved: Json) -> list[str]:
+    def receipt(self, saved: TrainingState) -> list[str]:
         counts = {group: len(entries) for group, entries in saved["variables"].items()}
         return [f"{count} {group} variables" for group, count in counts.items() if count]
 
@@ -98,7 +99,7 @@ class ModelState:
         """Return whether every layer and optimizer has created its variables."""
         return all(variables.are_all_there(model) for model in self.models.values())
 
-    def _here(self, saved: Json) -> Groups:
+    def _here(self, saved: TrainingState) -> Groups:
         """Leave out plain variables of loops that a checkpoint of an earlier version lacks."""
         groups = self._groups()
         if "loop" not in saved:

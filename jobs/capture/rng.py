@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from rekindle.jobs.capture.codec import Tensors, decode, encode
-from rekindle.jobs.capture.component import Caveat, Json
+from rekindle.jobs.capture.component import Caveat
+from rekindle.state.run.training_state import Fingerprint, TrainingState
 
 _generators: list["weakref.ref[Any]"] = []
 _watching = False
@@ -195,7 +196,7 @@ class RandomState:
         self._in_data = in_data
         self._drawn = drawn
 
-    def is_renumbered(self, saved: Json) -> bool:
+    def is_renumbered(self, saved: TrainingState) -> bool:
         """Return whether seed generators are renumbered and all of them belong to models.
 
         A script that builds its model and then loads another in its place creates more of them
@@ -212,25 +213,25 @@ class RandomState:
             and len(saved["random"]["seeds"]) == in_models
         )
 
-    def capture(self, arrays: Tensors) -> Json:
+    def capture(self, arrays: Tensors) -> TrainingState:
         return {"generators": self.made, "random": capture(arrays, **self._drawn())}
 
-    def restore(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
+    def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
         in_data = set(self._in_data())
         seeds = [] if self.is_renumbered(saved) else saved["random"]["seeds"]
         kept = [entry for entry in seeds if entry[0] not in in_data]
         restore({**saved["random"], "seeds": kept}, arrays)
 
-    def fingerprint(self) -> Json:
+    def fingerprint(self) -> Fingerprint:
         return {}
 
-    def difference(self, saved: Json) -> str | None:
+    def difference(self, saved: TrainingState) -> str | None:
         return None
 
     def caveats(self) -> list[Caveat]:
         return []
 
-    def receipt(self, saved: Json) -> list[str]:
+    def receipt(self, saved: TrainingState) -> list[str]:
         return ["random state"]
 
     def variables(self) -> list[Any]:

@@ -16,6 +16,7 @@ from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
 from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.capture.variables import Groups
 from rekindle.state.errors import UsageError
+from rekindle.state.run.training_state import Fingerprint, TrainingState
 
 
 class TrackedModels:
@@ -119,7 +120,7 @@ class TrackedState:
                 hint="Remove that from state=.",
             )
 
-    def capture(self, arrays: Tensors) -> Json:
+    def capture(self, arrays: Tensors) -> TrainingState:
         kept: Json = {}
         for name, value in self._state.items():
             try:
@@ -129,20 +130,20 @@ class TrackedState:
                 self._found[Caveat(what, "give that state_dict() and load_state_dict()")] = None
         return {"state": kept}
 
-    def restore(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
+    def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
         for name, (kind, body) in saved["state"].items():
             self._state[name] = _in(kind, body, arrays, self._state.get(name))
 
-    def fingerprint(self) -> Json:
+    def fingerprint(self) -> Fingerprint:
         return {}
 
-    def difference(self, saved: Json) -> str | None:
+    def difference(self, saved: TrainingState) -> str | None:
         return None
 
     def caveats(self) -> list[Caveat]:
         return list(self._found)
 
-    def receipt(self, saved: Json) -> list[str]:
+    def receipt(self, saved: TrainingState) -> list[str]:
         return [f"state: {', '.join(saved['state'])}"] if saved["state"] else []
 
     def variables(self) -> list[Any]:

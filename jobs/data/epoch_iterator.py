@@ -13,6 +13,7 @@ from rekindle.jobs.keras_compat import (
     PyDatasetAdapter,
     TFDatasetAdapter,
 )
+from rekindle.state.run.training_state import IteratorState
 
 
 class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
@@ -74,7 +75,7 @@ class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
     def close(self) -> None:
         pass
 
-    def position(self) -> Json:
+    def position(self) -> IteratorState:
         return {
             "created": self._created,
             "taken": 0,
@@ -86,11 +87,15 @@ class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         }
 
     def seek(
-        self, position: Json, before_live: Callable[[], None], draws: Json | None, arrays: Tensors
+        self,
+        position: IteratorState,
+        before_live: Callable[[], None],
+        draws: Json | None,
+        arrays: Tensors,
     ) -> None:
         self._skip_passes(position["created"])
 
-    def restore_ended(self, position: Json, draws: Json | None, arrays: Tensors) -> None:
+    def restore_ended(self, position: IteratorState, draws: Json | None, arrays: Tensors) -> None:
         self._skip_passes(position["created"])
 
     def _skip_passes(self, passes: int) -> None:

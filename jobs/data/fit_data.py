@@ -14,6 +14,7 @@ from rekindle.jobs.data import determinism
 from rekindle.jobs.data.epoch_iterator import EpochwiseIterator
 from rekindle.jobs.data.fit_iterator import EvalIterator, FitIterator
 from rekindle.jobs.data.rng_tracker import NUMPY, PYTHON, begin_with
+from rekindle.state.run.training_state import Fingerprint, TrainingState
 
 _ARGUMENTS: Final = {PYTHON: "python", NUMPY: "numpy"}
 
@@ -60,7 +61,7 @@ class FitData:
 
     # creating iterators, in Keras' order
 
-    def make_training(self, arguments: Json, saved: Json, arrays: Tensors) -> Any:
+    def make_training(self, arguments: Json, saved: TrainingState, arrays: Tensors) -> Any:
         """Create the iterator over training data from arguments of ``TFEpochIterator``."""
         drawn = saved.get("draws")
         if drawn is not None:
@@ -131,7 +132,7 @@ class FitData:
 
     # component
 
-    def capture(self, arrays: Tensors) -> Json:
+    def capture(self, arrays: Tensors) -> TrainingState:
         arrays.update(self._live_arrays)
         return {
             "iterator": self.iterator.position(),
@@ -140,7 +141,7 @@ class FitData:
             "draws": self.iterator.draws(arrays),
         }
 
-    def seek(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
+    def seek(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
         live = saved["live"]
 
         def before_live() -> None:
@@ -152,24 +153,24 @@ class FitData:
         self._live_arrays = {key: value for key, value in arrays.items() if key.startswith("live/")}
         self._replay_evals(saved["evals"])
 
-    def restore_ended(self, saved: Json, arrays: Tensors) -> None:
+    def restore_ended(self, saved: TrainingState, arrays: Tensors) -> None:
         """Restore the data as of the end of a finished stage: a later one may share its shuffle."""
         self.iterator.restore_ended(saved["iterator"], saved.get("draws"), arrays)
         self._replay_evals(saved["evals"])
 
-    def restore(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
+    def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
         self.iterator.check_again()
 
-    def fingerprint(self) -> Json:
+    def fingerprint(self) -> Fingerprint:
         return {"plan": self.iterator.fingerprint()}
 
-    def difference(self, saved: Json) -> str | None:
+    def difference(self, saved: TrainingState) -> str | None:
         return None
 
     def caveats(self) -> list[Caveat]:
         return [*self.iterator.caveats(), *self._found]
 
-    def receipt(self, saved: Json) -> list[str]:
+    def receipt(self, saved: TrainingState) -> list[str]:
         return ["position in the data"]
 
     def _replay_evals(self, count: int) -> None:

@@ -18,6 +18,7 @@ from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.data.rng_tracker import GLOBAL, RngTracker, differing
 from rekindle.jobs.data.sources import GeneratorSource, Opening
 from rekindle.jobs.keras_compat import BASE_ITERATOR, PLAIN_ITERATOR
+from rekindle.state.run.training_state import IteratorState
 
 
 class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
@@ -81,7 +82,7 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
 
     # content of a checkpoint
 
-    def position(self) -> Json:
+    def position(self) -> IteratorState:
         """Return the position of the next batch, as JSON."""
         reordered = self.source.reordered
         return {
@@ -122,7 +123,11 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
     # resuming
 
     def seek(
-        self, position: Json, before_live: Callable[[], None], draws: Json | None, arrays: Tensors
+        self,
+        position: IteratorState,
+        before_live: Callable[[], None],
+        draws: Json | None,
+        arrays: Tensors,
     ) -> None:
         """Begin at a position from :meth:`position`; call before the first batch.
 
@@ -157,7 +162,7 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         if tracker is not None and draws is not None:
             tracker.load_own(draws, arrays)
 
-    def restore_ended(self, position: Json, draws: Json | None, arrays: Tensors) -> None:
+    def restore_ended(self, position: IteratorState, draws: Json | None, arrays: Tensors) -> None:
         """Restore the data as of the end of a finished stage; arguments as of :meth:`seek`."""
         self._skip_passes(position["created"])
         tracker = self.source.tracker

@@ -24,6 +24,7 @@ from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.data import determinism, fast_forward
 from rekindle.jobs.data.shuffle import order
 from rekindle.state.errors import UsageError
+from rekindle.state.run.training_state import StreamState
 
 _OWN_RANDOM = (random.Random, np.random.Generator, np.random.RandomState)
 
@@ -286,7 +287,7 @@ class Batches:
 
     # content of a checkpoint
 
-    def position(self, arrays: Tensors) -> Json:
+    def position(self, arrays: Tensors) -> StreamState:
         """Return the position of the next batch, as JSON and arrays."""
         live = self._iterator is not None
         if live:
@@ -299,7 +300,7 @@ class Batches:
             "begin": self._begin if live else {},
         }
 
-    def difference(self, position: Json) -> str | None:
+    def difference(self, position: StreamState) -> str | None:
         """Name the first mismatch between the data and the checkpoint."""
         plan = self.source.plan
         for key, value in position["plan"].items():
@@ -312,7 +313,7 @@ class Batches:
         self._passes += 1
         self.source.skip_pass()
 
-    def seek(self, position: Json, arrays: Tensors) -> None:
+    def seek(self, position: StreamState, arrays: Tensors) -> None:
         """Begin the pass of the checkpoint, at the batch after those taken."""
         self.source.restore_begin(position["begin"], arrays)
         self._iterator = self._from(position["taken"])

@@ -7,6 +7,7 @@ from rekindle.jobs.capture import fingerprint, rng, trace_order
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.data.loop_batches import Batches, LoopSource
+from rekindle.state.run.training_state import Fingerprint, LoopState, TrainingState
 
 
 class LoopData:
@@ -30,12 +31,12 @@ class LoopData:
         self._calls: list[int] = []
         self._call = 0
         self._exhausted = False
-        self._epoch_random: Json = {}
-        self._epoch_arrays: Tensors = {}
-        self._saved: Json = {}
+        # random state at the start of the epoch
+        self._epoch_begin: tuple[Json, Tensors] = ({}, {})
+        self._saved: LoopState = {}
         self._saved_arrays: Tensors = {}
         # the position in an interrupted epoch, until the script has reached it
-        self._within: Json | None = None
+        self._within: LoopState | None = None
         self._lenient = False
 
     @property
@@ -93,14 +94,12 @@ class LoopData:
         """
         self._call = 0
         if self._within is None:
-            self._epoch_arrays = {}
-            self._epoch_random = rng.capture(self._epoch_arrays, "epoch")
+            arrays: Tensors = {}
+            self._epoch_begin = rng.capture(arrays, "epoch"), arrays
             return False
         rng.restore(self._within["random"], self._saved_arrays)
-        self._epoch_random = self._within["random"]
-        self._epoch_arrays = {
-            key: value for key, value in self._saved_arrays.items() if key.startswith("epoch/")
-        }
+        kept = {k: value for k, value in self._saved_arrays.items() if k.startswith("epoch/")}
+        self._epoch_begin = self._within["random"], kept
         return True
 
     def arrive(self) -> tuple[bool, bool]:
@@ -132,9 +131,10 @@ class LoopData:
 
     # component
 
-    def capture(self, arrays: Tensors) -> Json:
+    def capture(self, arrays: Tensors) -> TrainingState:
         streams = {str(index): stream.position(arrays) for index, stream in self._streams.items()}
-        arrays.update(self._epoch_arrays)
+        random, kept = self._epoch_begin
+        arrays.update(kept)
         return {
             "loop": {
                 "call": self._call,
@@ -142,12 +142,12 @@ class LoopData:
                 "calls": list(self._calls),
                 "passes": list(self._passes),
                 "streams": streams,
-                "random": self._epoch_random,
+                "random": random,
                 "traces": trace_order.captured(),
             }
         }
 
-    def seek(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
+    def seek(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
         """Seek to the position of the checkpoint; call before everything else is restored.
 
         Args:
@@ -173,13 +173,13 @@ class LoopData:
         """True until the script has reached the position of the checkpoint."""
         return self._within is not None
 
-    def restore(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
+    def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
         pass  # seek has done it
 
-    def fingerprint(self) -> Json:
+    def fingerprint(self) -> Fingerprint:
         return {"plan": {"the stage": "a loop"}}
 
-    def difference(self, saved: Json) -> str | None:
+    def difference(self, saved: TrainingState) -> str | None:
         positions = saved["loop"]["streams"]
         return next(
             (
@@ -194,7 +194,7 @@ class LoopData:
     def caveats(self) -> list[Caveat]:
         return [one for stream in self._streams.values() for one in stream.source.caveats()]
 
-    def receipt(self, saved: Json) -> list[str]:
+    def receipt(self, saved: TrainingState) -> list[str]:
         return ["position in the data"]
 
     def _replay(self, indices: set[int]) -> None:

@@ -11,6 +11,7 @@ reports it.
 """
 
 import ctypes
+import functools
 import random
 import threading
 from collections import deque
@@ -49,7 +50,6 @@ class RngTracker:
         self.moved: set[str] = set()
         self.foreign: set[str] = set()
         self.begin: States = {}
-        self._numpy = _Numpy()
         self.made = self.now()
         self._trail: deque[tuple[int, States]] = deque()
         self._last: States = {}
@@ -63,7 +63,7 @@ class RngTracker:
 
     def now(self) -> States:
         """Return the current states."""
-        states = {PYTHON: random.getstate(), NUMPY: self._numpy.state()}
+        states = {PYTHON: random.getstate(), NUMPY: _numpy().state()}
         for name, value in list(getattr(self._owner, "__dict__", {}).items()):
             if isinstance(value, random.Random):
                 states[_OWN + name] = value.getstate()
@@ -300,6 +300,11 @@ class _Numpy:
         state = np.random.get_state()
         self._seen = (bits, memory, state)
         return state
+
+
+@functools.cache
+def _numpy() -> _Numpy:
+    return _Numpy()
 
 
 def _bits() -> Any:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from rekindle.jobs import keras_compat
 from rekindle.jobs.capture.component import Json
 from rekindle.jobs.capture.model_state import ModelState
+from rekindle.state.run.training_state import TrainingState
 
 Warn = Callable[[str, str], None]
 
@@ -70,7 +71,7 @@ def iterator_arguments(model: Any, arguments: Json) -> Json:
     }
 
 
-def build(model: Any, train: Any, models: ModelState, saved: Json, warn: Warn) -> None:
+def build(model: Any, train: Any, models: ModelState, saved: TrainingState, warn: Warn) -> None:
     """Create all variables before the first batch, so that they can be restored."""
     with model.distribute_strategy.scope():
         try:

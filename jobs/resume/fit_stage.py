@@ -25,6 +25,7 @@ from rekindle.jobs.resume.hook import Hook
 from rekindle.jobs.resume.stage import StageEngine
 from rekindle.jobs.resume.validation import Validation
 from rekindle.state.errors import StateMismatch
+from rekindle.state.run.training_state import Fingerprint, TrainingState
 
 
 class FitStage:
@@ -285,21 +286,21 @@ class _FitRun:
         """Store the logs of a batch."""
         self._logs = dict(logs or {})
 
-    def capture(self, arrays: Tensors) -> Json:
+    def capture(self, arrays: Tensors) -> TrainingState:
         return {
             "stop_training": bool(self._model.stop_training),
             "logs": plain_logs(self._logs),
             "epochs": self._epochs,
         }
 
-    def restore(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
+    def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
         self._model.stop_training = saved["stop_training"]
         self._logs = saved["logs"]
 
-    def fingerprint(self) -> Json:
+    def fingerprint(self) -> Fingerprint:
         return {"plan": {**self._plan, "jit_compile": str(self._model.jit_compile)}}
 
-    def difference(self, saved: Json) -> str | None:
+    def difference(self, saved: TrainingState) -> str | None:
         before = saved.get("epochs", self._epochs)
         if saved["position"]["end"] and before != self._epochs:
             return f"epochs was {before} and is {self._epochs}"
@@ -308,7 +309,7 @@ class _FitRun:
     def caveats(self) -> list[Caveat]:
         return []
 
-    def receipt(self, saved: Json) -> list[str]:
+    def receipt(self, saved: TrainingState) -> list[str]:
         return []
 
     def carry_logs(self) -> None:

@@ -167,11 +167,11 @@ class Loop:
 
     def log(self, **values: float) -> None:
         """Log metrics of the epoch, or of the last steps, for the journal, `show` and `monitor`."""
-        self._stage.log({name: float(value) for name, value in values.items()})
+        self._stage.flags.log({name: float(value) for name, value in values.items()})
 
     def stop(self) -> None:
         """End the loop after this step; over epochs, after this epoch."""
-        self._stage.stop()
+        self._stage.flags.stop()
 
     def __enter__(self) -> "Loop":  # noqa: PYI034  typing.Self is of Python 3.11
         """Make ``fit`` resumable without a daemon, until the end of the ``with`` block."""

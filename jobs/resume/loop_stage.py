@@ -13,7 +13,7 @@ from rekindle.jobs.attempt.save_policy import SavePolicy
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture import trace_order
 from rekindle.jobs.capture.codec import Tensors
-from rekindle.jobs.capture.component import Caveat, Json
+from rekindle.jobs.capture.component import Caveat
 from rekindle.jobs.capture.model_state import ModelState
 from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.capture.tracked_objects import TrackedModels, TrackedState
@@ -24,6 +24,7 @@ from rekindle.jobs.job import CheckpointPolicy
 from rekindle.jobs.journal_writer import tell
 from rekindle.jobs.resume.stage import StageEngine
 from rekindle.state.errors import RekindleError, StateMismatch, UsageError
+from rekindle.state.run.training_state import Fingerprint, TrainingState
 
 
 class LoopStage:
@@ -36,6 +37,7 @@ class LoopStage:
 
     Attributes:
         resumed: name of the checkpoint that the loop was resumed from.
+        flags: what the script tells the loop: metrics, and to stop.
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class LoopStage:
         self._tracked = tracked
         self._state = TrackedState(state)
         self._data = LoopData(self._seed, self._seeks)
-        self._flags = _LoopFlags()
+        self.flags = LoopFlags()
         self._engine: StageEngine | None = None
         self._begun_at = 0
         self._progress = Progress()
@@ -68,15 +70,7 @@ class LoopStage:
     @property
     def over(self) -> bool:
         """True once the loop has ended or was stopped."""
-        return self._flags.stopped or self._ended
-
-    def log(self, values: dict[str, float]) -> None:
-        """Store metrics of the epoch, or of the last steps."""
-        self._flags.log(values)
-
-    def stop(self) -> None:
-        """End after this step; over epochs, after this epoch."""
-        self._flags.stop()
+        return self.flags.stopped or self._ended
 
     # beginning
 
@@ -92,21 +86,15 @@ class LoopStage:
             )
         daemon_or_with = Session.current is not None
         session = opened()
-        if session.stages.forked:
-            raise UsageError(
-                "A `resumable` loop began in a forked child process, which cannot be resumed.",
-                hint="Run the loop in the script's own process.",
-            )
-        if session.stages.inside:
-            raise UsageError(
-                "A loop began within another stage.", hint="Begin it after the other one has ended."
-            )
+        _check_place(session)
         if not daemon_or_with and threading.current_thread() is threading.main_thread():
             self._undo_signals = shutdown.install_alone()
         number = session.enter_stage()
         shutdown.in_training(True)
         try:
-            self._engine = StageEngine(session, number, self._save_policy(session, flat=flat))
+            self._engine = StageEngine(
+                session, number, _save_policy(session, self._policy, flat=flat)
+            )
             self._open(self._engine)
         except RekindleError as error:
             session.fail_permanently(error)
@@ -130,50 +118,23 @@ class LoopStage:
             self._tracked.models, lambda: self._tracked.optimizers, self._tracked.groups, random
         )
         graphs = _Graphs(models, random, self._state)
-        engine.check(models, self._data, [self._state, random, self._flags, graphs], "loop")
+        engine.check(models, self._data, [self._state, random, self.flags, graphs], "loop")
         engine.show()
         engine.report(determinism.of_process())
-        if engine.checkpoint is None:
+        self.resumed, self._ended = engine.checkpoint, engine.has_ended
+        if self.resumed is None:
             self._state.check()
             engine.begin(0, epochs=None)
-            self._take(engine)
-            session.beat("compile")
-        else:
-            self.resumed = engine.checkpoint
-            self._resume(engine)
-        engine.step_begins()
-
-    def _resume(self, engine: StageEngine) -> None:
-        self._ended = engine.has_ended
-        if self._ended:
+        elif self._ended:
             engine.restore_ended()
-            self._take(engine)
-            return
-        engine.resume(epochs=None)
-        self._take(engine)
-        if not self._data.is_within:
-            self._forget()
-        engine.session.beat("compile")
-
-    def _take(self, engine: StageEngine) -> None:
+        else:
+            engine.resume(epochs=None)
         self._progress, self._begun_at = engine.progress, engine.begun_at
-
-    def _save_policy(self, session: Session, *, flat: bool) -> SavePolicy:
-        """Choose the save policy: the spec has priority over the script."""
-        policy = session.job.checkpoint
-        every = (policy.every_epochs, policy.every_steps, policy.every_seconds)
-        if every == (None, None, None):
-            mine = self._policy
-            every = (mine.every_epochs, mine.every_steps, mine.every_seconds)
-        if flat and every[0] is not None:
-            session.warn(
-                "A loop over steps has no epochs, so it is saved every 10 minutes.",
-                'Set every = "500 steps" to save more often.',
-            )
-            every = (None, None, None)
-        return SavePolicy(
-            replace(policy, every_epochs=every[0], every_steps=every[1], every_seconds=every[2])
-        )
+        if not self._ended:
+            if self.resumed is not None and not self._data.is_within:
+                self._forget()
+            session.beat("compile")
+        engine.step_begins()
 
     # data
 
@@ -241,7 +202,7 @@ class LoopStage:
         """Begin an epoch, or resume the one of the checkpoint."""
         if not self._data.begin_epoch():
             self._progress = replace(self._progress, epoch_step=0)
-            self._flags.clear_logs()
+            self.flags.clear_logs()
         self._running().session.advance(self._progress, trained=False)
 
     def epoch_ended(self, seconds: float) -> None:
@@ -250,13 +211,13 @@ class LoopStage:
         self._data.end_epoch()
         at = self._progress
         self._progress = replace(at, epoch=at.epoch + 1, epoch_step=0)
-        self._running().epoch_done(self._progress, seconds, dict(self._flags.logs))
+        self._running().epoch_done(self._progress, seconds, dict(self.flags.logs))
 
     # ending
 
     def end(self) -> None:
         """End the loop; save nothing if it had ended in an earlier attempt."""
-        if shutdown.answered() and self._flags.stopped:
+        if shutdown.answered() and self.flags.stopped:
             return  # interrupted by the script's own SIGTERM handler, not finished
         if not self._ended:
             self._running().end(self._final())
@@ -310,7 +271,41 @@ class LoopStage:
         return self._engine
 
 
-class _LoopFlags:
+def _check_place(session: Session) -> None:
+    """Check that a loop can be followed here.
+
+    Raises:
+        UsageError: this is a forked process, or another stage runs.
+    """
+    if session.stages.forked:
+        raise UsageError(
+            "A `resumable` loop began in a forked child process, which cannot be resumed.",
+            hint="Run the loop in the script's own process.",
+        )
+    if session.stages.inside:
+        raise UsageError(
+            "A loop began within another stage.", hint="Begin it after the other one has ended."
+        )
+
+
+def _save_policy(session: Session, mine: CheckpointPolicy, *, flat: bool) -> SavePolicy:
+    """Choose the save policy: the spec has priority over the script."""
+    policy = session.job.checkpoint
+    every = (policy.every_epochs, policy.every_steps, policy.every_seconds)
+    if every == (None, None, None):
+        every = (mine.every_epochs, mine.every_steps, mine.every_seconds)
+    if flat and every[0] is not None:
+        session.warn(
+            "A loop over steps has no epochs, so it is saved every 10 minutes.",
+            'Set every = "500 steps" to save more often.',
+        )
+        every = (None, None, None)
+    return SavePolicy(
+        replace(policy, every_epochs=every[0], every_steps=every[1], every_seconds=every[2])
+    )
+
+
+class LoopFlags:
     """Capture and restore logs and stop flag of a loop; a component.
 
     Attributes:
@@ -331,24 +326,24 @@ class _LoopFlags:
     def clear_logs(self) -> None:
         self.logs.clear()
 
-    def capture(self, arrays: Tensors) -> Json:
+    def capture(self, arrays: Tensors) -> TrainingState:
         return {"stop_training": self.stopped, "logs": dict(self.logs)}
 
-    def restore(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
+    def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
         self.stopped = saved["stop_training"]
         self.logs.clear()
         self.logs.update(saved["logs"])
 
-    def fingerprint(self) -> Json:
+    def fingerprint(self) -> Fingerprint:
         return {}
 
-    def difference(self, saved: Json) -> str | None:
+    def difference(self, saved: TrainingState) -> str | None:
         return None
 
     def caveats(self) -> list[Caveat]:
         return []
 
-    def receipt(self, saved: Json) -> list[str]:
+    def receipt(self, saved: TrainingState) -> list[str]:
         return []
 
 
@@ -362,16 +357,16 @@ class _Graphs:
         self._found: dict[Caveat, None] = {}
         trace_order.traced_graphs()  # earlier graphs are not of this loop
 
-    def capture(self, arrays: Tensors) -> Json:
+    def capture(self, arrays: Tensors) -> TrainingState:
         return {}
 
-    def restore(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
+    def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
         pass
 
-    def fingerprint(self) -> Json:
+    def fingerprint(self) -> Fingerprint:
         return {}
 
-    def difference(self, saved: Json) -> str | None:
+    def difference(self, saved: TrainingState) -> str | None:
         return None
 
     def caveats(self) -> list[Caveat]:
@@ -384,7 +379,7 @@ class _Graphs:
                 tell(f"training step not checked for caveats: {error!r}.")
         return list(self._found)
 
-    def receipt(self, saved: Json) -> list[str]:
+    def receipt(self, saved: TrainingState) -> list[str]:
         return []
 
     def _look(self, graphs: list[Any]) -> list[Caveat]:

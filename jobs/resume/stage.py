@@ -18,6 +18,7 @@ from rekindle.jobs.capture.component import Caveat, Component, Json
 from rekindle.jobs.capture.model_state import ModelState
 from rekindle.jobs.resume import model_config, warm_start
 from rekindle.jobs.resume.stage_state import Seekable, StageState
+from rekindle.state.run.training_state import TrainingState
 
 
 class StageEngine:
@@ -44,7 +45,7 @@ class StageEngine:
         self._step_began = 0.0
 
     @property
-    def saved(self) -> Json:
+    def saved(self) -> TrainingState:
         return self._point.state
 
     @property
@@ -175,7 +176,11 @@ class StageEngine:
         self.progress = progress
 
     def capture(
-        self, *, ended: bool = False, logs: Json | None = None, replaced: Json | None = None
+        self,
+        *,
+        ended: bool = False,
+        logs: Json | None = None,
+        replaced: TrainingState | None = None,
     ) -> Snapshot:
         """Copy the current state; arguments as of :meth:`StageState.capture`.
 

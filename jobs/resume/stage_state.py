@@ -13,12 +13,13 @@ from rekindle.jobs.capture import fingerprint
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Component, Json
 from rekindle.jobs.capture.model_state import ModelState
+from rekindle.state.run.training_state import TrainingState
 
 
 class Seekable(Component, Protocol):
     """Capture, restore and seek the data of a stage; a component."""
 
-    def seek(self, saved: Json, arrays: Tensors, *, lenient: bool) -> None:
+    def seek(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
         """Seek to the batch of the checkpoint; call before everything else is restored."""
         ...
 
@@ -106,7 +107,7 @@ class StageState:
         self.caveats.add(one for c in self.components for one in c.caveats())
 
     def capture(
-        self, at: Progress, begun_at: int, *, logs: Json | None, replaced: Json
+        self, at: Progress, begun_at: int, *, logs: Json | None, replaced: TrainingState
     ) -> Snapshot:
         """Copy the current state.
 
@@ -117,7 +118,7 @@ class StageState:
             replaced: entries that replace those of the current state.
         """
         arrays: Tensors = {}
-        state: Json = {}
+        state: TrainingState = {}
         for component in self.components:
             state |= component.capture(arrays)
         self.look_for_caveats()
