@@ -26,6 +26,14 @@ from rekindle.state.hints import name_job
             "`rekindle resume` lets the queue run; `rekindle doctor` checks.",
             "`rekindle resume` lets the queue run; `rekindle doctor` checks.",
         ),
+        (
+            "Test exact resume with `rekindle verify-resume SPEC`.",
+            "Test exact resume with `rekindle verify-resume SPEC`.",
+        ),
+        (
+            "Remove the folder, then `rekindle release`: the daemon copies them again.",
+            "Remove the folder, then `rekindle release fashion-1`: the daemon copies them again.",
+        ),
         ("", ""),
     ],
 )
