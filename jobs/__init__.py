@@ -1,7 +1,7 @@
-"""One job: its spec, its keeper and its trainer; and ``resumable``, for loops of your own.
+"""One job: its spec, its keeper and its trainer; and ``resumable``, for hand-written loops.
 
 ``from rekindle.jobs import resumable`` works in every script that rekindle runs, and in any
-other where rekindle is installed.
+other interpreter where rekindle is installed.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ __all__ = ["Loop", "resumable"]
 
 
 def __getattr__(name: str) -> Any:
-    # keeper and daemon import this package, too, and must stay without Keras
+    # late: keeper and daemon import this package as well and must not load Keras
     if name in __all__:
         from rekindle.jobs.resume import loop
 

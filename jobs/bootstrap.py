@@ -1,14 +1,14 @@
-"""How keeper and trainer are started in an interpreter where nothing of ours is installed.
+"""Start keeper and trainer in an interpreter where rekindle is not installed.
 
-``rekindle`` is entered into ``sys.modules`` as a package whose path is the folder that this
-very code was loaded from. ``sys.path`` stays the user's: nothing of ours can shadow a
-module of theirs, and nothing that is installed beside us becomes importable to them.
+``rekindle`` is entered into ``sys.modules`` as a package whose path is the folder of this code.
+``sys.path`` stays the user's: no module of rekindle can shadow one of theirs, and no package
+installed beside rekindle becomes importable for them.
 """
 
 from pathlib import Path
 from typing import Final
 
-# the current folder is dropped first: a user's `types.py` there must not be imported here
+# removes the current folder first: a user's `types.py` there must not be imported here
 _CODE: Final = (
     "import sys;sys.path[:1]=[] if sys.path[:1]==[''] else sys.path[:1];"
     "import types;r=types.ModuleType('rekindle');r.__path__=[sys.argv.pop(1)];"
@@ -18,6 +18,6 @@ _CODE: Final = (
 
 
 def command(python: str, module: str, *args: str, options: tuple[str, ...] = ()) -> list[str]:
-    """The argument list that runs ``main()`` of ``module`` in the interpreter ``python``."""
+    """Build the argument list that runs ``main()`` of ``module`` in the interpreter ``python``."""
     folder = Path(__file__).resolve().parent.parent
     return [python, *options, "-c", _CODE, str(folder), module, *args]

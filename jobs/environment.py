@@ -1,8 +1,8 @@
-"""Every environment variable and exit code between daemon, keeper, trainer and command jobs."""
+"""Define environment variables and exit codes between daemon, keeper, trainer and command jobs."""
 
 from typing import Final
 
-# what a job's process finds in its environment (the whole contract of a `command` job)
+# environment of a job's process (the whole contract of a `command` job)
 RUN_DIR: Final = "REKINDLE_RUN_DIR"
 JOB: Final = "REKINDLE_JOB"
 ATTEMPT: Final = "REKINDLE_ATTEMPT"
@@ -11,25 +11,27 @@ CHECKPOINT: Final = "REKINDLE_CHECKPOINT"
 WARM_START: Final = "REKINDLE_WARM_START"
 HEARTBEAT: Final = "REKINDLE_HEARTBEAT"
 GPUS: Final = "REKINDLE_GPUS"
-"""UUIDs of the GPUs that the attempt holds, with commas; empty for none. Not set on a box that
-has no GPUs. ``CUDA_VISIBLE_DEVICES`` says the same to CUDA."""
+"""UUIDs of the attempt's GPUs, comma-separated; empty for none; not set on a host without GPUs.
 
-# what marks a process as one of a job's attempt; a person who sets one by hand has not all of them
+``CUDA_VISIBLE_DEVICES`` gives the same to CUDA.
+"""
+
+# mark a process as one of a job's attempt; a person who sets one by hand does not set all of them
 MARKS: Final = (RUN_DIR, JOB, ATTEMPT)
 OF_A_JOB: Final = (*MARKS, INITIAL_EPOCH, CHECKPOINT, WARM_START, HEARTBEAT, GPUS)
 
-# for `verify-resume`: the name of a checkpoint at which a training ends as if it was told to
+# for `verify-resume`: the name of a checkpoint at which a training ends as if asked to stop
 UNTIL: Final = "REKINDLE_UNTIL"
 
-# from the daemon to the keeper: bytes of one attempt's log, and logs of how many attempts
+# from the daemon to the keeper: limit of one attempt's log in bytes, number of logs to keep
 LOG_MAX_BYTES: Final = "REKINDLE_LOG_MAX_BYTES"
 LOG_KEEP: Final = "REKINDLE_LOG_KEEP"
 
-# from the daemon to the keeper: seconds of processor time after which an attempt in which no
-# training is followed is reported
+# from the daemon to the keeper: seconds of processor time after which training that is not
+# followed is reported
 UNFOLLOWED_AFTER: Final = "REKINDLE_UNFOLLOWED_AFTER"
 
-# a user's process must not speak for the service: systemd would take its messages as ours
+# systemd would take messages of a user's process as those of the service
 NOT_INHERITED: Final = (
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
@@ -47,6 +49,6 @@ NOT_INHERITED: Final = (
 # exit codes of a trainer
 EXIT_DONE: Final = 0
 EXIT_SAVED: Final = 75
-"""Saved and wants to go on (EX_TEMPFAIL)."""
+"""Saved and can be resumed (EX_TEMPFAIL)."""
 EXIT_PERMANENT: Final = 78
-"""Trying again cannot help: bad spec, bad script, no good checkpoint (EX_CONFIG)."""
+"""Permanent error, no retry: bad spec, bad script, no good checkpoint (EX_CONFIG)."""

@@ -1,9 +1,9 @@
-"""The heartbeat: where a trainer is, readable by the daemon without asking it.
+"""Write and read the heartbeat file: the position of a trainer, readable at any time.
 
-A small file mapped into memory: a beat is a store without a system call, so there can be
-one for every step, and the last one is there after a SIGKILL (the page cache keeps it).
-Two slots are written in turn, each with a checksum, so that a torn one is never believed.
-No fsync: a reboot ends the trainer anyway.
+A small file mapped into memory: a beat is a store without a system call, cheap enough for every
+step, and the last one survives a SIGKILL (the page cache keeps it). Two slots are written
+alternately, each with a checksum, so that a torn one is never used. No fsync: a reboot ends the
+trainer anyway.
 """
 
 import math
@@ -25,18 +25,18 @@ _STRIDE: Final = 64
 _MAGIC: Final = b"rkh1"
 _EMPTY: Final = bytes(_STRIDE)
 ENDED: Final = "ended"
-"""Section of a script that came to its end; exit handlers and threads may still run."""
+"""Section of a script that has ended; exit handlers and threads may still run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What was read from a heartbeat file.
+    """Content of a heartbeat file.
 
     Attributes:
         at: unix time of the beat, seconds.
         attempt: 1-based number of the attempt.
         section: start, script, seek, compile, step, validation, save or ended.
-        epoch: 0-based epoch in work.
+        epoch: 0-based current epoch.
         step: batches trained in the whole run.
         count: beats of this attempt so far, modulo 2**32.
     """
@@ -50,11 +50,11 @@ class Beat:
 
 
 class Heartbeat:
-    """Writes beats into ``path``.
+    """Write beats into ``path``.
 
     Raises:
-        OSError: the file cannot be made at its full size (a mapped file that meets a full
-            disk later would kill the process).
+        OSError: the file cannot be allocated at full size (on a disk that fills up later, a
+            mapped file without its space would kill the process).
     """
 
     def __init__(self, path: Path, attempt: int) -> None:
@@ -68,7 +68,7 @@ class Heartbeat:
         self._count = 0
 
     def beat(self, section: str, epoch: int = 0, step: int = 0) -> None:
-        """Notes where the trainer is; about a microsecond."""
+        """Record the position of the trainer; takes about a microsecond."""
         self._count += 1
         body = _SLOT.pack(
             _MAGIC,
@@ -84,7 +84,7 @@ class Heartbeat:
 
 
 def read(path: Path) -> Beat | None:
-    """The last whole beat, or None where there is none."""
+    """Read the last intact beat; None if the file has none."""
     try:
         data = reading.read_bytes(path)
     except OSError:
@@ -102,8 +102,8 @@ def read(path: Path) -> Beat | None:
             and 0 <= epoch <= MOST_STEPS
             and 0 <= step <= MOST_STEPS
         ):
-            continue  # a script wrote it
-        # never by time: a clock that was set back must not hide progress
+            continue  # written by a script
+        # not compared by time: a clock that was set back must not hide progress
         found = Beat(
             at, attempt, section.rstrip(b"\0").decode(errors="replace"), epoch, step, count
         )

@@ -1,7 +1,6 @@
-"""A job: the accepted spec in resolved form, and the JSON in which a run directory keeps it.
+"""Represent a job: the accepted spec in resolved form, and its JSON in a run directory.
 
-Standard library only: the keeper and the trainer read it in interpreters where nothing of
-ours is installed.
+Standard library only: keeper and trainer read it in interpreters without rekindle's packages.
 """
 
 import dataclasses
@@ -20,16 +19,16 @@ from rekindle.state.run import reading
 
 FORMAT: Final = 1
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-"""What a job may be called: run directories are named after it."""
+"""Valid names of jobs: run directories are named after them."""
 DEFAULT_SEED: Final = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a job needs.
+    """Resources that a job needs.
 
     Attributes:
-        gpus: how many GPUs; 0 for a CPU slot, None for one GPU where the box has any.
+        gpus: number of GPUs; 0 for a CPU slot, None for one GPU if the host has any.
         memory: bytes, None for no limit.
     """
 
@@ -39,15 +38,15 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointPolicy:
-    """When checkpoints are committed and which are kept.
+    """Intervals of checkpoints, and which ones are kept.
 
     Attributes:
         every_epochs, every_steps, every_seconds: at most one is set; none means ``"auto"``,
             which is each epoch.
-        keep: how many of the newest are kept; the best is kept beside them.
-        monitor: the metric that tells the best, None for none.
+        keep: number of newest checkpoints to keep; the best one is kept beside them.
+        monitor: metric that defines the best checkpoint, None for none.
         mode: ``auto``, ``min`` or ``max``, as in Keras.
-        non_finite: ``hold`` or ``continue`` where the loss or a variable is NaN or infinity.
+        non_finite: ``hold`` or ``continue`` if the loss or a variable is NaN or infinity.
     """
 
     every_epochs: int | None = None
@@ -62,7 +61,7 @@ class CheckpointPolicy:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How failures are retried; waits in seconds."""
+    """Limits of retries; waits in seconds."""
 
     max_failures: int = 5
     backoff_min: float = 10.0
@@ -71,7 +70,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Times in seconds; ``window`` as ``"22:00-07:00"``; None means automatic or no limit."""
+    """Time limits in seconds; ``window`` as ``"22:00-07:00"``; None is automatic or no limit."""
 
     stop_grace: float = 120.0
     hang_timeout: float | None = None
@@ -81,15 +80,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The snapshot of a job's code, as it was taken at acceptance.
+    """The snapshot of a job's code, taken at acceptance.
 
     Attributes:
         root: original folder, absolute, without links.
         digest: SHA-256 over names, modes and contents.
-        script: the script's path below ``root``, None where a module is run;
-            ``script_sha256`` is its content's digest.
-        commit: git's HEAD then; ``dirty`` where a tracked file differed from it, None where
-            there was none; ``untracked`` counts files that are not in it.
+        script: the script's path below ``root``, None if a module is run; ``script_sha256`` is
+            the digest of its content.
+        commit: HEAD of git at that time; ``dirty`` if a tracked file differed from it, None
+            without git; ``untracked`` counts files that git does not track.
         taken_at: unix time, seconds.
         left_out: names, each with its reason; at most 50 of ``left_out_count``.
     """
@@ -112,10 +111,9 @@ class Source:
 class Job:
     """One accepted job.
 
-    ``claim`` is the token of the inbox file that it came from, ``submitted_at`` unix seconds
-    of its acceptance. Exactly one of ``script``, ``module`` and ``command`` is set.
-    ``python`` is None for the interpreter of the daemon. ``env`` may hold secrets and is
-    left out of ``repr``.
+    ``claim`` is the token of its inbox file, ``submitted_at`` the unix time of its acceptance.
+    Exactly one of ``script``, ``module`` and ``command`` is set. ``python`` is None for the
+    interpreter of the daemon. ``env`` may hold secrets and is left out of ``repr``.
     """
 
     name: str
@@ -142,20 +140,23 @@ class Job:
     source: Source | None = None
 
     def replace(self, **changes: Any) -> "Job":
-        """The same job with some fields changed."""
+        """Return the same job with some fields changed."""
         return dataclasses.replace(self, **changes)
 
     def check(self) -> None:
-        """
+        """Check types and values of all fields.
+
         Raises:
-            ValueError: a field has another type or value than a spec can give it.
+            ValueError: a field has a type or value that no spec can give it.
         """
         _check_types(self, "")
         _check_values(self)
 
     def to_json(self, *, secrets: bool = True) -> str:
-        """The job as ``job.json`` holds it; without ``secrets`` the values of ``env`` are left
-        out, for the ledger and for people."""
+        """Serialize the job for ``job.json``; without ``secrets`` for the ledger and for people.
+
+        Values of ``env`` are left out without ``secrets``.
+        """
         value: dict[str, Any] = {"format": FORMAT}
         for name in _FIELDS:
             item = getattr(self, name)
@@ -164,15 +165,15 @@ class Job:
             value[name] = item
         if not secrets:
             value["env"] = dict.fromkeys(self.env, "(set)")
-        # a line for each value; `asdict` and `indent` were half of the cost of accepting a job
+        # one line for each value; `asdict` and `indent` took half of the time to accept a job
         return json.dumps(value, separators=(",\n ", ": ")) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Job":
-        """Reads ``job.json`` of this or an older version; unknown extra keys are passed over.
+        """Parse ``job.json`` of this or an older version; unknown keys are ignored.
 
         Raises:
-            SpecError: it is no job, or one of a newer format.
+            SpecError: it is not a valid job, or has a newer format.
         """
         try:
             value = reading.parse_json(text)
@@ -180,7 +181,7 @@ class Job:
                 raise SpecError(
                     f"The job was accepted by a newer rekindle (format {value['format']}).",
                     where="job.json",
-                    hint="Install that version again, or let its job end first.",
+                    hint="Install that newer version again.",
                 )
             fields = _known(cls, value)
             for name, kind in _NESTED.items():
@@ -202,8 +203,8 @@ class Job:
         """Read a ``job.json``.
 
         Raises:
-            SpecError: as :meth:`from_json`; and where it is no text.
-            OSError: it cannot be read, or is no regular file.
+            SpecError: as :meth:`from_json`, or the file is not text.
+            OSError: it cannot be read, or is not a regular file.
         """
         try:
             text = reading.read_text(path)
@@ -232,9 +233,10 @@ def _known(kind: Any, value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_types(value: Any, prefix: str) -> None:
-    """
+    """Check the types of all fields.
+
     Raises:
-        ValueError: a field has another type than its class says.
+        ValueError: a field has another type than its class declares.
     """
     for f in dataclasses.fields(value):
         item = getattr(value, f.name)
@@ -298,13 +300,14 @@ _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def _check_values(job: Job) -> None:
-    """
+    """Check the values of all fields: an archive may hold a job that no spec could give.
+
     Raises:
-        ValueError: a value is none that a spec could have given; an archive may say anything.
+        ValueError: a value is invalid.
     """
     for named in (job.name, *job.after):
         if not NAME.fullmatch(named) or ".." in named:
-            raise ValueError(f"{named!r} cannot be a job's name")
+            raise ValueError(f"{named!r} is not a valid job name")
     for key, (low, high) in _RANGES.items():
         value = _at(job, key)
         if value is not None and not low <= value <= high:
@@ -314,7 +317,7 @@ def _check_values(job: Job) -> None:
             raise ValueError(f"`{key}` must be one of {', '.join(words)}")
     if job.limits.window is not None:
         quantities.window(job.limits.window)
-    # it becomes a part of paths
+    # it becomes a part of a path
     if job.source is not None and not _DIGEST.fullmatch(job.source.digest):
         raise ValueError(f"`source.digest` cannot be {job.source.digest!r}")
 

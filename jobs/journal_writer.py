@@ -1,7 +1,7 @@
-"""What a process of an attempt tells the journal; nothing of it is lost on a full disk.
+"""Write journal entries and log lines of one process of an attempt.
 
-What cannot be written now is kept in memory and written later, in the same order and with
-the time at which it happened. The training goes on meanwhile.
+Entries that cannot be written, e.g. on a full disk, stay in memory and are written later, in
+the same order and with their original time. The training continues meanwhile.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import Any, Final
 from rekindle.state.run import journal
 
 _MOST: Final = 10_000
-"""More than that is not kept: a night of a full disk must not become a full memory."""
+"""Further entries are dropped: a night with a full disk must not fill the memory."""
 
 
 class Record:
@@ -25,18 +25,18 @@ class Record:
         self._path = path
         self._attempt = attempt
         self._waiting: list[tuple[str, dict[str, Any]]] = []
-        self._told = False
+        self._reported = False
         self._owner = os.getpid()
-        # a watching thread of the trainer reports, too
+        # a watching thread of the trainer writes as well
         self._lock = threading.RLock()
         self.trouble: OSError | None = None
-        """Why entries wait; None where none do."""
+        """The error for which entries wait; None if none wait."""
 
     def add(self, kind: str, **fields: Any) -> None:
-        """Appends an entry now, or as soon as it can be written; never raises OSError."""
+        """Append an entry now, or as soon as it can be written; never raise OSError."""
         entry = {"attempt": self._attempt, "t": time.time(), **fields}
         if os.getpid() != self._owner:
-            # a forked child: what waits here is its parent's, and so may be the lock
+            # a forked child: the waiting entries belong to its parent, which may hold the lock
             with contextlib.suppress(OSError):
                 journal.append(self._path, kind, **entry)
             return
@@ -46,26 +46,26 @@ class Record:
             self.write()
 
     def write(self) -> bool:
-        """Writes what waits; True where nothing is left."""
+        """Write the waiting entries; return True if none is left."""
         with self._lock:
             while self._waiting:
                 kind, fields = self._waiting[0]
                 try:
                     journal.append(self._path, kind, **fields)
                 except OSError as error:
-                    if not self._told:
-                        say(f"the journal cannot be written: {error}; it is tried again.")
-                    self._told = True
+                    if not self._reported:
+                        print_line(f"the journal cannot be written: {error}; retrying.")
+                    self._reported = True
                     self.trouble = error
                     return False
                 del self._waiting[0]
-            self._told = False
+            self._reported = False
             self.trouble = None
             return True
 
     @property
     def waiting(self) -> list[dict[str, Any]]:
-        """Entries that could not be written yet, oldest first."""
+        """Entries that are not written yet, oldest first."""
         return [{"kind": kind, **fields} for kind, fields in self._waiting]
 
 
@@ -73,16 +73,16 @@ _log: tuple[int, tuple[int, int]] | None = None
 
 
 def keep_log(fd: int) -> None:
-    """Make :func:`tell` write into a copy of ``fd``, which the script cannot close by mistake."""
+    """Let :func:`log_line` write into a copy of ``fd``, which the script does not know of."""
     global _log
     kept = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100)
     _log = kept, _identity(kept)
 
 
-def tell(text: str) -> None:
-    """Write a line into the attempt's log, whatever the script made of ``sys.stdout``.
+def log_line(text: str) -> None:
+    """Write a line into the attempt's log, even if the script has replaced ``sys.stdout``.
 
-    Without a log of ours (a script that runs by hand) it goes where the script's output goes.
+    Without :func:`keep_log` (a script run by hand) the line goes to the script's output.
     """
     if _log is None:
         with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -90,7 +90,7 @@ def tell(text: str) -> None:
         return
     with contextlib.suppress(OSError):
         fd, identity = _log
-        # a script that closed all descriptors may have opened a file of its own under this one
+        # after closing all descriptors, the script may have opened its own file under this number
         if _identity(fd) == identity:
             os.write(fd, f"rekindle: {text}\n".encode(errors="replace"))
 
@@ -100,7 +100,7 @@ def _identity(fd: int) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def say(text: str) -> None:
-    """Into the attempt's log, past Python's buffers; its disk may be full."""
+def print_line(text: str) -> None:
+    """Write a line to standard output without Python's buffers; its disk may be full."""
     with contextlib.suppress(OSError):
         os.write(1, f"rekindle: {text}\n".encode())

@@ -1,7 +1,7 @@
-"""Processes: who is who beyond a pid, and the kernel's help with children.
+"""Identify, signal and inspect processes.
 
-A pid alone is never trusted: it is used again. A process is its pid, its start time in
-clock ticks and the boot it belongs to.
+A pid alone does not identify a process, since the kernel reuses pids: the identity is the pid,
+the start time in clock ticks, and the boot.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A process that cannot be mistaken for a later one with the same pid."""
+    """Identity of a process, different from that of a later one with the same pid."""
 
     pid: int
     start: int
@@ -25,20 +25,21 @@ class Identity:
 
     @classmethod
     def of(cls, pid: int) -> "Identity | None":
-        """The process that has ``pid`` now, or None where there is none."""
+        """Identify the process that has ``pid`` now; None if it does not exist."""
         start = start_ticks(pid)
         return None if start is None else cls(pid, start, boot_id())
 
     @classmethod
     def recorded(cls, pid: int | None, start: int | None, boot_id: str | None) -> "Identity | None":
-        """The process that a record names, or None where the record is incomplete."""
+        """Build the identity from a record; None if the record is incomplete."""
         return None if pid is None or start is None else cls(pid, start, boot_id or "")
 
     def alive(self) -> bool:
+        """Check that the process still runs."""
         return self.boot_id == boot_id() and start_ticks(self.pid) == self.start
 
     def send(self, signum: int, *, group: bool = False) -> bool:
-        """Signals the process (or the process group it leads); False where it is gone."""
+        """Signal the process (or the process group it leads); return False if it has ended."""
         if not self.alive():
             return False
         try:
@@ -49,7 +50,7 @@ class Identity:
         except (ProcessLookupError, PermissionError):
             return False
         try:
-            # between the check and the open the pid may have changed hands
+            # another process may have got the pid between the check and the open
             if not self.alive():
                 return False
             signal.pidfd_send_signal(fd, signum)
@@ -61,7 +62,7 @@ class Identity:
 
 
 def start_ticks(pid: int) -> int | None:
-    """Start time of a live process in clock ticks since boot; None for a zombie or none.
+    """Read the start time of a live process in clock ticks since boot; None if it has ended.
 
     Source: proc_pid_stat(5), field 22.
     """
@@ -73,25 +74,28 @@ def start_ticks(pid: int) -> int | None:
 
 
 def boot_id() -> str:
-    """The kernel's random id of this boot."""
+    """Read the kernel's random id of this boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def become_subreaper() -> None:
-    """Orphans of this process's children become its own children, so that it can end them."""
+    """Adopt orphans of this process's children, so that it can end them."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def die_with_parent(parent: int) -> None:
-    """SIGKILL for this process when the parent's thread that started it ends."""
+    """Send SIGKILL to this process when the parent's thread that started it ends."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def go_before_others_when_memory_ends() -> None:
-    """Undoes a protection from the kernel's out-of-memory killer that was inherited: a trainer
-    must go before the daemon. Raising the value needs no privilege (proc(5))."""
+def drop_oom_protection() -> None:
+    """Reset an inherited protection from the kernel's out-of-memory killer.
+
+    The kernel must kill a trainer before the daemon. Raising the value needs no privilege
+    (proc(5)).
+    """
     path = Path("/proc/self/oom_score_adj")
     try:
         if int(path.read_text()) < 0:
@@ -101,7 +105,7 @@ def go_before_others_when_memory_ends() -> None:
 
 
 def children(pid: int) -> list[int]:
-    """Direct children of a process of this boot."""
+    """List the direct children of a process of this boot."""
     try:
         tasks = list(Path(f"/proc/{pid}/task").iterdir())
         return [int(child) for task in tasks for child in (task / "children").read_text().split()]
@@ -110,7 +114,7 @@ def children(pid: int) -> list[int]:
 
 
 def descendants(pid: int) -> list[int]:
-    """A process of this boot and all that came from it, as far as they are still its own."""
+    """List a process of this boot and its descendants, except those that were reparented."""
     found = [pid]
     for one in found:
         found += [child for child in children(one) if child not in found]
@@ -118,7 +122,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def processor_seconds(pids: Iterable[int]) -> float:
-    """Processor time, user and system, of live processes and the children they have reaped.
+    """Sum the processor time, user and system, of live processes and the children they reaped.
 
     Source: proc_pid_stat(5), fields 14 to 17.
     """
@@ -133,7 +137,7 @@ def processor_seconds(pids: Iterable[int]) -> float:
 
 
 def has_mapped(pid: int, names: Iterable[str]) -> bool:
-    """Whether a process of this user has mapped a file whose path holds one of ``names``."""
+    """Check that a process of this user has mapped a file whose path contains one of ``names``."""
     try:
         mapped = Path(f"/proc/{pid}/maps").read_text(errors="replace")
     except OSError:
@@ -142,7 +146,7 @@ def has_mapped(pid: int, names: Iterable[str]) -> bool:
 
 
 def ancestors(pid: int) -> list[int]:
-    """A process of this boot and all that it came from, as far as they live."""
+    """List a process of this boot and its live ancestors."""
     found = []
     while pid > 0 and pid not in found:
         found.append(pid)
@@ -154,7 +158,7 @@ def ancestors(pid: int) -> list[int]:
 
 
 def of_this_user() -> list[int]:
-    """All processes of this boot that belong to the user of this one."""
+    """List all processes that belong to the user of this one."""
     found = []
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
@@ -162,12 +166,12 @@ def of_this_user() -> list[int]:
                 if entry.stat().st_uid == os.geteuid():
                     found.append(int(entry.name))
             except OSError:
-                continue  # gone
+                continue  # it has ended
     return found
 
 
 def environment(pid: int) -> dict[bytes, bytes]:
-    """What a process was started with; empty where it is gone, a zombie, or closed to us."""
+    """Read a process's initial environment; empty if it has ended or must not be read."""
     try:
         lines = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
@@ -176,7 +180,7 @@ def environment(pid: int) -> dict[bytes, bytes]:
 
 
 def holds_lock(pid: int, paths: Collection[str]) -> bool:
-    """Whether a process has one of ``paths`` open, removed or not, with an flock on it."""
+    """Check that a process has one of ``paths`` open, removed or not, with an flock on it."""
     try:
         for entry in os.scandir(f"/proc/{pid}/fd"):
             if os.readlink(entry.path).removesuffix(" (deleted)") in paths and (
@@ -184,17 +188,17 @@ def holds_lock(pid: int, paths: Collection[str]) -> bool:
             ):
                 return True
     except OSError:
-        pass  # gone, or closed to us
+        pass  # it has ended, or must not be read
     return False
 
 
 def works_in(pid: int, folder: Path) -> bool:
-    """Whether a process's working directory is ``folder``, or was removed since."""
+    """Check that a process's working directory is ``folder``, or was removed since."""
     try:
         link = os.readlink(f"/proc/{pid}/cwd")
         return link.endswith(" (deleted)") or os.path.samefile(link, folder)
     except OSError:
-        return True  # not to be seen: the process itself was found by its identity
+        return True  # must not be read: the process was found by its identity
 
 
 def _prctl(option: int, value: int) -> None:

@@ -1,8 +1,8 @@
-"""What an attempt ran on: code, packages, machine; and what changed since the one before.
+"""Collect what an attempt runs on (code, packages, host), and compare it with the last attempt.
 
-Bit-identical needs the same code, libraries and hardware. A driver or TensorFlow that was
-updated between two attempts is nothing rekindle can prevent; it can say so. Everything is
-read from files and installed metadata, in milliseconds; nothing is imported.
+Bit-identical results need the same code, libraries and hardware. rekindle cannot prevent an
+update of a driver or of TensorFlow between two attempts, but it reports it. Everything is read
+from files and installed metadata, in milliseconds, without an import of the packages.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from rekindle.jobs.job import Job
 from rekindle.state.paths import Run
 from rekindle.state.run import entries, journal
 
-# the first of each row that is installed: TensorFlow comes under several names
+# the first installed one of each row: TensorFlow has several package names
 _PACKAGES: Final = (
     ("keras",),
     ("tensorflow", "tensorflow-cpu", "tf-nightly", "tf-nightly-cpu"),
@@ -26,7 +26,7 @@ _NVIDIA: Final = Path("/proc/driver/nvidia")
 
 
 def collect(job: Job) -> dict[str, Any]:
-    """Python, packages, machine and code of the process that calls it, as plain JSON values."""
+    """Collect Python, packages, host and code of the calling process, as JSON values."""
     return {
         "python": ".".join(map(str, sys.version_info[:3])),
         "packages": packages(),
@@ -36,7 +36,7 @@ def collect(job: Job) -> dict[str, Any]:
 
 
 def packages() -> dict[str, str]:
-    """Versions of what decides the numbers, as installed for this interpreter."""
+    """Find the installed versions of the packages that determine the numbers."""
     found = {}
     for names in _PACKAGES:
         for name in names:
@@ -48,8 +48,8 @@ def packages() -> dict[str, str]:
 
 
 def version(package: str) -> str | None:
-    """Of an installed package, None where it is not there."""
-    # imported late: the keeper must stay small
+    """Find the version of an installed package; None if it is not installed."""
+    # late: the keeper must stay small
     from importlib import metadata
 
     try:
@@ -59,7 +59,7 @@ def version(package: str) -> str | None:
 
 
 def machine() -> dict[str, Any]:
-    """CPU, the cores this process may use, memory in bytes, kernel, GPUs and their driver."""
+    """Describe CPU, usable cores, memory in bytes, kernel, GPUs and driver of the host."""
     gpus = _visible(_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     return {
         "host": os.uname().nodename,
@@ -73,7 +73,7 @@ def machine() -> dict[str, Any]:
 
 
 def code(job: Job) -> dict[str, Any]:
-    """Which code the attempt runs: the snapshot's digest and commit, or the live script's."""
+    """Identify the attempt's code: digest and commit of the snapshot, or of the live script."""
     if job.source is not None:
         return {
             "live": False,
@@ -92,7 +92,7 @@ def code(job: Job) -> dict[str, Any]:
 
 
 def previous(run: Run, attempt: int) -> dict[str, Any] | None:
-    """What the latest attempt before this one ran on, from the journal."""
+    """Find in the journal what the latest attempt before this one ran on."""
     for entry in entries.provenance.among(reversed(journal.replay(run.journal).entries)):
         if int(entry.get("attempt") or 0) < attempt:
             return entry
@@ -100,7 +100,7 @@ def previous(run: Run, attempt: int) -> dict[str, Any] | None:
 
 
 def changes(old: dict[str, Any] | None, new: dict[str, Any]) -> list[str]:
-    """What differs and may change the numbers, in words; memory and kernel do not."""
+    """List the differences that may change the numbers; memory and kernel do not."""
     if old is None:
         return []
     found = [_differs("python", old.get("python"), new.get("python"))]
@@ -121,7 +121,7 @@ def changes(old: dict[str, Any] | None, new: dict[str, Any]) -> list[str]:
 
 
 def driver() -> str | None:
-    """Version of NVIDIA's kernel module, None where there is none."""
+    """Read the version of NVIDIA's kernel module; None if it is not loaded."""
     for path in (_NVIDIA / "version", Path("/sys/module/nvidia/version")):
         try:
             match = re.search(r"\b(\d{2,4}\.\d+(?:\.\d+)?)\b", path.read_text())
@@ -155,7 +155,7 @@ def _cpu() -> str:
 
 
 def _gpus() -> list[tuple[str, str]]:
-    """UUID and model of each GPU of the box, in the order of their bus addresses."""
+    """List UUID and model of each GPU of the host, in the order of their bus addresses."""
     found = []
     for path in sorted(_NVIDIA.glob("gpus/*/information")):
         try:
@@ -167,8 +167,10 @@ def _gpus() -> list[tuple[str, str]]:
 
 
 def _visible(gpus: list[tuple[str, str]], names: str | None) -> list[tuple[str, str]]:
-    """Those that ``CUDA_VISIBLE_DEVICES`` leaves: none set is all; a number out of range, and
-    what follows it, is nothing."""
+    """Select the GPUs that ``CUDA_VISIBLE_DEVICES`` names; all if it is not set.
+
+    Like CUDA, it ignores an invalid name and all after it.
+    """
     if names is None:
         return gpus
     found: list[tuple[str, str]] = []
@@ -195,7 +197,7 @@ def _script_digest(job: Job) -> str | None:
 
 
 def _commit(place: Path) -> str | None:
-    """HEAD of the repository around a path, read from its files without git."""
+    """Read HEAD of the repository around a path from its files, without git."""
     for folder in (place, *place.parents):
         git = folder / ".git"
         try:

@@ -1,4 +1,4 @@
-"""Durations, sizes and times of day as people write them in a spec."""
+"""Parse durations, sizes and times of day as people write them in a spec."""
 
 import math
 import re
@@ -39,7 +39,7 @@ _WINDOW: Final = re.compile(
 
 
 def seconds(text: str) -> float:
-    """``"10 min"`` → 600.0.
+    """Parse a duration: ``"10 min"`` → 600.0.
 
     Raises:
         ValueError: it is not a positive number with a unit of time.
@@ -51,7 +51,7 @@ def seconds(text: str) -> float:
 
 
 def size(text: str) -> int:
-    """``"16GiB"`` → bytes.
+    """Parse a size: ``"16GiB"`` → bytes.
 
     Raises:
         ValueError: it is not a positive number with a unit of memory.
@@ -63,22 +63,22 @@ def size(text: str) -> int:
 
 
 def duration_range(text: str) -> tuple[float, float]:
-    """``"10s..10min"`` → (10.0, 600.0).
+    """Parse a range of durations: ``"10s..10min"`` → (10.0, 600.0).
 
     Raises:
-        ValueError: it is not a range, or runs backwards.
+        ValueError: it is not a range, or its end is before its start.
     """
     low, mark, high = text.partition("..")
     if not mark:
         raise ValueError('expected a range such as "10s..10min"')
     found = seconds(low), seconds(high)
     if found[0] > found[1]:
-        raise ValueError("the range runs backwards")
+        raise ValueError("the end of the range is before its start")
     return found
 
 
 def window(text: str) -> str:
-    """``"22:00 - 7:00"`` → ``"22:00-07:00"``.
+    """Normalize a window: ``"22:00 - 7:00"`` → ``"22:00-07:00"``.
 
     Raises:
         ValueError: it is not two times of day, or they are equal.

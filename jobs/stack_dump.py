@@ -1,8 +1,8 @@
-"""Where every thread of a hung trainer stands: asked for by the keeper, written into the log.
+"""Dump the stacks of all threads of a hung trainer into its log, on request of the keeper.
 
-The trainer's handler is faulthandler's, in C: it needs neither the interpreter's lock nor a
-Python frame that makes progress, so that a deadlock and a native call that never lets go of
-the lock are shown as well. What the kernel knows is written for any process.
+The trainer's handler is faulthandler's, in C: it needs neither the GIL nor a Python frame that
+makes progress, so it also shows a deadlock and a native call that holds the GIL. The kernel's
+view is available for any process.
 """
 
 import faulthandler
@@ -13,23 +13,25 @@ from pathlib import Path
 from typing import Final
 
 DUMP: Final = signal.SIGRTMIN + 9
-"""A real-time signal that neither Python, TensorFlow nor CUDA use."""
+"""A real-time signal that neither Python nor TensorFlow nor CUDA uses."""
 
 
 def register() -> None:
-    """Makes this process write all its stacks into its log on :data:`DUMP`, and when it dies of
-    a fault of its own (SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL)."""
+    """Dump the stacks of this process into its log on :data:`DUMP` and on a fatal signal.
+
+    Fatal signals are SIGSEGV, SIGABRT, SIGBUS, SIGFPE and SIGILL.
+    """
     try:
-        # a descriptor of our own: the script may close or replace its standard error
+        # a separate descriptor: the script may close or replace its standard error
         log = os.dup(sys.__stderr__.fileno() if sys.__stderr__ else 2)
         faulthandler.register(DUMP, file=log, all_threads=True)
         faulthandler.enable(file=log, all_threads=True)
     except (OSError, ValueError, RuntimeError) as error:
-        print(f"rekindle: stacks cannot be shown should it hang: {error}", flush=True)
+        print(f"rekindle: stacks cannot be dumped if the trainer hangs: {error}", flush=True)
 
 
-def ask(pid: int) -> bool:
-    """Asks a process to write its stacks; False where it would die of the question."""
+def request(pid: int) -> bool:
+    """Request a dump of stacks; return False for a process that the signal would kill."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
         caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
@@ -41,8 +43,8 @@ def ask(pid: int) -> bool:
     return True
 
 
-def seen_by_the_kernel(pid: int) -> list[str]:
-    """A line for each thread: its name, its state and what it waits for in the kernel."""
+def kernel_view(pid: int) -> list[str]:
+    """Describe each thread in a line: its name, its state and what it waits for in the kernel."""
     found = []
     try:
         threads = sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda task: int(task.name))
@@ -63,11 +65,11 @@ def seen_by_the_kernel(pid: int) -> list[str]:
 
 
 _STATES: Final = {
-    "R": "runs",
-    "S": "waits",
-    "D": "waits for a device",
+    "R": "running",
+    "S": "waiting",
+    "D": "waiting for a device",
     "T": "stopped by a signal",
     "t": "stopped by a debugger",
-    "Z": "has ended",
+    "Z": "ended",
     "I": "idle",
 }

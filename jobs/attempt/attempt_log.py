@@ -1,6 +1,6 @@
 """Report of an attempt: journal entries for the daemon, log lines for people."""
 
-from rekindle.jobs.journal_writer import Record, tell
+from rekindle.jobs.journal_writer import Record, log_line
 from rekindle.state.paths import Run
 from rekindle.state.run import entries
 from rekindle.state.run.entries import Entry
@@ -36,7 +36,7 @@ class AttemptLog:
         if message in self._warned:
             return
         self._warned.add(message)
-        tell(f"{message} {hint}")
+        log_line(f"{message} {hint}")
         if unfollowed:
             self._unfollowed.append(message)
             self.note(entries.warned(message=message, hint=hint, unfollowed=True))

@@ -12,7 +12,7 @@ from rekindle.jobs.attempt.attempt_log import AttemptLog
 from rekindle.jobs.attempt.progress import Progress
 from rekindle.jobs.attempt.save_policy import is_better
 from rekindle.jobs.job import Job
-from rekindle.jobs.journal_writer import tell
+from rekindle.jobs.journal_writer import log_line
 from rekindle.state.errors import CheckpointsUnreadable
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints, entries
@@ -111,7 +111,7 @@ class CheckpointStore:
                         return RestorePoint(checkpoint, refused, tensors, state)
             where = checkpoints.quarantine(checkpoint, reason)
             refused.append(Refusal(checkpoint.name, reason))
-            tell(f"checkpoint {checkpoint.name} refused: {reason}.")
+            log_line(f"checkpoint {checkpoint.name} refused: {reason}.")
             self._log.note(
                 entries.checkpoint_refused(
                     name=checkpoint.name, reason=reason, quarantined_to=str(where)
@@ -217,7 +217,7 @@ class CheckpointStore:
             )
         except OSError as error:
             # the training continues in memory, and the next save may succeed
-            tell(f"checkpoint not saved: {error}")
+            log_line(f"checkpoint not saved: {error}")
             self._log.note(
                 entries.save_failed(error=str(error), epoch=position.epoch, step=position.step)
             )
@@ -261,7 +261,7 @@ class CheckpointStore:
                 self._expected.discard(gone.name)
                 self._log.note(entries.checkpoint_pruned(name=gone.name))
         except OSError as error:
-            tell(f"older checkpoints not removed: {error}")
+            log_line(f"older checkpoints not removed: {error}")
 
     def report_non_finite(self, progress: Progress, *, trained: bool) -> None:
         """Journal the failure for which the daemon holds the job: loss or weights not finite."""
@@ -271,7 +271,7 @@ class CheckpointStore:
             f"The loss or a variable is not finite (NaN or infinity) at epoch "
             f"{progress.epoch}, step {progress.step}; {where}."
         )
-        tell(message)
+        log_line(message)
         self._log.note(
             entries.failed(
                 error_type="NonFinite",

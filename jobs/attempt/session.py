@@ -19,7 +19,7 @@ from rekindle.jobs.attempt.run_history import RunHistory
 from rekindle.jobs.attempt.save_policy import SavePolicy
 from rekindle.jobs.attempt.stage_gate import StageGate
 from rekindle.jobs.job import Job
-from rekindle.jobs.journal_writer import tell
+from rekindle.jobs.journal_writer import log_line
 from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Run
 from rekindle.state.run import entries, journal
@@ -183,7 +183,7 @@ class Session:
         self.store.take_best(point)
         name = point.checkpoint.name if point.checkpoint else None
         if name is not None:
-            tell(
+            log_line(
                 f"attempt {self.attempt} resumed from {name} (epoch {progress.epoch}, "
                 f"step {progress.step}); repeating {repeated} steps ({seconds:.1f} s)."
             )
@@ -212,7 +212,7 @@ class Session:
         at = point.checkpoint.position
         self.advance(Progress(stage, at.epoch, at.step), trained=False)
         self.store.take_best(point)
-        tell(f"stage {stage} was finished; restored its result from {point.checkpoint.name}.")
+        log_line(f"stage {stage} was finished; restored its result from {point.checkpoint.name}.")
 
     def epoch_ended(self, stage: int, epoch: int, seconds: float, logs: dict[str, Any]) -> bool:
         """Journal a finished epoch; True if it has the best value of the monitored metric."""

@@ -170,7 +170,7 @@ def end(code: int) -> NoReturn:
     if _alone:
         _requested = False
         if code == EXIT_SAVED:
-            journal_writer.tell("run the script again to resume.")
+            journal_writer.log_line("run the script again to resume.")
         raise SystemExit(code)
     safe_output.flush()
     os._exit(code)

@@ -1,4 +1,4 @@
-"""Putting a finished file under its name in one step, never over another one by mistake."""
+"""Publish a finished file under its name in one step, without replacing another by mistake."""
 
 import os
 import shutil
@@ -11,10 +11,10 @@ from rekindle.state.errors import UsageError
 
 
 def publish(target: Path, write: Callable[[Path], Any], *, force: bool) -> None:
-    """Has ``write`` fill a temporary file with the same ending, fsyncs it, and names it.
+    """Let ``write`` fill a temporary file with the same suffix, fsync it, and rename it.
 
     Raises:
-        UsageError: the file is there already, or its folder cannot be written.
+        UsageError: the file exists already, or its folder cannot be written.
     """
     work = _workplace(target)
     try:
@@ -30,17 +30,17 @@ def publish(target: Path, write: Callable[[Path], Any], *, force: bool) -> None:
 
 
 def publish_bundle(prefix: Path, write: Callable[[Path], Any], *, force: bool) -> None:
-    """The same for a TensorFlow checkpoint: several files that share a prefix.
+    """Publish a TensorFlow checkpoint: several files that share a prefix.
 
-    The file ``checkpoint``, by which ``tf.train.latest_checkpoint`` finds it, comes last, and
-    keeps the others that it names.
+    The file ``checkpoint``, which ``tf.train.latest_checkpoint`` reads, is written last and
+    still lists the other checkpoints.
     """
     if not force:
         _refuse_existing(prefix.with_name(f"{prefix.name}.index"))
     work = _workplace(prefix)
     try:
         write(work / prefix.name)
-        # the index is what makes the data a checkpoint
+        # the index last: only with it the data is a checkpoint
         for made in sorted(work.iterdir(), key=lambda path: path.name.endswith(".index")):
             durable.fsync_file(made)
             _name(made, prefix.with_name(made.name), force=force)
@@ -59,7 +59,7 @@ def publish_bundle(prefix: Path, write: Callable[[Path], Any], *, force: bool) -
 
 
 def _workplace(target: Path) -> Path:
-    """A folder beside the target, so that a rename stays on one file system."""
+    """Create a folder beside the target, so that a rename stays on one file system."""
     work = target.with_name(f".{target.name}.tmp-{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def _name(made: Path, target: Path, *, force: bool) -> None:
 def _refuse_existing(target: Path) -> None:
     if os.path.lexists(target):
         raise UsageError(
-            "The file is there already.",
+            "The file exists already.",
             where=target,
             hint="Choose another name, or replace it with --force.",
         )
@@ -91,9 +91,9 @@ def _refuse_existing(target: Path) -> None:
 
 def _unwritable(target: Path, error: OSError) -> UsageError:
     return UsageError(
-        f"It cannot be written: {error.strerror or error}.",
+        f"The file cannot be written: {error.strerror or error}.",
         where=target,
-        hint="Choose a place with room that this user may write to.",
+        hint="Choose a folder with free space that this user may write to.",
     )
 
 
@@ -103,7 +103,7 @@ def _quoted(name: str) -> str:
 
 
 def _named_in(pointer: Path) -> list[str]:
-    """What a `checkpoint` file lists, in order."""
+    """Read the names that a `checkpoint` file lists, in order."""
     try:
         lines = pointer.read_text().splitlines()
     except (OSError, UnicodeDecodeError):

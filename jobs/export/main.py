@@ -1,8 +1,8 @@
-"""Writes a model from a checkpoint; runs in the job's own interpreter, where Keras is.
+"""Write a model from a checkpoint; runs in the job's own interpreter, which has Keras.
 
 ``exporter ORDER``: a JSON file that :mod:`rekindle.daemon.verbs.export` wrote. The answer
-goes into the file beside it that the order names. Nothing of the run directory is changed:
-the order names a folder that holds its checkpoints under a second name.
+is written into the file beside it that the order names. The run directory is not changed: the
+order names a folder with links to its checkpoints.
 """
 
 import json
@@ -28,7 +28,7 @@ _SCRIPT_HINT = (
 
 
 def main() -> NoReturn:
-    """Exits 0 with ``{"file": ...}`` or the exit code of an error with ``{"error": ...}``."""
+    """Export; exit 0 with ``{"file": ...}``, or an error's exit code with ``{"error": ...}``."""
     order = json.loads(Path(sys.argv[1]).read_text())
     answer = Path(order["answer"])
     try:
@@ -43,12 +43,12 @@ def main() -> NoReturn:
 def _finish(answer: Path, value: dict[str, Any]) -> NoReturn:
     durable.write_json(answer, value)
     sys.stdout.flush()
-    # threads of a script's must not keep it alive
+    # the script's threads must not keep the process alive
     os._exit(int(value.get("code", 0)))
 
 
 def _export(order: dict[str, Any], run: Run) -> str:
-    """Without the script: from the arrays, and what the trainer said of the model."""
+    """Export without the script, from the arrays and the architecture that the trainer saved."""
     arrays, metadata = tensors.load(Path(order["checkpoint"]))
     state = json.loads(metadata["state"])
     label, target = order["model"], Path(order["to"])
@@ -63,7 +63,7 @@ def _export(order: dict[str, Any], run: Run) -> str:
     if model_of is None:
         raise UsageError(
             f"The architecture of the model ({entry.get('class', 'unknown')}) is not known: "
-            f"{entry.get('problem', 'the trainer has not kept it')}.",
+            f"{entry.get('problem', 'the trainer has not saved it')}.",
             hint=_SCRIPT_HINT,
         )
     if order["format"] == "json":
@@ -87,24 +87,24 @@ def _build(model_of: dict[str, Any]) -> Any:
     try:
         return keras.models.model_from_json(json.dumps(model_of))
     except Exception as first:
-        # a loss or metric of the script's own is not needed for the model itself
+        # the model itself does not need a custom loss or metric of the script
         bare = {key: value for key, value in model_of.items() if key != "compile_config"}
         try:
             model = keras.models.model_from_json(json.dumps(bare))
         except Exception as error:
             raise UsageError(
-                f"The model cannot be made without the script's code: {_line(error)}.",
+                f"The model cannot be built without the script's code: {_line(error)}.",
                 hint=_SCRIPT_HINT,
             ) from error
         print(
-            f"rekindle: the model is exported without its compile settings: {_line(first)}.",
+            f"rekindle: exporting the model without its compile settings: {_line(first)}.",
             file=sys.stderr,
         )
         return model
 
 
 def _fill(model: Any, label: str, described: dict[str, Any], arrays: dict[str, Any]) -> None:
-    """Puts the checkpoint's values into a model that was made anew, by position."""
+    """Load the checkpoint's values into a rebuilt model, by position."""
     from rekindle.jobs.capture import variables
 
     suffix = label.removeprefix("model")
@@ -136,10 +136,10 @@ def _fill(model: Any, label: str, described: dict[str, Any], arrays: dict[str, A
 
 
 def _in_use(saved: list[list[Any]], count: int) -> Sequence[int]:
-    """Indices of those saved optimizer variables that the optimizer has here as well.
+    """Select the indices of saved optimizer variables that the optimizer has here as well.
 
-    Keras puts a loss-scaling optimizer around the one of a model only where the policy of the
-    process is mixed_float16, which it is not here; the model's own optimizer is all it saves.
+    Keras wraps a model's optimizer in a loss-scaling one only if the policy of the process is
+    mixed_float16, which it is not here.
     """
     if len(saved) == count:
         return range(count)
@@ -151,15 +151,17 @@ def _in_use(saved: list[list[Any]], count: int) -> Sequence[int]:
 
 
 def _moved(arrays: dict[str, Any], old: str, new: str, indices: Sequence[int]) -> dict[str, Any]:
-    """The arrays of one group under another name, numbered without gaps."""
+    """Return the arrays of one group under another name, numbered without gaps."""
     return {
         f"{new}/{number:05d}": arrays[f"{old}/{index:05d}"] for number, index in enumerate(indices)
     }
 
 
 def _renamed(here: list[Any], saved: list[list[Any]], label: str) -> list[list[Any]]:
-    """Saved descriptions under the paths of now: a model that is made anew loses the outermost
-    name, and generators are numbered by process."""
+    """Return the saved descriptions under the current paths.
+
+    A rebuilt model lacks the outermost name, and generators are numbered by process.
+    """
     if len(here) != len(saved):
         raise StateMismatch(
             f"The {label} has {len(saved)} variables in the checkpoint and {len(here)} now.",
@@ -181,14 +183,14 @@ def _tail(path: str) -> list[str]:
 
 
 def write(model: Any, order: dict[str, Any]) -> str:
-    """Writes a model that holds the checkpoint's values; returns what can be loaded."""
+    """Write a model that holds the checkpoint's values; return the path to load."""
     target, kind, force = Path(order["to"]), order["format"], order["force"]
     if order["ema"]:
         optimizer = getattr(model, "optimizer", None)
         inner: Any = getattr(optimizer, "inner_optimizer", optimizer)
         if not getattr(inner, "use_ema", False):
             raise UsageError(
-                "The optimizer keeps no averages of the weights.",
+                "The optimizer has no moving average of the weights.",
                 hint="Leave out --ema, or train with use_ema=True.",
             )
         inner.finalize_variable_values(model.trainable_variables)
@@ -211,7 +213,7 @@ def write(model: Any, order: dict[str, Any]) -> str:
         if getattr(model, "optimizer", None) is not None:
             parts["optimizer"] = model.optimizer
         saver = tf.train.Checkpoint(**parts)
-        # makes the counter, which every reader looks for
+        # creates the counter, which every reader expects
         saver.save_counter.assign(1)
         publish_bundle(target, lambda prefix: saver.write(str(prefix)), force=force)
     return str(target)
@@ -225,13 +227,13 @@ def _write_safetensors(
     entry: dict[str, Any],
     order: dict[str, Any],
 ) -> None:
-    import ml_dtypes  # noqa: F401  (gives numpy the names of bfloat16 and its like)
+    import ml_dtypes  # noqa: F401  (registers bfloat16 and similar types with numpy)
     import numpy as np
 
     found: dict[str, Any] = {}
     for index, (path, _shape, dtype) in enumerate(described):
         if path.endswith("seed_generator_state"):
-            continue  # no weight: what Dropout would draw next
+            continue  # not a weight: the RNG state of Dropout
         name, n = path, 1
         while name in found:
             name, n = f"{path}#{n}", n + 1
@@ -244,10 +246,10 @@ def _write_safetensors(
 
 
 def _by_script(order: dict[str, Any], run: Run, answer: Path) -> NoReturn:
-    """Runs the script up to the stage of the checkpoint, where its own model is filled.
+    """Run the script up to the stage of the checkpoint, and export its restored model.
 
-    The session works on a folder of its own, which holds that checkpoint as the newest: what
-    a relaunch does is all that happens, and then the process ends.
+    The session uses a separate folder with that checkpoint as the newest: the script is resumed
+    as in a relaunch, and then the process ends.
     """
     from rekindle.jobs.attempt.session import Session
     from rekindle.jobs.resume.unfollowed import Unfollowed
@@ -256,7 +258,7 @@ def _by_script(order: dict[str, Any], run: Run, answer: Path) -> NoReturn:
 
     job = Job.read(run.job_file).replace(allow_change=False)
 
-    def put_back(models: dict[str, Any]) -> None:
+    def on_restored(models: dict[str, Any]) -> None:
         try:
             if order["model"] not in models:
                 raise UsageError(
@@ -274,17 +276,17 @@ def _by_script(order: dict[str, Any], run: Run, answer: Path) -> NoReturn:
         job,
         1,
         on_failure=refuse,
-        on_restored=(order["stage"], put_back),
+        on_restored=(order["stage"], on_restored),
     )
-    # the run's own snapshot of the code, not that of the folder the session works on
+    # the snapshot is in the run's own directory, not in the session's folder
     snapshot = SourceSnapshot.of(run, job, session.warn)
     if snapshot is not None:
         snapshot.install()
     hooks.install(job, session, Unfollowed(session))
     script.run(job, snapshot)
     raise UsageError(
-        "The script ended without reaching the stage of the checkpoint.",
-        hint="Is it the script that the job was submitted with?",
+        f"The script ended before stage {order['stage']}, that of the checkpoint.",
+        hint="Export without --run-script: as .safetensors, weights need no script.",
     )
 
 

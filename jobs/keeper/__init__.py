@@ -1,1 +1,1 @@
-"""The keeper: the small parent process of one attempt. Standard library only."""
+"""The keeper: the small parent process of one attempt; standard library only."""

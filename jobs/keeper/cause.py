@@ -1,4 +1,4 @@
-"""Judge why an attempt ended, by what its keeper saw. The daemon's verdict starts from this."""
+"""Determine the cause of an attempt's end, from which the daemon computes its verdict."""
 
 import signal
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ class End:
 
     Attributes:
         status: as Popen gives it.
-        stop_requested: the keeper was told to end the attempt.
-        killed_after_grace: it did not end within its grace period.
-        hung: the keeper ended it since it did not move.
-        over_memory: the keeper killed it for its memory.
-        killer: where the kernel killed for memory: ``"job"``, ``"host"`` or None.
+        stop_requested: the keeper was asked to end the attempt.
+        killed_after_grace: the trainer did not end within its grace period.
+        hung: the keeper ended the trainer because it hung.
+        over_memory: the keeper killed the trainer for exceeding its memory limit.
+        killer: scope in which the kernel killed for memory: ``"job"``, ``"host"`` or None.
     """
 
     status: int
@@ -28,20 +28,21 @@ class End:
 
     @property
     def exit_code(self) -> int | None:
-        """Give the exit code; None for a trainer that a signal ended."""
+        """Exit code; None if a signal ended the trainer."""
         return None if self.status < 0 else self.status
 
     @property
     def signal(self) -> int | None:
-        """Give the signal that ended it, if one did."""
+        """Signal that ended the trainer; None if it exited."""
         return -self.status if self.status < 0 else None
 
     @property
     def ran_out_of_memory(self) -> bool:
-        """Tell whether memory ended it.
+        """True if the trainer ended because memory ran out.
 
-        A killed data worker ends its trainer by an exception: the count of the job's own cgroup
-        is evidence enough; that of the whole machine only with a SIGKILL that is not ours.
+        A killed data worker ends its trainer by an exception, so the count of the job's own
+        cgroup is sufficient evidence; that of the host is only with a SIGKILL that the keeper
+        did not send.
         """
         return (
             self.over_memory
@@ -55,7 +56,7 @@ class End:
 
 
 def cause(end: End) -> str:
-    """Name the cause of an end."""
+    """Determine the cause of an end."""
     if end.exit_code == environment.EXIT_DONE:
         return "done"
     if end.ran_out_of_memory:
@@ -64,7 +65,7 @@ def cause(end: End) -> str:
         return "hang"
     if end.exit_code == environment.EXIT_SAVED:
         return "preempted"
-    # asked to end before it could listen, or after its grace: the checkpoints count
+    # asked to end before it had a handler, or killed after its grace period: checkpoints remain
     if end.stop_requested and end.exit_code is None:
         return "preempted"
     if end.exit_code == environment.EXIT_PERMANENT:

@@ -1,7 +1,7 @@
-"""Jobs that run a command of any kind: what it resumes from, and what it has saved.
+"""Find and record the checkpoints of a job that runs a command.
 
 The contract is in docs/spec.md: the command commits directories into ``checkpoints/`` by a
-rename; the keeper names the newest good one to the next attempt and tells the journal.
+rename; the keeper passes the newest good one to the next attempt and records it in the journal.
 Standard library only: the keeper imports this.
 """
 
@@ -17,13 +17,13 @@ from rekindle.state.run.entries import Entry
 
 @dataclass(frozen=True, slots=True)
 class RestorePoint:
-    """Describe what an attempt of a command resumes from.
+    """Checkpoint from which an attempt of a command is resumed.
 
     Attributes:
-        checkpoint: the newest good one, None for the beginning.
+        checkpoint: the newest good one, None for a start from scratch.
         refused: newer ones that are damaged, each with the reason.
-        known: names of all that were there.
-        is_first: no attempt ran before, so nothing is repeated.
+        known: names of all checkpoints at the start.
+        is_first: no attempt ran before, so no step is repeated.
     """
 
     checkpoint: Checkpoint | None
@@ -32,7 +32,7 @@ class RestorePoint:
     is_first: bool
 
     def variables(self) -> dict[str, str]:
-        """Give what the command finds in its environment."""
+        """Build the environment variables for the command."""
         found = self.checkpoint
         return {
             environment.INITIAL_EPOCH: str(found.position.epoch if found else 0),
@@ -40,7 +40,7 @@ class RestorePoint:
         }
 
     def receipt(self) -> Entry:
-        """Make the journal's ``resumed``; nobody counts the steps that a command repeats."""
+        """Build the entry ``resumed``; the steps that a command repeats cannot be counted."""
         found = self.checkpoint
         return entries.resumed(
             lost_steps=0 if self.is_first else None,
@@ -53,7 +53,7 @@ class RestorePoint:
 
 
 def is_first(before: Iterable[Entry]) -> bool:
-    """Tell from a run's journal that no attempt has run since its start from scratch."""
+    """Check in a run's journal that no attempt has run since the last start from scratch."""
     ran = False
     for entry in before:
         if entry["kind"] == entries.scratch_requested.name:
@@ -64,27 +64,27 @@ def is_first(before: Iterable[Entry]) -> bool:
 
 
 def restore_point(run: Run, before: Iterable[Entry]) -> RestorePoint:
-    """Find the newest good checkpoint that earlier attempts of a command have left.
+    """Find the newest good checkpoint of earlier attempts of a command.
 
     Args:
         before: the run's journal.
     """
     refused = []
     chosen = None
-    there = checkpoints.scan(run.checkpoints)
-    for checkpoint in there:
+    found = checkpoints.scan(run.checkpoints)
+    for checkpoint in found:
         reason = verify(checkpoint)
         if reason is None:
             chosen = checkpoint
             break
         refused.append(Refusal(checkpoint.name, reason))
-    return RestorePoint(chosen, refused, frozenset(c.name for c in there), is_first(before))
+    return RestorePoint(chosen, refused, frozenset(c.name for c in found), is_first(before))
 
 
 def verify(checkpoint: Checkpoint) -> str | None:
-    """Explain why a command's checkpoint cannot be used; None for a good one.
+    """Explain why a command's checkpoint cannot be used; None if it is good.
 
-    It needs no manifest.
+    A manifest is optional.
     """
     if not (checkpoint.path / checkpoints.MANIFEST).exists():
         return None if checkpoint.path.is_dir() else "it is not a directory"
@@ -92,7 +92,7 @@ def verify(checkpoint: Checkpoint) -> str | None:
 
 
 def committed(run: Run, before: RestorePoint) -> Iterator[Entry]:
-    """Make an entry for each checkpoint that came since, the oldest first."""
+    """Build an entry for each checkpoint committed since ``before``, oldest first."""
     for checkpoint in reversed(checkpoints.scan(run.checkpoints)):
         if checkpoint.name not in before.known and verify(checkpoint) is None:
             position = checkpoint.position

@@ -1,8 +1,8 @@
-"""Notice, from outside, an attempt that computes for minutes while nothing of it is saved.
+"""Detect, from outside, an attempt that computes for minutes while nothing is saved.
 
-The keeper looks at the processor time of all processes of the attempt and at the libraries that
-they have mapped: this also covers interpreters that the script starts itself, frameworks that
-are not hooked, and commands. A long preparation of data without such a library is no training.
+The keeper checks the processor time of all processes of the attempt and the libraries that they
+have mapped. This also covers interpreters that the script starts itself, frameworks that are not
+hooked, and commands. A long preparation of data without such a library is not training.
 """
 
 from collections.abc import Iterable
@@ -16,15 +16,15 @@ from rekindle.state.run import checkpoints, entries, journal
 NOTHING_SAVED: Final = "No training has been followed so far; nothing is saved."
 _HINT: Final = (
     "Train with `fit` of Keras 3 or with `resumable` (docs/loops.md) in the script's "
-    "own process; otherwise each relaunch starts from the beginning."
+    "own process; otherwise each attempt starts from scratch."
 )
 _COMMAND_HINT: Final = (
     "Commit checkpoints as docs/spec.md describes for `command`; otherwise "
-    "each relaunch starts from the beginning."
+    "each attempt starts from scratch."
 )
 
 AFTER_S: Final = 120.0
-"""Processor time without a training that is followed."""
+"""Seconds of processor time after which training that is not followed is reported."""
 _EVERY: Final = 5
 _OUTSIDE: Final = {None, "start", "script", ENDED}
 _LIBRARIES: Final = (
@@ -36,14 +36,14 @@ _LIBRARIES: Final = (
     "lightgbm",
     "catboost",
 )
-"""Parts of the paths of what trains."""
+"""Parts of the paths of training libraries."""
 
 
 class FollowWatch:
-    """Watch one attempt until a training is followed or the lack of one is reported.
+    """Watch one attempt until a training is followed or its absence is reported.
 
     Args:
-        command: the job runs a command; it is followed where it has committed a checkpoint.
+        command: the job runs a command; it is followed once it has committed a checkpoint.
         after: seconds of processor time.
     """
 
@@ -56,7 +56,7 @@ class FollowWatch:
         self._over = False
 
     def look(self, trainer: int, section: str | None) -> tuple[str, str] | None:
-        """Look, once a second; give message and hint the one time there is something to report.
+        """Check once a second; return message and hint the first time nothing is followed.
 
         Args:
             trainer: its pid.
@@ -81,7 +81,7 @@ class FollowWatch:
     def _is_followed(self) -> bool:
         if self._command:
             return bool(checkpoints.scan(self._run.checkpoints))
-        # a short training may have come and gone between two looks
+        # a short training may have begun and ended between two looks
         return any(
             entry.get("attempt") == self._attempt
             for entry in entries.resumed.among(journal.replay(self._run.journal).entries)

@@ -1,10 +1,9 @@
 """Detect a training that hangs: learn how long each section may go without a heartbeat.
 
-The keeper watches, not the daemon: a hang must be found while no daemon lives, and one
-process alone may signal the trainer. It looks at the heartbeat file every second and
-measures silences with its own monotonic clock, so that the time of day plays no part. A
-keeper that was itself suspended counts at most two of its looks: a machine that slept is
-no hang.
+The keeper watches, not the daemon: a hang must be found while no daemon runs, and only one
+process may signal the trainer. It reads the heartbeat file every second and measures silences
+with its own monotonic clock, independent of the time of day. A keeper that was itself suspended
+counts at most two looks: a suspended host is not a hang.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,7 +26,7 @@ UNSEEN_S: Final = {
     "save": _HOUR,
     "ended": 12 * _HOUR,
 }
-"""Limits before a section was ever seen to end. Code around ``fit`` may load data for hours."""
+"""Limits for a section that never ended before. Code around ``fit`` may load data for hours."""
 SEEN_S: Final = {
     "start": 1200.0,
     "script": 12 * _HOUR,
@@ -38,18 +37,18 @@ SEEN_S: Final = {
     "save": 600.0,
     "ended": 12 * _HOUR,
 }
-"""The least that a learned limit is; ``script`` is never the same code twice, so it keeps that."""
+"""Lower bounds of learned limits; high for ``script``, which is never the same code twice."""
 TIMES_LONGEST: Final = 20.0
-"""A learned limit is this many times the longest silence that ended well."""
+"""A learned limit is this multiple of the longest silence that was followed by a beat."""
 TIMES_COMPILE: Final = 3.0
-"""A later epoch may fill its shuffle buffer anew, which the first one did in ``compile``."""
+"""A later epoch may fill its shuffle buffer again, which the first one did in ``compile``."""
 
 
 def limit(section: str, longest: Mapping[str, float], *, timeout: float | None) -> float:
     """Compute the seconds without a heartbeat after which ``section`` counts as hung.
 
     Args:
-        longest: the longest silence seen in each section that ended well, seconds.
+        longest: the longest silence by section that was followed by a beat, seconds.
         timeout: the spec's ``limits.hang_timeout``, which overrides everything; None for auto.
     """
     if timeout is not None:
@@ -69,10 +68,10 @@ class HangDetector:
 
     Attributes:
         timeout: the spec's ``hang_timeout``, None for learned limits.
-        speaks: False for a command that has not beaten yet; without a ``timeout`` it is never
-            taken for hung, since nobody asked it to beat.
-        longest: by section; what earlier attempts saw goes in, what this one sees is added.
-        section: where the trainer is.
+        speaks: False for a command without a beat so far; without a ``timeout`` it never counts
+            as hung, since beats are optional for commands.
+        longest: by section; begins with the values of earlier attempts.
+        section: current section of the trainer.
         silent: seconds since the last beat.
     """
 
@@ -85,21 +84,21 @@ class HangDetector:
     _at: float | None = None
 
     def look(self, mark: object, section: str | None, now: float) -> bool:
-        """Look at the heartbeat; True where the trainer has been silent for too long.
+        """Check the heartbeat; return True if the trainer has been silent for too long.
 
         Args:
-            mark: anything that is another value after each beat.
-            section: the section of the last beat, None where it is not known.
+            mark: any value that differs after each beat.
+            section: the section of the last beat, None if unknown.
             now: monotonic seconds.
         """
         if self._at is None:
-            # what an earlier attempt left behind is no beat of this one
+            # the file may hold a beat of an earlier attempt
             self._last, self._at = mark, now
             return False
         passed, self._at = min(now - self._at, 2 * LOOK_S), now
         self.silent += max(passed, 0.0)
         if mark != self._last:
-            # the time since the beat is less than one look: it belongs to what follows
+            # the beat was less than one look ago: that time counts for the next section
             self.longest[self.section] = max(self.longest.get(self.section, 0.0), self.silent)
             self._last, self.silent, self.speaks = mark, 0.0, True
             self.section = section or self.section
@@ -107,12 +106,12 @@ class HangDetector:
         return (self.speaks or self.timeout is not None) and self.silent > self.limit()
 
     def limit(self) -> float:
-        """Compute the seconds of silence after which the present section counts as hung."""
+        """Compute the seconds of silence after which the current section counts as hung."""
         return limit(self.section, self.longest, timeout=self.timeout)
 
 
 def seen_before(before: Iterable[Entry]) -> dict[str, float]:
-    """Find the longest silences that ended well in earlier attempts."""
+    """Find the longest silences of earlier attempts that were followed by a beat."""
     longest: dict[str, float] = {}
     for entry in entries.attempt_ended.among(before):
         seen = entry.get("longest")

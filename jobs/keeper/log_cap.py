@@ -1,10 +1,10 @@
-"""A cap for an attempt's log: the middle is cut out, the log itself says so.
+"""Limit the size of an attempt's log: cut out the middle, with a note in the log.
 
-The trainer writes straight into the file, so that nothing can stand in between when the
-keeper is slow or dead. The keeper looks at the size and removes whole blocks from the middle
-(``FALLOC_FL_COLLAPSE_RANGE``: ext4, XFS): the file system moves the end forward while the
-trainer goes on appending, and no byte of head or tail is lost. Where it cannot (tmpfs,
-Btrfs, NFS), the tail is copied; what is printed in that instant may be lost.
+The trainer writes directly into the file, so a slow or killed keeper cannot block it. The keeper
+checks the size and removes whole blocks from the middle (``FALLOC_FL_COLLAPSE_RANGE``: ext4,
+XFS): the file system moves the end forward while the trainer continues to append, and no byte of
+head or tail is lost. Elsewhere (tmpfs, Btrfs, NFS) the tail is copied; output of that instant may
+be lost.
 
 Source: fallocate(2).
 """
@@ -21,12 +21,12 @@ _BLOCK: Final = 4096
 _LEAST: Final = 16 * _BLOCK
 _NOTICE: Final = (
     "\nrekindle: {cut} bytes were cut out here; `[logs] max_bytes` in rekindle.toml "
-    "says how much is kept.\n"
+    "sets how much is kept.\n"
 )
 
 
 class LogCap:
-    """Keeps one log below ``max_bytes`` (at least 64 KiB), between two looks at it."""
+    """Keep one log below ``max_bytes`` (at least 64 KiB), except between two looks."""
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self._path = path
@@ -34,7 +34,7 @@ class LogCap:
         self.cut = 0
 
     def look(self) -> bool:
-        """Cuts where the log is too long; True where it was.
+        """Shorten a log that is too long; return True if it was.
 
         Raises:
             OSError: the log cannot be shortened.
@@ -53,7 +53,7 @@ class LogCap:
             if not _collapse(fd, start, length):
                 length = _copy_down(fd, self._path, start, self._max // 2)
             self.cut += length
-            # over the end of the head: pwrite, since the descriptor does not append
+            # replaces the end of the head: pwrite, since the descriptor does not append
             notice = _NOTICE.format(cut=self.cut).encode()
             os.pwrite(fd, notice, start - len(notice))
             return True
@@ -70,10 +70,10 @@ def _collapse(fd: int, start: int, length: int) -> bool:
 
 
 def _copy_down(fd: int, path: Path, start: int, tail: int) -> int:
-    """Keeps ``start`` bytes and about the last ``tail``; returns how many were removed."""
+    """Keep ``start`` bytes and about the last ``tail``; return how many were removed."""
     size = os.fstat(fd).st_size
     kept = os.pread(fd, tail, size - tail)
-    # what came while that was read
+    # bytes appended during the read
     now = os.fstat(fd).st_size
     kept += os.pread(fd, now - size, size)
     os.ftruncate(fd, start)
@@ -88,7 +88,7 @@ def _copy_down(fd: int, path: Path, start: int, tail: int) -> int:
 
 
 def remove_older(logs: Path, keep: int) -> list[str]:
-    """Removes the logs of all but the newest ``keep`` attempts; returns their names."""
+    """Remove the logs of all but the newest ``keep`` attempts; return their names."""
     found = sorted(logs.glob("attempt-*.log"))
     doomed = found[:-keep] if keep > 0 else []
     for path in doomed:

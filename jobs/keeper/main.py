@@ -1,8 +1,8 @@
-"""Keep one attempt, from lock to exit status, as the small parent process of its trainer.
+"""Run one attempt, from lock to exit status, as the small parent process of its trainer.
 
-It outlives the daemon, holds the run's lock, forwards SIGTERM, enforces the grace period and
-the memory limit, ends a trainer that hangs, ends whatever the trainer left behind, and
-writes how the attempt ended into the journal. Standard library only: it runs with ``-I -S``.
+The keeper outlives the daemon, holds the run's lock, forwards SIGTERM, enforces the grace period
+and the memory limit, ends a trainer that hangs and all processes that it leaves behind, and
+records the end of the attempt in the journal. Standard library only: it runs with ``-I -S``.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from typing import Final, NoReturn
 
 from rekindle.jobs import environment, heartbeat, process, provenance
 from rekindle.jobs.job import Job
-from rekindle.jobs.journal_writer import Record, say
+from rekindle.jobs.journal_writer import Record, print_line
 from rekindle.jobs.keeper import cause, command, follow_watch, log_cap, spawn, watch
 from rekindle.jobs.keeper.cause import End
 from rekindle.jobs.keeper.command import RestorePoint
@@ -32,24 +32,17 @@ from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints, entries, journal, reading, reserve
 
-_COMES_BACK: Final = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EIO,
-    errno.EROFS,
-    errno.ENOMEM,
-    errno.ESTALE,
-}
-"""Errors of a disk that may be over in a while."""
+_TRANSIENT: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.ESTALE}
+"""Errors of a disk that may end by themselves."""
 
 
 def main() -> NoReturn:
-    """Run ``keeper RUN_DIR ATTEMPT LOCK_FD...``; exit 0 once the end of the attempt is recorded."""
+    """Run ``keeper RUN_DIR ATTEMPT LOCK_FD...``; exit 0 after recording the end of the attempt."""
     run, attempt = Run(Path(sys.argv[1])), int(sys.argv[2])
     lock = tuple(int(fd) for fd in sys.argv[3:])
     signal.pthread_sigmask(signal.SIG_BLOCK, spawn.SIGNALS)
     crash_points.reached("keeper_entered")
-    # made here, not at acceptance: of ten thousand jobs waiting few have come so far
+    # created here, not at acceptance: most of ten thousand queued jobs do not need them yet
     run.logs.mkdir(exist_ok=True)
     run.checkpoints.mkdir(exist_ok=True)
     log = reading.open_regular(run.log(attempt), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
@@ -64,10 +57,10 @@ def main() -> NoReturn:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an attempt needs before its trainer is spawned.
+    """Everything that an attempt needs before its trainer is spawned.
 
     Attributes:
-        restore_point: what a command resumes from; None for a script, whose trainer finds it.
+        restore_point: of a command; None for a script, whose trainer finds its checkpoint.
     """
 
     job: Job
@@ -95,13 +88,13 @@ class Attempt:
         try:
             plan = self._plan()
             if signal.SIGTERM in signal.sigpending():
-                # asked to end before it began: nothing has to be started for that
+                # asked to end before it began: no need to start the trainer
                 self._record_no_start("preempted")
                 return
             trainer = self._start(plan)
         except (OSError, RekindleError, ValueError) as error:
             self._record_failure(error)
-            # a missing interpreter or folder may be a mount that comes back: worth a retry
+            # a missing interpreter or folder may be a mount that is back later: transient
             self._record_no_start("crash" if isinstance(error, OSError) else "permanent")
             return
         self._keep(plan, trainer)
@@ -112,7 +105,7 @@ class Attempt:
         checkpoints.sweep(run.checkpoints)
         reserve.take_over(run.reserve, run.journal)
         with contextlib.suppress(OSError):
-            # some file systems have no way to; an end then waits for space
+            # some file systems cannot allocate; recording the end then waits for space
             reserve.prepare(run.reserve)
         before = journal.replay(run.journal).entries
         runs_command = job.command is not None
@@ -162,7 +155,7 @@ class Attempt:
         )
         crash_points.reached("attempt_recorded")
         if plan.restore_point is not None:
-            # for a script its trainer records both, with the packages of its interpreter
+            # of a script, the trainer records both, with the packages of its interpreter
             machine, code = provenance.machine(), provenance.code(job)
             before = provenance.previous(run, self._number)
             changed = provenance.changes(before, {"machine": machine, "code": code})
@@ -175,7 +168,7 @@ class Attempt:
             self._record.add(
                 **entries.warned(
                     message="The kernel does not enforce the memory limit here; "
-                    "the keeper looks every second instead.",
+                    "the keeper checks it every second instead.",
                     hint="Run the daemon as a systemd service, or as root.",
                 )
             )
@@ -206,7 +199,7 @@ class Attempt:
         return watch.take_look(self._run, self._number)
 
     def _cap_log(self) -> None:
-        # a log that cannot be shortened is no reason to end a training
+        # a log that cannot be shortened must not end the training
         with contextlib.suppress(OSError):
             self._log.look()
 
@@ -228,13 +221,14 @@ class Attempt:
             seconds=time.monotonic() - self._began,
         )
         if plan.job.command is not None:
-            # any other than the last one counts as an end too early, which only a script tells
+            # only a script reports its sections: the verdict takes any but the last one for a
+            # premature end
             del ended["at_section"]
         self._record.add(**ended)
         _write_all(self._record, self._run, stop_requested=end.stop_requested)
 
     def _record_failure(self, error: Exception) -> None:
-        say(f"the attempt could not start: {error}")
+        print_line(f"the attempt could not start: {error}")
         self._record.add(
             **entries.failed(
                 error_type=type(error).__name__, message=str(error), traceback="", epoch=0, step=0
@@ -255,17 +249,17 @@ class Attempt:
 
 
 def _write_all(record: Record, run: Run, *, stop_requested: bool) -> None:
-    """Record the end: in the journal, or on a full disk in the space kept for it.
+    """Record the end: in the journal, or on a full disk in the reserve.
 
-    Without either it waits, unless waiting cannot help or the attempt is asked to end; the
-    daemon then infers the end from the lock.
+    If neither is possible it waits, unless the error is permanent or the attempt is asked to end;
+    the daemon then infers the end from the lock.
     """
     while not record.write():
         with contextlib.suppress(OSError):
             reserve.write(run.reserve, record.waiting)
             return
         error = record.trouble
-        if stop_requested or error is None or error.errno not in _COMES_BACK:
+        if stop_requested or error is None or error.errno not in _TRANSIENT:
             return
         if signal.sigtimedwait({signal.SIGTERM}, 1.0) is not None:
             return

@@ -1,8 +1,8 @@
-"""Limit the memory of one attempt, measure it, and see whether the kernel killed for it.
+"""Limit and measure the memory of one attempt, and detect kills by the kernel.
 
-Where the limit is enforced, the best first: a cgroup that somebody made around the keeper
-(systemd's ``MemoryMax`` on the job's scope), a cgroup that the keeper may make itself, and
-else the keeper's own look every second. Standard library only.
+The limit is enforced, in order of preference, by a cgroup made around the keeper (``MemoryMax``
+of systemd on the job's scope), by a cgroup that the keeper makes itself, or by a check of the
+keeper every second. Standard library only.
 """
 
 import os
@@ -14,15 +14,15 @@ from rekindle.jobs import process
 ROOT: Final = Path("/sys/fs/cgroup")
 _PAGE: Final = os.sysconf("SC_PAGESIZE")
 _EVERY: Final = 4
-"""Looks from one count of the machine's kills to the next."""
+"""Looks between two counts of the host's kills."""
 
 
 class MemoryLimit:
-    """Limit the memory of a trainer, and count what the kernel kills for it.
+    """Limit the memory of a trainer, and count the kernel's kills for memory.
 
     Attributes:
         bytes: None for no limit.
-        enforced: the kernel enforces it; else the keeper has to look.
+        enforced: the kernel enforces the limit; otherwise the keeper must check it.
     """
 
     def __init__(
@@ -33,12 +33,12 @@ class MemoryLimit:
         made: bool = False,
         enforced: bool = False,
     ) -> None:
-        """Take the counts of kills from which :meth:`killed` reckons.
+        """Read the counts of kills with which :meth:`killed` compares.
 
         Args:
             limit: bytes.
-            group: folder of the cgroup whose kills are counted, None where there is none.
-            made: ``group`` is the keeper's own; it enters and removes it.
+            group: folder of the cgroup whose kills are counted, None without one.
+            made: the keeper made ``group``: the trainer enters it, and the keeper removes it.
         """
         self.bytes = limit
         self.enforced = enforced
@@ -55,13 +55,13 @@ class MemoryLimit:
         """Find or make the cgroup for an attempt; never raise.
 
         Args:
-            name: of the folder to make, unique on this machine.
-            root, membership: where cgroups are mounted, and what ``/proc/self/cgroup`` says.
+            name: of the folder to make, unique on this host.
+            root, membership: mount point of cgroups, and content of ``/proc/self/cgroup``.
         """
         paths = _memberships(membership)
         if "" in paths and (root / paths[""] / "memory.events").exists():
             group = root / paths[""]
-            # a cgroup shared with the daemon and other jobs has their kills and their limit
+            # kills and limit of a cgroup shared with the daemon and other jobs are not the job's
             if _processes(group) <= {os.getpid()}:
                 enforced = limit is not None and _number(group / "memory.max") is not None
                 return cls(limit, group, enforced=enforced)
@@ -70,32 +70,32 @@ class MemoryLimit:
             try:
                 group.mkdir()
             except OSError:
-                return cls(limit)  # not ours to make: the keeper looks instead
+                return cls(limit)  # no permission: the keeper checks instead
             return cls(limit, group, made=True, enforced=_limit_v1(group, limit))
         return cls(limit)
 
     def enter(self) -> None:
-        """Move the calling process inside; for the child between fork and exec."""
+        """Move the calling process into the cgroup; for the child between fork and exec."""
         if self._made and self._group is not None:
             (self._group / "cgroup.procs").write_text(str(os.getpid()))
 
     def look(self) -> None:
-        """Count kills on the machine, once a second: one long before the end is another's."""
+        """Count kills on the host, once a second: one long before the end hit another process."""
         self._looks += 1
         if self._looks % _EVERY == 0:
             self._host_kills = (self._host_kills[1], host_kills())
 
     def exceeded(self, trainer: int) -> int | None:
-        """Give the bytes in use where the keeper has to look and they are above the limit."""
+        """Return the bytes in use if the keeper must check them and they exceed the limit."""
         if self.bytes is None or self.enforced:
             return None
         in_use = used(process.descendants(trainer))
         return in_use if in_use > self.bytes else None
 
     def killed(self) -> str | None:
-        """Tell where the kernel killed for memory: ``"job"``, ``"host"`` or None.
+        """Find where the kernel killed for memory: ``"job"``, ``"host"`` or None.
 
-        That is in the job's cgroup, or on the machine since the last count but one.
+        ``"job"`` is the job's cgroup; ``"host"`` counts since the last count but one.
         """
         if _group_kills(self._group) > self._kills:
             return "job"
@@ -109,11 +109,11 @@ class MemoryLimit:
             try:
                 self._group.rmdir()
             except OSError as error:
-                print(f"rekindle: the cgroup stays: {error}", flush=True)
+                print(f"rekindle: the cgroup could not be removed: {error}", flush=True)
 
 
 def _memberships(text: str | None) -> dict[str, str]:
-    """Read the cgroups of this process, by controller; ``""`` is that of version 2."""
+    """Read the cgroups of this process by controller; ``""`` is the one of version 2."""
     if text is None:
         try:
             text = Path("/proc/self/cgroup").read_text()
@@ -127,13 +127,13 @@ def _memberships(text: str | None) -> dict[str, str]:
 
 
 def _limit_v1(group: Path, limit: int) -> bool:
-    """Set the limit of a cgroup of version 1; False where the kernel does not take it."""
+    """Set the limit of a cgroup of version 1; return False if the kernel refuses it."""
     try:
         (group / "memory.limit_in_bytes").write_text(str(limit))
     except OSError:
         return False
     try:
-        # without this a limit on memory alone lets the job move into swap
+        # a limit on memory alone would let the job use swap
         (group / "memory.memsw.limit_in_bytes").write_text(str(limit))
     except OSError:
         pass  # kernels without swap accounting have no such file
@@ -148,12 +148,12 @@ def _group_kills(group: Path | None) -> int:
 
 
 def host_kills() -> int:
-    """Count processes that the kernel has killed for memory since boot, on the whole machine."""
+    """Count processes that the kernel has killed for memory since boot, on the whole host."""
     return _field(Path("/proc/vmstat"), "oom_kill") or 0
 
 
 def used(pids: list[int]) -> int:
-    """Sum the memory that cannot be taken from these processes (statm: RSS - shared), in bytes."""
+    """Sum the memory of these processes without shared pages (statm: RSS - shared), in bytes."""
     total = 0
     for pid in pids:
         try:
@@ -165,7 +165,7 @@ def used(pids: list[int]) -> int:
 
 
 def available() -> int | None:
-    """Tell the bytes that new processes could have without pushing others out, where known."""
+    """Read the bytes available to new processes without swapping; None if unknown."""
     kib = _field(Path("/proc/meminfo"), "MemAvailable:")
     return None if kib is None else kib * 1024
 

@@ -1,4 +1,4 @@
-"""Spawn the trainer: its command line, its environment, and what it does before it is one."""
+"""Spawn the trainer: command line, environment, and setup of the child before exec."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from rekindle.jobs.keeper.memory_limit import MemoryLimit
 from rekindle.state.paths import Run
 
 SIGNALS: Final = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT})
-"""Blocked in the keeper, which waits for them."""
+"""Signals that the keeper blocks and waits for."""
 
 
 def spawn(
@@ -26,8 +26,8 @@ def spawn(
     """Start the trainer in a session of its own.
 
     Args:
-        lock: descriptors of the run's lock, which lives as long as anything that may still
-            write the run directory.
+        lock: descriptors of the run's lock, inherited so that it is held as long as any process
+            may write the run directory.
     """
     keeper = os.getpid()
 
@@ -35,7 +35,7 @@ def spawn(
         # safe here: the keeper has a single thread
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         process.die_with_parent(keeper)
-        process.go_before_others_when_memory_ends()
+        process.drop_oom_protection()
         limit.enter()
 
     return subprocess.Popen(
@@ -50,7 +50,7 @@ def spawn(
 
 
 def command_line(job: Job, run: Run, attempt: int) -> list[str]:
-    """Give the job's command, or that of our trainer for its script."""
+    """Build the command line: the job's command, or the trainer for its script."""
     if job.command is not None:
         return list(job.command)
     return bootstrap.command(
@@ -61,10 +61,10 @@ def command_line(job: Job, run: Run, attempt: int) -> list[str]:
 def variables(
     job: Job, run: Run, attempt: int, restore_point: RestorePoint | None
 ) -> dict[str, str]:
-    """Give the environment of an attempt's trainer."""
+    """Build the environment of an attempt's trainer."""
     env = {k: v for k, v in os.environ.items() if k not in environment.NOT_INHERITED}
     env.setdefault("PYTHONUNBUFFERED", "1")
-    # sets of strings iterate in an order that depends on it
+    # the iteration order of sets of strings depends on it
     env.setdefault("PYTHONHASHSEED", str(job.seed % 2**32))
     env.update(job.env)
     env[environment.RUN_DIR] = str(run.root)
@@ -73,10 +73,10 @@ def variables(
     env[environment.HEARTBEAT] = str(run.heartbeat)
     gpus = env.get(environment.GPUS)
     if gpus:
-        # whatever else the environment says: these, and no others, are this attempt's
+        # overrides the inherited value: the attempt may use only its own GPUs
         env["CUDA_VISIBLE_DEVICES"] = gpus
     elif gpus is not None and "CUDA_VISIBLE_DEVICES" not in job.env:
-        # TensorFlow would take the memory of all it sees, from jobs that were given them
+        # TensorFlow would allocate the memory of all visible GPUs, which belong to other jobs
         env["CUDA_VISIBLE_DEVICES"] = "-1"
     if restore_point is not None:
         env.update(restore_point.variables())
@@ -86,6 +86,6 @@ def variables(
 
 
 def gpus() -> list[str] | None:
-    """List the GPUs that the daemon gave this attempt, None on a host without."""
+    """List the GPUs that the daemon gave this attempt; None on a host without GPUs."""
     given = os.environ.get(environment.GPUS)
     return None if given is None else [uuid for uuid in given.split(",") if uuid]

@@ -1,23 +1,23 @@
-"""End the trainer, and whatever it leaves behind."""
+"""End the trainer and the processes that it leaves behind."""
 
 import os
 import signal
 import time
 
 from rekindle.jobs import process
-from rekindle.jobs.journal_writer import say
+from rekindle.jobs.journal_writer import print_line
 from rekindle.jobs.keeper.cause import End
 
 _LEFTOVERS_S = 10.0
 
 
 class Termination:
-    """Ask one trainer to end, kill it once its grace period is over, and remember why.
+    """Ask one trainer to end, kill it after its grace period, and remember why.
 
     Attributes:
         pid: of the trainer, which leads a process group.
-        stop_requested: the keeper was told to end the attempt.
-        over_memory: it was killed for its memory.
+        stop_requested: the keeper was asked to end the attempt.
+        over_memory: the trainer was killed for exceeding its memory limit.
     """
 
     def __init__(self, pid: int, grace: float) -> None:
@@ -31,37 +31,37 @@ class Termination:
 
     @property
     def has_begun(self) -> bool:
-        """Tell whether the trainer was asked to end, or was killed after its grace period."""
+        """True if the trainer was asked to end, or was killed after its grace period."""
         return self._killed or self._hung or self.stop_requested
 
     def stop(self) -> None:
-        """End it since the keeper was told to; a second time changes nothing."""
+        """End the trainer on request; a second call changes nothing."""
         if not self.stop_requested:
             self.stop_requested = True
             self._ask()
 
     def end_hung(self) -> None:
-        """End it since it does not move."""
+        """End the trainer because it hangs."""
         self._hung = True
         self._ask()
 
     def kill_for_memory(self) -> None:
-        """Kill it since it is above its limit."""
+        """Kill the trainer because it exceeds its memory limit."""
         self.over_memory = True
         os.killpg(self.pid, signal.SIGKILL)
 
     def enforce(self, now: float) -> bool:
-        """Kill it where its grace period is over; True where it was."""
+        """Kill the trainer if its grace period is over; return True if it was."""
         if self._deadline is None or now < self._deadline:
             return False
-        say("the grace period is over; the trainer is killed.")
+        print_line("the grace period is over; killing the trainer.")
         self._killed = True
         self._deadline = None
         os.killpg(self.pid, signal.SIGKILL)
         return True
 
     def before(self, moment: float) -> float:
-        """Give the end of the grace period where it comes before ``moment``, else that."""
+        """Return the earlier one of ``moment`` and the end of the grace period."""
         return moment if self._deadline is None else min(moment, self._deadline)
 
     def end(self, status: int, killer: str | None) -> End:
@@ -84,12 +84,12 @@ class Termination:
         if self._deadline is None:
             self._deadline = time.monotonic() + self._grace
         os.kill(self.pid, signal.SIGTERM)
-        # a process that somebody stopped saves only once it is awake
+        # a stopped process cannot save before it continues
         os.killpg(self.pid, signal.SIGCONT)
 
 
 def reap(trainer: int) -> int | None:
-    """Reap all that has ended; the trainer's status as Popen gives it, once it is among these."""
+    """Reap all ended children; return the trainer's status (as Popen gives it) if it ended."""
     ended = None
     while True:
         try:
@@ -103,7 +103,7 @@ def reap(trainer: int) -> int | None:
 
 
 def end_leftovers(trainer: int) -> None:
-    """Kill what the trainer started and left: data workers, TensorBoard, shells."""
+    """Kill processes that the trainer left behind: data workers, TensorBoard, shells."""
     try:
         os.killpg(trainer, signal.SIGKILL)
     except ProcessLookupError:

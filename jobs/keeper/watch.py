@@ -1,4 +1,4 @@
-"""Wait for the trainer's end, and look once a second at what it does."""
+"""Wait for the trainer's end, and check it once a second."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rekindle.jobs import heartbeat, stack_dump
-from rekindle.jobs.journal_writer import Record, say
+from rekindle.jobs.journal_writer import Record, print_line
 from rekindle.jobs.keeper.follow_watch import FollowWatch
 from rekindle.jobs.keeper.hang_detector import LOOK_S, HangDetector
 from rekindle.jobs.keeper.memory_limit import MemoryLimit
@@ -18,17 +18,17 @@ from rekindle.state.paths import Run
 from rekindle.state.run import entries
 
 _DUMP_S: Final = 0.5
-"""A dump of all stacks is written in C and takes milliseconds."""
+"""Wait for a dump of all stacks, which is written in C within milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a part of the watch decides by.
+    """State of the trainer at one look, from which parts of the watch decide.
 
     Attributes:
         now: monotonic seconds.
-        mark: another value after each heartbeat.
-        section: of the last heartbeat of this attempt, None where there is none.
+        mark: a value that differs after each heartbeat.
+        section: of the last heartbeat of this attempt, None without one.
     """
 
     now: float
@@ -44,7 +44,7 @@ def take_look(run: Run, attempt: int) -> Look:
     """Read the heartbeat file."""
     now = time.monotonic()
     try:
-        # a command may just touch the file
+        # a command may only touch the file
         touched = run.heartbeat.stat().st_mtime_ns
     except OSError:
         return Look(now, None, None)
@@ -75,33 +75,35 @@ def wait(termination: Termination, look: Callable[[], Look], parts: Sequence[Par
 
 
 def report_unfollowed(record: Record, watch: FollowWatch, trainer: int) -> Part:
-    """Make the part that journals training of which nothing is saved."""
+    """Build the part that journals training that is not saved."""
 
     def look(seen: Look) -> None:
         found = watch.look(trainer, seen.section)
         if found:
             message, hint = found
-            say(f"{message} {hint}")
+            print_line(f"{message} {hint}")
             record.add(**entries.warned(message=message, hint=hint, unfollowed=True))
 
     return look
 
 
 def hold_memory(limit: MemoryLimit, termination: Termination) -> Part:
-    """Make the part that kills a trainer above its limit where the kernel does not."""
+    """Build the part that kills a trainer above its limit if the kernel does not."""
 
     def look(seen: Look) -> None:
         limit.look()
         used = None if termination.over_memory else limit.exceeded(termination.pid)
         if used is not None:
-            say(f"it uses {used} bytes of memory of the {limit.bytes} it may; it is killed.")
+            print_line(
+                f"the trainer uses {used} bytes of memory; the limit is {limit.bytes}. Killing it."
+            )
             termination.kill_for_memory()
 
     return look
 
 
 def end_hung(run: Run, record: Record, detector: HangDetector, termination: Termination) -> Part:
-    """Make the part that ends a trainer that does not move."""
+    """Build the part that ends a trainer that hangs."""
 
     def look(seen: Look) -> None:
         if termination.has_begun or not detector.look(seen.mark, seen.section, seen.now):
@@ -116,9 +118,9 @@ def end_hung(run: Run, record: Record, detector: HangDetector, termination: Term
                 step=beat.step if beat else 0,
             )
         )
-        say(
-            f"no heartbeat for {detector.silent:.0f} s in the section "
-            f"{detector.section}; all its threads follow, then it is ended."
+        print_line(
+            f"no heartbeat for {detector.silent:.0f} s in the section {detector.section}; "
+            "dumping the stacks of all threads, then ending the trainer."
         )
         _show_stacks(termination.pid)
         termination.end_hung()
@@ -127,12 +129,12 @@ def end_hung(run: Run, record: Record, detector: HangDetector, termination: Term
 
 
 def _show_stacks(trainer: int) -> None:
-    """Write into the log where every thread stands."""
-    for line in stack_dump.seen_by_the_kernel(trainer):
-        say(line)
-    if stack_dump.ask(trainer):
-        # a process that was stopped by a signal answers once it goes on; it may then save
+    """Write the stacks of all threads into the log."""
+    for line in stack_dump.kernel_view(trainer):
+        print_line(line)
+    if stack_dump.request(trainer):
+        # a stopped process writes its stacks only after it continues; it may then save
         os.kill(trainer, signal.SIGCONT)
         time.sleep(_DUMP_S)
     else:
-        say("it has no handler for a dump of its stacks.")
+        print_line("the trainer has no handler for a dump of its stacks.")

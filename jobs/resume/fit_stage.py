@@ -19,7 +19,7 @@ from rekindle.jobs.capture.model_state import ModelState
 from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.data import determinism
 from rekindle.jobs.data.fit_data import FitData
-from rekindle.jobs.journal_writer import tell
+from rekindle.jobs.journal_writer import log_line
 from rekindle.jobs.resume import fit_build
 from rekindle.jobs.resume.hook import Hook
 from rekindle.jobs.resume.stage import StageEngine
@@ -268,7 +268,7 @@ class FitStage:
             )
         except Exception as error:
             # reads internals of TensorFlow: a failure must not end the training
-            tell(f"training step not checked for caveats: {error!r}.")
+            log_line(f"training step not checked for caveats: {error!r}.")
             return
         self._engine.report(found)
 

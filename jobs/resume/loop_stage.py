@@ -21,7 +21,7 @@ from rekindle.jobs.data import determinism
 from rekindle.jobs.data.loop_batches import Batches
 from rekindle.jobs.data.loop_data import LoopData
 from rekindle.jobs.job import CheckpointPolicy
-from rekindle.jobs.journal_writer import tell
+from rekindle.jobs.journal_writer import log_line
 from rekindle.jobs.resume.stage import StageEngine
 from rekindle.state.errors import RekindleError, StateMismatch, UsageError
 from rekindle.state.run.training_state import Fingerprint, TrainingState
@@ -376,7 +376,7 @@ class _Graphs:
                 self._found |= dict.fromkeys(self._look(graphs))
             except Exception as error:
                 # reads internals of TensorFlow: a failure must not end the training
-                tell(f"training step not checked for caveats: {error!r}.")
+                log_line(f"training step not checked for caveats: {error!r}.")
         return list(self._found)
 
     def receipt(self, saved: TrainingState) -> list[str]:

@@ -6,7 +6,7 @@ It is written when a stage begins, so that an export needs neither the script no
 import json
 from typing import Any, Final
 
-from rekindle.jobs.journal_writer import tell
+from rekindle.jobs.journal_writer import log_line
 from rekindle.state import durable
 from rekindle.state.paths import Run
 
@@ -31,7 +31,7 @@ def store(run: Run, stage: int, models: dict[str, Any]) -> None:
             run.architecture, {"format": FORMAT, "stages": {**known, str(stage): entries}}
         )
     except OSError as error:
-        tell(f"architecture.json not written: {error}")
+        log_line(f"architecture.json not written: {error}")
 
 
 def load(run: Run) -> dict[str, dict[str, dict[str, Any]]]:

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from rekindle.jobs.attempt.session import Session
-from rekindle.jobs.journal_writer import tell
+from rekindle.jobs.journal_writer import log_line
 from rekindle.state.errors import CheckpointsUnreadable, StateMismatch
 from rekindle.state.run import checkpoints, tensors
 from rekindle.state.run.checkpoints import Checkpoint, Position
@@ -52,7 +52,7 @@ def apply(session: Session, stage: int, models: dict[str, Any]) -> list[str]:
         for label, model in models.items()
     ]
     name = f"{source['job']}, {source['checkpoint']}"
-    tell(f"warm start with the weights of {name}.")
+    log_line(f"warm start with the weights of {name}.")
     return [f"{sum(counts)} weights of {name}"]
 
 

@@ -1,8 +1,8 @@
-"""Run actions right after a module was executed, however it was found and whoever imports it.
+"""Run actions right after a module was executed, independent of its finder and importer.
 
-A finder at the front of ``sys.meta_path`` attaches to the loader that the other finders give. It
-stays until the module has been executed: TensorFlow, and many scripts, only ask where Keras is
-(``importlib.util.find_spec``) before anybody imports it. A module that another finder supplied,
+A finder at the front of ``sys.meta_path`` attaches to the loader that the other finders return. It
+stays until the module has been executed: TensorFlow, and many scripts, only look up Keras
+(``importlib.util.find_spec``) before it is imported. A module that another finder supplied,
 or that was executed before, is found at the next import or by :meth:`AfterImport.catch_up`.
 """
 
@@ -19,10 +19,10 @@ Action = Callable[[types.ModuleType], None]
 
 
 class AfterImport(importlib.abc.MetaPathFinder):
-    """Watches some modules by name.
+    """Watch modules by name.
 
     Args:
-        failed: called with the module's name and what its action raised; it must end the
+        failed: called with the module's name and the exception of its action; it must end the
             process. An importer would swallow the exception: TensorFlow imports Keras under
             ``except (ImportError, AttributeError): pass``.
     """
@@ -36,31 +36,31 @@ class AfterImport(importlib.abc.MetaPathFinder):
         self._executed: set[str] = set()
 
     def install(self) -> None:
-        """Enters the finder in front of all others, and runs what is due already."""
+        """Insert the finder before all others, and run the actions that are due already."""
         sys.meta_path.insert(0, self)
         self.catch_up()
 
     def add(self, name: str, action: Action, *, outside: Sequence[str] = ()) -> None:
-        """Runs ``action`` once with the module ``name`` after it was executed.
+        """Run ``action`` once with the module ``name`` after it was executed.
 
         Args:
-            outside: modules that must not be half executed then: the action waits for their end.
+            outside: modules that must not be partly executed then: the action waits for their end.
         """
         self._pending[name] = (action, tuple(outside))
         self._watched.update((name, *outside))
 
     @property
     def pending(self) -> tuple[str, ...]:
-        """Names whose action has not run."""
+        """Names of modules whose action has not run."""
         return tuple(self._pending)
 
     def catch_up(self) -> None:
-        """Runs the actions of modules that have been executed, by whatever way."""
+        """Run the actions of modules that have been executed by any importer."""
         for name in tuple(self._pending):
             module = sys.modules.get(name)
             if module is None or self._is_executing(name):
                 continue
-            # an action that imports something may have run this one
+            # an action that imports modules may have run this one
             action, outside = self._pending.get(name, (None, ()))
             if action is None or any(self._is_executing(other) for other in outside):
                 continue
@@ -76,7 +76,7 @@ class AfterImport(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Attaches to the loader of a watched module; leaves all others to the next finder."""
+        """Attach to the loader of a watched module; leave all others to the next finder."""
         if self._pending and not self._executing:
             self.catch_up()
         if fullname not in self._watched or fullname in self._searching:
@@ -91,7 +91,7 @@ class AfterImport(importlib.abc.MetaPathFinder):
         return spec
 
     def _attach(self, name: str, spec: importlib.machinery.ModuleSpec) -> None:
-        # the loader keeps its type and all its methods: whoever only asked for the spec reads
+        # the loader keeps its type and all its methods: code that only looks up the spec reads
         # source, path and resources from it as before
         loader: Any = spec.loader
         plain = loader.exec_module
@@ -101,8 +101,8 @@ class AfterImport(importlib.abc.MetaPathFinder):
                 plain(module)
                 return
             self._executing.append(name)
-            # loading makes objects by the hundred thousand and frees none: collecting meanwhile
-            # is a fifth to a half of the time of a relaunch
+            # loading creates hundreds of thousands of objects and frees none: garbage collection
+            # meanwhile takes a fifth to a half of the time of a relaunch
             collecting = gc.isenabled()
             gc.disable()
             try:
@@ -119,7 +119,7 @@ class AfterImport(importlib.abc.MetaPathFinder):
         try:
             loader.exec_module = exec_module
         except AttributeError:
-            pass  # a loader without attributes of its own: the next import finds the module
+            pass  # a loader that takes no attributes: the next import finds the module
 
     def _is_executing(self, name: str) -> bool:
         if name in self._executing:

@@ -1,4 +1,4 @@
-"""Where an exception that ended a script came from, and whether another try is worth it."""
+"""Locate the exception that ended a script, and classify it as transient or permanent."""
 
 import re
 import sysconfig
@@ -10,10 +10,10 @@ _OURS: Final = tuple(
     str(Path(__file__).resolve().parent.parent.with_name(name)) + "/" for name in ("jobs", "state")
 )
 _LIBRARY: Final = (sysconfig.get_paths()["stdlib"] + "/", "/site-packages/", "/dist-packages/")
-_PASSING: Final = re.compile(
+_TRANSIENT: Final = re.compile(
     r"Connect|Time(d)?Out|Unavailable|Network|DeadlineExceeded", re.IGNORECASE
 )
-_LASTING: Final = (
+_PERMANENT: Final = (
     FileExistsError,
     FileNotFoundError,
     IsADirectoryError,
@@ -24,7 +24,7 @@ _LASTING: Final = (
 
 
 def place(error: BaseException) -> str:
-    """Find ``FILE:LINE`` of the innermost frame of the script's own code; empty for none."""
+    """Find ``FILE:LINE`` of the innermost frame of the script's own code; empty if it has none."""
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return f"{error.filename}:{error.lineno}"
     found = ""
@@ -37,11 +37,11 @@ def place(error: BaseException) -> str:
     return found
 
 
-def may_pass(error: BaseException) -> bool:
-    """Tell whether an exception is of a kind that goes away by itself: a network, a server.
+def is_transient(error: BaseException) -> bool:
+    """Check that an exception has a transient type, e.g. an error of a network or a server.
 
-    It decides nothing but whether the script is tried again before a person is asked.
+    It only decides whether the script is retried before the job is held.
     """
     if isinstance(error, OSError):
-        return not isinstance(error, _LASTING)
-    return any(_PASSING.search(kind.__name__) for kind in type(error).__mro__)
+        return not isinstance(error, _PERMANENT)
+    return any(_TRANSIENT.search(kind.__name__) for kind in type(error).__mro__)

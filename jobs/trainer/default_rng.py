@@ -1,7 +1,7 @@
-"""Generators of numpy that a script makes without a seed.
+"""Seed the generators of numpy that a script makes without a seed.
 
-Imports no numpy: it is called while numpy is being imported for the first time, perhaps by a
-module of ours.
+This module does not import numpy: it is called during numpy's first import, perhaps by a module
+of rekindle.
 """
 
 import functools
@@ -10,10 +10,10 @@ from typing import Any
 
 
 def make_repeatable(numpy: Any, job_seed: int) -> None:
-    """Makes ``numpy.random.default_rng()`` without a seed the same in every attempt.
+    """Make ``numpy.random.default_rng()`` without a seed the same in every attempt.
 
-    The global generators are seeded; one that a script makes for itself without a seed
-    would be the only thing left that differs from attempt to attempt.
+    The global generators are seeded; only a generator that a script makes without a seed would
+    still differ between attempts.
     """
     plain = numpy.random.default_rng
     made = itertools.count()

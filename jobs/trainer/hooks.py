@@ -1,7 +1,7 @@
-"""Seed random generators and make ``fit`` resumable as the script imports its libraries.
+"""Seed random generators and make ``fit`` resumable when the script imports its libraries.
 
-Keras is not imported here: the script does that, in its own order and with its own
-environment. The trainer and the exporter install the same hooks.
+Keras is not imported here: the script imports it, in its own order and with its own
+environment. Trainer and exporter install the same hooks.
 """
 
 import functools
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 def install(job: Job, session: "Session", unfollowed: "Unfollowed") -> None:
-    """Seed the generators of ``random`` now, those of each library once it is imported.
+    """Seed the generators of ``random`` now, and those of each library when it is imported.
 
-    Importing numpy here would come before the script can set the environment variables that
+    An import of numpy here would come before the script can set the environment variables that
     its libraries read once.
     """
     random.seed(job.seed)
     hooks = AfterImport(lambda name, error: session.fail_permanently(_hook_failed(name, error)))
     hooks.add("numpy", lambda numpy: _seed_numpy(numpy, job.seed))
-    # TensorFlow imports Keras while it is half executed itself
+    # TensorFlow imports Keras while it is only partly executed itself
     hooks.add(
         "keras",
         lambda keras: _hook_keras(keras, session, job.seed, unfollowed),
@@ -64,8 +64,8 @@ def _hook_keras(
         from rekindle.jobs.resume.unfollowed import NOT_FOLLOWED
 
         session.report_unfollowed(
-            f"Keras runs on {backend}, where `fit` cannot be made resumable: {NOT_FOLLOWED}",
-            "Set KERAS_BACKEND=tensorflow.",
+            f"The Keras backend is {backend}, where `fit` is not resumable: {NOT_FOLLOWED}",
+            'Set `env = { KERAS_BACKEND = "tensorflow" }` in the spec.',
         )
         return
     from rekindle.jobs.resume import fit
@@ -78,14 +78,14 @@ def _hook_keras(
 def _watch(
     session: "Session", hook: Callable[[types.ModuleType], None], module: types.ModuleType
 ) -> None:
-    """Watch a library for training that is not followed; failing at that ends no job."""
+    """Watch a library for training that is not followed; a failure to do so ends no job."""
     try:
         hook(module)
     except Exception as error:
         session.warn(
-            f"Training outside of `fit` and `resumable` in {module.__name__} will not be "
-            f"noticed ({type(error).__name__}: {error}).",
-            "Nothing of such training is saved; report this with the version.",
+            f"Training outside of `fit` and `resumable` in {module.__name__} cannot be "
+            f"detected ({type(error).__name__}: {error}).",
+            f"Such training is not saved; report this with the version of {module.__name__}.",
         )
 
 

@@ -1,8 +1,8 @@
-"""The trainer: runs the user's script as ``__main__`` with ``model.fit`` made resumable.
+"""Run the user's script as ``__main__``, with ``model.fit`` made resumable.
 
-It runs in the user's interpreter, where only the standard library, numpy and Keras may be
-expected. Keras is not imported here: the script does that, in its own order and with its
-own environment, and an import hook makes ``fit`` resumable at that moment.
+The trainer runs in the user's interpreter, which may have only the standard library, numpy and
+Keras. Keras is not imported here: the script imports it, in its own order and with its own
+environment, and an import hook makes ``fit`` resumable at that moment.
 """
 
 import contextlib
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 _TRACEBACK_LINES = 40
 _EXIT_NOT_FLUSHED = 120
-"""Python's own, where its last output could not be written."""
+"""Exit code of Python if its last output could not be written."""
 
 
 def main() -> NoReturn:
-    """``trainer RUN_DIR ATTEMPT [-- ARGS]``: exits 0 done, 75 saved, 78 permanent, 1 crashed.
+    """Run ``trainer RUN_DIR ATTEMPT [-- ARGS]``; exit 0 done, 75 saved, 78 permanent, 1 crashed.
 
-    With ARGS the script started itself again and asked for these arguments.
+    With ARGS the script has started itself again with these arguments.
     """
     shutdown.install()
     stack_dump.register()
     safe_output.install()
     run, attempt = Run(Path(sys.argv[1])), int(sys.argv[2])
-    # imported late: a SIGTERM before this line must already find its handler
+    # late: the handler of SIGTERM must be installed before these slow imports
     from rekindle.jobs.attempt.session import Session
     from rekindle.jobs.resume.unfollowed import Unfollowed
     from rekindle.jobs.trainer import reexec
@@ -51,14 +51,14 @@ def main() -> NoReturn:
         session = Session.open(
             run, job, attempt, on_failure=lambda error: _refuse(run, attempt, error)
         )
-        shutdown.on_answer(lambda: _tell_received(run, attempt))
+        shutdown.on_answer(lambda: _record_stop(run, attempt))
         snapshot = SourceSnapshot.of(run, job, session.warn)
     except RekindleError as error:
         _refuse(run, attempt, error)
     session.beat("start")
-    _tell_provenance(run, job, session)
+    _record_provenance(run, job, session)
     if snapshot is not None:
-        _tell_changed(snapshot, session)
+        _warn_changed(snapshot, session)
         snapshot.install()
     unfollowed = Unfollowed(session)
     hooks.install(job, session, unfollowed)
@@ -88,12 +88,12 @@ def main() -> NoReturn:
         _finish(1)
     if not shutdown.answered():
         session.beat(heartbeat.ENDED)
-    # as a plain script ends: exit handlers run, threads are joined, streams are flushed
+    # end like a plain script: exit handlers run, threads are joined, streams are flushed
     sys.exit(environment.EXIT_DONE)
 
 
-def _tell_provenance(run: Run, job: Job, session: "Session") -> None:
-    """Journals what this attempt runs on; a change since the last one is said aloud."""
+def _record_provenance(run: Run, job: Job, session: "Session") -> None:
+    """Record in the journal what this attempt runs on; warn of changes since the last one."""
     about = provenance.collect(job)
     changed = provenance.changes(provenance.previous(run, session.attempt), about)
     for text in changed:
@@ -109,19 +109,19 @@ def _tell_provenance(run: Run, job: Job, session: "Session") -> None:
         )
 
 
-def _tell_changed(snapshot: SourceSnapshot, session: "Session") -> None:
+def _warn_changed(snapshot: SourceSnapshot, session: "Session") -> None:
     changed = snapshot.changed()
     if changed:
         names = ", ".join(changed[:5]) + (" and others" if len(changed) > 5 else "")
         session.warn(
             f"Changed since the job was accepted: {names}.",
-            "Code comes from the snapshot, but the script reads these files as they are now.",
+            "Code comes from the snapshot, but the script reads the current files.",
         )
 
 
 def _refuse(run: Run, attempt: int, error: RekindleError) -> NoReturn:
-    """Ends with *permanent*: going on without being told to would lose or repeat work."""
-    journal_writer.tell(str(error))
+    """End the attempt as *permanent*: continuing without a person's decision could lose work."""
+    journal_writer.log_line(str(error))
     with contextlib.suppress(OSError):
         journal.append(
             run.journal,
@@ -139,7 +139,7 @@ def _refuse(run: Run, attempt: int, error: RekindleError) -> NoReturn:
 
 
 def _report(run: Run, attempt: int, session: "Session", error: BaseException) -> None:
-    """Tells in the journal what ended the script, for ``show`` and for the verdict."""
+    """Record in the journal what ended the script, for ``show`` and for the verdict."""
     lines = traceback.format_exception(error)
     text = "".join(lines).splitlines()[-_TRACEBACK_LINES:]
     with contextlib.suppress(OSError):
@@ -155,15 +155,15 @@ def _report(run: Run, attempt: int, session: "Session", error: BaseException) ->
                 trained=session.trained,
                 within=session.stages.is_from_stage(error),
                 at=blame.place(error),
-                passing=blame.may_pass(error),
+                passing=blame.is_transient(error),
             ),
         )
 
 
-def _tell_received(run: Run, attempt: int) -> None:
-    """Journals that SIGTERM came to a handler of the script's own, which may end the process.
+def _record_stop(run: Run, attempt: int) -> None:
+    """Record that the script's own handler received SIGTERM, which may end the process.
 
-    Not through the session's record: a signal may come while that is being written.
+    It does not use the session's record: the signal may have interrupted a write of that.
     """
     with contextlib.suppress(OSError):
         journal.append(run.journal, attempt=attempt, **entries.stop_received())
@@ -177,7 +177,7 @@ def _text(error: BaseException) -> str:
 
 
 def _status(code: object) -> int:
-    """Compute the exit status that Python gives a process that ends by ``SystemExit``."""
+    """Compute the exit status of a process that ends by ``SystemExit``, as Python does."""
     if code is None:
         return environment.EXIT_DONE
     if not isinstance(code, int):
@@ -186,34 +186,34 @@ def _status(code: object) -> int:
 
 
 def _print_message(code: object) -> None:
-    """Print what a script gave to ``sys.exit`` in place of a number, as Python does."""
+    """Print a message that the script passed to ``sys.exit``, as Python does."""
     if code is None or isinstance(code, int):
         return
     try:
         print(code, file=sys.stderr)
     except Exception:
-        journal_writer.tell(str(code))
+        journal_writer.log_line(str(code))
 
 
 def _print_exception(error: BaseException) -> None:
-    """Print what ends the script, by the script's own ``sys.excepthook`` where it has one."""
+    """Print the exception that ends the script, with the script's ``sys.excepthook`` if any."""
     try:
         if sys.stderr is None or getattr(sys.stderr, "closed", False):
             raise ValueError("standard error is closed")
         sys.excepthook(type(error), error, error.__traceback__)
     except BaseException:
-        journal_writer.tell("".join(traceback.format_exception(error)))
+        journal_writer.log_line("".join(traceback.format_exception(error)))
 
 
 def _end_by(signum: signal.Signals) -> None:
-    """End the process as Python ends by an interrupt that nobody caught."""
+    """End the process as Python does after an uncaught interrupt."""
     safe_output.flush()
     signal.signal(signum, signal.SIG_DFL)
     os.kill(os.getpid(), signum)
 
 
 def _finish(code: int) -> NoReturn:
-    """Ends the process after a failure, and without waiting for a thread of the script's."""
+    """End the process after a failure, without waiting for the script's threads."""
     flushed = safe_output.flush()
     ours = (environment.EXIT_SAVED, environment.EXIT_PERMANENT)
     os._exit(code if flushed or code in ours else _EXIT_NOT_FLUSHED)

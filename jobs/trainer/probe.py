@@ -1,4 +1,4 @@
-"""What an interpreter has to train with; run inside of it by `rekindle doctor`."""
+"""Inspect an interpreter's packages for training; run inside of it by `rekindle doctor`."""
 
 import json
 import platform
@@ -8,7 +8,7 @@ from rekindle.jobs import provenance
 
 
 def main() -> None:
-    """Imports Keras as a script would, and prints what was found as one line of JSON."""
+    """Import Keras as a script would, and print the findings as one line of JSON."""
     found: dict[str, Any] = {"python": platform.python_version(), "packages": provenance.packages()}
     try:
         import keras
@@ -19,6 +19,6 @@ def main() -> None:
         found["backend"] = keras.config.backend()
         found["tested"] = list(keras_compat.TESTED)
     except BaseException as error:
-        # whatever a broken installation raises is the answer
+        # a broken installation may raise anything: the exception is the finding
         found["error"] = f"{type(error).__name__}: {error}"
     print(json.dumps(found), flush=True)

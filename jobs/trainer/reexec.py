@@ -1,8 +1,9 @@
 """Follow a script that starts itself again in its own process.
 
-``os.execv(sys.executable, [sys.executable, *sys.argv])`` is how scripts set what an interpreter
-reads only once, such as ``PYTHONHASHSEED`` or ``LD_LIBRARY_PATH``. The new interpreter would run
-the script plainly; it is given the trainer instead, with the arguments that the script asks for.
+With ``os.execv(sys.executable, [sys.executable, *sys.argv])`` scripts set variables that an
+interpreter reads only once, such as ``PYTHONHASHSEED`` or ``LD_LIBRARY_PATH``. The new interpreter
+would run the script without the trainer; the hook makes it run the trainer with the arguments of
+the script.
 """
 
 import functools
@@ -15,16 +16,16 @@ from rekindle.jobs.job import Job
 from rekindle.jobs.resume.unfollowed import HINT, NOT_FOLLOWED
 
 ARGUMENTS: Final = "--"
-"""Between the trainer's own arguments and those of the script."""
+"""Separator between the trainer's own arguments and those of the script."""
 _WITH_VALUE: Final = ("-W", "-X")
 
 
 def install(job: Job, trainer: Sequence[str], report: Callable[[str, str], None]) -> None:
-    """Stand in for ``os.execv`` and ``os.execve``, which all other forms of exec call.
+    """Install hooks of ``os.execv`` and ``os.execve``, which all other forms of exec call.
 
     Args:
         trainer: the arguments of this trainer, run directory and attempt.
-        report: called with message and hint where something else takes over the process.
+        report: called with message and hint if another program replaces the process.
     """
     owner = os.getpid()
     for name in ("execv", "execve"):
@@ -51,7 +52,7 @@ def install(job: Job, trainer: Sequence[str], report: Callable[[str, str], None]
                     )
                 else:
                     report(
-                        f"The script replaces its process by {os.path.basename(path)!s}: "
+                        f"The script replaces its process with {os.path.basename(path)!s}: "
                         f"{NOT_FOLLOWED}",
                         HINT,
                     )
@@ -61,10 +62,10 @@ def install(job: Job, trainer: Sequence[str], report: Callable[[str, str], None]
 
 
 def arguments(job: Job, argv: list[str]) -> tuple[list[str], list[str]] | None:
-    """Options of the interpreter and arguments of the script, where ``argv`` runs the job again.
+    """Split ``argv`` into interpreter options and script arguments; None if it is another script.
 
     Args:
-        argv: with the program's name in front.
+        argv: beginning with the program's name.
     """
     options: list[str] = []
     rest = argv[1:]

@@ -10,7 +10,7 @@ from rekindle.jobs.trainer.source_snapshot import SourceSnapshot
 
 
 def run(job: Job, snapshot: SourceSnapshot | None) -> None:
-    """Run a job's script or module, its code from ``snapshot`` where there is one."""
+    """Run a job's script or module, with the code of ``snapshot`` if the job has one."""
     if job.script is not None:
         if snapshot is not None:
             folder, source = snapshot.folder, snapshot.script_source(job.script)

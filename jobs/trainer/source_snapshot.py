@@ -1,10 +1,10 @@
-"""Run a job's code from its snapshot, while everything else stays where it was.
+"""Run a job's code from its snapshot, while all other files stay the originals.
 
-A script finds its data, and leaves its results, beside ``__file__``: so ``__file__``,
+A script finds its data, and writes its results, beside ``__file__``: so ``__file__``,
 ``sys.path`` and the working folder are those of the original, and only the *code* is read
-from the snapshot. That goes for the script and for each module under its root, however it
-gets onto ``sys.path``. A module that is not in the snapshot (ignored by git, written by the
-script itself, an extension) is read from its folder as it is, and a word is said about it.
+from the snapshot. This applies to the script and to each module under its root, however the
+folder gets onto ``sys.path``. A module that is not in the snapshot (ignored by git, written by
+the script itself, an extension) is read from its folder, with a warning.
 """
 
 import importlib.abc
@@ -31,12 +31,12 @@ _ORDINARY: Final = (
 
 
 class SourceSnapshot:
-    """Hold the snapshot of one job; use :meth:`of`.
+    """The snapshot of one job's code; use :meth:`of`.
 
     Attributes:
         root: the original folder, all links resolved.
-        tree: the copy of it.
-        script: the script's path below both, None where a module is run.
+        tree: its copy.
+        script: the script's path below both, None if a module is run.
     """
 
     def __init__(
@@ -49,38 +49,38 @@ class SourceSnapshot:
 
     @property
     def folder(self) -> str:
-        """The script's original folder, for ``sys.path``."""
+        """Original folder of the script, for ``sys.path``."""
         return os.path.dirname(os.path.join(self.root, self.script or ""))
 
     @classmethod
     def of(cls, run: Run, job: Job, warn: Callable[[str, str], None]) -> "SourceSnapshot | None":
-        """Open the job's snapshot; None where it runs its code live.
+        """Open the job's snapshot; None for a live job.
 
         Args:
             warn: takes a message and a hint.
 
         Raises:
-            SourceMissing: the job has a snapshot, and it is not there.
+            SourceMissing: the job has a snapshot, and it does not exist.
         """
         if job.source is None:
             return None
         snapshot = cls(job.source.root, os.path.realpath(run.source), job.source.script, warn)
         if not os.path.exists(os.path.join(snapshot.tree, snapshot.script or "")):
             raise SourceMissing(
-                "The snapshot of the job's code is not there.",
+                "The snapshot of the job's code does not exist.",
                 where=run.source,
-                hint="Put it back from a backup, or submit the job again.",
+                hint="Restore it from a backup, or submit the job again.",
             )
         return snapshot
 
     def install(self) -> None:
-        """Make imports from under the root find the snapshot first."""
+        """Make imports of modules under the root find the snapshot first."""
         sys.path_hooks.insert(0, self._hook)
         sys.path_importer_cache.clear()
         sys.meta_path.insert(0, _Editable(self))
 
     def script_source(self, path: str) -> bytes:
-        """Read the script, which the user named as ``path``; a link there may have changed.
+        """Read the script that the user named as ``path``; a link there may have changed.
 
         Raises:
             OSError: it cannot be read.
@@ -91,7 +91,7 @@ class SourceSnapshot:
         return data
 
     def copy_of(self, path: str) -> str | None:
-        """Find the copy of an original file or folder; None where there is none."""
+        """Find the copy of an original file or folder; None if the snapshot lacks it."""
         real = os.path.realpath(path)
         if real == self.root:
             return self.tree
@@ -101,7 +101,7 @@ class SourceSnapshot:
         return copy if os.path.exists(copy) else None
 
     def read(self, path: str) -> bytes:
-        """Read a module's source, by the path of the original."""
+        """Read a module's source by the path of the original."""
         return Path(self.copy_of(path) or path).read_bytes()
 
     def remember(self, path: str, data: bytes) -> None:
@@ -110,11 +110,11 @@ class SourceSnapshot:
             lines = importlib.util.decode_source(data).splitlines(keepends=True)
         except (SyntaxError, UnicodeDecodeError):
             return
-        # no modification time: linecache then never looks at the file itself
+        # without a modification time linecache never checks the file itself
         linecache.cache[path] = (len(data), None, lines, path)
 
     def changed(self) -> list[str]:
-        """List files of which the script reads the original, and which have changed since."""
+        """List changed files of which the script reads the original."""
         return source_tree.changed_data(Path(self.tree), Path(self.root))
 
     def _hook(self, path: str) -> "_Finder":
@@ -124,14 +124,15 @@ class SourceSnapshot:
         return _Finder(self, path, copy)
 
     def warn_live(self, name: str, path: str) -> None:
+        """Warn that a module is read from its original folder."""
         self._warn(
-            f"The module {name} is not in the snapshot; it is read from {path} as it is now.",
-            "Files that git ignores are not kept; a change there changes the job.",
+            f"The module {name} is not in the snapshot; its current file is read: {path}.",
+            "Files that git ignores are not in the snapshot; a later change there changes the job.",
         )
 
 
 class _Finder:
-    """Find the modules of one folder: those of the snapshot first."""
+    """Find the modules of one folder, first in the snapshot."""
 
     def __init__(self, snapshot: SourceSnapshot, original: str, copy: str) -> None:
         self._snapshot = snapshot
@@ -152,7 +153,7 @@ class _Finder:
         if spec is not None and spec.origin is not None:
             self._snapshot.warn_live(fullname, spec.origin)
         elif os.path.isdir(os.path.join(self._copy, tail)):
-            # a package without __init__.py, which may be gone from the original by now
+            # a package without __init__.py, which the original may lack by now
             if spec is None:
                 spec = importlib.machinery.ModuleSpec(fullname, None)
                 spec.submodule_search_locations = [os.path.join(self._original, tail)]
@@ -164,7 +165,7 @@ class _Finder:
         self._ordinary.invalidate_caches()
 
     def iter_modules(self, prefix: str = "") -> Any:
-        """List for ``pkgutil`` what can be imported."""
+        """List importable modules, for ``pkgutil``."""
         import pkgutil
 
         yield from pkgutil.iter_importer_modules(  # type: ignore[attr-defined]
@@ -184,7 +185,7 @@ class _Finder:
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
-    """Read source from the snapshot under the original's name; keep no bytecode."""
+    """Read source from the snapshot under the original's name, without bytecode."""
 
     def __init__(self, fullname: str, path: str, snapshot: SourceSnapshot) -> None:
         super().__init__(fullname, path)
@@ -197,13 +198,12 @@ class _Loader(importlib.machinery.SourceFileLoader):
         return data
 
     def path_stats(self, path: str) -> Any:
-        # without a time python neither reads nor writes bytecode, which would belong to the
-        # original file
+        # without a time Python neither reads nor writes the bytecode of the original file
         raise OSError("a snapshot has no bytecode")
 
 
 class _Editable(importlib.abc.MetaPathFinder):
-    """Find packages that setuptools installed as editable: they have a finder of their own."""
+    """Find packages that setuptools installed as editable, which have their own finder."""
 
     def __init__(self, snapshot: SourceSnapshot) -> None:
         self._snapshot = snapshot

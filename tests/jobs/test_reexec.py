@@ -67,5 +67,5 @@ def test_a_script_that_executes_another_program_is_reported(rig: Rig, tmp_path: 
     rig.drop(f'name = "o"\nscript = "{script}"\n')
     rig.start()
     row = rig.wait_state("o-1", "done", "failed", "held")
-    assert "The script replaces its process by python" in row["unfollowed"]
+    assert "The script replaces its process with python" in row["unfollowed"]
     assert "this training is not followed; nothing of it is saved." in row["reason"]

@@ -45,10 +45,9 @@ CONVERTED = (
     *("*.md", "Makefile", "daemon/config.py", "daemon/schemas.py", "daemon/spec/*"),
     *("tests/project/*", "tests/daemon/test_config.py", "tests/daemon/test_sp*.py"),
     *("tests/daemon/test_schemas.py", "tests/state/*"),
-    *("jobs/attempt/*", "jobs/capture/*", "jobs/data/*", "jobs/resume/*", "jobs/keras_compat.py"),
     *("tests/crash/*", "tests/jobs/*", "tests/support/*", "tests/user_scripts/*"),
 )
-NOT_YET = ("daemon/*", "jobs/*", "tests/*")
+NOT_YET = ("daemon/*", "tests/*")
 
 
 def is_converted(file: str) -> bool:
