@@ -15,9 +15,9 @@ import keras
 
 from rekindle.jobs.capture import large_arrays, tensorboard_files
 from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
-from rekindle.jobs.capture.component import Caveat, Json
+from rekindle.jobs.capture.component import Caveat, ComponentBase, Json
 from rekindle.jobs.capture.tensorboard_files import Author
-from rekindle.state.run.training_state import Fingerprint, TrainingState
+from rekindle.state.run.training_state import TrainingState
 
 # Keras creates monitor_op at the first epoch end, which flips the sign of `min_delta`: restoring
 # only one of the two would be wrong
@@ -36,7 +36,7 @@ _DESCRIPTORS: Final = (property, classmethod, staticmethod)
 _MACHINERY: Final = (type(os), type(len), type(lambda: None), type)
 
 
-class CallbackStates:
+class CallbackStates(ComponentBase):
     """Capture and restore the callbacks of a ``fit``; a component of its stage.
 
     Args:
@@ -92,9 +92,6 @@ class CallbackStates:
                 callback.load_state_dict(decode(state["own"], arrays))
             else:
                 self._restore_attributes(index, callback, kind, state, arrays)
-
-    def fingerprint(self) -> Fingerprint:
-        return {}
 
     def difference(self, saved: TrainingState) -> str | None:
         now = [type(callback).__name__ for callback in self.callbacks]

@@ -59,3 +59,26 @@ class Component(Protocol):
     def receipt(self, saved: TrainingState) -> Iterable[str]:
         """List in words what is restored from a saved state."""
         ...
+
+
+class ComponentBase:
+    """Implement the parts of a component that have nothing to do; others override them."""
+
+    def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
+        """Restore nothing."""
+
+    def fingerprint(self) -> Fingerprint:
+        """Return an empty fingerprint."""
+        return {}
+
+    def difference(self, saved: TrainingState) -> str | None:
+        """Return None: nothing beyond the fingerprint is compared."""
+        return None
+
+    def caveats(self) -> Iterable[Caveat]:
+        """Return no caveat."""
+        return []
+
+    def receipt(self, saved: TrainingState) -> Iterable[str]:
+        """Return no words."""
+        return []

@@ -5,13 +5,13 @@ from typing import Any
 
 from rekindle.jobs.capture import fingerprint, variables
 from rekindle.jobs.capture.codec import Tensors
-from rekindle.jobs.capture.component import Caveat
+from rekindle.jobs.capture.component import ComponentBase
 from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.capture.variables import Groups
 from rekindle.state.run.training_state import Fingerprint, TrainingState
 
 
-class ModelState:
+class ModelState(ComponentBase):
     """Capture and restore models, optimizers and metrics; a component of every stage.
 
     Args:
@@ -52,9 +52,6 @@ class ModelState:
         return variables.difference(
             self._here(saved), saved["variables"], renumbered=self._random.is_renumbered(saved)
         )
-
-    def caveats(self) -> list[Caveat]:
-        return []
 
     def receipt(self, saved: TrainingState) -> list[str]:
         counts = {group: len(entries) for group, entries in saved["variables"].items()}

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from rekindle.jobs.capture.codec import Tensors, decode, encode
-from rekindle.jobs.capture.component import Caveat
-from rekindle.state.run.training_state import Fingerprint, TrainingState
+from rekindle.jobs.capture.component import ComponentBase
+from rekindle.state.run.training_state import TrainingState
 
 _generators: list["weakref.ref[Any]"] = []
 _watching = False
@@ -180,7 +180,7 @@ def _assign(variable: Any, array: np.ndarray[Any, Any]) -> None:
         variable.assign(array)
 
 
-class RandomState:
+class RandomState(ComponentBase):
     """Capture and restore all generators of the process; a component of every stage.
 
     Args:
@@ -221,15 +221,6 @@ class RandomState:
         seeds = [] if self.is_renumbered(saved) else saved["random"]["seeds"]
         kept = [entry for entry in seeds if entry[0] not in in_data]
         restore({**saved["random"], "seeds": kept}, arrays)
-
-    def fingerprint(self) -> Fingerprint:
-        return {}
-
-    def difference(self, saved: TrainingState) -> str | None:
-        return None
-
-    def caveats(self) -> list[Caveat]:
-        return []
 
     def receipt(self, saved: TrainingState) -> list[str]:
         return ["random state"]

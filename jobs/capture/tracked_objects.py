@@ -13,10 +13,10 @@ import tensorflow as tf
 
 from rekindle.jobs.capture import variables
 from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
-from rekindle.jobs.capture.component import Caveat, Json
+from rekindle.jobs.capture.component import Caveat, ComponentBase, Json
 from rekindle.jobs.capture.variables import Groups
 from rekindle.state.errors import UsageError
-from rekindle.state.run.training_state import Fingerprint, TrainingState
+from rekindle.state.run.training_state import TrainingState
 
 
 class TrackedModels:
@@ -96,7 +96,7 @@ class TrackedModels:
         return found
 
 
-class TrackedState:
+class TrackedState(ComponentBase):
     """Capture and restore the objects in ``state=``; a component of a loop.
 
     Args:
@@ -133,12 +133,6 @@ class TrackedState:
     def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
         for name, (kind, body) in saved["state"].items():
             self._state[name] = _in(kind, body, arrays, self._state.get(name))
-
-    def fingerprint(self) -> Fingerprint:
-        return {}
-
-    def difference(self, saved: TrainingState) -> str | None:
-        return None
 
     def caveats(self) -> list[Caveat]:
         return list(self._found)

@@ -6,6 +6,7 @@ from typing import Any
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.data.py_dataset import listens_to_epochs
+from rekindle.jobs.data.sources import plan_of
 from rekindle.jobs.keras_compat import (
     PLAIN_ITERATOR,
     REMEDY,
@@ -45,11 +46,7 @@ class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         return self._distributed_dataset.element_spec
 
     def fingerprint(self) -> Json:
-        return {
-            "the kind of data": type(self.data_adapter).__name__.removesuffix("Adapter"),
-            "the number of batches": self.num_batches,
-            "steps_per_execution": self.steps_per_execution,
-        }
+        return plan_of(self)
 
     def caveats(self) -> list[Caveat]:
         found = [Caveat("Only whole epochs can be restored with this version of Keras", REMEDY)]

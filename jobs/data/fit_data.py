@@ -9,7 +9,7 @@ import tensorflow as tf
 from rekindle.jobs import keras_compat
 from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.codec import Tensors
-from rekindle.jobs.capture.component import Caveat, Json
+from rekindle.jobs.capture.component import Caveat, ComponentBase, Json
 from rekindle.jobs.data import determinism
 from rekindle.jobs.data.epoch_iterator import EpochwiseIterator
 from rekindle.jobs.data.fit_iterator import EvalIterator, FitIterator
@@ -19,7 +19,7 @@ from rekindle.state.run.training_state import Fingerprint, TrainingState
 _ARGUMENTS: Final = {PYTHON: "python", NUMPY: "numpy"}
 
 
-class FitData:
+class FitData(ComponentBase):
     """Capture and restore the position in the data; a component of a ``fit``.
 
     Args:
@@ -163,9 +163,6 @@ class FitData:
 
     def fingerprint(self) -> Fingerprint:
         return {"plan": self.iterator.fingerprint()}
-
-    def difference(self, saved: TrainingState) -> str | None:
-        return None
 
     def caveats(self) -> list[Caveat]:
         return [*self.iterator.caveats(), *self._found]

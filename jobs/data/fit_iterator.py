@@ -16,7 +16,7 @@ import keras
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.data.rng_tracker import GLOBAL, RngTracker, differing
-from rekindle.jobs.data.sources import GeneratorSource, Opening
+from rekindle.jobs.data.sources import GeneratorSource, Opening, plan_of
 from rekindle.jobs.keras_compat import BASE_ITERATOR, PLAIN_ITERATOR
 from rekindle.state.run.training_state import IteratorState
 
@@ -69,12 +69,7 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
 
     def fingerprint(self) -> Json:
         """Describe, as JSON, what of the data must be the same in every attempt."""
-        return {
-            "the kind of data": type(self.data_adapter).__name__.removesuffix("Adapter"),
-            "the number of batches": self.num_batches,
-            "steps_per_execution": self.steps_per_execution,
-            **self.source.plan(),
-        }
+        return {**plan_of(self), **self.source.plan()}
 
     def caveats(self) -> list[Caveat]:
         """List what of the data cannot be restored exactly, as far as known now."""

@@ -5,12 +5,12 @@ from typing import Any
 
 from rekindle.jobs.capture import fingerprint, rng, trace_order
 from rekindle.jobs.capture.codec import Tensors
-from rekindle.jobs.capture.component import Caveat, Json
+from rekindle.jobs.capture.component import Caveat, ComponentBase, Json
 from rekindle.jobs.data.loop_batches import Batches, LoopSource
 from rekindle.state.run.training_state import Fingerprint, LoopState, TrainingState
 
 
-class LoopData:
+class LoopData(ComponentBase):
     """Capture and restore the streams of a loop and the position within its epoch; a component.
 
     A stream is one source of batches. A call is the n-th use of ``batches()`` in an epoch.
@@ -172,9 +172,6 @@ class LoopData:
     def is_within(self) -> bool:
         """True until the script has reached the position of the checkpoint."""
         return self._within is not None
-
-    def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
-        pass  # seek has done it
 
     def fingerprint(self) -> Fingerprint:
         return {"plan": {"the stage": "a loop"}}

@@ -364,6 +364,15 @@ class Opening:
         return Source(adapter, strategy, self._beat)
 
 
+def plan_of(iterator: Any) -> Json:
+    """Describe the data of a Keras iterator: what must be the same in every attempt."""
+    return {
+        "the kind of data": type(iterator.data_adapter).__name__.removesuffix("Adapter"),
+        "the number of batches": iterator.num_batches,
+        "steps_per_execution": iterator.steps_per_execution,
+    }
+
+
 def _gather(indices: Any, data: Any) -> Any:
     def one(x: Any) -> Any:
         if isinstance(x, array_slicing.TensorflowSparseWrapper):

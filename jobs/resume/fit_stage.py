@@ -14,7 +14,7 @@ from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture import tensorboard_files, variables
 from rekindle.jobs.capture.callbacks import CallbackStates
 from rekindle.jobs.capture.codec import Tensors
-from rekindle.jobs.capture.component import Caveat, Json
+from rekindle.jobs.capture.component import ComponentBase, Json
 from rekindle.jobs.capture.model_state import ModelState
 from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.data import determinism
@@ -273,7 +273,7 @@ class FitStage:
         self._engine.report(found)
 
 
-class _FitRun:
+class _FitRun(ComponentBase):
     """Capture and restore state of ``fit`` itself; a component."""
 
     def __init__(self, model: Any, arguments: dict[str, Any]) -> None:
@@ -305,12 +305,6 @@ class _FitRun:
         if saved["position"]["end"] and before != self._epochs:
             return f"epochs was {before} and is {self._epochs}"
         return None
-
-    def caveats(self) -> list[Caveat]:
-        return []
-
-    def receipt(self, saved: TrainingState) -> list[str]:
-        return []
 
     def carry_logs(self) -> None:
         """Use the saved logs of the last batch for an epoch resumed with no batch left."""

@@ -13,7 +13,7 @@ from rekindle.jobs.attempt.save_policy import SavePolicy
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture import trace_order
 from rekindle.jobs.capture.codec import Tensors
-from rekindle.jobs.capture.component import Caveat
+from rekindle.jobs.capture.component import Caveat, ComponentBase
 from rekindle.jobs.capture.model_state import ModelState
 from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.capture.tracked_objects import TrackedModels, TrackedState
@@ -24,7 +24,7 @@ from rekindle.jobs.job import CheckpointPolicy
 from rekindle.jobs.journal_writer import log_line
 from rekindle.jobs.resume.stage import StageEngine
 from rekindle.state.errors import RekindleError, StateMismatch, UsageError
-from rekindle.state.run.training_state import Fingerprint, TrainingState
+from rekindle.state.run.training_state import TrainingState
 
 
 class LoopStage:
@@ -305,7 +305,7 @@ def _save_policy(session: Session, mine: CheckpointPolicy, *, flat: bool) -> Sav
     )
 
 
-class LoopFlags:
+class LoopFlags(ComponentBase):
     """Capture and restore logs and stop flag of a loop; a component.
 
     Attributes:
@@ -334,20 +334,8 @@ class LoopFlags:
         self.logs.clear()
         self.logs.update(saved["logs"])
 
-    def fingerprint(self) -> Fingerprint:
-        return {}
 
-    def difference(self, saved: TrainingState) -> str | None:
-        return None
-
-    def caveats(self) -> list[Caveat]:
-        return []
-
-    def receipt(self, saved: TrainingState) -> list[str]:
-        return []
-
-
-class _Graphs:
+class _Graphs(ComponentBase):
     """Find caveats in the graphs that the loop traces; a component without state."""
 
     def __init__(self, models: ModelState, random: RandomState, state: TrackedState) -> None:
@@ -360,15 +348,6 @@ class _Graphs:
     def capture(self, arrays: Tensors) -> TrainingState:
         return {}
 
-    def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
-        pass
-
-    def fingerprint(self) -> Fingerprint:
-        return {}
-
-    def difference(self, saved: TrainingState) -> str | None:
-        return None
-
     def caveats(self) -> list[Caveat]:
         graphs = trace_order.traced_graphs()
         if graphs:
@@ -378,9 +357,6 @@ class _Graphs:
                 # reads internals of TensorFlow: a failure must not end the training
                 log_line(f"training step not checked for caveats: {error!r}.")
         return list(self._found)
-
-    def receipt(self, saved: TrainingState) -> list[str]:
-        return []
 
     def _look(self, graphs: list[Any]) -> list[Caveat]:
         known = [*self._models.components(), *self._random.variables(), *self._state.variables()]
