@@ -1,4 +1,4 @@
-"""Asking the daemon for something: leaves the request, and tells its answer where there is one."""
+"""Ask the daemon for something: write a request, and wait for the answer."""
 
 import argparse
 import sys
@@ -13,15 +13,15 @@ from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
 
 ANSWER_S: Final = 10.0
-"""So long an answer is waited for; the request stays where it is after that."""
-_LATER: Final = "No daemon is running; it is done as soon as one does."
+"""Seconds to wait for an answer; after that the request stays in the inbox."""
+_LATER: Final = "No daemon is running; the request is carried out when one starts."
 
 
 def about_job(args: argparse.Namespace, verb: str, **fields: Any) -> int:
-    """Writes a request for each job in ``args.jobs``; 0 once they are written, 2 if one is refused.
+    """Write a request for each job in ``args.jobs``; return 0, or 2 if one is refused.
 
     Raises:
-        NotFound: one of the jobs is not there; nothing is written then.
+        NotFound: one of the jobs does not exist; no request is written.
     """
     home = lookup.home(args)
     book = lookup.ledger(home)
@@ -30,7 +30,7 @@ def about_job(args: argparse.Namespace, verb: str, **fields: Any) -> int:
         for job in [lookup.job(book, named).id for named in args.jobs]:
             try:
                 print(f"{job}: {ask(home, book, verb, job, **fields)}")
-            except Refused as error:  # the others are asked for all the same
+            except Refused as error:  # one refusal must not keep the other jobs from their request
                 code = error.exit_code
                 print(f"rekindle: {job}: {error}", file=sys.stderr)
     finally:
@@ -39,7 +39,7 @@ def about_job(args: argparse.Namespace, verb: str, **fields: Any) -> int:
 
 
 def about_queue(args: argparse.Namespace, verb: str, **fields: Any) -> int:
-    """Writes a request about the whole queue; 0 once it is written. The home may be new."""
+    """Write a request about the whole queue; create a missing home; return 0."""
     home = lookup.home(args)
     if daemon_status.find(home) is None:
         home.create()
@@ -55,10 +55,10 @@ def about_queue(args: argparse.Namespace, verb: str, **fields: Any) -> int:
 
 
 def ask(home: Home, book: Ledger | None, verb: str, job: str | None, **fields: Any) -> str:
-    """Leaves a request and returns the daemon's answer, or a sentence on when it will come.
+    """Write a request; return the daemon's answer, or a sentence on when it will come.
 
     Raises:
-        Refused: the daemon could not understand it or carry it out.
+        Refused: the daemon could not read the request or carry it out.
     """
     path = requests.write(home, verb, job, **fields)
     if book is None or daemon_status.find(home) is None:

@@ -1,4 +1,4 @@
-"""A loss curve over all attempts: with block characters for a terminal, and as a PNG."""
+"""Draw a loss curve over all attempts: with block characters for a terminal, and as a PNG."""
 
 import math
 from collections.abc import Sequence
@@ -16,8 +16,10 @@ class Point:
     """One finished epoch.
 
     Attributes:
-        epoch: 0-based; attempt: 1-based number of the attempt that finished it.
-        value: the loss; validation: the loss on the validation data, if there is any.
+        epoch: 0-based.
+        attempt: 1-based number of the attempt that finished it.
+        value: the loss.
+        validation: the loss on the validation data, if there is any.
     """
 
     epoch: int
@@ -27,20 +29,20 @@ class Point:
 
 
 def colour(attempt: int) -> str:
-    """The colour of an attempt, the same in the curve and in every table."""
+    """Return the colour of an attempt, the same in the curve and in every table."""
     return _COLOURS[(attempt - 1) % len(_COLOURS)]
 
 
 def in_terminal(points: Sequence[Point], width: int = 72, height: int = 9) -> Text:
-    """Bars from 0 to the highest value, one group per epoch, coloured by attempt.
+    """Draw bars from 0 to the highest value, one group per epoch, coloured by attempt.
 
-    Where there are more epochs than columns, only every n-th is drawn. A value that is
-    not finite is drawn as ``!`` at full height.
+    With more epochs than columns only every n-th is drawn. A value that is not finite is
+    drawn as ``!`` at full height.
     """
     every = max(1, math.ceil(len(points) / (width - 8)))
     drawn = points[::every]
     if not drawn:
-        return Text("no epoch is finished yet")
+        return Text("no epoch has ended yet")
     columns = max(1, min(4, (width - 8) // len(drawn)))
     top = max((p.value for p in drawn if math.isfinite(p.value)), default=1.0) or 1.0
     text = Text()
@@ -51,7 +53,7 @@ def in_terminal(points: Sequence[Point], width: int = 72, height: int = 9) -> Te
             if math.isfinite(point.value):
                 filled = point.value / top * height * 8 - row * 8
                 block = _BLOCKS[round(min(max(filled, 0), 8))]
-                # an epoch that was trained must be seen, however small its loss
+                # a loss near zero would make its epoch invisible
                 block = _BLOCKS[1] if row == 0 and block == " " else block
             else:
                 block = "!"
@@ -64,7 +66,7 @@ def in_terminal(points: Sequence[Point], width: int = 72, height: int = 9) -> Te
             number, style = (
                 (point.epoch, "dim") if name == "epoch" else (point.attempt, colour(point.attempt))
             )
-            # the last digits are enough to count by
+            # a narrow column cuts the number to its last digits
             text.append(str(number)[-max(1, columns - 1) :].ljust(columns), style)
         text.append("\n")
     return text
@@ -73,19 +75,19 @@ def in_terminal(points: Sequence[Point], width: int = 72, height: int = 9) -> Te
 def as_png(
     file: Path, points: Sequence[Point], reference: Sequence[Point], ends: Sequence[tuple[int, str]]
 ) -> bool:
-    """Draws loss and validation loss over the epochs, attempts shaded, ``reference`` dotted.
+    """Draw loss and validation loss over the epochs, attempts shaded, ``reference`` dotted.
 
     Args:
-        ends: attempt and how it ended, for those that did not reach the end.
+        ends: attempt and the label of its end, for those that did not finish the job.
 
     Returns:
-        False where matplotlib is not installed; nothing is written then.
+        False if matplotlib is not installed; no file is written then.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    # a Figure of its own needs neither a display nor pyplot's global state
+    # pyplot would need a display and change the process's global state
     figure = Figure(figsize=(9, 4.2), dpi=120, layout="constrained")
     axes = figure.subplots()
     shades = ("#dff0fa", "#fdf1d3", "#e2f3df", "#f2e3f5", "#e3e6fa", "#fbe3e1")

@@ -1,4 +1,4 @@
-"""What a verb needs first: the home, the ledger to read, and the job that was named."""
+"""Find what a verb needs first: the home, the ledger to read, and the named job."""
 
 import argparse
 import difflib
@@ -10,12 +10,12 @@ from rekindle.state.paths import Home
 
 
 def home(args: argparse.Namespace) -> Home:
-    """The home that the command line, the environment or the user's account names."""
+    """Return the home named by the command line, the environment or the user's account."""
     return Home.default(args.home)
 
 
 def ledger(place: Home) -> Ledger:
-    """The ledger of a home, for reading.
+    """Open the ledger of a home, for reading.
 
     Raises:
         NotFound: this home has no ledger yet.
@@ -25,10 +25,10 @@ def ledger(place: Home) -> Ledger:
 
 
 def job(book: Ledger, named: str) -> JobRow:
-    """The job of this id, or the newest of this name.
+    """Find the job of this id, or the newest of this name.
 
     Raises:
-        NotFound: neither is there; the hint names what comes near.
+        NotFound: there is no such job; the hint names the most similar id.
     """
     found = book.job(named)
     if found is None:

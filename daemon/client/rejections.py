@@ -1,4 +1,4 @@
-"""What the daemon said of a file that it did not take from the inbox."""
+"""Find why the daemon rejected a file of the inbox."""
 
 from rekindle.state.errors import Refused
 from rekindle.state.ledger.ledger import Ledger
@@ -9,17 +9,17 @@ _NEWEST = 200
 
 
 def of_request(home: Home, book: Ledger, name: str) -> Refused | None:
-    """The refusal of a request, whose file's name no other has; None as long as there is none."""
+    """Find the refusal of a request by its file name, which is unique; None without one."""
     return next(
-        (_told(home, event) for event in _events(book) if event.data.get("file") == name), None
+        (_refusal(home, event) for event in _events(book) if event.data.get("file") == name), None
     )
 
 
 def of_spec(home: Home, book: Ledger, inode: int, since: float) -> Refused | None:
-    """The refusal of a spec that was dropped at ``since`` (unix time); it may have a new name."""
+    """Find the refusal of a spec dropped at ``since`` (unix time); it may have been renamed."""
     return next(
         (
-            _told(home, event)
+            _refusal(home, event)
             for event in _events(book)
             if event.data.get("inode") == inode and event.at >= since - 1
         ),
@@ -31,7 +31,7 @@ def _events(book: Ledger) -> list[EventRow]:
     return book.events(kind="spec_rejected", newest=_NEWEST)[::-1]
 
 
-def _told(home: Home, event: EventRow) -> Refused:
+def _refusal(home: Home, event: EventRow) -> Refused:
     return Refused(
         str(event.data["error"]),
         where=home.rejected / str(event.data["file"]),

@@ -1,4 +1,4 @@
-"""How things are written for people: one console, times, sizes, colours of states."""
+"""Write values for people: one console, times, sizes, colours of states."""
 
 import datetime as dt
 import json
@@ -26,12 +26,12 @@ _PIPE_WIDTH: Final = 200
 
 
 def console() -> Console:
-    """For standard output; wide where it is no terminal, so that nothing is cut for `grep`."""
+    """Make a console on standard output; a pipe is wide, so that `grep` gets whole lines."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def table(*columns: str) -> Table:
-    """A table without frames."""
+    """Make a table without frames."""
     made = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     for name in columns:
         made.add_column(name, overflow="fold")
@@ -43,7 +43,7 @@ def state(value: JobState) -> Text:
 
 
 def when(seconds: float | None) -> str:
-    """Unix seconds as local time; the date only where it is not today's."""
+    """Format unix seconds as local time, with the date unless it is today's."""
     if seconds is None:
         return "-"
     moment = dt.datetime.fromtimestamp(seconds)
@@ -52,7 +52,7 @@ def when(seconds: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """``93.4`` → ``1 min 33 s``."""
+    """Format seconds: ``93.4`` → ``1 min 33 s``."""
     if seconds is None:
         return "-"
     if seconds < 60:
@@ -65,7 +65,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes as ``1.2 MB``."""
+    """Format bytes as ``1.2 MB``."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -78,7 +78,7 @@ def number(value: Any) -> str:
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """The versioned JSON of a reading verb; docs/json.md has the shapes."""
-    # without indentation for a program: the encoder in C makes ten thousand jobs at once
+    """Print the versioned JSON of a reading verb; docs/json.md has the shapes."""
+    # indentation turns off the encoder in C: ten thousand jobs would take seconds
     indent = 1 if sys.stdout.isatty() else None
     print(json.dumps({"format": 1, **value}, indent=indent))

@@ -1,7 +1,7 @@
-"""Run the demo: a real daemon, a real training, two kills, and the proof that nothing was lost.
+"""Run the demo: a real daemon, a real training, two kills, and a bit-for-bit comparison.
 
 Two jobs of the same spec run in a scratch home, one after the other. The first is killed
-twice, its twin is not disturbed; at the end their models are compared bit by bit.
+twice, the second is not disturbed; at the end their models are compared bit by bit.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from rekindle.state.run import entries, journal
 
 KILLED: Final = "digits"
 TWIN: Final = "digits-undisturbed"
-# epochs finished when the trainer is killed, and when it is asked to go
+# epochs ended when the trainer gets SIGKILL, and when it gets SIGTERM
 KILL_AFTER: Final = 6
 TERM_AFTER: Final = 13
 DEADLINE_S: Final = 900.0
@@ -41,23 +41,24 @@ def main(args: argparse.Namespace) -> int:
     """Run the demo for a person.
 
     Args:
-        args: ``home`` is a folder for the demo alone, or None for a temporary one.
+        args: ``home`` is a folder for the demo alone, None for a temporary one.
 
     Returns:
-        0 where both models are bit-identical, else 1.
+        0 if both models are bit-identical, else 1.
     """
     missing = [name for name in ("tensorflow", "sklearn") if not importlib.util.find_spec(name)]
     if missing:
         raise UsageError(
-            f"The demo trains with TensorFlow on data of scikit-learn; {' and '.join(missing)} "
-            "is not installed here.",
+            f"The demo needs TensorFlow and scikit-learn; not installed: {', '.join(missing)}.",
             hint="pip install 'rekindle[tensorflow,demo]'",
         )
     named: str | None = getattr(args, "home", None)
     home = Home(Path(named or tempfile.mkdtemp(prefix="rekindle-demo-")).absolute())
     if home.ledger.exists():
         raise UsageError(
-            "The demo wants a home of its own.", where=home.root, hint="Name an empty folder."
+            "The demo needs an empty home; this one has a ledger.",
+            where=home.root,
+            hint="Name an empty folder with --home, or leave --home out.",
         )
     home.create()
     return _Demo(home, terminal.console()).run()
@@ -78,7 +79,7 @@ class _Demo:
             self._drop_spec(KILLED)
             self._disturb(self.home.run(f"{KILLED}-1"))
             killed = self._wait_done(f"{KILLED}-1")
-            self._say("the same once more, undisturbed, to compare with")
+            self._say("training the same job undisturbed, to compare with")
             self._drop_spec(TWIN)
             for _ in self._follow(self.home.run(f"{TWIN}-1")):
                 pass
@@ -103,7 +104,7 @@ class _Demo:
         workdir = self.folder / name
         workdir.mkdir(exist_ok=True)
         text = demo_script.spec(name, script, workdir)
-        # under a dot name first, then renamed: the daemon never sees half of it
+        # written under a dot name, then renamed: the daemon must not read half a spec
         durable.write_bytes(self.home.inbox / f"{name}.toml", text.encode(), 0o640)
         self._say(f"dropped {name}.toml into the inbox")
 
@@ -128,7 +129,7 @@ class _Demo:
                 name = signal.Signals(signum).name
                 if not trainer.send(signum):
                     raise DemoFailed(
-                        f"The trainer was gone before it could get {name}.",
+                        f"The trainer ended before {name} was sent.",
                         where=run.root,
                         hint=f"Look into {run.logs}.",
                     )
@@ -136,13 +137,13 @@ class _Demo:
                 plan.pop(0)
         if plan:
             raise DemoFailed(
-                "The training was over before it was disturbed twice.",
+                "The training ended before both signals were sent.",
                 where=run.root,
                 hint=f"Look into {run.logs}.",
             )
 
     def _follow(self, run: Run) -> Iterator[dict[str, Any]]:
-        """Pass on journal entries as they come, until the job is done."""
+        """Yield journal entries as they are written, until the job is done."""
         offset = 0
         while True:
             replay = journal.replay(run.journal, offset) if run.journal.exists() else None
@@ -159,7 +160,7 @@ class _Demo:
             time.sleep(_POLL_S)
 
     def _wait_done(self, job: str) -> dict[str, Any]:
-        """Wait until the job is done; give it as ``show --json`` does."""
+        """Wait until the job is done; return it as ``show --json`` prints it."""
         while True:
             shown = self._show(job)
             if shown["state"] == "done":
@@ -196,14 +197,13 @@ class _Demo:
             raise DemoFailed(
                 f"The daemon ended with exit code {self.daemon.returncode}.",
                 where=self.folder / "daemon.log",
-                hint="Its last lines say why.",
+                hint=f"Read the last lines of {self.folder / 'daemon.log'}.",
             )
         if time.monotonic() - self.began > DEADLINE_S:
             raise DemoFailed(
                 f"The demo is not done after {DEADLINE_S:.0f} s.",
                 where=run.root,
-                hint="A very slow or busy machine? The daemon's log is in "
-                f"{self.folder / 'daemon.log'}.",
+                hint=f"Run it on an idle host; the daemon's log: {self.folder / 'daemon.log'}.",
             )
 
     def _stop_daemon(self) -> None:
@@ -213,7 +213,7 @@ class _Demo:
         self._say(f"SIGTERM to the daemon: it ended with exit code {code}")
 
     def _end_everything(self) -> None:
-        """Leave no process behind, whatever happened."""
+        """End daemon and keepers, also after an error: nothing of the demo may stay running."""
         if self.daemon is None or self.daemon.poll() is not None:
             return
         self.daemon.terminate()

@@ -1,6 +1,6 @@
-"""What the demo trains: the same text as ``examples/digits/train.py``.
+"""Hold the script that the demo trains: the same text as ``examples/digits/train.py``.
 
-A wheel has no ``examples`` folder, and the demo works from a wheel, too; a test compares.
+A wheel has no ``examples`` folder, and the demo also works from a wheel; a test compares.
 """
 
 from pathlib import Path
@@ -60,7 +60,7 @@ EPOCHS: Final = 20
 
 
 def write(folder: Path) -> Path:
-    """Puts the script into ``folder`` and returns its path."""
+    """Write the script into ``folder``; return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     script = folder / "train.py"
     script.write_text(SCRIPT)
@@ -68,7 +68,7 @@ def write(folder: Path) -> Path:
 
 
 def spec(name: str, script: Path, workdir: Path) -> str:
-    """A job spec that checkpoints within the epoch and does not wait long to try again."""
+    """Return a job spec that saves within the epoch and retries after seconds."""
     return f"""\
 name = "{name}"
 script = "{script}"

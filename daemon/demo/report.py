@@ -1,4 +1,4 @@
-"""Print what happens in the demo, and what came of it."""
+"""Print the events of the demo and its result."""
 
 import hashlib
 import math
@@ -29,13 +29,13 @@ _TROUBLE: Final = {
 
 
 class DemoFailed(RekindleError):
-    """Something of the demo did not come in time, or not as promised."""
+    """Report that the demo did not finish in time, or that a process of it failed."""
 
     exit_code = 1
 
 
 def line(entry: Entry) -> str | None:
-    """Describe a journal entry in a line, where a person wants to know of it."""
+    """Describe a journal entry in one line; None if it is not worth one."""
     kind, attempt = entry["kind"], entry.get("attempt", 0)
     style = curve.colour(attempt)
     if kind == entries.attempt_started.name:
@@ -58,7 +58,7 @@ def line(entry: Entry) -> str | None:
 def report(
     console: Console, home: Home, folder: Path, killed: Shown, twin: Shown, seconds: float
 ) -> bool:
-    """Print attempts, curve and comparison of both jobs; True where they are bit-identical."""
+    """Print attempts, curve and comparison of both jobs; return whether they are identical."""
     points, reference = _points(killed), _points(twin)
     console.print("\n[bold]Attempts of the killed job[/]")
     console.print(_attempts_table(killed["attempts"]))
@@ -75,7 +75,7 @@ def report(
     else:
         console.print("(no PNG: matplotlib is not installed; pip install matplotlib)")
     console.print(f"The trained model       {folder / killed['name'] / 'digits.keras'}")
-    console.print(f"Everything of the job   {killed['run_dir']}\n")
+    console.print(f"The run directory       {killed['run_dir']}\n")
     return _compare(console, home, killed, twin, seconds)
 
 
@@ -94,7 +94,7 @@ def _compare(console: Console, home: Home, killed: Shown, twin: Shown, seconds: 
         console.print("[bold red]DIFFERENT[/]: the models differ.")
         return False
     if histories[0] != histories[1]:
-        console.print("[bold red]DIFFERENT[/]: the models are equal, the histories not.")
+        console.print("[bold red]DIFFERENT[/]: the models are equal, their histories differ.")
         return False
     console.print(
         f"[bold green]IDENTICAL[/]: model, optimizer and the history of "
@@ -108,7 +108,7 @@ def _compare(console: Console, home: Home, killed: Shown, twin: Shown, seconds: 
 
 
 def _program() -> str:
-    """Give the command by which a person calls rekindle from where they are."""
+    """Return the command that runs rekindle from the current folder."""
     beside = Path(sys.executable).with_name("rekindle")
     if shutil.which("rekindle") or not beside.exists():
         return "rekindle"
@@ -116,7 +116,7 @@ def _program() -> str:
 
 
 def _points(job: dict[str, Any]) -> list[curve.Point]:
-    """List the epochs, each with the attempt that finished it: the last that began before."""
+    """List the epochs, each with the last attempt that began before its end."""
     attempts = job["attempts"]
     return [
         curve.Point(
@@ -136,7 +136,7 @@ def _digest(run: Run) -> tuple[str, int]:
     found = checkpoints.latest_good(run.checkpoints)
     if found.checkpoint is None:
         raise DemoFailed(
-            "There is no good checkpoint.", where=run.checkpoints, hint=f"Look into {run.logs}."
+            "No good checkpoint found.", where=run.checkpoints, hint=f"Look into {run.logs}."
         )
     arrays, _ = tensors.load(found.checkpoint.state)
     total = hashlib.sha256()
@@ -170,7 +170,7 @@ def _logs(logs: dict[str, float]) -> str:
 
 
 def _how(end: dict[str, Any]) -> str:
-    """Tell how an attempt ended, from a journal entry or from ``show --json``."""
+    """Describe the end of an attempt, from a journal entry or from ``show --json``."""
     if end["signal"]:
         return f"{end['cause']} ({_signal_name(end['signal'])})"
     return f"{end['cause']} (exit code {end['exit_code']})"
@@ -179,7 +179,7 @@ def _how(end: dict[str, Any]) -> str:
 def _signal_name(value: object) -> str:
     if isinstance(value, int):
         return signal.Signals(value).name
-    # exit code 75: asked by SIGTERM, saved, went
+    # exit code 75: SIGTERM came, the trainer saved and ended
     return "SIGTERM" if value == "preempted" else str(value)
 
 

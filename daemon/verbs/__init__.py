@@ -1,1 +1,1 @@
-"""One file for each verb of the command line, named as the verb is."""
+"""The verbs of the command line: one file for each, with its name."""

@@ -1,4 +1,4 @@
-"""``rekindle cancel``: ends jobs for good; everything of them is kept."""
+"""``rekindle cancel``: end jobs for good; their files are kept."""
 
 import argparse
 

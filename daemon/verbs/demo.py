@@ -1,4 +1,4 @@
-"""``rekindle demo``: trains, kills the training twice, and compares with an undisturbed run."""
+"""``rekindle demo``: train, kill the training twice, and compare with an undisturbed run."""
 
 import argparse
 

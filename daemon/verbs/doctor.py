@@ -1,4 +1,4 @@
-"""``rekindle doctor``: looks at the box before the night; 1 where something will hurt."""
+"""``rekindle doctor``: check host and home before the night; exit code 1 for errors."""
 
 import argparse
 
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-imports",
         action="store_true",
-        help="do not import Keras in the interpreters of waiting jobs",
+        help="skip importing Keras in the interpreters of waiting jobs",
     )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
@@ -48,10 +48,10 @@ def main(args: argparse.Namespace) -> int:
             }
         )
     elif errors:
-        console.print(f"{errors} things will hurt tonight; {warnings} more may.")
+        console.print(f"Not ready for the night: {errors} errors, {warnings} warnings.")
     else:
         console.print(
-            f"Ready for the night; {warnings} things may be better."
+            f"Ready for the night, with {warnings} warnings."
             if warnings
             else "Ready for the night."
         )

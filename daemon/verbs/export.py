@@ -1,4 +1,4 @@
-"""``rekindle export``: a job's model from a checkpoint, as a file that needs nothing of ours."""
+"""``rekindle export``: write a job's model to a file that loads without rekindle."""
 
 import argparse
 import contextlib
@@ -41,17 +41,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to",
         required=True,
         metavar="FILE",
-        help=f"the ending decides: {_ENDINGS}; may hold {{epoch:04d}} and metrics, "
+        help=f"the ending is the format: {_ENDINGS}; may contain {{epoch:04d}} and metrics, "
         "as in ModelCheckpoint",
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--last", action="store_true", help="the newest checkpoint (default)")
-    which.add_argument("--best", action="store_true", help="the best by the spec's monitor")
-    which.add_argument("--epoch", type=int, metavar="N", help="the one after N epochs")
+    which.add_argument(
+        "--best", action="store_true", help="the best checkpoint by the spec's monitor"
+    )
+    which.add_argument("--epoch", type=int, metavar="N", help="the checkpoint after N epochs")
     parser.add_argument(
-        "--model",
-        metavar="LABEL",
-        help="which model, where a loop of the script's own trains several",
+        "--model", metavar="LABEL", help="which model, if a loop of the script trains several"
     )
     parser.add_argument(
         "--ema",
@@ -61,10 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--run-script",
         action="store_true",
-        help="run the job's script up to where it trains, for models with code of "
-        "their own; it does there what it does in a relaunch",
+        help="run the job's script up to its training, for models with custom classes; "
+        "everything before the training is executed, as in each attempt",
     )
-    parser.add_argument("--force", action="store_true", help="replace a file that is there")
+    parser.add_argument("--force", action="store_true", help="replace an existing file")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
 
@@ -124,15 +124,15 @@ def _accepted(run: Run) -> Job:
         return Job.read(run.job_file)
     except OSError as error:
         raise NotFound(
-            f"The run directory cannot be read: {error.strerror}.",
+            f"Cannot read the run directory: {error.strerror}.",
             where=run.root,
-            hint="Export as the user whose daemon ran the job.",
+            hint="Export as the user of the daemon that ran the job.",
         ) from error
 
 
 @contextlib.contextmanager
 def _held(run: Run, args: argparse.Namespace) -> Iterator[tuple[Path, Checkpoint]]:
-    """The chosen checkpoint under a second name: a training that goes on may prune the first."""
+    """Link the chosen checkpoint under a second name: a running training may prune the first."""
     try:
         run.exports.mkdir(exist_ok=True)
         shadow = Path(tempfile.mkdtemp(prefix=".tmp-", dir=run.exports))
@@ -159,12 +159,12 @@ def _held(run: Run, args: argparse.Namespace) -> Iterator[tuple[Path, Checkpoint
                 held = [_link(one, shadow / "checkpoints") for one in wanted]
                 break
             except FileNotFoundError:
-                continue  # pruned in between: choose again
+                continue  # the training pruned it meanwhile: choose again
         else:
             raise NotFound(
-                "The checkpoint was removed while it was exported.",
+                "Each chosen checkpoint was pruned before it could be linked.",
                 where=run.root,
-                hint="Try again.",
+                hint=f"Export again; `rekindle show {run.id}` lists the checkpoints.",
             )
         yield shadow, held[0]
     finally:
@@ -180,34 +180,32 @@ def _link(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
             os.link(file, to / file.name)
         except FileNotFoundError:
             raise
-        except OSError:  # another file system, or not our file
+        except OSError:  # another file system, or a file of another user
             shutil.copyfile(file, to / file.name)
     return Checkpoint(to, checkpoint.position)
 
 
 def _target(to: str, epoch: int, logs: dict[str, Any]) -> tuple[str, Path]:
-    """The format, and the file, or the prefix of a TensorFlow checkpoint.
+    """Find the format, and the file or the prefix of a TensorFlow checkpoint.
 
     Raises:
-        UsageError: neither the ending nor a folder says what is wanted.
+        UsageError: the ending is none of the known ones, and the path is no folder.
     """
     try:
-        # numbers alone: the script wrote them, and must not choose a place for the file
+        # numbers only: a string of the script could lead to another folder
         numbers = {k: v for k, v in logs.items() if isinstance(v, int | float)}
         named = to.format(**{**numbers, "epoch": epoch})
     except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
         raise UsageError(
-            f"The pattern of the file's name cannot be filled: {error}.",
+            f"The pattern of the file name is invalid: {error}.",
             where=to,
-            hint=f"It may hold {{epoch:04d}} and: {', '.join(logs) or 'no metric'}.",
+            hint=f"Use only {{epoch:04d}} and: {', '.join(logs) or 'no metric'}.",
         ) from error
     try:
         path = Path(named).expanduser().absolute()
     except RuntimeError:
         raise UsageError(
-            "It begins with a home folder that does not exist.",
-            where=named,
-            hint="Write the absolute path.",
+            "The user after ~ has no home folder.", where=named, hint="Write the absolute path."
         ) from None
     if named.endswith("/") or path.is_dir():
         return "tf", path / f"cp-{epoch:04d}.ckpt"
@@ -215,23 +213,23 @@ def _target(to: str, epoch: int, logs: dict[str, Any]) -> tuple[str, Path]:
         if path.name.endswith(ending) and path.name != ending:
             return kind, path
     raise UsageError(
-        "The file's ending says nothing of its format.", where=path, hint=f"Use one of: {_ENDINGS}."
+        "The file's ending is no known format.", where=path, hint=f"Use one of: {_ENDINGS}."
     )
 
 
 def _refuse_existing(kind: str, target: Path) -> None:
-    """Before the work is done; the exporter looks once more when it names the file."""
-    there = target.with_name(f"{target.name}.index") if kind == "tf" else target
-    if os.path.lexists(there):
+    """Refuse an existing file before the work; the exporter checks again at its rename."""
+    existing = target.with_name(f"{target.name}.index") if kind == "tf" else target
+    if os.path.lexists(existing):
         raise UsageError(
-            "The file is there already.",
-            where=there,
-            hint="Choose another name, or replace it with --force.",
+            "The file exists already.",
+            where=existing,
+            hint="Name another file, or replace this one with --force.",
         )
 
 
 def _carry_out(order: dict[str, Any], job: Job, shadow: Path) -> str:
-    """Runs the exporter in the job's interpreter; the name of what it made."""
+    """Run the exporter in the job's interpreter; return the name of the file it wrote."""
     paper = shadow / "order.json"
     paper.write_text(json.dumps(order))
     answer = Path(order["answer"])
@@ -239,7 +237,7 @@ def _carry_out(order: dict[str, Any], job: Job, shadow: Path) -> str:
         **os.environ,
         "PYTHONHASHSEED": str(job.seed % 2**32),
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        # the GPUs are for those who train
+        # an export on a GPU would take memory from a training
         **job.env,
         "CUDA_VISIBLE_DEVICES": "-1",
     }
@@ -261,8 +259,8 @@ def _carry_out(order: dict[str, Any], job: Job, shadow: Path) -> str:
         value = json.loads(answer.read_text())
     except (OSError, ValueError):
         raise UsageError(
-            f"The export ended with exit code {ran.returncode}: {said[-1] if said else ''}",
-            hint="\n".join(["What it printed:", *(f"    {line}" for line in said[-15:])]),
+            f"The export failed with exit code {ran.returncode}: {said[-1] if said else ''}",
+            hint="\n".join(["Its output:", *(f"    {line}" for line in said[-15:])]),
         ) from None
     for line in said:
         if line.startswith("rekindle: the model is exported without"):

@@ -1,4 +1,4 @@
-"""``rekindle export-run``: writes a job into one archive, to go on with it on another box."""
+"""``rekindle export-run``: write a job into one archive, to move it to another host."""
 
 import argparse
 from importlib.metadata import PackageNotFoundError, version
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="FILE.tar",
-        help="the archive to write; never written over",
+        help="the archive to write; an existing file is never replaced",
     )
 
 
@@ -30,7 +30,7 @@ def main(args: argparse.Namespace) -> int:
         book.close()
     if job.state not in TERMINAL and job.state != JobState.HELD:
         raise UsageError(
-            f"{job.id} is {job.state}: it would go on here as well as there.",
+            f"{job.id} is {job.state}: it would run here and on the other host.",
             hint=f"Stop it first: `rekindle stop {job.id}`.",
         )
     try:
@@ -40,10 +40,10 @@ def main(args: argparse.Namespace) -> int:
     packed = archive.pack(Run(Path(job.run_dir)), args.to, state=str(job.state), version=ours)
     print(
         f"{args.to} holds {job.id}: {packed.files} files, {terminal.size(packed.bytes)}. "
-        "It may hold secrets of the job's environment."
+        "It may contain secrets of the job's `env`."
     )
     for name in packed.left_out:
-        print(f"  left out, since it is no regular file: {name}")
+        print(f"  left out, not a regular file: {name}")
     if job.state == JobState.HELD:
-        print(f"{job.id} stays held here. Once it goes on elsewhere: `rekindle cancel {job.id}`.")
+        print(f"{job.id} stays held here. After the import elsewhere: `rekindle cancel {job.id}`.")
     return 0

@@ -1,4 +1,4 @@
-"""``rekindle import-run``: takes a job over from another box."""
+"""``rekindle import-run``: import a job from the archive of another host."""
 
 import argparse
 from pathlib import Path
@@ -10,16 +10,16 @@ from rekindle.state.ledger.ledger import Ledger
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help="what `rekindle export-run` wrote")
+    parser.add_argument("file", type=Path, help="the archive that `rekindle export-run` wrote")
     parser.add_argument(
         "--workdir",
         metavar="DIR",
-        help="the job's working folder here (default: the same as there)",
+        help="the job's working folder on this host (default: unchanged)",
     )
     parser.add_argument(
-        "--python", metavar="PATH", help="its interpreter here (default: the same as there)"
+        "--python", metavar="PATH", help="the job's interpreter on this host (default: unchanged)"
     )
-    parser.add_argument("--hold", action="store_true", help="leave it held, do not go on")
+    parser.add_argument("--hold", action="store_true", help="leave the job held")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -29,7 +29,7 @@ def main(args: argparse.Namespace) -> int:
         token = archive.unpack(args.file, home, workdir=args.workdir, python=args.python)
     except PermissionError as error:
         raise HomeUnusable(
-            f"The run cannot be put into the home: {error.strerror}.",
+            f"Cannot write the run into the home: {error.strerror}.",
             where=error.filename,
             hint="Run as the user that owns the home.",
         ) from error

@@ -1,4 +1,4 @@
-"""``rekindle install``: makes the daemon a systemd service, of the system or of one person."""
+"""``rekindle install``: install the daemon as a systemd service, of the system or a user."""
 
 import argparse
 import os
@@ -10,15 +10,17 @@ from rekindle.state.paths import Home
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--user", action="store_true", help="for yourself alone, without root")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done")
+    parser.add_argument(
+        "--user", action="store_true", help="as a service of the current user, without root"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the steps, change nothing")
 
 
 def main(args: argparse.Namespace) -> int:
     if args.home:
         raise UsageError(
-            "A service finds its home by its unit, not by --home.",
-            hint="Install it without; then name another home in a drop-in, see docs/operations.md.",
+            "--home does not apply to a service: its unit names its home.",
+            hint="Leave --home out; set another home in a drop-in, see docs/operations.md.",
         )
     python = install.interpreter()
     steps = install.user(python, Path.home()) if args.user else install.system(python)
@@ -30,16 +32,16 @@ def main(args: argparse.Namespace) -> int:
         return 0
     if not args.user and os.geteuid() != 0:
         raise UsageError(
-            "The system service is installed as root.",
-            hint="sudo rekindle install, or `rekindle install --user` for yourself alone.",
+            "Installing the system service needs root.",
+            hint="`sudo rekindle install`, or `rekindle install --user` for the current user only.",
         )
     install.carry_out(steps, print)
     if args.user:
-        print(f"rekindle is running for you; its home is {Home.default().root}")
-        print("Look at it:   systemctl --user status rekindle")
+        print(f"rekindle is running as your service; its home is {Home.default().root}")
+        print("Its status:   systemctl --user status rekindle")
     else:
         print(f"rekindle is running; its home is {install.HOME}")
-        print("Look at it:   systemctl status rekindle")
-        print("Who may use it:  usermod --append --groups rekindle NAME, and for these people")
-        print(f"                 export REKINDLE_HOME={install.HOME}")
+        print("Its status:   systemctl status rekindle")
+        print("Add a user:   usermod --append --groups rekindle NAME, and in the user's shell")
+        print(f"              export REKINDLE_HOME={install.HOME}")
     return 0

@@ -1,4 +1,4 @@
-"""``rekindle logs``: what a job's script printed, attempt by attempt."""
+"""``rekindle logs``: print the output of a job's script, attempt by attempt."""
 
 import argparse
 import sys
@@ -23,12 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-f",
         "--follow",
         action="store_true",
-        help="go on, over all further attempts, until the job ends",
+        help="follow the output, over all further attempts, until the job ends",
     )
     parser.add_argument(
-        "--attempt", type=int, metavar="N", help="of this attempt (default: the latest)"
+        "--attempt", type=int, metavar="N", help="only attempt N (default: the latest)"
     )
-    parser.add_argument("--all", action="store_true", help="of all attempts, one after the other")
+    parser.add_argument("--all", action="store_true", help="all attempts, one after the other")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -40,7 +40,7 @@ def main(args: argparse.Namespace) -> int:
             raise NotFound(
                 f"{job.id} has no attempt {args.attempt}.",
                 where=run.logs,
-                hint=f"It has {job.attempts}; `rekindle show` lists them.",
+                hint=f"It has {job.attempts}; `rekindle show {job.id}` lists them.",
             )
         if args.follow:
             _follow(book, job.id, run, args.attempt or max(job.attempts, 1))
@@ -64,7 +64,7 @@ def _follow(book: Ledger, job_id: str, run: Run, attempt: int) -> None:
     offset = 0
     while True:
         job = book.job(job_id)
-        # read after the state: what an ended job printed is then all there
+        # read the state first: otherwise the last lines of a job that ends now would be missed
         end = _copy(run.log(attempt), offset)
         offset = offset if end is None else end
         if job is None:
@@ -82,20 +82,20 @@ def _follow(book: Ledger, job_id: str, run: Run, attempt: int) -> None:
 
 
 def _missing(job: JobRow, run: Run, attempt: int) -> str:
-    """What to say where an attempt has no log."""
+    """Describe a missing log."""
     if job.state == JobState.RUNNING and attempt == job.attempts:
         return f"Attempt {attempt} of {job.id} has printed nothing yet."
-    return f"The log of attempt {attempt} of {job.id} is not there (any more): {run.log(attempt)}"
+    return f"The log of attempt {attempt} of {job.id} does not exist: {run.log(attempt)}"
 
 
 def _copy(path: Path, offset: int) -> int | None:
-    """Prints a file from ``offset`` (bytes) on; returns where it ended, None where it is not."""
+    """Print a file from ``offset`` (bytes) on; return the end, None if there is no file."""
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
             if offset > size:
-                # its middle was cut out while it was followed
-                _write(b"--- the log was cut; on from its end\n")
+                # log_cap cut out the middle while we followed: the offset would never be reached
+                _write(b"--- the log was shortened; continuing at its end\n")
                 offset = size
             file.seek(offset)
             while chunk := file.read(_CHUNK):

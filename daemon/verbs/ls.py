@@ -1,4 +1,4 @@
-"""``rekindle ls``: all jobs, each with its state and the reason."""
+"""``rekindle ls``: list all jobs, each with its state and the reason."""
 
 import argparse
 import time
@@ -24,9 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--state", choices=[str(state) for state in JobState], help="only jobs in this state"
     )
     parser.add_argument(
-        "--all",
-        action="store_true",
-        help=f"more than the newest {_FINISHED} of those that have ended",
+        "--all", action="store_true", help=f"all ended jobs, not only the newest {_FINISHED}"
     )
     parser.add_argument("--json", action="store_true", help="print all of them as JSON")
 
@@ -40,7 +38,7 @@ def main(args: argparse.Namespace) -> int:
     try:
         book = lookup.ledger(home)
     except NotFound:
-        # the first specs may come before the first daemon; no home at all is a mistake
+        # before the first daemon specs may already wait in the inbox; no home at all is an error
         if not args.json and not home.inbox.is_dir():
             raise
     else:
@@ -70,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _inbox(home: Home) -> list[str]:
-    """Files that the daemon has not taken yet; none where this user may not look."""
+    """List the files that the daemon has not claimed yet; none without permission."""
     try:
         return arrivals.waiting(home)
     except OSError:
@@ -130,7 +128,7 @@ def _print(
             why,
         )
     if not jobs:
-        console.print("There are no jobs.")
+        console.print("No jobs.")
         return
     console.print(table)
     if left_out:

@@ -1,4 +1,4 @@
-"""``rekindle pause``: the queue starts nothing new."""
+"""``rekindle pause``: start no more jobs."""
 
 import argparse
 
@@ -7,7 +7,9 @@ from rekindle.daemon.client import ask
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--now", action="store_true", help="also save and end what runs; it goes back to the queue"
+        "--now",
+        action="store_true",
+        help="also save and stop the running jobs; they return to the queue",
     )
 
 

@@ -1,4 +1,4 @@
-"""``rekindle priority``: lets jobs go before or behind others."""
+"""``rekindle priority``: change the order of queued jobs."""
 
 import argparse
 
@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "value",
         type=int,
         metavar="N",
-        help="higher goes first; what runs is not interrupted (default of a spec: 0)",
+        help="the highest starts first; running jobs are not interrupted (default of a spec: 0)",
     )
 
 

@@ -1,4 +1,4 @@
-"""``rekindle prune``: shows what could be removed; ``--yes`` removes it."""
+"""``rekindle prune``: show what could be removed; ``--yes`` removes it."""
 
 import argparse
 import time
@@ -24,15 +24,15 @@ _ALL: Final = 2**63
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Shows what could be removed of jobs that are over or held: all checkpoints but the last "
-        "good one, the best one and the ends of stages (of a held job: as many as its spec "
-        "keeps), and what lies in quarantine. Removes nothing without --yes."
+        "Show what could be removed of jobs that have ended or are held: all checkpoints but the "
+        "last good one, the best one and the ends of stages (of a held job: as many as its spec "
+        "keeps), and the quarantine. Nothing is removed without --yes."
     )
-    parser.add_argument("jobs", nargs="*", metavar="job", help="only these (default: all)")
+    parser.add_argument("jobs", nargs="*", metavar="job", help="only these jobs (default: all)")
     parser.add_argument(
-        "--older-than", metavar="AGE", help='only jobs that are over for longer, e.g. "7 days"'
+        "--older-than", metavar="AGE", help='only jobs that ended longer ago, e.g. "7 days"'
     )
-    parser.add_argument("--yes", action="store_true", help="remove it")
+    parser.add_argument("--yes", action="store_true", help="remove the listed files")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
 
@@ -60,7 +60,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _everything(age: float | None) -> Retention:
-    """Without an age all that may go; with one only what is older."""
+    """Return limits that choose all removable files, or only those older than ``age`` seconds."""
     return Retention(max_age=age) if age is not None else Retention(max_bytes=0)
 
 
@@ -69,7 +69,7 @@ def _age(text: str | None) -> float | None:
         return None if text is None else quantities.seconds(text)
     except ValueError as error:
         raise UsageError(
-            f"--older-than is not understood: {error}.", hint='For example --older-than "7 days".'
+            f"--older-than: {error}.", hint='Write for example --older-than "7 days".'
         ) from error
 
 
@@ -77,25 +77,25 @@ def _remove(
     home: Home, book: Ledger, only: list[str] | None, age: float | None, chosen: list[Stock]
 ) -> int:
     since = time.time()
-    if not _ask(home, book, only, age, chosen):
+    if not _request(home, book, only, age, chosen):
         return 0
     end = time.monotonic() + _WAIT_S
     while daemon_status.find(home) is not None and time.monotonic() < end:
         for event in book.events(kind="pruned", newest=5):
             if event.at >= since:
-                _tell(event.data)
+                _print_pruned(event.data)
                 return 0
         time.sleep(0.1)
     return 0
 
 
-def _ask(
+def _request(
     home: Home, book: Ledger, only: list[str] | None, age: float | None, chosen: list[Stock]
 ) -> bool:
-    """Ask the daemon; on a disk too full for a request, remove here until there is space for it.
+    """Ask the daemon; on a full disk remove here until there is space for the request.
 
     Raises:
-        UsageError: the request cannot be written, for another reason or in spite of that.
+        UsageError: the request cannot be written, for another reason than a full disk.
     """
     rest = iter(chosen)
     while True:
@@ -107,24 +107,24 @@ def _ask(
             if not preflight.means_full(error.__cause__):
                 raise
             if stock is None:
-                print("Nothing more can be removed, and the disk is full.")
+                print("The disk is full, and nothing more can be removed.")
                 return False
             done = retention.reduce(home.run(stock.job), stock)
             print(
-                f"{stock.job}: {len(done.names)} checkpoints are removed; "
-                f"{terminal.size(done.bytes)} are free."
+                f"{stock.job}: removed {len(done.names)} checkpoints, "
+                f"freed {terminal.size(done.bytes)}."
                 if done.names
-                else f"{stock.job} was passed over: {done.reason}."
+                else f"{stock.job} was skipped: {done.reason}."
             )
 
 
-def _tell(data: dict[str, Any]) -> None:
+def _print_pruned(data: dict[str, Any]) -> None:
     print(
-        f"{data['checkpoints']} checkpoints of {len(data['jobs'])} jobs are removed; "
-        f"{terminal.size(data['bytes'])} are free."
+        f"Removed {data['checkpoints']} checkpoints of {len(data['jobs'])} jobs, "
+        f"freed {terminal.size(data['bytes'])}."
     )
     for job, reason in data["passed_over"].items():
-        print(f"  {job} was passed over: {reason}.")
+        print(f"  {job} was skipped: {reason}.")
 
 
 def _as_json(chosen: list[Stock], unused: int) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def _as_json(chosen: list[Stock], unused: int) -> dict[str, Any]:
 
 def _print(chosen: list[Stock], unused: int, limits: Retention) -> None:
     console = terminal.console()
-    table = terminal.table("job", "over since", "would go", "size")
+    table = terminal.table("job", "ended", "removable", "size")
     for stock in chosen:
         quarantined = sum(piece.quarantined for piece in stock.removable)
         count = len(stock.removable) - quarantined
@@ -163,10 +163,12 @@ def _print(chosen: list[Stock], unused: int, limits: Retention) -> None:
         console.print(table)
     total = sum(stock.bytes for stock in chosen) + unused
     if unused:
-        console.print(f"Snapshots of code that no job uses: {terminal.size(unused)}.")
+        console.print(f"Code snapshots that no job uses: {terminal.size(unused)}.")
     console.print(
-        f"{terminal.size(total)} would be freed."
+        f"{terminal.size(total)} can be freed."
         + (" `rekindle prune --yes` removes it." if total else "")
     )
     if limits.max_age is None and limits.max_bytes is None:
-        console.print("[dim]Nothing is removed by itself: rekindle.toml sets no \\[retention].[/]")
+        console.print(
+            "[dim]Nothing is removed automatically: rekindle.toml has no \\[retention].[/]"
+        )

@@ -1,4 +1,4 @@
-"""``rekindle release``: lets held jobs go on."""
+"""``rekindle release``: let held jobs continue."""
 
 import argparse
 
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-runtime",
         metavar="TIME",
-        help='a longer `max_runtime` from now on, in all, e.g. "12h"',
+        help='set a new `max_runtime` for the whole job, e.g. "12h"',
     )
 
 
@@ -25,6 +25,6 @@ def main(args: argparse.Namespace) -> int:
         quantities.seconds(args.max_runtime)
     except ValueError as error:
         raise UsageError(
-            f"--max-runtime is not understood: {error}.", hint="For example --max-runtime 12h."
+            f"--max-runtime: {error}.", hint="Write for example --max-runtime 12h."
         ) from None
     return ask.about_job(args, "release", max_runtime=args.max_runtime)

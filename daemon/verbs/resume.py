@@ -1,4 +1,4 @@
-"""``rekindle resume``: a paused queue goes on, or a GPU that was set aside is used again."""
+"""``rekindle resume``: let a paused queue continue, or use a faulty GPU again."""
 
 import argparse
 
@@ -9,8 +9,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpu",
         metavar="GPU",
-        help="instead: use this GPU again in spite of its faults "
-        "(its number as nvidia-smi shows it, or its UUID)",
+        help="use this GPU again in spite of its faults; the queue is not changed "
+        "(its number in nvidia-smi, or its UUID)",
     )
 
 

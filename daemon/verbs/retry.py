@@ -1,4 +1,4 @@
-"""``rekindle retry``: runs jobs that ended, or are held, again."""
+"""``rekindle retry``: run jobs again that ended or are held."""
 
 import argparse
 
@@ -12,12 +12,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from-scratch",
         action="store_true",
-        help="begin anew; the checkpoints go to quarantine, none is deleted",
+        help="begin at step 0; the checkpoints are moved to quarantine, none is deleted",
     )
     parser.add_argument(
         "--allow-change",
         action="store_true",
-        help="go on although the script is not the one of the checkpoint",
+        help="resume although the script differs from that of the checkpoint",
     )
 
 

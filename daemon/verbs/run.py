@@ -1,4 +1,4 @@
-"""``rekindle run``: the daemon."""
+"""``rekindle run``: run the daemon."""
 
 import argparse
 
@@ -13,19 +13,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--until-idle",
         action="store_true",
-        help="end when no job is left that could go on by itself",
+        help="end when no job is left that can run without a person",
     )
     parser.add_argument(
         "--slots",
         type=int,
         metavar="N",
-        help="how many jobs that need no GPU run at once (default: rekindle.toml's, else 1)",
+        help="how many jobs without a GPU run at once (default: that of rekindle.toml, else 1)",
     )
     parser.add_argument(
         "--log-format",
         choices=FORMATS,
         default="auto",
-        help="console or json; auto: console on a terminal",
+        help="console or json; auto is console on a terminal (default: auto)",
     )
 
 
@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> int:
     if args.slots is not None and args.slots < 1:
         raise UsageError(
             f"--slots must be 1 or more, not {args.slots}.",
-            hint="Leave it out for one job at a time.",
+            hint="Leave --slots out for one job at a time.",
         )
     home = lookup.home(args)
     settings = config.read(home)

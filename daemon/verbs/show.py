@@ -1,4 +1,4 @@
-"""``rekindle show``: everything about one job, for a person or as JSON."""
+"""``rekindle show``: show everything about one job, for a person or as JSON."""
 
 import argparse
 import os
@@ -53,7 +53,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def as_json(book: Ledger, job: JobRow) -> dict[str, Any]:
-    """The job in the shape that docs/json.md describes."""
+    """Return the job in the shape that docs/json.md describes."""
     return {
         "id": job.id,
         "name": job.name,
@@ -127,7 +127,7 @@ def _attempt(row: AttemptRow) -> dict[str, Any]:
 
 
 class _Page:
-    """What a person reads at breakfast."""
+    """Print everything about a job for a person."""
 
     def __init__(self, book: Ledger, job: JobRow, *, everything: bool) -> None:
         self._job = job
@@ -165,9 +165,9 @@ class _Page:
 
     def _print_attempts(self, console: Console) -> None:
         if not self._attempts:
-            console.print("It has not started yet.")
+            console.print("No attempt has started yet.")
             return
-        table = terminal.table("attempt", "started", "took", "from", "to", "ended", "trained again")
+        table = terminal.table("attempt", "started", "took", "from", "to", "ended", "repeated")
         for row in self._newest(self._attempts, _ATTEMPTS):
             took = None if row.ended_at is None else row.ended_at - row.started_at
             table.add_row(
@@ -177,7 +177,7 @@ class _Page:
                 _place(row.from_epoch, row.from_step),
                 _place(row.to_epoch, row.to_step),
                 how(row),
-                _lost(row),
+                _repeated(row),
             )
         console.print(table)
         hidden = len(self._attempts) - table.row_count
@@ -198,21 +198,15 @@ class _Page:
                 )
             if receipt.get("checkpoint"):
                 at = receipt["checkpoint"]
-                lost = _lost(row)
-                lines = [
-                    f"attempt {row.n} went on from {at}; "
-                    + (
-                        f"what came after it was lost: {lost}"
-                        if row.lost_steps is None
-                        else f"{lost} lost"
-                    )
-                ]
+                lines = [f"attempt {row.n} resumed from {at}; repeated steps: {_repeated(row)}"]
             elif receipt.get("restored") or receipt.get("inexact"):
-                lines = [f"attempt {row.n} began anew"]
+                lines = [f"attempt {row.n} began at step 0"]
             else:
                 continue
             if receipt.get("allowed"):
-                lines.append(f"  [yellow]changed, and allowed to:[/] {escape(receipt['allowed'])}")
+                lines.append(
+                    f"  [yellow]changed, allowed by --allow-change:[/] {escape(receipt['allowed'])}"
+                )
             if receipt.get("restored"):
                 lines.append(f"  restored: {', '.join(receipt['restored'])}")
             lines += [
@@ -285,15 +279,15 @@ class _Page:
         if last is None or not last.failure:
             return
         failure = last.failure
-        console.print(f"\n[bold red]What ended attempt {last.n}[/]")
+        console.print(f"\n[bold red]Error of attempt {last.n}[/]")
         text = failure.get("traceback") or f"{failure.get('error_type')}: {failure.get('message')}"
         console.print(escape(text))
 
 
 def how(row: AttemptRow) -> str:
-    """How an attempt ended, in a few words."""
+    """Describe the end of an attempt in a few words."""
     if row.outcome is None:
-        return "[green]runs[/]"
+        return "[green]running[/]"
     if row.signal:
         try:
             return f"{row.cause} ({signal.Signals(row.signal).name})"
@@ -305,10 +299,10 @@ def how(row: AttemptRow) -> str:
 
 
 def _code(spec: dict[str, Any]) -> str:
-    """Which code the job runs."""
+    """Describe the code that the job runs."""
     source = spec.get("source")
     if not source:
-        return "live: the files as they are at each start"
+        return "live: the current files at each attempt"
     text = f"snapshot {source['digest'][:12]}, {source['files']} files of {source['root']}"
     if source.get("commit"):
         text += f", git {source['commit'][:12]}"
@@ -325,11 +319,11 @@ def _place(epoch: int | None, step: int | None) -> str:
     return "-" if step is None else f"epoch {epoch or 0}, step {step}"
 
 
-def _lost(row: AttemptRow) -> str:
+def _repeated(row: AttemptRow) -> str:
     if row.lost_steps is None:
         if row.receipt is None:
             return "-"
-        return "unknown" if row.receipt.get("checkpoint") else "all of it"
+        return "unknown" if row.receipt.get("checkpoint") else "all steps"
     if not row.lost_steps:
         return "nothing"
     seconds = (row.receipt or {}).get("lost_seconds")

@@ -1,4 +1,4 @@
-"""``rekindle stop``: saves jobs and holds them."""
+"""``rekindle stop``: save jobs and hold them."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""``rekindle submit``: hands in a spec file, or a script straight away."""
+"""``rekindle submit``: submit a spec file, or a script without a spec."""
 
 import argparse
 import time
@@ -17,14 +17,14 @@ _ACCEPT_S: Final = 5.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "rekindle submit [--name NAME] [--python PYTHON] [--live] FILE [-- ARGUMENTS]"
     parser.add_argument("file", type=Path, help="a spec (*.toml, *.yaml) or a script (*.py)")
-    parser.add_argument("--name", help="the job's name, for a script (default: the file's)")
+    parser.add_argument("--name", help="the job's name, for a script (default: the file's name)")
     parser.add_argument(
         "--python", metavar="PATH", help="the interpreter, for a script (default: the daemon's)"
     )
     parser.add_argument(
         "--live",
         action="store_true",
-        help="run the code as it then is, not as it is when it is handed in",
+        help="run the code as it is at each attempt, not a snapshot of it",
     )
 
 
@@ -36,33 +36,33 @@ def main(args: argparse.Namespace) -> int:
         )
     elif args.rest or args.name or args.python:
         raise UsageError(
-            "--name, --python and arguments behind `--` are for scripts.",
+            "--name, --python and arguments after `--` are for scripts only.",
             where=args.file,
-            hint="Write them into the spec: name, python, args.",
+            hint="Set `name`, `python` and `args` in the spec.",
         )
     else:
         filename, data = submit.spec_from_file(args.file, live=args.live)
     if not home.inbox.is_dir():
-        # the first job may come before the first daemon
+        # before the first daemon there is no inbox to drop the spec into
         home.create()
     since = time.time()
     dropped = submit.drop(home, filename, data)
     path = dropped.path
     job = _accepted(home, dropped, since) if daemon_status.find(home) is not None else None
     if job is not None:
-        print(f"{job} is accepted. `rekindle show {job}` tells how it goes.")
+        print(f"{job} is accepted. `rekindle show {job}` shows its progress.")
     elif daemon_status.find(home) is not None:
-        print(f"{path.name} is in the inbox; the daemon takes it in a moment.")
+        print(f"{path.name} is in the inbox; the daemon has not accepted it yet: `rekindle ls`.")
     else:
         print(f"{path.name} is in the inbox. No daemon is running: `rekindle run` starts one.")
     return 0
 
 
 def _accepted(home: Home, dropped: submit.Dropped, since: float) -> str | None:
-    """The id of the job that the file became, if it does soon.
+    """Wait for the job that the daemon makes of the file; return its id, None after a while.
 
     Raises:
-        Refused: the daemon did not take it.
+        Refused: the daemon rejected the file.
     """
     end = time.monotonic() + _ACCEPT_S
     while time.monotonic() < end:

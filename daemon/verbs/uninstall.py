@@ -1,4 +1,4 @@
-"""``rekindle uninstall``: takes the service away and leaves all data."""
+"""``rekindle uninstall``: remove the service; all data stays."""
 
 import argparse
 import os
@@ -10,8 +10,8 @@ from rekindle.state.paths import Home
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--user", action="store_true", help="the one of yours alone")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done")
+    parser.add_argument("--user", action="store_true", help="the service of the current user")
+    parser.add_argument("--dry-run", action="store_true", help="print the steps, change nothing")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -22,12 +22,12 @@ def main(args: argparse.Namespace) -> int:
         return 0
     if not args.user and os.geteuid() != 0:
         raise UsageError(
-            "The system service is removed as root.",
-            hint="sudo rekindle uninstall, or `rekindle uninstall --user`.",
+            "Removing the system service needs root.",
+            hint="`sudo rekindle uninstall`, or `rekindle uninstall --user` for your own service.",
         )
     install.carry_out(steps, print)
     home = Home.default().root if args.user else install.HOME
-    print(f"The service is gone. All jobs, checkpoints and logs are kept: {home}")
+    print(f"The service is removed. All jobs, checkpoints and logs are kept: {home}")
     if not args.user:
-        print("The user rekindle, who owns them, is kept as well.")
+        print("Their owner, the user rekindle, is also kept.")
     return 0

@@ -1,4 +1,4 @@
-"""``rekindle verify``: checks a whole home; ``--rebuild`` builds its ledger anew."""
+"""``rekindle verify``: check a whole home; ``--rebuild`` rebuilds its ledger."""
 
 import argparse
 
@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rebuild",
         action="store_true",
-        help="build the ledger anew from the run directories; the old one is kept",
+        help="rebuild the ledger from the run directories; the old one is kept",
     )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> int:
             f"  where: {escape(finding.where)}\n  hint: {escape(finding.hint)}", soft_wrap=True
         )
     if bad:
-        console.print(f"{bad} of {len(findings)} findings will lose or repeat work.")
+        console.print(f"{bad} errors, {len(findings) - bad} warnings.")
     else:
         console.print("The ledger, the run directories and the checkpoints are sound.")
     return 1 if bad else 0
@@ -60,8 +60,8 @@ def _rebuild(home: Home, *, quiet: bool) -> None:
     done = rebuild.rebuild(home)
     if quiet:
         return
-    print(f"The ledger was built anew: {done.jobs} jobs with {done.attempts} attempts.")
+    print(f"The ledger was rebuilt: {done.jobs} jobs with {done.attempts} attempts.")
     if done.kept_damaged is not None:
-        print(f"The old one is kept: {done.kept_damaged}")
+        print(f"The old ledger is kept: {done.kept_damaged}")
     for problem in done.problems:
         print(f"  problem: {problem}")

@@ -1,4 +1,4 @@
-"""``rekindle verify-resume``: kills a job of yours on the way, and says whether it matters."""
+"""``rekindle verify-resume``: kill a job at random points, and compare the results."""
 
 import argparse
 import contextlib
@@ -37,49 +37,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("file", type=Path, help="a spec (*.toml, *.yaml) or a script (*.py)")
     parser.add_argument(
-        "--kills", type=int, default=5, metavar="N", help="how often it is killed (default: 5)"
+        "--kills", type=int, default=5, metavar="N", help="number of kills (default: 5)"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="of the places of the kills (default: 0)"
+        "--seed",
+        type=int,
+        default=0,
+        metavar="S",
+        help="seed of the random points of the kills (default: 0)",
     )
     parser.add_argument(
         "--limit",
         default=_DEFAULT_LIMIT,
         metavar="TIME",
-        help="about how long it may take; a longer job is compared up to where "
-        f'it gets to; "none" for all of it (default: {_DEFAULT_LIMIT})',
+        help="the time to spend, roughly; of a longer job only its first part is compared; "
+        f'"none": the whole job (default: {_DEFAULT_LIMIT})',
     )
     parser.add_argument(
         "--link",
         action="append",
         default=[],
         metavar="PATH",
-        help="data below the job's folder that is only read: linked, not copied",
+        help="read-only data below the job's folder: linked, not copied",
     )
     parser.add_argument("--python", metavar="PATH", help="the interpreter, for a script")
     parser.add_argument(
-        "--keep",
-        action="store_true",
-        help="keep the trainings, with logs and checkpoints, to look at",
+        "--keep", action="store_true", help="keep the trainings, with logs and checkpoints"
     )
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
 
 
 def main(args: argparse.Namespace) -> int:
     if args.kills < 1:
-        raise UsageError("At least one kill is needed.", hint="--kills 5")
+        raise UsageError(
+            f"--kills must be 1 or more, not {args.kills}.", hint="Write for example --kills 5."
+        )
     question = Question(_job(args), args.kills, args.seed, _limit(args.limit), tuple(args.link))
-    # progress is for a person: with --json the answer alone goes to standard output
+    # with --json progress on standard output would break the JSON
     console = Console(highlight=False, stderr=True) if args.json else terminal.console()
     began = time.monotonic()
 
-    def tell(text: str) -> None:
+    def report(text: str) -> None:
         console.print(f"[dim]{time.monotonic() - began:6.1f} s[/]  {escape(text)}")
 
     home = Home(Path(tempfile.mkdtemp(prefix="rekindle-verify-")).resolve())
     home.create()
     try:
-        answer = verify_resume.find(question, home, tell)
+        answer = verify_resume.find(question, home, report)
         if args.json:
             terminal.print_json(
                 as_json(answer, question, time.monotonic() - began, home if args.keep else None)
@@ -88,7 +92,7 @@ def main(args: argparse.Namespace) -> int:
             _Page(answer, question).print(console)
     finally:
         if args.keep:
-            print(f"rekindle: everything is in {home.root}", file=sys.stderr)
+            print(f"rekindle: trainings kept in {home.root}", file=sys.stderr)
         else:
             with contextlib.suppress(OSError):
                 shutil.rmtree(home.root)
@@ -96,28 +100,28 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _job(args: argparse.Namespace) -> Job:
-    """The job that the file means, resolved as the daemon would."""
+    """Resolve the job of the file as the daemon would."""
     if args.file.suffix == ".py":
         filename, data = submit.spec_for_script(
             args.file, name=None, args=args.rest, python=args.python
         )
         folder = Path.cwd()
         job = parse.parse(data, filename, folder)
-        # a script straight away: its folder is what it needs, not wherever one stands
+        # without a spec: the script needs the files of its own folder, not of the current one
         return job.replace(workdir=str(args.file.absolute().parent))
     if args.rest or args.python:
         raise UsageError(
-            "--python and arguments behind `--` are for scripts.",
+            "--python and arguments after `--` are for scripts only.",
             where=args.file,
-            hint="Write them into the spec: python, args.",
+            hint="Set `python` and `args` in the spec.",
         )
     filename, data = submit.spec_from_file(args.file)
     job = parse.parse(data, filename, args.file.absolute().parent)
     if job.command is not None:
         raise UsageError(
-            "The job is a command; what it trains cannot be seen from here.",
+            "The job is a command: rekindle cannot see the training inside it.",
             where=args.file,
-            hint="verify-resume is for `script` and `module`.",
+            hint="Use `script` or `module` instead of `command` in the spec.",
         )
     return job
 
@@ -128,13 +132,15 @@ def _limit(text: str) -> float | None:
     try:
         return quantities.seconds(text)
     except ValueError as error:
-        raise UsageError(f"--limit: {error}.", hint='--limit "10 min", or --limit none') from error
+        raise UsageError(
+            f"--limit: {error}.", hint='Write for example --limit "10 min", or --limit none.'
+        ) from error
 
 
 def as_json(
     answer: Answer, question: Question, seconds: float, home: Home | None
 ) -> dict[str, Any]:
-    """The answer in the shape that docs/json.md describes."""
+    """Return the answer in the shape that docs/json.md describes."""
     end = answer.undisturbed.end
     return {
         "verdict": str(answer.verdict),
@@ -186,7 +192,7 @@ def _difference(found: Difference) -> dict[str, str]:
 
 
 def summary(answer: Answer) -> str:
-    """The answer in one or two sentences."""
+    """Summarise the answer in one or two sentences."""
     killed = answer.killed
     first = answer.differences[0] if answer.differences else None
     if answer.verdict is Verdict.IDENTICAL:
@@ -197,24 +203,24 @@ def summary(answer: Answer) -> str:
     if answer.verdict is Verdict.SCRIPT_DIFFERS:
         assert first is not None
         return (
-            "The script does not give the same result twice, even undisturbed: the first "
-            f"difference is {_in_words(first)}. Resuming cannot be exact before it does."
+            "The script is not deterministic, even undisturbed: the first difference is "
+            f"{_in_words(first)}. A resume cannot be exact before the script is deterministic."
         )
     if answer.verdict is Verdict.RESUME_DIFFERS:
         assert first is not None
         return (
-            "Undisturbed the script gives the same result every time, killed it does not: "
+            "The script is deterministic undisturbed, but its result after kills differs: "
             f"the first difference is {_in_words(first)}."
         )
     if answer.verdict is Verdict.RESUME_FAILED:
         return (
-            f"Attempt {killed.failure.get('attempt')} could not go on: "
+            f"Attempt {killed.failure.get('attempt')} failed to resume: "
             f"{killed.failure.get('error_type') or killed.failure.get('cause')}: "
             f"{killed.failure.get('message')}"
         )
     return (
-        "Both are equal, but no attempt went on from a checkpoint above step zero, so that "
-        "nothing is proven: the job may be too short, or the kills too few (--kills)."
+        "The results are equal, but no attempt resumed from a checkpoint above step 0, so "
+        "nothing is proven: the job is too short, or has too few kills (--kills)."
     )
 
 
@@ -231,7 +237,7 @@ def _in_words(found: Difference) -> str:
 
 
 class _Page:
-    """The answer for a person."""
+    """Print the answer for a person."""
 
     def __init__(self, answer: Answer, question: Question) -> None:
         self._answer = answer
@@ -250,16 +256,16 @@ class _Page:
         console.print(
             f"  {len(killed.hits)} kills; {len(killed.resumed)} attempts resumed from a "
             f"checkpoint, {killed.in_mid_epoch} of them in mid-epoch; "
-            f"lost {_lost(killed)} of {answer.undisturbed.steps} steps, trained again"
+            f"{_repeated(killed)} of {answer.undisturbed.steps} steps were repeated"
         )
         end = answer.undisturbed.end
         if end is not None:
             console.print(
-                f"  compared up to epoch {end.epoch}, step {end.step}, since the whole "
-                "job takes longer: --limit none; files were not compared"
+                f"  compared up to epoch {end.epoch}, step {end.step} only, and without files: the "
+                "whole job takes longer than --limit (--limit none compares all)"
             )
         self._print_differences(console, "Differs", answer.differences)
-        self._print_differences(console, "Differs undisturbed as well", answer.noted)
+        self._print_differences(console, "Differs also undisturbed", answer.noted)
         for text in answer.inexact:
             console.print(f"  [yellow]not exact:[/] {escape(text)}")
         if not identical or answer.noted:
@@ -286,16 +292,16 @@ class _Page:
         if not found:
             if self._answer.differences:
                 console.print(
-                    "Why is not to be seen in the script. Sums over several threads may "
-                    "differ: try TF_DETERMINISTIC_OPS=1 and one thread in `env`."
+                    "No cause was found in the script. Sums over several threads may differ: "
+                    'set `env = { TF_DETERMINISTIC_OPS = "1" }` in the spec.'
                 )
             return
-        console.print("[bold]What may be why[/]")
+        console.print("[bold]Possible causes[/]")
         for suspect in found[:_SHOWN]:
             where = f"{suspect.file}:{suspect.line}" if suspect.line else suspect.file
             console.print(f"  [cyan]{escape(where)}[/] {escape(suspect.code)}")
             console.print(f"    {escape(suspect.why)} {escape(suspect.fix)}")
 
 
-def _lost(training: Training) -> int:
+def _repeated(training: Training) -> int:
     return sum(receipt.get("lost_steps") or 0 for receipt in training.receipts)

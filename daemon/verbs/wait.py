@@ -1,4 +1,4 @@
-"""``rekindle wait``: until jobs have ended; 0 done, 1 failed, held or cancelled."""
+"""``rekindle wait``: wait for jobs to end; exit code 0: done, 1: failed, held or cancelled."""
 
 import argparse
 import sys
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--timeout",
         type=float,
         metavar="SECONDS",
-        help=f"give up after so long, with exit code {TIMED_OUT}",
+        help=f"stop waiting after SECONDS, with exit code {TIMED_OUT}",
     )
 
 
@@ -29,7 +29,7 @@ def main(args: argparse.Namespace) -> int:
     home = lookup.home(args)
     book = lookup.ledger(home)
     end = None if args.timeout is None else time.monotonic() + args.timeout
-    told = False
+    warned = False
     result = 0
     try:
         for job_id in [lookup.job(book, named).id for named in args.jobs]:
@@ -37,14 +37,14 @@ def main(args: argparse.Namespace) -> int:
                 job = lookup.job(book, job_id)
                 if job.state in TERMINAL or job.state == JobState.HELD:
                     break
-                if not told and daemon_status.find(home) is None:
-                    told = True
+                if not warned and daemon_status.find(home) is None:
+                    warned = True
                     print(
-                        "No daemon is running; nothing goes on until one does: `rekindle run`.",
+                        "No daemon is running, so no job progresses: `rekindle run` starts one.",
                         file=sys.stderr,
                     )
                 if end is not None and time.monotonic() > end:
-                    print(f"{job.id} is {job.state} still.", file=sys.stderr)
+                    print(f"{job.id} is still {job.state}.", file=sys.stderr)
                     return TIMED_OUT
                 time.sleep(_POLL_S)
             print(f"{job.id} is {job.state}: {job.reason}")

@@ -115,7 +115,7 @@ def test_a_script_cannot_choose_the_path_of_an_export() -> None:
         "keras",
         Path("/x/3-0.2.keras"),
     )
-    with pytest.raises(UsageError, match="cannot be filled"):
+    with pytest.raises(UsageError, match="pattern of the file name is invalid"):
         export._target("/x/{loss}.keras", 3, {"loss": "../../etc/evil"})
-    with pytest.raises(UsageError, match="cannot be filled"):
+    with pytest.raises(UsageError, match="pattern of the file name is invalid"):
         export._target("/x/{loss.a}.keras", 3, {"loss": 1.0})

@@ -93,7 +93,7 @@ def test_every_format_reaches_the_recorded_accuracy_in_a_new_process(
         text=True,
     )
     assert refused.returncode == 2
-    assert "there already" in refused.stderr
+    assert "exists already" in refused.stderr
     assert "--force" in refused.stderr
     assert (out / "m.keras").read_bytes() == before
     rig.cli("export", job, "--epoch", "4", "--to", str(out / "m.keras"), "--force")

@@ -242,7 +242,7 @@ def test_what_a_killed_command_repeats_is_unknown_and_never_nothing(
     assert [a["receipt"]["lost_steps"] for a in attempts] == [0, None, None]
     assert [a["receipt"]["checkpoint"] for a in attempts] == [None, None, "e0001-s00000010"]
     page = rig.cli("show", "c-1")
-    assert "all of it" in page
+    assert "all steps" in page
     assert "unknown" in page
     # a rebuilt ledger says the same
     rig.home.ledger.unlink()

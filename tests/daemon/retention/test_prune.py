@@ -294,13 +294,13 @@ def test_prune_shows_first_and_removes_on_yes(tmp_path: Path) -> None:
         assert 9 * MB < shown["bytes"] < 10 * MB
         assert "9 checkpoints" not in rig.cli("prune")
         said = rig.cli("prune", "--older-than", "1 day")
-        assert said.startswith("0 B would be freed")
-        assert "sets no [retention]." in said
+        assert said.startswith("0 B can be freed")
+        assert "has no [retention]." in said
         assert all(names(run) == {1, 2, 3, 4, 5} for run in runs)
-        assert "3 checkpoints of 1 jobs are removed" in rig.cli("prune", "a-1", "--yes")
+        assert "Removed 3 checkpoints of 1 jobs" in rig.cli("prune", "a-1", "--yes")
         assert names(rig.home.run("a-1")) == {2, 5}
         assert names(rig.home.run("b-1")) == {1, 2, 3, 4, 5}
-        assert "6 checkpoints of 2 jobs are removed" in rig.cli("prune", "--yes")
+        assert "Removed 6 checkpoints of 2 jobs" in rig.cli("prune", "--yes")
         assert all(names(run) == {2, 5} for run in runs)
         assert json.loads(rig.cli("verify", "--json"))["findings"] == []
         rig.cli("prune", "--older-than", "soon", code=2)

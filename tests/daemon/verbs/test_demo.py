@@ -46,7 +46,7 @@ def test_the_curve_survives_losses_that_are_no_number() -> None:
     """NaN and infinity are shown, not dropped; no epoch at all is said."""
     assert "!" in curve.in_terminal(points(1.0, math.nan, math.inf)).plain
     assert "!" in curve.in_terminal(points(math.nan)).plain
-    assert curve.in_terminal([]).plain == "no epoch is finished yet"
+    assert curve.in_terminal([]).plain == "no epoch has ended yet"
 
 
 def test_the_curve_is_drawn_as_a_png(tmp_path: Path) -> None:

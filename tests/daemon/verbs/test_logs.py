@@ -39,7 +39,7 @@ def test_a_log_that_is_gone_is_told_in_a_sentence(rig: Rig) -> None:
             assert code == expected, (words, said)
             assert out in ("", "--- attempt 1\n")
             first = said.splitlines()[0]
-            assert first.startswith("rekindle: The log of attempt 1 of a-1 is not there"), said
+            assert first.startswith("rekindle: The log of attempt 1 of a-1 does not exist"), said
             assert str(run.log(1)) in first
             assert "Traceback" not in said
         if run.logs.is_file():
