@@ -1,1 +1,1 @@
-"""Checking a host before the night."""
+"""Check a host before the night."""

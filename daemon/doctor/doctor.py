@@ -1,7 +1,7 @@
-"""Looking at a box before the night: will what is queued find what it needs?
+"""Check a host and a home before the night: do the queued jobs find what they need?
 
-Each check says what it found, and what to do where that will hurt. Nothing is changed; one
-file is written and removed again, to see how fast the disk is.
+Each check reports what it found, with a hint if something will fail. Nothing is changed, but one
+file is written and removed again, to measure the speed of the disk.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ _IMPORT_S: Final = 180.0
 
 
 def examine(home: Home, *, imports: bool = True) -> Iterator[Finding]:
-    """All findings, as they are made.
+    """Yield all findings, one check after the other.
 
     Args:
         imports: import Keras in each interpreter that a waiting job names; takes seconds.
@@ -41,8 +41,8 @@ def examine(home: Home, *, imports: bool = True) -> Iterator[Finding]:
         yield Finding(
             "error",
             "home",
-            f"{home.root} is no home: it has no inbox.",
-            "Start the daemon once, or name the home with --home.",
+            f"Not a home: {home.root} has no inbox.",
+            "Start the daemon once (`rekindle run`), or name the home with --home.",
         )
         return
     waiting: list[Waiting] = []
@@ -69,7 +69,7 @@ def examine(home: Home, *, imports: bool = True) -> Iterator[Finding]:
             yield Finding(
                 "warning",
                 name,
-                f"It could not be checked: {error}.",
+                f"The check failed: {error}.",
                 "Run the doctor as the user that owns the home.",
             )
 
@@ -88,7 +88,7 @@ def _permissions(home: Home) -> Iterator[Finding]:
                 yield Finding(
                     "error",
                     "permissions",
-                    f"Others may write the {what} ({path}).",
+                    f"Users other than the owner may write the {what} ({path}).",
                     f"chmod go-w {path}",
                 )
     for file in home.runs.glob("*/job.json"):
@@ -96,7 +96,7 @@ def _permissions(home: Home) -> Iterator[Finding]:
             yield Finding(
                 "error",
                 "permissions",
-                f"{file} may be read by others; it can hold secrets of `env`.",
+                f"Other users may read {file}; it can hold secrets of `env`.",
                 f"chmod 600 {file}",
             )
     info = home.inbox.stat()
@@ -105,30 +105,30 @@ def _permissions(home: Home) -> Iterator[Finding]:
         yield Finding(
             "error",
             "permissions",
-            "Everybody may drop specs, and a spec runs code as the daemon's user.",
-            f"chmod 2770 {home.inbox}, and put those who may into its group.",
+            "Every user may drop specs, and a spec runs code as the daemon's user.",
+            f"chmod 2770 {home.inbox}, and add the permitted users to its group.",
         )
     elif not os.access(home.inbox, os.W_OK):
         yield Finding(
             "error",
             "permissions",
-            f"You cannot drop specs into {home.inbox}.",
-            "Ask to be put into its group, and log in anew.",
+            f"The current user cannot drop specs into {home.inbox}.",
+            "Ask its owner to add you to the folder's group, then log in again.",
         )
     elif not group and owner != os.getuid():
         yield Finding(
             "warning",
             "permissions",
             "Only the daemon's user can drop specs.",
-            f"chmod 2770 {home.inbox}, to let its group do it.",
+            f"chmod 2770 {home.inbox} lets its group do it.",
         )
     else:
         yield Finding(
             "ok",
             "permissions",
-            "The inbox can be written by "
+            "The inbox is writable by "
             + ("its group" if group else "you")
-            + "; the rest by its owner alone.",
+            + ", everything else by its owner only.",
         )
 
 
@@ -138,9 +138,13 @@ def _configuration(home: Home) -> Iterator[Finding]:
     except RekindleError as error:
         yield Finding("error", "configuration", f"{error.what} ({error.where})", error.hint)
         return
-    there = "rekindle.toml is sound" if home.config.exists() else "The defaults hold"
-    limits = "no limit on age or size" if read.retention == config.Retention() else "limits set"
-    yield Finding("ok", "configuration", f"{there}: {limits}.")
+    origin = "rekindle.toml is valid" if home.config.exists() else "The defaults apply"
+    limits = (
+        "no limit on age or size"
+        if read.retention == config.Retention()
+        else "retention has limits"
+    )
+    yield Finding("ok", "configuration", f"{origin}: {limits}.")
 
 
 def _ledger(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
@@ -149,11 +153,11 @@ def _ledger(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
             yield Finding(
                 "error",
                 "ledger",
-                "It is gone, and there are run directories.",
-                "`rekindle verify --rebuild` builds it anew from them.",
+                "The ledger is gone, but there are run directories.",
+                "Stop the daemon, then `rekindle verify --rebuild` restores the ledger from them.",
             )
         else:
-            yield Finding("ok", "ledger", "There is none yet.")
+            yield Finding("ok", "ledger", "No job was ever run here.")
         return
     try:
         book = Ledger.open(home.ledger, readonly=True)
@@ -179,19 +183,19 @@ def _ledger(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
         yield Finding(
             "error",
             "clock",
-            f"The last event is of {terminal.when(newest[0].at)}, which is to come.",
-            "The clock was set back; set it right before the night.",
+            f"The last event has a time in the future: {terminal.when(newest[0].at)}.",
+            "The clock was set back; correct it: `timedatectl set-ntp true`.",
         )
     for row in rows:
         with contextlib.suppress(OSError, RekindleError):
             waiting.append(Waiting(row.id, Job.read(home.run(row.id).job_file), row.state))
-    yield Finding("ok", "ledger", f"It is sound; {len(rows)} jobs are not over.")
+    yield Finding("ok", "ledger", f"The ledger is sound; {len(rows)} jobs have not ended.")
     if held:
         yield Finding(
             "warning",
             "jobs",
-            f"{held} of them are held: they will not run tonight.",
-            "`rekindle ls` tells why; `rekindle release` lets one go on.",
+            f"{held} jobs are held and will not run.",
+            "`rekindle ls --state held` shows why; `rekindle release JOB` lets one continue.",
         )
 
 
@@ -210,8 +214,8 @@ def _inbox(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
             yield Finding(
                 "error",
                 "spec",
-                f"The folder of {one.name} is not there: {one.job.workdir}.",
-                "Mount it or make it.",
+                f"The workdir of {one.name} does not exist: {one.job.workdir}.",
+                f"Mount it, or create it: mkdir -p {one.job.workdir}.",
             )
 
 
@@ -222,7 +226,7 @@ def _daemon(home: Home) -> Iterator[Finding]:
             "error",
             "daemon",
             "No daemon serves this home.",
-            "`systemctl start rekindle`, or `rekindle run`.",
+            "`systemctl start rekindle` (if installed), or `rekindle run`.",
         )
         return
     ours = provenance.version("rekindle")
@@ -230,11 +234,11 @@ def _daemon(home: Home) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "daemon",
-            f"The daemon is of version {found.version}, this is {ours}.",
-            "Restart it; trainings go on meanwhile.",
+            f"The daemon has version {found.version}, this command {ours}.",
+            "Restart it; trainings continue meanwhile.",
         )
     yield Finding(
-        "ok", "daemon", f"It runs since {terminal.when(found.started)} as pid {found.pid}."
+        "ok", "daemon", f"The daemon runs since {terminal.when(found.started)}, pid {found.pid}."
     )
 
 
@@ -269,24 +273,24 @@ def _interpreter(python: str, jobs: str) -> Finding:
             "error",
             name,
             f"{python} cannot be run ({error.strerror}); {jobs} needs it.",
-            "Make the environment again, or name another `python`.",
+            "Create the environment again, or name another `python` in the spec.",
         )
     except subprocess.TimeoutExpired:
         return Finding(
             "error",
             name,
-            f"{python} had not imported Keras after {_IMPORT_S:.0f} s.",
-            "Look at the disk that its packages are on.",
+            f"{python} did not import Keras within {_IMPORT_S:.0f} s.",
+            "Check the speed of the disk that holds its packages.",
         )
     try:
         found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     except (ValueError, IndexError):
-        last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         return Finding(
             "error",
             name,
             f"{python} cannot run a trainer: {last} ({jobs} needs it).",
-            "It must be Python 3.11 or newer.",
+            "Name a Python 3.10 or newer as `python` in the spec.",
         )
     if "error" in found:
         return Finding(
@@ -301,15 +305,15 @@ def _interpreter(python: str, jobs: str) -> Finding:
         return Finding(
             "error",
             name,
-            f"{text}; Keras runs on {found['backend']}, where `fit` cannot be resumed.",
-            "Set KERAS_BACKEND=tensorflow.",
+            f"{text}; the Keras backend is {found['backend']}, where `fit` cannot be resumed.",
+            'Set `env = { KERAS_BACKEND = "tensorflow" }` in the spec.',
         )
     if found["keras"] not in found["tested"]:
         return Finding(
             "warning",
             name,
-            f"{text}; this Keras was not tested: training is resumed at epochs only.",
-            f"Tested: {', '.join(found['tested'])}.",
+            f"{text}; this Keras version is not tested: training is resumed at epochs only.",
+            f"Install a tested Keras: {', '.join(found['tested'])}.",
         )
     return Finding("ok", name, f"{text}; resumed to the batch ({jobs}).")
 
@@ -325,7 +329,7 @@ def _git() -> Iterator[Finding]:
         yield Finding(
             "warning",
             "git",
-            "git is not installed: snapshots of code hold what looks "
-            "like code in the script's folder, and no commit.",
+            "git is not installed: code snapshots are chosen by file name in the script's folder, "
+            "without a commit.",
             "Install git.",
         )

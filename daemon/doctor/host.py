@@ -1,4 +1,4 @@
-"""The box itself, for `rekindle doctor`: disk, GPUs, memory, clock, and how fast a save is."""
+"""Check the host for `rekindle doctor`: disk, GPUs, memory, clock, inotify."""
 
 import ctypes
 import os
@@ -24,11 +24,11 @@ _UNSYNCHRONISED: Final = 0x40
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found.
+    """One result of a check.
 
     Attributes:
-        severity: ``"ok"``, ``"warning"`` where it may hurt, ``"error"`` where it will.
-        hint: what to do; empty where nothing is to be done.
+        severity: ``"ok"``, ``"warning"`` if jobs may fail, ``"error"`` if they will.
+        hint: what to do; empty if nothing needs to be done.
     """
 
     severity: str
@@ -47,15 +47,16 @@ class Waiting:
 
 
 def space(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
+    """Compare the free disk space with the checkpoints that the jobs will write."""
     info = os.statvfs(home.root)
     free = info.f_bavail * info.f_frsize
     wanted, unknown = _wanted(home, waiting)
-    text = f"{terminal.size(free)} are free"
+    text = f"{terminal.size(free)} free"
     if wanted:
-        text += f"; the checkpoints of the jobs that wait need about {terminal.size(wanted)}"
+        text += f"; checkpoints of the jobs to run need about {terminal.size(wanted)}"
     if unknown:
-        text += f"; {unknown} jobs have no checkpoint yet to tell their size"
-    hint = "Make room: `rekindle prune` shows what may go; or lower `checkpoint.keep`."
+        text += f"; {unknown} jobs have no checkpoint yet, so their need is unknown"
+    hint = "`rekindle prune` shows what can be removed; or lower `checkpoint.keep` in the specs."
     if free < wanted:
         yield Finding("error", "disk", f"{text}.", hint)
     elif free < 2 * wanted or (unknown and free < _UNKNOWN_BYTES):
@@ -66,13 +67,13 @@ def space(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
         yield Finding(
             "error",
             "disk",
-            f"Only {info.f_favail} more files can be made.",
+            f"The file system has only {info.f_favail} free inodes.",
             "Remove many small files from this disk.",
         )
 
 
 def _wanted(home: Home, waiting: list[Waiting]) -> tuple[int, int]:
-    """Bytes that the jobs' checkpoints will still need, and how many jobs cannot be told."""
+    """Estimate the bytes that checkpoints will need, and count the jobs without an estimate."""
     wanted = unknown = 0
     for one in waiting:
         own = checkpoints.scan(home.run(one.name).checkpoints) if one.state else []
@@ -85,12 +86,13 @@ def _wanted(home: Home, waiting: list[Waiting]) -> tuple[int, int]:
             unknown += one.job.command is None
             continue
         size = like[0].bytes
-        # the kept ones, the best, and the one being written
+        # the kept checkpoints, the best one, and the one being written
         wanted += max((one.job.checkpoint.keep + 2) * size - sum(c.bytes for c in own), 0)
     return wanted, unknown
 
 
 def speed(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
+    """Measure writing and syncing in the home: a slow disk delays each checkpoint."""
     path = home.root / f".doctor-{os.getpid()}"
     block = os.urandom(2**20)
     try:
@@ -112,41 +114,39 @@ def speed(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
         yield Finding(
             "error",
             "disk speed",
-            f"The home cannot be written: {error.strerror}.",
-            "Give its user the right to, or make room.",
+            f"Cannot write in the home: {error.strerror}.",
+            f"Give the daemon's user write permission on {home.root}, or free disk space.",
         )
         return
     finally:
         path.unlink(missing_ok=True)
     settled = sorted(times)[2]
-    text = (
-        f"{terminal.size(rate)}/s are written and synced, a small write takes "
-        f"{settled * 1000:.1f} ms"
-    )
+    text = f"{terminal.size(rate)}/s written and synced, {settled * 1000:.1f} ms for a small write"
     slow = rate < _SLOW_BYTES_S or settled > _SLOW_FSYNC_S
     yield Finding(
         "warning" if slow else "ok",
         "disk speed",
         f"{text}.",
-        "Put the home on a local disk; the time is spent at each checkpoint." if slow else "",
+        "Put the home on a local disk: each checkpoint takes this time." if slow else "",
     )
 
 
 def gpus(waiting: list[Waiting]) -> Iterator[Finding]:
-    there = provenance.machine()
-    models, driver = there["gpus"], there["driver"]
+    """Compare the GPUs of the host with those the jobs need, and check their device files."""
+    machine = provenance.machine()
+    models, driver = machine["gpus"], machine["driver"]
     wanted = max((one.job.resources.gpus or 0 for one in waiting), default=0)
     if wanted > len(models):
         yield Finding(
             "error",
             "GPUs",
-            f"A job wants {wanted} GPUs; this box shows {len(models)}.",
-            "Load the driver (`nvidia-smi`), or lower `resources.gpus`.",
+            f"A job needs {wanted} GPUs; this host has {len(models)}.",
+            "Check the driver with `nvidia-smi`, or lower `resources.gpus` in the spec.",
         )
     elif models:
         yield Finding("ok", "GPUs", f"{len(models)}: {', '.join(models)}; driver {driver}.")
     else:
-        yield Finding("ok", "GPUs", "There are none, and no job asks for one.")
+        yield Finding("ok", "GPUs", "The host has none, and no job needs one.")
     for node in ("/dev/nvidiactl", "/dev/nvidia-uvm"):
         if models and not os.path.exists(node):
             yield Finding(
@@ -159,12 +159,13 @@ def gpus(waiting: list[Waiting]) -> Iterator[Finding]:
             yield Finding(
                 "error",
                 "GPUs",
-                f"You may not use {node}.",
-                "Put the daemon's user into the group of the device.",
+                f"The current user may not read and write {node}.",
+                f"Add the daemon's user to the group of the device: ls -l {node}.",
             )
 
 
 def memory(waiting: list[Waiting]) -> Iterator[Finding]:
+    """Find jobs whose memory limit is above the memory of the host."""
     total = provenance.machine()["memory"]
     for one in waiting:
         wanted = one.job.resources.memory or 0
@@ -172,14 +173,16 @@ def memory(waiting: list[Waiting]) -> Iterator[Finding]:
             yield Finding(
                 "error",
                 "memory",
-                f"{one.name} may use {terminal.size(wanted)}; the box has {terminal.size(total)}.",
-                "Lower `resources.memory`.",
+                f"{one.name} may use {terminal.size(wanted)}; the host has {terminal.size(total)}.",
+                "Lower `resources.memory` in the spec.",
             )
 
 
 def clock() -> Iterator[Finding]:
+    """Ask the kernel whether the clock is synchronised."""
+
     class Timex(ctypes.Structure):
-        """As in adjtimex(2), up to the status; the rest is room."""
+        """The struct of adjtimex(2) up to the status; the rest is padding."""
 
         _fields_ = [
             ("modes", ctypes.c_uint),
@@ -196,21 +199,22 @@ def clock() -> Iterator[Finding]:
         yield Finding(
             "warning",
             "clock",
-            "It cannot be told whether the clock is synchronised.",
-            "`timedatectl` tells more.",
+            "The kernel does not report whether the clock is synchronised.",
+            "Check it with `timedatectl`.",
         )
     elif asked.status & _UNSYNCHRONISED:
         yield Finding(
             "warning",
             "clock",
-            "The clock is not synchronised: windows and times of events may be off.",
+            "The clock is not synchronised: windows and times of events may be wrong.",
             "`timedatectl set-ntp true`, or start chrony.",
         )
     else:
-        yield Finding("ok", "clock", "It is synchronised.")
+        yield Finding("ok", "clock", "The clock is synchronised.")
 
 
 def inotify() -> Iterator[Finding]:
+    """Check that one more folder can be watched, and that the limits suffice."""
     folder = Path("/proc/sys/fs/inotify")
     watches, instances = (
         int((folder / name).read_text()) for name in ("max_user_watches", "max_user_instances")
@@ -220,8 +224,8 @@ def inotify() -> Iterator[Finding]:
         yield Finding(
             "error",
             "inotify",
-            f"No more folders can be watched ({instances} instances "
-            "for each user): the inbox is looked at every few seconds only.",
+            f"No inotify instance is free ({instances} for each user): "
+            "the daemon reads the inbox every few seconds only.",
             "sysctl fs.inotify.max_user_instances=1024",
         )
         return

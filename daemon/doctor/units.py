@@ -1,4 +1,4 @@
-"""How systemd would treat the daemon: the settings that matter at night, and what is wrong."""
+"""Check how systemd treats the daemon: the settings that matter at night."""
 
 import os
 import subprocess
@@ -19,9 +19,9 @@ _ROOM_S: Final = 30.0
 
 
 def ask() -> dict[str, str] | None:
-    """The unit's settings, of the system's or of this user's manager; None without systemd.
+    """Read the unit's settings from the system's or this user's manager; None without systemd.
 
-    ``manager`` is ``system`` or ``user``, empty where neither knows the unit; ``Linger`` is
+    ``manager`` is ``system`` or ``user``, empty if neither has loaded the unit; ``Linger`` is
     the user's.
     """
     if not Path("/run/systemd/system").is_dir():
@@ -36,27 +36,27 @@ def ask() -> dict[str, str] | None:
 
 
 def judge(unit: dict[str, str] | None, stop_grace: float) -> list[tuple[str, str, str]]:
-    """Severity, sentence and hint for each thing about the unit; pure.
+    """Judge the unit's settings: severity, sentence and hint for each finding; pure.
 
     Args:
-        unit: what :func:`ask` gave.
-        stop_grace: seconds that the most patient job may take to save.
+        unit: the result of :func:`ask`.
+        stop_grace: the longest time that a job may take to save, in seconds.
     """
     if unit is None:
-        what = (
-            "systemd does not run here: nothing starts the daemon again after a crash or a reboot."
-        )
-        return [("warning", what, "Let what starts services here start `rekindle run`.")]
+        what = "systemd does not run here: nothing restarts the daemon after a crash or a reboot."
+        return [("warning", what, "Let the init system of this host start `rekindle run`.")]
     if not unit["manager"]:
-        what = "Nothing starts the daemon again after a crash or a reboot: it is no service."
-        return [("warning", what, "`rekindle install` makes it one.")]
+        what = (
+            "The service is not installed: nothing restarts the daemon after a crash or a reboot."
+        )
+        return [("warning", what, "`rekindle install` installs it (`--user` without root).")]
     found = []
     user = " --user" if unit["manager"] == "user" else ""
     if unit.get("KillMode") not in ("process", "none"):
         found.append(
             (
                 "error",
-                (f"KillMode={unit.get('KillMode')}: a restart of the daemon ends the trainings."),
+                (f"KillMode={unit.get('KillMode')}: a restart of the daemon kills the trainings."),
                 f"systemctl{user} edit {UNIT}: [Service] KillMode=process",
             )
         )
@@ -67,7 +67,7 @@ def judge(unit: dict[str, str] | None, stop_grace: float) -> list[tuple[str, str
                 "warning",
                 (
                     f"TimeoutStopSec is {seconds:.0f} s; a job may take "
-                    f"{stop_grace:.0f} s to save when the box goes down."
+                    f"{stop_grace:.0f} s to save at a shutdown of the host."
                 ),
                 (
                     f"systemctl{user} edit {UNIT}: [Service] "
@@ -79,7 +79,7 @@ def judge(unit: dict[str, str] | None, stop_grace: float) -> list[tuple[str, str
         found.append(
             (
                 "error",
-                f"Restart={unit.get('Restart')}: a daemon that dies stays dead.",
+                f"Restart={unit.get('Restart')}: a daemon that crashes is not restarted.",
                 f"systemctl{user} edit {UNIT}: [Service] Restart=always",
             )
         )
@@ -87,7 +87,7 @@ def judge(unit: dict[str, str] | None, stop_grace: float) -> list[tuple[str, str
         found.append(
             (
                 "warning",
-                "A start limit may leave the daemon dead after a few crashes.",
+                "The unit has a start limit: after a few crashes the daemon is not restarted.",
                 f"systemctl{user} edit {UNIT}: [Unit] StartLimitIntervalSec=0",
             )
         )
@@ -95,21 +95,22 @@ def judge(unit: dict[str, str] | None, stop_grace: float) -> list[tuple[str, str
         found.append(
             (
                 "error",
-                "The service is not enabled: it does not come back after a reboot.",
+                "The service is not enabled: it does not start at a reboot.",
                 f"systemctl{user} enable {UNIT}",
             )
         )
     if unit["manager"] == "user" and unit.get("Linger") != "yes":
         found.append(
-            ("error", "Without linger the service ends when you log out.", "loginctl enable-linger")
+            (
+                "error",
+                "Lingering is off: the service ends when you log out.",
+                "loginctl enable-linger",
+            )
         )
     return found or [
         (
             "ok",
-            (
-                f"{UNIT} is set up for the night ({unit['manager']} manager, "
-                f"{unit.get('ActiveState')})."
-            ),
+            (f"{UNIT} is set up correctly ({unit['manager']} manager, {unit.get('ActiveState')})."),
             "",
         )
     ]
@@ -126,7 +127,7 @@ def _run(*words: str) -> dict[str, str]:
 
 
 def _seconds(text: str) -> float | None:
-    """``"3min 1s"``, as systemctl shows a span, in seconds; None for infinity or nothing."""
+    """Convert a time span of systemctl, ``"3min 1s"``, to seconds; None for infinity or nothing."""
     if text in ("", "infinity"):
         return None
     total = 0.0

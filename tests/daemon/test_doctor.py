@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -96,7 +97,7 @@ def test_a_served_home_with_nothing_wrong_is_ready(tmp_path: Path) -> None:
         rig.close()
     said = rig.cli("doctor", code=1)
     assert "No daemon serves this home" in said
-    assert "will hurt tonight" in said
+    assert "Not ready for the night" in said
 
 
 def test_no_home_is_one_clear_finding(tmp_path: Path) -> None:
@@ -115,9 +116,12 @@ def test_rights_that_let_others_in_are_found(home: Home) -> None:
     home.run("night-1").job_file.chmod(0o644)
     found = [f.what for f in errors(home, "permissions")]
     assert len(found) == 3
-    assert any("Everybody" in what for what in found)
+    assert any("Every user" in what for what in found)
     assert any("ledger" in what for what in found)
     assert any("secrets" in what for what in found)
+    for finding in errors(home, "permissions"):
+        subprocess.run(finding.hint.partition(",")[0], shell=True, check=True)
+    assert errors(home, "permissions") == []
 
 
 def test_a_bad_configuration_and_a_bad_spec_are_found_before_the_night(home: Home) -> None:
@@ -134,7 +138,7 @@ def test_a_damaged_ledger_and_a_clock_set_back_are_found(home: Home) -> None:
     ledger = Ledger.open(home.ledger)
     ledger.add_event("tomorrow", at=time.time() + 86400)
     ledger.close()
-    assert "to come" in errors(home, "clock")[0].what
+    assert "in the future" in errors(home, "clock")[0].what
     aside = home.ledger.rename(home.root / "aside.db")
     assert "gone" in errors(home, "ledger")[0].what
     aside.rename(home.ledger)
@@ -225,14 +229,14 @@ def units_with(**changes: str) -> Iterator[tuple[str, str, str]]:
 @pytest.mark.parametrize(
     ("changes", "severity", "says"),
     [
-        ({}, "ok", "set up for the night"),
-        ({"KillMode": "control-group"}, "error", "ends the trainings"),
+        ({}, "ok", "set up correctly"),
+        ({"KillMode": "control-group"}, "error", "kills the trainings"),
         ({"TimeoutStopUSec": "1min 30s"}, "warning", "90 s"),
         ({"TimeoutStopUSec": "infinity"}, "ok", "set up"),
-        ({"Restart": "no"}, "error", "stays dead"),
+        ({"Restart": "no"}, "error", "not restarted"),
         ({"StartLimitIntervalUSec": "10s"}, "warning", "start limit"),
         ({"UnitFileState": "disabled"}, "error", "not enabled"),
-        ({"manager": "user", "Linger": "no"}, "error", "linger"),
+        ({"manager": "user", "Linger": "no"}, "error", "Lingering"),
         ({"manager": "user", "Linger": "yes"}, "ok", "user manager"),
     ],
 )
