@@ -1,1 +1,1 @@
-"""Installing the daemon as a service."""
+"""Install the daemon as a service."""

@@ -1,4 +1,4 @@
-"""The link by which everybody calls `rekindle`: ours is kept up to date, others' are left alone."""
+"""Maintain the link that all users call as `rekindle`; never replace a file of others."""
 
 import os
 import re
@@ -8,10 +8,10 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A symbolic link, unless something of another owner has the name.
+    """A symbolic link to make, unless the name belongs to another installation.
 
     Attributes:
-        ours: other targets of a link that an earlier installation made; it is replaced.
+        ours: targets of links that earlier installations made; such a link is replaced.
     """
 
     path: Path
@@ -20,7 +20,7 @@ class Link:
 
 
 def make(link: Link) -> bool:
-    """Makes or replaces it; False where it is right, or somebody else's.
+    """Make or replace the link; return False if it is right already, or belongs to others.
 
     Raises:
         OSError: the folder cannot be written.
@@ -37,21 +37,21 @@ def make(link: Link) -> bool:
     return True
 
 
-def as_it_is(link: Link) -> str:
-    """What to say where :func:`make` had nothing to do."""
+def describe_unchanged(link: Link) -> str:
+    """Say why :func:`make` changed nothing."""
     if leads_to(link.path, (link.target,)):
-        return f"{link.path} is as it should be"
-    what = f"leads to {os.path.realpath(link.path)}" if link.path.is_symlink() else "is a file"
+        return f"{link.path} is up to date"
+    what = f"links to {os.path.realpath(link.path)}" if link.path.is_symlink() else "is a file"
     return (
-        f"{link.path} is left alone: it {what}, which is not of this installation; whoever "
-        f"calls `rekindle` may get that one instead of {link.target}"
+        f"{link.path} is not changed: it {what}, of another installation; the command "
+        f"`rekindle` may run that one instead of {link.target}"
     )
 
 
 def is_ours(path: Path, targets: tuple[Path, ...]) -> bool:
-    """Whether it is a link to one of ``targets`` that an installation of the service made.
+    """Return whether `rekindle install` made the link ``path`` to one of ``targets``.
 
-    `pipx install --global` makes the same link by itself, and takes it away by itself.
+    A link of `pipx install --global` is not ours: pipx made it, and pipx removes it.
     """
     return (
         path.is_symlink()
@@ -61,16 +61,17 @@ def is_ours(path: Path, targets: tuple[Path, ...]) -> bool:
 
 
 def leads_to(path: Path, targets: tuple[Path, ...]) -> bool:
+    """Return whether ``path`` resolves to one of ``targets``."""
     return os.path.realpath(path) in {os.path.realpath(target) for target in targets}
 
 
 def dangles(path: Path) -> bool:
-    """A link to what is gone, as after an environment was removed; nobody can use it."""
+    """Return whether ``path`` is a link to a missing file, as of a removed environment."""
     return path.is_symlink() and not os.path.exists(path)
 
 
 def of_unit(unit: Path) -> tuple[Path, ...]:
-    """The command beside the interpreter that an installed unit starts; empty without one."""
+    """Find the command beside the interpreter of an installed unit; empty without a unit."""
     try:
         text = unit.read_text()
     except (OSError, UnicodeDecodeError):

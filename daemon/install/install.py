@@ -1,6 +1,6 @@
-"""Installing the daemon as a systemd service: a list of steps, printed or carried out.
+"""Install the daemon as a systemd service: a list of steps, printed or carried out.
 
-Every step may be repeated: a file that is as it should be is left alone, and the commands
+Every step may be repeated: a file that is up to date is not written, and the commands
 change nothing the second time. A restart interrupts no training.
 """
 
@@ -31,14 +31,14 @@ Say = Callable[[str], None]
 
 
 class InstallFailed(RekindleError):
-    """A step of an installation could not be carried out; the ones before it stay."""
+    """Report a failed step of an installation; the steps before it stay carried out."""
 
     exit_code = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A file with this content, readable by all."""
+    """A file to write, readable by all users."""
 
     path: Path
     text: str
@@ -46,18 +46,20 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
+    """A file to remove."""
+
     path: Path
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A command.
+    """A command to run.
 
     Attributes:
-        optional: its failure is told and ends nothing.
-        hint: what to do where it fails.
-        where_changed: run only where one of the files before it was changed.
-        waits: what for, where systemd sets the limit (TimeoutStopSec may be raised at will).
+        optional: its failure is reported, and the next step follows.
+        hint: what to do if it fails.
+        where_changed: run only if one of the files before it was changed.
+        waits: what it waits for; then systemd sets the limit (TimeoutStopSec has no maximum).
     """
 
     argv: tuple[str, ...]
@@ -69,7 +71,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Goes no further while the service runs, or while that cannot be found out."""
+    """A check that the service has ended; an unknown state counts as running."""
 
     systemctl: tuple[str, ...]
 
@@ -78,7 +80,7 @@ Step = Write | Remove | Run | Link | Ended
 
 
 def system(python: str) -> list[Step]:
-    """What makes the system service with the interpreter ``python``; needs root."""
+    """List the steps that install the system service with the interpreter ``python``, as root."""
     command = Path(python).with_name("rekindle")
     steps: list[Step] = [
         Write(_SYSUSERS, _read("rekindle.sysusers.conf")),
@@ -97,9 +99,9 @@ def system(python: str) -> list[Step]:
                 "rekindle.daemon",
                 "--version",
             ),
-            hint="The user rekindle must be able to read and run this interpreter and what is "
-            "installed in it. A home folder keeps others out: install rekindle into a virtual "
-            "environment in /opt/rekindle, and run its `rekindle install`.",
+            hint="The user rekindle must be able to read and run this interpreter and its "
+            "packages, which a home folder does not allow: install rekindle into a virtual "
+            "environment in /opt/rekindle, and run /opt/rekindle/bin/rekindle install.",
         ),
     ]
     if command.exists():
@@ -112,30 +114,30 @@ def system(python: str) -> list[Step]:
 
 
 def user(python: str, home: Path) -> list[Step]:
-    """The same for one person's own manager; needs no root. ``home``: the user's folder."""
+    """List the steps that install a service of the current user, whose folder is ``home``."""
     return [
         Write(_user_unit(home), _unit("rekindle-user.service", python)),
         Run(
             ("loginctl", "enable-linger"),
             optional=True,
-            hint="Without lingering the daemon ends with your last session: ask root for "
-            "`loginctl enable-linger` with your name.",
+            hint="Without lingering the daemon ends with your last session: ask root to run "
+            "`loginctl enable-linger USER`.",
         ),
         *_start(("systemctl", "--user")),
     ]
 
 
 def removal(python: str, home: Path | None) -> list[Step]:
-    """What takes the service away; trainings save first, and all data stays.
+    """List the steps that remove the service; trainings save first, and all data stays.
 
     Args:
-        python: the interpreter that runs this; a link to what belongs to others stays.
-        home: the user's folder for a service of their own, None for the system's.
+        python: the interpreter that runs this; a link to another installation stays.
+        home: the user's folder for a user service, None for the system service.
     """
     systemctl = ("systemctl",) if home is None else ("systemctl", "--user")
     unit = _UNITS / SERVICE if home is None else _user_unit(home)
     steps: list[Step] = [
-        # optional: an attempt before this may have taken the unit; what counts is that it ended
+        # optional: an interrupted uninstall may have removed the unit; the next step is the check
         Run((*systemctl, "stop", SERVICE), optional=True, waits="until the trainings have saved"),
         Ended(systemctl),
         Run((*systemctl, "disable", SERVICE), optional=True),
@@ -150,7 +152,7 @@ def removal(python: str, home: Path | None) -> list[Step]:
 
 
 def describe(step: Step) -> str:
-    """A step in words that a person could carry out by hand."""
+    """Describe a step so that a person could carry it out by hand."""
     match step:
         case Write(path, text):
             return f"write {path} ({len(text)} bytes)"
@@ -159,20 +161,20 @@ def describe(step: Step) -> str:
         case Link(path, target):
             return f"link {path} -> {target}"
         case Ended(systemctl):
-            return f"look that it has ended: {shlex.join((*systemctl, 'is-active', SERVICE))}"
+            return f"check that it has ended: {shlex.join((*systemctl, 'is-active', SERVICE))}"
         case Run(argv, where_changed=where_changed, waits=waits):
             return (
                 f"run {shlex.join(argv)}"
                 + (f", which waits {waits}" if waits else "")
-                + (" (where a file changed)" if where_changed else "")
+                + (" (if a file changed)" if where_changed else "")
             )
 
 
 def carry_out(steps: list[Step], say: Say) -> bool:
-    """Carries the steps out in order, telling each; True where a file was changed.
+    """Carry out the steps in order, reporting each; return whether a file was changed.
 
     Raises:
-        InstallFailed: one could not be carried out; it can be tried again from the start.
+        InstallFailed: a step failed; all can be repeated from the start.
     """
     changed = False
     for step in steps:
@@ -191,31 +193,31 @@ def carry_out(steps: list[Step], say: Say) -> bool:
                     say(
                         describe(step)
                         if did
-                        else command_link.as_it_is(step)
+                        else command_link.describe_unchanged(step)
                         if isinstance(step, Link)
-                        else f"{step.path} is as it should be"
+                        else f"{step.path} is up to date"
                     )
         except OSError as error:
             raise InstallFailed(
                 f"A step failed: {describe(step)}: {error.strerror}.",
                 where=error.filename,
-                hint="Run it as root (or with --user for yourself alone); it can be repeated.",
+                hint="Run it again as root, or with --user for the current user only.",
             ) from error
         except subprocess.TimeoutExpired as error:
             raise InstallFailed(
                 f"A step failed: {describe(step)}: it did not end within {error.timeout:.0f} s.",
-                hint="Find out what it waits for, then call this again.",
+                hint="Run the step by hand to see what it waits for, then try again.",
             ) from error
         except subprocess.SubprocessError as error:
             raise InstallFailed(
                 f"A step failed: {describe(step)}: {error}",
-                hint="Mend what it says, then call this again.",
+                hint="Correct the error, then repeat this command.",
             ) from error
     return changed
 
 
 def interpreter() -> str:
-    """The Python that runs this, by a path that stays valid for a service."""
+    """Return the path of the current Python, which stays valid for a service."""
     return sys.executable
 
 
@@ -252,8 +254,7 @@ def _refuse_while_it_runs(step: Ended) -> None:
         raise InstallFailed(
             f"The service has not ended ({state or asked.stderr.strip() or asked.returncode}); "
             "nothing was removed.",
-            hint=f"`{shlex.join((*step.systemctl, 'stop', SERVICE))}` says why; then call this "
-            "again.",
+            hint=f"Stop it: `{shlex.join((*step.systemctl, 'stop', SERVICE))}`; then try again.",
         )
 
 
@@ -270,16 +271,16 @@ def _run(step: Run, say: Say) -> None:
         return
     said = (done.stderr or done.stdout).strip()
     if step.optional:
-        say(f"  it failed: {said or done.returncode} {step.hint}".rstrip())
+        say(f"  failed: {said or done.returncode} {step.hint}".rstrip())
         return
     raise InstallFailed(
         f"A step failed: {describe(step)}: {said or done.returncode}",
-        hint=step.hint or "Mend what it says, then run it again.",
+        hint=step.hint or "Correct the error, then repeat this command.",
     )
 
 
 def _start(systemctl: tuple[str, ...]) -> list[Step]:
-    why = f"`{' '.join(systemctl)} status rekindle` and `journalctl` tell why it does not start."
+    why = f"`{' '.join(systemctl)} status rekindle` and `journalctl` show why it does not start."
     return [
         Run((*systemctl, "daemon-reload")),
         Run((*systemctl, "enable", SERVICE)),
@@ -299,20 +300,20 @@ def _user_unit(home: Path) -> Path:
 
 
 def _unit(name: str, python: str) -> str:
-    # a percent sign, a space or a quote in a path would mean something else to systemd
+    # systemd expands percent signs and splits at spaces and quotes in an unquoted path
     quoted = python.replace("\\", "\\\\").replace("%", "%%").replace('"', '\\"')
     line = f'ExecStart="{quoted}" -m rekindle.daemon run'
     return re.sub(r"^ExecStart=.*$", lambda match: line, _read(name), flags=re.MULTILINE)
 
 
 def _read(name: str) -> str:
-    # not importlib.resources: an editable installation names hooks among the folders
+    # importlib.resources fails on an editable installation, whose __path__ also has hooks
     folders = [Path(entry) for entry in importlib.import_module("rekindle.units").__path__]
     found = next((folder / name for folder in folders if (folder / name).is_file()), None)
     if found is None:
         raise InstallFailed(
             f"The unit file {name} is missing.",
             where=folders[0],
-            hint="Install rekindle again: a part of it is not there.",
+            hint="Install rekindle again with pip; the installation is incomplete.",
         )
     return found.read_text()

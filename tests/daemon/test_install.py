@@ -58,7 +58,7 @@ def test_a_new_environment_takes_the_command_along(box: Box) -> None:
     said = box.install(new)
     assert box.command.read_text() == "new"
     assert f"link {box.command} -> {Path(new).with_name('rekindle')}" in said
-    assert f"{box.command} is as it should be" in box.install(new)
+    assert f"{box.command} is up to date" in box.install(new)
     assert [path.name for path in box.command.parent.iterdir()] == ["rekindle"]
 
 
@@ -82,7 +82,7 @@ def test_a_command_of_somebody_else_stays_and_is_told(box: Box, kind: str) -> No
     python = box.environment("new")
     for _ in range(2):
         said = next(line for line in box.install(python) if str(box.command) in line)
-        assert "is left alone" in said
+        assert "is not changed" in said
         assert str(theirs if kind != "file" else "is a file") in said
         assert box.command.read_text() == "theirs"
     assert box.command not in box.removed(python)
