@@ -1,1 +1,1 @@
-"""The snapshot of a job's code."""
+"""Take the snapshot of a job's code."""

@@ -1,8 +1,8 @@
 """List the files that are a job's code.
 
-In a git repository the tracked ones and those that are neither tracked nor ignored; elsewhere
-the code in the script's folder and below. Nothing of the repository is run: no hooks, no
-filters, no monitor.
+In a git repository: the tracked files and those that are neither tracked nor ignored. Elsewhere:
+the code in the script's folder and below. Nothing of the repository is run: no hook, filter or
+monitor.
 """
 
 import os
@@ -33,7 +33,7 @@ CODE: Final = frozenset(
         ".sh",
     }
 )
-"""Endings of what is read by programs; such files are kept before all others."""
+"""Endings of files that programs read; they enter the snapshot before all others."""
 _VISITS: Final = 20_000
 _GIT_S: Final = 30.0
 _NESTING: Final = 5
@@ -41,12 +41,12 @@ _NESTING: Final = 5
 
 @dataclass(slots=True)
 class Listing:
-    """What belongs to a snapshot; paths are relative to ``root``, with ``/``.
+    """The files of a snapshot; paths are relative to ``root``, with ``/``.
 
     Attributes:
         files: an ordered set of names.
         tracked: git's object id of each file in HEAD.
-        flat: only what lies beside the script is listed.
+        flat: only the files beside the script are listed.
     """
 
     root: Path
@@ -59,10 +59,12 @@ class Listing:
     flat: bool = False
 
     def leave_out(self, name: str, why: str) -> None:
+        """Remove a file from the listing, with the reason."""
         self.files.pop(name, None)
         self.left_out[name] = why
 
     def only_beside(self, folder: Path) -> None:
+        """Restrict the listing to the Python files in ``folder``, without its sub-folders."""
         prefix = "" if folder == self.root else f"{folder.relative_to(self.root).as_posix()}/"
         self.flat = True
         self.left_out.clear()
@@ -75,10 +77,10 @@ class Listing:
 
 
 def list_code(folder: Path, exclude: Path) -> Listing:
-    """List what belongs to the code in ``folder``, absolute and without links.
+    """List the code in ``folder``, an absolute path without links.
 
     Args:
-        exclude: a folder of which nothing is listed.
+        exclude: a folder that is never listed.
     """
     repository = _repository(folder)
     listing = _git_listing(repository, exclude) if repository else None
@@ -93,7 +95,7 @@ def _repository(folder: Path) -> Path | None:
 
 
 def _git_listing(root: Path, exclude: Path) -> Listing | None:
-    """List what git knows of a repository; None where git is missing or cannot read it."""
+    """List the files of a repository; None if git is missing or cannot read it."""
     names = _repository_files(root, "", exclude, 0)
     if names is None:
         return None
@@ -118,7 +120,7 @@ def _git_listing(root: Path, exclude: Path) -> Listing | None:
 
 
 def _repository_files(root: Path, prefix: str, exclude: Path, depth: int) -> list[str] | None:
-    """List what git knows below ``prefix``, other repositories in it as well."""
+    """List the files that git knows below ``prefix``, including nested repositories."""
     place = root / prefix
     names = _git(
         place, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"
@@ -143,8 +145,8 @@ def _repository_files(root: Path, prefix: str, exclude: Path, depth: int) -> lis
 def _git(folder: Path, *words: str) -> bytes | None:
     env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     env.update(GIT_OPTIONAL_LOCKS="0", GIT_TERMINAL_PROMPT="0")
-    # a repository may belong to somebody else than the daemon's user, and what its
-    # configuration wants to be run at a look is not
+    # git refuses repositories of other users, and runs hooks and monitors that their
+    # configuration names: as the daemon's user
     command = [
         "git",
         "-c",

@@ -1,10 +1,10 @@
-"""The snapshot of a job's code, taken when the job is accepted.
+"""Take the snapshot of a job's code when the job is accepted.
 
-By the daemon, not by `submit`: every way into the inbox leads past here, it reads with the
-rights that the trainer will have, and it belongs to the step that accepts a job exactly once.
-Equal trees are kept once, under the digest of their content, and each run links to its own.
+The daemon takes it, not `submit`: it covers specs that were copied into the inbox, reads with the
+permissions of the trainer, and belongs to the step that accepts a job exactly once. Equal trees
+are stored once, under the digest of their content, and each run links to its own.
 
-Nothing is followed out of the tree, whatever is swapped for a link meanwhile.
+No link out of the tree is followed, even if a file is replaced by a link meanwhile.
 """
 
 import contextlib
@@ -28,15 +28,15 @@ from rekindle.state.source_tree import FILES, TREE, damage
 
 FORMAT: Final = 1
 _NAMED: Final = 50
-_LIVE: Final = "write `live = true` into the spec, to run the code as it then is"
+_LIVE: Final = "set `live = true` in the spec, to run the current code at each attempt"
 
 
 class Snapshots:
-    """The store of one home.
+    """The snapshots of one home.
 
     Args:
-        folder: where it is; a sub-folder for each distinct tree.
-        exclude: never part of a snapshot: the home itself.
+        folder: the store, with a sub-folder for each distinct tree.
+        exclude: the home, which is never part of a snapshot.
     """
 
     def __init__(self, folder: Path, limits: SourceLimits, exclude: Path) -> None:
@@ -46,30 +46,30 @@ class Snapshots:
         self._recent: dict[tuple[str, str], tuple[float, Source]] = {}
 
     def sweep(self) -> None:
-        """Removes what an interrupted daemon left; call before the first :meth:`take`."""
+        """Remove the leftovers of an interrupted daemon; call before the first :meth:`take`."""
         for entry in self._folder.iterdir():
             if entry.name.startswith(".tmp-"):
                 shutil.rmtree(entry, ignore_errors=True)
 
     def forget(self) -> None:
-        """Call where no snapshot is being taken: they are shared among specs dropped together."""
+        """Forget recent snapshots, which specs dropped together share; call after each batch."""
         self._recent.clear()
 
     def needed(self, job: Job) -> bool:
-        """Whether a job keeps the code that it was handed in with."""
+        """Return whether a job runs a snapshot of its code."""
         return not job.live and job.command is None
 
     def take(self, job: Job, dropped: float) -> Source | None:
-        """The code of a job about to be accepted; None where it runs its code live.
+        """Take the snapshot of a job about to be accepted; return None for a live job.
 
         Args:
             dropped: unix time at which the spec came into the inbox. A snapshot that was
-                begun later than that holds what was submitted, so that many specs dropped
-                together share one.
+                begun later contains the submitted code, so that specs dropped together
+                share one.
 
         Raises:
             SpecError: there is too much code, or it cannot be read.
-            OSError: the store cannot be written, or the machine lacks something just now.
+            OSError: the store cannot be written, or a resource of the host is exhausted.
         """
         if not self.needed(job):
             return None
@@ -85,7 +85,7 @@ class Snapshots:
         return source
 
     def place(self, source: Source) -> str:
-        """The target of a run's link ``source``, relative, so that the home can be moved."""
+        """Return the target of a run's link ``source``, relative: a home can be moved."""
         return os.path.join("..", "..", self._folder.name, source.digest[:32], TREE)
 
     def _take(self, folder: Path, script: Path | None) -> Source:
@@ -101,10 +101,10 @@ class Snapshots:
             mine = script.relative_to(listing.root).as_posix() if script else None
             if mine is not None and mine not in files:
                 raise SpecError(
-                    f"The script {script} cannot be kept: "
-                    f"{listing.left_out.get(mine, 'it is no file of its own')}.",
+                    f"Cannot copy the script {script} into the snapshot: "
+                    f"{listing.left_out.get(mine, 'not a regular file')}.",
                     where="script",
-                    hint=f"Let the daemon's user read it, or {_LIVE}.",
+                    hint=f"Give the daemon's user read permission on it, or {_LIVE}.",
                 )
             record = {"format": FORMAT, "files": files}
             digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
@@ -128,7 +128,7 @@ class Snapshots:
         )
 
     def _choose(self, listing: "Listing", folder: Path) -> list[str]:
-        """All code, and of the rest the small files first, as long as there is room."""
+        """Choose all code, then the other files, smallest first, up to the limits."""
         sized: list[tuple[bool, int, str]] = []
         for name in list(listing.files):
             try:
@@ -149,7 +149,7 @@ class Snapshots:
                         listing.only_beside(folder)
                         return self._choose(listing, folder)
                     raise self._too_much(listing.root, sized)
-                listing.leave_out(name, "was left out, since the snapshot is full")
+                listing.leave_out(name, "left out: the snapshot has reached its limit")
                 continue
             total += size
             chosen.append(name)
@@ -159,20 +159,20 @@ class Snapshots:
         code = [(size, name) for rest, size, name in sized if not rest]
         largest = ", ".join(name for _, name in sorted(code, reverse=True)[:3])
         return SpecError(
-            f"The code under {root} is too much for a snapshot: {len(code)} files with "
+            f"The code under {root} is too large for a snapshot: {len(code)} files with "
             f"{sum(size for size, _ in code)} bytes, the largest: {largest}.",
             where="script",
-            hint=f"Name what is no code in .gitignore, raise [source] in rekindle.toml "
+            hint=f"List files that are not code in .gitignore, raise [source] in rekindle.toml "
             f"({self._limits.max_files} files, {self._limits.max_bytes} bytes), or {_LIVE}.",
         )
 
     def _commit(self, temporary: Path, final: Path, record: dict[str, object], digest: str) -> None:
         if final.exists():
             if damage(final / TREE, digest) is None:
-                # its age protects it from being removed before a run links to it
+                # an old snapshot without a link would be pruned before the run links to it
                 os.utime(final)
                 return
-            # the same code is at hand: that mends it for every job that links to it
+            # the same code is at hand: replacing the damaged copy repairs it for all its jobs
             os.rename(final, final.with_name(f".tmp-damaged-{final.name}-{time.time_ns():x}"))
         durable.fsync_all(
             [
@@ -189,24 +189,24 @@ class Snapshots:
 
 @contextlib.contextmanager
 def _readable(folder: Path) -> Iterator[None]:
-    """Around a look at somebody's code: an error there is that job's, and nobody else's."""
+    """Turn an error while reading a job's code into a SpecError: other jobs must not fail."""
     try:
         yield
     except OSError as error:
         if errors.is_scarce(error):
             raise
         raise SpecError(
-            f"The code in {folder} cannot be kept: {error.strerror}.",
+            f"Cannot copy the code in {folder} into the snapshot: {error.strerror}.",
             where="script",
-            hint="Let the daemon's user list and read the folder (chmod o+rx, or by its group), "
-            f"or {_LIVE}.",
+            hint="Give the daemon's user permission to list and read the folder (chmod o+rx, or by "
+            f"its group), or {_LIVE}.",
         ) from error
 
 
 def _copy(
     listing: Listing, chosen: list[str], target: Path, limit: int
 ) -> tuple[dict[str, dict[str, int | str]], bool]:
-    """Copy the chosen files; return digest, size and mode of each, and whether git has others."""
+    """Copy the chosen files; return digest, size, mode of each, and if one differs from git."""
     files: dict[str, dict[str, int | str]] = {}
     differs = False
     target.mkdir(parents=True, mode=0o750)
@@ -246,22 +246,22 @@ def _copy(
 
 
 def _inside(root: Path, name: str) -> str:
-    """Where a name leads without leaving ``root``: links within the tree are resolved.
+    """Resolve the links of a name within ``root``.
 
     Raises:
-        ValueError: it leads out.
+        ValueError: a link leads out of ``root``.
     """
     real = os.path.realpath(root / name)
     if os.path.commonpath([real, root]) != str(root):
-        raise ValueError("leads out of the tree by a link")
+        raise ValueError("links to a file outside of the tree")
     return os.path.relpath(real, root)
 
 
 def _read(root: int, name: str, limit: int) -> tuple[bytes, int]:
-    """Content and mode of a regular file; no part of its path may have become a link.
+    """Read content and mode of a regular file, refusing links in each part of its path.
 
     Raises:
-        ValueError: it is no regular file, or has grown.
+        ValueError: it is not a regular file, or has grown above the limit.
         OSError: it cannot be read.
     """
     *folders, last = name.split("/")
@@ -275,7 +275,7 @@ def _read(root: int, name: str, limit: int) -> tuple[bytes, int]:
         opened.callback(os.close, fd)
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode):
-            raise ValueError("is no regular file")
+            raise ValueError("is not a regular file")
         with os.fdopen(os.dup(fd), "rb") as file:
             data = file.read(limit + 1)
         if len(data) > limit:
@@ -284,7 +284,7 @@ def _read(root: int, name: str, limit: int) -> tuple[bytes, int]:
 
 
 def _blob(data: bytes, like: str) -> str:
-    """Git's object id of a file's content, in the repository's kind of digest."""
+    """Compute git's object id of a content, with the same digest as ``like``."""
     content = b"blob %d\0" % len(data) + data
     if len(like) == 64:
         return hashlib.sha256(content).hexdigest()
@@ -292,7 +292,7 @@ def _blob(data: bytes, like: str) -> str:
 
 
 def used(runs: Path) -> Iterator[str]:
-    """The names in the store that runs link to."""
+    """Yield the names in the store that runs link to."""
     for run in os.scandir(runs):
         try:
             yield Path(os.readlink(os.path.join(run.path, "source"))).parts[-2]

@@ -151,10 +151,10 @@ def test_too_much_code_refuses_the_spec_and_names_what_to_do(tmp_path: Path, fol
     assert {line.partition(":")[0] for line in taken.left_out} == {"huge.py", "table.csv"}
     with pytest.raises(SpecError) as caught:
         Store(tmp_path, max_files=3).take(folder / "train.py")
-    assert "too much for a snapshot" in caught.value.what
+    assert "too large for a snapshot" in caught.value.what
     assert "live = true" in caught.value.hint
     assert ".gitignore" in caught.value.hint
-    with pytest.raises(SpecError, match="cannot be kept"):
+    with pytest.raises(SpecError, match="Cannot copy the script"):
         Store(tmp_path, max_file_bytes=5).take(folder / "train.py")
 
 

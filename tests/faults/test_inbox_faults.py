@@ -163,7 +163,7 @@ def test_a_code_folder_that_cannot_be_read_costs_its_own_spec_alone(
     assert kept is not None
     assert kept.left_out == ["part/: cannot be listed (Permission denied)"]
     wait_for(lambda: not list(box.home.inbox.glob("*.request.json")), "the request is answered")
-    for name, why in (("ana", "cannot be kept: Permission denied"), ("eve", "right to look")):
+    for name, why in (("ana", "into the snapshot: Permission denied"), ("eve", "right to look")):
         reason = box.home.rejected / f"{name}.toml.error.txt"
         wait_for(reason.exists, f"the spec of {name} is refused")
         assert why in reason.read_text()

@@ -210,7 +210,7 @@ def test_a_spec_that_the_daemon_refuses_is_told_by_submit(rig: Rig, tmp_path: Pa
         timeout=120,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert "too much for a snapshot" in done.stderr
+    assert "too large for a snapshot" in done.stderr
     assert str(rig.home.rejected / "train-2.toml") in done.stderr
     assert rig.end() == 0
 
