@@ -1,1 +1,1 @@
-"""Jobs that move to another host."""
+"""Move jobs to another host."""

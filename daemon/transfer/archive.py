@@ -1,8 +1,8 @@
-"""One job as one file, to move it to another box: a tar with a list of digests in front.
+"""Pack a job into one file, to move it to another host: a tar with a list of digests first.
 
-The list is the archive's first member, so that a reader knows what must come before it
-writes anything. Nothing but regular files is written, read or believed: no links, no
-devices, no name that leads out of the folder it is unpacked into.
+The list is the archive's first member, so that a reader can check each file that follows.
+Only regular files are packed and unpacked: no links, no devices, no name that leads out of the
+target folder.
 """
 
 import errno
@@ -33,14 +33,14 @@ _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class ArchiveRefused(RekindleError):
-    """The file is no archive of a run, is damaged, or holds what no run holds."""
+    """Refuse a file that is not an archive of a run, is damaged, or has unexpected members."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """What went into an archive; ``left_out`` are names that are no regular files."""
+    """The size of an archive; ``left_out`` names what is not a regular file."""
 
     files: int
     bytes: int
@@ -48,14 +48,14 @@ class Packed:
 
 
 def pack(run: Run, target: Path, *, state: str, version: str) -> Packed:
-    """Writes a job's run directory and its snapshot to ``target``, whole or not at all.
+    """Write a job's run directory and its snapshot to ``target``, completely or not at all.
 
     Args:
-        state: the job's state as the ledger has it, for the reader.
+        state: the job's state in the ledger, noted in the archive.
 
     Raises:
         LockHeld: an attempt of the job is alive.
-        UsageError: ``target`` is there already, or cannot be written.
+        UsageError: ``target`` exists, or cannot be written.
         OSError: a file of the run cannot be read.
     """
     if os.path.lexists(target):
@@ -81,7 +81,7 @@ def pack(run: Run, target: Path, *, state: str, version: str) -> Packed:
             "files": listed,
         }
         try:
-            # the job's environment may hold secrets
+            # the job's `env` may hold secrets: only the owner may read the archive
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise _unwritable(target, error) from error
@@ -103,27 +103,27 @@ def pack(run: Run, target: Path, *, state: str, version: str) -> Packed:
             raise _taken(target) from error
         except OSError as error:
             if error.filename is not None:
-                raise  # a file of the run
+                raise  # the error is of a file of the run, not of the archive
             raise _unwritable(target, error) from error
         finally:
             temporary.unlink(missing_ok=True)
-        _settle_folder(target.absolute().parent)
+        _sync_folder(target.absolute().parent)
     return Packed(len(paths), sum(int(str(entry["bytes"])) for entry in listed.values()), left_out)
 
 
 def unpack(
     source: Path, home: Home, *, workdir: str | None = None, python: str | None = None
 ) -> str:
-    """Puts an archived job into the home's waiting room, whole and verified, or not at all.
+    """Unpack an archived job into ``imports/`` of the home, verified, or not at all.
 
     Args:
-        workdir, python: instead of those that the job had on its old box.
+        workdir, python: replace those that the job had on its old host.
 
     Returns:
-        A token; the daemon makes a job of what waits under it (`daemon.transfer`).
+        A token, under which the daemon finds the run and makes it a job (`daemon.transfer`).
 
     Raises:
-        ArchiveRefused: the archive is damaged or not one.
+        ArchiveRefused: the file is damaged, or not an archive.
         UsageError: it cannot be read, or the job cannot run here; the hint names the option.
         OSError: the home cannot be written.
     """
@@ -137,45 +137,45 @@ def unpack(
                 _check_room(listed, home, source)
                 _extract(tar, listed, staging, source)
         except (tarfile.TarError, EOFError) as error:
-            raise _refused(source, f"It cannot be read as an archive ({error})") from error
+            raise _refused(source, f"The archive cannot be read ({error})") from error
         except FileNotFoundError as error:
             raise UsageError(
-                "There is no such file.",
+                "The archive does not exist.",
                 where=source,
-                hint="Name what `rekindle export-run` wrote.",
+                hint="Name the file that `rekindle export-run` wrote.",
             ) from error
         return _settle(staging, home, source, workdir, python)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _settle_folder(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     try:
         durable.fsync_folder(folder)
     except OSError as error:
-        # some network disks take no fsync of a folder; the archive itself is on the disk
+        # some network disks refuse fsync on a folder; the archive itself is synced
         if error.errno not in (errno.EINVAL, errno.EBADF):
             raise
 
 
 def _taken(target: Path) -> UsageError:
     return UsageError(
-        "The file is there already.",
+        "The file exists already.",
         where=target,
-        hint="Choose another name; nothing is written over.",
+        hint="Name another file: an existing one is never replaced.",
     )
 
 
 def _unwritable(target: Path, error: OSError) -> UsageError:
     return UsageError(
-        f"The archive cannot be written: {error.strerror or error}.",
+        f"Cannot write the archive: {error.strerror or error}.",
         where=target,
-        hint="Name a file in a folder with room that you may write.",
+        hint="Name a file in a folder where you have write permission and enough space.",
     )
 
 
 def _files(run: Run, left_out: list[str]) -> Iterator[tuple[str, Path]]:
-    """Name in the archive and place of each file of a run and of its snapshot."""
+    """Yield archive name and path of each file of a run and of its snapshot."""
     for folder, folders, names in os.walk(run.root):
         folders[:] = sorted(name for name in folders if not name.startswith(".tmp-"))
         for name in sorted(names + [f for f in folders if Path(folder, f).is_symlink()]):
@@ -204,7 +204,7 @@ def _add(tar: tarfile.TarFile, name: str, size: int, content: IO[bytes]) -> None
 def _read_list(tar: tarfile.TarFile, source: Path) -> dict[str, dict[str, Any]]:
     first = tar.next()
     if first is None or first.name != LIST or not first.isreg() or first.size > _MAX_LIST:
-        raise _refused(source, "It does not begin with the list of a run's files")
+        raise _refused(source, "The archive does not begin with its list of files")
     content = tar.extractfile(first)
     assert content is not None
     try:
@@ -212,9 +212,9 @@ def _read_list(tar: tarfile.TarFile, source: Path) -> dict[str, dict[str, Any]]:
         version, files = about["format"], about["files"]
         if version > FORMAT:
             raise ArchiveRefused(
-                f"The archive is of a newer format ({version}).",
+                f"The archive has a newer format ({version}, known: {FORMAT}).",
                 where=source,
-                hint=f"Install rekindle {about.get('version')} or newer here.",
+                hint=f"Install rekindle {about.get('version')} or newer on this host.",
             )
         for name, entry in files.items():
             if not (
@@ -225,7 +225,7 @@ def _read_list(tar: tarfile.TarFile, source: Path) -> dict[str, dict[str, Any]]:
             ):
                 raise ValueError(name)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise _refused(source, f"Its list of files cannot be used ({error})") from error
+        raise _refused(source, f"The archive's list of files is invalid ({error})") from error
     return dict(files)
 
 
@@ -245,10 +245,10 @@ def _check_room(listed: dict[str, dict[str, Any]], home: Home, source: Path) -> 
     space = os.statvfs(home.root)
     if wanted > space.f_bavail * space.f_frsize:
         raise UsageError(
-            f"The run has {wanted} bytes; the home's disk has "
-            f"{space.f_bavail * space.f_frsize} left.",
+            f"The run needs {wanted} bytes; the home's disk has "
+            f"{space.f_bavail * space.f_frsize} free.",
             where=source,
-            hint="Make room: `rekindle prune` shows what may go.",
+            hint="Free disk space: `rekindle prune` shows what can be removed.",
         )
 
 
@@ -259,10 +259,12 @@ def _extract(
     while (member := tar.next()) is not None:
         name = member.name
         if name not in missing:
-            raise _refused(source, f"It holds {name!r}, which its list does not name once")
+            raise _refused(
+                source, f"The archive has a member {name!r} that is not in its list, or twice"
+            )
         missing.discard(name)
         if not member.isreg():
-            raise _refused(source, f"{name} is no regular file")
+            raise _refused(source, f"{name} is not a regular file")
         if member.size != listed[name]["bytes"]:
             raise _refused(source, f"{name} has {member.size} bytes, not {listed[name]['bytes']}")
         content = tar.extractfile(member)
@@ -280,20 +282,20 @@ def _extract(
             file.flush()
             os.fsync(file.fileno())
         if digest.hexdigest() != listed[name]["sha256"]:
-            raise _refused(source, f"{name} does not have the digest it was packed with")
+            raise _refused(source, f"{name} has another digest than in the list")
     if missing:
-        raise _refused(source, f"{min(missing)} is missing, with {len(missing) - 1} others")
+        raise _refused(source, f"{min(missing)} is missing, and {len(missing) - 1} other files")
 
 
 def _settle(
     staging: Path, home: Home, source: Path, workdir: str | None, python: str | None
 ) -> str:
-    """Checks that the job can run here, and moves what was unpacked to its waiting place."""
+    """Check that the job can run here, and move the unpacked run into ``imports/``."""
     run = Run(staging / "run")
     try:
         job = Job.read(run.job_file)
     except (OSError, UnicodeDecodeError, SpecError) as error:
-        raise _refused(source, f"It holds no job ({error})") from error
+        raise _refused(source, f"The archive has no valid job ({error})") from error
     job = _at_home(job, workdir, python)
     if job.source is not None:
         _check_source(staging / "source", job.source.digest, source)
@@ -316,7 +318,7 @@ def _settle(
 
 
 def _at_home(job: Job, workdir: str | None, python: str | None) -> Job:
-    """The job with its folders as they are on this box."""
+    """Return the job with its folders on this host."""
     if workdir is not None:
         new = os.path.abspath(workdir)
         changes: dict[str, Any] = {"workdir": new}
@@ -331,19 +333,19 @@ def _at_home(job: Job, workdir: str | None, python: str | None) -> Job:
         job = job.replace(python=os.path.abspath(python))
     if not os.path.isdir(job.workdir):
         raise UsageError(
-            f"The job works in {job.workdir}, which is no folder here.",
-            hint="Make it, with the data that the script reads, or name another "
-            "one with --workdir.",
+            f"The job's workdir {job.workdir} does not exist on this host.",
+            hint="Create it, with the data that the script reads, or name another folder with "
+            "--workdir.",
         )
     if job.python is not None and not os.access(job.python, os.X_OK):
         raise UsageError(
-            f"The job's interpreter {job.python} is not here.",
-            hint="Name one that has its packages with --python.",
+            f"The job's interpreter {job.python} does not exist on this host.",
+            hint="Name an interpreter that has the job's packages with --python.",
         )
     if job.source is None and job.script is not None and not os.path.isfile(job.script):
         raise UsageError(
-            f"The job runs {job.script} live, and it is not here.",
-            hint="Copy the script here first.",
+            f"The job runs {job.script} live, and it does not exist on this host.",
+            hint="Copy the script to this path first, or name its folder with --workdir.",
         )
     return job
 
@@ -355,7 +357,7 @@ def _replace(source: Any, root: str) -> Any:
 
 
 def _moved(path: str, old: str, new: str) -> str:
-    """Where ``path`` is once the folder ``old`` is ``new``; unchanged where that says nothing."""
+    """Map ``path`` from the folder ``old`` to ``new``; a path outside of both is unchanged."""
     inside = os.path.relpath(path, old)
     if not inside.startswith(".."):
         return os.path.normpath(os.path.join(new, inside))
@@ -366,18 +368,18 @@ def _moved(path: str, old: str, new: str) -> str:
 
 
 def _check_source(folder: Path, digest: str, source: Path) -> None:
-    """The snapshot must be the one that the job was accepted with."""
+    """Refuse a snapshot that is not the one of the accepted job."""
     tree = folder / TREE
     try:
         files = json.loads((folder / FILES).read_bytes())["files"]
-        there = {path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()}
-        if there != set(files):
-            raise ValueError("its list names other files than it holds")
+        found = {path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()}
+        if found != set(files):
+            raise ValueError("its list does not match its files")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _refused(source, f"Its snapshot of the code cannot be used ({error})") from error
+        raise _refused(source, f"The archive's code snapshot is damaged ({error})") from error
     reason = damage(tree, digest)
     if reason is not None:
-        raise _refused(source, f"Its snapshot of the code cannot be used ({reason})")
+        raise _refused(source, f"The archive's code snapshot is damaged ({reason})")
     for name, entry in files.items():
         os.chmod(tree / name, 0o550 if entry["mode"] & 0o100 else 0o440)
 
@@ -391,6 +393,6 @@ def _refused(source: Path, what: str) -> ArchiveRefused:
     return ArchiveRefused(
         f"{what}; nothing was imported.",
         where=source,
-        hint="Copy the archive again, and compare with `sha256sum`, or write "
-        "it anew with `rekindle export-run`.",
+        hint="Copy the archive again and compare with `sha256sum`, or repeat `rekindle export-run` "
+        "on the old host.",
     )

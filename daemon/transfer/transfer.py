@@ -1,9 +1,9 @@
-"""Jobs from another box: from the waiting room `imports/` to a job of this home, exactly once.
+"""Make a job of a run from another host that waits in `imports/`, exactly once.
 
-`import-run` leaves a verified run there under a token and asks for it. Only the daemon gives
-numbers, so that two jobs never have one: the run's `job.json` gets its new id, one rename
-makes it `runs/<id>`, and the ledger takes its whole journal in. The token in `job.json`
-finds again what a crash interrupted.
+`import-run` leaves a verified run there under a token, and a request. Only the daemon assigns
+numbers, so that no two jobs share one: the run's `job.json` gets its new id, one rename makes it
+`runs/<id>`, and the ledger ingests its whole journal. After a crash the token in `job.json`
+identifies an import that is half done.
 """
 
 import os
@@ -23,36 +23,36 @@ _TOKEN: Final = re.compile(r"[0-9a-f]+-import")
 
 
 def settle(home: Home, ledger: Ledger, token: str, *, hold: bool) -> str:
-    """Makes a job of what waits under ``token``; says in a sentence what it became.
+    """Make a job of the run that waits under ``token``; return the result as a sentence.
 
     Args:
-        hold: leave it held; else it goes on, unless it was over before.
+        hold: leave the job held; otherwise it is queued, unless it has ended.
 
     Raises:
         OSError: the home cannot be written.
     """
     if not _TOKEN.fullmatch(token):
-        return "There is no import of this name."
+        return "There is no such import."
     waiting = home.imports / token
     job_id = ledger.find_claim(token)
     if job_id is None:
         if not waiting.is_dir():
-            return "There is no import of this name."
+            return "There is no such import."
         try:
             job = Job.read(waiting / "job.json")
         except (OSError, SpecError) as error:
-            return f"The import holds no job: {error}"
+            return f"The import has no valid job: {error}"
         job_id = _accept(home, ledger, waiting, job)
     row = ledger.job(job_id)
     assert row is not None
     if row.state in TERMINAL:
-        return f"It is here as {job_id}, {row.state}."
+        return f"Imported as {job_id}, {row.state}."
     if hold or row.state not in (JobState.HELD, JobState.WAITING):
-        return f"It is here as {job_id}, {row.state}."
+        return f"Imported as {job_id}, {row.state}."
     ledger.set_state(
-        job_id, JobState.QUEUED, "It came from another box and goes on here.", now=time.time()
+        job_id, JobState.QUEUED, "Imported from another host; ready to resume.", now=time.time()
     )
-    return f"It is here as {job_id} and goes on where it was."
+    return f"Imported as {job_id}; it is queued and resumes from its last checkpoint."
 
 
 def _accept(home: Home, ledger: Ledger, waiting: os.PathLike[str], job: Job) -> str:
@@ -69,6 +69,6 @@ def _accept(home: Home, ledger: Ledger, waiting: os.PathLike[str], job: Job) -> 
 
 
 def enter(home: Home, ledger: Ledger, job: Job) -> None:
-    """Takes a run that has a history into the ledger, in one transaction."""
+    """Enter a run with its history into the ledger, in one transaction."""
     with ledger.transaction():
         rebuild.enter(ledger, home.run(job.id), job)

@@ -145,7 +145,7 @@ def test_a_live_job_is_refused_and_nothing_is_written_over(tmp_path: Path, work:
         archive.pack(run, file, state="held", version="1")
     assert not file.exists()
     file.write_text("mine")
-    with pytest.raises(UsageError, match="there already"):
+    with pytest.raises(UsageError, match="exists already"):
         archive.pack(run, file, state="held", version="1")
     assert file.read_text() == "mine"
     assert [p.name for p in tmp_path.iterdir() if "tmp" in p.name] == []
@@ -351,7 +351,7 @@ def test_stop_export_import_and_the_job_goes_on_there(tmp_path: Path, work: Path
         there.cli("export-run", "night-1", "--to", str(file))
         (work / "train.py").unlink()
         here.cli("import-run", str(file))
-        assert "from another box" in here.cli("verify", code=None)
+        assert "of another host" in here.cli("verify", code=None)
         here.start()
         here.wait_state("night-1", "running")
         (work / "go").touch()
