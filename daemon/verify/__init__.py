@@ -1,1 +1,1 @@
-"""Checking a home, and rebuilding its ledger."""
+"""Check a home, and rebuild its ledger."""

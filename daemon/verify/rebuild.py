@@ -1,8 +1,8 @@
-"""Building the ledger anew from the run directories, where it was damaged or lost.
+"""Rebuild a damaged or missing ledger from the run directories.
 
-What a run's `job.json` and journal tell is the truth: the accepted spec, every attempt with
-its end, every epoch and checkpoint, and every decision about the job. The damaged file is
-kept beside the new one. Nothing is started, and nothing of a run is changed.
+A run's `job.json` and journal are the truth: the accepted spec, every attempt with its end,
+every epoch and checkpoint, and every decision about the job. The damaged file is kept beside
+the new one. No attempt is started, and no run is changed.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ from rekindle.state.run import journal
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What a rebuild made.
+    """The result of a rebuild.
 
     Attributes:
-        jobs: how many jobs the new ledger has.
-        attempts: how many attempts, of all jobs.
-        kept_damaged: where the old ledger lies now, None where there was none.
+        jobs: number of jobs in the new ledger.
+        attempts: number of attempts of all jobs.
+        kept_damaged: new path of the old ledger, None if there was none.
         problems: a sentence for each thing that could not be restored.
     """
 
@@ -38,22 +38,22 @@ class Rebuilt:
 
 
 def rebuild(home: Home) -> Rebuilt:
-    """Builds a ledger from ``runs/*/job.json`` and the journals, and puts it in place.
+    """Build a ledger from ``runs/*/job.json`` and the journals, and move it into place.
 
-    Trainings that are alive go on meanwhile; the next daemon adopts them. A job whose last
-    attempt has ended without a decision is left as running: the next daemon decides, as it
-    would have done without the damage.
+    Live trainings continue meanwhile; the next daemon adopts them. A job whose last attempt
+    has ended without a verdict stays running: the next daemon decides, as it would have
+    done without the damage.
 
     Raises:
         LockHeld: a daemon serves this home.
         HomeUnusable: the home cannot be read or written.
     """
     try:
-        with daemon_status.lock(home, "Stop it first; the trainings go on without it."):
+        with daemon_status.lock(home, "Stop the daemon first; the trainings continue without it."):
             return _rebuild(home)
     except OSError as error:
         raise HomeUnusable(
-            f"The ledger cannot be built anew: {error.strerror or error}.",
+            f"Cannot rebuild the ledger: {error.strerror or error}.",
             where=error.filename or home.root,
             hint="Run as the user that owns the home, and check the space on its disk.",
         ) from error
@@ -70,7 +70,7 @@ def _rebuild(home: Home) -> Rebuilt:
             found.append((run, Job.read(run.job_file)))
         except (OSError, ValueError, SpecError) as error:
             what = error.what if isinstance(error, SpecError) else str(error)
-            problems.append(f"{run.id} holds no job that can be read: {what}")
+            problems.append(f"{run.id}: its job.json cannot be read: {what}")
     attempts = 0
     ledger = Ledger.open(new)
     try:
@@ -85,9 +85,9 @@ def _rebuild(home: Home) -> Rebuilt:
         ledger.close()
     if faults:
         raise HomeUnusable(
-            f"The new ledger is not sound: {faults[0]}.",
+            f"The rebuilt ledger is damaged: {faults[0]}.",
             where=new,
-            hint="Check the disk; the old ledger was left as it was.",
+            hint="Check the disk for errors; the old ledger is unchanged.",
         )
     durable.fsync_file(new)
     return Rebuilt(jobs, attempts, _put_in_place(home, new), problems)
@@ -97,10 +97,10 @@ _PARTS = ("", "-wal", "-shm")
 
 
 def enter(ledger: Ledger, run: Run, job: Job) -> list[str]:
-    """Takes one run in; sentences about what is not whole."""
+    """Enter one run into the ledger; return a sentence for each damage."""
     name, _, number = run.id.rpartition("-")
     if job.id != run.id or not number.isdecimal():
-        return [f"{run.id} holds the job of another run directory ({job.id})."]
+        return [f"{run.id}: its job.json is that of another run directory ({job.id})."]
     ledger.insert_job(
         job.id,
         name=name,
@@ -114,7 +114,7 @@ def enter(ledger: Ledger, run: Run, job: Job) -> list[str]:
     replay = journal.replay(run.journal)
     ledger.restore(run.id, replay.entries, replay.offset, begun=_latest_log(run))
     if replay.torn:
-        return [f"{run.id}: {replay.torn} damaged lines of its journal were passed over."]
+        return [f"{run.id}: {replay.torn} damaged lines of its journal were skipped."]
     return []
 
 
@@ -123,16 +123,16 @@ def _submitted_at(run: Run, job: Job) -> float:
 
 
 def _latest_log(run: Run) -> int:
-    """The number of the last attempt that has a log: its keeper had begun at least."""
+    """Find the last attempt with a log: its keeper began, so its number is taken."""
     numbers = (log.stem.rpartition("-")[2] for log in run.logs.glob("attempt-*.log"))
     return max((int(n) for n in numbers if n.isdecimal()), default=0)
 
 
 def _put_in_place(home: Home, new: Path) -> Path | None:
-    """Sets the old ledger aside before the new one gets its name.
+    """Rename the old ledger before the new one gets its name.
 
-    In this order: without `ledger.db` no daemon starts over run directories, and a `-wal`
-    left by the old one would be taken for one of the new.
+    In this order, since no daemon starts without `ledger.db` if there are run directories, and
+    SQLite would replay a `-wal` of the old ledger into the new one.
     """
     stamp = time.strftime("%Y%m%d-%H%M%S")
     kept = home.ledger.with_name(f"{home.ledger.name}.damaged-{stamp}")
@@ -153,7 +153,7 @@ def _put_in_place(home: Home, new: Path) -> Path | None:
 
 
 def _runs(home: Home) -> list[Run]:
-    """All run directories, in the order in which their jobs were accepted as far as names tell."""
+    """List all run directories, in the order of their names."""
     try:
         names = [
             entry.name

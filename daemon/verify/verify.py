@@ -1,6 +1,6 @@
-"""Looking at a whole home: is the ledger sound, and does it agree with what lies on disk.
+"""Check a whole home: is the ledger sound, and does it match the files on disk?
 
-Changes nothing, and may run beside a daemon: what it is just at work on is no finding.
+Nothing is changed. A daemon may run meanwhile: files that it is processing are no finding.
 """
 
 import os
@@ -25,15 +25,15 @@ _GONE: Final = {entries.checkpoint_pruned.name, entries.checkpoint_refused.name}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as it should be.
+    """A damaged, missing or leftover file.
 
     Attributes:
-        severity: ``"error"`` where something is damaged or missing, ``"warning"`` where the
-            next start of the daemon or the next attempt mends it.
+        severity: ``"error"`` if something is damaged or missing, ``"warning"`` if the next
+            start of the daemon or the next attempt repairs it.
         where: the file or job concerned.
         what: a sentence.
-        hint: what to do about it.
-        job: the job concerned, if one is.
+        hint: what to do.
+        job: the job concerned, None if the finding is about the home.
     """
 
     severity: str
@@ -44,15 +44,15 @@ class Finding:
 
 
 def verify(home: Home) -> list[Finding]:
-    """Everything in a home that is damaged, missing or left over; empty for a sound one.
+    """Find everything in a home that is damaged, missing or left over.
 
-    Reads every checkpoint whole, so that its time is that of reading the disk.
+    It reads every checkpoint completely, which takes the time of reading the disk.
     """
     served = daemon_status.find(home) is not None
     try:
         ledger = Ledger.open(home.ledger, readonly=True)
     except HomeClosed:
-        raise  # of somebody who may not look this says nothing about the home
+        raise  # lack of permission says nothing about the state of the home
     except (HomeUnusable, NotFound) as error:
         return [
             Finding("error", str(home.ledger), error.what, error.hint),
@@ -86,7 +86,7 @@ def verify(home: Home) -> list[Finding]:
 
 
 def _jobs(home: Home, ledger: Ledger) -> Iterator[Finding]:
-    """Each job of the ledger against its run directory."""
+    """Compare each job of the ledger with its run directory."""
     snapshots: dict[str, str | None] = {}
     for row in ledger.jobs():
         run = home.run(row.id)
@@ -94,7 +94,7 @@ def _jobs(home: Home, ledger: Ledger) -> Iterator[Finding]:
             yield Finding(
                 "error",
                 str(run.root),
-                "The run directory of the job is gone.",
+                "The run directory of the job does not exist.",
                 "Restore it from a backup, or submit the spec again.",
                 row.id,
             )
@@ -117,7 +117,7 @@ def _jobs(home: Home, ledger: Ledger) -> Iterator[Finding]:
             yield Finding(
                 "error",
                 str(run.job_file),
-                f"It is the job of another run directory ({job.id}).",
+                f"The job.json is that of another run directory ({job.id}).",
                 "Restore it from a backup.",
                 row.id,
             )
@@ -143,8 +143,8 @@ def _journal(run: Run, row: JobRow) -> Iterator[Finding]:
         yield Finding(
             "error",
             str(run.journal),
-            f"It cannot be read: {error.strerror}.",
-            "Check the disk and the rights.",
+            f"The journal cannot be read: {error.strerror}.",
+            "Check the file's permissions and the disk.",
             row.id,
         )
         return
@@ -152,8 +152,8 @@ def _journal(run: Run, row: JobRow) -> Iterator[Finding]:
         yield Finding(
             "warning",
             str(run.journal),
-            f"{whole.torn} lines are damaged and passed over.",
-            "A process that was killed while it wrote leaves one; more of them point to the disk.",
+            f"{whole.torn} damaged lines are skipped.",
+            "One line may be of a killed process; if there are more, check the disk for errors.",
             row.id,
         )
     size = run.journal.stat().st_size if run.journal.exists() else 0
@@ -161,8 +161,8 @@ def _journal(run: Run, row: JobRow) -> Iterator[Finding]:
         yield Finding(
             "error",
             str(run.journal),
-            f"It has {size} bytes, and the ledger has read {row.journal_offset}.",
-            "Something cut it off; the ledger still knows what it held.",
+            f"The journal has {size} bytes, but the ledger has read {row.journal_offset}.",
+            "It was truncated: check the disk. Its former content is still in the ledger.",
             row.id,
         )
     begun = max(
@@ -177,51 +177,52 @@ def _journal(run: Run, row: JobRow) -> Iterator[Finding]:
         yield Finding(
             "error",
             str(run.journal),
-            f"It tells of attempt {begun}, the ledger of {row.attempts}.",
+            f"The journal has attempt {begun}, the ledger only {row.attempts}.",
             "Stop the daemon, then `rekindle verify --rebuild`.",
             row.id,
         )
 
 
 def _strangers(home: Home, ledger: Ledger) -> Iterator[Finding]:
-    """Run directories that the ledger does not know."""
+    """Find run directories that are not in the ledger."""
     for run in _runs(home):
         if ledger.job(run.id) is None:
             yield Finding(
                 "warning",
                 str(run.root),
-                "The ledger does not know this run directory.",
-                "The daemon takes it in at its next start, if it holds an accepted job.",
+                "This run directory is not in the ledger.",
+                "Restart the daemon: it enters a run directory that has an accepted job.",
                 run.id,
             )
 
 
 def _checkpoints(home: Home, ledger: Ledger | None) -> Iterator[Finding]:
+    """Verify each checkpoint, and find those that only the ledger has."""
     for run in _runs(home):
-        there = set()
+        found = set()
         check = command.verify if _runs_a_command(run) else checkpoints.verify
         for checkpoint in checkpoints.scan(run.checkpoints):
-            there.add(checkpoint.name)
+            found.add(checkpoint.name)
             reason = check(checkpoint)
             if reason is not None and checkpoint.path.exists():
                 yield Finding(
                     "error",
                     str(checkpoint.path),
-                    f"This checkpoint is bad: {reason}.",
-                    "The next attempt sets it aside and goes on from an older one.",
+                    f"This checkpoint is damaged: {reason}.",
+                    "The next attempt moves it to quarantine and resumes from an older one.",
                     run.id,
                 )
         for row in [] if ledger is None else ledger.checkpoints(run.id):
-            if row.good and row.name not in there and not (run.checkpoints / row.name).exists():
-                told = {
+            if row.good and row.name not in found and not (run.checkpoints / row.name).exists():
+                removed = {
                     e.get("name") for e in journal.replay(run.journal).entries if e["kind"] in _GONE
                 }
-                if row.name not in told:
+                if row.name not in removed:
                     yield Finding(
                         "error",
                         str(run.checkpoints / row.name),
-                        "This checkpoint is in the ledger and not on the disk.",
-                        "The next attempt goes on from the newest that is there.",
+                        "This checkpoint is in the ledger, but not on disk.",
+                        "The next attempt resumes from the newest checkpoint on disk.",
                         run.id,
                     )
 
@@ -234,29 +235,29 @@ def _runs_a_command(run: Run) -> bool:
 
 
 def _leftovers(home: Home) -> Iterator[Finding]:
-    """What an interrupted daemon had begun; only while none runs."""
+    """Find the leftovers of an interrupted daemon; call only if no daemon runs."""
     for path in sorted(_entries(home.claimed)):
         yield Finding(
             "warning",
             str(path),
-            "This spec was taken from the inbox and not finished.",
-            "The daemon finishes it at its next start.",
+            "This spec was claimed but not accepted.",
+            "Start the daemon (`rekindle run`): it accepts the spec.",
         )
     for path in sorted(_entries(home.runs)):
         if path.name.startswith(".new-"):
             yield Finding(
                 "warning",
                 str(path),
-                "This run directory was not finished.",
-                "The daemon makes it anew at its next start.",
+                "This run directory is incomplete.",
+                "Start the daemon (`rekindle run`): it creates the directory again.",
             )
     for path in sorted(_entries(home.imports)):
         yield Finding(
             "warning",
             str(path),
-            "This run came from another box and is no job yet.",
-            "The daemon makes it one where `import-run` had asked for it; else remove "
-            "the folder, and import the archive again.",
+            "This run of another host is not imported yet.",
+            "Start the daemon (`rekindle run`); if that does not import it, remove the folder and "
+            "import the archive again.",
         )
 
 

@@ -400,14 +400,14 @@ def test_a_sound_home_gives_no_finding_and_each_damage_gives_one(home: Home) -> 
     assert all(finding.hint and finding.what.endswith(".") for finding in found)
     assert sorted((f.severity, f.job or Path(f.where).name, f.what[:24]) for f in found) == sorted(
         [
-            ("error", "a-1", "This checkpoint is bad: "),
-            ("warning", "a-1", "1 lines are damaged and "),
+            ("error", "a-1", "This checkpoint is damag"),
+            ("warning", "a-1", "1 damaged lines are skip"),
             ("error", "b-1", "This checkpoint is in th"),
             ("error", "c-1", "The accepted job cannot "),
             ("error", "d-1", "The run directory of the"),
-            ("warning", "stranger-1", "The ledger does not know"),
-            ("warning", "1-2--x.toml", "This spec was taken from"),
-            ("warning", ".new-e-1", "This run directory was n"),
+            ("warning", "stranger-1", "This run directory is no"),
+            ("warning", "1-2--x.toml", "This spec was claimed bu"),
+            ("warning", ".new-e-1", "This run directory is in"),
         ]
     )
 
