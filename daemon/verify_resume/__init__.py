@@ -1,1 +1,1 @@
-"""Killing a job on purpose, to see whether its result survives it."""
+"""Kill a job on purpose, and compare its result with that of an undisturbed run."""

@@ -1,7 +1,6 @@
-"""What differs between two trainings of one job: variables, epochs, callbacks, files.
+"""Compare two trainings of one job bit by bit: variables, epochs, callbacks, files.
 
-Bit by bit. Of the arrays nothing is computed with but the size of the first difference,
-so that no numeric library is needed.
+Only the size of a difference is computed from arrays, so that no numeric library is needed.
 """
 
 import array
@@ -21,7 +20,7 @@ from rekindle.state.run.tensor_layout import Layout
 
 _FLOATS: Final = {"F32": "f", "F64": "d"}
 _AT_MOST: Final = 1 << 20
-# of the state that is not an array: what must be equal, and what it is called
+# parts of the state beside the arrays that must be equal, and their names for a person
 _PARTS: Final = {
     "position": "position",
     "iterator": "position in the data",
@@ -37,13 +36,13 @@ _PASSED_OVER: Final = ("events.out.tfevents.",)
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not the same.
+    """One difference between two trainings.
 
     Attributes:
         kind: variable, epoch, callback, random, state or file.
         name: the variable's path, ``epoch 3``, the callback's attribute, the file.
-        detail: how it differs.
-        checkpoint: at which checkpoint it was seen, empty for epochs and files.
+        detail: both values, or the size of the difference.
+        checkpoint: the checkpoint that has it, empty for epochs and files.
     """
 
     kind: str
@@ -53,17 +52,18 @@ class Difference:
 
     @property
     def key(self) -> tuple[str, str]:
+        """Kind and name, which identify a difference in another comparison."""
         return self.kind, self.name
 
 
 def compare(
     ours: Training, theirs: Training, before: dict[str, str] | None = None
 ) -> list[Difference]:
-    """All differences: of an array variable, of an epoch's metrics, and so on, the first first.
+    """List all differences between two trainings, ordered by kind as in ``_ORDER``.
 
     Args:
-        before: digests of the files that were in the working directories before the training;
-            None where files are not to be compared.
+        before: digests of the files in the working directories before the training; None to
+            skip the comparison of files.
     """
     until = ours.end or theirs.end
     found = [*_finals(ours, theirs, until), *_epochs(ours, theirs, until)]
@@ -77,12 +77,12 @@ _ORDER: Final = ("variable", "epoch", "callback", "random", "state", "file")
 
 
 def files(workdir: Path) -> dict[str, str]:
-    """Digests of all regular files below a folder, by their path in it."""
+    """Compute the digests of all regular files below a folder, by their path in it."""
     return {path: checkpoints.digest(workdir / path) for path in _regular(workdir)}
 
 
 def counted(training: Training) -> tuple[int, int]:
-    """How many arrays the compared checkpoints hold, and how many epochs had ended."""
+    """Count the arrays in the compared checkpoints, and the epochs that ended."""
     arrays = sum(
         len(Layout.read(c.state).entries) for c in _compared(training, training.end).values()
     )
@@ -93,7 +93,7 @@ def counted(training: Training) -> tuple[int, int]:
 
 
 def _compared(training: Training, until: Position | None) -> dict[str, Checkpoint]:
-    """Ends of stages; where the training was cut short, the state there as well."""
+    """Find the checkpoints at the ends of stages, and the one at ``until``."""
     found = {}
     for checkpoint in checkpoints.scan(training.run.checkpoints):
         if checkpoint.position == until or (
@@ -106,7 +106,7 @@ def _compared(training: Training, until: Position | None) -> dict[str, Checkpoin
 def _finals(ours: Training, theirs: Training, until: Position | None) -> Iterator[Difference]:
     mine, others = _compared(ours, until), _compared(theirs, until)
     for name in mine.keys() ^ others.keys():
-        yield Difference("state", "the end", f"only one training came to {name}", name)
+        yield Difference("state", "the end", f"only one training reached {name}", name)
     for name, checkpoint in mine.items():
         if name in others:
             yield from _states(name, Layout.read(checkpoint.state), Layout.read(others[name].state))
@@ -118,7 +118,7 @@ def _states(at: str, ours: Layout, theirs: Layout) -> Iterator[Difference]:
     for key in ours.differing(theirs):
         kind, name = names.get(key, ("state", key))
         if key.startswith("live/"):
-            continue  # where the pass began: of interest only through what it led to
+            continue  # the state at the begin of a pass: the state after it is compared
         yield Difference(kind, name, _size(key, ours, theirs), at)
     for key, words in _PARTS.items():
         place = _first(state.get(key), other.get(key))
@@ -134,14 +134,14 @@ def _states(at: str, ours: Layout, theirs: Layout) -> Iterator[Difference]:
     ):
         place = _first(mine, others)
         if name != other_name:
-            yield Difference("callback", name, f"is {other_name} in the other", at)
+            yield Difference("callback", name, f"is {other_name} in the other training", at)
         elif place is not None:
             path = [part for part in place[0] if part not in ("attributes", "own")]
             yield Difference("callback", ".".join([name, *path]), f"{place[1]} and {place[2]}", at)
 
 
 def _names(state: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """What stands behind each array: its kind and name for a person."""
+    """Map the key of each array to its kind and its name for a person."""
     names: dict[str, tuple[str, str]] = {}
     for group, described in state.get("variables", {}).items():
         prefix = "" if group == "model" else f"{group}: "
@@ -161,7 +161,7 @@ def _names(state: dict[str, Any]) -> dict[str, tuple[str, str]]:
 
 
 def _array_keys(value: Any) -> Iterator[str]:
-    """Keys of arrays that an encoded value refers to."""
+    """Yield the keys of arrays that an encoded value refers to."""
     if isinstance(value, list):
         if len(value) == 2 and isinstance(value[0], str) and "/" in value[0]:
             yield value[0]
@@ -182,11 +182,11 @@ def _size(key: str, ours: Layout, theirs: Layout) -> str:
     kind = _FLOATS.get(mine.dtype)
     width = max(len(a) // max(math.prod(mine.shape), 1), 1)
     if kind is None or len(a) > _AT_MOST * width:
-        apart = sum(
+        differing = sum(
             a[i : i + width] != b[i : i + width]
             for i in range(0, min(len(a), _AT_MOST * width), width)
         )
-        return f"{apart} of {math.prod(mine.shape)} elements differ"
+        return f"{differing} of {math.prod(mine.shape)} elements differ"
     left, right = array.array(kind, a), array.array(kind, b)
     gaps = [abs(x - y) for x, y in zip(left, right, strict=True) if x != y]
     largest = max(gaps, default=0.0)
@@ -196,7 +196,7 @@ def _size(key: str, ours: Layout, theirs: Layout) -> str:
 def _first(
     ours: Any, theirs: Any, path: tuple[str, ...] = ()
 ) -> tuple[tuple[str, ...], str, str] | None:
-    """The first place at which two JSON values differ, and both values there, shortened."""
+    """Find the first difference of two JSON values: its path and both values, shortened."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key in [*ours, *(key for key in theirs if key not in ours)]:
             found = _first(ours.get(key), theirs.get(key), (*path, str(key)))
@@ -223,7 +223,7 @@ def _short(value: Any) -> str:
 
 
 def _by_epoch(training: Training, until: Position | None) -> dict[tuple[int, int], Any]:
-    """Metrics of each epoch, the last time it ended."""
+    """Read the metrics of each epoch at its last end: a kill makes an epoch end twice."""
     found = {}
     for entry in training.entries(entries.epoch_ended):
         if until is None or entry["step"] <= until.step:
@@ -236,17 +236,17 @@ def _epochs(ours: Training, theirs: Training, until: Position | None) -> Iterato
     stages = any(stage for stage, _ in mine)
     for stage, epoch in sorted(mine.keys() | others.keys()):
         name = f"epoch {epoch}" + (f" of stage {stage}" if stages else "")
-        here, there = mine.get((stage, epoch)), others.get((stage, epoch))
-        if here is None or there is None:
+        a, b = mine.get((stage, epoch)), others.get((stage, epoch))
+        if a is None or b is None:
             yield Difference("epoch", name, "ended in one training only")
             continue
-        apart = [
-            f"{key} {here.get(key)} and {there.get(key)}"
-            for key in [*here, *(k for k in there if k not in here)]
-            if _first(here.get(key), there.get(key)) is not None
+        differing = [
+            f"{key} {a.get(key)} and {b.get(key)}"
+            for key in [*a, *(k for k in b if k not in a)]
+            if _first(a.get(key), b.get(key)) is not None
         ]
-        if apart:
-            yield Difference("epoch", name, ", ".join(apart))
+        if differing:
+            yield Difference("epoch", name, ", ".join(differing))
 
 
 # files
@@ -278,18 +278,18 @@ def _files(ours: Path, theirs: Path, before: dict[str, str]) -> Iterator[Differe
 
 
 def _content(ours: Path, theirs: Path) -> str | None:
-    """How two files differ, None where only the time is another that is noted in them."""
+    """Describe how two files differ; None if only a time noted in them does."""
     if ours.suffix == ".keras" and zipfile.is_zipfile(ours) and zipfile.is_zipfile(theirs):
         with zipfile.ZipFile(ours) as mine, zipfile.ZipFile(theirs) as others:
             names = sorted({*mine.namelist(), *others.namelist()} - {"metadata.json"})
-            apart = [
+            differing = [
                 name
                 for name in names
                 if name not in mine.namelist()
                 or name not in others.namelist()
                 or _ADDRESS.sub(b"", mine.read(name)) != _ADDRESS.sub(b"", others.read(name))
             ]
-        return f"{apart[0]} in it differs" if apart else None
+        return f"{differing[0]} in it differs" if differing else None
     a, b = ours.read_bytes(), theirs.read_bytes()
     try:
         lines, other_lines = a.decode().splitlines(), b.decode().splitlines()

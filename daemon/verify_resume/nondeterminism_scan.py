@@ -1,7 +1,7 @@
-"""What in a script can make two trainings of it differ: places in the code, with reasons.
+"""Scan a script for code that can make two trainings of it differ.
 
-A reading of the source, not a proof: it is asked only once a difference has been seen.
-Modules that the script imports from its own folder are read as well.
+The scan reads the source and proves nothing: it runs only after a difference was found.
+Modules that the script imports from its own folder are also read.
 """
 
 import ast
@@ -75,14 +75,14 @@ _NOT_DRAWING: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """One place in the code.
+    """One place in the code that may be nondeterministic.
 
     Attributes:
         kind: unseeded, entropy, clock, python, order, workers, stateful, global or device.
-        file, line: where; line 0 where it is no single place.
-        code: the source of it, shortened.
-        why: what it does, a sentence.
-        fix: what to do, a sentence.
+        file, line: its place; line 0 if it has none.
+        code: its source, shortened.
+        why: a sentence on the reason.
+        fix: a sentence on what to do.
     """
 
     kind: str
@@ -94,11 +94,11 @@ class Suspect:
 
 
 def of_script(script: Path, *, gpus: int = 0, env: dict[str, str] | None = None) -> list[Suspect]:
-    """All suspects of a script and of the modules beside it, in the order of reading.
+    """List the suspects of a script and of the modules beside it, the likeliest kind first.
 
     Args:
-        gpus: how many the job has; without op determinism their sums are not repeatable.
-        env: the job's own environment.
+        gpus: the job's GPUs; without op determinism their sums are not repeatable.
+        env: the job's `env`.
     """
     found: list[Suspect] = []
     deterministic = (env or {}).get("TF_DETERMINISTIC_OPS", "0") not in ("0", "", "false")
@@ -114,8 +114,8 @@ def of_script(script: Path, *, gpus: int = 0, env: dict[str, str] | None = None)
                 script.name,
                 0,
                 "",
-                "On a GPU several operations add up in whatever order "
-                "their threads finish, unless op determinism is on.",
+                "On a GPU several operations sum in the order in which their threads finish, "
+                "unless op determinism is on.",
                 "Call `tf.config.experimental.enable_op_determinism()`, or set "
                 '`env = { TF_DETERMINISTIC_OPS = "1" }` in the spec.',
             )
@@ -167,7 +167,7 @@ def _imported(tree: ast.Module) -> Iterator[str]:
 
 
 class _Reader(ast.NodeVisitor):
-    """Walks one file, knowing what the names in it mean and what function it is in."""
+    """Walk one file, resolving imported names and tracking the enclosing function."""
 
     def __init__(self, file: str, tree: ast.Module) -> None:
         self.found: list[Suspect] = []
@@ -220,38 +220,38 @@ class _Reader(ast.NodeVisitor):
             self._add(
                 "unseeded",
                 node,
-                "It is seeded anew by the operating system in every "
-                "process, so that each attempt draws other numbers.",
-                "Give it a seed, a number that is the same in every attempt.",
+                "The operating system seeds it in every process, so each attempt draws other "
+                "numbers.",
+                "Pass a fixed number as its seed.",
             )
         elif name in _ENTROPY:
             self._add(
                 "entropy",
                 node,
-                "It gives something else in every process.",
+                "Its value differs in every process.",
                 "Derive it from the job's seed or from a name instead.",
             )
         elif name in _CLOCK:
             self._add(
                 "clock",
                 node,
-                "The time is another one in every attempt.",
-                "Keep it out of what is trained with and of what is saved.",
+                "The time differs in every attempt.",
+                "Use it neither in the training nor in what is saved.",
             )
         elif name in _PYTHON_IN_GRAPH:
             self._add(
                 "python",
                 node,
-                "Python inside of a data pipeline may keep state that no "
-                "checkpoint holds, and runs ahead of the step.",
-                "Make it a function of its arguments alone.",
+                "Python code in a data pipeline may have state that no checkpoint saves, and is "
+                "prefetched ahead of the step.",
+                "Let its result depend on its arguments only.",
             )
         elif self._pipeline and _draws_in_graph(name):
             self._add(
                 "stateful",
                 node,
-                "Its state lies in TensorFlow's runtime, and a map with "
-                "several calls at once draws in no fixed order.",
+                "Its state is in TensorFlow's runtime, and a map with parallel calls draws in no "
+                "fixed order.",
                 "Use `tf.random.stateless_*` with a seed from the element, or a map "
                 "without `num_parallel_calls`.",
             )
@@ -259,9 +259,9 @@ class _Reader(ast.NodeVisitor):
             self._add(
                 "global",
                 node,
-                "Data is read ahead of the step, so that the global "
-                "generator is further on than the training, or drawn from in a thread.",
-                "Use a generator of its own, seeded from the index or the epoch.",
+                "Data is prefetched, so that the global generator is ahead of the training, or is "
+                "used in a thread.",
+                "Use a separate generator, seeded with the index or the epoch.",
             )
         for keyword in node.keywords:
             value = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
@@ -273,9 +273,8 @@ class _Reader(ast.NodeVisitor):
                 self._add(
                     "workers",
                     node,
-                    "Several workers read the data, each with its own "
-                    "generators and in no fixed order among them.",
-                    "Let a batch be a function of its index alone, or use one worker.",
+                    "Several workers read data, each with its own generators, in no fixed order.",
+                    "Let a batch depend on its index only, or use one worker.",
                 )
         self.generic_visit(node)
 
@@ -283,8 +282,8 @@ class _Reader(ast.NodeVisitor):
         self._add(
             "order",
             node,
-            "The pipeline may give its elements in whatever order they are ready.",
-            "Leave `deterministic` at True.",
+            "The pipeline may yield its elements in the order in which they are ready.",
+            "Set `deterministic` to True.",
         )
 
     def _add(self, kind: str, node: ast.AST, why: str, fix: str) -> None:
@@ -293,7 +292,7 @@ class _Reader(ast.NodeVisitor):
         self.found.append(Suspect(kind, self._file, getattr(node, "lineno", 0), short, why, fix))
 
     def _dotted(self, node: ast.expr) -> str | None:
-        """``np.random.default_rng`` → ``numpy.random.default_rng``."""
+        """Resolve ``np.random.default_rng`` to ``numpy.random.default_rng``."""
         parts: list[str] = []
         while isinstance(node, ast.Attribute):
             parts.append(node.attr)
@@ -315,7 +314,7 @@ def _aliases(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 
 def _pipeline_functions(tree: ast.Module) -> Iterator[str | ast.Lambda]:
-    """Lambdas and names of functions that are given to ``map`` and the like."""
+    """Yield lambdas and names of functions that are passed to ``map`` and similar methods."""
     for node in ast.walk(tree):
         if (
             isinstance(node, ast.Call)

@@ -1,7 +1,7 @@
-"""Train once in a scratch home, through the real keeper, undisturbed or killed on the way.
+"""Train once in a scratch home, through the real keeper, undisturbed or with kills.
 
-The run directory, keeper and trainer are those of every job; only the daemon's place is
-taken by a loop that starts the next attempt as soon as the last one has ended.
+Run directory, keeper and trainer are those of every job; a loop that starts the next attempt
+as soon as the last one has ended replaces the daemon.
 """
 
 import random
@@ -33,7 +33,7 @@ _UNTRAINED: Final = ("start", "script", heartbeat.ENDED)
 
 
 class ScriptFailed(RekindleError):
-    """The script ended by itself with an error, so that nothing can be said about resuming."""
+    """Report that the script failed without a kill, which proves nothing about a resume."""
 
     exit_code = 1
 
@@ -43,9 +43,9 @@ class Kill:
     """One planned kill.
 
     Attributes:
-        step: batches trained in the whole run at which it comes.
+        step: the batches trained in the whole run when the signal is sent.
         signum: SIGKILL or SIGTERM.
-        place: ``step``, or ``save`` for the write of the next checkpoint after it.
+        place: ``step``, or ``save`` to wait for the next write of a checkpoint.
     """
 
     step: int
@@ -55,16 +55,16 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What one training came to.
+    """The result of one training.
 
     Attributes:
-        workdir: where it ran.
-        end: the checkpoint at which it was cut short, or None where it ran to its end.
-        seconds: over all attempts.
-        start_seconds: from the start of an attempt to its first step, of the first attempt.
-        hits: where each kill hit, in words.
+        workdir: its working directory.
+        end: the checkpoint at which it was ended early, None if it ran to its end.
+        seconds: the time of all attempts.
+        start_seconds: the time from the start of the first attempt to its first step.
+        hits: a description of each kill.
         receipts: ``resumed`` entries of the journal, one for each attempt that trained.
-        failure: what ended an attempt that nobody had killed; empty for a good end.
+        failure: the error of an attempt that ended without a kill; empty for a good end.
     """
 
     run: Run
@@ -107,13 +107,13 @@ def plan(count: int, steps: int, seed: int) -> list[Kill]:
         steps: batches of the whole training.
         seed: equal seeds give equal plans.
     """
-    dice = random.Random(seed)
-    places = sorted(dice.randint(1, max(steps - 1, 1)) for _ in range(count))
+    rng = random.Random(seed)
+    places = sorted(rng.randint(1, max(steps - 1, 1)) for _ in range(count))
     return [
         Kill(
             step,
-            dice.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)),
-            dice.choice(("step", "step", "step", "save")),
+            rng.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)),
+            rng.choice(("step", "step", "step", "save")),
         )
         for step in places
     ]
@@ -123,8 +123,8 @@ class Trial:
     """Hold a run directory in a scratch home, and train in it once.
 
     Args:
-        job: as accepted, with an id; its ``workdir`` is trained in as it is.
-        until: the checkpoint at which the training ends; None for the script's own end.
+        job: an accepted job with an id; it trains in its ``workdir``.
+        until: the checkpoint at which the training ends; None for the end of the script.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Trial:
         self._began = time.monotonic()
 
     def undisturbed(self, *, enough: float | None = None) -> Training:
-        """Train in one attempt, to the end or until ``enough`` seconds have gone into steps.
+        """Train in one attempt, to the end or for ``enough`` seconds of steps.
 
         Raises:
             ScriptFailed: the script ended with an error.
@@ -164,21 +164,21 @@ class Trial:
             self.close()
         if not self._is_good(end):
             raise ScriptFailed(
-                f"The script failed without being disturbed: {attempt.failure().get('message')}",
+                f"The script failed without a kill: {attempt.failure().get('message')}",
                 where=self._run.log(attempt.number),
-                hint="Correct the script first; its log is there.",
+                hint="Read the log, and correct the script first.",
             )
         return self._training(self._until, start_seconds=start_seconds)
 
     def killed(self, kills: Sequence[Kill]) -> Training:
-        """Train with kills in between, each of them followed by the next attempt."""
-        left, hits = list(kills), list[str]()
+        """Train with kills, each of them followed by the next attempt."""
+        planned, hits = list(kills), list[str]()
         try:
             while len(self._attempts) < len(kills) + _MORE_LIVES:
                 attempt = self._start()
                 hit = None
-                if left and attempt.wait_for(attempt.beat):
-                    hit = attempt.strike(left.pop(0))
+                if planned and attempt.wait_for(attempt.beat):
+                    hit = attempt.strike(planned.pop(0))
                 end = attempt.wait()
                 if hit is not None:
                     hits.append(hit)
@@ -194,14 +194,14 @@ class Trial:
         finally:
             self.close()
         failure = {
-            "message": "It did not come to an end.",
+            "message": f"The training did not end within {len(self._attempts)} attempts.",
             "attempt": len(self._attempts),
             "cause": "endless",
         }
         return self._training(self._until, hits=hits, failure=failure)
 
     def close(self) -> None:
-        """End what still runs; a keeper that does not answer as well."""
+        """End a running attempt, by SIGKILL if its keeper does not react."""
         began = time.monotonic()
         while self._attempts and self._attempts[-1].is_alive():
             if time.monotonic() - began > _CLOSE_S:
@@ -216,7 +216,7 @@ class Trial:
         return attempt
 
     def _newest(self) -> Position | None:
-        """Find the newest good checkpoint that is neither a start nor the end of a stage."""
+        """Find the newest good checkpoint that is neither the start nor the end of a stage."""
         for found in checkpoints.scan(self._run.checkpoints):
             at = found.position
             if at.step and not at.end and checkpoints.verify(found) is None:
@@ -224,7 +224,7 @@ class Trial:
         return None
 
     def _is_good(self, end: Entry) -> bool:
-        """Tell whether it came to its end, or saved and ended where it was told to."""
+        """Return whether the attempt finished the script, or saved and ended at ``until``."""
         if end["cause"] == "done":
             return True
         until, newest = self._until, self._newest()
@@ -268,7 +268,7 @@ class _Attempt:
         return self._launcher.alive(self._run)
 
     def wait_for(self, probe: Callable[[], Any]) -> bool:
-        """Wait until ``probe`` is true; False where the attempt has ended before."""
+        """Wait until ``probe`` is true; return False if the attempt ended before."""
         looked = 0.0
         while not probe():
             now = time.monotonic()
@@ -280,18 +280,18 @@ class _Attempt:
         return True
 
     def wait(self) -> Entry:
-        """Wait for the end, and give it as journaled."""
+        """Wait for the end, and return its journal entry."""
         while self.is_alive():
             time.sleep(0.02)
         for entry in reversed(_entries(self._run, entries.attempt_ended)):
             if entry["attempt"] == self.number:
-                # a handler of the script's own may have taken the kill for a good end
+                # a signal handler of the script may turn the kill into exit code 0
                 facts = outcome.read(journal.replay(self._run.journal).entries, self.number)
                 return {**entry, "cause": facts.cause}
         return {"cause": "lost", "exit_code": None, "signal": None}
 
     def beat(self) -> heartbeat.Beat | None:
-        """Tell where the attempt is, once it trains."""
+        """Read the position of the attempt; None before its first step."""
         beat = heartbeat.read(self._run.heartbeat)
         if beat is None or beat.attempt != self.number or beat.section in _UNTRAINED:
             return None
@@ -301,12 +301,12 @@ class _Attempt:
         return beat if self._trains else None
 
     def strike(self, kill: Kill) -> str | None:
-        """Carry out a kill in an attempt that trains; where it hit, or None if it ended before."""
+        """Kill an attempt at the planned point; say where, or return None if it ended before."""
         first = self.beat()
-        # never at once: each attempt is to get somewhere
+        # at least one step for each attempt, otherwise the training would never end
         step = max(kill.step, first.step + 1 if first else 0)
 
-        def is_there() -> bool:
+        def is_reached() -> bool:
             beat = self.beat()
             return (
                 beat is not None
@@ -314,7 +314,7 @@ class _Attempt:
                 and (kill.place != "save" or beat.section == "save")
             )
 
-        if not self.wait_for(is_there):
+        if not self.wait_for(is_reached):
             return None
         beat, trainer = self.beat(), self._trainer()
         if beat is None or trainer is None or not trainer.send(kill.signum):
@@ -330,11 +330,11 @@ class _Attempt:
             trainer.send(signal.SIGKILL)
 
     def failure(self) -> dict[str, Any]:
-        """Find what the attempt failed of."""
+        """Find the error of the attempt."""
         for entry in reversed(_entries(self._run, entries.failed)):
             if entry["attempt"] == self.number:
                 return dict(entry)
-        return {"message": "The log tells.", "error_type": "", "traceback": ""}
+        return {"message": f"see {self._run.log(self.number)}", "error_type": "", "traceback": ""}
 
     def _trainer(self) -> Identity | None:
         for entry in _entries(self._run, entries.attempt_started):

@@ -1,8 +1,8 @@
-"""Prove on a job itself that its result is the same when it is killed on the way.
+"""Test with a job itself that its result after kills is bit-identical.
 
-It is trained once undisturbed and once with kills, and both are compared bit by bit. Where they
-differ it is trained undisturbed once more: that tells a script which never gives the same twice
-from one that does not resume exactly.
+The job is trained once undisturbed and once with kills, and the results are compared bit by bit.
+If they differ, it is trained undisturbed once more, to distinguish a nondeterministic script from
+one that does not resume exactly.
 """
 
 import enum
@@ -21,14 +21,14 @@ from rekindle.state.paths import Home
 from rekindle.state.run import entries
 from rekindle.state.run.checkpoints import Position
 
-# of the time that may be spent, for the first training: there may be two more, and restarts
+# share of the limit for the first training: there may be two more, and restarts
 _SHARE: Final = 0.22
 _SAVES: Final = 25
 _MEANWHILE_S: Final = 5.0
 
 
 class Verdict(enum.StrEnum):
-    """What was found."""
+    """The result of a verification."""
 
     IDENTICAL = "identical"
     SCRIPT_DIFFERS = "script differs"
@@ -39,13 +39,13 @@ class Verdict(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is to be proven.
+    """The parameters of a verification.
 
     Attributes:
-        job: the user's, with absolute paths.
-        kills: how often the training is killed.
-        seed: of the places of the kills.
-        limit: seconds that it should take about, None for the whole job however long.
+        job: the user's job, with absolute paths.
+        kills: the number of kills.
+        seed: the seed of the points of the kills.
+        limit: the time to spend in seconds, roughly; None for the whole job.
         link: paths in the job's folder that are linked instead of copied.
     """
 
@@ -58,15 +58,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was found, and from what.
+    """The result of a verification, and its trainings.
 
     Attributes:
         undisturbed, killed: the two trainings; ``again`` is a second undisturbed one.
-        differences: between the killed and the undisturbed one, or, where the script
-            differs from itself, between the two undisturbed ones.
-        noted: what differs between undisturbed trainings as well, beside the result.
-        suspects: places in the code that may be why.
-        arrays, epochs: how many were compared.
+        differences: between the killed and the undisturbed training; for a script that is
+            not deterministic, between the two undisturbed ones.
+        noted: differences that undisturbed trainings also have, outside of the model.
+        suspects: places in the code that may be the cause.
+        arrays, epochs: the numbers of compared arrays and epochs.
     """
 
     verdict: Verdict
@@ -81,30 +81,30 @@ class Answer:
 
     @property
     def inexact(self) -> list[str]:
-        """List what the receipts and the journal say cannot be exact."""
+        """List the caveats of the receipts and the warnings of the journal."""
         said = [text for receipt in self.killed.receipts for text in receipt.get("inexact", [])]
         said += [f"{e['message']} {e['hint']}" for e in self.killed.entries(entries.warned)]
         return list(dict.fromkeys(said))
 
 
-def find(question: Question, home: Home, tell: Callable[[str], None]) -> Answer:
-    """Train in ``home``, a folder for this alone, and compare.
+def find(question: Question, home: Home, report: Callable[[str], None]) -> Answer:
+    """Train in ``home``, an empty folder, and compare the results.
 
     Args:
-        tell: called with a sentence for each thing that begins or has ended.
+        report: called with a sentence at each step of the verification.
 
     Raises:
-        ScriptFailed: the script fails without being disturbed.
-        UsageError: there is nothing to prove, or too much to copy.
+        ScriptFailed: the script fails without a kill.
+        UsageError: the script trains nothing, or its folder is too large to copy.
     """
-    return _Verification(question, home, tell).run()
+    return _Verification(question, home, report).run()
 
 
 class _Verification:
-    def __init__(self, question: Question, home: Home, tell: Callable[[str], None]) -> None:
+    def __init__(self, question: Question, home: Home, report: Callable[[str], None]) -> None:
         self._question = question
         self._home = home
-        self._tell = tell
+        self._report = report
         self._before: dict[str, str] = {}
 
     def run(self) -> Answer:
@@ -113,13 +113,13 @@ class _Verification:
         until, steps = undisturbed.end, undisturbed.steps
         each = max(1, steps // _SAVES)
         kills = trial.plan(question.kills, steps, question.seed)
-        self._tell(
-            f"killed {question.kills} times on the way, with a checkpoint every "
-            f"{each} steps; about {_about(undisturbed, question.kills)}"
+        self._report(
+            f"training with {question.kills} kills and a checkpoint every {each} steps, for about "
+            f"{_about(undisturbed, question.kills)}"
         )
         killed = self._train("killed", until, lambda it: it.killed(kills), every_steps=each)
         for hit in killed.hits:
-            self._tell(f"  {hit}")
+            self._report(f"  {hit}")
         answer = self._judge(undisturbed, killed)
         if killed.failure:
             return answer
@@ -129,9 +129,9 @@ class _Verification:
     def _first(self) -> Training:
         question = self._question
         enough = None if question.limit is None else question.limit * _SHARE
-        self._tell(
-            "undisturbed"
-            + ("" if enough is None else f", for about {enough:.0f} s of training at most")
+        self._report(
+            "training undisturbed"
+            + ("" if enough is None else f", for at most about {enough:.0f} s of steps")
         )
         meanwhile = _MEANWHILE_S if enough is None else max(enough / 6, 0.5)
         training = self._train(
@@ -139,10 +139,9 @@ class _Verification:
         )
         if not training.steps:
             raise UsageError(
-                "The script ended without having trained a step.",
+                "The script ended without training a step.",
                 where=question.job.script or question.job.module,
-                hint="verify-resume is for scripts that call `model.fit` or a loop "
-                "of rekindle.jobs.",
+                hint="Verify a script that calls `model.fit` or a loop of rekindle.jobs.",
             )
         return training
 
@@ -153,16 +152,16 @@ class _Verification:
         if not found:
             proven = bool(killed.resumed)
             return Answer(Verdict.IDENTICAL if proven else Verdict.NOT_PROVEN, undisturbed, killed)
-        self._tell(
-            "they differ; undisturbed once more, to see whether the script does so by itself"
+        self._report(
+            "the results differ; training undisturbed again, to see if the script is deterministic"
         )
         again = self._train(
             "again", undisturbed.end, lambda it: it.undisturbed(), every_steps=10**12
         )
         own = comparison.compare(undisturbed, again, self._before)
-        return self._tell_apart(undisturbed, killed, again, found, own)
+        return self._separate(undisturbed, killed, again, found, own)
 
-    def _tell_apart(
+    def _separate(
         self,
         undisturbed: Training,
         killed: Training,
@@ -170,11 +169,11 @@ class _Verification:
         found: list[Difference],
         own: list[Difference],
     ) -> Answer:
-        """Set the script's own differences apart: they say nothing about resuming."""
+        """Separate the script's own differences, which say nothing about the resume."""
         job = self._question.job
         known = {difference.key for difference in own}
         noted = tuple(difference for difference in found if difference.key in known)
-        left = tuple(difference for difference in found if difference.key not in known)
+        remaining = tuple(difference for difference in found if difference.key not in known)
         script = (
             Path(job.script)
             if job.script
@@ -187,11 +186,11 @@ class _Verification:
             return Answer(
                 Verdict.SCRIPT_DIFFERS, undisturbed, killed, again, tuple(own), (), suspected
             )
-        if left:
+        if remaining:
             return Answer(
-                Verdict.RESUME_DIFFERS, undisturbed, killed, again, left, noted, suspected
+                Verdict.RESUME_DIFFERS, undisturbed, killed, again, remaining, noted, suspected
             )
-        # a time in a file or in a callback, which the model knows nothing of
+        # only files or callbacks differ, e.g. by a time noted in them; the model is equal
         proven = bool(killed.resumed)
         return Answer(
             Verdict.IDENTICAL if proven else Verdict.NOT_PROVEN,
@@ -206,10 +205,10 @@ class _Verification:
     def _train(
         self, name: str, until: Position | None, go: Callable[[Trial], Training], **saves: Any
     ) -> Training:
-        """Train once more, in a fresh copy of the job's folder."""
+        """Train in a fresh copy of the job's folder."""
         job = self._question.job
         source = Path(job.workdir).resolve()
-        # every training sees the same paths: some scripts print or save them
+        # other paths would be a difference: some scripts print or save them
         work = self._home.root / "work"
         workcopy.make(source, work, link=self._question.link)
         self._before = comparison.files(work)

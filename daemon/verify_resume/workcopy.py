@@ -1,4 +1,4 @@
-"""A copy of a job's folder to train in, so that nothing of the user's is overwritten."""
+"""Copy a job's folder to train in, so that no file of the user is overwritten."""
 
 import os
 import shutil
@@ -25,33 +25,33 @@ _LEFT_OUT: Final = frozenset(
 
 
 def make(source: Path, target: Path, *, link: Collection[str] = ()) -> None:
-    """Copies ``source`` to ``target``, without version control, environments and caches.
+    """Copy ``source`` to ``target``, without version control, environments and caches.
 
     Args:
-        link: paths below ``source`` that are linked, not copied: data that is only read.
+        link: paths of read-only data below ``source``, which are linked, not copied.
 
     Raises:
-        UsageError: there is too much to copy, or a path in ``link`` is not there.
-        OSError: something cannot be read or written.
+        UsageError: the folder is too large, or a path in ``link`` does not exist.
+        OSError: a file cannot be read or written.
     """
     linked = {os.path.normpath(path) for path in link}
     for path in linked:
         if not (source / path).exists():
             raise UsageError(
-                "There is nothing to link.",
+                "The path of --link does not exist.",
                 where=source / path,
-                hint="--link names a file or folder below the job's folder.",
+                hint="Name a file or folder below the job's folder with --link.",
             )
     total = 0
     for path, info in _files(source, linked):
         total += info.st_size
         if total > MAX_BYTES:
             raise UsageError(
-                f"The job's folder holds more than {MAX_BYTES >> 30} GiB; verify-resume trains "
+                f"The job's folder has more than {MAX_BYTES >> 30} GiB; verify-resume trains "
                 "in a copy of it.",
                 where=source,
-                hint="Name the data in it that is only read with --link (it is then linked, not "
-                f"copied); the last file looked at was {path}.",
+                hint="Name its read-only data with --link, which links it instead of copying; the "
+                f"last file counted was {path}.",
             )
     _copy(source, target, "", linked, source.resolve())
 
@@ -79,7 +79,7 @@ def _copy(source: Path, target: Path, within: str, linked: Collection[str], top:
             here.symlink_to(Path(entry.path).resolve())
         elif entry.is_symlink():
             to = Path(entry.path).resolve()
-            # a link within the folder stays one within the copy
+            # a relative link within the folder must lead to the copy, not to the original
             here.symlink_to(
                 os.readlink(entry.path)
                 if to.is_relative_to(top) and not os.path.isabs(os.readlink(entry.path))

@@ -259,7 +259,7 @@ def test_a_folder_is_copied_without_environments_and_with_what_is_linked(tmp_pat
     assert (target / "up").read_text() == "outside"
     (target / "here").write_text("changed")
     assert (source / "src/model.py").read_text() == "src/model.py"
-    with pytest.raises(UsageError, match="nothing to link"):
+    with pytest.raises(UsageError, match="does not exist"):
         workcopy.make(source, tmp_path / "other", link=["missing"])
 
 
