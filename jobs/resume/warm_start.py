@@ -15,7 +15,7 @@ from rekindle.state.run.checkpoints import Checkpoint, Position
 
 _HINT = (
     "Build the same model as the other job. For another head or frozen layers, load an export "
-    "of the other job (`rekindle export`) in the script instead."
+    "of it in the script instead: `rekindle export OTHER --to other.keras`."
 )
 
 
