@@ -43,6 +43,8 @@ FILES = sorted(
 )
 CONVERTED = (
     *("*.md", "Makefile", "daemon/config.py", "daemon/schemas.py", "daemon/spec/*"),
+    *("daemon/client/*", "daemon/demo/*", "daemon/doctor/*", "daemon/install/*", "daemon/source/*"),
+    *("daemon/transfer/*", "daemon/verbs/*", "daemon/verify/*", "daemon/verify_resume/*"),
     *("tests/project/*", "tests/daemon/test_config.py", "tests/daemon/test_sp*.py"),
     *("tests/daemon/test_schemas.py", "tests/state/*"),
     *("tests/crash/*", "tests/jobs/*", "tests/support/*", "tests/user_scripts/*"),
