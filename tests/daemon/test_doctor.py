@@ -1,4 +1,4 @@
-"""`rekindle doctor`: each thing that will hurt at night is found, with what to do."""
+"""`rekindle doctor` finds what would make jobs fail at night, with a hint for each."""
 
 import json
 import os
@@ -30,13 +30,13 @@ def home(tmp_path: Path) -> Home:
 
 def errors(home: Home, check: str, *, imports: bool = False) -> list[Finding]:
     found = [f for f in doctor.examine(home, imports=imports) if f.check == check]
-    assert found, f"nothing was said about {check}"
+    assert found, f"no finding about {check}"
     assert all(f.hint for f in found if f.severity != "ok"), "each finding has a hint"
     return [f for f in found if f.severity == "error"]
 
 
 def waiting_job(home: Home, **fields: Any) -> Job:
-    """A job that waits in the ledger."""
+    """Enter a queued job into the ledger."""
     job = Job(
         **{
             "name": "night",
@@ -67,7 +67,7 @@ def waiting_job(home: Home, **fields: Any) -> Job:
 
 
 def test_a_served_home_with_nothing_wrong_is_ready(tmp_path: Path) -> None:
-    """Exit code 0, beside a real daemon; nothing is left behind in the home."""
+    """Exit code 0, beside a real daemon; no file stays in the home."""
     rig = Rig(tmp_path / "home")
     try:
         rig.start()
@@ -101,14 +101,14 @@ def test_a_served_home_with_nothing_wrong_is_ready(tmp_path: Path) -> None:
 
 
 def test_no_home_is_one_clear_finding(tmp_path: Path) -> None:
-    """Rather a dozen consequences of it."""
+    """Not one finding for each check that fails as a consequence."""
     found = list(doctor.examine(Home(tmp_path / "none")))
     assert [f.severity for f in found] == ["error"]
     assert "--home" in found[0].hint
 
 
-def test_rights_that_let_others_in_are_found(home: Home) -> None:
-    """The inbox for everybody, a ledger that a group writes, secrets that all may read."""
+def test_permissions_that_are_too_wide_are_found(home: Home) -> None:
+    """An inbox for all users, a ledger that a group may write, secrets that all may read."""
     waiting_job(home)
     assert errors(home, "permissions") == []
     home.inbox.chmod(0o2777)
@@ -124,8 +124,8 @@ def test_rights_that_let_others_in_are_found(home: Home) -> None:
     assert errors(home, "permissions") == []
 
 
-def test_a_bad_configuration_and_a_bad_spec_are_found_before_the_night(home: Home) -> None:
-    """They would be refused by the daemon in an hour when nobody looks."""
+def test_an_invalid_configuration_and_an_invalid_spec_are_found(home: Home) -> None:
+    """The daemon would refuse them at night."""
     home.config.write_text("slotz = 1\n")
     (home.inbox / "x.toml").write_text('script = "/nowhere.py"\n')
     assert "slotz" in errors(home, "configuration")[0].what
@@ -133,7 +133,7 @@ def test_a_bad_configuration_and_a_bad_spec_are_found_before_the_night(home: Hom
 
 
 def test_a_damaged_ledger_and_a_clock_set_back_are_found(home: Home) -> None:
-    """The doctor itself goes on with its other checks."""
+    """The other checks continue."""
     waiting_job(home)
     ledger = Ledger.open(home.ledger)
     ledger.add_event("tomorrow", at=time.time() + 86400)
@@ -151,7 +151,7 @@ def test_a_damaged_ledger_and_a_clock_set_back_are_found(home: Home) -> None:
 
 
 def test_a_disk_too_small_for_the_checkpoints_to_come_is_found(home: Home) -> None:
-    """From the size of a checkpoint of this job, times as many as its spec keeps."""
+    """Computed from the size of the job's checkpoint and the number its spec keeps."""
     job = waiting_job(home, checkpoint=CheckpointPolicy(keep=2))
     checkpoints.commit(
         home.run(job.id).checkpoints,
@@ -168,8 +168,8 @@ def test_a_disk_too_small_for_the_checkpoints_to_come_is_found(home: Home) -> No
     assert "prune" in found[0].hint
 
 
-def test_what_the_box_does_not_have_is_found(home: Home) -> None:
-    """More GPUs or memory than there are, a folder that is not mounted."""
+def test_resources_that_the_host_lacks_are_found(home: Home) -> None:
+    """More GPUs or memory than the host has, a folder that is not mounted."""
     waiting_job(home, workdir="/not/mounted", resources=Resources(gpus=99, memory=2**60))
     assert "99 GPUs" in errors(home, "GPUs")[0].what
     assert "may use" in errors(home, "memory")[0].what
@@ -187,7 +187,7 @@ def test_what_the_box_does_not_have_is_found(home: Home) -> None:
 def test_an_interpreter_that_cannot_train_is_found(
     home: Home, tmp_path: Path, python: str, says: str
 ) -> None:
-    """Gone, no Python at all, or one without Keras."""
+    """Missing, not a Python, or one without Keras."""
     if python == "bare":
         import venv
 
@@ -200,8 +200,8 @@ def test_an_interpreter_that_cannot_train_is_found(
 
 
 @pytest.mark.slow  # a start of TensorFlow
-def test_an_interpreter_with_keras_is_told_with_its_versions(home: Home) -> None:
-    """Imported for real, as the trainer would."""
+def test_an_interpreter_with_keras_is_reported_with_its_versions(home: Home) -> None:
+    """Keras is really imported, as in the trainer."""
     waiting_job(home, python=sys.executable)
     found = [f for f in doctor.examine(home) if f.check == "interpreter"]
     assert [f.severity for f in found] == ["ok"]
@@ -240,24 +240,24 @@ def units_with(**changes: str) -> Iterator[tuple[str, str, str]]:
         ({"manager": "user", "Linger": "yes"}, "ok", "user manager"),
     ],
 )
-def test_settings_of_the_unit_that_hurt_are_named(
+def test_harmful_settings_of_the_unit_are_found(
     changes: dict[str, str], severity: str, says: str
 ) -> None:
-    """Judged from what systemctl shows: each alone, and nothing where all is well."""
+    """Each alone, as systemctl shows it; and none for a correct unit."""
     found = list(units_with(**changes))
     assert [one[0] for one in found] == [severity]
     assert says in found[0][1]
     assert found[0][2] or severity == "ok"
 
 
-def test_without_systemd_it_is_said_that_nothing_starts_the_daemon_again() -> None:
-    """A person's home on a box without it is no error."""
+def test_a_missing_systemd_or_service_is_a_warning() -> None:
+    """Not an error: a home of one user needs no service."""
     for unit in (None, {"manager": ""}):
         assert units.judge(unit, 1.0)[0][0] == "warning"
 
 
-def test_spans_of_systemctl_are_read() -> None:
-    """As it prints them."""
+def test_time_spans_of_systemctl_are_parsed() -> None:
+    """As systemctl prints them."""
     assert units._seconds("1h 2min 3s 500ms") == 3723.5
     assert units._seconds("") is None
     assert units._seconds("infinity") is None

@@ -1,4 +1,4 @@
-"""A lost or damaged ledger is built anew from the run directories, and says the same."""
+"""A missing or damaged ledger is rebuilt from the run directories with the same content."""
 
 import dataclasses
 import fcntl
@@ -30,7 +30,7 @@ from rekindle.state.paths import Home, Run
 from rekindle.state.run import checkpoints, journal
 from rekindle.state.run.checkpoints import Position
 
-# told by the keeper beside the ledger's own clock, or by the order of commits
+# depends on the order of commits
 UNLIKE = {"journal_offset"}
 
 
@@ -42,7 +42,7 @@ def home(tmp_path: Path) -> Home:
 
 
 def accept(home: Home, ledger: Ledger, *names: str) -> None:
-    """Drops and accepts a spec for each name, as the daemon does."""
+    """Drop and accept a spec for each name, as the daemon does."""
     for name in names:
         (home.inbox / f"{name}.toml").write_text(
             f'command = ["true"]\nworkdir = "{home.root}"\nenv = {{ TOKEN = "hush" }}\n'
@@ -54,7 +54,7 @@ def accept(home: Home, ledger: Ledger, *names: str) -> None:
 def attempt(
     ledger: Ledger, run: Run, n: int, cause: str, *, decided: JobState | None = None, **verdict: Any
 ) -> None:
-    """One attempt with an epoch and a checkpoint, as daemon, keeper and trainer tell of it."""
+    """Record an attempt with an epoch and a checkpoint, as daemon, keeper and trainer do."""
     with ledger.transaction():
         ledger.begin_attempt(run.id, n, time.time())
         ledger.set_state(run.id, JobState.STARTING, f"Attempt {n} is starting.", now=time.time())
@@ -137,7 +137,7 @@ def attempt(
 
 
 def contents(home: Home) -> dict[str, Any]:
-    """All that matters of a ledger, as plain values."""
+    """Read the content of a ledger as plain values."""
     ledger = Ledger.open(home.ledger, readonly=True)
     try:
         jobs = {row.id: dataclasses.asdict(row) for row in ledger.jobs()}
@@ -240,8 +240,8 @@ def test_a_rebuilt_ledger_equals_the_original(home: Home) -> None:
     assert "hush" not in str(after)
 
 
-def test_an_end_that_nobody_has_judged_is_left_to_the_next_daemon(home: Home) -> None:
-    """The job is running in the new ledger: the daemon that adopts it comes to the verdict."""
+def test_an_end_without_a_verdict_is_judged_by_the_next_daemon(home: Home) -> None:
+    """The job is running in the new ledger: the daemon that adopts it reaches the verdict."""
     ledger = Ledger.open(home.ledger)
     accept(home, ledger, "a")
     attempt(ledger, home.run("a-1"), 1, "done")
@@ -261,8 +261,8 @@ def test_an_end_that_nobody_has_judged_is_left_to_the_next_daemon(home: Home) ->
     ledger.close()
 
 
-def test_an_attempt_of_which_only_the_log_is_left_is_not_started_again(home: Home) -> None:
-    """Its number is taken, so that no second attempt writes the same log."""
+def test_an_attempt_with_only_a_log_keeps_its_number(home: Home) -> None:
+    """A second attempt of the same number would write the same log."""
     ledger = Ledger.open(home.ledger)
     accept(home, ledger, "a")
     ledger.close()
@@ -280,7 +280,7 @@ def test_an_attempt_of_which_only_the_log_is_left_is_not_started_again(home: Hom
     ledger.close()
 
 
-def test_a_home_that_lost_its_ledger_is_refused_and_not_begun_anew(home: Home) -> None:
+def test_a_home_without_its_ledger_is_refused(home: Home) -> None:
     """An empty ledger over full run directories would start every job again."""
     ledger = Ledger.open(home.ledger)
     accept(home, ledger, "a")
@@ -295,9 +295,7 @@ def test_a_home_that_lost_its_ledger_is_refused_and_not_begun_anew(home: Home) -
 
 
 @pytest.mark.parametrize("readonly", [True, False])
-def test_a_ledger_that_was_emptied_is_refused_as_one_that_is_gone(
-    home: Home, readonly: bool
-) -> None:
+def test_an_empty_ledger_file_is_refused_as_a_missing_one(home: Home, readonly: bool) -> None:
     """A file of no bytes is a sound database to SQLite."""
     ledger = Ledger.open(home.ledger)
     accept(home, ledger, "a")
@@ -310,8 +308,8 @@ def test_a_ledger_that_was_emptied_is_refused_as_one_that_is_gone(
     assert rebuild.rebuild(home).jobs == 1
 
 
-def test_no_ledger_is_built_under_a_living_daemon(home: Home) -> None:
-    """Two writers would be the end of both."""
+def test_rebuild_is_refused_while_a_daemon_runs(home: Home) -> None:
+    """Two writers would damage the ledger."""
     fd = os.open(home.daemon_lock, os.O_RDWR | os.O_CREAT)
     fcntl.flock(fd, fcntl.LOCK_EX)
     with pytest.raises(LockHeld):
@@ -319,11 +317,11 @@ def test_no_ledger_is_built_under_a_living_daemon(home: Home) -> None:
     os.close(fd)
 
 
-def test_the_wal_of_the_damaged_ledger_never_meets_the_new_one(home: Home) -> None:
-    """It is set aside with its file: its pages would be played into the new ledger."""
+def test_the_wal_of_the_damaged_ledger_is_renamed_with_it(home: Home) -> None:
+    """SQLite would replay its pages into the new ledger."""
     ledger = Ledger.open(home.ledger)
     accept(home, ledger, "a", "b")
-    # a second connection keeps the -wal from being folded in, as a killed daemon would
+    # a killed daemon leaves the -wal without a checkpoint of SQLite
     copy = home.ledger.with_name(home.ledger.name + "-wal").read_bytes()
     ledger.close()
     wal = home.ledger.with_name(home.ledger.name + "-wal")
@@ -337,8 +335,8 @@ def test_the_wal_of_the_damaged_ledger_never_meets_the_new_one(home: Home) -> No
     assert set(contents(home)["jobs"]) == {"a-1", "b-1"}
 
 
-def test_a_run_that_cannot_be_read_is_named_and_the_others_are_restored(home: Home) -> None:
-    """One damaged job.json costs one job, and is not passed over without a word."""
+def test_an_unreadable_run_is_named_and_the_others_are_restored(home: Home) -> None:
+    """One damaged job.json costs one job, and is reported."""
     ledger = Ledger.open(home.ledger)
     accept(home, ledger, "a", "b", "c")
     ledger.close()
@@ -353,8 +351,8 @@ def test_a_run_that_cannot_be_read_is_named_and_the_others_are_restored(home: Ho
     assert home.run("a-1").root.is_dir()
 
 
-def test_entries_that_make_no_sense_do_not_stop_a_rebuild(home: Home) -> None:
-    """The journal lies where the user's script can write: good sums prove no good content."""
+def test_invalid_journal_entries_do_not_stop_a_rebuild(home: Home) -> None:
+    """The user's script can write the journal: valid checksums do not prove valid content."""
     ledger = Ledger.open(home.ledger)
     accept(home, ledger, "a")
     ledger.close()
@@ -376,8 +374,8 @@ def test_entries_that_make_no_sense_do_not_stop_a_rebuild(home: Home) -> None:
     ledger.close()
 
 
-def test_a_sound_home_gives_no_finding_and_each_damage_gives_one(home: Home) -> None:
-    """Ledger, job, journal, checkpoint, leftover: each is named with a hint."""
+def test_a_sound_home_has_no_finding_and_each_damage_has_one(home: Home) -> None:
+    """Ledger, job, journal, checkpoint, leftover: each is reported with a hint."""
     ledger = Ledger.open(home.ledger)
     accept(home, ledger, "a", "b", "c", "d")
     for job in ("a-1", "b-1"):
@@ -413,7 +411,7 @@ def test_a_sound_home_gives_no_finding_and_each_damage_gives_one(home: Home) -> 
 
 
 def test_a_damaged_ledger_is_a_finding(home: Home) -> None:
-    """Also where a page in its middle is overwritten."""
+    """Also if a page in its middle is overwritten."""
     ledger = Ledger.open(home.ledger)
     accept(home, ledger, *(f"job{n:03d}" for n in range(40)))
     ledger.close()
@@ -425,7 +423,7 @@ def test_a_damaged_ledger_is_a_finding(home: Home) -> None:
 
     with pytest.raises(LedgerCorrupt):
         Ledger.open(home.ledger)
-    assert home.ledger.read_bytes() == data, "never replaced, never mended in silence"
+    assert home.ledger.read_bytes() == data, "never replaced or repaired silently"
     rebuild.rebuild(home)
     assert len(contents(home)["jobs"]) == 40
     with sqlite3.connect(home.ledger) as db:

@@ -1,4 +1,4 @@
-"""The snapshot of a job's code: what is in it, and that attempts run it and nothing else."""
+"""The snapshot of a job's code has the right files, and attempts run only these."""
 
 import json
 import os
@@ -53,10 +53,10 @@ class Store:
         return {p.relative_to(tree).as_posix() for p in tree.rglob("*") if not p.is_dir()}
 
 
-def test_in_a_repository_tracked_and_new_files_are_kept_and_ignored_ones_are_not(
+def test_a_repository_gives_tracked_and_new_files_but_no_ignored_ones(
     tmp_path: Path, folder: Path
 ) -> None:
-    """What git would see in the folder, with its commit and whether it was changed."""
+    """The files that git sees in the folder, with its commit and whether it was changed."""
     (folder / ".gitignore").write_text("data/\n*.log\n")
     (folder / "data").mkdir()
     (folder / "data" / "big.npz").write_bytes(b"0" * 100)
@@ -82,10 +82,10 @@ def test_in_a_repository_tracked_and_new_files_are_kept_and_ignored_ones_are_not
     assert (gone.dirty, "model.py" in store.files(gone)) == (True, False)
 
 
-def test_a_repository_of_somebody_else_is_read_and_runs_nothing(
+def test_a_repository_of_another_user_is_read_and_runs_nothing(
     tmp_path: Path, folder: Path
 ) -> None:
-    """Git distrusts foreign repositories; a hook or monitor in one must not run as the daemon."""
+    """Git refuses foreign repositories; their hooks and monitors must not run as the daemon."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to give the repository to another user")
     git(folder, "init", "-q")
@@ -106,8 +106,8 @@ def test_a_repository_of_somebody_else_is_read_and_runs_nothing(
     assert not (tmp_path / "sprung").exists()
 
 
-def test_without_git_the_code_of_the_folder_is_kept(tmp_path: Path, folder: Path) -> None:
-    """No data, no hidden folders, no environments; with the code of the folders below."""
+def test_without_git_the_code_of_the_folder_is_copied(tmp_path: Path, folder: Path) -> None:
+    """No data, hidden folders or environments; with the code of the folders below."""
     (folder / "data.npz").write_bytes(b"0" * 10)
     for name in (".hidden/a.py", "env/pyvenv.cfg", "env/lib/b.py", "__pycache__/c.py", "sub/d.py"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def test_without_git_the_code_of_the_folder_is_kept(tmp_path: Path, folder: Path
 
 
 def test_links_are_never_followed_out_of_the_tree(tmp_path: Path, folder: Path) -> None:
-    """Links within are taken as what they lead to; those that lead out are left out, by name."""
+    """Links within it are copied as their targets; those that lead out are left out, by name."""
     (tmp_path / "secret.py").write_text("TOKEN = 1\n")
     (folder / "inside.py").symlink_to("model.py")
     (folder / "outside.py").symlink_to(tmp_path / "secret.py")
@@ -137,8 +137,8 @@ def test_links_are_never_followed_out_of_the_tree(tmp_path: Path, folder: Path) 
     assert "TOKEN" not in "".join(p.read_text() for p in store.folder.rglob("*.py"))
 
 
-def test_too_much_code_refuses_the_spec_and_names_what_to_do(tmp_path: Path, folder: Path) -> None:
-    """A limit that would leave out code is an error; data that does not fit is left out."""
+def test_too_much_code_refuses_the_spec_with_a_hint(tmp_path: Path, folder: Path) -> None:
+    """Code above the limits is an error; data above the limits is left out."""
     git(folder, "init", "-q")
     for n in range(6):
         (folder / f"part{n}.py").write_text("#" * 1000)
@@ -158,10 +158,10 @@ def test_too_much_code_refuses_the_spec_and_names_what_to_do(tmp_path: Path, fol
         Store(tmp_path, max_file_bytes=5).take(folder / "train.py")
 
 
-def test_a_script_in_a_crowded_folder_is_kept_with_what_lies_beside_it(
+def test_in_a_large_folder_only_the_files_beside_the_script_are_copied(
     tmp_path: Path, folder: Path
 ) -> None:
-    """A script in a home folder full of other things is no reason to refuse it."""
+    """A script in a user's home folder must not be refused for the other files in it."""
     for n in range(8):
         (folder / "other" / str(n)).mkdir(parents=True)
         (folder / "other" / str(n) / "x.py").write_text("")
@@ -171,10 +171,10 @@ def test_a_script_in_a_crowded_folder_is_kept_with_what_lies_beside_it(
     assert taken.left_out == ["(folders below): hold too much to be searched for code"]
 
 
-def test_equal_trees_are_kept_once_and_specs_dropped_before_share_one_look(
+def test_equal_trees_are_stored_once_and_specs_dropped_together_share_one(
     tmp_path: Path, folder: Path
 ) -> None:
-    """Ten thousand specs of one script must not mean ten thousand copies, or looks."""
+    """Ten thousand specs of one script must not cause ten thousand copies or scans."""
     store = Store(tmp_path)
     first = store.take(folder / "train.py", dropped=time.time() - 1)
     (folder / "model.py").write_text("WIDTH = 2\n")
@@ -186,10 +186,8 @@ def test_equal_trees_are_kept_once_and_specs_dropped_before_share_one_look(
     assert len(list(store.folder.iterdir())) == 2
 
 
-def test_a_damaged_snapshot_is_mended_when_the_same_code_comes_again(
-    tmp_path: Path, folder: Path
-) -> None:
-    """A new job must not inherit the damage, and the older ones get whole code back."""
+def test_a_damaged_snapshot_is_repaired_by_the_same_code(tmp_path: Path, folder: Path) -> None:
+    """A new job must not run damaged code, and older jobs get the repaired code."""
     store = Store(tmp_path)
     first = store.take(folder / "train.py")
     kept = store.folder / first.digest[:32] / "tree" / "model.py"
@@ -205,7 +203,7 @@ def test_a_damaged_snapshot_is_mended_when_the_same_code_comes_again(
 def test_a_snapshot_that_cannot_be_written_leaves_nothing_behind(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A full disk refuses nothing for good: the spec stays, and so does the store."""
+    """A full disk does not refuse the spec, and leaves no partial snapshot."""
     store = Store(tmp_path)
 
     def full(*_: object) -> None:
@@ -237,10 +235,8 @@ sys.exit(0 if "again" in (here / "data.txt").read_text() else 3)
 """
 
 
-def test_editing_the_code_at_midnight_changes_nothing_for_an_accepted_job(
-    tmp_path: Path, folder: Path
-) -> None:
-    """Script, neighbours and packages are those of acceptance; data and places stay live."""
+def test_editing_the_code_changes_nothing_for_an_accepted_job(tmp_path: Path, folder: Path) -> None:
+    """Script, modules and packages are those at acceptance; data and paths stay live."""
     git(folder, "init", "-q")
     (folder / ".gitignore").write_text("data.txt\nout.jsonl\nlib/\n__pycache__\n")
     (folder / "train.py").write_text(SCRIPT)
@@ -264,7 +260,6 @@ def test_editing_the_code_at_midnight_changes_nothing_for_an_accepted_job(
             lambda: rig.home.run("x-1").journal.exists() and rig.entries("x-1", "attempt_ended"),
             "the first attempt has run",
         )
-        # midnight
         (folder / "train.py").write_text("raise SystemExit('edited')\n")
         (folder / "model.py").write_text("WIDTH = 'edited'\ndef width(): return 'new'\n")
         (folder / "pkg" / "deep.py").unlink()
@@ -296,12 +291,12 @@ def test_editing_the_code_at_midnight_changes_nothing_for_an_accepted_job(
     assert list(used(rig.home.runs)) == [shown["spec"]["source"]["digest"][:32]]
 
 
-def test_live_runs_the_code_as_it_is_and_is_recorded(tmp_path: Path, folder: Path) -> None:
-    """The way out, for whoever wants to mend a script while its job waits."""
+def test_a_live_job_runs_the_current_code(tmp_path: Path, folder: Path) -> None:
+    """For a user who wants to correct a script while its job waits."""
     rig = Rig(tmp_path / "home")
     (folder / "train.py").write_text("raise SystemExit(3)\n")
     rig.cli("submit", "--live", str(folder / "train.py"))
-    (folder / "train.py").write_text("print('mended')\n")
+    (folder / "train.py").write_text("print('corrected')\n")
     try:
         rig.start("--until-idle").wait(60)
         shown = rig.show("train-1")
@@ -314,7 +309,7 @@ def test_live_runs_the_code_as_it_is_and_is_recorded(tmp_path: Path, folder: Pat
 
 
 def test_a_lost_snapshot_holds_the_job(tmp_path: Path, folder: Path) -> None:
-    """Other code in its place would be a silent change."""
+    """Running other code instead would be a silent change."""
     rig = Rig(tmp_path / "home")
     (folder / "train.py").write_text("raise SystemExit(3)\n")
     try:
@@ -331,7 +326,7 @@ def test_a_lost_snapshot_holds_the_job(tmp_path: Path, folder: Path) -> None:
     assert "snapshot" in held["reason"]
 
 
-def test_modules_run_from_the_snapshot_too(tmp_path: Path, folder: Path) -> None:
+def test_modules_run_from_the_snapshot(tmp_path: Path, folder: Path) -> None:
     """`module = "pkg.train"` finds its package below the working folder."""
     (folder / "pkg").mkdir()
     (folder / "pkg" / "__init__.py").write_text("WHO = 'old'\n")

@@ -1,4 +1,4 @@
-"""Moving a job to another box: one archive, verified, and it goes on at the same batch."""
+"""A job moves to another host in one verified archive and is resumed at the same batch."""
 
 import io
 import json
@@ -45,7 +45,7 @@ def work(tmp_path: Path) -> Path:
 
 
 def make_run(home: Home, work: Path) -> Run:
-    """A run with code, a checkpoint, a journal and a log, as a stopped job has them."""
+    """Make a run with code, a checkpoint, a journal and a log, like that of a stopped job."""
     job = Job(
         name="night",
         id="night-1",
@@ -100,8 +100,8 @@ def content(root: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_run_arrives_whole_under_a_new_number(tmp_path: Path, work: Path) -> None:
-    """Every file, the snapshot and the history; a name that is taken gets the next number."""
+def test_a_run_is_imported_completely_under_a_new_number(tmp_path: Path, work: Path) -> None:
+    """Every file, the snapshot and the history; an existing name gets the next number."""
     there, here = home_of(tmp_path / "there"), home_of(tmp_path / "here")
     run = make_run(there, work)
     file = tmp_path / "night.tar"
@@ -130,15 +130,15 @@ def test_a_run_arrives_whole_under_a_new_number(tmp_path: Path, work: Path) -> N
     assert (job.id, job.env, job.workdir) == ("night-6", {"TOKEN": "secret"}, str(work))
     assert [c.name for c in book.checkpoints("night-6")] == ["e0001-s00000010"]
     assert book.job("night-6").attempts == 1  # type: ignore[union-attr]
-    # asked for once more, as after a crash before the request was removed
+    # requested again, as after a crash before the request was removed
     before = book.count()
     assert "night-6" in transfer.settle(here, book, token, hold=True)
     assert (book.count(), list(here.imports.iterdir())) == (before, [])
     book.close()
 
 
-def test_a_live_job_is_refused_and_nothing_is_written_over(tmp_path: Path, work: Path) -> None:
-    """Two boxes must not train one run, and an archive is never replaced."""
+def test_a_running_job_is_refused_and_no_file_is_replaced(tmp_path: Path, work: Path) -> None:
+    """Two hosts must not train one run, and an archive is never replaced."""
     run = make_run(home_of(tmp_path / "there"), work)
     file = tmp_path / "night.tar"
     with held(run.lock, "x", "x"), pytest.raises(LockHeld, match="alive"):
@@ -152,7 +152,7 @@ def test_a_live_job_is_refused_and_nothing_is_written_over(tmp_path: Path, work:
 
 
 def rewritten(file: Path, change: Callable[[list[tuple[tarfile.TarInfo, bytes]]], Any]) -> Path:
-    """The archive with its members changed."""
+    """Change the members of an archive."""
     with tarfile.open(file) as tar:
         members = [(m, tar.extractfile(m).read()) for m in tar]  # type: ignore[union-attr]
     change(members)
@@ -216,7 +216,7 @@ def _no_code(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
 
 
 def _job(**changes: Any) -> Callable[..., None]:
-    """Other values in ``job.json``, with right digests."""
+    """Change values in ``job.json``, with correct digests."""
 
     def change(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
         import hashlib
@@ -258,10 +258,10 @@ def _job(**changes: Any) -> Callable[..., None]:
         pytest.param(lambda members: _relist(members, lambda a: a.update(files=[])), id="bad list"),
     ],
 )
-def test_nothing_of_a_bad_archive_is_imported(
+def test_a_bad_archive_is_refused_completely(
     tmp_path: Path, work: Path, change: Callable[..., Any]
 ) -> None:
-    """Damaged or malicious: refused with a reason, and the home is as it was."""
+    """Damaged or malicious: refused with a reason, and the home is unchanged."""
     there, here = home_of(tmp_path / "there"), home_of(tmp_path / "here")
     file = tmp_path / "night.tar"
     archive.pack(make_run(there, work), file, state="held", version="1")
@@ -274,7 +274,7 @@ def test_nothing_of_a_bad_archive_is_imported(
 
 @pytest.mark.parametrize("cut", [0, 100, 512, 5000, -1024 * 12])
 def test_a_truncated_archive_is_refused(tmp_path: Path, work: Path, cut: int) -> None:
-    """A copy that broke off in the middle."""
+    """As of an interrupted copy."""
     file = tmp_path / "night.tar"
     archive.pack(make_run(home_of(tmp_path / "there"), work), file, state="held", version="1")
     data = file.read_bytes()
@@ -285,8 +285,8 @@ def test_a_truncated_archive_is_refused(tmp_path: Path, work: Path, cut: int) ->
     assert list(here.imports.iterdir()) == list(here.sources.iterdir()) == []
 
 
-def test_other_folders_on_the_other_box_are_named(tmp_path: Path, work: Path) -> None:
-    """Without the job's folder it is refused with the option; with it, all paths follow."""
+def test_a_job_with_missing_folders_is_refused_with_the_option(tmp_path: Path, work: Path) -> None:
+    """With the option all paths of the job move to the new folder."""
     file = tmp_path / "night.tar"
     archive.pack(make_run(home_of(tmp_path / "there"), work), file, state="held", version="1")
     shutil.rmtree(work)
@@ -307,8 +307,8 @@ def test_other_folders_on_the_other_box_are_named(tmp_path: Path, work: Path) ->
     assert job.source.root == str(new)
 
 
-def test_a_crash_before_the_ledger_knew_is_made_good(tmp_path: Path, work: Path) -> None:
-    """The next daemon finds the run, and takes its history in."""
+def test_an_import_interrupted_before_the_ledger_is_completed(tmp_path: Path, work: Path) -> None:
+    """The next daemon finds the run and enters its history into the ledger."""
     from rekindle.daemon.intake.inbox import Inbox
 
     there, here = home_of(tmp_path / "there"), home_of(tmp_path / "here")
@@ -336,8 +336,8 @@ while not os.path.exists("go"):
 """
 
 
-def test_stop_export_import_and_the_job_goes_on_there(tmp_path: Path, work: Path) -> None:
-    """The verbs, with two daemons: held here, running there; a job that runs is refused."""
+def test_a_job_is_stopped_exported_imported_and_resumed(tmp_path: Path, work: Path) -> None:
+    """The verbs, with two daemons: held on one, running on the other; a running job is refused."""
     (work / "train.py").write_text(TRAIN)
     there, here = Rig(tmp_path / "there"), Rig(tmp_path / "here")
     try:
@@ -389,8 +389,8 @@ np.savez(sys.argv[1], *model.get_weights(), *[v.numpy() for v in model.optimizer
 
 
 @pytest.mark.slow  # three starts of TensorFlow
-def test_a_training_goes_on_bit_identical_on_the_other_box(tmp_path: Path, work: Path) -> None:
-    """Stopped in mid-epoch there, ended here, equal to a twin that was never touched."""
+def test_a_training_resumes_bit_identically_on_another_host(tmp_path: Path, work: Path) -> None:
+    """Stopped in mid-epoch on one, finished on the other, equal to an undisturbed run."""
     (work / "train.py").write_text(KERAS)
     (work / "shape.py").write_text("WIDTH = 16\n")
     (work / "slow").touch()
@@ -405,7 +405,7 @@ def test_a_training_goes_on_bit_identical_on_the_other_box(tmp_path: Path, work:
         (work / "slow").unlink()
         file = tmp_path / "moved.tar"
         there.cli("export-run", "moved-1", "--to", str(file))
-        # only the archive's code can still be right
+        # the original is removed: only the archived code can run
         (work / "shape.py").write_text("WIDTH = 99\n")
         here.cli("import-run", str(file))
         assert here.start("--until-idle").wait(200) == 0
@@ -426,12 +426,12 @@ def test_a_training_goes_on_bit_identical_on_the_other_box(tmp_path: Path, work:
         assert moved[name].tobytes() == twin[name].tobytes(), name
 
 
-def test_a_disk_without_links_takes_an_archive_and_keeps_what_has_the_name(
+def test_a_disk_without_hard_links_gets_an_archive_and_no_file_is_replaced(
     tmp_path: Path, work: Path
 ) -> None:
-    """FAT and some network disks: link(2) really fails, as strace has the kernel answer."""
+    """As FAT and some network disks: strace makes link(2) fail."""
     if shutil.which("strace") is None:
-        pytest.skip("strace is not there (apt: strace)")
+        pytest.skip("strace is not installed (apt: strace)")
     run = make_run(home_of(tmp_path / "there"), work)
     file, made = tmp_path / "out" / "night.tar", tmp_path / "out" / "made"
     file.parent.mkdir()
@@ -480,10 +480,8 @@ def test_a_disk_without_links_takes_an_archive_and_keeps_what_has_the_name(
     assert archive.unpack(file, here)
 
 
-def test_an_archive_that_the_disk_cannot_take_is_refused_with_its_name(
-    tmp_path: Path, work: Path
-) -> None:
-    """A write that fails names no file by itself; nothing half-written stays."""
+def test_a_failed_write_of_an_archive_is_reported_with_its_name(tmp_path: Path, work: Path) -> None:
+    """The OSError of a write has no file name; no partial archive stays."""
     run = make_run(home_of(tmp_path / "there"), work)
     (run.root / "exports" / "big").write_bytes(b"x" * 200_000)
     file = tmp_path / "out" / "night.tar"

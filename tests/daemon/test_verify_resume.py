@@ -1,4 +1,4 @@
-"""`rekindle verify-resume` tells an exact job from one that is not, and names what differs."""
+"""`rekindle verify-resume` distinguishes an exact job from others and names the differences."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints, tensors
 from rekindle.state.run.tensor_layout import Layout
 
-# a training of some seconds, so that kills find it at work
+# a training of some seconds: a shorter one would end before the kills
 SCRIPT = """
 import time
 import keras
@@ -57,7 +57,7 @@ def written(folder: Path, change: str = "more = []", before: str = "", epochs: i
 
 
 def asked(script: Path, *options: str) -> tuple[int, dict[str, Any]]:
-    """Exit code and answer of the verb."""
+    """Run the verb; return exit code and answer."""
     ran = subprocess.run(
         [sys.executable, "-m", "rekindle.daemon", "verify-resume", "--json", *options, str(script)],
         capture_output=True,
@@ -71,8 +71,8 @@ def asked(script: Path, *options: str) -> tuple[int, dict[str, Any]]:
 
 @pytest.mark.crash
 @pytest.mark.slow  # the verb trains two to five times
-def test_an_honest_script_is_identical_and_nothing_of_its_folder_is_touched(tmp_path: Path) -> None:
-    """With kills that hit, and attempts that went on in mid-epoch."""
+def test_a_deterministic_script_is_identical_and_its_folder_unchanged(tmp_path: Path) -> None:
+    """With kills that hit, and attempts that were resumed in mid-epoch."""
     script = written(tmp_path)
     (tmp_path / "log.csv").write_text("mine\n")
     code, answer = asked(script, "--kills", "3")
@@ -89,7 +89,7 @@ def test_an_honest_script_is_identical_and_nothing_of_its_folder_is_touched(tmp_
 @pytest.mark.crash
 @pytest.mark.slow  # the verb trains two to five times
 def test_an_unseeded_generator_is_found_and_named(tmp_path: Path) -> None:
-    """The script differs from itself: not the resuming is at fault."""
+    """The script is nondeterministic: the resume is not the cause."""
     script = written(tmp_path, "x += np.random.RandomState().normal(size=x.shape) * 0.1\nmore = []")
     code, answer = asked(script, "--kills", "1")
     assert (code, answer["verdict"]) == (1, "script differs"), answer
@@ -102,10 +102,8 @@ def test_an_unseeded_generator_is_found_and_named(tmp_path: Path) -> None:
 
 @pytest.mark.crash
 @pytest.mark.slow  # the verb trains two to five times
-def test_a_state_that_no_checkpoint_holds_is_told_from_a_script_that_differs(
-    tmp_path: Path,
-) -> None:
-    """Undisturbed it is the same every time; a count in a global variable begins anew."""
+def test_state_outside_of_checkpoints_is_distinguished_from_nondeterminism(tmp_path: Path) -> None:
+    """The script is deterministic undisturbed; a count in a global variable restarts at zero."""
     script = written(
         tmp_path,
         """
@@ -127,8 +125,8 @@ def test_a_state_that_no_checkpoint_holds_is_told_from_a_script_that_differs(
 
 @pytest.mark.crash
 @pytest.mark.slow  # the verb trains two to five times
-def test_a_long_job_is_compared_up_to_where_the_limit_lets_it_get(tmp_path: Path) -> None:
-    """All trainings end at the same step; a time that a callback notes is noted and no more."""
+def test_a_long_job_is_compared_up_to_the_limit(tmp_path: Path) -> None:
+    """All trainings end at the same step; a time in a callback is noted but does not count."""
     script = written(
         tmp_path,
         """
@@ -152,8 +150,8 @@ def test_a_long_job_is_compared_up_to_where_the_limit_lets_it_get(tmp_path: Path
 
 @pytest.mark.crash
 @pytest.mark.slow  # the verb trains two to five times
-def test_a_script_that_cannot_be_started_twice_is_said_to_fail(tmp_path: Path) -> None:
-    """The most common reason: it refuses to write over what it has written."""
+def test_a_script_that_cannot_be_started_twice_fails_to_resume(tmp_path: Path) -> None:
+    """The most common reason: it refuses to overwrite its own output."""
     script = written(tmp_path, before="import os\nos.mkdir('results')")
     code, answer = asked(script, "--kills", "1")
     assert (code, answer["verdict"]) == (1, "resume failed"), answer
@@ -193,8 +191,8 @@ def test_a_script_that_cannot_be_started_twice_is_said_to_fail(tmp_path: Path) -
         ),
     ],
 )
-def test_places_that_make_trainings_differ_are_found(code: str, kind: str, tmp_path: Path) -> None:
-    """Each kind, under the names that the script gave it."""
+def test_nondeterministic_code_is_found(code: str, kind: str, tmp_path: Path) -> None:
+    """Each kind, also under names that the script gave it at the import."""
     script = tmp_path / "s.py"
     script.write_text(code)
     assert [s.kind for s in nondeterminism_scan.of_script(script)] == [kind]
@@ -210,7 +208,7 @@ def test_places_that_make_trainings_differ_are_found(code: str, kind: str, tmp_p
         "this is no python",
     ],
 )
-def test_places_that_are_exact_are_not_suspected(code: str, tmp_path: Path) -> None:
+def test_deterministic_code_is_no_suspect(code: str, tmp_path: Path) -> None:
     """A seed, a stateless function, a file that cannot be read."""
     script = tmp_path / "s.py"
     script.write_text(code)
@@ -218,7 +216,7 @@ def test_places_that_are_exact_are_not_suspected(code: str, tmp_path: Path) -> N
 
 
 def test_modules_beside_the_script_are_read_and_a_gpu_needs_determinism(tmp_path: Path) -> None:
-    """The data is often in a file of its own."""
+    """The data code is often in another file."""
     (tmp_path / "data.py").write_text("import numpy as np\nrng = np.random.RandomState()\n")
     script = tmp_path / "s.py"
     script.write_text("import data\n")
@@ -234,7 +232,7 @@ def test_modules_beside_the_script_are_read_and_a_gpu_needs_determinism(tmp_path
 
 
 def test_kills_are_planned_by_seed_and_lie_within_the_training() -> None:
-    """In the order in which they come, with both signals."""
+    """Sorted by step, with both signals."""
     kills = trial.plan(40, 1000, 3)
     assert kills == trial.plan(40, 1000, 3) != trial.plan(40, 1000, 4)
     assert [kill.step for kill in kills] == sorted(kill.step for kill in kills)
@@ -243,8 +241,8 @@ def test_kills_are_planned_by_seed_and_lie_within_the_training() -> None:
     assert {kill.place for kill in kills} == {"step", "save"}
 
 
-def test_a_folder_is_copied_without_environments_and_with_what_is_linked(tmp_path: Path) -> None:
-    """Links of the folder go on leading where they led."""
+def test_a_folder_is_copied_without_environments_and_with_links(tmp_path: Path) -> None:
+    """Links of the folder keep their targets."""
     source = tmp_path / "job"
     for path in ("data/big.npz", ".venv/bin/python", ".git/config", "src/model.py"):
         (source / path).parent.mkdir(parents=True, exist_ok=True)
@@ -264,7 +262,7 @@ def test_a_folder_is_copied_without_environments_and_with_what_is_linked(tmp_pat
 
 
 def trained(folder: Path, files: dict[str, bytes]) -> Training:
-    """A training that left nothing but files."""
+    """Make a training that left only files."""
     work = folder / "work"
     run = Run(folder / "run")
     for place in (work, run.checkpoints):
@@ -276,7 +274,7 @@ def trained(folder: Path, files: dict[str, bytes]) -> Training:
 
 
 def model_file(folder: Path, saved: str, weights: bytes, address: int) -> bytes:
-    """What `model.save` writes: weights, a configuration, and the time."""
+    """Make a file as `model.save` does: weights, a configuration, and the time."""
     path = folder / f"{address}.keras"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("metadata.json", saved)
@@ -286,7 +284,7 @@ def model_file(folder: Path, saved: str, weights: bytes, address: int) -> bytes:
 
 
 def test_files_are_compared_by_line_and_models_without_the_time_of_saving(tmp_path: Path) -> None:
-    """A file that the job did not touch is not among them."""
+    """A file that the job did not change is not compared."""
     ours = trained(
         tmp_path / "ours",
         {
@@ -316,7 +314,7 @@ def test_files_are_compared_by_line_and_models_without_the_time_of_saving(tmp_pa
     ]
 
 
-def test_a_state_file_is_read_without_numpy_as_it_was_written_with_it(tmp_path: Path) -> None:
+def test_a_state_file_is_read_without_numpy(tmp_path: Path) -> None:
     """Names, shapes, bytes, and which of two files' tensors differ, -0.0 and NaN included."""
     one = {"a": np.float32([[1, 2], [3, -0.0]]), "b": np.array(7), "c": np.float64([np.nan])}
     tensors.save(tmp_path / "one", one, {"state": "{}"})

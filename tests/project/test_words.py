@@ -48,6 +48,9 @@ CONVERTED = (
     *("tests/project/*", "tests/daemon/test_config.py", "tests/daemon/test_sp*.py"),
     *("tests/daemon/test_schemas.py", "tests/state/*"),
     *("tests/crash/*", "tests/jobs/*", "tests/support/*", "tests/user_scripts/*"),
+    *("tests/daemon/test_doctor.py", "tests/daemon/test_install.py", "tests/daemon/test_re*.py"),
+    *("tests/daemon/test_snapshot.py", "tests/daemon/test_transfer.py", "tests/daemon/verbs/*"),
+    "tests/daemon/test_verify_resume.py",
 )
 NOT_YET = ("daemon/*", "tests/*")
 

@@ -10,13 +10,13 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def points(*losses: float, attempts: str = "") -> list[curve.Point]:
-    """Epochs with these losses; ``attempts`` holds one digit for each."""
+    """Make epochs with these losses; ``attempts`` has one digit for each."""
     given = attempts or "1" * len(losses)
     return [curve.Point(i, int(given[i]), loss, loss * 1.1) for i, loss in enumerate(losses)]
 
 
-def test_the_demo_trains_the_very_script_that_stands_in_examples() -> None:
-    """A wheel has no examples folder; the text in it must not go another way."""
+def test_the_script_of_the_demo_equals_that_in_examples() -> None:
+    """A wheel has no examples folder and brings the script as text, which must not differ."""
     assert (ROOT / "examples/digits/train.py").read_text() == demo_script.SCRIPT
 
 
@@ -30,20 +30,20 @@ def test_the_curve_falls_as_the_loss_falls() -> None:
     assert not bars[6][8:12].strip()
 
 
-def test_the_curve_says_which_attempt_finished_an_epoch() -> None:
-    """By number, not by colour alone."""
+def test_the_curve_shows_the_attempt_of_each_epoch() -> None:
+    """By number, not only by colour."""
     text = curve.in_terminal(points(3.0, 2.0, 1.0, attempts="122")).plain
     assert ["attempt", "1", "2", "2"] == text.splitlines()[-1].split()
 
 
 def test_the_curve_fits_its_width_with_any_number_of_epochs() -> None:
-    """A thousand epochs are thinned out."""
+    """Of a thousand epochs every n-th is drawn."""
     text = curve.in_terminal(points(*[1.0 + 1 / (i + 1) for i in range(1000)]), width=60).plain
     assert max(len(line) for line in text.splitlines()) <= 60
 
 
-def test_the_curve_survives_losses_that_are_no_number() -> None:
-    """NaN and infinity are shown, not dropped; no epoch at all is said."""
+def test_the_curve_shows_losses_that_are_not_finite() -> None:
+    """NaN and infinity are shown, not dropped; no epoch at all is reported."""
     assert "!" in curve.in_terminal(points(1.0, math.nan, math.inf)).plain
     assert "!" in curve.in_terminal(points(math.nan)).plain
     assert curve.in_terminal([]).plain == "no epoch has ended yet"

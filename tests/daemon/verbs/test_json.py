@@ -1,4 +1,4 @@
-"""What `--json` prints has the fields that docs/json.md describes."""
+"""The JSON of the verbs has the fields that docs/json.md describes."""
 
 import json
 import re
@@ -26,7 +26,7 @@ sys.exit(1)
 
 
 def documented(heading: str) -> set[str]:
-    """The fields of the first table behind a heading or a line of the page."""
+    """List the fields of the first table after a heading or a line of the page."""
     table = PAGE.split(heading, 1)[1].split("| field | is |", 1)[1].split("\n\n", 1)[0]
     names: set[str] = set()
     for first in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE):
@@ -35,12 +35,12 @@ def documented(heading: str) -> set[str]:
 
 
 def fields(value: dict[str, Any]) -> set[str]:
-    """What is there; `format` is described for the whole page."""
+    """List the fields of a value; `format` is described for the whole page."""
     return set(value) - {"format"}
 
 
-def test_the_documented_fields_are_really_there(rig: Rig, tmp_path: Path) -> None:
-    """Of `ls` and `show`, for a command job that failed once and went on from what it saved."""
+def test_ls_and_show_print_the_documented_fields(rig: Rig, tmp_path: Path) -> None:
+    """For a command job that failed once and was resumed from its checkpoint."""
     (tmp_path / "job.py").write_text(COMMAND)
     rig.drop(
         f"command = [{json.dumps(sys.executable)}, 'job.py']\nworkdir = '{tmp_path}'\n"
@@ -75,8 +75,8 @@ def test_the_documented_fields_are_really_there(rig: Rig, tmp_path: Path) -> Non
     assert shown["checkpoints"][0]["good"]
 
 
-def test_the_documented_fields_of_verify_are_really_there(rig: Rig) -> None:
-    """Of a sound home, and of one with a run directory that no job belongs to."""
+def test_verify_prints_the_documented_fields(rig: Rig) -> None:
+    """For a sound home, and for one with a run directory without a job."""
     rig.drop("command = ['true']\nworkdir = '/'\n", "a.toml")
     assert rig.start("--until-idle").wait(90) == 0
     sound = json.loads(rig.cli("verify", "--json"))
@@ -92,8 +92,8 @@ def test_the_documented_fields_of_verify_are_really_there(rig: Rig) -> None:
     assert found["sound"] is not any(f["severity"] == "error" for f in found["findings"])
 
 
-def test_the_epochs_of_the_page_are_those_that_are_printed() -> None:
-    """A command has no epochs of Keras: the code that prints them is compared instead."""
+def test_show_prints_the_documented_fields_of_epochs() -> None:
+    """A command job has no epochs: the code that prints them is compared instead."""
     code = (ROOT / "daemon" / "verbs" / "show.py").read_text()
     for name in documented("Each of `epochs`, one for each that has ended:"):
         assert f'"{name}"' in code

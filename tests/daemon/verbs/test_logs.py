@@ -1,4 +1,4 @@
-"""`rekindle logs` prints what is there, and says what is not."""
+"""`rekindle logs` prints the logs and reports missing ones."""
 
 import shutil
 import subprocess
@@ -18,8 +18,8 @@ def logs(rig: Rig, *words: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def test_a_log_that_is_gone_is_told_in_a_sentence(rig: Rig) -> None:
-    """The folder removed, or a plain file in its place: neither silence nor a traceback."""
+def test_a_missing_log_is_reported_in_a_sentence(rig: Rig) -> None:
+    """The folder is removed, or replaced by a file: neither silence nor a traceback."""
     rig.drop("command = ['echo', 'hello']\nworkdir = '/'\n", "a.toml")
     assert rig.start("--until-idle").wait(120) == 0
     assert logs(rig, "a") == (0, "hello\n", "")
