@@ -240,7 +240,7 @@ def _leftovers(home: Home) -> Iterator[Finding]:
         yield Finding(
             "warning",
             str(path),
-            "This spec was claimed but not accepted.",
+            "This spec is claimed, not accepted.",
             "Start the daemon (`rekindle run`): it accepts the spec.",
         )
     for path in sorted(_entries(home.runs)):

@@ -404,7 +404,7 @@ def test_a_sound_home_has_no_finding_and_each_damage_has_one(home: Home) -> None
             ("error", "c-1", "The accepted job cannot "),
             ("error", "d-1", "The run directory of the"),
             ("warning", "stranger-1", "This run directory is no"),
-            ("warning", "1-2--x.toml", "This spec was claimed bu"),
+            ("warning", "1-2--x.toml", "This spec is claimed, no"),
             ("warning", ".new-e-1", "This run directory is in"),
         ]
     )
