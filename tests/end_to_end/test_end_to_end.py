@@ -1,4 +1,4 @@
-"""The main job with real processes: drop a spec, kill what you like, find it finished."""
+"""The whole system with real processes: drop a spec, kill any process, and the job completes."""
 
 import json
 import signal
@@ -23,7 +23,7 @@ def spec(workdir: Path, epochs: int = 4, name: str = "digits", **top: object) ->
 
 
 def final_state(rig: Rig, job: str) -> dict[str, bytes]:
-    """All tensors of the newest checkpoint, bit for bit."""
+    """Return the bytes of all tensors of the newest checkpoint."""
     found = checkpoints.latest_good(rig.home.run(job).checkpoints).checkpoint
     assert found is not None
     return {name: array.tobytes() for name, array in tensors.load(found.state)[0].items()}
@@ -32,7 +32,7 @@ def final_state(rig: Rig, job: str) -> dict[str, bytes]:
 @pytest.mark.slow  # five starts of TensorFlow
 @pytest.mark.promise
 def test_a_killed_job_ends_with_the_model_of_an_undisturbed_one(rig: Rig, tmp_path: Path) -> None:
-    """SIGKILL, SIGTERM, the daemon's death, a damaged checkpoint: the same bits, each end told."""
+    """SIGKILL, SIGTERM, a killed daemon, a damaged checkpoint: same bits, each end recorded."""
     rig.drop(spec(tmp_path, name="calm", epochs=12))
     assert rig.start("--until-idle").wait(300) == 0
 
@@ -48,7 +48,9 @@ def test_a_killed_job_ends_with_the_model_of_an_undisturbed_one(rig: Rig, tmp_pa
     rig.wait_epochs("stormy-1", reached + 2)
     assert trainer.alive()
     assert trainer.send(signal.SIGKILL)
-    wait_for(lambda: len(rig.entries("stormy-1", "attempt_ended")) == 3, "the keeper notes its end")
+    wait_for(
+        lambda: len(rig.entries("stormy-1", "attempt_ended")) == 3, "the keeper records its end"
+    )
     damaged = checkpoints.scan(rig.home.run("stormy-1").checkpoints)[0]
     content = bytearray(damaged.state.read_bytes())
     content[len(content) // 2] ^= 1
@@ -64,7 +66,7 @@ def test_a_killed_job_ends_with_the_model_of_an_undisturbed_one(rig: Rig, tmp_pa
         ("done", "done"),
     ]
     assert shown["attempts"][0]["signal"] == signal.SIGKILL
-    # a run from scratch equals a run from scratch: the relaunches must really have resumed
+    # a second run from scratch would be equal as well: the relaunches must really have resumed
     assert shown["attempts"][1]["from_epoch"] >= 1
     assert shown["attempts"][2]["from_step"] > shown["attempts"][1]["from_step"]
     assert shown["attempts"][2]["lost_steps"] == 0
@@ -86,7 +88,7 @@ def test_a_killed_job_ends_with_the_model_of_an_undisturbed_one(rig: Rig, tmp_pa
 def test_the_articles_cnn_trains_evaluates_and_resumes(rig: Rig, tmp_path: Path) -> None:
     """The Fashion-MNIST example on real images, killed once."""
     if not DATA.exists():
-        pytest.skip(f"the images are not there ({DATA.name})")
+        pytest.skip(f"the images are missing ({DATA.name})")
     script = ROOT / "examples" / "fashion_mnist" / "train.py"
     rig.drop(
         f'name = "fashion"\nscript = "{script}"\nworkdir = "{tmp_path}"\n'
@@ -112,7 +114,7 @@ def test_the_examples_do_not_import_rekindle() -> None:
 
 
 def test_submit_accepts_a_script_without_a_spec(rig: Rig, tmp_path: Path) -> None:
-    """`rekindle submit train.py --name x -- ARGS` needs no spec file; neighbours are safe."""
+    """`rekindle submit train.py --name x -- ARGS` works; modules beside the script are imported."""
     (tmp_path / "state.py").write_text("WHO = 'mine'\n")
     (tmp_path / "train.py").write_text(
         "import sys, os, state\n"
@@ -131,7 +133,7 @@ def test_submit_accepts_a_script_without_a_spec(rig: Rig, tmp_path: Path) -> Non
 
 
 def test_a_bug_in_the_script_fails_after_two_attempts(rig: Rig, tmp_path: Path) -> None:
-    """No night is spent on a typo, and the traceback is in `show`."""
+    """A typo is not retried all night, and the traceback is in `show`."""
     (tmp_path / "train.py").write_text("import keras_with_a_typo\n")
     rig.drop(f'name = "typo"\nscript = "{tmp_path}/train.py"\n[retry]\nbackoff = "1s..2s"\n')
     assert rig.start("--until-idle").wait(60) == 0
@@ -144,7 +146,7 @@ def test_a_bug_in_the_script_fails_after_two_attempts(rig: Rig, tmp_path: Path) 
 
 
 def test_a_second_daemon_on_one_home_is_refused(rig: Rig) -> None:
-    """Two supervisors would start everything twice."""
+    """Two daemons would start every job twice."""
     rig.start()
     wait_for(rig.home.daemon_status.exists, "the daemon is up")
     second = subprocess.run(
@@ -160,7 +162,7 @@ def test_a_second_daemon_on_one_home_is_refused(rig: Rig) -> None:
 
 
 def test_stop_release_and_cancel_change_the_job(rig: Rig, tmp_path: Path) -> None:
-    """Requests are files: they work while the daemon is down as well."""
+    """Requests are files: they also work while the daemon is down."""
     (tmp_path / "sleep.py").write_text("import time\nprint('up', flush=True)\ntime.sleep(600)\n")
     rig.drop(f'name = "nap"\nscript = "{tmp_path}/sleep.py"\n')
     rig.start()

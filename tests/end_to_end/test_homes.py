@@ -1,6 +1,6 @@
-"""A newer rekindle takes up the home of an older one, and its jobs resume exactly.
+"""A newer rekindle serves the home of an older one, and its jobs resume exactly.
 
-tests/homes holds homes that older versions made, by tests/homes/make.py; the name says which.
+tests/homes holds homes that tests/homes/make.py made with older versions, named by version.
 """
 
 import json
@@ -24,7 +24,7 @@ OLD = "d8e87d5"
 
 @pytest.fixture(params=HOMES, ids=lambda path: path.name.removesuffix(".tar.gz"))
 def old(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
-    """A rig over a golden home, moved to where the test may write."""
+    """Build a rig over a golden home, moved to a writable folder."""
     with tarfile.open(request.param) as archive:
         archive.extractall(tmp_path, filter="tar")
     before = json.loads((tmp_path / "made.json").read_text())["root"]
@@ -40,7 +40,7 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
 
 
 def test_verbs_read_an_older_home_before_its_ledger_is_migrated(old: Rig) -> None:
-    """`ls`, `show` and `verify` of the day of the upgrade; the ledger is not migrated yet."""
+    """`ls`, `show` and `verify` right after the upgrade; the ledger is not migrated yet."""
     try:
         assert {
             "done-1": "done",
@@ -61,7 +61,7 @@ def test_verbs_read_an_older_home_before_its_ledger_is_migrated(old: Rig) -> Non
 
 @pytest.mark.slow  # three trainings with TensorFlow
 def test_jobs_of_an_older_home_resume_exactly(old: Rig, tmp_path: Path) -> None:
-    """The held, the interrupted and the half-saved job end with the result of the one done."""
+    """The held, the interrupted and the half-saved job end with the result of the done job."""
     try:
         stand = {
             job: max(entry["step"] for entry in old.entries(job, "checkpoint_committed"))
@@ -92,7 +92,7 @@ def test_jobs_of_an_older_home_resume_exactly(old: Rig, tmp_path: Path) -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """The code of the older version, out of the history."""
+    """Check out the code of the older version from the history."""
     there = subprocess.run(["git", "-C", str(ROOT), "cat-file", "-e", OLD], capture_output=True)
     if there.returncode:
         pytest.skip(f"the history has no {OLD}")
@@ -109,7 +109,7 @@ def checkout(tmp_path: Path) -> Path:
 def test_a_keeper_of_an_older_version_serves_the_daemon_of_this_one(
     checkout: Path, tmp_path: Path
 ) -> None:
-    """An upgrade under a running attempt: it is adopted, stays the only one, and can be stopped."""
+    """An upgrade during an attempt: it is adopted, stays the only one, and can be stopped."""
     home = Home(tmp_path / "home")
     home.create()
     rig = Rig(home.root)

@@ -1,4 +1,4 @@
-"""Secrets stay where they belong, and the inbox's group gets no further than the inbox."""
+"""Secrets stay in the job's own files, and the inbox's group can write nothing but the inbox."""
 
 import json
 import os
@@ -19,7 +19,7 @@ SECRET = "s3cr3t-0f-a-night"
 
 
 def test_a_secret_in_env_exists_only_in_the_job_itself(rig: Rig, tmp_path: Path) -> None:
-    """A real run that fails; then every file of the home and all output are searched."""
+    """After a real run that fails, no other file of the home and no output holds the secret."""
     rig.drop(
         f"command = [{json.dumps(sys.executable)}, '-c', "
         "'import os, sys; sys.exit(len(os.environ[\"TOKEN\"]) - 14)']\n"
@@ -33,7 +33,7 @@ def test_a_secret_in_env_exists_only_in_the_job_itself(rig: Rig, tmp_path: Path)
     )
     assert rig.start("--until-idle").wait(120) == 0
     shown = rig.show("a-1")
-    # the job has seen its secret: its length is its exit code
+    # the job got its secret: its exit code depends on the length
     assert {attempt["exit_code"] for attempt in shown["attempts"]} == {len(SECRET) - 14}
     said = [
         json.dumps(shown),
@@ -56,7 +56,7 @@ def test_a_secret_in_env_exists_only_in_the_job_itself(rig: Rig, tmp_path: Path)
 
 
 def test_a_member_of_the_group_reaches_the_inbox_and_nothing_else(rig: Rig) -> None:
-    """Really as another user: a spec can be dropped; ledger, runs and claims are out of reach."""
+    """Really as another user: a spec can be dropped; ledger, runs and claims are inaccessible."""
     if os.geteuid() != 0:
         pytest.skip("needs root to become another user")
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
@@ -98,7 +98,7 @@ def test_a_member_of_the_group_reaches_the_inbox_and_nothing_else(rig: Rig) -> N
 
 @pytest.mark.parametrize("name", ["../../evil", "/etc", "..", ".", "", "a-1/../../evil", "a\0b"])
 def test_no_job_is_found_by_a_path_out_of_the_home(rig: Rig, name: str) -> None:
-    """A folder of that name is there: only the ledger says what is a job."""
+    """A folder of that name exists: only the ledger defines what is a job."""
     (rig.home.root.parent / "evil").mkdir()
     book = Ledger.open(rig.home.ledger)
     try:
@@ -109,8 +109,7 @@ def test_no_job_is_found_by_a_path_out_of_the_home(rig: Rig, name: str) -> None:
 
 
 def test_a_script_cannot_choose_the_path_of_an_export() -> None:
-    """It may journal any text as a metric; only numbers fill a pattern, and only rekindle's own
-    epoch is the epoch."""
+    """Only numbers fill a pattern, and only rekindle's own epoch: a script may journal any text."""
     assert export._target("/x/{epoch}-{loss:.1f}.keras", 3, {"loss": 0.25, "epoch": "../y"}) == (
         "keras",
         Path("/x/3-0.2.keras"),

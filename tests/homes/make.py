@@ -2,8 +2,7 @@
 
 CHECKOUT is a working tree of that version. The home holds four jobs of one script: one done, one
 held, one interrupted (daemon, keeper and trainer were killed), and one interrupted that also left
-half a checkpoint behind. `tests/end_to_end/test_homes.py` lets the present version take each of
-them up.
+half a checkpoint. `tests/end_to_end/test_homes.py` resumes them with the current version.
 """
 
 import contextlib
@@ -91,7 +90,7 @@ def main() -> None:
         )
 
     daemon = subprocess.Popen([*rekindle, "run", "--slots", "2"], env=env)
-    wait("the home is there", (home / "inbox").is_dir)
+    wait("the home exists", (home / "inbox").is_dir)
     submit("done")
     wait("done is done", lambda: state("done-1") == "done")
     submit("held")
@@ -107,11 +106,11 @@ def main() -> None:
             entry = json.loads(line)
             if entry["kind"] == "attempt_started":
                 for who in ("keeper_pid", "trainer_pid"):
-                    # the second may have died with the first
+                    # the trainer may have ended with its keeper
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(entry[who], signal.SIGKILL)
     daemon.wait()
-    # what a commit that is killed while it writes leaves behind
+    # the remains of a commit that was killed while writing
     newest = max((home / "runs" / "half-1" / "checkpoints").glob("e*-s*"))
     torn = newest.with_name(f".tmp-{newest.name}-golden")
     torn.mkdir()

@@ -47,6 +47,7 @@ CONVERTED = (
     *("daemon/transfer/*", "daemon/verbs/*", "daemon/verify/*", "daemon/verify_resume/*"),
     *("tests/project/*", "tests/daemon/test_config.py", "tests/daemon/test_sp*.py"),
     *("tests/daemon/test_schemas.py", "tests/state/*"),
+    *("tests/end_to_end/*", "tests/homes/*", "tests/systemd/*"),
     *("tests/crash/*", "tests/jobs/*", "tests/support/*", "tests/user_scripts/*"),
     *("tests/daemon/test_doctor.py", "tests/daemon/test_install.py", "tests/daemon/test_re*.py"),
     *("tests/daemon/test_snapshot.py", "tests/daemon/test_transfer.py", "tests/daemon/verbs/*"),

@@ -1,14 +1,14 @@
-"""A real systemd as PID 1 in a throw-away container, over an overlay of this machine's ``/``.
+"""Run a real systemd as PID 1 in a temporary container, over an overlay of the host's ``/``.
 
-Whatever is installed here (interpreter, virtual environment, checkout) is there at the same
-path, and nothing written in the box reaches the machine. ``/tmp``, ``/run`` and ``/dev`` of
-the box are its own. Needs root, ``systemd-nspawn`` and overlayfs; no network.
+Everything installed on the host (interpreter, virtual environment, checkout) exists at the same
+path, and nothing written in the container reaches the host. ``/tmp``, ``/run`` and ``/dev`` of
+the container are its own. Needs root, ``systemd-nspawn`` and overlayfs; no network.
 
 - Commands enter by ``nsenter``: ``systemd-run --machine`` needs services of the host.
 - nspawn leaves the controllers of cgroup v1 read-only, where a memory limit would be ignored
   silently: PID 1 makes them writable first.
-- PID 1 of a box outlives a killed nspawn: teardown goes by the cgroups that the box is in, and
-  `sweep` ends what a killed test run left.
+- PID 1 of a container outlives a killed nspawn: teardown kills by the container's cgroups, and
+  `sweep` ends containers of a killed test run.
 """
 
 import os
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# nothing that a test of a service needs; each costs time at boot or fails in a container
+# units that no test needs; each costs time at boot or fails in a container
 _MASKED = """
 apt-daily.timer apt-daily-upgrade.timer man-db.timer fstrim.timer e2scrub_all.timer
 e2scrub_reap.service dpkg-db-backup.timer logrotate.timer systemd-timesyncd.service
@@ -37,12 +37,12 @@ exec /lib/systemd/systemd --log-target=journal
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-class BoxError(RuntimeError):
-    """The box did not do what was asked."""
+class ContainerError(RuntimeError):
+    """The container did not do what a test asked for."""
 
 
 def unavailable() -> str | None:
-    """Why boxes cannot be used here, or None."""
+    """Explain why containers cannot be used here; None if they can."""
     if os.geteuid() != 0:
         return "booting a systemd needs root"
     if not shutil.which("systemd-nspawn"):
@@ -53,27 +53,27 @@ def unavailable() -> str | None:
 
 
 def sweep() -> None:
-    """Ends and removes boxes whose owner was killed before it could."""
-    for owner in Path(tempfile.gettempdir()).glob("rekindle-box-*/owner"):
+    """End and remove containers whose owner was killed."""
+    for owner in Path(tempfile.gettempdir()).glob("rekindle-container-*/owner"):
         pid, ticks = owner.read_text().split()
         if _ticks(int(pid)) != ticks:
-            box = object.__new__(Box)
-            box._take(owner.parent)
-            box._kill_all()
-            box.close()
+            container = object.__new__(Container)
+            container._take(owner.parent)
+            container._kill_all()
+            container.close()
 
 
-class Box:
-    """One container; its disk lives until :meth:`close`, over any number of boots.
+class Container:
+    """One container; its disk lasts until :meth:`close`, over any number of boots.
 
     Args:
-        shown: folders of this machine by the path at which the box sees them, read-only.
+        shown: folders of the host by the path at which the container sees them, read-only.
     """
 
     def __init__(self, shown: dict[str, Path] | None = None) -> None:
         sweep()
         self._shown = shown or {}
-        self._take(Path(tempfile.mkdtemp(prefix="rekindle-box-")))
+        self._take(Path(tempfile.mkdtemp(prefix="rekindle-container-")))
         for name in ("up", "work", "root"):
             (self.dir / name).mkdir()
         (self.dir / "owner").write_text(f"{os.getpid()} {_ticks(os.getpid())}")
@@ -93,10 +93,10 @@ class Box:
             for unit in _MASKED:
                 self.path(f"/etc/systemd/system/{unit}").unlink(missing_ok=True)
                 self.path(f"/etc/systemd/system/{unit}").symlink_to("/dev/null")
-            self.put("/usr/local/sbin/box-init", _INIT, 0o755)
+            self.put("/usr/local/sbin/container-init", _INIT, 0o755)
             self.put("/etc/machine-id", os.urandom(16).hex() + "\n")
             self.put(
-                "/etc/systemd/journald.conf.d/box.conf",
+                "/etc/systemd/journald.conf.d/container.conf",
                 "[Journal]\nStorage=persistent\nRateLimitBurst=0\n",
             )
             self.boot()
@@ -114,7 +114,7 @@ class Box:
     # files
 
     def path(self, inside: str) -> Path:
-        """Where a path of the box is from outside (not below its /tmp, /run and /dev)."""
+        """Return the host's path of a path in the container (not below /tmp, /run and /dev)."""
         return self.root / inside.lstrip("/")
 
     def put(self, inside: str, text: str, mode: int = 0o644) -> None:
@@ -131,12 +131,12 @@ class Box:
         for folder, cpuset in self._cgroups():
             try:
                 folder.mkdir(exist_ok=True)
-                if cpuset:  # one of v1 takes no process before these are set
+                if cpuset:  # cpuset of v1 takes no process before these are set
                     for name in ("cpuset.cpus", "cpuset.mems"):
                         (folder / name).write_text((folder.parent / name).read_text())
                 entries.append(folder / "cgroup.procs")
             except OSError:
-                continue  # a hierarchy of this machine that is not ours to divide
+                continue  # no permission in this hierarchy of the host
 
         def enter() -> None:
             for entry in entries:
@@ -158,7 +158,7 @@ class Box:
                     "--console=pipe",
                     "--kill-signal=SIGRTMIN+3",
                     *[f"--bind-ro={here}:{there}" for there, here in self._shown.items()],
-                    "/usr/local/sbin/box-init",
+                    "/usr/local/sbin/container-init",
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -170,22 +170,22 @@ class Box:
         def up() -> bool:
             assert self._nspawn is not None
             if self._nspawn.poll() is not None:
-                raise BoxError(f"nspawn ended: {self.console()}")
+                raise ContainerError(f"nspawn ended: {self.console()}")
             self._leader = self._leader or self._find_leader()
             return self._leader is not None and self.run(
                 "systemctl", "is-system-running", check=False
             ).stdout.strip() in ("running", "degraded")
 
-        self.wait(up, "the box is up", seconds)
+        self.wait(up, "the container is up", seconds)
 
     def poweroff(self, seconds: float = 180) -> None:
-        """An orderly shutdown: every unit gets its stop signal."""
+        """Shut down in order: every unit gets its stop signal."""
         self.run("systemctl", "poweroff", "--no-block", check=False)
         if not self._ended(seconds):
-            raise BoxError(f"still up {seconds} s after poweroff: {self.console()}")
+            raise ContainerError(f"still up {seconds} s after poweroff: {self.console()}")
 
     def power_cut(self) -> None:
-        """All processes killed at once, no unit told."""
+        """Kill all processes at once; no unit gets a stop signal."""
         if self._leader is not None:
             os.kill(self._leader, signal.SIGKILL)
         if not self._ended(10):
@@ -208,7 +208,7 @@ class Box:
     def run(
         self, *argv: str, check: bool = True, seconds: float = 180, text: str | None = None
     ) -> "subprocess.CompletedProcess[str]":
-        """A command in the box, outside of its units."""
+        """Run a command in the container, outside of its units."""
         done = subprocess.run(
             ["nsenter", "-t", str(self._leader), "-a", "--", *argv],
             text=True,
@@ -224,11 +224,11 @@ class Box:
             },
         )
         if check and done.returncode:
-            raise BoxError(f"{argv}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+            raise ContainerError(f"{argv}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done
 
     def show(self, unit: str, name: str) -> str:
-        """One property of a unit."""
+        """Return one property of a unit."""
         return self.run("systemctl", "show", unit, "-p", name, "--value").stdout.strip()
 
     def journal(self, *args: str) -> str:
@@ -239,20 +239,20 @@ class Box:
         return path.read_text(errors="replace")[-2000:] if path.exists() else ""
 
     def wait(self, probe: Callable[[], Any], what: str, seconds: float = 240) -> Any:
-        """Polls until ``probe`` gives something true."""
+        """Poll until ``probe`` returns a true value."""
         end = time.monotonic() + seconds
         while True:
             value = probe()
             if value:
                 return value
             if time.monotonic() > end:
-                raise BoxError(f"waited {seconds:.0f} s in vain: {what}")
+                raise ContainerError(f"timeout after {seconds:.0f} s: {what}")
             time.sleep(0.1)
 
     # what belongs to it
 
     def _find_leader(self) -> int | None:
-        """The box's PID 1, once it is systemd."""
+        """Find the container's PID 1, once it is systemd."""
         assert self._nspawn is not None
         try:
             children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children")
@@ -277,7 +277,7 @@ class Box:
         return True
 
     def _cgroups(self) -> list[tuple[Path, bool]]:
-        """The box's folder in every hierarchy, and whether that is v1's cpuset."""
+        """List the container's folder in every hierarchy, with True for the cpuset of v1."""
         own = {}
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, names, path = line.split(":", 2)
@@ -330,7 +330,7 @@ class Box:
 
 
 def _ticks(pid: int) -> str:
-    """Start time of a process, which tells it from a later one of the same pid."""
+    """Read the start time of a process, to distinguish it from a later one of the same pid."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:
