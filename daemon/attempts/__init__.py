@@ -1,1 +1,1 @@
-"""The attempts of all jobs: start, watch, stop, and what becomes of a job."""
+"""Attempts of all jobs: start, watch, stop and settle them."""

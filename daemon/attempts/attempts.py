@@ -1,8 +1,8 @@
-"""Give access to the attempts of all jobs: start, watch, stop, and settle them when they end.
+"""Provide one interface to the attempts of all jobs: start, watch, stop and settle them.
 
-Each operation stands in a file of its own; what is decided at an end is in
-`rekindle.daemon.verdict`. The ledger learns of a start before anything is spawned, and of
-everything else from the run directory, so that a restarted daemon comes to the same ends.
+Each operation has a file of its own; `rekindle.daemon.verdict` holds the decisions. The ledger
+records a start before anything is spawned, and everything else from the run directory, so that
+a restarted daemon reaches the same verdicts.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Attempts:
     """Start, watch and stop the attempts of one home.
 
     Args:
-        background: carries out what may wait for a disk.
+        background: runs work that may block on a disk.
     """
 
     def __init__(
@@ -60,49 +60,49 @@ class Attempts:
         return self._start.start(job, gpus)
 
     def adopt(self, *, daemon_was_killed: bool = False) -> None:
-        """Take over what an earlier daemon left; see :meth:`Watch.adopt`."""
+        """Adopt the attempts of an earlier daemon; see :meth:`Watch.adopt`."""
         self._watch.adopt(daemon_was_killed=daemon_was_killed)
 
     def watch(self) -> None:
-        """Read what the attempts wrote, and settle those that have ended."""
+        """Read the journals of the attempts, and settle those that have ended."""
         self._watch.tick()
 
     def catch_up(self, job: JobRow) -> None:
-        """Read what was written into the journal of a job that has no attempt."""
+        """Ingest new journal entries of a job that has no attempt."""
         self._watch.catch_up(job)
 
     def read(self, job: JobRow) -> None:
-        """Take all new journal entries of a job into the ledger."""
+        """Ingest all new journal entries of a job into the ledger."""
         self._reader.read(job)
 
     def stop(self, job: JobRow, stop_reason: str, message: str) -> None:
         """Ask the job's attempt to save and end; see :meth:`Stop.stop`."""
         self._stop.stop(job, stop_reason, message)
 
-    def daemon_stops(self) -> None:
+    def stop_all(self) -> None:
         """Ask every attempt to save and end: this daemon ends after them."""
-        self._stop.daemon_stops()
+        self._stop.stop_all()
 
-    def host_leaves(self, leaves: bool) -> None:
-        """Ask every attempt to save and end for as long as this host will be taken away."""
-        self._stop.host_leaves(leaves)
+    def set_preempted(self, preempted: bool) -> None:
+        """Ask every attempt to save and end while a notice says that the host is preempted."""
+        self._stop.set_preempted(preempted)
 
     def all_ended(self) -> bool:
-        """Tell whether no process lives that could still be ended, settled or not."""
+        """Return whether no process is alive that could still be ended, settled or not."""
         return self._stop.all_ended()
 
     def longest_end(self) -> float:
-        """Give the seconds in which every attempt ends, or is given up, once it was asked to."""
+        """Return the seconds after which every attempt has ended or is given up."""
         return self._stop.longest_end()
 
-    def left(self) -> list[str]:
-        """Name the jobs that have processes now."""
-        return self._stop.left()
+    def live_jobs(self) -> list[str]:
+        """List the jobs that have processes now."""
+        return self._stop.live_jobs()
 
     def saved(self, job: JobRow) -> Saved:
-        """Say what a relaunch of the job would find, and whether its attempt would save now."""
+        """Describe what a relaunch of the job would find, and whether its attempt can save now."""
         return Saved.of(self._ledger, job, self._home.run(job.id))
 
     def job_file(self, job_id: str) -> Path:
-        """Say where the accepted spec of a job lies."""
+        """Return the path of a job's accepted spec."""
         return self._home.run(job_id).job_file

@@ -1,7 +1,7 @@
-"""Ask an attempt to end, and escalate while it does not: no wait for a process is without bound.
+"""Ask an attempt to end and escalate in steps, so that every wait for a process is bounded.
 
-A keeper gives its trainer ``stop_grace`` and then kills it; only a keeper that does not answer
-(stopped, hung, or gone while something of its attempt lives) comes as far as the steps here.
+A keeper gives its trainer ``stop_grace`` and then kills it. The steps here are for a keeper that
+does not react: stopped, hung, or killed while processes of its attempt are alive.
 """
 
 import enum
@@ -22,7 +22,7 @@ from rekindle.state.paths import Run
 
 
 class Step(enum.IntEnum):
-    """Name what is done about an attempt that was asked to end; each after the one before."""
+    """Name the steps for ending an attempt, in their order."""
 
     ASK = 0
     ASK_AGAIN = 1
@@ -32,7 +32,7 @@ class Step(enum.IntEnum):
 
 
 BEYOND_GRACE_S: Final = {
-    # a keeper takes up to 10 s to end what its trainer left
+    # a keeper takes up to 10 s to end the processes that its trainer started
     Step.ASK_AGAIN: 12.0,
     Step.KILL_TRAINER: 17.0,
     Step.KILL_ALL: 22.0,
@@ -40,17 +40,17 @@ BEYOND_GRACE_S: Final = {
 }
 """Seconds after ``stop_grace`` at which each step is due."""
 _MESSAGES: Final = {
-    Step.ASK_AGAIN: "The attempt has not ended within its time; its keeper is asked once more.",
-    Step.KILL_TRAINER: "The keeper does not answer; the daemon killed the training.",
-    Step.KILL_ALL: "The keeper does not answer; the daemon killed it.",
-    Step.GIVE_UP: "Processes of the attempt cannot be killed; no other attempt starts beside them.",
+    Step.ASK_AGAIN: "The attempt did not end within its grace period; its keeper is asked again.",
+    Step.KILL_TRAINER: "The keeper does not react; the daemon killed the training.",
+    Step.KILL_ALL: "The keeper does not react; the daemon killed it.",
+    Step.GIVE_UP: "Processes of the attempt cannot be killed; no attempt starts until they end.",
 }
 LONGEST_S: Final = BEYOND_GRACE_S[Step.GIVE_UP]
 _KILL_AGAIN_S: Final = 10.0
 
 
 def due(waited: float, grace: float) -> Step:
-    """Give the step that an attempt has come to ``waited`` seconds after it was first asked."""
+    """Return the step that is due ``waited`` seconds after the attempt was first asked to end."""
     return max(
         (step for step, after in BEYOND_GRACE_S.items() if waited >= grace + after),
         default=Step.ASK,
@@ -64,9 +64,9 @@ class Request:
     Attributes:
         since: when it was first asked; monotonic, seconds.
         grace: seconds that its trainer has for saving.
-        asked: its keeper has got the signal.
-        step: the last step beyond that which was carried out.
-        acted: when that was.
+        asked: the signal was sent to its keeper.
+        step: the last step that was carried out.
+        acted: when it was carried out; monotonic, seconds.
     """
 
     attempt: int
@@ -78,7 +78,7 @@ class Request:
 
 
 class Escalation:
-    """Follow the attempts that were asked to end, and how far each of them has come."""
+    """Track the attempts that were asked to end, and the step that each has reached."""
 
     def __init__(self, ledger: Ledger, launcher: Launcher) -> None:
         self._ledger = ledger
@@ -87,14 +87,14 @@ class Escalation:
         self._log = structlog.get_logger()
 
     def pursue(self, job: JobRow, run: Run, grace: Callable[[], float], now: float) -> None:
-        """Ask the attempt to end; on later calls do what is due while it lives.
+        """Ask the attempt to end; on later calls carry out the step that is due.
 
         Args:
-            grace: gives the seconds that its trainer has for saving.
+            grace: returns the seconds that its trainer has for saving.
             now: monotonic time, seconds.
         """
         request = self._request(job) or Request(job.attempts, now, grace())
-        # noted before it is done: a step that fails is followed by the next one all the same
+        # recorded before it is carried out: a step that fails must not block the next one
         self._requests[job.id] = request
         step = due(now - request.since, request.grace)
         if step > request.step:
@@ -105,16 +105,16 @@ class Escalation:
             orphans.kill(orphans.of(run))
         elif not request.asked and self._ask(job):
             self._requests[job.id] = replace(request, asked=True)
-            self._log.info("attempt_told_to_end", job=job.id, attempt=job.attempts)
+            self._log.info("attempt_signalled", job=job.id, attempt=job.attempts)
 
     def correct(self, job: JobRow, facts: Ending) -> Ending:
-        """Complete the facts of an ended attempt with what only the one who asked can know."""
+        """Correct the cause of an ended attempt by what the daemon did to end it."""
         request = self._request(job)
         if request is None or facts.cause == "done":
             return facts
         if request.step >= Step.KILL_TRAINER:
             return replace(facts, cause="preempted", killed_after_grace=True)
-        # its keeper had no time to write an end: it was asked to before it could listen
+        # the signal came before the keeper could handle it, so it recorded no end
         return (
             replace(facts, cause="preempted")
             if (request.asked and facts.cause == "lost")
@@ -122,23 +122,20 @@ class Escalation:
         )
 
     def given_up(self, job: JobRow) -> bool:
-        """Tell whether nothing more can be done about it."""
+        """Return whether its processes cannot be killed."""
         request = self._request(job)
         return request is not None and request.step == Step.GIVE_UP
 
     def report(self, job: JobRow) -> str:
-        """Say what was done beyond asking, a sentence for a person; empty for nothing."""
+        """Describe in a sentence what was killed; empty if nothing was."""
         request = self._request(job)
         if request is None or request.step < Step.KILL_TRAINER:
             return ""
         after = request.grace + BEYOND_GRACE_S[Step.KILL_TRAINER]
-        return (
-            f"Its keeper had not ended the training {after:.0f} s after it was asked to; "
-            "the daemon killed it."
-        )
+        return f"Its keeper did not end the training within {after:.0f} s; the daemon killed it."
 
     def forget(self, job: JobRow) -> None:
-        """Drop an attempt that has ended."""
+        """Forget an attempt that has ended."""
         self._requests.pop(job.id, None)
 
     def _request(self, job: JobRow) -> Request | None:
@@ -146,7 +143,7 @@ class Escalation:
         return request if request is not None and request.attempt == job.attempts else None
 
     def _ask(self, job: JobRow) -> bool:
-        """Ask the keeper; False where it is not known yet, or gone."""
+        """Signal the keeper; False if it is not known yet or has ended."""
         keeper, _ = self._processes(job)
         return keeper is not None and self._launcher.terminate(keeper)
 
@@ -171,7 +168,7 @@ class Escalation:
         self._ledger.add_event("attempt_does_not_end", job=job.id, attempt=job.attempts, data=about)
 
     def _processes(self, job: JobRow) -> tuple[process.Identity | None, process.Identity | None]:
-        """Give keeper and trainer, each None where it is not known."""
+        """Return keeper and trainer, each None if it is not known."""
         row = self._ledger.attempt(job.id, job.attempts)
         if row is None:
             return None, None

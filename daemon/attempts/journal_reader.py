@@ -1,4 +1,4 @@
-"""Take what attempts write into their journals into the ledger, and tell it in the log."""
+"""Ingest the journals of attempts into the ledger, and log their entries."""
 
 import time
 from typing import Any
@@ -14,13 +14,13 @@ _NOT_METRICS = ("epoch", "step", "event")
 
 
 class JournalReader:
-    """Read new journal entries of jobs."""
+    """Ingest new journal entries of jobs."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
     def read(self, job: JobRow, most: int = -1) -> bool:
-        """Take new entries of a job into the ledger; True where none are left.
+        """Ingest new entries of a job into the ledger; True if all were read.
 
         Args:
             most: bytes to read; -1 for all.
@@ -69,7 +69,7 @@ class JournalReader:
                 epoch=entry.get("epoch"),
                 step=entry.get("step"),
                 checkpoint=entry.get("checkpoint"),
-                lost_steps=entry.get("lost_steps"),
+                repeated_steps=entry.get("lost_steps"),
             )
         elif kind == "epoch_ended":
             log.info(

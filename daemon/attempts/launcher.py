@@ -1,7 +1,7 @@
-"""Start, signal and probe attempts: a small interface over a run directory.
+"""Start, signal and probe attempts through their run directories.
 
-On one host it spawns keepers. Everything else is read back from the run directory, so that
-a restarted daemon knows as much as the one that spawned them.
+The launcher spawns keepers on this host. Everything else is read from the run directory, so
+that a restarted daemon knows as much as the one that spawned them.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from rekindle.state.run import reading
 
 
 class Launcher:
-    """Launch the attempts of this host. Not safe for threads: the tick loop owns it."""
+    """Launch the attempts of this host. Not thread-safe: the tick loop owns it."""
 
     def __init__(self) -> None:
         self._keepers: dict[str, subprocess.Popen[bytes]] = {}
@@ -30,14 +30,14 @@ class Launcher:
         """Spawn the keeper of an attempt; it inherits the run's lock.
 
         Args:
-            gpus: UUIDs of the GPUs it gets; None on a host without.
+            gpus: UUIDs of the GPUs it gets; None on a host without GPUs.
 
         Returns:
-            The keeper, or None where it has ended already.
+            The keeper, or None if it has ended already.
 
         Raises:
-            LockHeld: something of an earlier attempt is still alive.
-            OSError: no process or file can be made.
+            LockHeld: a process of an earlier attempt is still alive.
+            OSError: a process or file cannot be created.
         """
         held = lock.take(run.lock)
         if held is None:
@@ -46,12 +46,12 @@ class Launcher:
                 where=run.lock,
                 hint="Wait for it to end, or stop it with `rekindle stop`.",
             )
-        said = None
+        keeper_log = None
         try:
-            said = reading.open_regular(
+            keeper_log = reading.open_regular(
                 run.keeper_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600
             )
-            with _signals_wait():
+            with _signals_blocked():
                 keeper = subprocess.Popen(
                     bootstrap.command(
                         sys.executable,
@@ -64,22 +64,22 @@ class Launcher:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     # not the daemon's own: the keeper outlives it
-                    stderr=said,
+                    stderr=keeper_log,
                     cwd=run.root,
                     env=_environment(gpus),
-                    # neither a Ctrl-C in the daemon's terminal nor its hang-up is for the keeper
+                    # a Ctrl-C in the daemon's terminal, or its hang-up, must not reach the keeper
                     start_new_session=True,
                     pass_fds=held,
                 )
         finally:
             lock.release(held)
-            if said is not None:
-                os.close(said)
+            if keeper_log is not None:
+                os.close(keeper_log)
         self._keepers[run.id] = keeper
         return process.Identity.of(keeper.pid)
 
     def alive(self, run: Run) -> bool:
-        """Tell whether anything of an attempt lives: *lock held = alive*."""
+        """Return whether a process of an attempt is alive: *lock held = alive*."""
         keeper = self._keepers.get(run.id)
         if keeper is not None and keeper.poll() is not None:
             del self._keepers[run.id]
@@ -90,19 +90,19 @@ class Launcher:
         return False
 
     def terminate(self, keeper: process.Identity) -> bool:
-        """Ask an attempt to save and end, also one that was stopped; False where it is gone."""
+        """Ask an attempt to save and end, even a stopped one; False if its keeper has ended."""
         return keeper.send(signal.SIGTERM) and keeper.send(signal.SIGCONT)
 
 
 def _environment(gpus: Sequence[str] | None) -> dict[str, str]:
-    # a daemon that was started inside a job must not pass the marks of that job on
+    # a daemon that was started inside a job must not pass on the marks of that job
     env = {key: value for key, value in os.environ.items() if key not in environment.OF_A_JOB}
     return env if gpus is None else {**env, environment.GPUS: ",".join(gpus)}
 
 
 @contextlib.contextmanager
-def _signals_wait() -> Iterator[None]:
-    """Start a child with SIGTERM blocked: it finds one that came before it could listen."""
+def _signals_blocked() -> Iterator[None]:
+    """Block SIGTERM while a child starts: one that arrives early stays pending for the child."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     try:
         yield

@@ -1,9 +1,8 @@
-"""Find and end processes of a run that outlived their keeper, by their environment or its lock.
+"""Find and end processes of a run that outlived their keeper, by environment or lock.
 
-A script may start its training in a process of its own (`torchrun`, a shell, `subprocess`); that
-one holds no lock, and nothing ends it where the keeper was killed. Beside the next attempt it
-would be a second writer. What cannot be seen from here is a process in a container that the job
-had somebody else start.
+A script may start its training in a separate process (`torchrun`, a shell, `subprocess`). That
+process holds no lock, and nothing ends it when the keeper is killed: beside the next attempt it
+would be a second writer. A process in a container that another program started cannot be found.
 """
 
 import os
@@ -21,30 +20,30 @@ from rekindle.state.ledger.rows import JobRow
 from rekindle.state.paths import Run
 
 _GRACE_S: Final = 5.0
-"""A keeper that has just ended may have ended the rest of its attempt by then."""
+"""Time in which the other processes of an attempt may end after their keeper."""
 _KILLED_S: Final = 10.0
-"""A process that was killed has ended by then, or cannot."""
+"""Time after which a process that was killed counts as unkillable."""
 
 
 class Leftovers:
-    """End what is left of attempts whose keeper is gone, and record each process once."""
+    """End the processes of attempts whose keeper has ended, and record each process once."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._alone_since: dict[str, float] = {}
+        self._keeper_gone_since: dict[str, float] = {}
         self._killed: dict[str, dict[process.Identity, float | None]] = {}
         self._log = structlog.get_logger()
 
-    def are_alone(self, job: JobRow, keeper: process.Identity | None) -> bool:
-        """Tell whether the keeper is gone for good, while the lock of its attempt is held."""
+    def outlive_keeper(self, job: JobRow, keeper: process.Identity | None) -> bool:
+        """Return whether the keeper has ended and the lock of its attempt is still held."""
         if keeper is None or keeper.alive():
-            self._alone_since.pop(job.id, None)
+            self._keeper_gone_since.pop(job.id, None)
             return False
-        since = self._alone_since.setdefault(job.id, time.monotonic())
+        since = self._keeper_gone_since.setdefault(job.id, time.monotonic())
         return time.monotonic() - since > _GRACE_S
 
     def end(self, job: JobRow, found: Sequence[process.Identity]) -> bool:
-        """Kill what was found of an attempt whose keeper is gone; True where that was anything."""
+        """Kill the processes that were found of an attempt; True if there were any."""
         kill(found)
         known = self._killed.setdefault(job.id, {}) if found else {}
         now = time.monotonic()
@@ -53,14 +52,14 @@ class Leftovers:
             if since == now:
                 self._record("leftover_killed", job, one, "outlived its keeper")
             elif since is not None and now - since > _KILLED_S:
-                # as in a call that the kernel does not end: the next attempt has to wait for it
+                # in a system call that does not return: the next attempt has to wait for it
                 known[one] = None
                 self._record("leftover_does_not_end", job, one, "cannot be killed")
         return bool(found)
 
     def forget(self, job: JobRow) -> None:
-        """Drop an attempt that has ended."""
-        self._alone_since.pop(job.id, None)
+        """Forget an attempt that has ended."""
+        self._keeper_gone_since.pop(job.id, None)
         self._killed.pop(job.id, None)
 
     def _record(self, kind: str, job: JobRow, one: process.Identity, how: str) -> None:
@@ -73,7 +72,7 @@ def of(run: Run, *, without: process.Identity | None = None) -> list[process.Ide
     """Find the live processes of an attempt of ``run`` that has not ended.
 
     Args:
-        without: not this one: the keeper, while it is to go on.
+        without: the keeper, if it is to keep running; it is left out.
     """
     root = os.path.realpath(run.root)
     lock = (root, os.path.join(root, run.lock.name))
@@ -84,26 +83,26 @@ def of(run: Run, *, without: process.Identity | None = None) -> list[process.Ide
 
 
 def marked(run: Run) -> list[process.Identity]:
-    """Find those that the environment shows: who else holds the lock may be an `export-run`."""
+    """Find processes by environment alone: another holder of the lock may be an `export-run`."""
     return _find(lambda pid: _is_marked(process.environment(pid), run))
 
 
 def kill(found: Iterable[process.Identity]) -> list[int]:
-    """Kill processes of a run; returns the pids of those that were still there."""
+    """Kill processes of a run; return the pids of those that were alive."""
     return [one.pid for one in found if one.send(signal.SIGKILL)]
 
 
 def _find(
     belongs: Callable[[int], bool], without: process.Identity | None = None
 ) -> list[process.Identity]:
-    """Find processes; never this one or one it came from: a job may have started the daemon."""
+    """Find processes, except this one and its ancestors: a job may have started the daemon."""
     spared = set(process.ancestors(os.getpid())) | ({without.pid} if without else set())
     found = []
     for pid in process.of_this_user():
         if pid in spared or not belongs(pid):
             continue
         identity = process.Identity.of(pid)
-        # once more, now that a later process of this pid could not be taken for it
+        # checked again: the pid may have passed to another process before it was identified
         if identity is not None and belongs(pid):
             found.append(identity)
     return found
@@ -117,7 +116,7 @@ def _is_marked(found: dict[bytes, bytes], run: Run) -> bool:
     if path == run.root:
         return True
     try:
-        # a home that is reached by another name
+        # the same home by another path
         return path.name == run.id and path.samefile(run.root)
     except OSError:
         return False

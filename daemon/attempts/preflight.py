@@ -1,4 +1,4 @@
-"""Check for room before a start: on the disk, and in memory that an attempt ran out of."""
+"""Check before a start for space on the disk, and for memory that an attempt ran out of."""
 
 import contextlib
 import errno
@@ -14,14 +14,14 @@ LEAST_BYTES: Final = 64 * 2**20
 LEAST_FILES: Final = 256
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PROBE_BYTES: Final = 128 * 1024
-"""What a ledger needs to be opened at all."""
+"""Space that opening a ledger needs."""
 
 
 def lacking(run: Run, wanted_memory: int | None) -> str | None:
-    """Say why an attempt should not start now, in a sentence; None where there is room.
+    """Describe in a sentence why an attempt should not start now; None if nothing is lacking.
 
     Args:
-        wanted_memory: bytes, where the last attempt ended for want of them; else None.
+        wanted_memory: bytes to wait for, if the last attempt ran out of memory; else None.
     """
     short = disk(run.root, more=2 * _newest(run))
     if short is not None:
@@ -36,10 +36,10 @@ def lacking(run: Run, wanted_memory: int | None) -> str | None:
 
 
 def disk(folder: Path, *, more: int = 0) -> str | None:
-    """Say what is short on the disk of ``folder``; ``more`` bytes beyond the least are wanted.
+    """Describe what the disk of ``folder`` lacks; ``more`` bytes beyond the minimum are needed.
 
     Raises:
-        OSError: there is no such folder.
+        OSError: the folder does not exist.
     """
     info = os.statvfs(folder)
     free = info.f_bavail * info.f_frsize
@@ -48,16 +48,16 @@ def disk(folder: Path, *, more: int = 0) -> str | None:
             f"It waits for space on the disk: {_mib(free)} MiB are free of the "
             f"{_mib(LEAST_BYTES + more)} MiB that a start needs."
         )
-    # btrfs and the like count no files
+    # btrfs and similar file systems report no number of files
     if info.f_files and info.f_favail < LEAST_FILES:
-        return f"It waits for space on the disk: only {info.f_favail} more files can be made."
+        return f"It waits for space on the disk: only {info.f_favail} more files can be created."
     return None
 
 
 def is_full(folder: Path) -> bool:
-    """Tell whether not even small files can be written in ``folder``.
+    """Return whether not even a small file can be written in ``folder``.
 
-    It is asked by writing one, since a quota is seen in no figure.
+    The check writes one, since `statvfs` does not show a quota.
     """
     probe = folder / f".probe-{os.getpid()}"
     try:
@@ -71,12 +71,12 @@ def is_full(folder: Path) -> bool:
 
 
 def means_full(error: BaseException | None) -> bool:
-    """Tell whether an error of the system says that there is no space."""
+    """Return whether an error means that the disk or a quota is full."""
     return isinstance(error, OSError) and error.errno in _FULL
 
 
 def _newest(run: Run) -> int:
-    """Give the bytes of the newest checkpoint: the next one will be of its size."""
+    """Return the bytes of the newest checkpoint: the next one will need as many."""
     for checkpoint in checkpoints.scan(run.checkpoints)[:1]:
         try:
             return checkpoint.bytes

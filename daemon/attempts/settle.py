@@ -1,4 +1,4 @@
-"""Settle an attempt that has ended: its end and the verdict on its job, in one transaction."""
+"""Settle an attempt that has ended: record its end and the verdict in one transaction."""
 
 import time
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ from rekindle.state.paths import Run
 from rekindle.state.run import journal, reading, reserve
 
 _LONG_JOURNAL_BYTES: Final = 4 * 2**20
-"""A longer one is read for its verdict in the background."""
-_LAST_WORDS: Final = 300
+"""A longer journal is read in the background."""
+_MESSAGE_CHARS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class _Facts:
 
     Attributes:
         ending: None while a long journal is being read.
-        damage: a record that cannot be used.
+        damage: a record that cannot be used, or None.
     """
 
     ending: Ending | None
@@ -47,7 +47,7 @@ class Settle:
         self._stop = stop
 
     def settle_or_hold(self, job: JobRow, run: Run) -> None:
-        """Settle an ended attempt; what nobody has foreseen holds its job, and only that."""
+        """Settle an ended attempt; an unexpected error holds its job and no other."""
         try:
             self._settle(job, run)
         except Exception as error:
@@ -65,9 +65,9 @@ class Settle:
             ledger.set_state(
                 job.id,
                 JobState.HELD,
-                f"The end of its attempt cannot be judged: {what}",
-                # nothing here may look at the run directory once more
-                hint="The daemon's log says more. Then `rekindle release` tries again.",
+                f"The end of its attempt cannot be evaluated: {what}",
+                # the run directory must not be read again here: reading it is what failed
+                hint="The daemon's log has the traceback. Then `rekindle release` resumes it.",
                 now=now,
                 wish=None,
             )
@@ -112,16 +112,16 @@ class Settle:
         return _Facts(ending, policy, damage)
 
     def _read_ending(self, run: Run, attempt: int) -> Ending | None:
-        """Read what the journal says about an attempt; None while a long one is being read.
+        """Read how an attempt ended from its journal; None while a long one is being read.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: the journal cannot be read.
         """
-        left = reserve.take_over(run.reserve, run.journal)
+        reserved = reserve.take_over(run.reserve, run.journal)
         interrupted = self._context.witnessed.was_interrupted(run.id, attempt)
 
         def work() -> Ending:
-            entries = (*journal.replay(run.journal).entries, *left)
+            entries = (*journal.replay(run.journal).entries, *reserved)
             return outcome.read(entries, attempt, interrupted=interrupted)
 
         try:
@@ -148,11 +148,11 @@ class Settle:
                 boot_id=process.boot_id(),
                 daemon_stopping=self._stop.daemon_stopping,
                 saved=Saved.of(self._context.ledger, job, run),
-                last_words=_last_words(run) if spawned else None,
+                keeper_message=_keeper_message(run) if spawned else None,
                 job=job.id,
             )
         if damage is not None and verdict.state in (JobState.QUEUED, JobState.WAITING):
-            verdict = decision.cannot_go_on(verdict, damage, job.id)
+            verdict = decision.hold_damaged(verdict, damage, job.id)
         return decision.with_note(verdict, self._context.escalation.report(job))
 
     def _record(self, job: JobRow, run: Run, ending: Ending, verdict: Verdict) -> None:
@@ -185,10 +185,10 @@ class Settle:
             )
 
 
-def _last_words(run: Run) -> str:
-    """Give what the keeper, which writes nothing while all is well, wrote last; empty for none."""
+def _keeper_message(run: Run) -> str:
+    """Return the last line of the keeper's log, which is empty unless it failed."""
     try:
         lines = reading.read_bytes(run.keeper_log).decode(errors="replace").split("\n")
     except OSError:
         return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")[:_LAST_WORDS]
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")[:_MESSAGE_CHARS]

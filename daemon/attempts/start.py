@@ -1,6 +1,6 @@
-"""Start the next attempt of a job, unless something is in the way: then it waits or is held.
+"""Start the next attempt of a job; a job that cannot start waits or is held.
 
-The ledger learns of a start before anything is spawned.
+The ledger records a start before anything is spawned.
 """
 
 import re
@@ -21,7 +21,7 @@ from rekindle.state.paths import Run
 
 _RETRY_S: Final = 10.0
 _RETRY_LATER_S: Final = 30.0
-"""When the reason is the one of the last try."""
+"""Wait while the reason is the same as at the last try."""
 
 
 class Start:
@@ -35,10 +35,10 @@ class Start:
         """Start an attempt.
 
         Args:
-            gpus: UUIDs of the GPUs it gets; None on a host without.
+            gpus: UUIDs of the GPUs it gets; None on a host without GPUs.
 
         Returns:
-            False where nothing was begun: the job then waits, or is held, with the reason.
+            False if no attempt was started: the job then waits or is held, with the reason.
         """
         run = self._context.home.run(job.id)
         now = time.time()
@@ -47,7 +47,7 @@ class Start:
                 return False
         except Exception as error:
             if errors.is_of_ledger(error):
-                raise  # no job's own
+                raise  # no fault of this job
             self._give_up(job, run, error, now)
             return False
         attempt = job.attempts + 1
@@ -82,7 +82,7 @@ class Start:
         return True
 
     def wake_fetched(self) -> None:
-        """End the wait of jobs whose weights have come."""
+        """End the wait of jobs whose weights have been copied."""
         background, ledger = self._context.background, self._context.ledger
         for job_id in [*self._fetching]:
             if background.has_ended(("warm_start", job_id)):
@@ -94,15 +94,15 @@ class Start:
                 self._fetching.discard(job_id)
 
     def _is_kept_from_starting(self, job: JobRow, run: Run, now: float) -> bool:
-        """Tell whether something is in the way; the job then waits or is held."""
+        """Return whether something prevents a start; the job then waits or is held."""
         context = self._context
-        # not by the keeper's cgroup or session: a script can leave both
+        # processes are not found by the keeper's cgroup or session: a script can leave both
         if (
             context.launcher.alive(run)
             or context.keeper_lives(job, run)
             or context.leftovers.end(job, orphans.marked(run))
         ):
-            self._postpone(job, "Something of an earlier attempt is still alive.", now)
+            self._postpone(job, "A process of an earlier attempt is still alive.", now)
             return True
         obstacle = self._fetch_weights(job, run)
         if obstacle is not None:
@@ -125,14 +125,14 @@ class Start:
         self._fetching.add(job.id)
         fetched = context.background.ask(("warm_start", job.id), wanted.carry_out)
         if fetched is None:
-            reason = f"It reads and copies the weights of {wanted.source} first."
+            reason = f"It waits while the weights of {wanted.source} are copied."
             return Obstacle(reason, "", wait=True)
         self._fetching.discard(job.id)
         obstacle: Obstacle | None = fetched.get()
         return obstacle
 
     def _memory_to_wait_for(self, job: JobRow, run: Run) -> int | None:
-        """Give the bytes that should be free after the memory was too small for an attempt."""
+        """Return the bytes to wait for after an attempt ran out of memory, else None."""
         last = self._context.ledger.attempt(job.id, job.attempts)
         if last is None or last.cause != "host_oom":
             return None
@@ -142,7 +142,7 @@ class Start:
             return None
 
     def _give_up(self, job: JobRow, run: Run, error: Exception, now: float) -> None:
-        """Let one job wait, or hold it, for an error: the jobs behind it have their turn."""
+        """Postpone or hold a job for an error, so that the jobs behind it can start."""
         what, _ = errors.describe(error)
         if errors.is_transient(error):
             self._postpone(job, f"The attempt could not be started: {what}", now)
@@ -150,7 +150,7 @@ class Start:
             self._hold(
                 job,
                 f"Its run directory cannot be used: {what}",
-                "Put right what it names (the daemon's user must own all of the run "
+                "Correct what it names (the daemon's user must own all of the run "
                 f"directory {run.root}), then `rekindle release {job.id}`.",
                 now,
                 logged=what,
@@ -166,10 +166,10 @@ class Start:
         self._context.log.warning("job_held", job=job.id, reason=logged or reason)
 
     def _postpone(self, job: JobRow, reason: str, now: float) -> None:
-        """Let a job wait a little; the reason of the last try is not logged again."""
+        """Let a job wait a few seconds; a reason that repeats is not logged again."""
         ledger = self._context.ledger
         current = ledger.job(job.id)
-        # digits are how much is free: they change all the time
+        # digits say how much is free: they change at every try
         same = current is not None and _without_digits(current.reason) == _without_digits(reason)
         if current is not None and current.state == JobState.WAITING and same:
             ledger.put_off(job.id, now + _RETRY_LATER_S)

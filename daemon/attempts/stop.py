@@ -1,4 +1,4 @@
-"""Ask attempts to save and end: one of them, or all."""
+"""Ask one attempt, or all, to save and end."""
 
 import time
 
@@ -11,12 +11,12 @@ from rekindle.state.paths import Run
 
 
 class Stop:
-    """End attempts on request, and all of them where the daemon stops or the host is taken away."""
+    """End attempts on request, and all of them if the daemon stops or the host is preempted."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._daemon_stops = False
-        self._host_leaves = False
+        self._daemon_stopping = False
+        self._host_preempted = False
 
     def stop(self, job: JobRow, stop_reason: str, message: str) -> None:
         """Ask the job's attempt to end; ``stop_reason`` is one of `decision.STOP_REASONS`."""
@@ -30,28 +30,28 @@ class Stop:
         self.ask(job, self._context.home.run(job.id))
 
     def ask(self, job: JobRow, run: Run) -> None:
-        """Ask an attempt to end; on later calls do what is due while it lives."""
+        """Ask an attempt to end; on later calls carry out the step that is due."""
         context = self._context
         context.escalation.pursue(job, run, lambda: context.grace(run), time.monotonic())
 
-    def daemon_stops(self) -> None:
+    def stop_all(self) -> None:
         """Ask every attempt to end: this daemon ends after them."""
-        self._daemon_stops = True
+        self._daemon_stopping = True
 
-    def host_leaves(self, leaves: bool) -> None:
-        """Ask every attempt to end for as long as this host will be taken away."""
-        self._host_leaves = leaves
+    def set_preempted(self, preempted: bool) -> None:
+        """Ask every attempt to end while a notice says that the host is preempted."""
+        self._host_preempted = preempted
 
     @property
     def daemon_stopping(self) -> bool:
-        return self._daemon_stops
+        return self._daemon_stopping
 
     def is_wanted(self, job: JobRow) -> bool:
-        """Tell whether the job's attempt is to end."""
-        return job.state == JobState.STOPPING or self._daemon_stops or self._host_leaves
+        """Return whether the job's attempt is to end."""
+        return job.state == JobState.STOPPING or self._daemon_stopping or self._host_preempted
 
     def all_ended(self) -> bool:
-        """Tell whether no process lives that could still be ended, settled or not."""
+        """Return whether no process is alive that could still be ended, settled or not."""
         context = self._context
         return not any(
             context.has_processes(job) and not context.escalation.given_up(job)
@@ -59,13 +59,13 @@ class Stop:
         )
 
     def longest_end(self) -> float:
-        """Give the seconds in which every attempt ends, or is given up, once it was asked to."""
+        """Return the seconds after which every attempt has ended or is given up."""
         context = self._context
         jobs = context.ledger.jobs(states=ACTIVE)
         graces = [context.grace(context.home.run(job.id)) for job in jobs]
         return max(graces, default=0.0) + escalation.LONGEST_S
 
-    def left(self) -> list[str]:
-        """Name the jobs that have processes now."""
+    def live_jobs(self) -> list[str]:
+        """List the jobs that have processes now."""
         context = self._context
         return [j.id for j in context.ledger.jobs(states=ACTIVE) if context.has_processes(j)]

@@ -1,8 +1,8 @@
 """Copy the checkpoint that ``warm_start`` names into the run directory, once.
 
-It is done before the first attempt. From then on the run needs nothing of the other job,
-whose checkpoints may be pruned. What it takes is decided by the tick loop, which knows the ledger;
-verifying and copying gigabytes is done in the background.
+This happens before the first attempt. From then on the run does not depend on the other job,
+whose checkpoints may be pruned. The tick loop, which owns the ledger, chooses the job; gigabytes
+are verified and copied in the background.
 """
 
 import os
@@ -25,7 +25,7 @@ _SETTLED: Final = TERMINAL | {JobState.HELD}
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Say why the weights are missing: something to wait for, or for a person to see to."""
+    """Describe why the weights are missing: the job waits, or is held for a person."""
 
     reason: str
     hint: str
@@ -34,7 +34,7 @@ class Obstacle:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Verify a checkpoint of another job and put it into a run; touches folders only.
+    """Verify a checkpoint of another job and copy it into a run; touches folders only.
 
     Attributes:
         source: the id of the other job.
@@ -47,7 +47,7 @@ class Fetch:
     to: Run
 
     def carry_out(self) -> Obstacle | None:
-        """Fetch it; None once it is there."""
+        """Copy the checkpoint; None if it succeeded."""
         try:
             chosen = _choose(self.of, self.asked.partition(":")[2])
             _take(
@@ -57,7 +57,7 @@ class Fetch:
             )
         except NotFound as error:
             return Obstacle(
-                f"The weights from which it would begin are missing: {error.what}",
+                f"The weights that it starts with are missing: {error.what}",
                 f"{error.hint} Then `rekindle release {self.to.id}` resumes it.",
                 wait=False,
             )
@@ -71,7 +71,7 @@ class Fetch:
 
 
 def wanted(home: Home, ledger: Ledger, job: Job) -> Fetch | Obstacle | None:
-    """Find what to fetch for ``job.warm_start``, or why that cannot be; None for nothing."""
+    """Find what to copy for ``job.warm_start``, or what prevents it; None if nothing is needed."""
     run = home.run(job.id)
     if job.warm_start is None or run.warm_start.exists():
         return None
@@ -79,17 +79,17 @@ def wanted(home: Home, ledger: Ledger, job: Job) -> Fetch | Obstacle | None:
     source = _find(ledger, named, job.id)
     if source is None:
         return Obstacle(
-            f"There is no job {named}, from whose weights it would begin.",
+            f"There is no job {named}, whose weights it would start with.",
             "Submit it again with another `warm_start`; `rekindle ls` lists all jobs.",
             wait=False,
         )
     if source.state not in _SETTLED:
-        return Obstacle(f"It waits for {source.id}, from whose weights it begins.", "", wait=True)
+        return Obstacle(f"It waits for {source.id}, whose weights it starts with.", "", wait=True)
     return Fetch(source.id, job.warm_start, home.run(source.id), run)
 
 
 def _find(ledger: Ledger, named: str, me: str) -> JobRow | None:
-    """Find the job of this id, or the newest other one of this name."""
+    """Find the job with this id, or the newest other job with this name."""
     found = ledger.job(named)
     if found is not None and found.id != me:
         return found
@@ -97,10 +97,10 @@ def _find(ledger: Ledger, named: str, me: str) -> JobRow | None:
 
 
 def _choose(run: Run, which: str) -> Checkpoint:
-    """Choose a checkpoint: the best where there is one and nothing else is said.
+    """Choose the checkpoint that ``which`` names; by default the best, else the last.
 
     Raises:
-        NotFound: it has none that is good.
+        NotFound: the job has no good checkpoint.
     """
     if which == "last":
         return checkpoint_choice.last(run)
@@ -108,13 +108,13 @@ def _choose(run: Run, which: str) -> Checkpoint:
         return checkpoint_choice.best(run)
     if which:
         return checkpoint_choice.after_epoch(run, int(which))
-    newest = checkpoint_choice.last(run)  # verifying it reads all of it: once is enough
+    newest = checkpoint_choice.last(run)  # verified once: that reads the whole checkpoint
     has_best = (newest.read_manifest().get("monitor") or {}).get("best_name")
     return checkpoint_choice.best(run) if has_best else newest
 
 
 def _take(chosen: Checkpoint, run: Run, source: dict[str, str]) -> None:
-    """Link the files, which costs nothing, or copy them; as a whole or not at all."""
+    """Link the files, or copy them where links are impossible; commit them with one rename."""
     new = run.root / f".new-{run.warm_start.name}"
     shutil.rmtree(new, ignore_errors=True)
     folder = new / chosen.name

@@ -1,4 +1,4 @@
-"""Watch running attempts: read what they write, end what is to end, settle what has ended."""
+"""Watch running attempts: read their journals, end those that must end, settle ended ones."""
 
 import contextlib
 import time
@@ -17,13 +17,13 @@ from rekindle.state.lifecycle import ACTIVE
 from rekindle.state.paths import Run
 
 _BUDGET_S: Final = 1.0
-"""What one tick may spend on reading journals; the other jobs have their turn at the next."""
+"""Time for reading journals in one tick; the next tick continues with the other jobs."""
 _CHUNK_BYTES: Final = 2**20
-"""Of one journal, read in one tick."""
+"""Bytes of one journal that one tick reads."""
 
 
 class Watch:
-    """Look at every attempt that has not ended; a failure at one job is that job's alone."""
+    """Look at every attempt that has not ended; a failure of one job affects no other."""
 
     def __init__(
         self, context: Context, reader: JournalReader, start: Start, stop: Stop, settle: Settle
@@ -37,11 +37,11 @@ class Watch:
         self._last = ""
 
     def adopt(self, *, daemon_was_killed: bool = False) -> None:
-        """Take over what an earlier daemon left: live attempts go on, ended ones are settled.
+        """Adopt the attempts of an earlier daemon: keep live ones, settle ended ones.
 
         Args:
-            daemon_was_killed: that daemon had not ended by itself. An attempt that nothing is
-                left of has then been killed together with it.
+            daemon_was_killed: the earlier daemon did not end by itself. An attempt without live
+                processes was then killed together with it.
         """
         context = self._context
         for job in context.ledger.jobs(states=ACTIVE):
@@ -55,7 +55,7 @@ class Watch:
         self.tick()
 
     def tick(self) -> None:
-        """Look at the attempts in turn, as far as the time goes."""
+        """Look at the attempts in turn until the time of a tick is used up."""
         began = time.monotonic()
         jobs = self._context.ledger.jobs(states=ACTIVE)
         ids = [job.id for job in jobs]
@@ -69,7 +69,7 @@ class Watch:
         self._start.wake_fetched()
 
     def catch_up(self, job: JobRow) -> None:
-        """Read what was written into the journal of a job that has no attempt."""
+        """Ingest new journal entries of a job that has no attempt."""
         with self._isolation.of(job.id), contextlib.suppress(FileNotFoundError):
             if self._context.home.run(job.id).journal.stat().st_size > job.journal_offset:
                 self._reader.read(job)
@@ -82,15 +82,15 @@ class Watch:
         failure: Exception | None = None
         whole = False
         try:
-            # read after the probe: what a dead attempt wrote is then all there
+            # read after the probe: the journal of a dead attempt is then complete
             whole = self._reader.read(job, _CHUNK_BYTES)
         except Exception as error:
-            # whatever lies in its journal's place keeps no attempt from being settled
+            # an unreadable journal must not keep its attempt from being settled
             failure, whole = error, not errors.is_transient(error)
         if alive:
-            if context.leftovers.are_alone(job, context.keeper(job)):
+            if context.leftovers.outlive_keeper(job, context.keeper(job)):
                 context.leftovers.end(job, orphans.of(run))
-        # the journal may just have named the keeper
+        # probed again: the journal may just have named the keeper
         elif (
             whole
             and not context.lives(job, run)

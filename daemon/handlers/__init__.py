@@ -1,1 +1,1 @@
-"""What the daemon does for each verb of the command line."""
+"""Handlers of the daemon, one for each verb of the command line that writes a request."""

@@ -18,26 +18,26 @@ _EXPECTED: Final = (RekindleError, OSError, ValueError, TypeError, LookupError, 
 
 
 class Reject(Protocol):
-    """Move a file out of the inbox, to where its reason lies beside it."""
+    """Move a file out of the inbox to `rejected/`, with the reason beside it."""
 
     def __call__(self, path: Path, what: str, *, hint: str) -> object: ...
 
 
 class Dispatcher:
-    """Give each request to the handler of its verb; a repeated request changes nothing."""
+    """Pass each request to the handler of its verb; a repeated request changes nothing."""
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._log = structlog.get_logger()
 
     def dispatch(self, files: Sequence[Path], reject: Reject) -> None:
-        """Carry out requests; one that cannot be holds up those of no other job.
+        """Carry out requests; one that fails delays no other job's.
 
-        What fails for a transient error is kept for the next time, with all that was asked of
-        the same job after it. Everything else is refused with its reason.
+        After a transient error a request is kept for the next tick, with all later requests for
+        the same job. After any other error it is refused with the reason.
 
         Raises:
-            Exception: the first that kept a request.
+            Exception: the first error for which a request was kept.
         """
         kept: Exception | None = None
         later: set[str | None] = set()
@@ -50,14 +50,14 @@ class Dispatcher:
             except Exception as error:
                 kept = kept or error
                 if errors.is_of_ledger(error):
-                    break  # each of the others would wait for it in vain
+                    break  # each of the others would fail after the same wait
                 if request is not None and errors.is_transient(error):
                     later.add(request.job)
         if kept is not None:
             raise kept
 
     def carry_out(self, request: Request) -> str:
-        """Do what is asked and say in a sentence what was done."""
+        """Carry out a request and return in a sentence what was done."""
         tools = self._tools
         job = None if request.job is None else tools.ledger.job(request.job)
         if request.verb in home_verbs.HANDLERS:

@@ -1,4 +1,4 @@
-"""Carry out the verbs that are not about a job of the ledger: each says what was done."""
+"""Carry out the verbs about the whole home; each returns a sentence on what was done."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -15,7 +15,7 @@ def pause(tools: Tools, request: Request) -> str:
 
 
 def resume(tools: Tools, request: Request) -> str:
-    """Resume a paused queue, or use ``gpu`` again in spite of its faults."""
+    """Resume a paused queue, or use ``gpu`` again despite its faults."""
     gpu = request.fields.get("gpu")
     return tools.queue.resume() if gpu is None else tools.queue.take_back(str(gpu))
 
@@ -35,7 +35,7 @@ def prune(tools: Tools, request: Request) -> str:
 
 
 def import_run(tools: Tools, request: Request) -> str:
-    """Make a run known that was unpacked from an archive."""
+    """Enter a run that was unpacked from an archive into the ledger."""
     assert request.job is not None
     hold = bool(request.fields.get("hold"))
     return transfer.settle(tools.home, tools.ledger, request.job, hold=hold)

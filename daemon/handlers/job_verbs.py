@@ -1,4 +1,4 @@
-"""Carry out the verbs about one job, in whatever state it is: each says what was done."""
+"""Carry out the verbs about one job in any state; each returns a sentence on what was done."""
 
 import dataclasses
 import time
@@ -51,7 +51,7 @@ def cancel(tools: Tools, job: JobRow, fields: Fields) -> str:
 
 
 def release(tools: Tools, job: JobRow, fields: Fields) -> str:
-    """Queue a job that is held, with ``max_runtime`` as its new limit where it is given."""
+    """Queue a held job, with ``max_runtime`` as its new limit if it is given."""
     if job.state != JobState.HELD:
         return f"It is {job.state}; there is nothing to release."
     longer = fields.get("max_runtime")
@@ -59,7 +59,7 @@ def release(tools: Tools, job: JobRow, fields: Fields) -> str:
         try:
             seconds = quantities.seconds(longer if isinstance(longer, str) else "")
         except ValueError as error:
-            return f"Its max_runtime is not understood: {error}."
+            return f"The max_runtime is invalid: {error}."
         _change(
             tools,
             job,
@@ -73,7 +73,7 @@ def release(tools: Tools, job: JobRow, fields: Fields) -> str:
 def retry(tools: Tools, job: JobRow, fields: Fields) -> str:
     """Queue a job that does not run; ``from_scratch`` sets its checkpoints aside."""
     scratch = bool(fields.get("from_scratch"))
-    # a job that is done has a hint only where it may have more to train, and that says `retry`
+    # a done job has a hint only if it may have more to train; the hint then says `retry`
     is_retried = job.state in _RETRIED or (job.state == JobState.DONE and bool(scratch or job.hint))
     if not is_retried:
         return f"It is {job.state}; there is nothing to retry."
@@ -84,14 +84,12 @@ def retry(tools: Tools, job: JobRow, fields: Fields) -> str:
     return _queue(
         tools,
         job,
-        "It is tried again from scratch, on request."
-        if scratch
-        else "It is tried again on request.",
+        "It is retried from scratch on request." if scratch else "It is retried on request.",
     )
 
 
 def priority(tools: Tools, job: JobRow, fields: Fields) -> str:
-    """Give a job another priority."""
+    """Set the priority of a job."""
     value = fields.get("value")
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _MAX_PRIORITY:
         return "The priority must be a whole number of at most ten digits."
@@ -109,7 +107,7 @@ HANDLERS: Final[Mapping[str, Callable[[Tools, JobRow, Fields], str]]] = {
 
 
 def _queue(tools: Tools, job: JobRow, reason: str) -> str:
-    # the file may have been put right, or damaged, since the ledger took it in
+    # the file may have been corrected, or damaged, since it was entered into the ledger
     accepted = Job.read(tools.home.run(job.id).job_file).to_json(secrets=False)
     if accepted != tools.ledger.spec_text(job.id):
         tools.ledger.set_spec(job.id, accepted)
@@ -118,7 +116,7 @@ def _queue(tools: Tools, job: JobRow, reason: str) -> str:
 
 
 def _set_checkpoints_aside(tools: Tools, job: JobRow) -> None:
-    """Move all checkpoints to quarantine with this reason: scratch deletes nothing."""
+    """Move all checkpoints to quarantine with this reason: `--from-scratch` deletes nothing."""
     run = tools.home.run(job.id)
     reason = "set aside on request: the job starts from scratch"
     for checkpoint in checkpoints.scan(run.checkpoints):
@@ -136,7 +134,7 @@ def _set_checkpoints_aside(tools: Tools, job: JobRow) -> None:
 
 
 def _change(tools: Tools, job: JobRow, change: Callable[[Job], Job]) -> None:
-    """Change the accepted spec of a job, as a person asked for it."""
+    """Change the accepted spec of a job on a person's request."""
     run = tools.home.run(job.id)
     changed = change(Job.read(run.job_file))
     durable.write_bytes(run.job_file, changed.to_json().encode(), 0o600)

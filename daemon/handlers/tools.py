@@ -1,4 +1,4 @@
-"""Hold what the handlers work with."""
+"""Hold the objects that the handlers work with."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from rekindle.state.paths import Home
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """Give the handlers access to a home and to the parts of its daemon."""
+    """Return the handlers access to a home and to the parts of its daemon."""
 
     home: Home
     ledger: Ledger

@@ -1,1 +1,1 @@
-"""The daemon process: its loop, its clock and its end."""
+"""The daemon process: its loop, its clock and its shutdown."""

@@ -1,8 +1,7 @@
-"""Watch the time of day, which may jump, against the monotonic clock.
+"""Compare the time of day, which may jump, with the monotonic clock.
 
-Everything that must last a while is measured monotonically. What is written down as a time
-of day, the end of a wait, is moved along when the clock is set back: a job that waits ten
-seconds must not wait for a day.
+Durations are measured on the monotonic clock. The end of a wait is recorded as a time of day and
+is moved when the clock is set back: a job that waits ten seconds must not wait for a day.
 """
 
 import time
@@ -16,21 +15,21 @@ from rekindle.daemon.service.part import Part
 from rekindle.state.ledger.ledger import Ledger
 
 TOLERANCE_S: Final = 5.0
-"""Below this it is a clock being kept in step, or a tick that took long."""
+"""A smaller difference comes from clock synchronization or from a slow tick."""
 
 
 @dataclass(slots=True)
 class Clock:
-    """Keep the two clocks of the last look; ``wall`` in unix seconds."""
+    """Hold the readings of both clocks at the last comparison; ``wall`` in unix seconds."""
 
     wall: float
     monotonic: float
 
     def jump(self, wall: float, monotonic: float) -> float:
-        """Give the seconds by which the time of day was set since the last look; 0 for none.
+        """Return the seconds by which the time of day was set since the last call; 0 for none.
 
-        A machine that slept wakes with a later time of day and the same monotonic clock: that
-        is a jump as well, and waits that ended meanwhile have ended.
+        A host that was suspended wakes with a later time of day and the same monotonic clock:
+        that is a jump as well, and waits whose end has passed are over.
         """
         off = (wall - self.wall) - (monotonic - self.monotonic)
         self.wall, self.monotonic = wall, monotonic
@@ -38,7 +37,7 @@ class Clock:
 
 
 class ClockWatch(Part):
-    """Move the waits of the ledger along when the time of day is set back."""
+    """Move the waits in the ledger when the time of day is set back."""
 
     name = "clock"
 
@@ -57,7 +56,7 @@ class ClockWatch(Part):
         """Find a ledger from the future: the clock was set back while no daemon ran."""
         latest = self._ledger.latest_change()
         if latest is not None and latest - time.time() > TOLERANCE_S:
-            # the start does not hang on it
+            # isolated: an error here must not prevent the start
             self._isolation.run(self.name, lambda: self._note(time.time() - latest))
 
     def _note(self, jump: float) -> None:

@@ -1,4 +1,4 @@
-"""Watch the disk of the home: report once that it is full, and once that it has room again."""
+"""Watch the disk of the home: report once that it is full, and once that it has space again."""
 
 from typing import Final
 
@@ -13,7 +13,7 @@ _LOOK_S: Final = 10.0
 
 
 class DiskWatch(Part):
-    """Look at the free space of a home every few seconds."""
+    """Check the free space of a home every few seconds."""
 
     name = "disk"
 

@@ -1,4 +1,4 @@
-"""Scan the inbox when an event, or the time, asks for it, and carry out the requests in it."""
+"""Scan the inbox after an event or an interval, and carry out the requests in it."""
 
 import threading
 import time
@@ -12,16 +12,16 @@ from rekindle.daemon.isolation import Isolation
 from rekindle.daemon.service.part import Part
 
 _BUDGET_S: Final = 0.25
-"""So long specs are accepted before requests and attempts have their turn."""
+"""Time for accepting specs before requests and attempts have their turn."""
 _BUDGET_MOST_S: Final = 2.0
 _REQUESTS: Final = "requests"
 
 
 class InboxScan(Part):
-    """Look after the inbox.
+    """Scan the inbox.
 
     Args:
-        wake: is set by an event in the inbox; a scan clears it.
+        wake: set by an event in the inbox; a scan clears it.
         rescan: seconds between two scans without an event.
     """
 
@@ -44,20 +44,20 @@ class InboxScan(Part):
         self._wake = wake
         self._rescan = rescan
         self._next = 0.0
-        self._left_off: float | None = None
+        self._interrupted_at: float | None = None
 
     @property
     def next_at(self) -> float:
-        """Give the monotonic time of the next scan without an event."""
+        """Monotonic time of the next scan without an event."""
         return self._next
 
     @property
     def has_begun(self) -> bool:
-        """Tell whether the inbox has been looked at, so that what lies in it is known."""
+        """Return whether the inbox has been scanned once, so that its content is known."""
         return self._next > 0.0
 
     def pending(self) -> bool:
-        """Tell whether files wait for a scan."""
+        """Return whether files wait for a scan."""
         return self._inbox.pending()
 
     def is_due(self, now: float) -> bool:
@@ -68,15 +68,16 @@ class InboxScan(Part):
         self._next = now + self._rescan
         self._watcher.ensure()
         budget = _BUDGET_S
-        if self._left_off is not None:
-            # with thousands of jobs the rest of a tick takes its time: specs get twice as much
-            budget = min(max(budget, 2 * (time.monotonic() - self._left_off)), _BUDGET_MOST_S)
+        if self._interrupted_at is not None:
+            # with thousands of jobs the rest of a tick is slow: specs get twice its time
+            since = time.monotonic() - self._interrupted_at
+            budget = min(max(budget, 2 * since), _BUDGET_MOST_S)
         scan = self._inbox.scan(time.time(), budget)
-        self._left_off = time.monotonic() if scan.more else None
+        self._interrupted_at = time.monotonic() if scan.more else None
         if scan.more:
             self._next = time.monotonic()
         elif scan.settling:
-            # a file that is still being written: look again soon, without an event
+            # a file that is still being written: scan again soon, without an event
             self._next = time.monotonic() + SETTLE_S / 2
         if scan.requests or _REQUESTS in self._isolation.troubled:
             self._isolation.run(

@@ -1,4 +1,4 @@
-"""Define what the service is made of: parts that have their turn at every tick."""
+"""Define the parts of the service, each of which has its turn at every tick."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from typing import Protocol
 
 
 class Part(Protocol):
-    """Look after one concern at every tick, in any state of the home.
+    """Handle one concern of the daemon at every tick, in any state of the home.
 
     Attributes:
-        name: what the log and `systemctl status` call it.
+        name: its name in the log and in `systemctl status`.
         serves: it has no turn once the trainings are left to the next daemon.
         fatal: errors that end the service, since no later tick can succeed.
     """
@@ -19,11 +19,11 @@ class Part(Protocol):
     fatal: tuple[type[Exception], ...] = ()
 
     def is_due(self, now: float) -> bool:
-        """Tell whether it has anything to do; ``now`` is monotonic, in seconds."""
+        """Return whether it has work; ``now`` is monotonic, in seconds."""
         return True
 
     def tick(self, now: float) -> object:
-        """Do what is to be done now; what fails is done again at the next tick."""
+        """Do the work that is due; work that fails is retried at the next tick."""
 
 
 def always() -> bool:
@@ -32,10 +32,10 @@ def always() -> bool:
 
 @dataclass(frozen=True)
 class Call(Part):
-    """Make a part of a call to what is no part of the service's own.
+    """Wrap a function as a part.
 
     Attributes:
-        when: tells whether it is due.
+        when: returns whether it is due.
     """
 
     name: str

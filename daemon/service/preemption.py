@@ -1,7 +1,7 @@
-"""Watch for a notice that this host will be taken away: save all now, start nothing until after.
+"""Watch for a notice that this host will be preempted: save all, start nothing until it is lifted.
 
-Sources, each as configured in `rekindle.toml`: a file that appears, SIGUSR2 to the daemon, and
-the metadata services of AWS and GCE. A thread asks the services, since they may not answer.
+Sources, as configured in `rekindle.toml`: a file that appears, SIGUSR2 to the daemon, and the
+metadata services of AWS and GCE. A thread polls the services, since they may not respond.
 """
 
 import threading
@@ -19,17 +19,17 @@ from rekindle.daemon.service.part import Part
 from rekindle.state.ledger.ledger import Ledger
 
 SIGNALLED_S: Final = 900.0
-"""A host that still runs this long after SIGUSR2 was not taken away."""
+"""A host that still runs this long after SIGUSR2 was not preempted."""
 _ANSWER_S: Final = 2.0
 _END_S: Final = 1.0
 _MAX_BYTES: Final = 4096
 
 
 class Notices:
-    """Tell whether a notice is in force, and from where.
+    """Find whether a notice is in force, and its source.
 
     Args:
-        wake: set when the services' answer changes, so that no tick is waited for.
+        wake: set when a service's answer changes, so that the loop reacts at once.
     """
 
     def __init__(self, config: Preemption, wake: threading.Event) -> None:
@@ -43,23 +43,23 @@ class Notices:
         self._log = structlog.get_logger()
 
     def start(self) -> None:
-        """Begin to ask the metadata services, where any is configured."""
+        """Start polling the metadata services, if any is configured."""
         if self._config.aws or self._config.gce:
-            self._thread = threading.Thread(target=self._ask_on, name="preemption", daemon=True)
+            self._thread = threading.Thread(target=self._poll, name="preemption", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
         self._ended.set()
         if self._thread is not None:
-            # it may be asking a service that does not answer; it ends with the process
+            # it may be waiting for a service that does not respond; it ends with the process
             self._thread.join(_END_S)
 
     def signal(self) -> None:
-        """Note that SIGUSR2 came; safe in a signal handler."""
+        """Record SIGUSR2; safe in a signal handler."""
         self._signalled = time.monotonic()
 
     def in_force(self) -> str | None:
-        """Say who gives notice that the host will be taken away, or None."""
+        """Name the source of the notice in force, or None."""
         file = self._config.notice_file
         if file is not None and Path(file).exists():
             return f"the file {file}"
@@ -67,7 +67,7 @@ class Notices:
             return "SIGUSR2"
         return next(iter(self._remote.values()), None)
 
-    def _ask_on(self) -> None:
+    def _poll(self) -> None:
         while not self._ended.is_set():
             for name, base, ask in (("aws", self._config.aws, aws), ("gce", self._config.gce, gce)):
                 if base is None:
@@ -76,7 +76,7 @@ class Notices:
                     noticed = ask(base)
                     self._silent.discard(name)
                 except (OSError, ValueError) as error:
-                    # what was last known stays: silence is no all-clear
+                    # the last answer stays in force: no response is no all-clear
                     if name not in self._silent:
                         self._silent.add(name)
                         self._log.warning("metadata_service_silent", service=name, error=str(error))
@@ -104,8 +104,8 @@ class PreemptionWatch(Part):
         self._log = structlog.get_logger()
 
     @property
-    def leaving(self) -> bool:
-        """Tell whether the host will be taken away: nothing is started then."""
+    def in_force(self) -> bool:
+        """Return whether a notice is in force: nothing is started then."""
         return self._source is not None
 
     def tick(self, now: float) -> None:
@@ -113,7 +113,7 @@ class PreemptionWatch(Part):
         if source == self._source:
             return
         was, self._source = self._source, source
-        self._attempts.host_leaves(source is not None)
+        self._attempts.set_preempted(source is not None)
         if was is None or source is None:
             kind = "preemption_noticed" if source else "preemption_lifted"
             self._log.warning(kind, source=source or was)
@@ -121,10 +121,10 @@ class PreemptionWatch(Part):
 
 
 def aws(base: str) -> bool:
-    """Tell whether AWS will stop or end this instance (IMDSv2, ``spot/instance-action``).
+    """Return whether AWS will stop or end this instance (IMDSv2, ``spot/instance-action``).
 
     Raises:
-        OSError: the service does not answer.
+        OSError: the service does not respond.
     """
     token = _get(
         f"{base}/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"}, method="PUT"
@@ -136,17 +136,17 @@ def aws(base: str) -> bool:
 
 
 def gce(base: str) -> bool:
-    """Tell whether Google Compute Engine preempts this instance (``instance/preempted``).
+    """Return whether Google Compute Engine preempts this instance (``instance/preempted``).
 
     Raises:
-        OSError: the service does not answer.
+        OSError: the service does not respond.
     """
     answer = _get(f"{base}/computeMetadata/v1/instance/preempted", {"Metadata-Flavor": "Google"})
     return (answer or "").strip().upper() == "TRUE"
 
 
 def _get(url: str, headers: dict[str, str], method: str = "GET") -> str | None:
-    """Get the answer, None for 404; through no proxy, which would answer for another host."""
+    """Get a URL, None for 404; without a proxy, which would answer for another host."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310
     try:

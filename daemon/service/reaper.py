@@ -1,6 +1,6 @@
-"""Reap the orphans of a container: PID 1 inherits what dead processes leave.
+"""Reap the orphans of a container, which PID 1 inherits.
 
-Elsewhere init does that, and nothing happens here.
+Outside of containers init does this, and the reaper has no work.
 """
 
 import os
@@ -10,12 +10,12 @@ from typing import Final
 from rekindle.daemon.service.part import Part
 from rekindle.jobs import process
 
-# whoever started a child in this process waits for it well within this time
+# code of this process that started a child waits for it well within this time
 _GRACE_S: Final = 5.0
 
 
 class Reaper(Part):
-    """Reap zombies that nobody of this process has waited for."""
+    """Reap zombies for which no code of this process waits."""
 
     name = "orphans"
     serves = False
@@ -28,7 +28,7 @@ class Reaper(Part):
         return self._needed
 
     def tick(self, now: float) -> list[int]:
-        """Reap what is due; give the pids."""
+        """Reap the zombies that are due; return their pids."""
         zombies = [pid for pid in process.children(os.getpid()) if _is_zombie(pid)]
         self._seen = {pid: self._seen.get(pid, now) for pid in zombies}
         reaped = []

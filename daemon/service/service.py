@@ -1,7 +1,7 @@
-"""Put the parts of the daemon together, and give each its turn, one tick after the other.
+"""Assemble the parts of the daemon, and give each its turn in every tick.
 
-A tick looks at everything that may have changed and is safe to repeat at any moment: what
-a signal, a file event or a restart interrupted is simply found again.
+A tick looks at everything that may have changed and can be repeated at any moment: what a
+signal, a file event or a restart interrupted is found again.
 """
 
 import contextlib
@@ -51,20 +51,20 @@ from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
 
 _LEDGER_WAIT_S: Final = 1.0
-"""What one tick may wait, all in all, for other clients of the ledger."""
+"""Total time that one tick may wait for other clients of the ledger."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Say how the daemon runs.
+    """Hold the options of the daemon.
 
     Attributes:
-        until_idle: end when no job is left that could go on by itself.
-        slots: how many jobs may run at once that need no GPU.
+        until_idle: end when no job is left that could continue by itself.
+        slots: how many jobs without a GPU may run at once.
         tick: seconds between two looks at running attempts.
-        rescan: seconds between two looks at the inbox without an event.
+        rescan: seconds between two scans of the inbox without an event.
         log_format: one of :data:`rekindle.daemon.log.FORMATS`.
-        config: what `rekindle.toml` says.
+        config: the settings of `rekindle.toml`.
     """
 
     until_idle: bool = False
@@ -138,7 +138,7 @@ class Service:
         )
 
         def may_start() -> bool:
-            return not (self._shutdown.requested or preemption.leaving or not self._startup.done)
+            return not (self._shutdown.requested or preemption.in_force or not self._startup.done)
 
         self._parts: tuple[Part, ...] = (
             Call("ledger", lambda: ledger.allow_wait(_LEDGER_WAIT_S), serves=False),
@@ -156,10 +156,10 @@ class Service:
         )
 
     def run(self) -> int:
-        """Serve until a signal asks for the end or, if asked for, until nothing is left to do."""
+        """Serve until a signal asks for the end or, with ``until_idle``, until no work is left."""
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
             signal.signal(signum, self._on_signal)
-        # a hang is reported with the place where it hung: the watchdog sends SIGABRT
+        # the watchdog ends a hung daemon with SIGABRT: its stacks are then logged
         faulthandler.enable()
         logger = structlog.get_logger()
         with self._closing as closing:
@@ -174,7 +174,7 @@ class Service:
                 slots=self._options.slots,
             )
             sd_notify.notify("READY=1")
-            while not self._is_at_its_end():
+            while not self._must_end():
                 self.tick()
                 self._wake.wait(self._isolation.run("pause", self._pause) or self._options.tick)
         if self._startup.done:
@@ -183,7 +183,7 @@ class Service:
         return 0
 
     def tick(self) -> None:
-        """Give every part its turn; one that fails is reported, and tried again at the next."""
+        """Give every part its turn; one that fails is reported, and retried at the next tick."""
         for part in self._parts:
             if part.serves and self._shutdown.leaves_running:
                 continue
@@ -194,8 +194,8 @@ class Service:
     def _pause(self) -> float:
         return self._workload.pause(time.monotonic(), stopping=self._shutdown.decided)
 
-    def _is_at_its_end(self) -> bool:
-        # come what may: the bound holds for a daemon whose parts all fail, too
+    def _must_end(self) -> bool:
+        # checked first: the bound also holds for a daemon all of whose parts fail
         if self._shutdown.is_overdue(time.monotonic()):
             return True
         return bool(self._isolation.run("finished", self._is_finished))
@@ -217,14 +217,14 @@ def run(home: Home, options: Options) -> int:
     """Run the daemon of a home to its end.
 
     Returns:
-        0. Attempts that ran were asked to save and have ended.
+        0. Running attempts were asked to save and have ended.
 
     Raises:
         LockHeld: another daemon serves this home.
         LedgerCorrupt, LedgerTooNew, HomeUnusable: the home cannot be served.
     """
     log.configure(options.log_format)
-    # keepers inherit them; they may outlive this daemon
+    # keepers inherit the limits of their logs, since they may outlive this daemon
     os.environ[environment.LOG_MAX_BYTES] = str(options.config.logs.max_bytes)
     os.environ[environment.LOG_KEEP] = str(options.config.logs.keep)
     when_there_is_room(home, home.create)

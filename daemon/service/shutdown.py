@@ -1,10 +1,10 @@
-"""Decide what becomes of running trainings when the daemon must end, and when it may.
+"""Decide what happens to running trainings when the daemon is asked to end, and when it may end.
 
-- SIGTERM and SIGINT: all are asked to save, and the daemon ends after them.
-- SIGHUP: they go on; the next daemon adopts them.
-- SIGTERM from systemd in a restart of the daemon's own unit, which is how an upgrade arrives:
-  they go on as well. systemd sends the same signal for stop, restart and shutdown; which of
-  them it is can be asked.
+- SIGTERM and SIGINT: all trainings are asked to save, and the daemon ends after them.
+- SIGHUP: trainings continue; the next daemon adopts them.
+- SIGTERM from systemd in a restart of the daemon's own unit, as during an upgrade: trainings
+  continue as well. systemd sends the same signal for stop, restart and shutdown; `systemctl`
+  says which of them it is.
 """
 
 import enum
@@ -28,19 +28,19 @@ from rekindle.jobs.job import Limits
 
 _ASK_S: Final = 5.0
 _MARGIN_S: Final = 5.0
-"""Beyond the bound of the slowest attempt, for a tick that takes long."""
+"""Time beyond the bound of the slowest attempt, for a slow tick."""
 Ask = Callable[[Sequence[str]], str | None]
 
 
 class Stop(enum.Enum):
-    """Name what becomes of the trainings."""
+    """Name what happens to the trainings."""
 
     SAVE_ALL = "save all"
     LEAVE_RUNNING = "leave running"
 
 
 class Shutdown(Part):
-    """Bring the daemon to its end once a signal asks for it."""
+    """End the daemon once a signal asks for it."""
 
     name = "stop"
 
@@ -55,30 +55,30 @@ class Shutdown(Part):
         self._log = structlog.get_logger()
 
     def request(self, signum: int) -> None:
-        """Note the signal that asks for the end; the first one counts. Safe in its handler."""
+        """Record the signal that asks for the end; the first one counts. Safe in its handler."""
         if self._signum is None:
             self._signum = signum
 
     @property
     def requested(self) -> bool:
-        """Tell whether a signal came: nothing is started from then on."""
+        """Return whether a signal was received: nothing is started from then on."""
         return self._signum is not None
 
     @property
     def decided(self) -> bool:
-        """Tell whether it is known what becomes of the trainings."""
+        """Return whether it is decided what happens to the trainings."""
         return self._stop is not None
 
     @property
     def leaves_running(self) -> bool:
-        """Tell whether the trainings are left to the next daemon."""
+        """Return whether the trainings are left to the next daemon."""
         return self._stop is Stop.LEAVE_RUNNING
 
     def is_due(self, now: float) -> bool:
         return self.requested and not self.decided
 
     def tick(self, now: float) -> None:
-        """Decide what the signal means; systemd may answer late, and nothing starts meanwhile."""
+        """Decide what the signal means; systemctl may be slow, and nothing starts meanwhile."""
         signum = self._signum
         assert signum is not None
         if not self._announced:
@@ -87,37 +87,37 @@ class Shutdown(Part):
         outcome = self._background.ask("stop", lambda: decide(signum, own_unit(), systemctl))
         if outcome is None:
             return
-        # where nobody can say what was meant, what runs is saved
+        # if systemd cannot be asked, the trainings are saved
         self._stop = Stop.SAVE_ALL if outcome.error else outcome.get()
         self._log.info(
-            "daemon_told_to_end", signal=signal.Signals(signum).name, trainings=self._stop.value
+            "daemon_asked_to_end", signal=signal.Signals(signum).name, trainings=self._stop.value
         )
         if self._stop is Stop.SAVE_ALL:
-            self._attempts.daemon_stops()
+            self._attempts.stop_all()
             longest = self._isolation.run("bound", self._attempts.longest_end)
             if longest is None:
                 longest = Limits().stop_grace + escalation.LONGEST_S
             self._deadline = time.monotonic() + _MARGIN_S + longest
 
     def waits(self, now: float) -> bool:
-        """Tell whether trainers save, each within a bound."""
+        """Return whether trainers are saving within their bound."""
         return self._deadline is not None and now < self._deadline
 
     def is_overdue(self, now: float) -> bool:
-        """Tell whether the time in which every attempt ends, or is given up, is over."""
+        """Return whether the time is over after which every attempt has ended or is given up."""
         if self._deadline is None or now < self._deadline:
             return False
-        left = self._isolation.run("attempts", self._attempts.left)
-        self._log.error("daemon_ends_before_trainings", jobs=left)
+        jobs = self._isolation.run("attempts", self._attempts.live_jobs)
+        self._log.error("daemon_ends_before_trainings", jobs=jobs)
         return True
 
     def is_complete(self) -> bool:
-        """Tell whether nothing of the trainings is left to wait for."""
+        """Return whether no training is left to wait for."""
         if self.leaves_running:
             return True
         if not self._attempts.all_ended():
             return False
-        # what cannot be settled even now is left to the next daemon
+        # attempts that cannot be settled now are left to the next daemon
         self._attempts.watch()
         return True
 
@@ -126,9 +126,9 @@ def decide(signum: int, unit: tuple[str, bool] | None, ask: Ask) -> Stop:
     """Decide what ``signum`` means for the trainings.
 
     Args:
-        unit: name of the daemon's own unit and whether a user's manager runs it; None where
+        unit: name of the daemon's own unit and whether a user's manager runs it; None if
             systemd did not start it.
-        ask: runs ``systemctl`` with arguments; its output, or None where it does not answer.
+        ask: runs ``systemctl`` with arguments; its output, or None if it does not respond.
     """
     if signum == signal.SIGHUP:
         return Stop.LEAVE_RUNNING
@@ -136,7 +136,7 @@ def decide(signum: int, unit: tuple[str, bool] | None, ask: Ask) -> Stop:
         return Stop.SAVE_ALL
     name, of_user = unit
     manager = ["--user"] if of_user else []
-    # a machine that goes down ends the trainings too: what is not saved now is lost
+    # a host that shuts down kills the trainings: steps that are not saved now are repeated later
     for which in ([], manager) if manager else ([],):
         if (ask([*which, "is-system-running"]) or "").strip() == "stopping":
             return Stop.SAVE_ALL
@@ -150,10 +150,10 @@ def decide(signum: int, unit: tuple[str, bool] | None, ask: Ask) -> Stop:
 
 
 def own_unit(membership: str | None = None) -> tuple[str, bool] | None:
-    """Find the unit of this process in its cgroup; None where systemd did not start it.
+    """Find the unit of this process in its cgroup; None if systemd did not start it.
 
     Args:
-        membership: the text of ``/proc/self/cgroup``, read where it is None.
+        membership: the text of ``/proc/self/cgroup``, which is read if it is None.
     """
     if "INVOCATION_ID" not in os.environ:
         return None
@@ -173,7 +173,7 @@ def own_unit(membership: str | None = None) -> tuple[str, bool] | None:
 
 
 def systemctl(words: Sequence[str]) -> str | None:
-    """Give the output of ``systemctl``; its exit status says nothing: "stopping" comes with 1."""
+    """Return the output of ``systemctl``, whatever its exit status: "stopping" exits with 1."""
     try:
         done = subprocess.run(
             ["systemctl", *words],

@@ -1,4 +1,4 @@
-"""Carry out what a start needs, step by step; the daemon serves what it can meanwhile."""
+"""Carry out the steps of a start; meanwhile the daemon serves what it can."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -17,38 +17,38 @@ T = TypeVar("T")
 
 
 class Step(NamedTuple):
-    """Describe a step of the start; one that failed is repeated as a whole."""
+    """Describe a step of the start; a failed step is repeated as a whole."""
 
     name: str
     work: Callable[[], object]
 
 
 class Startup(Part):
-    """Carry out steps in their order; one that fails is repeated at the next tick."""
+    """Carry out steps in order; a failed step is repeated at the next tick."""
 
     name = "startup"
     serves = False
     fatal = (LedgerCorrupt, LedgerTooNew)
 
     def __init__(self, steps: Iterable[Step], isolation: Isolation) -> None:
-        self._left = [*steps]
+        self._remaining = [*steps]
         self._isolation = isolation
 
     @property
     def done(self) -> bool:
-        return not self._left
+        return not self._remaining
 
     def is_due(self, now: float) -> bool:
         return not self.done
 
     def tick(self, now: float) -> None:
-        """Carry out the steps that are left.
+        """Carry out the remaining steps.
 
         Raises:
             LedgerCorrupt, LedgerTooNew: no later tick can succeed.
         """
-        while self._left:
-            step = self._left[0]
+        while self._remaining:
+            step = self._remaining[0]
             try:
                 step.work()
             except self.fatal:
@@ -57,17 +57,17 @@ class Startup(Part):
                 self._isolation.report(step.name, error)
                 return
             self._isolation.clear(step.name)
-            del self._left[0]
+            del self._remaining[0]
 
 
 def when_there_is_room(home: Home, step: Callable[[], T]) -> T:
-    """Carry out a step of the start; on a full disk wait for space, as a service that is up.
+    """Carry out a step of the start; on a full disk report readiness and wait for space.
 
-    Ending would be final: what cannot use its home is not started again by systemd. SIGTERM ends
-    the wait, for there is nothing to save yet.
+    An exit would be final: systemd does not restart a daemon that cannot use its home. SIGTERM
+    ends the wait, since there is nothing to save yet.
 
     Raises:
-        HomeUnusable, OSError: it is not for want of space.
+        HomeUnusable, OSError: the step failed and the disk is not full.
     """
     lifeline = sd_notify.Lifeline()
     reported = second = False
@@ -78,7 +78,7 @@ def when_there_is_room(home: Home, step: Callable[[], T]) -> T:
             if not preflight.is_full(home.root):
                 if second:
                     raise
-                second = True  # there may be space since a moment ago
+                second = True  # space may have come back since the step failed
                 continue
         second = False
         if not reported:

@@ -1,4 +1,4 @@
-"""Tell systemd after each tick that the daemon lives, and in one line what it does."""
+"""Report to systemd after each tick that the daemon is alive, and its status in one line."""
 
 from typing import Final
 
@@ -13,9 +13,9 @@ _WAITS: Final = frozenset({JobState.QUEUED, JobState.WAITING})
 
 
 class StatusReport(Part):
-    """Report to systemd; the last part of a tick.
+    """Report to systemd as the last part of a tick.
 
-    A tick in which parts failed went round all the same: a restart would not cure a full disk.
+    A tick in which parts failed counts as alive: a restart would not fix a full disk.
     """
 
     name = "lifeline"

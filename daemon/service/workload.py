@@ -1,4 +1,4 @@
-"""Tell what is left to do: when the next tick is due, and whether there is nothing more."""
+"""Determine when the next tick is due, and whether any work is left."""
 
 from typing import Final
 
@@ -11,11 +11,11 @@ _LEAST_S: Final = 0.01
 
 
 class Workload:
-    """Look at all that can be under way or waiting.
+    """Look at all work that is in progress or waiting.
 
     Args:
-        busy_pause: seconds to the next tick while something runs or waits.
-        idle_pause: seconds to the next tick, at most, while nothing does.
+        busy_pause: seconds to the next tick while a job runs or waits.
+        idle_pause: longest time to the next tick in seconds while none does.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class Workload:
         self._idle_pause = idle_pause
 
     def pause(self, now: float, *, stopping: bool) -> float:
-        """Give the seconds to the next tick; long when nothing runs and nothing waits."""
+        """Return the seconds to the next tick; long if no job runs or waits."""
         longest = self._busy_pause if stopping or self._queue.busy() else self._idle_pause
         return max(min(self._scan.next_at - now, longest), _LEAST_S)
 
     def is_done(self) -> bool:
-        """Tell whether no job is left that could go on by itself."""
+        """Return whether no job is left that could continue by itself."""
         if not (self._scan.has_begun and self._startup.done):
             return False
         return self._queue.idle() and not (self._scan.pending() or self._pruning.busy)

@@ -1,1 +1,1 @@
-"""Decide from what an attempt came to what is done with its job."""
+"""Decide from the end of an attempt what happens to its job."""

@@ -1,4 +1,4 @@
-"""Decide from the cause what is done after an attempt has ended. Pure; no clock, no I/O."""
+"""Decide from its cause what follows the end of an attempt. Pure: no clock, no I/O."""
 
 import dataclasses
 import re
@@ -17,7 +17,7 @@ from rekindle.state.errors import RekindleError
 from rekindle.state.lifecycle import JobState
 
 STOP_REASONS: Final = ("hold", "cancel", "window", "pause", "runtime")
-"""Why an attempt is asked to end while its job could go on: two of a person, three of the queue."""
+"""Why an attempt is asked to end before its job is done: two by a person, three by the queue."""
 _NEEDS_A_PERSON = {
     "CheckpointsUnreadable",
     "HookFailed",
@@ -27,7 +27,7 @@ _NEEDS_A_PERSON = {
     "StateMismatch",
 }
 FIRST_RETRY_S: Final = 1.0
-"""Wait after the first failure without a new checkpoint: most are a kill, and gone by then."""
+"""Wait after the first failure without a new checkpoint: the cause of most, a kill, is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Verdict:
         outcome: done, preempted, crashed, refused or lost: how the attempt is recorded.
         cause: the cause in the ledger's words.
         reason: a sentence for a person; never empty.
-        failures: the new count of failures in a row without progress.
+        failures: the new count of consecutive failures without progress.
         delay: seconds to wait before the next attempt; 0 for none.
     """
 
@@ -59,24 +59,32 @@ def decide(
     stop_reason: str | None,
     boot_id: str,
     daemon_stopping: bool = False,
-    last_words: str | None = None,
+    keeper_message: str | None = None,
     job: str = "JOB",
     saved: Saved = Saved(),  # noqa: B008  frozen
 ) -> Verdict:
-    """Decide what becomes of a job whose attempt has ended.
+    """Decide the next state of a job whose attempt has ended.
 
     Args:
-        failures: failures in a row before this attempt, without progress in between.
-        stop_reason: one of :data:`STOP_REASONS` where it was asked to end, else None.
-        boot_id: the boot that is running now.
+        failures: consecutive failures before this attempt, without progress in between.
+        stop_reason: one of :data:`STOP_REASONS` if it was asked to end, else None.
+        boot_id: the current boot of the host.
         daemon_stopping: the daemon asked all attempts to end because it ends itself.
-        last_words: what the keeper said last, where this daemon has spawned it; else None.
+        keeper_message: the last line of the keeper's log if this daemon spawned it; else None.
         job: its id, for hints.
         saved: what a relaunch would find.
     """
     return _with_unsaved(
         _decide(
-            ending, policy, failures, stop_reason, boot_id, daemon_stopping, last_words, job, saved
+            ending,
+            policy,
+            failures,
+            stop_reason,
+            boot_id,
+            daemon_stopping,
+            keeper_message,
+            job,
+            saved,
         ),
         ending,
         saved,
@@ -84,11 +92,11 @@ def decide(
 
 
 def _with_unsaved(verdict: Verdict, ending: Ending, saved: Saved) -> Verdict:
-    """Name what is not saved, whatever the verdict is."""
-    again = verdict.state in (JobState.QUEUED, JobState.WAITING)
-    # an exception before the first batch has cost nothing that could be saved
-    cost = ending.started and (ending.failure is None or ending.failure.trained)
-    if again and cost and saved.checkpoint is None and NOTHING not in verdict.reason:
+    """Add to any verdict which training is not saved."""
+    relaunched = verdict.state in (JobState.QUEUED, JobState.WAITING)
+    # before an exception at the first batch there was nothing to save
+    trained = ending.started and (ending.failure is None or ending.failure.trained)
+    if relaunched and trained and saved.checkpoint is None and NOTHING not in verdict.reason:
         verdict = with_note(verdict, f"{NOTHING.capitalize()}: it starts from the beginning.")
     return with_note(verdict, ending.unfollowed)
 
@@ -100,7 +108,7 @@ def _decide(
     stop_reason: str | None,
     boot_id: str,
     daemon_stopping: bool,
-    last_words: str | None,
+    keeper_message: str | None,
     job: str,
     saved: Saved,
 ) -> Verdict:
@@ -122,13 +130,13 @@ def _decide(
         )
     if stop_reason is not None and cause != "permanent":
         return _asked_to_end(stop_reason, ending, failures, saved)
-    if not ending.started and cause == "lost" and last_words is not None:
-        return _again(
+    if not ending.started and cause == "lost" and keeper_message is not None:
+        return _retry(
             ending,
             policy,
             failures,
             "Its keeper ended before the training was started"
-            + (f": {last_words.rstrip('.')}." if last_words else "."),
+            + (f": {keeper_message.rstrip('.')}." if keeper_message else "."),
             job,
         )
     if not ending.started and cause == "lost":
@@ -144,34 +152,34 @@ def _decide(
             JobState.QUEUED,
             "preempted",
             "preempted",
-            f"The machine was restarted; {saved.resumes}.",
+            f"The host was rebooted; {saved.resumes}.",
             failures,
         )
     if cause == "preempted":
         how = (
             " It did not save within its grace period."
             if ending.killed_after_grace
-            else _took_it(ending)
+            else _exit_note(ending)
         )
         who = "The daemon was stopped" if daemon_stopping else "It was preempted"
         return Verdict(
             JobState.QUEUED, "preempted", "preempted", f"{who}; {saved.resumes}.{how}", failures
         )
     if cause == "permanent":
-        return _permanent(ending, failures)
+        return _permanent_error(ending, failures)
     if cause in COUNTED:
         return _counted(ending, policy, 0 if ending.progressed else failures, saved)
     return _failed(ending, policy, failures, job)
 
 
 def with_note(verdict: Verdict, note: str) -> Verdict:
-    """Append a sentence to the reason; an empty one changes nothing."""
+    """Append a sentence to the reason; an empty note changes nothing."""
     return dataclasses.replace(verdict, reason=f"{verdict.reason} {note}") if note else verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Describe a record of a run that cannot be used: the file, what is wrong, what to do."""
+    """Describe a record of a run that cannot be used: the file, the fault and the remedy."""
 
     file: str
     what: str
@@ -179,14 +187,15 @@ class Damage:
 
     @classmethod
     def of(cls, file: Path, error: Exception) -> Self:
+        """Describe the damage that an error at a file means."""
         if isinstance(error, RekindleError):
             return cls(file.name, error.what, f"{file}: {error.hint}")
         what = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return cls(file.name, f"{what}.", f"Move {file} away, or restore it from a backup.")
 
 
-def cannot_go_on(verdict: Verdict, damage: Damage, job: str) -> Verdict:
-    """Hold a job one of whose records cannot be read: nothing may start with half of it."""
+def hold_damaged(verdict: Verdict, damage: Damage, job: str) -> Verdict:
+    """Hold a job with an unreadable record: an attempt must not start with half of them."""
     return Verdict(
         JobState.HELD,
         verdict.outcome,
@@ -215,16 +224,16 @@ def gone(stop_reason: str | None, failures: int) -> Verdict:
 
 
 def _asked_to_end(stop_reason: str, ending: Ending, failures: int, saved: Saved) -> Verdict:
-    """Decide after the queue took its place away; how the trainer took that is no failure."""
+    """Decide after the queue asked an attempt to end; its exit status is no failure."""
     outcome = _outcome(ending.cause)
     if stop_reason == "runtime":
         return Verdict(
             JobState.HELD,
             outcome,
             "max_runtime",
-            f"It has run as long as its `max_runtime` allows; {saved.kept}.",
+            f"It has reached its `max_runtime`; {saved.kept}.",
             failures,
-            hint="`rekindle release JOB --max-runtime 12h` gives it more.",
+            hint="`rekindle release JOB --max-runtime 12h` resumes it with a new limit.",
         )
     if stop_reason == "pause":
         return Verdict(
@@ -236,9 +245,9 @@ def _asked_to_end(stop_reason: str, ending: Ending, failures: int, saved: Saved)
 
 
 def backoff(policy: RetryPolicy, failures: int) -> float:
-    """Compute the seconds before the next try after ``failures`` (1 or more) in a row.
+    """Compute the seconds to wait after ``failures`` (1 or more) in a row.
 
-    The first is followed at once; from the second on the wait doubles, with jitter.
+    After the first the wait is short; from the second on it doubles, with jitter.
     """
     if failures <= 1:
         return min(FIRST_RETRY_S, policy.backoff_min)
@@ -251,16 +260,16 @@ def backoff(policy: RetryPolicy, failures: int) -> float:
 
 
 def _done(ending: Ending, job: str) -> Verdict:
-    """Take exit code 0 as the end, with what a person may not expect of it."""
+    """Accept exit code 0 as the end, and name what a person may not expect of it."""
     reason, hint = "The script ended with exit code 0.", ""
     if ending.command:
         reason = "The command ended with exit code 0."
         if ending.stop_requested:
             reason = (
-                "The command ended with exit code 0 after SIGTERM, which says that it is finished."
+                "The command ended with exit code 0 after SIGTERM, which means that it is finished."
             )
             hint = (
-                f"If it is not: let it exit with {EXIT_SAVED} after SIGTERM; "
+                f"If it is not finished: let it exit with {EXIT_SAVED} after SIGTERM; "
                 f"`rekindle retry {job}` starts it again."
             )
     elif ending.unfinished is not None:
@@ -268,21 +277,21 @@ def _done(ending: Ending, job: str) -> Verdict:
             "The script ended with exit code 0 inside an unfinished training "
             f"({ending.unfinished})."
         )
-        hint = f"If it should train on: `rekindle retry {job}`."
+        hint = f"To continue the training: `rekindle retry {job}`."
     return Verdict(JobState.DONE, "done", "done", reason, 0, hint=hint)
 
 
-def _took_it(ending: Ending) -> str:
-    """Say how the script took the request to end, where that was another way than ours."""
+def _exit_note(ending: Ending) -> str:
+    """Describe how the script ended on request if rekindle did not end it."""
     if ending.exit_code in (None, EXIT_SAVED):
         return ""
     where = f" inside an unfinished training ({ending.unfinished})" if ending.unfinished else ""
     return f" The script ended with exit code {ending.exit_code}{where} when it was asked to stop."
 
 
-def _permanent(ending: Ending, failures: int) -> Verdict:
+def _permanent_error(ending: Ending, failures: int) -> Verdict:
     failure = ending.failure
-    reason = failure.message if failure else "The trainer said that trying again cannot help."
+    reason = failure.message if failure else "The trainer reported a permanent error."
     hint = (failure.hint if failure else "") or "Read its log with `rekindle logs`."
     state = JobState.HELD if failure and failure.kind in _NEEDS_A_PERSON else JobState.FAILED
     cause = "non_finite" if failure and failure.kind == "NonFinite" else "permanent"
@@ -290,21 +299,22 @@ def _permanent(ending: Ending, failures: int) -> Verdict:
 
 
 def _counted(ending: Ending, policy: RetryPolicy, failures: int, saved: Saved) -> Verdict:
-    """Retry hangs, memory and disk, on a count of their own."""
+    """Retry after hangs and lack of memory or disk, each with its own count."""
     cause, count = ending.cause, 1 if ending.progressed else ending.same_before + 1
     outcome = {"hang": "hung", "interrupted": "lost"}.get(cause, "crashed")
     what, hint = _SHORT_OF[cause]
     if cause == "hang" and ending.where:
         what = f"It hung in the section {ending.where}."
     if cause == "host_oom" and ending.memory_limit is not None:
-        what = f"It was killed for its memory; its limit is {ending.memory_limit / 2**30:.3g} GiB."
-    # space comes back at some time, and trying costs nothing: no limit
+        limit = f"{ending.memory_limit / 2**30:.3g} GiB"
+        what = f"It was killed for using too much memory (limit: {limit})."
+    # a full disk is retried without limit: space comes back, and a try costs little
     if count > policy.max_failures and cause != "disk_full":
         return Verdict(
             JobState.HELD,
             outcome,
             cause,
-            f"{what} That was the {count}. time in a row without a new checkpoint.",
+            f"{what} Failure {count} in a row without a new checkpoint.",
             failures,
             hint=hint,
         )
@@ -316,7 +326,7 @@ def _counted(ending: Ending, policy: RetryPolicy, failures: int, saved: Saved) -
         JobState.WAITING,
         outcome,
         cause,
-        f"{what} It is tried again in {delay:.0f} s (time {count}{of}).",
+        f"{what} It is retried in {delay:.0f} s (failure {count}{of}).",
         failures,
         hint=hint,
         delay=delay,
@@ -324,26 +334,26 @@ def _counted(ending: Ending, policy: RetryPolicy, failures: int, saved: Saved) -
 
 
 _SHORT_OF = {
-    "hang": ("It hung.", "`rekindle logs` shows where; limits.hang_timeout is another limit."),
+    "hang": ("It hung.", "`rekindle logs` shows where; `limits.hang_timeout` sets the limit."),
     "host_oom": (
-        "The machine had no memory left for it.",
-        "Raise resources.memory, or let it use less.",
+        "The host ran out of memory.",
+        "Raise `resources.memory` in its spec, or reduce the memory that the script uses.",
     ),
     "gpu_oom": (
-        "The GPU had no memory left for it.",
-        "Lower the batch size, or look who else uses the GPU.",
+        "The GPU ran out of memory.",
+        "Reduce the batch size, or end other processes on the GPU (`nvidia-smi` lists them).",
     ),
-    "disk_full": ("The disk was full.", "Make space on the disk that its message names."),
+    "disk_full": ("The disk was full.", "Free space on the disk that its message names."),
     "interrupted": (
         "Daemon and training were killed together (a container that was killed?).",
-        "If it takes all memory of the container: set resources.memory in its spec.",
+        "If the training fills the memory of the container: set `resources.memory` in its spec.",
     ),
 }
 
 
 def _failed(ending: Ending, policy: RetryPolicy, failures: int, job: str) -> Verdict:
     if ending.exit_code == EXIT_SAVED:
-        return _again(
+        return _retry(
             ending,
             policy,
             failures,
@@ -353,16 +363,16 @@ def _failed(ending: Ending, policy: RetryPolicy, failures: int, job: str) -> Ver
     what = _what(ending)
     failure, previous = ending.failure, ending.previous
     if failure is None or _after_training(ending):
-        if failure is not None and not failure.passing:
+        if failure is not None and not failure.transient:
             return _held_after_training(ending, failures + 1, what, job)
-        return _again(ending, policy, failures, what, job)
+        return _retry(ending, policy, failures, what, job)
     same = previous is not None and (
         (failure.kind, failure.message) == (previous.kind, previous.message)
     )
     native = failure.kind.startswith("SIG")
     anywhere = failure.trained or failure.step > 0
     if not same or previous is None:
-        return _again(ending, policy, failures, what, job)
+        return _retry(ending, policy, failures, what, job)
     correct = (
         f"Correct the cause, then `rekindle release {job}`; `rekindle show` has the traceback."
     )
@@ -373,8 +383,8 @@ def _failed(ending: Ending, policy: RetryPolicy, failures: int, job: str) -> Ver
             f"It failed twice because {named or 'something'} of an earlier attempt "
             f"exists{_at(failure)}: {what}",
             f"Move {named or 'what the message names'} away, then "
-            f"`rekindle release {job}`. A script that accepts what exists (exist_ok=True, mode "
-            '"w") needs no hand at the next relaunch.',
+            f"`rekindle release {job}`. To survive a relaunch, let the script accept what exists "
+            '(exist_ok=True, mode "w").',
         )
     if not (anywhere or previous.trained or native):
         if ending.restarted:
@@ -387,10 +397,10 @@ def _failed(ending: Ending, policy: RetryPolicy, failures: int, job: str) -> Ver
         return _mistake(
             failures,
             f"The script failed twice in the same way before it trained a step: {what}",
-            "Mend the script and submit it again; `rekindle show` has the traceback.",
+            "Correct the script and submit it again; `rekindle show` has the traceback.",
             JobState.FAILED,
         )
-    if not failure.within:
+    if not failure.in_stage:
         return _mistake(
             failures,
             f"The script failed twice in the same way between its trainings{_at(failure)}: {what}",
@@ -404,9 +414,9 @@ def _failed(ending: Ending, policy: RetryPolicy, failures: int, job: str) -> Ver
             f"It failed twice at the same batch (epoch {failure.epoch}, step "
             f"{failure.step}): {what}",
             failures + 1,
-            hint="Look at that batch; `rekindle release` tries again.",
+            hint="Check the data of that batch; `rekindle release` resumes the job.",
         )
-    return _again(ending, policy, failures, what, job)
+    return _retry(ending, policy, failures, what, job)
 
 
 def _mistake(failures: int, reason: str, hint: str, state: JobState = JobState.HELD) -> Verdict:
@@ -420,7 +430,7 @@ _QUOTED: Final = re.compile(r"['\"`]([^'\"`\n]{1,200})['\"`]")
 
 
 def _existing(failure: Failure) -> str:
-    """Find the name of what exists in the message of the exception; empty for none."""
+    """Extract the name of the existing file from an exception's message; empty if none."""
     found = _ALREADY.search(failure.message)
     named = _QUOTED.search(failure.message, found.end() if found else 0)
     return named[1] if named else ""
@@ -431,13 +441,13 @@ def _at(failure: Failure) -> str:
 
 
 def _after_training(ending: Ending) -> bool:
-    """Tell that all that was begun is trained, and the script failed in its code around it."""
-    inside = ending.failure is not None and ending.failure.within
-    return bool(ending.finished) and ending.unfinished is None and not inside
+    """Return whether all stages are finished and the script failed outside of them."""
+    in_stage = ending.failure is not None and ending.failure.in_stage
+    return bool(ending.finished) and ending.unfinished is None and not in_stage
 
 
 def _held_after_training(ending: Ending, count: int, what: str, job: str) -> Verdict:
-    """Hold a job whose training is finished: the model is safe, the rest needs a person."""
+    """Hold a job whose training is finished: the model is saved, the rest needs a person."""
     stages = f" (stages 1 to {ending.finished})" if ending.finished > 1 else ""
     where = _at(ending.failure) if ending.failure is not None else ""
     return Verdict(
@@ -446,14 +456,14 @@ def _held_after_training(ending: Ending, count: int, what: str, job: str) -> Ver
         "after_training",
         f"Its training is finished{stages}; the script failed after it{where}: {what}",
         count,
-        hint=f"The model is safe (checkpoint {ending.model}): `rekindle export {job} "
+        hint=f"The model is saved (checkpoint {ending.model}): `rekindle export {job} "
         f"--to {job}.keras` writes it. `rekindle release {job}` runs the rest of the "
         "script again, without training.",
     )
 
 
-def _again(ending: Ending, policy: RetryPolicy, failures: int, what: str, job: str) -> Verdict:
-    """Retry after a while, until that has failed often enough without a new checkpoint."""
+def _retry(ending: Ending, policy: RetryPolicy, failures: int, what: str, job: str) -> Verdict:
+    """Retry after a delay; hold after too many failures in a row without a new checkpoint."""
     count = 1 if ending.progressed else failures + 1
     outcome, cause = ("lost", "lost") if ending.cause == "lost" else ("crashed", "crash")
     if count > policy.max_failures and _after_training(ending):
@@ -472,7 +482,7 @@ def _again(ending: Ending, policy: RetryPolicy, failures: int, what: str, job: s
         JobState.WAITING,
         outcome,
         cause,
-        f"{what} It is tried again in {delay:.0f} s (failure {count} of {policy.max_failures}).",
+        f"{what} It is retried in {delay:.0f} s (failure {count} of {policy.max_failures}).",
         count,
         delay=delay,
     )
@@ -493,7 +503,7 @@ def _what(ending: Ending) -> str:
         first = ending.failure.message.splitlines()[0][:200] if ending.failure.message else ""
         return f"{ending.failure.kind}: {first}".rstrip(": ") + "."
     if ending.cause == "lost":
-        return "The attempt ended without a word (its keeper was killed)."
+        return "The attempt ended without a record of its end (its keeper was killed)."
     if ending.signal is not None:
         try:
             name = signal.Signals(ending.signal).name

@@ -1,4 +1,4 @@
-"""Read from a run's journal how an attempt ended: plain facts for the verdict."""
+"""Read from a run's journal how an attempt ended: the facts for its verdict."""
 
 import re
 import signal
@@ -10,7 +10,7 @@ from rekindle.jobs.environment import EXIT_SAVED
 from rekindle.jobs.heartbeat import ENDED
 
 COUNTED: Final = ("hang", "host_oom", "gpu_oom", "disk_full", "interrupted")
-"""Causes that are not the script's fault alone, each with a count of its own."""
+"""Causes that are not only the script's fault; each has its own count."""
 
 _NATIVE: Final = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 _NO_MEMORY: Final = re.compile(
@@ -23,14 +23,14 @@ _OF_THE_GPU: Final = re.compile(r"GPU|CUDA", re.IGNORECASE)
 class Failure:
     """Describe what ended the script.
 
-    It is an exception as the trainer reported it, or the signal of a fault in native code, with
-    the place of the last heartbeat.
+    It is an exception that the trainer reported, or the signal of a fault in native code with
+    the position of the last heartbeat.
 
     Attributes:
         kind: the exception's type, or the signal's name.
-        within: it came out of a stage; False for code of the script around its stages.
-        at: ``FILE:LINE`` of the script's own code; empty where it is not known.
-        passing: its kind may go away by itself (a network, a server), so another try is worth it.
+        in_stage: it was raised in a stage; False for code of the script outside its stages.
+        at: ``FILE:LINE`` of the script's own code; empty if it is not known.
+        transient: the error may disappear by itself (a network, a server), so it is retried.
     """
 
     kind: str
@@ -39,14 +39,14 @@ class Failure:
     epoch: int
     step: int
     trained: bool
-    within: bool = True
+    in_stage: bool = True
     at: str = ""
-    passing: bool = False
+    transient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Say where an attempt left a stage that it had not ended; ``epoch`` is 1-based."""
+    """State where an attempt left an unfinished stage; ``epoch`` is 1-based."""
 
     epoch: int
     epochs: int | None
@@ -62,22 +62,22 @@ class Ending:
     """Describe an ended attempt.
 
     Attributes:
-        cause: done, preempted, permanent, crash, hang, host_oom as the keeper saw it, gpu_oom
-            and disk_full as the exception tells; ``lost`` where the keeper could not tell any
-            more, ``interrupted`` where it was killed together with the daemon.
+        cause: done, preempted, permanent, crash, hang or host_oom as the keeper recorded it;
+            gpu_oom or disk_full by the exception; ``lost`` if the keeper recorded no end,
+            ``interrupted`` if it was killed together with the daemon.
         same_before: earlier attempts that ended by the same one of :data:`COUNTED` causes since
             the last progress or the last request of a person.
-        where: section of the training that hung, with the seconds it was silent.
-        progressed: a checkpoint beyond the point of departure was committed.
-        unfinished: where the script left a stage that this attempt had begun, None for nowhere.
-        finished: stages that were trained, where the latest that was ever begun has ended; else 0.
+        where: section of the training that hung, with the seconds without a heartbeat.
+        progressed: a checkpoint beyond the restored one was committed.
+        unfinished: where the script left a stage that this attempt had begun, else None.
+        finished: count of the trained stages if the latest begun stage has ended; else 0.
         model: name of the checkpoint that holds the model of the latest ended stage, or empty.
         restarted: an earlier attempt had begun a stage, so the script has passed its start before.
         command: it is a command, whose training is not followed.
-        failure: the exception that ended the script, where it was reported.
-        previous: the failure of the attempt before, if that one failed too.
-        boot_id: the boot in which the attempt was started, None where it was not.
-        unfollowed: what the attempt reported of training that is not saved; empty for nothing.
+        failure: the exception that ended the script, if it was reported.
+        previous: the failure of the previous attempt, if that one failed too.
+        boot_id: the boot in which the attempt was started, None if it was not started.
+        unfollowed: the report of training that is not saved; empty for none.
     """
 
     attempt: int
@@ -106,14 +106,14 @@ def read(entries: Iterable[dict[str, Any]], attempt: int, *, interrupted: bool =
     """Collect the facts about ``attempt`` from all journal entries of its run.
 
     Args:
-        interrupted: daemon, keeper and trainer were killed together, as far as can be seen.
+        interrupted: daemon, keeper and trainer were apparently killed together.
     """
     end: dict[str, Any] = {}
     hung: dict[str, Any] = {}
     boot: str | None = None
     unfollowed = ""
     started = False
-    departed = -1
+    restored = -1
     progressed = False
     stages = _Stages(attempt)
     failures: dict[int, Failure] = {}
@@ -124,17 +124,17 @@ def read(entries: Iterable[dict[str, Any]], attempt: int, *, interrupted: bool =
         if kind == "failed" and isinstance(number, int):
             failures[number] = _reported(entry)
         elif kind == "attempt_started":
-            departed = -1
-        elif kind == "resumed" and departed < 0:
-            departed = _whole(entry.get("step"))
-        elif kind == "checkpoint_committed" and _whole(entry.get("step")) > max(departed, 0):
+            restored = -1
+        elif kind == "resumed" and restored < 0:
+            restored = _whole(entry.get("step"))
+        elif kind == "checkpoint_committed" and _whole(entry.get("step")) > max(restored, 0):
             progressed = progressed or number == attempt
-            # what went on by itself until here needs no patience used up
+            # progress resets the counts
             counts = dict.fromkeys(COUNTED, 0)
         elif kind == "state_changed" and entry.get("was") in _ASKED_FOR:
             counts = dict.fromkeys(COUNTED, 0)
         elif kind == "attempt_ended" and isinstance(number, int):
-            native = _native(entry, departed)
+            native = _native(entry, restored)
             if native is not None:
                 failures.setdefault(number, native)
             cause = _cause(entry, failures.get(number))
@@ -143,7 +143,7 @@ def read(entries: Iterable[dict[str, Any]], attempt: int, *, interrupted: bool =
         elif (
             kind == "attempt_changed" and entry.get("cause") == "interrupted" and number != attempt
         ):
-            # no keeper was left to write that end
+            # the keeper was killed too and recorded no end
             counts["interrupted"] += 1
         if number != attempt:
             continue
@@ -191,7 +191,7 @@ def read(entries: Iterable[dict[str, Any]], attempt: int, *, interrupted: bool =
 
 
 class _Stages:
-    """Follow which stages of a run were begun and ended, entry by entry."""
+    """Track which stages of a run were begun and ended, entry by entry."""
 
     def __init__(self, attempt: int) -> None:
         self._attempt = attempt
@@ -204,13 +204,13 @@ class _Stages:
         self.command = False
 
     def take(self, entry: dict[str, Any]) -> None:
-        """Take the next entry of the journal."""
+        """Process the next entry of the journal."""
         kind, stage = entry["kind"], _whole(entry.get("stage"))
         ours = entry.get("attempt") == self._attempt
         if kind == "scratch_requested":
             self._begun, self._ended, self.restarted = set(), set(), False
         elif kind == "resumed" and "restored" not in entry:
-            # the keeper's receipt for a command: nobody knows its stages
+            # the keeper's receipt for a command, whose stages are not known
             self.command = self.command or ours
         elif kind == "resumed":
             self._begun.add(stage)
@@ -229,11 +229,11 @@ class _Stages:
 
     @property
     def finished(self) -> int:
-        """Count the stages where the latest has ended; exceptions may have left earlier ones."""
+        """Number of stages if the latest has ended; an exception may have left an earlier one."""
         return len(self._begun) if max(self._begun, default=-1) in self._ended else 0
 
     def unfinished(self, end: dict[str, Any]) -> Place | None:
-        """Find where the attempt left its latest stage that it did not end."""
+        """Find where the attempt left its latest unfinished stage."""
         if not self._open:
             return None
         receipt = self._open[max(self._open)]
@@ -249,7 +249,7 @@ class _Stages:
 
 
 _ASKED_FOR: Final = {"held", "failed", "cancelled", "done"}
-"""States that only a person leaves: what was counted before counts no more."""
+"""States that a job leaves only on a person's request, which resets the counts."""
 
 
 def _reported(entry: dict[str, Any]) -> Failure:
@@ -260,14 +260,14 @@ def _reported(entry: dict[str, Any]) -> Failure:
         _whole(entry.get("epoch")),
         _whole(entry.get("step")),
         bool(entry.get("trained")),
-        within=entry.get("within") is not False,  # older trainers do not say
+        in_stage=entry.get("within") is not False,  # older trainers do not write it
         at=str(entry.get("at") or ""),
-        passing=bool(entry.get("passing")),
+        transient=bool(entry.get("passing")),
     )
 
 
-def _native(entry: dict[str, Any], departed: int) -> Failure | None:
-    """Describe a fault in native code: it reports nothing, but a heartbeat tells the batch."""
+def _native(entry: dict[str, Any], restored: int) -> Failure | None:
+    """Describe a fault in native code, which reports nothing, by the last heartbeat's batch."""
     number, step = entry.get("signal"), entry.get("at_step")
     if not isinstance(number, int) or number not in _NATIVE or not isinstance(step, int):
         return None
@@ -277,7 +277,7 @@ def _native(entry: dict[str, Any], departed: int) -> Failure | None:
         "",
         _whole(entry.get("at_epoch")),
         step,
-        trained=step > max(departed, 0),
+        trained=step > max(restored, 0),
     )
 
 
@@ -289,36 +289,36 @@ def _cause(
     received: bool = False,
     cut_off: bool = False,
 ) -> str:
-    """Refine the keeper's cause by what the journal tells.
+    """Refine the keeper's cause by the journal.
 
     Args:
         progressed: the attempt has committed a checkpoint.
-        received: SIGTERM came to a handler of the script's own, whoever sent it.
-        cut_off: the script was left within a stage, or did not come to its end.
+        received: a handler of the script received SIGTERM, whoever sent it.
+        cut_off: the script ended inside a stage, or did not reach its end.
     """
     cause, code = str(end.get("cause", "lost")), end.get("exit_code")
     asked = bool(end.get("stop_requested"))
-    # what nobody of ours asked for, and what saved nothing, would spin for ever without a count
+    # an end without our request and without progress must be counted: it would repeat for ever
     excused = asked or (received and progressed)
     if cause == "done" and cut_off and (asked or received):
-        # a handler of the script's own took SIGTERM for a good end
+        # a handler of the script exits with code 0 on SIGTERM
         return "preempted" if excused else "crash"
     if cause == "preempted" and code == EXIT_SAVED and not (asked or progressed):
         return "crash"
     if cause != "crash":
         return cause
     if failure is not None:
-        # the exception tells memory and disk from a mistake of the script
+        # the exception distinguishes memory and disk from a mistake of the script
         if failure.kind == "ResourceExhaustedError" or _NO_MEMORY.search(failure.message):
             return "gpu_oom" if _OF_THE_GPU.search(failure.message) else "host_oom"
         if failure.kind == "MemoryError":
             return "host_oom"
         if "[Errno 28]" in failure.message or "No space left on device" in failure.message:
             return "disk_full"
-    # however it took the request: the checkpoints count, and it is no failure of its own
+    # after a request any exit code is accepted: the checkpoints count
     return "preempted" if excused else cause
 
 
 def _whole(value: object) -> int:
-    # the journal lies where the user's script can write
+    # the user's script can write to the journal: any value is possible
     return value if isinstance(value, int) else 0

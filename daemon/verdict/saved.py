@@ -1,7 +1,7 @@
-"""State what of a job is saved, in the words that reasons, answers and hints share.
+"""Describe what of a job is saved, in sentences that reasons, answers and hints share.
 
-No sentence may promise a checkpoint that does not exist: `stop`, `window`, `pause`, preemption and
-a reboot all ask here.
+No sentence may promise a checkpoint that does not exist: `stop`, `window`, `pause`, preemption
+and reboots all use this module.
 """
 
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class Saved:
     """Describe what a relaunch of a job would find.
 
     Attributes:
-        checkpoint: name of the newest checkpoint, None where there is none.
-        saves: the attempt that runs is in a training that is followed: it saves when it is
-            asked to end.
-        unfollowed: what the latest attempt reported of training that is not saved.
+        checkpoint: name of the newest checkpoint, None if there is none.
+        saves: the running attempt is in a training that is followed: it saves when it is asked
+            to end.
+        unfollowed: the latest attempt's report of training that is not saved.
     """
 
     checkpoint: str | None = None
@@ -32,7 +32,7 @@ class Saved:
 
     @classmethod
     def of(cls, ledger: Ledger, job: JobRow, run: Run) -> "Saved":
-        """Look at the run directory and at the latest attempt."""
+        """Inspect the run directory and the latest attempt."""
         attempt = ledger.attempt(job.id, job.attempts)
         follows = attempt is not None and attempt.from_step is not None
         # a command journals its receipt before it does anything
@@ -40,7 +40,7 @@ class Saved:
         return cls(newest(run), follows, attempt.unfollowed if attempt is not None else None)
 
     def when_asked(self, then: str) -> str:
-        """Say what happens to an attempt that is asked to end, e.g. with ``is then held``."""
+        """Describe what a request to end does; ``then`` follows it, e.g. ``is then held``."""
         if self.saves:
             text = f"It saves and {then}."
         elif self.checkpoint:
@@ -51,21 +51,21 @@ class Saved:
 
     @property
     def kept(self) -> str:
-        """End a sentence about a job that does not run."""
+        """End of a sentence about a job that does not run."""
         if self.checkpoint:
             return f"its latest checkpoint is {self.checkpoint}"
         return NOTHING
 
     @property
     def resumes(self) -> str:
-        """End a sentence about a job that is started again."""
+        """End of a sentence about a job that is started again."""
         if self.checkpoint:
             return "it resumes from its latest checkpoint"
         return f"{NOTHING}, so it starts from the beginning"
 
     @property
     def release(self) -> str:
-        """Say as a hint what `rekindle release` does."""
+        """Hint on what `rekindle release` does."""
         how = (
             "resumes it from its latest checkpoint"
             if self.checkpoint
@@ -75,7 +75,7 @@ class Saved:
 
 
 def newest(run: Run) -> str | None:
-    """Name the newest checkpoint on disk, unverified; None where its folder is no folder."""
+    """Name the newest checkpoint on disk, unverified; None if its folder cannot be listed."""
     try:
         found = checkpoints.scan(run.checkpoints)
     except OSError:

@@ -276,7 +276,7 @@ def test_a_container_that_is_killed_costs_no_failure_until_it_does_so_again(nigh
     told = [
         e["data"]["reason"] for e in night.show("job-1")["events"] if e["kind"] == "job_waiting"
     ]
-    assert any("time 2 of 5" in reason for reason in told), told
+    assert any("failure 2 of 5" in reason for reason in told), told
     assert night.end() == 0
 
 

@@ -164,8 +164,8 @@ def test_the_hint_for_a_missing_ledger_restores_it(verbs: Verbs, home: Home) -> 
     [
         ("`rekindle release` resumes it.", "`rekindle release fashion-1` resumes it."),
         (
-            "`rekindle release JOB --max-runtime 12h` gives it more.",
-            "`rekindle release fashion-1 --max-runtime 12h` gives it more.",
+            "`rekindle release JOB --max-runtime 12h` resumes it with a new limit.",
+            "`rekindle release fashion-1 --max-runtime 12h` resumes it with a new limit.",
         ),
         (
             "Read it with `rekindle logs`, then `rekindle retry --from-scratch`.",

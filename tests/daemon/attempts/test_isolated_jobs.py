@@ -70,7 +70,7 @@ def test_jobs_that_cannot_begin_yet_let_others_pass(rig: Rig) -> None:
     rig.cli("resume")
     rig.wait_state("plain-1", "done", seconds=30)
     assert {rig.show(f"t{number}-1")["reason"] for number in range(14)} == {
-        "It waits for base-1, from whose weights it begins."
+        "It waits for base-1, whose weights it starts with."
     }
 
 

@@ -186,7 +186,12 @@ def test_a_keeper_that_ended_at_once_is_counted_as_a_failure() -> None:
     """Only where this daemon has spawned it: after a restart nobody knows what it did."""
     facts = having(cause="lost", exit_code=None, started=False)
     verdict = decision.decide(
-        facts, policy=POLICY, failures=2, stop_reason=None, boot_id="this", last_words="OSError: no"
+        facts,
+        policy=POLICY,
+        failures=2,
+        stop_reason=None,
+        boot_id="this",
+        keeper_message="OSError: no",
     )
     assert (verdict.state, verdict.failures) == (JobState.WAITING, 3)
     assert "Its keeper ended before the training was started: OSError: no." in verdict.reason
