@@ -1,1 +1,1 @@
-"""From a dropped file to an accepted job or an answered request."""
+"""The inbox: turn files into accepted jobs and answered requests."""

@@ -1,4 +1,4 @@
-"""Accept claimed specs: many share the waits for the disk, and their code is copied first."""
+"""Accept claimed specs in batches that share fsyncs, after their code was copied."""
 
 import functools
 import os
@@ -22,16 +22,16 @@ from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
 
 BATCH: Final = 64
-"""So many specs share the waits for the disk; a kill in between repeats none of them."""
+"""Number of specs that share their fsyncs; a kill in between accepts none of them twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """Collect what became of claims.
+    """Collect the results of claims.
 
     Attributes:
-        accepted: ids of the jobs made.
-        rejected: names of the files refused.
+        accepted: ids of the new jobs.
+        rejected: names of the refused files.
     """
 
     accepted: list[str] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """Hold a run directory that lies under a temporary name."""
+    """Hold a run directory that has a temporary name."""
 
     claim: Claim
     job: Job
@@ -48,10 +48,10 @@ class _Made:
 
 
 class Accept:
-    """Make jobs of claimed specs.
+    """Turn claimed specs into jobs.
 
     Args:
-        background: takes snapshots; without one they are taken at once.
+        background: takes snapshots; without it they are taken in the calling thread.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class Accept:
 
     @property
     def is_copying(self) -> bool:
-        """Tell whether specs wait for the copy of their code."""
+        """Return whether specs wait for the copy of their code."""
         return bool(self._copying)
 
     def has_copied(self) -> bool:
-        """Tell whether the code of such a spec is there."""
+        """Return whether the code of a waiting spec has been copied."""
         background = self._background
         return background is not None and any(
             background.has_ended(("snapshot", token)) for token in self._copying
@@ -91,7 +91,7 @@ class Accept:
         """Accept or refuse claimed files, and those whose code has been copied meanwhile.
 
         Raises:
-            Exception: the home is in trouble; the claims are found again.
+            Exception: the home cannot be used now; the claims are found again.
         """
         ready = [*self._parse(claims, decided), *self._copied(decided)]
         made: list[_Made] = []
@@ -106,7 +106,7 @@ class Accept:
             self._commit(made, decided)
 
     def enter(self, job: Job, run: Path) -> None:
-        """Make an accepted run known to the ledger."""
+        """Enter an accepted run into the ledger."""
         self._ledger.insert_job(
             job.id,
             name=job.name,
@@ -119,7 +119,7 @@ class Accept:
         )
 
     def _parse(self, claims: list[Claim], decided: Decided) -> list[Parsed]:
-        """Read claimed files; those whose code has to be copied wait for that."""
+        """Read claimed files; those whose code must be copied wait."""
         ready: list[Parsed] = []
         for claim in claims:
             if claim.token in self._copying:
@@ -128,7 +128,7 @@ class Accept:
                 parsed = self._claims.parse(claim)
                 needed = self._snapshots.needed(parsed.job)
             except (OSError, MemoryError):
-                raise  # the home is in trouble, and not this spec
+                raise  # a fault of the home, not of this spec
             except Exception as error:
                 self._reject(claim, error, decided)
                 continue
@@ -139,7 +139,7 @@ class Accept:
         return ready
 
     def _copied(self, decided: Decided) -> list[Parsed]:
-        """Take the specs whose code has been copied meanwhile; begin to copy that of the others."""
+        """Collect the specs whose code has been copied; start copying that of the others."""
         ready: list[Parsed] = []
         for token, parsed in [*self._copying.items()]:
             if len(ready) >= BATCH:
@@ -156,13 +156,13 @@ class Accept:
             try:
                 ready.append(replace(parsed, job=parsed.job.replace(source=outcome.get())))
             except (OSError, MemoryError):
-                raise  # it stays claimed
+                raise  # the spec stays claimed
             except Exception as error:
                 self._reject(parsed.claim, error, decided)
         return ready
 
     def _make_run(self, parsed: Parsed) -> _Made:
-        """Build a run directory under a temporary name; nothing of it is fsynced yet."""
+        """Create a run directory under a temporary name, without fsync."""
         job, claim, data = parsed.job, parsed.claim, parsed.data
         number = self._ledger.highest_number(job.name) + 1
         while any(
@@ -180,7 +180,7 @@ class Accept:
         return _Made(claim, job, new)
 
     def _commit(self, made: list[_Made], decided: Decided) -> None:
-        """Give run directories their names, and make them known; all of them, or none."""
+        """Rename run directories to their ids and enter them into the ledger in one transaction."""
         durable.fsync_all([path for one in made for path in (*_files(one.path), one.path)])
         self._crash_point("before_accept")
         for one in made:

@@ -1,4 +1,4 @@
-"""List what lies in the inbox: files for the daemon, and not those that are being written."""
+"""List the files in the inbox, without those that are being written."""
 
 import os
 
@@ -19,7 +19,7 @@ def waiting(home: Home) -> list[str]:
 
 
 def is_temporary(name: str) -> bool:
-    """Tell the files that editors and copying tools put beside the one they write."""
+    """Return whether a name is that of a temporary file of an editor or a copying tool."""
     return (
         name.startswith((".", "#"))
         or name.endswith(("~", ".tmp", ".swp", ".part", ".bak"))

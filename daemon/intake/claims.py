@@ -1,4 +1,4 @@
-"""Claim files of the inbox by a rename out of it, once nobody writes to them any more."""
+"""Claim files by a rename out of the inbox, once they are no longer written to."""
 
 import math
 import os
@@ -17,14 +17,14 @@ from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
 
 SETTLE_S: Final = 0.1
-"""A file this long unchanged whose spec is sound is taken."""
+"""Time without change after which a file with a valid spec is claimed."""
 BROKEN_SETTLE_S: Final = 2.0
-"""A file this long unchanged is refused where its spec is not sound: it may be half written."""
+"""Time without change after which a file with an invalid, maybe half written, spec is refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Describe a file taken out of the inbox; ``dropped`` is unix time, where it is known."""
+    """Describe a file that was moved out of the inbox; ``dropped`` is unix time, if known."""
 
     path: Path
     token: str
@@ -34,7 +34,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """Hold a claimed file that is sound: its job and its content."""
+    """Hold the job and the content of a claimed file with a valid spec."""
 
     claim: Claim
     job: Job
@@ -61,13 +61,13 @@ class Claims:
         """
         problem = _unusable(path.name, info)
         age = now - max(info.st_mtime, info.st_ctime)
-        # a clock that was set back gives ages below zero: those have settled as well
+        # after a clock was set back ages are negative: those files have settled as well
         if 0 <= age < SETTLE_S:
             raise Unsettled
         if problem is None and 0 <= age < BROKEN_SETTLE_S:
             try:
                 parse.parse(_read(path), path.name, self._home.inbox)
-            except Exception:  # what is wrong is reported once it has settled and is claimed
+            except Exception:  # the fault is reported once the file has settled and is claimed
                 raise Unsettled from None
         token = f"{time.time_ns():x}-{info.st_ino:x}"
         claimed = self._home.claimed / f"{token}--{path.name}"
@@ -77,7 +77,7 @@ class Claims:
         return Claim(claimed, token, path.name, max(info.st_mtime, info.st_ctime))
 
     def unfinished(self, ledger: Ledger) -> list[Claim]:
-        """Find the claims that are no jobs yet; remove the others."""
+        """Find the claims that are not jobs yet; remove the others."""
         found = []
         for claimed in sorted(self._home.claimed.iterdir()):
             token, _, name = claimed.name.partition("--")
@@ -91,8 +91,8 @@ class Claims:
         """Read a claimed file.
 
         Raises:
-            SpecError: it is not sound, or cannot be read.
-            OSError: it is gone, or the machine lacks something just now.
+            SpecError: the spec is invalid or cannot be read.
+            OSError: the file was removed, or the host lacks memory or file descriptors now.
         """
         try:
             problem = _unusable(claim.name, claim.path.lstat())
@@ -111,9 +111,9 @@ class Claims:
 
 
 def _unusable(name: str, info: os.stat_result) -> SpecError | None:
-    """Say what is wrong with a file before anything of it is read."""
+    """Describe what is wrong with a file before any of it is read; None if nothing is."""
     if stat.S_ISLNK(info.st_mode):
-        what, hint = "A symbolic link is no spec.", "Copy the file itself into the inbox."
+        what, hint = "The file is a symbolic link.", "Copy the file itself into the inbox."
     elif not stat.S_ISREG(info.st_mode):
         what, hint = "It is not a regular file.", "Drop spec files only."
     elif info.st_nlink > 1:
@@ -124,11 +124,11 @@ def _unusable(name: str, info: os.stat_result) -> SpecError | None:
     elif info.st_size > parse.MAX_BYTES:
         what, hint = (
             f"The file has {info.st_size} bytes.",
-            "A spec has at most 1 MiB; data belongs into files of its own.",
+            "A spec has at most 1 MiB; put data into separate files.",
         )
     elif not name.endswith(parse.SUFFIXES):
         what, hint = (
-            "The file's ending is not one of a spec.",
+            "The file's extension is not that of a spec.",
             f"Name it *{', *'.join(parse.SUFFIXES)}.",
         )
     else:

@@ -1,8 +1,8 @@
-"""Bring each file that somebody dropped to exactly one accepted job, or to a refusal.
+"""Turn each file in the inbox into exactly one accepted job, or refuse it.
 
-A file is claimed by a rename out of the inbox, accepted by the rename of a finished run
-directory to its final name, and only then removed. Whatever is interrupted between two of
-these steps is found again by `recover`:
+A file is claimed by a rename out of the inbox, accepted by the rename of a complete run
+directory to its final name, and only then removed. `recover` finds whatever was interrupted
+between two of these steps:
 
 1. ``inbox/x.toml`` → ``claimed/<token>--x.toml``            (claimed)
 2. ``runs/.new-<id>`` with ``job.json`` naming the token → ``runs/<id>``   (accepted)
@@ -32,18 +32,18 @@ from rekindle.state.errors import LedgerCorrupt, LedgerTooNew, RekindleError
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
 
-_AGAIN_S: Final = 2.0
+_RETRY_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """State what one look at the inbox found.
+    """State what one scan of the inbox found.
 
     Attributes:
-        accepted: ids of the jobs made.
-        rejected: names of the files refused.
+        accepted: ids of the new jobs.
+        rejected: names of the refused files.
         requests: request files, in the order of their names.
-        settling: files that are still changing were left for the next look.
+        settling: files that are still being written were left for the next scan.
         more: the time was over before every file was looked at.
     """
 
@@ -59,7 +59,7 @@ class Inbox:
 
     Args:
         background: takes snapshots, one after the other, since git and ten thousand files may take
-            minutes; without one they are taken at once.
+            minutes; without it they are taken in the calling thread.
         crash_point: called with the name of each commit point, for tests that kill there.
     """
 
@@ -74,7 +74,7 @@ class Inbox:
     ) -> None:
         self._home = home
         self._snapshots = snapshots or Snapshots(home.sources, SourceLimits(), home.root)
-        self._troubles = LogOnce("inbox_trouble")
+        self._log_once = LogOnce("inbox_trouble")
         self._claims = Claims(home, crash_point)
         self._refuse = Refuse(home, ledger, crash_point)
         self._accept = Accept(
@@ -87,15 +87,15 @@ class Inbox:
             crash_point=crash_point,
         )
         self._recovery = Recovery(
-            home, ledger, self._snapshots, self._claims, self._accept, self._troubles
+            home, ledger, self._snapshots, self._claims, self._accept, self._log_once
         )
-        # the end of a copy wakes the loop: without a pause a full disk would keep both busy
-        self._pause = 0.0 if background is None else _AGAIN_S
-        self._again_at = -math.inf
+        # the end of a copy wakes the loop: without a pause both would spin on a full disk
+        self._pause = 0.0 if background is None else _RETRY_S
+        self._retry_at = -math.inf
         self._unfinished = False
 
     def recover(self) -> None:
-        """Finish what an earlier daemon, or a full disk, had interrupted."""
+        """Finish the steps that an earlier daemon's end, or a full disk, interrupted."""
         self._unfinished = False
         try:
             self._recovery.run()
@@ -105,23 +105,23 @@ class Inbox:
             self._interrupt(error)
 
     def scan(self, now: float, budget: float = math.inf) -> Scan:
-        """Look at every file once; never raise for what lies there.
+        """Look at every file once; no file makes this raise.
 
         Args:
             now: unix time, seconds.
-            budget: seconds after which specs are left for the next look, so that a daemon
+            budget: seconds after which specs are left for the next scan, so that a daemon
                 with ten thousand of them still answers requests and watches its attempts.
         """
         if not self._accept.is_copying:
             self._snapshots.forget()
-        if self._unfinished and time.monotonic() >= self._again_at:
+        if self._unfinished and time.monotonic() >= self._retry_at:
             self.recover()
         try:
             entries = sorted(os.scandir(self._home.inbox), key=lambda entry: entry.name)
         except OSError as error:
-            self._troubles.error("inbox", f"The inbox cannot be read: {error.strerror}.")
+            self._log_once.error("inbox", f"The inbox cannot be read: {error.strerror}.")
             return Scan()
-        self._troubles.clear("inbox")
+        self._log_once.clear("inbox")
         began = time.monotonic()
         rejected = str(self._home.rejected)
         decided = Decided()
@@ -130,13 +130,13 @@ class Inbox:
         settling = more = False
         for entry in entries:
             if (more or self._unfinished) and not entry.name.endswith(requests.SUFFIX):
-                continue  # requests behind it are still collected
+                continue  # later requests are still collected
             if arrivals.is_temporary(entry.name) or entry.path == rejected:
                 continue
             if entry.name.endswith(requests.SUFFIX):
                 found.append(Path(entry.path))
                 continue
-            # a batch that was begun is filled: it waits for the disk once
+            # a batch that was begun is filled: it is fsynced once
             if not claims and time.monotonic() - began > budget:
                 more = True
                 continue
@@ -145,10 +145,10 @@ class Inbox:
             except Unsettled:
                 settling = True
             except FileNotFoundError:
-                continue  # taken back by whoever dropped it
+                continue  # removed by its owner
             except OSError as error:
                 message = f"{entry.name} stays in the inbox: {error.strerror}."
-                self._troubles.error(entry.name, message)
+                self._log_once.error(entry.name, message)
             if len(claims) == BATCH:
                 self._decide(claims, decided)
                 claims = []
@@ -158,30 +158,30 @@ class Inbox:
         )
 
     def pending(self) -> bool:
-        """Tell whether files lie there that a scan would take."""
+        """Return whether there are files that a scan would take."""
         return self._unfinished or self._accept.is_copying or bool(arrivals.waiting(self._home))
 
     def reject(self, path: Path, what: str, *, hint: str) -> Path:
-        """Move a file to ``rejected/`` beside a text that says why; overwrite nothing."""
+        """Move a file to ``rejected/`` with the reason beside it; overwrite nothing."""
         error = RekindleError(what, where=path.name, hint=hint)
         return self._refuse.file(path, path.name, error)
 
     def _take(self, entry: os.DirEntry[str], now: float) -> Claim:
         claim = self._claims.take(Path(entry.path), entry.stat(follow_symlinks=False), now)
-        self._troubles.clear(entry.name)
+        self._log_once.clear(entry.name)
         return claim
 
     def _decide(self, claims: list[Claim], decided: Decided) -> None:
         try:
             self._accept.decide(claims, decided)
-            self._troubles.clear("claimed")
-        except Exception as error:  # whatever it is: they are found again as claims
+            self._log_once.clear("claimed")
+        except Exception as error:  # after any error the claims are found again
             self._interrupt(error)
 
     def _interrupt(self, error: Exception) -> None:
-        """Leave what is claimed to a later scan."""
+        """Leave the claims to a later scan."""
         self._unfinished = True
-        self._again_at = time.monotonic() + self._pause
-        self._troubles.error(
+        self._retry_at = time.monotonic() + self._pause
+        self._log_once.error(
             "claimed", f"Specs cannot be accepted now: {error}. They are kept, and retried."
         )

@@ -1,4 +1,4 @@
-"""Find what an earlier daemon, or a full disk, had interrupted between a file and its job."""
+"""Find the steps between a file and its job that a daemon's end, or a full disk, interrupted."""
 
 import shutil
 from pathlib import Path
@@ -25,43 +25,43 @@ class Recovery:
         snapshots: Snapshots,
         claims: Claims,
         accept: Accept,
-        troubles: LogOnce,
+        log_once: LogOnce,
     ) -> None:
         self._home = home
         self._ledger = ledger
         self._snapshots = snapshots
         self._claims = claims
         self._accept = accept
-        self._troubles = troubles
+        self._log_once = log_once
         self._swept = False
 
     def run(self) -> None:
-        """Make runs known that are accepted, and decide about claims that are not.
+        """Enter accepted runs into the ledger, and decide about claims without a run.
 
         Raises:
-            Exception: the home is in trouble; all of it is found again.
+            Exception: the home cannot be used now; everything is found again.
         """
         if not self._swept:
             self._snapshots.sweep()
             self._swept = True
         for run in sorted(self._home.runs.iterdir()):
             if run.name.startswith(".new-"):
-                # one that cannot be removed is in nobody's way: another number is taken
+                # one that cannot be removed does no harm: the job gets another number
                 shutil.rmtree(run, ignore_errors=True)
             elif self._ledger.job(run.name) is None:
                 self._enter_isolated(run)
         self._accept.decide(self._claims.unfinished(self._ledger), Decided())
 
     def _enter_isolated(self, run: Path) -> None:
-        """Make a run known; one that cannot be made known holds up no other."""
+        """Enter a run into the ledger; one that cannot be entered delays no other."""
         try:
             self._enter(run)
         except Exception as error:
             if errors.is_transient(error):
                 raise
-            self._troubles.error(
+            self._log_once.error(
                 run.name,
-                f"The run directory {run.name} cannot be made known to the "
+                f"The run directory {run.name} cannot be entered into the "
                 f"ledger: {type(error).__name__}: {error}",
             )
 
@@ -69,11 +69,11 @@ class Recovery:
         try:
             job = Job.read(run / "job.json")
         except (OSError, SpecError) as error:
-            message = f"The run directory {run.name} holds no accepted job: {error}"
-            self._troubles.error(run.name, message)
+            message = f"The run directory {run.name} has no valid job.json: {error}"
+            self._log_once.error(run.name, message)
             return
         if (run / "journal.jsonl").exists():
-            # it came from another host, and a crash was faster than the ledger
+            # imported from another host, and the daemon was killed before the ledger entry
             transfer.enter(self._home, self._ledger, job)
             return
         self._accept.enter(job, run)

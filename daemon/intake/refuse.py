@@ -1,4 +1,4 @@
-"""Refuse files: move them to ``rejected/`` beside a text that says why."""
+"""Refuse files: move them to ``rejected/`` with the reason beside them."""
 
 import os
 from collections.abc import Callable
@@ -23,12 +23,12 @@ class Refuse:
         self._log = structlog.get_logger()
 
     def claim(self, claim: Claim, error: Exception) -> None:
-        """Refuse a claimed spec, whatever error says that it cannot be accepted."""
+        """Refuse a claimed spec for any error that prevents its acceptance."""
         self.file(claim.path, claim.name, self._describe(claim.name, error))
 
     def file(self, path: Path, name: str, error: RekindleError) -> Path:
-        """Move a file, with the reason beside it; give its new place."""
-        # somebody may have removed the inbox with all that was in it
+        """Move a file, with the reason beside it; return its new path."""
+        # a person may have removed the inbox with everything in it
         self._home.rejected.mkdir(mode=0o2770, parents=True, exist_ok=True)
         target = self._home.rejected / name
         n = 1
@@ -37,7 +37,7 @@ class Refuse:
             stem, suffix = os.path.splitext(name)
             target = self._home.rejected / f"{stem}-{n}{suffix}"
         inode = path.lstat().st_ino
-        # a file's name may have bytes that are no text
+        # a file's name may hold bytes that are not UTF-8
         durable.write_bytes(
             target.with_name(f"{target.name}.error.txt"),
             f"{error}\n".encode(errors="backslashreplace"),
@@ -61,6 +61,6 @@ class Refuse:
         return SpecError(
             f"It could not be accepted: {type(error).__name__}: {error}.",
             where=name,
-            hint="This is a mistake in rekindle; the daemon's log says where. Other "
-            "specs are not concerned.",
+            hint="This is a bug in rekindle; the daemon's log has the traceback. Other "
+            "specs are not affected.",
         )

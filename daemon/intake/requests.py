@@ -1,4 +1,4 @@
-"""Write requests as small JSON files, so that every verb works while the daemon is down.
+"""Write and read requests: small JSON files, so that every verb works while the daemon is down.
 
 ``<time_ns>-<pid>.request.json`` holds ``{"format": 1, "verb": ..., "job": ..., ...}``.
 """
@@ -18,19 +18,19 @@ from rekindle.state.paths import Home
 FORMAT: Final = 1
 SUFFIX: Final = ".request.json"
 VERBS: Final = ("stop", "release", "cancel", "retry", "priority", "import", "prune")
-"""Those about one job."""
+"""Verbs about one job."""
 QUEUE_VERBS: Final = ("pause", "resume")
-"""Those about the whole queue; their requests name no job."""
+"""Verbs about the whole queue; their requests name no job."""
 _MAX_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """State what somebody asks of the daemon, about a job or about the whole queue.
+    """Describe a request to the daemon about a job or the whole queue.
 
     Attributes:
-        file: its file in the inbox, removed once it was carried out.
-        job: None where the verb is about the whole queue.
+        file: its file in the inbox, which is removed once it was carried out.
+        job: None if the verb is about the whole queue.
         fields: further values of the verb, e.g. ``from_scratch`` of ``retry``.
     """
 
@@ -41,17 +41,17 @@ class Request:
 
 
 def write(home: Home, verb: str, job: str | None, **fields: Any) -> Path:
-    """Drop a request into the inbox; it is carried out in the order of arrival.
+    """Write a request into the inbox; requests are carried out in the order of arrival.
 
     Args:
         job: a job's id, None for a verb about the whole queue.
 
     Raises:
-        UsageError: the inbox cannot be written by this user.
+        UsageError: the verb is unknown, or this user cannot write the inbox.
     """
     known = QUEUE_VERBS if job is None else VERBS
     if verb not in known:
-        raise UsageError(f"There is no request {verb!r}.", hint=f"Known: {', '.join(known)}.")
+        raise UsageError(f"Unknown request: {verb!r}.", hint=f"Known: {', '.join(known)}.")
     path = home.inbox / f"{time.time_ns():020d}-{os.getpid()}{SUFFIX}"
     named = {} if job is None else {"job": job}
     data = json.dumps({"format": FORMAT, "verb": verb, **named, **fields}) + "\n"
@@ -70,8 +70,8 @@ def read(path: Path) -> Request:
     """Read a request.
 
     Raises:
-        ValueError: it is not a request that this version understands; the text says why.
-        OSError: it cannot be read.
+        ValueError: it is not a request that this version can read; the text says why.
+        OSError: the file cannot be read.
     """
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:

@@ -1,4 +1,4 @@
-"""Submit a person's script or spec file: put a spec into the inbox."""
+"""Submit a person's script or spec file: write a spec into the inbox."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def spec_for_script(
     python: str | None = None,
     live: bool = False,
 ) -> tuple[str, bytes]:
-    """Compose file name and content of a spec that runs a script straight away.
+    """Compose file name and content of a spec that runs a script.
 
     Raises:
         SpecError: the name or the script cannot be used.
@@ -36,7 +36,7 @@ def spec_for_script(
         values["python"] = python
     if live:
         values["live"] = True
-    # JSON's texts and lists of texts are TOML's as well
+    # strings and lists of strings in JSON are valid TOML as well
     data = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items()).encode()
     filename = f"{values['name']}.toml"
     parse.parse(data, filename, Path.cwd())
@@ -44,11 +44,11 @@ def spec_for_script(
 
 
 def spec_from_file(path: Path, *, live: bool = False) -> tuple[str, bytes]:
-    """Check a person's spec, and add the folder that its relative paths mean.
+    """Check a person's spec, and add the folder to which its paths are relative.
 
     Raises:
-        NotFound: there is no such file.
-        SpecError: it would be refused.
+        NotFound: the file cannot be read.
+        SpecError: the spec would be refused.
     """
     try:
         data = path.read_bytes()
@@ -61,7 +61,7 @@ def spec_from_file(path: Path, *, live: bool = False) -> tuple[str, bytes]:
     folder = path.absolute().parent
     if not path.name.endswith(parse.SUFFIXES):
         raise SpecError(
-            "The file's ending is not one of a spec.",
+            "The file's extension is not that of a spec.",
             where=path,
             hint=f"Name it *{', *'.join(parse.SUFFIXES)}, or submit a *.py script.",
         )
@@ -76,7 +76,7 @@ def spec_from_file(path: Path, *, live: bool = False) -> tuple[str, bytes]:
                 raise SpecError(
                     "The spec says `live = false`, and --live is given.",
                     where=path,
-                    hint="Leave one of them out.",
+                    hint="Remove one of them.",
                 )
             head += "live = true\n"
         if head:
@@ -93,11 +93,11 @@ def spec_from_file(path: Path, *, live: bool = False) -> tuple[str, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Describe a spec that was put into the inbox.
+    """Describe a spec that was written into the inbox.
 
     Attributes:
-        path: where it was put; the daemon may have taken it already.
-        inode: its number, which stays with it wherever the daemon moves it.
+        path: where it was written; the daemon may have claimed it already.
+        inode: its inode number, which stays the same wherever the daemon moves it.
     """
 
     path: Path
@@ -105,7 +105,7 @@ class Dropped:
 
 
 def drop(home: Home, filename: str, data: bytes) -> Dropped:
-    """Put a spec into the inbox in one step; never over another file.
+    """Write a spec into the inbox atomically; never replace another file.
 
     Raises:
         HomeUnusable: the inbox cannot be written.
@@ -119,8 +119,8 @@ def drop(home: Home, filename: str, data: bytes) -> Dropped:
         while True:
             target = home.inbox / (filename if n == 1 else f"{stem}-{n}{suffix}")
             try:
-                # reserves the name, since a rename replaces what is there; an empty spec is
-                # not sound, so that the daemon lets it lie for the moment
+                # reserves the name, since a rename replaces an existing file; the daemon does not
+                # claim the empty file, which is an invalid spec, for the moment
                 os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640))
                 break
             except FileExistsError:
@@ -129,7 +129,7 @@ def drop(home: Home, filename: str, data: bytes) -> Dropped:
         durable.fsync_folder(home.inbox)
     except OSError as error:
         raise HomeUnusable(
-            f"The spec cannot be put into the inbox: {error.strerror}.",
+            f"The spec cannot be written into the inbox: {error.strerror}.",
             where=home.inbox,
             hint="Is this the right home (--home), and are you in the group of its inbox?",
         ) from error

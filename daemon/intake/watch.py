@@ -1,6 +1,6 @@
 """Watch the inbox: an event only wakes the loop, which then scans.
 
-An event that got lost costs time, never a job: the loop scans by itself as well.
+A lost event delays a job but never loses it: the loop also scans at an interval.
 """
 
 import threading
@@ -15,7 +15,7 @@ _QUIET = {"opened", "closed_no_write"}
 
 
 class Watcher(FileSystemEventHandler):
-    """Set ``wake`` when something changed in ``folder``."""
+    """Set ``wake`` when ``folder`` changes."""
 
     def __init__(self, folder: Path, wake: threading.Event) -> None:
         self._folder = folder
@@ -26,7 +26,7 @@ class Watcher(FileSystemEventHandler):
         self._reported = False
 
     def start(self) -> None:
-        """Begin to watch; where that fails the periodic scan has to do, and the log says so."""
+        """Start to watch; if that fails, log it once and leave the inbox to the periodic scan."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             info = self._folder.stat()
@@ -38,8 +38,8 @@ class Watcher(FileSystemEventHandler):
                 self._log.warning(
                     "inbox_not_watched",
                     error=str(error),
-                    hint="The inbox is scanned every few seconds instead; "
-                    "raise fs.inotify.max_user_watches or max_user_instances.",
+                    hint="The inbox is scanned every few seconds instead; raise "
+                    "fs.inotify.max_user_watches and fs.inotify.max_user_instances (sysctl).",
                 )
             self._reported = True
             return
@@ -47,7 +47,7 @@ class Watcher(FileSystemEventHandler):
         self._observer, self._inode = observer, (info.st_dev, info.st_ino)
 
     def ensure(self) -> None:
-        """Watch again where the folder was replaced or the observer has died."""
+        """Watch again if the folder was replaced or the observer has ended."""
         try:
             info = self._folder.stat()
             same = self._inode == (info.st_dev, info.st_ino)

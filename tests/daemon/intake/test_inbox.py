@@ -95,7 +95,7 @@ def socket_at(path: Path) -> None:
         ("up.toml", lambda p: p.write_bytes(GOOD + b"name = '../../up'\n"), "`name` cannot be"),
         ("big.toml", lambda p: p.write_bytes(b"#" * 2 * 2**20), "at most 1 MiB"),
         ("latin.toml", lambda p: p.write_bytes(GOOD + b"# \xe4\n"), "UTF-8"),
-        ("notes.txt", lambda p: p.write_bytes(b"hello"), "ending"),
+        ("notes.txt", lambda p: p.write_bytes(b"hello"), "extension"),
         ("link.toml", lambda p: p.symlink_to("/etc/passwd"), "symbolic link"),
         ("loop.toml", lambda p: p.symlink_to(p), "symbolic link"),
         ("hard.toml", link_of, "hard link"),
