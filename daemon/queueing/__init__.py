@@ -1,1 +1,1 @@
-"""Who runs next, and on what."""
+"""The queue: which job runs next, and on which GPUs."""

@@ -1,4 +1,4 @@
-"""Decide what a job waits for by `after`: pure, from where the others stand."""
+"""Decide what a job waits for by `after`: pure, from the states of the other jobs."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ class Need:
     """Describe an entry of ``after``.
 
     Attributes:
-        named: as the spec says it, a job's id or name.
-        id: the job that it means, None while there is none.
+        named: the job's id or name as in the spec.
+        id: id of the job that it means, None while there is none.
     """
 
     named: str
@@ -22,10 +22,10 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """State whether a job may start. ``reason`` is empty where nothing stands in the way.
+    """State whether a job may start; ``reason`` is empty if it may.
 
     Attributes:
-        broken: it can never come true by itself: the job is held.
+        broken: the need can never be met without a person: the job is held.
     """
 
     reason: str = ""
@@ -34,12 +34,13 @@ class Answer:
 
 
 def judge(job_id: str, needs: Iterable[Need]) -> Answer:
-    """Decide whether what ``job_id`` waits for has come.
+    """Decide whether the needs of ``job_id`` are met.
 
-    Broken before missing before pending: the one that a person must act on is reported.
+    A broken need is reported before a missing one, and that before a pending one: a person must
+    act on the first.
     """
-    left = [need for need in needs if need.state != JobState.DONE]
-    for need in left:
+    unmet = [need for need in needs if need.state != JobState.DONE]
+    for need in unmet:
         if need.state in (JobState.FAILED, JobState.CANCELLED):
             how = "failed" if need.state == JobState.FAILED else "was cancelled"
             return Answer(
@@ -47,27 +48,27 @@ def judge(job_id: str, needs: Iterable[Need]) -> Answer:
                 f"`rekindle retry {need.id}`, then `rekindle release {job_id}`.",
                 broken=True,
             )
-    for need in left:
+    for need in unmet:
         if need.id is None:
             return Answer(
                 f"It waits for {need.named}, and there is no such job.",
                 f"Submit {need.named}, or cancel this job and correct its `after`.",
             )
-    for need in left:
+    for need in unmet:
         if need.state == JobState.HELD:
             return Answer(
                 f"It waits for {need.id}, which is held.", f"`rekindle show {need.id}` says why."
             )
-    if left:
-        return Answer(f"It waits for {', '.join(str(need.id) for need in left)}.")
+    if unmet:
+        return Answer(f"It waits for {', '.join(str(need.id) for need in unmet)}.")
     return Answer()
 
 
 def cycle(start: str, edges: Callable[[str], Collection[str]]) -> list[str]:
-    """Find the way from a job back to itself along what each waits for; empty where there is none.
+    """Find a path from a job back to itself along the jobs that each waits for; empty if none.
 
     Args:
-        edges: the ids that a job still waits for.
+        edges: returns the ids that a job still waits for.
     """
     came_from: dict[str, str] = {}
     todo = [start]
@@ -75,34 +76,34 @@ def cycle(start: str, edges: Callable[[str], Collection[str]]) -> list[str]:
         here = todo.pop()
         for there in edges(here):
             if there == start:
-                way = [start, here] if here != start else [start]
-                while way[-1] != start:
-                    way.append(came_from[way[-1]])
-                return [*reversed(way)] if len(way) > 1 else [start, start]
+                path = [start, here] if here != start else [start]
+                while path[-1] != start:
+                    path.append(came_from[path[-1]])
+                return [*reversed(path)] if len(path) > 1 else [start, start]
             if there not in came_from:
                 came_from[there] = here
                 todo.append(there)
     return []
 
 
-class Circles:
-    """Know which jobs may stand in a circle; each is walked through once, however often one asks.
+class Cycles:
+    """Remember which jobs may be part of a cycle, so that each job is visited once.
 
-    What is known holds as long as no job waits for one that it did not wait for before. A job
-    of which that is true must be asked about: only then it is seen, and all is forgotten. Of
-    several that changed at once, one at least is then found in each new circle.
+    The results are valid while no job waits for one that it did not wait for before. `contain`
+    must be called for a job that does: it then drops all results. If several jobs changed at
+    once, at least one of them is found in each new cycle.
 
     Args:
-        edges: the ids that a job waits for or, where it is held or has ended, may wait for
-            again: a job that only stands still for now must not make others look free.
+        edges: returns the ids that a job waits for or, if it is held or has ended, may wait for
+            again: a job that is held now must not make the jobs before it look free.
     """
 
     def __init__(self, edges: Callable[[str], Collection[str]]) -> None:
         self._edges = edges
         self._known: dict[str, tuple[frozenset[str], bool]] = {}
 
-    def hold(self, job_id: str) -> bool:
-        """Tell whether a job stands in a circle, or stood in one that has broken since."""
+    def contain(self, job_id: str) -> bool:
+        """Return whether a job is part of a cycle, or was part of one that has broken since."""
         edges = frozenset(self._edges(job_id))
         if job_id in self._known and not edges <= self._known[job_id][0]:
             self._known.clear()
@@ -111,11 +112,11 @@ class Circles:
         return self._known[job_id][1]
 
     def drop(self, job_id: str) -> None:
-        """Forget a job that never waits again."""
+        """Forget a job that will never wait again."""
         self._known.pop(job_id, None)
 
     def _walk(self, start: str) -> None:
-        """Run Tarjan's strongly connected components (1972), up to what is known already."""
+        """Run Tarjan's strongly connected components algorithm (1972) up to known jobs."""
         edges: dict[str, frozenset[str]] = {}
         entered: dict[str, int] = {}
         back: dict[str, int] = {}
@@ -130,8 +131,8 @@ class Circles:
 
         enter(start)
         while todo:
-            here, left = todo[-1]
-            there = next((one for one in left if one not in self._known), None)
+            here, unvisited = todo[-1]
+            there = next((one for one in unvisited if one not in self._known), None)
             if there is not None and there not in entered:
                 enter(there)
             elif there is not None:
@@ -141,8 +142,8 @@ class Circles:
                 if todo:
                     back[todo[-1][0]] = min(back[todo[-1][0]], back[here])
                 if back[here] == entered[here]:
-                    circle = [path.pop()]
-                    while circle[-1] != here:
-                        circle.append(path.pop())
-                    stands = len(circle) > 1 or here in edges[here]
-                    self._known |= {one: (edges[one], stands) for one in circle}
+                    component = [path.pop()]
+                    while component[-1] != here:
+                        component.append(path.pop())
+                    is_cycle = len(component) > 1 or here in edges[here]
+                    self._known |= {one: (edges[one], is_cycle) for one in component}

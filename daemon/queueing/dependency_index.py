@@ -1,4 +1,4 @@
-"""Know which jobs wait for which by `after`, and judge each again when one of them changes."""
+"""Index which jobs wait for which by `after`, to evaluate them again when one changes."""
 
 from rekindle.daemon.queueing import dependencies
 from rekindle.daemon.queueing.dependencies import Answer, Need
@@ -12,34 +12,34 @@ _WAITS = frozenset({JobState.QUEUED, JobState.WAITING})
 
 
 class DependencyIndex:
-    """Index the jobs that wait by what they wait for."""
+    """Index waiting jobs by the jobs that they wait for."""
 
     def __init__(self, ledger: Ledger, wants: WantsReader) -> None:
         self._ledger = ledger
         self._wants = wants
         self._dependents: dict[str, set[str]] = {}  # by id, or by name while there is no such job
         self._registered: dict[str, set[str]] = {}
-        self._circles = dependencies.Circles(self._may_wait_for)
+        self._cycles = dependencies.Cycles(self._may_wait_for)
 
     def judge(self, job: JobRow, after: tuple[str, ...]) -> Answer:
-        """Decide whether what a job waits for is there; note at whose changes to ask again."""
+        """Decide whether a job's needs are met; register it with the jobs that it waits for."""
         needs = self._needs(job, after)
-        # not by a name that means a job already: all of a series would be looked at each time
+        # registered by id if there is one: by name, all jobs of a series would be visited each time
         self._register(job.id, {need.id or need.named for need in needs})
         answer = dependencies.judge(job.id, needs)
-        if not answer.reason or answer.broken or not self._circles.hold(job.id):
+        if not answer.reason or answer.broken or not self._cycles.contain(job.id):
             return answer
-        way = dependencies.cycle(job.id, self._waits_for)
-        if not way:
+        path = dependencies.cycle(job.id, self._waits_for)
+        if not path:
             return answer
         return Answer(
-            f"It waits for itself: {' waits for '.join(way)}.",
-            "Cancel one of them, and correct its `after`.",
+            f"It waits for itself: {' waits for '.join(path)}.",
+            "Cancel one of them, correct its `after` and submit it again.",
             broken=True,
         )
 
     def dependents(self, named: str) -> list[str]:
-        """List the jobs to judge again when the job of this id, or name, changes."""
+        """List the jobs to evaluate again when the job with this id or name changes."""
         return [*self._dependents.get(named, ())]
 
     def unregister(self, job_id: str) -> None:
@@ -48,7 +48,7 @@ class DependencyIndex:
 
     def drop(self, job_id: str) -> None:
         """Forget a job that has begun: it never waits for others again."""
-        self._circles.drop(job_id)
+        self._cycles.drop(job_id)
 
     def _register(self, job_id: str, under: set[str]) -> None:
         for other in self._registered.pop(job_id, ()):
@@ -71,7 +71,7 @@ class DependencyIndex:
         return needs
 
     def _waits_for(self, job_id: str) -> list[str]:
-        """List the ids that a job waits for, where it has not begun yet."""
+        """List the ids that a job waits for; none if it has begun."""
         job = self._ledger.job(job_id)
         if job is None or job.attempts or job.state not in _WAITS:
             return []
@@ -82,7 +82,7 @@ class DependencyIndex:
         ]
 
     def _may_wait_for(self, job_id: str) -> list[str]:
-        """List the ids that a job which has not begun waits for, or would if it were queued."""
+        """List the ids that a job would wait for if it were queued; none if it has begun."""
         job = self._ledger.job(job_id)
         if job is None or job.attempts:
             return []
@@ -93,4 +93,4 @@ class DependencyIndex:
         try:
             return self._wants.of(job).after
         except SpecError:
-            return ()  # this is another job's look at it; it is held by its own
+            return ()  # evaluated for another job here; its own evaluation holds it

@@ -1,8 +1,8 @@
-"""Look at the GPUs of this host through NVML: the one place that speaks to the driver.
+"""Query the GPUs of this host through NVML: the only code that calls the driver.
 
-Everything is asked in a thread of its own: a driver whose GPU has fallen off the bus may
-not answer for minutes, and the daemon has other jobs to look after. Without a driver there
-are no GPUs; that is no error.
+All queries run in a separate thread: a driver whose GPU has fallen off the bus may not respond
+for minutes, which must not block the daemon. A host without a driver has no GPUs; that is no
+error.
 """
 
 import os
@@ -27,12 +27,12 @@ _DISPLAY_CLASS: Final = "0x03"
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Hold one look at all GPUs.
+    """Hold one reading of all GPUs.
 
     Attributes:
-        at: monotonic time of the look, seconds.
-        count: how many the host has, those that the driver does not show included.
-        trouble: why the driver could not be asked; empty where it could.
+        at: monotonic time of the reading, seconds.
+        count: how many GPUs the host has, including those that the driver does not show.
+        trouble: why the driver could not be queried; empty if it could.
     """
 
     at: float
@@ -42,11 +42,11 @@ class Seen:
 
 
 class DriverTrouble(Exception):
-    """NVML does not work, or is missing; the text is NVML's own."""
+    """NVML fails or is missing; the text is NVML's own."""
 
 
 class Monitor:
-    """Look at the GPUs once a second.
+    """Read the state of the GPUs once a second.
 
     Args:
         allowed: ``CUDA_VISIBLE_DEVICES`` of the daemon, None for all GPUs.
@@ -63,7 +63,7 @@ class Monitor:
         self._log = structlog.get_logger()
 
     def start(self) -> None:
-        """Begin to look; wait a few seconds for the first look."""
+        """Start the thread; wait a few seconds for the first reading."""
         if self._allowed is not None and self._allowed.strip() in ("", "-1"):
             self._publish(Seen(time.monotonic()))
             return
@@ -75,26 +75,26 @@ class Monitor:
 
     @property
     def looked(self) -> bool:
-        """Tell whether the first look is over."""
+        """Return whether the first reading is complete."""
         return self._first.is_set()
 
     def seen(self) -> Seen:
-        """Give the latest look; one that is too old says so, and shows nothing as free."""
+        """Return the latest reading; one that is too old reports trouble and shows no GPUs."""
         with self._lock:
             seen = self._seen
         now = time.monotonic()
         if seen is None:
-            return Seen(now, count=_on_the_bus(), trouble="The NVIDIA driver has not answered yet")
+            return Seen(now, count=_on_the_bus(), trouble="The NVIDIA driver has not responded yet")
         if seen.count and now - seen.at > STALE_S:
             return Seen(
                 now,
                 count=seen.count,
-                trouble=f"The NVIDIA driver has not answered for {STALE_S:.0f} s",
+                trouble=f"The NVIDIA driver has not responded for {STALE_S:.0f} s",
             )
         return seen
 
     def take_xids(self) -> list[tuple[str, int]]:
-        """Take the fatal errors since the last call, as (UUID, XID)."""
+        """Take the fatal errors since the last call, as pairs of UUID and XID."""
         with self._lock:
             taken, self._xids = self._xids, []
         return taken
@@ -116,7 +116,7 @@ class Monitor:
                 self._ended.wait(RETRY_S)
 
     def _count(self, shown: int) -> int:
-        """Count the GPUs: the most that were ever shown, or are on the bus."""
+        """Count the GPUs: the most that the driver ever showed, or that are on the bus."""
         bus = _on_the_bus()
         if self._allowed is not None:
             bus = min(bus, self._allowed.count(",") + 1)
@@ -142,10 +142,10 @@ class Monitor:
 
 
 class Nvml:
-    """Speak to NVML, once initialised.
+    """Call NVML, which is initialised once.
 
     Raises:
-        DriverTrouble: it is missing or does not work.
+        DriverTrouble: NVML is missing or fails.
     """
 
     def __init__(self) -> None:
@@ -162,13 +162,13 @@ class Nvml:
         try:
             self._events = pynvml.nvmlEventSetCreate()
         except pynvml.NVMLError:
-            self._events = None  # faults are then seen at the next look only
+            self._events = None  # faults are then found by the next reading only
 
     def look(self) -> list[Gpu]:
-        """Look at all GPUs, or MIG instances where a GPU is divided.
+        """Read all GPUs, or the MIG instances of a GPU that is partitioned.
 
         Raises:
-            DriverTrouble: not even their number can be had.
+            DriverTrouble: not even their number can be read.
         """
         try:
             count = self._nvml.nvmlDeviceGetCount()
@@ -179,7 +179,7 @@ class Nvml:
     def wait_for_xid(
         self, seconds: float, sleep: Callable[[float], object]
     ) -> tuple[str, int] | None:
-        """Wait for the next XID as (UUID, number), or None after ``seconds``."""
+        """Wait for the next XID, a pair of UUID and number; None after ``seconds``."""
         if self._events is None or not self._watched:
             sleep(seconds)
             return None
@@ -188,7 +188,7 @@ class Nvml:
             return self._nvml.nvmlDeviceGetUUID(event.device), int(event.eventData)
         except self._nvml.NVMLError as error:
             if error.value != self._nvml.NVML_ERROR_TIMEOUT:
-                sleep(seconds)  # a GPU that is lost is found by the next look
+                sleep(seconds)  # a lost GPU is found by the next reading
             return None
 
     def _look_at(self, index: int) -> list[Gpu]:
@@ -256,10 +256,10 @@ class Nvml:
             )
             self._watched.add(uuid)
         except self._nvml.NVMLError:
-            return  # not every GPU has them
+            return  # not every GPU supports events
 
     def _instances(self, handle: Any) -> list[tuple[int, Any]] | None:
-        """List the MIG instances of a GPU that is divided, else None."""
+        """List the MIG instances of a GPU that is partitioned, else None."""
         mode = self._optional(self._nvml.nvmlDeviceGetMigMode, handle)
         if not mode or not mode[0]:
             return None
@@ -271,7 +271,7 @@ class Nvml:
         return [(n, part) for n, part in parts if part is not None]
 
     def _optional(self, ask: Callable[..., Any], *args: Any) -> Any:
-        """Ask what not every GPU can tell; a GPU that is lost is an error here as elsewhere."""
+        """Query what not every GPU supports; a lost GPU is an error here as elsewhere."""
         try:
             return ask(*args)
         except self._nvml.NVMLError as error:

@@ -1,7 +1,4 @@
-"""Follow the ledger: where each job stands, be it active, blocked, held or in the order.
-
-Only jobs that have changed are looked at.
-"""
+"""Follow the ledger, and sort each job that changed: active, blocked, held or in a lane."""
 
 import os
 import time
@@ -24,7 +21,7 @@ from rekindle.state.lifecycle import ACTIVE, JobState
 
 _WAITS: Final = frozenset({JobState.QUEUED, JobState.WAITING})
 _NOT_WORTH_A_START_S: Final = 2.0
-"""An attempt that may run no longer than this would only just have imported its libraries."""
+"""A shorter attempt would end before it had imported its libraries."""
 _TICKS_S: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -33,7 +30,7 @@ class Active:
     """Describe a job that has an attempt.
 
     Attributes:
-        began: start of the attempt on the clock that no one can set, seconds since boot.
+        began: start of the attempt in seconds since boot, on a clock that cannot be set.
         before: seconds that earlier attempts ran.
     """
 
@@ -44,12 +41,12 @@ class Active:
     before: float
 
     def has_run(self, boot: float) -> float:
-        """Give the seconds that the job has run, ``boot`` seconds after the boot."""
+        """Return the seconds that all attempts have run, ``boot`` seconds after the boot."""
         return self.before + boot - self.began
 
 
 class Lineup:
-    """Keep the scheduler, and what is active or blocked, in step with the ledger."""
+    """Keep the scheduler and the sets of active and blocked jobs up to date with the ledger."""
 
     def __init__(
         self, ledger: Ledger, attempts: Attempts, pool: Pool, scheduler: Scheduler
@@ -67,31 +64,31 @@ class Lineup:
 
     @property
     def active(self) -> list[Active]:
-        """List the jobs that have an attempt."""
+        """The jobs that have an attempt."""
         return [*self._active.values()]
 
     @property
     def busy(self) -> bool:
-        """Tell whether there is any job that a tick must look after."""
+        """Return whether any job is active, blocked or in a lane."""
         return bool(self._active or self._blocked or len(self._scheduler))
 
     def load(self) -> None:
-        """Take in every job that has not ended."""
+        """Sort every job that has not ended."""
         for job in self._ledger.jobs(states={*_WAITS, *ACTIVE}):
             self._look_at_isolated(job.id)
 
     def follow(self) -> None:
-        """Take in what has changed since the last call."""
+        """Sort every job that has changed since the last call."""
         self._dirty |= self._ledger.take_changed()
         while self._dirty:
             for job_id in sorted(self._dirty):
                 self._look_at_isolated(job_id)
-                # only now: what fails here (a full disk) is done again at the next tick
+                # discarded last: after an error (a full disk) the next tick repeats it
                 self._dirty.discard(job_id)
             self._dirty |= self._ledger.take_changed()
 
     def look_again(self) -> None:
-        """Ask again what each job in the order needs: the host has other GPUs than before."""
+        """Sort every job in a lane again, since the GPUs of the host have changed."""
         for job_id in [*self._scheduler]:
             self._look_at_isolated(job_id)
 
@@ -101,7 +98,7 @@ class Lineup:
         self._log.warning("job_held", job=job_id, reason=reason)
 
     def _look_at_isolated(self, job_id: str) -> None:
-        """Look at a job; one that cannot be understood is held, and the others have their turn."""
+        """Sort a job; one with an unusable spec is held and does not block the others."""
         try:
             self._look_at(job_id)
         except Exception as error:
@@ -112,7 +109,7 @@ class Lineup:
     def _hold_not_understood(self, job_id: str, error: Exception) -> None:
         job = self._ledger.job(job_id)
         if job is None or job.state not in _WAITS:
-            # an attempt that runs is settled at its end
+            # a running attempt is settled at its end
             self._log.error("job_not_understood", job=job_id, exc_info=error)
             return
         what, hint = errors.describe(error)
@@ -125,11 +122,11 @@ class Lineup:
 
     def _look_at(self, job_id: str) -> None:
         job = self._ledger.job(job_id)
-        left = self._active.pop(job_id, None)
+        was = self._active.pop(job_id, None)
         self._scheduler.remove(job_id)
         self._blocked.discard(job_id)
-        if left is not None and (job is None or job.state not in ACTIVE):
-            self._pool.give_back(left.gpus)
+        if was is not None and (job is None or job.state not in ACTIVE):
+            self._pool.give_back(was.gpus)
         if job is None:
             return
         self._wants.forget(job_id)
@@ -137,7 +134,7 @@ class Lineup:
         if job.attempts:
             self._dependencies.drop(job_id)
         if job.state in ACTIVE:
-            self._active[job_id] = self._make_active(job, left)
+            self._active[job_id] = self._make_active(job, was)
         elif job.state in _WAITS:
             self._place(job)
         for named in (job.id, job.name):
@@ -148,7 +145,7 @@ class Lineup:
         try:
             wants = self._wants.of(job)
         except SpecError:
-            # it runs, whatever its spec says now; its end is judged by `job.json`
+            # it keeps running whatever its spec says now; its end is evaluated by `job.json`
             wants = Wants()
         row = self._ledger.attempt(job.id, job.attempts)
         began = time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -166,7 +163,7 @@ class Lineup:
                 self._place(job)
 
     def _place(self, job: JobRow) -> None:
-        """Put a job that wants to run where it stands: blocked, held, or into the order."""
+        """Block or hold a job that is queued or waiting, or put it into its lane."""
         wants = self._wants.of(job)
         self._scheduler.remove(job.id)
         self._blocked.discard(job.id)
@@ -176,13 +173,12 @@ class Lineup:
         ):
             self.hold(
                 job.id,
-                "It has run as long as its `max_runtime` allows; "
-                f"{self._attempts.saved(job).kept}.",
-                f"`rekindle release {job.id} --max-runtime 12h` gives it more.",
+                f"It has reached its `max_runtime`; {self._attempts.saved(job).kept}.",
+                f"`rekindle release {job.id} --max-runtime 12h` resumes it with a new limit.",
             )
             return
-        # what has begun has had what it waited for
-        if wants.after and job.attempts == 0 and not self._has_what_it_waits_for(job, wants):
+        # the needs of a job that has begun were met before its first attempt
+        if wants.after and job.attempts == 0 and not self._needs_are_met(job, wants):
             return
         self._scheduler.put(
             Candidate(
@@ -195,7 +191,7 @@ class Lineup:
             )
         )
 
-    def _has_what_it_waits_for(self, job: JobRow, wants: Wants) -> bool:
+    def _needs_are_met(self, job: JobRow, wants: Wants) -> bool:
         answer = self._dependencies.judge(job, wants.after)
         if not answer.reason:
             return True
@@ -208,5 +204,5 @@ class Lineup:
 
 
 def _not_before(job: JobRow) -> float | None:
-    """Give the end of a wait on the clock that nobody can set."""
+    """Return the end of a wait on the monotonic clock, which cannot be set."""
     return None if job.next_at is None else time.monotonic() + job.next_at - time.time()

@@ -1,11 +1,11 @@
-"""Decide which GPUs may be given out: pure, from what the driver shows and attempts hold."""
+"""Decide which GPUs can be allocated: pure, from the driver's reading and the GPUs of attempts."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 APPLICATION_XIDS: Final = frozenset({13, 31, 43, 45, 68, 109})
-"""Errors of a program after which the GPU is still sound; every other XID sets it aside.
+"""Errors of a program after which the GPU is still usable; every other XID sets it aside.
 
 Source: the health check of NVIDIA's Kubernetes device plugin.
 """
@@ -16,9 +16,9 @@ class Gpu:
     """Describe a GPU, or a MIG instance, as the driver shows it; memory in bytes.
 
     Attributes:
-        label: what a person calls it: its index as nvidia-smi shows it, ``0`` or ``0:1``.
-        parent: UUID of the GPU that a MIG instance is a part of.
-        faults: what makes it unfit, in words; empty where it is sound.
+        label: its index as nvidia-smi shows it, ``0`` or ``0:1``.
+        parent: UUID of the GPU that a MIG instance belongs to.
+        faults: descriptions of its faults; empty if it is usable.
     """
 
     uuid: str
@@ -32,12 +32,12 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """State what there is to give out.
+    """State which GPUs can be allocated.
 
     Attributes:
-        allocatable: UUIDs that can be given out now, in the order of their labels.
-        reclaimable: how many are allocatable or come back when attempts of ours end.
-        unavailable: why others are not reclaimable, one sentence each.
+        allocatable: UUIDs that can be allocated now, in the order of their labels.
+        reclaimable: how many are allocatable or become so when our attempts end.
+        unavailable: why the others are not reclaimable, one sentence each.
     """
 
     allocatable: tuple[str, ...] = ()
@@ -46,11 +46,11 @@ class Stock:
 
 
 def visible(gpus: Iterable[Gpu], allowed: str | None) -> tuple[Gpu, ...]:
-    """Select the GPUs that the daemon's own ``CUDA_VISIBLE_DEVICES`` leaves to it.
+    """Select the GPUs that the daemon's own ``CUDA_VISIBLE_DEVICES`` allows.
 
     Args:
-        allowed: UUIDs, beginnings of UUIDs or labels, as CUDA reads them: what follows the
-            first that does not exist is not seen. None for all.
+        allowed: UUIDs, prefixes of UUIDs or labels, as CUDA reads them: what follows the first
+            that does not exist is ignored. None for all.
     """
     found = tuple(gpus)
     if allowed is None:
@@ -73,7 +73,7 @@ def with_faults(
     noted: Mapping[str, Collection[str]],
     accepted: Mapping[str, Collection[str]],
 ) -> tuple[Gpu, ...]:
-    """Add the faults that were noted earlier to GPUs; drop those a person accepted."""
+    """Add recorded faults to GPUs; drop those that a person accepted."""
     return tuple(
         replace(
             gpu,
@@ -96,13 +96,13 @@ def take_stock(
     settling: Collection[str] = (),
     free_share: float = 0.8,
 ) -> Stock:
-    """Decide what can be given out.
+    """Decide which GPUs can be allocated.
 
     Args:
-        held: UUIDs that attempts of ours have.
-        settling: UUIDs that were given back a moment ago: the driver may need a while to
-            free their memory, and they still count as reclaimable.
-        free_share: the part of its memory that must be free before a GPU is given out.
+        held: UUIDs of the GPUs of our attempts.
+        settling: UUIDs that were released recently: the driver may need time to free their
+            memory, and they still count as reclaimable.
+        free_share: the part of its memory that must be free before a GPU is allocated.
     """
     allocatable: list[str] = []
     unavailable: list[str] = []

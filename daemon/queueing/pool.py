@@ -1,4 +1,4 @@
-"""Keep the pool of GPUs: what the monitor sees, what attempts hold, what a person decided."""
+"""Manage the pool of GPUs: those that the monitor sees, attempts hold or a person accepted."""
 
 import time
 from collections.abc import Collection, Iterable
@@ -17,15 +17,15 @@ _SETTLE_S: Final = 30.0
 
 
 class Pool:
-    """Know the GPUs of one host.
+    """Manage the GPUs of one host.
 
     Args:
-        free_share: the part of a GPU's memory that must be free before it is given out.
+        free_share: the part of a GPU's memory that must be free before it is allocated.
 
     Attributes:
-        stock: what can be given out, as of the latest `refresh`.
-        count: how many GPUs the host has, those that cannot be had included.
-        trouble: why the driver cannot be asked; empty where it can.
+        stock: the GPUs that can be allocated, as of the latest `refresh`.
+        count: how many GPUs the host has, including unavailable ones.
+        trouble: why the driver cannot be queried; empty if it can.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class Pool:
         self.trouble = ""
 
     def refresh(self, held: Collection[str]) -> bool:
-        """Look at the GPUs; True where their number is another one than before.
+        """Update the stock from the latest reading; True if the number of GPUs has changed.
 
         Args:
-            held: UUIDs that attempts have.
+            held: UUIDs of the GPUs of attempts.
         """
         seen = self._monitor.seen()
         for uuid, xid in self._monitor.take_xids():
@@ -59,16 +59,16 @@ class Pool:
         self._given_back = {
             uuid: at for uuid, at in self._given_back.items() if now - at < _SETTLE_S
         }
-        # a look from before an attempt ended does not know what memory it left behind
+        # a reading from before the end of an attempt does not show the memory it left in use
         stale = {uuid for uuid, at in self._given_back.items() if seen.at <= at}
         stock = placement.take_stock(
             self._gpus, held={*held, *stale}, settling=self._given_back, free_share=self._free_share
         )
         if len(seen.gpus) < seen.count and not seen.trouble:
-            away = f"the driver shows {len(seen.gpus)} of {seen.count} GPUs"
-            stock = replace(stock, unavailable=(*stock.unavailable, away))
+            missing = f"the driver shows {len(seen.gpus)} of {seen.count} GPUs"
+            stock = replace(stock, unavailable=(*stock.unavailable, missing))
         self.stock = stock
-        # a host without GPUs has no driver either, and that is no trouble
+        # a host without GPUs has no driver either, which is no fault
         trouble = seen.trouble if seen.count else ""
         changed = (seen.count, bool(trouble)) != (self.count, bool(self.trouble))
         self.count, self.trouble = seen.count, trouble
@@ -76,29 +76,29 @@ class Pool:
 
     @property
     def may_come_back(self) -> bool:
-        """Tell whether unavailable GPUs may come back without a person."""
+        """Return whether unavailable GPUs may become available without a person."""
         return bool(self.trouble) or any("in use" in text for text in self.stock.unavailable)
 
     @property
     def known(self) -> bool:
-        """Tell whether the host has been looked at, so that what it lacks is known."""
+        """Return whether the GPUs have been read once, so that missing ones are known."""
         return self._monitor.looked
 
     def gpus_for(self, wanted: int | None) -> int:
-        """Give the number of GPUs a job gets: what it says, else one where there are any."""
+        """Return the number of GPUs for a job: as its spec says, else one if there are any."""
         return int(self.count > 0) if wanted is None else wanted
 
     def give_back(self, uuids: Iterable[str]) -> None:
-        """Note that an attempt has ended; its memory is looked at before it is given out."""
+        """Release GPUs of an ended attempt; their memory is checked before they are allocated."""
         self._given_back.update(dict.fromkeys(uuids, time.monotonic()))
 
     def find(self, named: str) -> Gpu | None:
-        """Find the GPU of this label, UUID or beginning of a UUID."""
+        """Find the GPU with this label, UUID or prefix of a UUID."""
         found = placement.visible(self._gpus, named)
         return found[0] if len(found) == 1 else None
 
     def accept(self, gpu: Gpu) -> None:
-        """Use a GPU again in spite of the faults that it has now."""
+        """Use a GPU again despite its current faults."""
         known = self._file.now.accepted
         self._file.decide(
             accepted={**known, gpu.uuid: sorted({*known.get(gpu.uuid, []), *gpu.faults})}

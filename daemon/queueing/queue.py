@@ -1,6 +1,7 @@
-"""Run the queue: start what may run, end what may not go on, say what the others wait for.
+"""Run the queue: start jobs, end attempts, and record what the other jobs wait for.
 
-An attempt may not go on where its window has closed, its time is used up, or the queue was freed.
+An attempt is ended if its window has closed, its `max_runtime` is reached, or the queue was
+paused with `--now`.
 """
 
 import time
@@ -20,14 +21,14 @@ from rekindle.state.lifecycle import JobState
 
 _MAY_STOP: Final = frozenset({JobState.STARTING, JobState.RUNNING})
 _CHOICE_BUDGET_S: Final = 0.25
-"""What one tick may spend on jobs that turn out not to be able to begin."""
+"""Time that one tick may spend on jobs that cannot start."""
 
 
 class Queue:
     """Run the queue of one home; the tick loop owns it.
 
     Args:
-        slots: how many jobs may run at once that need no GPU.
+        slots: how many jobs without a GPU may run at once.
     """
 
     def __init__(
@@ -46,30 +47,30 @@ class Queue:
         self._log = structlog.get_logger()
 
     def load(self) -> None:
-        """Take in every job that has not ended; call once before the first tick."""
+        """Load every job that has not ended; to be called once before the first tick."""
         self._pool.refresh(())
         self._lineup.load()
 
     def tick(self) -> None:
-        """Start, stop and explain what is to be started, stopped and explained now."""
+        """End the attempts that must end, start a job, or record what the jobs wait for."""
         self._lineup.follow()
         if self._pool.refresh({uuid for one in self._lineup.active for uuid in one.gpus}):
             self._lineup.look_again()
-        self._end_what_may_not_go_on()
+        self._end_attempts()
         if self._start_next():
             self._lineup.follow()
         else:
             self._reasons.update(paused=self._file.now.paused)
 
     def busy(self) -> bool:
-        """Tell whether there is anything that a tick must look after."""
+        """Return whether any job is active or waits to run."""
         return self._lineup.busy
 
     def idle(self) -> bool:
-        """Tell whether no job is left that could go on by itself.
+        """Return whether no job is left that could continue by itself.
 
-        A job that waits for another can only go on if that one does; one that needs GPUs
-        that are set aside, or a queue that is paused, waits for a person.
+        A job that waits for another can only continue if that one does; a job that needs GPUs
+        that are set aside, and a paused queue, wait for a person.
         """
         self._lineup.follow()
         if self._lineup.active:
@@ -84,10 +85,10 @@ class Queue:
             for lane, _ in self._scheduler.lanes()
         )
 
-    # what a person asks of the whole queue
+    # requests of a person about the whole queue
 
     def pause(self, *, free: bool) -> str:
-        """Start nothing new from now on; with ``free`` also save and end what runs."""
+        """Start no job from now on; with ``free`` also save and end running ones."""
         now = self._file.now
         if now.paused and (now.free or not free):
             return "The queue is paused already."
@@ -99,14 +100,14 @@ class Queue:
         if not free:
             return (
                 "The queue is paused: nothing new is started; "
-                f"{_count_jobs(len(active))} running go on to their end."
+                f"{_count_jobs(len(active))} running will continue to the end."
             )
         saved = [self._attempts.saved(one.row) for one in active]
-        lose = sum(not (one.saves or one.checkpoint) for one in saved)
+        unsaved = sum(not (one.saves or one.checkpoint) for one in saved)
         who = f"{_count_jobs(len(active))} running"
-        answer = f"The queue is paused; {who} save and go back to the queue."
-        if lose:
-            answer += f" Of {lose} nothing is saved so far: `rekindle ls` says of which."
+        answer = f"The queue is paused; {who} will save and return to the queue."
+        if unsaved:
+            answer += f" Of {unsaved} nothing is saved yet: `rekindle ls` says of which."
         return answer
 
     def resume(self) -> str:
@@ -118,7 +119,7 @@ class Queue:
         return "The queue is resumed."
 
     def take_back(self, named: str) -> str:
-        """Use a GPU again that was set aside, in spite of the faults it has now."""
+        """Use a GPU that was set aside again, despite its current faults."""
         gpu = self._pool.find(named)
         if gpu is None:
             return f"There is no GPU {named}."
@@ -126,37 +127,37 @@ class Queue:
             return f"GPU {gpu.label} is not set aside."
         self._pool.accept(gpu)
         self._ledger.add_event("gpu_taken_back", data={"gpu": gpu.uuid, "faults": [*gpu.faults]})
-        return f"GPU {gpu.label} is used again, in spite of: {'; '.join(gpu.faults)}."
+        return f"GPU {gpu.label} is used again despite its faults: {'; '.join(gpu.faults)}."
 
-    # what a tick does
+    # parts of a tick
 
-    def _end_what_may_not_go_on(self) -> None:
+    def _end_attempts(self) -> None:
         boot = time.clock_gettime(time.CLOCK_BOOTTIME)
         for one in self._lineup.active:
             if one.row.state not in _MAY_STOP:
                 continue
             window, most = one.wants.window, one.wants.max_runtime
             if self._file.now.free:
-                self._end(one, "pause", "The queue is paused.", "gives its place back")
+                self._end(one, "pause", "The queue is paused.", "returns to the queue")
             elif window is not None and not self._windows.is_open(window):
-                self._end(one, "window", f"Its window {window} has closed.", "gives its place back")
+                self._end(one, "window", f"Its window {window} has closed.", "returns to the queue")
             elif most is not None and one.has_run(boot) > most:
-                self._end(one, "runtime", "Its `max_runtime` is over.", "is then held")
+                self._end(one, "runtime", "It has reached its `max_runtime`.", "is then held")
 
     def _end(self, one: Active, stop_reason: str, why: str, then: str) -> None:
         what = self._attempts.saved(one.row).when_asked(then)
         self._attempts.stop(one.row, stop_reason, f"{why} {what}")
-        self._log.info("attempt_asked_to_end", job=one.row.id, wish=stop_reason)
+        self._log.info("attempt_asked_to_end", job=one.row.id, stop_reason=stop_reason)
         self._lineup.follow()
 
     def _start_next(self) -> bool:
-        """Start a job; False where none may be started, however long one waits."""
+        """Start the next job; False if no job can start now."""
         if self._file.now.paused:
             return False
         now = time.monotonic()
         if self._last_start is not None and now - self._last_start < MIN_BETWEEN_STARTS_S:
             return True
-        # those that cannot begin now are passed over: the ones behind them have their turn
+        # jobs that cannot start now are skipped, so that the ones behind them can start
         while time.monotonic() < now + _CHOICE_BUDGET_S:
             stock = self._pool.stock
             used = sum(not one.gpus for one in self._lineup.active)
@@ -175,4 +176,4 @@ class Queue:
 
 
 def _count_jobs(count: int) -> str:
-    return "one job that is" if count == 1 else f"{count} jobs that are"
+    return "1 job that is" if count == 1 else f"{count} jobs that are"

@@ -1,7 +1,7 @@
-"""Keep in ``queue.json`` what a person decided about the whole queue.
+"""Store a person's decisions about the whole queue in ``queue.json``.
 
-A file of its own and no table of the ledger, since it must outlive a ledger that is
-rebuilt: a queue that was paused must not begin to run by itself.
+They are in a file and not in the ledger, since they must survive a rebuild of the ledger: a
+paused queue must not start to run by itself.
 """
 
 import json
@@ -18,15 +18,15 @@ FORMAT: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """State what is decided.
+    """Hold the decisions.
 
     Attributes:
-        paused: nothing new is started.
-        free: and what runs is asked to save and end.
+        paused: no job is started.
+        free: running jobs are also asked to save and end.
         since: unix time of the pause, seconds.
-        noted: faults of GPUs that only an event reported, by UUID; they hold until ``boot_id``
-            changes, for a reboot resets a GPU.
-        accepted: faults, by UUID, with which a person took a GPU back.
+        noted: faults of GPUs that only an event reported, by UUID; valid until ``boot_id``
+            changes, since a reboot resets a GPU.
+        accepted: faults, by UUID, despite which a person uses a GPU again.
         boot_id: the boot that ``noted`` and ``accepted`` belong to.
     """
 
@@ -39,10 +39,10 @@ class Decisions:
 
 
 def read(home: Home) -> Decisions:
-    """Read the decisions of a home.
+    """Read the decisions of a home; the defaults if there is no file.
 
     Raises:
-        HomeUnusable: it is there and cannot be read.
+        HomeUnusable: the file exists and cannot be read.
     """
     try:
         value = json.loads(home.queue.read_bytes())
@@ -54,20 +54,20 @@ def read(home: Home) -> Decisions:
         return Decisions()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HomeUnusable(
-            f"What was decided about the queue cannot be read: {error}.",
+            f"The decisions about the queue cannot be read: {error}.",
             where=home.queue,
-            hint="Remove the file; then the queue is not paused, and all GPUs are in use.",
+            hint="Remove the file; then the queue is not paused, and all GPUs are used.",
         ) from error
 
 
 class QueueFile:
-    """Keep the file of one home, for the daemon, which is its only writer.
+    """Read and write the file of one home; the daemon is its only writer.
 
     Attributes:
-        now: what is decided.
+        now: the current decisions.
 
     Raises:
-        HomeUnusable: it is there and cannot be read.
+        HomeUnusable: the file exists and cannot be read.
     """
 
     def __init__(self, home: Home) -> None:
@@ -79,10 +79,10 @@ class QueueFile:
             self.now = replace(self.now, noted={}, accepted={}, boot_id=boot_id)
 
     def decide(self, **changes: Any) -> None:
-        """Write some decisions down, durably, before they hold.
+        """Write decisions to disk before they take effect.
 
         Raises:
-            OSError: it cannot be written; nothing is changed then.
+            OSError: the file cannot be written; nothing has changed.
         """
         new = replace(self.now, **changes)
         value = {name: getattr(new, name) for name in Decisions.__dataclass_fields__}

@@ -1,12 +1,11 @@
-"""Decide who runs next: pure, kept from change to change, asked with plain data and a time.
+"""Decide which job runs next: pure and incremental, from plain data and a time.
 
-The order is priority, then arrival. Jobs that need the same stand in one *lane*; only the
-heads of the lanes are looked at, so that a decision costs O(log n) in the number of jobs.
+The order is priority, then arrival. Jobs with equal needs are in one *lane*; only the heads of
+the lanes are compared, so that a decision costs O(log n) in the number of jobs.
 
-A job that is the first in order but needs more GPUs than are free keeps its place: no
-other GPU job overtakes it, and GPUs that become free are left to it. Otherwise a wide job
-would starve behind narrow ones. What cannot be had at all for now (its window is closed,
-too many GPUs are set aside) holds nobody back.
+If the first GPU job in order needs more GPUs than are free, no other GPU job overtakes it, and
+GPUs that become free are left to it: otherwise a wide job would starve behind narrow ones. A
+lane that cannot run now (its window is closed, too many GPUs are set aside) blocks no other.
 """
 
 import heapq
@@ -26,7 +25,7 @@ class Candidate:
         arrival: rank of arrival; the smaller came first.
         gpus: how many it needs at once; 0 for a CPU slot.
         window: times of day in which it may run, e.g. ``"22:00-07:00"``, None for always.
-        not_before: the earliest start on the clock that ``choose`` is asked with.
+        not_before: the earliest start, on the clock of ``choose``.
     """
 
     id: str
@@ -38,18 +37,18 @@ class Candidate:
 
     @property
     def rank(self) -> tuple[int, tuple[float, int], str]:
-        """Rank the job: the smaller goes first; different for any two jobs."""
+        """Rank in the order: smaller is first; unique for each job."""
         return (-self.priority, self.arrival, self.id)
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """State what may be given out now.
+    """State which resources can be allocated now.
 
     Attributes:
         slots: free CPU slots.
-        gpus: GPUs that can be given out at once.
-        reclaimable: GPUs that are free or become free when attempts of ours end.
+        gpus: GPUs that can be allocated now.
+        reclaimable: GPUs that are free or become free when our attempts end.
     """
 
     slots: int
@@ -58,14 +57,14 @@ class Room:
 
 
 class Lane(NamedTuple):
-    """State what all jobs of one lane need."""
+    """State the needs that all jobs of one lane share."""
 
     gpus: int
     window: str | None
 
 
 class _Line:
-    """Line up the jobs of one lane; removed ones are passed over when they come up."""
+    """Order the jobs of one lane in a heap; removed jobs are skipped when they reach its top."""
 
     __slots__ = ("heap", "ids")
 
@@ -75,7 +74,7 @@ class _Line:
 
 
 class Scheduler:
-    """Order the jobs of one host that want to run. No clock, no I/O: each call is deterministic."""
+    """Order the jobs of one host that are to run. No clock, no I/O: each call is deterministic."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Candidate] = {}
@@ -95,7 +94,7 @@ class Scheduler:
         return job_id in self._jobs
 
     def put(self, candidate: Candidate) -> None:
-        """Take a job in, in place of what was known of it."""
+        """Add a job, or replace its previous entry."""
         if self._jobs.get(candidate.id) == candidate:
             return
         self.remove(candidate.id)
@@ -111,7 +110,7 @@ class Scheduler:
                 heapq.heapify(self._timed)
 
     def remove(self, job_id: str) -> None:
-        """Forget a job; one that is not known is fine."""
+        """Remove a job, if it is known."""
         candidate = self._jobs.pop(job_id, None)
         if candidate is None:
             return
@@ -129,11 +128,11 @@ class Scheduler:
             heapq.heapify(line.heap)
 
     def choose(self, now: float, room: Room, is_open: Callable[[str], bool]) -> Candidate | None:
-        """Choose the next job to start; None while there is none or no room for it.
+        """Choose the next job to start; None if there is none, or no room for it.
 
         Args:
             now: on the clock of ``not_before``.
-            is_open: whether a window is open now.
+            is_open: returns whether a window is open now.
         """
         self._let_in(now)
         cpu: Candidate | None = None
@@ -157,11 +156,11 @@ class Scheduler:
         return min(cpu, gpu, key=lambda one: one.rank)
 
     def lanes(self) -> Iterator[tuple[Lane, AbstractSet[str]]]:
-        """List all lanes with the jobs that wait there for room, or for their window."""
+        """Iterate over all lanes with the ids of the jobs in them."""
         return ((lane, line.ids) for lane, line in self._lines.items())
 
     def take_fresh(self) -> set[str]:
-        """Take the jobs that came into a lane since the last call."""
+        """Take the ids of the jobs that entered a lane since the last call."""
         taken, self._fresh = self._fresh, set()
         return taken
 
@@ -186,7 +185,7 @@ class Scheduler:
         heapq.heappush(line.heap, (candidate.rank, self._version[candidate.id]))
 
     def _head(self, line: _Line) -> Candidate:
-        """Find the first of a line, which has at least one."""
+        """Find the first job of a lane that is not empty."""
         while True:
             rank, version = line.heap[0]
             if self._valid(version, rank[2]):

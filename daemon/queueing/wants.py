@@ -1,4 +1,4 @@
-"""Read what specs ask of the queue."""
+"""Read from accepted specs what jobs ask of the queue."""
 
 from dataclasses import dataclass
 
@@ -18,14 +18,14 @@ class Wants:
 
 
 class WantsReader:
-    """Read the accepted spec of each job once, until it may have changed."""
+    """Read the accepted spec of each job once, and again after `forget`."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._known: dict[str, Wants] = {}
 
     def of(self, job: JobRow) -> Wants:
-        """Give what a job asks for.
+        """Return what a job asks for.
 
         Raises:
             SpecError: its accepted spec cannot be read.
@@ -42,5 +42,5 @@ class WantsReader:
         return known
 
     def forget(self, job_id: str) -> None:
-        """Drop what is known of a job: a person may have changed its spec."""
+        """Forget a job's spec, which a person may have changed."""
         self._known.pop(job_id, None)

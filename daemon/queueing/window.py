@@ -1,9 +1,9 @@
-"""Decide when the times of day come in which a job may run, in local time.
+"""Decide whether the times of day in which a job may run include now, in local time.
 
-A window opens and closes at the instants at which the wall clock first shows its times.
-Where the clock is set forward over one of them (summer time begins), that is the instant of
-the jump; where an hour comes twice (it ends), the first of the two counts, so that a window
-neither opens twice nor flaps in a night.
+A window opens and closes at the instants at which the wall clock first shows its times. If the
+clock is set forward over one of them (summer time begins), that is the instant of the jump; if
+an hour occurs twice (summer time ends), the first counts, so that a window never opens twice in
+a night.
 """
 
 import datetime as dt
@@ -13,41 +13,41 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Tell whether a window is open, and until when that holds (unix time, seconds)."""
+    """State whether a window is open, and until when that is valid (unix time, seconds)."""
 
     open: bool
     until: float
 
 
 class Windows:
-    """Look at each window again only when what was seen has run out."""
+    """Cache the state of each window until it can change."""
 
     def __init__(self) -> None:
         self._looks: dict[str, tuple[float, Look]] = {}
 
     def is_open(self, window: str) -> bool:
-        """Tell whether a window is open now."""
+        """Return whether a window is open now."""
         now = time.time()
         known = self._looks.get(window)
-        # a clock that was set back is looked at again
+        # a clock that was set back invalidates the cache
         if known is None or not known[0] <= now < known[1].until:
             known = self._looks[window] = (now, look(window, now))
         return known[1].open
 
 
 def look(window: str, now: float, tz: dt.tzinfo | None = None) -> Look:
-    """Look at a window.
+    """Determine the state of a window.
 
     Args:
-        window: as :func:`rekindle.jobs.quantities.window` gives it, ``"22:00-07:00"``.
+        window: as :func:`rekindle.jobs.quantities.window` returns it, ``"22:00-07:00"``.
         now: unix time, seconds.
-        tz: the time zone, None for that of this machine.
+        tz: the time zone, None for that of this host.
     """
     start, end = (dt.time.fromisoformat(part) for part in window.split("-"))
     overnight = dt.timedelta(days=int(end <= start))
     today = dt.datetime.fromtimestamp(now, tz).date()
     opens_at = []
-    # a week: a day on which the clock jumps over the whole window has none
+    # several days: on a day on which the clock jumps over the whole window it does not open
     for offset in range(-2, 8):
         day = today + dt.timedelta(days=offset)
         opens, closes = _instant(day, start, tz), _instant(day + overnight, end, tz)

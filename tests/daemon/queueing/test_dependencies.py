@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.attempts.launcher import Launcher
 from rekindle.daemon.queueing import dependencies
-from rekindle.daemon.queueing.dependencies import Circles, Need
+from rekindle.daemon.queueing.dependencies import Cycles, Need
 from rekindle.daemon.queueing.gpus import Monitor
 from rekindle.daemon.queueing.pool import Pool
 from rekindle.daemon.queueing.queue import Queue
@@ -103,12 +103,12 @@ def test_a_way_around_is_found_exactly_where_there_is_one(graph: dict[int, set[i
 def test_what_is_remembered_hides_no_circle(batches: list[list[tuple[int, int]]]) -> None:
     """Edges come in batches; only whose edges have grown is asked about, in any order."""
     graph: dict[int, set[int]] = {}
-    circles = Circles(lambda node: {str(n) for n in graph.get(int(node), ())})
+    cycles = Cycles(lambda node: {str(n) for n in graph.get(int(node), ())})
     for batch in batches:
         known = {node for node in graph if str(node) in reach(graph, node)}
         for tail, head in batch:
             graph.setdefault(tail, set()).add(head)
-        told = {node for node, _ in batch if circles.hold(str(node))}
+        told = {node for node, _ in batch if cycles.contain(str(node))}
         for node in {node for node in graph if str(node) in reach(graph, node)} - known:
             circle = {
                 n for n in graph if str(n) in reach(graph, node) and str(node) in reach(graph, n)
