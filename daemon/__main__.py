@@ -1,4 +1,4 @@
-"""``python -m rekindle.daemon``: the same as the command ``rekindle``."""
+"""Run the command ``rekindle`` as ``python -m rekindle.daemon``."""
 
 import sys
 

@@ -1,8 +1,8 @@
-"""Run in threads what may wait for a disk or another program: the tick loop never waits.
+"""Run in threads what may block on a disk or another program: the tick loop never blocks.
 
-The loop asks for the outcome at each tick and continues without it until then. The threads
-touch files only: the ledger stays with the loop. They are daemon threads, since a wait inside the
-kernel must not keep the process from ending; what they make becomes visible by one rename.
+The loop asks for the outcome at each tick. The threads touch files only: the loop owns the
+ledger. They are daemon threads, since a call that blocks in the kernel must not keep the process
+from ending; their results become visible by one rename.
 """
 
 import threading
@@ -16,13 +16,13 @@ _MOST: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Hold what some work came to: a value, or the exception that ended it."""
+    """Hold the result of some work: a value, or the exception that ended it."""
 
     value: Any = None
     error: Exception | None = None
 
     def get(self) -> Any:
-        """Give the value.
+        """Return the value.
 
         Raises:
             Exception: the one that ended the work.
@@ -33,7 +33,7 @@ class Outcome:
 
 
 def at_once(work: Callable[[], Any]) -> Outcome:
-    """Carry out some work in the calling thread."""
+    """Do some work in the calling thread."""
     try:
         return Outcome(value=work())
     except Exception as error:
@@ -41,11 +41,11 @@ def at_once(work: Callable[[], Any]) -> Outcome:
 
 
 class Background:
-    """Keep work under way, by key.
+    """Run work in threads, by key.
 
     Args:
         ended: called in the thread when some work has ended.
-        most: how many threads work at once; further work waits for its turn.
+        most: how many threads run at once; further work waits.
     """
 
     def __init__(self, ended: Callable[[], None] = lambda: None, most: int = _MOST) -> None:
@@ -57,7 +57,7 @@ class Background:
         self._threads = 0
 
     def ask(self, key: Hashable, work: Callable[[], Any]) -> Outcome | None:
-        """Give the outcome of ``work``, once; None while it runs. The first call begins it."""
+        """Return the outcome of ``work`` once; None while it runs. The first call starts it."""
         with self._lock:
             if key in self._outcomes:
                 outcome = self._outcomes[key]
@@ -73,12 +73,12 @@ class Background:
         return None
 
     def has_ended(self, key: Hashable) -> bool:
-        """Tell whether an outcome waits to be asked for."""
+        """Return whether an outcome is available."""
         with self._lock:
             return self._outcomes.get(key) is not None
 
     def forget(self, key: Hashable) -> None:
-        """Drop an outcome that nobody will ask for; work under way is left to end."""
+        """Drop an outcome that is no longer needed; running work is not interrupted."""
         with self._lock:
             if self._outcomes.get(key) is not None:
                 del self._outcomes[key]

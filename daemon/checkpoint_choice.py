@@ -1,4 +1,4 @@
-"""Which checkpoint of a run a person means: the last, the best, or that after some epochs."""
+"""Find the checkpoint of a run that a person means: the last, the best or one after an epoch."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from rekindle.state.run.checkpoints import Checkpoint
 
 
 def last(run: Run) -> Checkpoint:
-    """The newest good one.
+    """Find the newest good checkpoint.
 
     Raises:
         NotFound: there is none.
@@ -21,16 +21,16 @@ def last(run: Run) -> Checkpoint:
             f"The job {run.id} has no good checkpoint."
             + (f" The newest, {bad.name}: {bad.reason}." if bad else ""),
             where=run.checkpoints,
-            hint="One is there once its training has begun.",
+            hint="The first one is saved when its training begins.",
         )
     return found.checkpoint
 
 
 def best(run: Run) -> Checkpoint:
-    """The one with the best value of the spec's ``monitor``.
+    """Find the checkpoint with the best value of the spec's ``monitor``.
 
     Raises:
-        NotFound: there is none, or it is not good any more.
+        NotFound: there is none, or it is not good.
     """
     monitor = last(run).read_manifest().get("monitor") or {}
     name = monitor.get("best_name")
@@ -44,17 +44,17 @@ def best(run: Run) -> Checkpoint:
         if checkpoint.name == name:
             return _good(checkpoint)
     raise NotFound(
-        f"The best checkpoint, {name}, is not there any more.",
+        f"The best checkpoint, {name}, no longer exists.",
         where=run.checkpoints,
-        hint="It may have been put into quarantine; `rekindle show` tells why.",
+        hint=f"It may be in quarantine; `rekindle show {run.id}` then says why.",
     )
 
 
 def after_epoch(run: Run, epochs: int) -> Checkpoint:
-    """The one that was taken when ``epochs`` were finished, of the newest stage that has one.
+    """Find the checkpoint after ``epochs`` epochs, in the newest stage that has one.
 
     Raises:
-        NotFound: none was taken there, or it is pruned.
+        NotFound: none was saved there, or it was pruned.
     """
     ends = {
         (e.get("stage") or 0, e["step"]): e["epoch"] + 1
@@ -64,22 +64,22 @@ def after_epoch(run: Run, epochs: int) -> Checkpoint:
     for checkpoint in checkpoints.scan(run.checkpoints):
         at = checkpoint.position
         finished = 0 if at.step == 0 else ends.get((at.stage, at.step))
-        # the end of a stage has the state of its last epoch, with the best weights put back
-        # where the script asked for that: it comes only where there is no other
+        # the end of a stage has the state of its last epoch, or the restored best weights if the
+        # script asked for them: it is used only if there is no other
         if finished == at.epoch and (finished not in kept or kept[finished].position.end):
             kept[finished] = checkpoint
     if epochs in kept:
         return _good(kept[epochs])
-    there = ", ".join(str(number) for number in sorted(kept)) or "none"
+    existing = ", ".join(str(number) for number in sorted(kept)) or "none"
     raise NotFound(
         f"The job {run.id} has no checkpoint after {epochs} epochs.",
         where=run.checkpoints,
-        hint=f"There are ones after: {there}. `keep` in the spec says how many stay.",
+        hint=f"Checkpoints exist after: {existing}. `keep` in the spec says how many are kept.",
     )
 
 
 def logs(run: Run, checkpoint: Checkpoint) -> dict[str, Any]:
-    """The metrics of the epoch that it was taken after; else of the batches before it."""
+    """Return the metrics of the epoch that a checkpoint ends, else of the batches before it."""
     at = checkpoint.position
     for entry in entries.epoch_ended.among(reversed(journal.replay(run.journal).entries)):
         place = (entry.get("stage") or 0, entry["epoch"] + 1, entry["step"])
@@ -94,6 +94,6 @@ def _good(checkpoint: Checkpoint) -> Checkpoint:
         raise NotFound(
             f"The checkpoint {checkpoint.name} is not good: {reason}.",
             where=checkpoint.path,
-            hint="Choose another one.",
+            hint="Choose another checkpoint.",
         )
     return checkpoint

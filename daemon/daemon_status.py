@@ -1,4 +1,4 @@
-"""The daemon of a home: its lock, and what it says of itself in ``daemon.json``.
+"""Lock a home for its daemon, and publish that daemon in ``daemon.json``.
 
 A reader does not probe the lock: holding it for a moment could keep a daemon from starting.
 """
@@ -19,11 +19,11 @@ from rekindle.state.paths import Home
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """The daemon that serves a home.
+    """Describe the daemon that serves a home.
 
     Attributes:
         started: unix time, seconds.
-        home: the path it serves; None where a daemon of before did not write it.
+        home: the path it serves; None if an older version did not write it.
     """
 
     pid: int
@@ -33,12 +33,12 @@ class Presence:
 
 
 def take_lock(home: Home, hint: str) -> tuple[int, ...]:
-    """Lock the home: only its daemon, or what must not run beside one, does.
+    """Lock the home for its daemon, or for work that must not run beside one.
 
-    A daemon that says it serves this home and lives counts as well, whatever became of the lock.
+    A live daemon that `daemon.json` names for this home counts too, even if its lock was removed.
 
     Returns:
-        The file descriptors that hold it, for `state.lock.release`.
+        The file descriptors that hold the lock, for `state.lock.release`.
 
     Raises:
         LockHeld: another daemon serves the home; with ``hint``.
@@ -50,7 +50,7 @@ def take_lock(home: Home, hint: str) -> tuple[int, ...]:
         raise HomeUnusable(
             f"The daemon's lock cannot be opened: {error.strerror}.",
             where=home.daemon_lock,
-            hint="Run as the user that owns the home.",
+            hint="Run rekindle as the user that owns the home.",
         ) from error
     other = find(home)
     if taken is not None and (
@@ -67,7 +67,7 @@ def take_lock(home: Home, hint: str) -> tuple[int, ...]:
 
 @contextlib.contextmanager
 def lock(home: Home, hint: str) -> Iterator[None]:
-    """Hold the home's lock; raises as :func:`take_lock` does."""
+    """Hold the home's lock; raise as :func:`take_lock` does."""
     taken = take_lock(home, hint)
     try:
         yield
@@ -76,7 +76,7 @@ def lock(home: Home, hint: str) -> Iterator[None]:
 
 
 def announce(home: Home, version: str) -> None:
-    """Writes down that this process serves ``home``.
+    """Record that this process serves ``home``.
 
     Raises:
         OSError: the home cannot be written.
@@ -97,18 +97,18 @@ def announce(home: Home, version: str) -> None:
 
 
 def withdraw(home: Home) -> None:
-    """Remove what :func:`announce` wrote: this daemon ends by itself, nothing has killed it."""
+    """Remove the record of :func:`announce`: this daemon ends by itself and was not killed."""
     with contextlib.suppress(OSError):
         home.daemon_status.unlink()
 
 
 def was_killed(home: Home) -> bool:
-    """Tell whether the daemon before this one ended without :func:`withdraw`."""
+    """Return whether the previous daemon ended without :func:`withdraw`."""
     return home.daemon_status.exists()
 
 
 def find(home: Home) -> Presence | None:
-    """The live daemon of ``home``, or None."""
+    """Find the live daemon of ``home``, or None."""
     try:
         value = json.loads(home.daemon_status.read_bytes())
         who = process.Identity(value["pid"], value["start"] or 0, value["boot_id"])
@@ -122,10 +122,10 @@ def find(home: Home) -> Presence | None:
 
 
 def _serves(other: Presence, home: Home) -> bool:
-    """Whether it is this home that ``other`` serves, and not one that this is a copy of."""
+    """Return whether ``other`` serves this home, and not a home that this is a copy of."""
     if other.home is None:
         return True
     try:
         return os.path.samefile(other.home, home.root)
     except OSError:
-        return True  # moved or replaced under a daemon that lives
+        return True  # moved or replaced under a live daemon

@@ -1,7 +1,7 @@
-"""Classify errors and describe them to a person.
+"""Classify errors as transient or permanent, and describe them to a person.
 
-A transient error is kept and retried; everything else is refused with its reason, so that one
-person's folder or request never holds up those of the others.
+What fails with a transient error is kept and retried; anything else is refused with its reason,
+so that one person's folder or request never delays those of others.
 """
 
 import errno
@@ -32,35 +32,35 @@ _LEDGER: Final = frozenset(
 _PERMISSION: Final = frozenset({errno.EACCES, errno.EPERM})
 _MOVED: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ESTALE})
 _HINTS: Final = {
-    errno.EACCES: "Give this user the permission, or run it as another one.",
-    errno.EPERM: "Give this user the permission, or run it as another one.",
-    errno.ENOSPC: "Make room on that disk; of a home, `rekindle prune` shows what may go.",
-    errno.EDQUOT: "Make room on that disk; of a home, `rekindle prune` shows what may go.",
-    errno.EROFS: "That disk is read-only; after a disk fault the kernel's log says why.",
-    errno.EIO: "The disk fails: the kernel's log (`dmesg`) says more.",
+    errno.EACCES: "Give this user the permission, or run it as another user.",
+    errno.EPERM: "Give this user the permission, or run it as another user.",
+    errno.ENOSPC: "Free space on that disk; in a home, `rekindle prune` shows what can be removed.",
+    errno.EDQUOT: "Free space on that disk; in a home, `rekindle prune` shows what can be removed.",
+    errno.EROFS: "That disk is read-only; after a disk fault the kernel's log (`dmesg`) says why.",
+    errno.EIO: "The disk has a fault: the kernel's log (`dmesg`) has the details.",
 }
 
 
 class SystemRefused(RekindleError):
-    """The system refused a file or a call; exit code 1, so that a service is started again."""
+    """The system refused a file or a call; exit code 1, so that a service is restarted."""
 
     exit_code = 1
 
 
 def is_scarce(error: BaseException) -> bool:
-    """Tell whether the process or the host lacks something now, whatever was looked at."""
+    """Return whether the process or the host lacks memory or file descriptors now."""
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _SCARCE)
 
 
 def is_of_ledger(error: BaseException) -> bool:
-    """Tell whether the ledger cannot be written or read now: nothing else can be done either."""
+    """Return whether the ledger cannot be used now, so that no other work can be done either."""
     cause = error.__cause__ if isinstance(error, HomeUnusable) else error
     code = getattr(cause, "sqlite_errorcode", None)
     return isinstance(cause, sqlite3.Error) and code is not None and code & 0xFF in _LEDGER
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tell whether the home's disk, its ledger or the host is at fault, not what was asked for."""
+    """Return whether the home's disk, its ledger or the host is at fault, not the request."""
     return (
         is_scarce(error)
         or is_of_ledger(error)
@@ -78,8 +78,8 @@ def describe(error: Exception) -> tuple[str, str]:
             hint = "Give the daemon's user permission, then try again."
         elif error.errno in _MOVED:
             hint = (
-                "Something of the home was moved or removed (`rekindle verify` names it): put "
-                "it back and try again, or submit the job again."
+                "A file of the home was moved or removed (`rekindle verify` names it): restore "
+                "it and try again, or submit the job again."
             )
         else:
             hint = "Correct it, then try again."
@@ -88,19 +88,19 @@ def describe(error: Exception) -> tuple[str, str]:
         f"{error}."
         if isinstance(error, ValueError | LookupError)
         else f"{type(error).__name__}: {error}.",
-        "`rekindle show` tells more; correct it, then try again.",
+        "`rekindle show` has the details; correct it, then try again.",
     )
 
 
 def explain(error: OSError, home: Path | None) -> RekindleError:
-    """Turn an unforeseen error of the system into one with what, where and a hint.
+    """Turn an unexpected error of the system into one with what, where and a hint.
 
     Args:
-        home: where a missing permission means that the home cannot be used.
+        home: the home in which a missing permission means that it cannot be used.
 
     Returns:
         :class:`rekindle.state.errors.HomeClosed` for a missing permission within ``home``, else
-        :class:`SystemRefused`, with the line of the code, since only that tells where to look.
+        :class:`SystemRefused` with the line of code that raised it.
     """
     names = [
         os.path.abspath(os.fsdecode(name))
@@ -112,16 +112,16 @@ def explain(error: OSError, home: Path | None) -> RekindleError:
         for name in names:
             if Path(os.path.realpath(name)).is_relative_to(real):
                 return access.closed(error, name, home)
-    hint = _HINTS.get(error.errno or 0, "Correct what it names, then call it again.")
+    hint = _HINTS.get(error.errno or 0, "Correct what it names, then run the command again.")
     return SystemRefused(
         f"The system refused: {error.strerror or error or type(error).__name__}.",
         where=" -> ".join(names) or None,
-        hint=f"{hint} (met in {_innermost_line(error)})",
+        hint=f"{hint} (raised in {_innermost_line(error)})",
     )
 
 
 def _innermost_line(error: BaseException) -> str:
-    """Name the innermost line of our own code on the way to the error."""
+    """Find the innermost line of our own code in the traceback."""
     found, at = "the command line", error.__traceback__
     while at is not None:
         module = str(at.tb_frame.f_globals.get("__name__", ""))

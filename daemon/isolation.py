@@ -1,4 +1,4 @@
-"""Keep what fails in one part, or for one job, from the others; log it once, not at every try."""
+"""Isolate errors of one part or job from the others; log each once, not at every try."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -10,20 +10,20 @@ T = TypeVar("T")
 
 
 class Repeats:
-    """Remember the last text of each subject, so that the same one is not logged again."""
+    """Remember the last text of each subject, so that a repeated one is not logged."""
 
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}
 
     def is_new(self, subject: str, text: str) -> bool:
-        """Note a text; tell whether it is another one than before."""
+        """Record a text; return whether it differs from the last one."""
         if self._texts.get(subject) == text:
             return False
         self._texts[subject] = text
         return True
 
     def clear(self, subject: str) -> bool:
-        """Forget a subject; tell whether it was known."""
+        """Forget a subject; return whether it was known."""
         return self._texts.pop(subject, None) is not None
 
     @property
@@ -32,7 +32,7 @@ class Repeats:
 
 
 class LogOnce:
-    """Log the trouble of each subject once, until it is another one or over.
+    """Log the error of each subject once, until it changes or is over.
 
     Args:
         event: the log event.
@@ -44,21 +44,21 @@ class LogOnce:
         self._log = structlog.get_logger()
 
     def error(self, subject: str, message: str) -> None:
-        """Log a message, unless it is the last one of this subject."""
+        """Log a message, unless it repeats the last one of this subject."""
         if self._repeats.is_new(subject, message):
             self._log.error(self._event, message=message)
 
     def clear(self, subject: str) -> None:
-        """Note that a subject's trouble is over."""
+        """Record that a subject's error is over."""
         self._repeats.clear(subject)
 
 
 class Isolation:
-    """Run work whose failure must not end that of others.
+    """Run work whose failure must not affect other work.
 
     Args:
-        key: what a subject is called in the log, ``part`` or ``job``.
-        failed: the log event of a new trouble.
+        key: name of the subject's field in the log, ``part`` or ``job``.
+        failed: the log event of a new error.
         recovered: the log event of its end; None logs nothing.
     """
 
@@ -71,13 +71,13 @@ class Isolation:
 
     @property
     def troubled(self) -> tuple[str, ...]:
-        """Name the subjects whose last try failed."""
+        """The subjects whose last try failed."""
         return self._troubles.subjects
 
     def run(
         self, subject: str, work: Callable[[], T], fatal: tuple[type[Exception], ...] = ()
     ) -> T | None:
-        """Carry out some work; None where it fails.
+        """Do some work; None if it fails.
 
         Raises:
             Exception: one of ``fatal``.
@@ -88,7 +88,7 @@ class Isolation:
 
     @contextlib.contextmanager
     def of(self, subject: str, fatal: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-        """Isolate a block; what fails in it is reported, and what follows continues."""
+        """Isolate a block: an error in it is reported and not raised."""
         try:
             yield
         except fatal:
@@ -99,13 +99,13 @@ class Isolation:
             self.clear(subject)
 
     def report(self, subject: str, error: Exception) -> None:
-        """Log a failure, unless it is the one of the last try."""
+        """Log a failure, unless it repeats that of the last try."""
         text = f"{type(error).__name__}: {error}"
         if self._troubles.is_new(subject, text):
             about = {self._key: subject, "error": text}
             self._log.error(self._failed, **about, exc_info=error)
 
     def clear(self, subject: str) -> None:
-        """Note that a subject works again."""
+        """Record that a subject works again."""
         if self._troubles.clear(subject) and self._recovered is not None:
             self._log.info(self._recovered, **{self._key: subject})

@@ -1,7 +1,7 @@
-"""The daemon's own log: structlog, pretty on a terminal, one JSON object a line elsewhere.
+"""Configure the daemon's log: structlog, pretty on a terminal, else one JSON object per line.
 
-Under systemd events go to the journal with fields of their own, so that
-``journalctl REKINDLE_JOB=fashion-1`` finds what concerns one job.
+Under systemd events are sent to the journal with separate fields, so that
+``journalctl REKINDLE_JOB=fashion-1`` finds the events of one job.
 Protocol: https://systemd.io/JOURNAL_NATIVE_PROTOCOL
 """
 
@@ -22,18 +22,18 @@ from rekindle.state.errors import RekindleError
 FORMATS: Final = ("auto", "console", "json")
 _JOURNAL: Final = "/run/systemd/journal/socket"
 _PIPE_BUF: Final = 4096
-"""A pipe that is ready takes this much without waiting; Source: pipe(7)."""
+"""Bytes that a ready pipe accepts without blocking. Source: pipe(7)."""
 _WAIT_S: Final = 0.2
 _SEND_S: Final = 0.2
 _PRIORITY: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 
 def configure(style: str = "auto", stream: TextIO | None = None) -> None:
-    """Sets up structlog for this process.
+    """Configure structlog for this process.
 
     Args:
-        style: one of :data:`FORMATS`; ``auto`` is pretty on a terminal, fields in the journal
-            of systemd where that is what reads us, and JSON elsewhere.
+        style: one of :data:`FORMATS`; ``auto`` is pretty on a terminal, fields in the journal of
+            systemd if standard error is connected to it, else JSON.
     """
     out = stream or sys.stderr
     pretty = style == "console" or (style == "auto" and out.isatty())
@@ -57,15 +57,15 @@ def configure(style: str = "auto", stream: TextIO | None = None) -> None:
 
 
 class Output:
-    """A log that never ends or stops its writer: what cannot be written now is counted and said.
+    """Write a log without ever ending or blocking its writer; count the lines that were dropped.
 
-    Its disk may be full, its reader gone, or a reader may be there and not read. Nothing is
-    buffered, since Python's buffers would fail once more at the end of the process.
+    The disk may be full, the reader may have ended, or it may not read. Nothing is buffered,
+    since Python's buffers would fail again at the end of the process.
     """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._lost = 0
+        self._dropped = 0
         self._torn = False
         self._patient = True
         self._poll = select.poll()
@@ -73,7 +73,7 @@ class Output:
 
     @classmethod
     def of(cls, stream: TextIO) -> "Output | TextIO":
-        """For a stream of the system; another one is left as it is."""
+        """Wrap a stream that has a file descriptor; return any other one as it is."""
         try:
             return cls(stream.fileno())
         except (OSError, ValueError, AttributeError, io.UnsupportedOperation):
@@ -81,8 +81,8 @@ class Output:
 
     def write(self, text: str) -> int:
         data = text.encode(errors="backslashreplace")
-        if self._lost and text.strip():
-            note = f"rekindle: {self._lost} lines of this log could not be written\n".encode()
+        if self._dropped and text.strip():
+            note = f"rekindle: {self._dropped} lines of this log could not be written\n".encode()
             data = (b"\n" if self._torn else b"") + note + data
         try:
             while data:
@@ -90,24 +90,24 @@ class Output:
                     raise TimeoutError
                 data = data[os.write(self._fd, data[:_PIPE_BUF]) :]
         except OSError:
-            self._lost += text.count("\n")
+            self._dropped += text.count("\n")
             self._torn = len(data) < len(text)
         else:
-            self._lost, self._torn = 0, False
+            self._dropped, self._torn = 0, False
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: no data is buffered."""
 
     def _ready(self) -> bool:
-        """Whether a write would not wait; waits itself a little, and once only."""
+        """Return whether a write would not block; wait a little the first time that it would."""
         events = self._poll.poll(_WAIT_S * 1000 if self._patient else 0)
         self._patient = bool(events)
         return self._patient
 
 
 def under_journal() -> bool:
-    """Whether standard error is connected to the journal of systemd.
+    """Return whether standard error is connected to the journal of systemd.
 
     Source: systemd.exec(5), ``$JOURNAL_STREAM``: device and inode of that connection.
     """
@@ -119,7 +119,7 @@ def under_journal() -> bool:
 
 
 def refuse(error: RekindleError) -> bool:
-    """Says in one line of the journal why the daemon does not start; False where it failed."""
+    """Send to the journal in one line why the daemon does not start; False if that failed."""
     where = "" if error.where is None else f" ({error.where})"
     return to_journal(
         {
@@ -134,7 +134,7 @@ def refuse(error: RekindleError) -> bool:
 
 
 def to_journal(event: EventDict, message: str) -> bool:
-    """Sends one entry; each value becomes a field ``REKINDLE_<KEY>``. False where it failed."""
+    """Send one entry; each value becomes a field ``REKINDLE_<KEY>``. False if that failed."""
     fields = {
         "MESSAGE": message,
         "SYSLOG_IDENTIFIER": "rekindle",
@@ -149,26 +149,26 @@ def to_journal(event: EventDict, message: str) -> bool:
     data = bytearray()
     for name, value in fields.items():
         text = str(value).encode(errors="replace")
-        # name, newline, length, value: right for any value, of several lines as well
+        # name, newline, length, value: valid for any value, including several lines
         data += name.encode() + b"\n" + len(text).to_bytes(8, "little") + text + b"\n"
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
             sock.settimeout(_SEND_S)
             sock.sendto(data, _JOURNAL)
     except OSError:
-        # too long for a datagram, or no journal: the line on standard error has to do
+        # too long for a datagram, or no journal: the line on standard error is the fallback
         return False
     return True
 
 
 def _to_journal(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    told = " ".join(
+    fields = " ".join(
         f"{key}={value}"
         for key, value in event.items()
         if key not in ("event", "level") and value is not None
     )
     if to_journal(
-        {k: v for k, v in event.items() if v is not None}, f"{event.get('event')} {told}".rstrip()
+        {k: v for k, v in event.items() if v is not None}, f"{event.get('event')} {fields}".rstrip()
     ):
         raise structlog.DropEvent
     return event

@@ -16,7 +16,7 @@ _DIALECT: Final = "http://json-schema.org/draft-07/schema#"  # what taplo and VS
 
 
 def texts() -> dict[str, str]:
-    """Give the text of each schema file by its name."""
+    """Return the text of each schema file by its name."""
     spec = _schema(SPEC) | {"oneOf": [{"required": [key]} for key in WHAT_RUNS]}
     made = {"spec.schema.json": spec, "config.schema.json": _schema(CONFIG)}
     return {

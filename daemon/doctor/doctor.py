@@ -1,4 +1,4 @@
-"""Check a host and a home before the night: do the queued jobs find what they need?
+"""Check before the night whether a host and a home have what the queued jobs need.
 
 Each check reports what it found, with a hint if something will fail. Nothing is changed, but one
 file is written and removed again, to measure the speed of the disk.

@@ -46,9 +46,7 @@ class WaitReasons:
             reason = self._reason(lane, paused=paused)
             concerned: Collection[str] = ids if before.get(lane) != reason else ids & fresh
             if concerned:
-                self._ledger.set_waiting(
-                    concerned, reason.text, hint=reason.hint, now=time.time()
-                )
+                self._ledger.set_waiting(concerned, reason.text, hint=reason.hint, now=time.time())
                 self._log.info("jobs_wait", jobs=len(concerned), reason=reason.text)
             reported[lane] = reason
         self._reported = reported

@@ -1,1 +1,1 @@
-"""What may be removed, and removing it."""
+"""Retention: decide which checkpoints and snapshots to remove, and remove them."""

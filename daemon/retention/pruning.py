@@ -1,7 +1,7 @@
-"""Prune in the background: reading gigabytes to verify them must not stop the tick loop.
+"""Prune in the background: verifying gigabytes of checkpoints must not block the tick loop.
 
-The thread works on folders alone, under each run's lock; the ledger stays with the tick loop,
-which takes in what the journals then say.
+The thread touches folders only, under each run's lock. The tick loop owns the ledger and ingests
+what the thread journals.
 """
 
 import contextlib
@@ -25,21 +25,21 @@ _END_S: Final = 1.0
 
 
 class Request(NamedTuple):
-    """Ask for a round: of some jobs, or of all; down to some limits."""
+    """Request a round for some jobs or all, with limits."""
 
     only: list[str] | None
     limits: Retention
 
 
 class Round(threading.Thread):
-    """Remove what one look at all run directories finds to be removable.
+    """Remove what can be removed from all run directories, once.
 
     Args:
-        ending: set when the daemon ends; the round then ends after the job at hand.
+        ending: set when the daemon ends; the round then ends after the current job.
 
     Attributes:
         removed: what was removed of each job, or why nothing was.
-        sources_bytes: bytes of the copies of code that no job uses any more.
+        sources_bytes: removed bytes of the snapshots that no job uses.
         bytes_above: bytes by which the home is still above its limit.
     """
 
@@ -64,7 +64,7 @@ class Round(threading.Thread):
 
     @property
     def bytes(self) -> int:
-        """Count the bytes that were removed."""
+        """Bytes that were removed."""
         return sum(one.bytes for one in self.removed) + self.sources_bytes
 
     def _prune(self) -> None:
@@ -85,7 +85,7 @@ class Round(threading.Thread):
 
 
 class Pruning:
-    """Begin the rounds of one home and record what they removed; the tick loop owns it."""
+    """Start the rounds of one home and record what they removed; the tick loop owns it."""
 
     def __init__(self, home: Home, ledger: Ledger, limits: Retention, attempts: Attempts) -> None:
         self._home = home
@@ -101,16 +101,16 @@ class Pruning:
         self._log = structlog.get_logger()
 
     def begin(self, only: list[str] | None, limits: Retention) -> str:
-        """Begin to remove on request; say in a sentence what happens."""
+        """Start a round on request; return a sentence about it."""
         if self._round is not None:
             self._queued.append(Request(only, limits))
-            return "Pruning begins as soon as the round that is under way has ended."
+            return "Pruning begins when the current round has ended."
         self._requested = True
         self._start(retention.stocks(self._ledger, only), limits)
         return "Pruning has begun."
 
     def tick(self) -> None:
-        """Record what was removed, and begin the next round when it is due."""
+        """Record what was removed, and start the next round when it is due."""
         if self._round is not None:
             if not self._round.is_alive():
                 ended, self._round = self._round, None
@@ -127,7 +127,7 @@ class Pruning:
         return self._round is not None
 
     def close(self) -> None:
-        """Let a round end after the job at hand; the next daemon records the rest."""
+        """End a round after the current job; the next daemon records what is not recorded."""
         self._ending.set()
         if self._round is not None:
             self._round.join(_END_S)
@@ -135,7 +135,7 @@ class Pruning:
                 self._record(self._round)
 
     def catch_up(self) -> None:
-        """Record what others removed, or an earlier daemon had no time to record."""
+        """Ingest removals of other processes, and those that an earlier daemon did not record."""
         for row in self._ledger.jobs(states={*TERMINAL, JobState.HELD}):
             self._attempts.catch_up(row)
 
@@ -145,7 +145,7 @@ class Pruning:
         self._round.start()
 
     def _record(self, ended: Round) -> None:
-        # of all jobs: on a full disk `rekindle prune` removes by itself until it can ask for it
+        # all jobs: on a full disk `rekindle prune` removes checkpoints without the daemon
         self.catch_up()
         for one in ended.removed:
             if one.names:
@@ -171,8 +171,8 @@ class Pruning:
             self._log.error(
                 "home_above_limit",
                 bytes_above=ended.bytes_above,
-                hint="Nothing more may be removed by itself: what is left are the last good and "
-                "the best checkpoints, logs and results. Remove run directories of jobs you no "
-                "longer need, or raise [retention] max_bytes.",
+                hint="Nothing more is removed automatically: only the last good and the best "
+                "checkpoints, logs and results are left. Remove run directories of jobs you no "
+                "longer need, or raise [retention] max_bytes in rekindle.toml.",
             )
         self._is_above = ended.bytes_above > 0

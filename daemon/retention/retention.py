@@ -1,9 +1,9 @@
-"""What may be removed, and when: never the last good or the best checkpoint of any job.
+"""Choose and remove checkpoints: never the last good or the best one of a job.
 
-A job that is over is reduced to these two (and to the ends of its finished stages, which hold
-its History, and the newest of each other stage); a held one to as many as its spec keeps. What a
-running, queued or waiting job has is its trainer's business. The choice is pure; removing happens
-under the run's lock, and only once a newer checkpoint was verified.
+A job that has ended is reduced to these two, the ends of its finished stages, which hold its
+History, and the newest checkpoint of each other stage; a held job to as many as its spec keeps.
+Checkpoints of a running, queued or waiting job are pruned by its trainer. The choice is pure;
+checkpoints are removed under the run's lock, and only after a newer one was verified.
 """
 
 import contextlib
@@ -26,12 +26,12 @@ from rekindle.state.paths import Home, Run
 from rekindle.state.run import checkpoints, journal
 
 UNUSED_S: Final = 3600.0
-"""A snapshot that no run links to is removed when it is this old: it may just be taken."""
+"""Age at which an unused snapshot is removed: a younger one may belong to a spec in progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Something that may go: a checkpoint, or a quarantined one."""
+    """Describe something removable: a checkpoint, or a quarantined one."""
 
     path: Path
     bytes: int
@@ -40,14 +40,14 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """What a job that does not run has.
+    """Describe the checkpoints of a job that does not run.
 
     Attributes:
         over: done, failed or cancelled; else held.
-        since: unix time of the end.
-        keep: how many of its newest good checkpoints stay.
-        best: names of checkpoints that always stay.
-        removable: what would go, were all newest checkpoints good.
+        since: unix time of the end, seconds.
+        keep: how many of its newest good checkpoints are kept.
+        best: names of checkpoints that are always kept.
+        removable: what would be removed if all newest checkpoints were good.
     """
 
     job: str
@@ -65,7 +65,7 @@ class Stock:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What was removed of one job, or ``reason`` why nothing was."""
+    """State what was removed of one job, or the ``reason`` why nothing was."""
 
     job: str
     names: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ class Removed:
 
 
 def stocks(ledger: Ledger, only: Collection[str] | None = None) -> list[Stock]:
-    """Jobs that may be reduced, as the ledger knows them; their folders are not looked at."""
+    """List the jobs that may be reduced from the ledger alone, without reading their folders."""
     found = []
     for row in ledger.jobs(states={*TERMINAL, JobState.HELD}):
         if only is not None and row.id not in only:
@@ -87,7 +87,7 @@ def stocks(ledger: Ledger, only: Collection[str] | None = None) -> list[Stock]:
 
 
 def _kept(ledger: Ledger, job: str) -> int:
-    """How many checkpoints a job keeps; all of them where its spec cannot be understood."""
+    """Return how many checkpoints a job keeps; all of them if its spec cannot be read."""
     try:
         return Job.from_json(ledger.spec_text(job)).checkpoint.keep
     except SpecError:
@@ -95,13 +95,13 @@ def _kept(ledger: Ledger, job: str) -> int:
 
 
 def look(run: Run, stock: Stock) -> Stock:
-    """The stock with what lies in its folder and could go."""
-    there = checkpoints.scan(run.checkpoints)
+    """Add to a stock what can be removed from its folder."""
+    present = checkpoints.scan(run.checkpoints)
     found = [
         Piece(checkpoint.path, checkpoint.bytes)
-        for checkpoint in checkpoints.surplus(there, stock.keep, stock.best, lambda _: None)
+        for checkpoint in checkpoints.surplus(present, stock.keep, stock.best, lambda _: None)
     ]
-    if there:
+    if present:
         found += [Piece(path, size_of(path), quarantined=True) for path in _quarantined(run)]
     return replace(stock, removable=tuple(found))
 
@@ -109,14 +109,14 @@ def look(run: Run, stock: Stock) -> Stock:
 def choose(
     candidates: Iterable[Stock], limits: Retention, *, total: int, now: float
 ) -> list[Stock]:
-    """Which jobs are to be reduced, the first first.
+    """Choose the jobs to reduce, in order.
 
     Args:
         total: bytes of the whole home.
         now: unix time, seconds.
 
-    By age: all that are over for longer than ``max_age``. By size: as many more as bring the
-    home below ``max_bytes``, those that are over before the held ones, the oldest first.
+    By age: all that ended longer than ``max_age`` ago. By size: as many more as bring the home
+    below ``max_bytes``, ended jobs before held ones, the oldest first.
     """
     rest = sorted((c for c in candidates if c.removable), key=lambda c: (not c.over, c.since))
     chosen = []
@@ -130,15 +130,15 @@ def choose(
 
 
 def reduce(run: Run, stock: Stock) -> Removed:
-    """Removes what may go of a job, and journals it; nothing where no checkpoint is good.
+    """Remove what a job does not need, and journal it; nothing if no checkpoint is good.
 
     Raises:
-        OSError: the run directory cannot be written; what was removed is journalled.
+        OSError: the run directory cannot be written; what was removed is journaled.
     """
     names: list[str] = []
     freed = 0
     try:
-        with lock.held(run.lock, "An attempt is alive.", "Wait for its end."):
+        with lock.held(run.lock, "An attempt is alive.", "Wait until it has ended."):
             good = checkpoints.latest_good(run.checkpoints).checkpoint
             if good is None:
                 return Removed(stock.job, reason="none of its checkpoints is good")
@@ -172,7 +172,7 @@ def reduce(run: Run, stock: Stock) -> Removed:
 
 
 def remove_unused_sources(home: Home, now: float) -> int:
-    """Removes snapshots that no run links to; only by the daemon, which takes them. Bytes."""
+    """Remove snapshots that no run links to, as only the daemon may; return their bytes."""
     freed = 0
     used = set(snapshot.used(home.runs))
     for path in unused_sources(home, used, now):
@@ -185,6 +185,7 @@ def remove_unused_sources(home: Home, now: float) -> int:
 
 
 def unused_sources(home: Home, used: Collection[str], now: float) -> Iterator[Path]:
+    """Find the snapshots that are not in ``used`` and old enough to be removed."""
     try:
         entries = list(os.scandir(home.sources))
     except FileNotFoundError:
@@ -199,7 +200,7 @@ def unused_sources(home: Home, used: Collection[str], now: float) -> Iterator[Pa
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files below a folder; links count as themselves."""
+    """Return the bytes of all files below a folder; links count as themselves."""
     total = 0
     for path, _, names in os.walk(folder):
         for name in names:

@@ -1,4 +1,4 @@
-"""Check a whole home: is the ledger sound, and does it match the files on disk?
+"""Check a whole home: the ledger is sound, and it matches the files on disk.
 
 Nothing is changed. A daemon may run meanwhile: files that it is processing are no finding.
 """

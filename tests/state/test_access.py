@@ -175,7 +175,7 @@ def test_other_system_errors_name_the_path_and_the_code_line(
     said = capsys.readouterr().err
     assert said.startswith("rekindle: The system refused: Not a directory.")
     assert f"where: {home.runs}" in said
-    assert "met in rekindle.daemon." in said
+    assert "raised in rekindle.daemon." in said
 
 
 def test_a_missing_permission_outside_of_the_home_is_another_error(tmp_path: Path) -> None:
@@ -190,6 +190,6 @@ def test_a_missing_permission_outside_of_the_home_is_another_error(tmp_path: Pat
         assert isinstance(explained, SystemRefused)
         assert explained.exit_code == 1
         assert explained.what.endswith(".")
-    assert "Make room" in errors.explain(full, home).hint
+    assert "Free space" in errors.explain(full, home).hint
     moved = OSError(errno.EACCES, "x", str(tmp_path / "a"), None, str(home / "b"))
     assert isinstance(errors.explain(moved, home), HomeClosed)

@@ -204,7 +204,7 @@ def test_a_request_during_a_round_gets_a_round_of_its_own(home: Home) -> None:
     runs = [make_job(home, ledger, name, JobState.DONE) for name in "ab"]
     pruning = Pruning(home, ledger, Retention(), Attempts(home, ledger, Launcher()))
     assert pruning.begin(["a-1"], Retention(max_bytes=0)) == "Pruning has begun."
-    assert "as soon as" in pruning.begin(["b-1"], Retention(max_bytes=0))
+    assert "current round" in pruning.begin(["b-1"], Retention(max_bytes=0))
     wait_for(lambda: pruning.tick() or not pruning.busy, "both rounds end")
     assert [names(run) for run in runs] == [{2, 5}, {2, 5}]
     assert [e.data["jobs"] for e in ledger.events(kind="pruned")] == [["a-1"], ["b-1"]]
