@@ -1,4 +1,4 @@
-"""What fails in one part is logged once and ends no other."""
+"""A failure in one part is logged once and ends no other part."""
 
 import pytest
 import structlog

@@ -1,4 +1,4 @@
-"""A training without Keras: counts, remembers each step, saves and goes on; fails as it is told.
+"""A training without Keras: it counts and records steps, saves, resumes, and fails on request.
 
 It runs as an ordinary script in the real trainer, in a tenth of a second instead of five.
 """

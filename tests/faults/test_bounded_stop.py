@@ -142,8 +142,8 @@ def test_a_keeper_that_does_not_answer_is_killed_and_said_to_be(
     assert (shown["state"], shown["failures"]) == ("queued", 0)
     assert shown["attempts"][0]["cause"] == "preempted"
     assert "the daemon killed it" in shown["reason"]
-    told = [e["data"]["step"] for e in shown["events"] if e["kind"] == "attempt_does_not_end"]
-    assert told == ["ask_again", "kill_trainer", "kill_all"]
+    logged = [e["data"]["step"] for e in shown["events"] if e["kind"] == "attempt_does_not_end"]
+    assert logged == ["ask_again", "kill_trainer", "kill_all"]
     before = len(steps(folder))
     night.start()
     wait_for(lambda: len(steps(folder)) > before, "the next daemon resumes it")
@@ -253,7 +253,7 @@ def test_a_keeper_asked_to_end_before_it_listens_starts_nothing(tmp_path: Path) 
 
 
 def kill_all(night: Night, attempt: int) -> None:
-    """What the kernel does with a container: SIGKILL for everything in it."""
+    """Kill a container as the kernel does: SIGKILL for every process in it."""
     trainer, one = night.trainer("job-1", attempt), keeper(night, attempt=attempt)
     night.end(signal.SIGKILL)
     one.send(signal.SIGKILL)
@@ -273,10 +273,10 @@ def test_a_container_that_is_killed_costs_no_failure_until_it_does_so_again(nigh
     # without a checkpoint in between it may be the job that takes the container with it
     night.start()
     wait_for(lambda: len(night.show("job-1")["attempts"]) == 3, "the third one starts")
-    told = [
+    reasons = [
         e["data"]["reason"] for e in night.show("job-1")["events"] if e["kind"] == "job_waiting"
     ]
-    assert any("failure 2 of 5" in reason for reason in told), told
+    assert any("failure 2 of 5" in reason for reason in reasons), reasons
     assert night.end() == 0
 
 

@@ -1,4 +1,4 @@
-"""Each cause is told from the others, by the real fault in a real process."""
+"""Each cause is distinguished from the others, by the real fault in a real process."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ def causes(night: Night, job: str) -> list[str]:
 def test_a_fault_in_native_code_is_a_crash_with_its_stack_in_the_log(
     night: Night, kind: str, signum: int
 ) -> None:
-    """SIGSEGV and SIGABRT: the log shows where, and the next attempt goes on."""
+    """SIGSEGV and SIGABRT: the log shows where, and the next attempt resumes."""
     folder = night.submit("job", args=f"--steps 20 --fault {kind}@12 --once")
     night.until_idle()
     first = night.show("job-1")["attempts"][0]

@@ -22,7 +22,7 @@ LIBRARY = next(iter(glob.glob("/usr/lib/*/faketime/libfaketime.so.1")), None)
 def test_a_clock_that_jumps_by_a_day_delays_nothing(night: Night, tmp_path: Path, day: int) -> None:
     """Daemon, keeper and trainer live on a clock that is set while one trains and one waits."""
     if LIBRARY is None:
-        pytest.skip("libfaketime is not there (apt: faketime)")
+        pytest.skip("libfaketime is not installed (apt: faketime)")
     clock = tmp_path / "clock"
     set_clock(clock, "+0")
     folder = night.submit(

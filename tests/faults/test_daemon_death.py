@@ -46,7 +46,7 @@ def test_a_killed_daemon_loses_and_repeats_no_step(night: Night) -> None:
 
 
 def test_a_hangup_leaves_trainings_running(night: Night) -> None:
-    """SIGHUP is how an upgrade without systemd arrives: no step is lost, none repeated."""
+    """SIGHUP is how an upgrade without systemd arrives: no step is repeated."""
     folder = night.submit("job", args=f"--steps 40 --wait-for {night.work}/go")
     night.start()
     night.step("job-1", 5)
@@ -62,7 +62,7 @@ def test_a_hangup_leaves_trainings_running(night: Night) -> None:
 
 @pytest.mark.promise
 def test_stop_saves_every_training_first(night: Night) -> None:
-    """SIGTERM ends the daemon after its trainings have saved; the next one goes on there."""
+    """SIGTERM ends the daemon after its trainings have saved; the next one resumes them."""
     folder = night.submit("job", args=f"--steps 40 --every 1000 --wait-for {night.work}/go")
     night.start()
     night.step("job-1", 7)

@@ -52,7 +52,7 @@ def fill(disk: Path) -> Path:
 
 @pytest.mark.promise
 def test_a_full_disk_stops_no_training_and_starts_none(small: Path, tmp_path: Path) -> None:
-    """Checkpoint, journal, ledger and log are on it: the training goes on, prints and all."""
+    """Checkpoint, journal, ledger and log are on it: the training continues and still prints."""
     night = Night(small / "home", tmp_path / "work")
     night.log = tmp_path / "daemon.log"
     try:
@@ -90,7 +90,7 @@ def test_a_full_disk_stops_no_training_and_starts_none(small: Path, tmp_path: Pa
 
 
 def test_nothing_starts_while_the_disk_is_full(small: Path, tmp_path: Path) -> None:
-    """It waits with its reason, told once, and starts by itself when there is space."""
+    """It waits with its reason, logged once, and starts by itself when there is space."""
     night = Night(small / "home", tmp_path / "work")
     night.log = tmp_path / "daemon.log"
     try:
@@ -154,7 +154,7 @@ def test_a_ledger_that_cannot_be_written_ends_neither_daemon_nor_training(night:
 def test_errors_of_the_disk_are_lived_through(night: Night, call: str) -> None:
     """EIO from every other flush of daemon, keeper and trainer for a while; then all heals."""
     if shutil.which("strace") is None:
-        pytest.skip("strace is not there (apt: strace)")
+        pytest.skip("strace is not installed (apt: strace)")
     folder = night.submit("job", args=f"--steps 60 --every 4 --wait-for {night.work}/go")
     daemon = night.start("--slots", "2")
     night.step("job-1", 5)
@@ -296,7 +296,7 @@ def test_a_start_on_a_full_disk_waits_and_prune_makes_room(
 
 
 def test_a_log_on_the_full_disk_ends_no_daemon(small: Path, tmp_path: Path) -> None:
-    """What could not be written is counted in it afterwards."""
+    """Afterwards the log says how many lines could not be written."""
     night = Night(small / "home", tmp_path / "work")
     night.log = small / "daemon.log"
     try:

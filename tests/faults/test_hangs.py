@@ -1,4 +1,4 @@
-"""A training that stands still is found, shown with all its threads, and tried again."""
+"""A hung training is found, its stacks are logged, and it is retried."""
 
 import signal
 
@@ -38,7 +38,7 @@ def test_a_hang_shows_its_stacks_and_is_ended_without_a_daemon(night: Night, kin
 
 @pytest.mark.faults
 def test_a_stopped_process_is_woken_saves_and_loses_nothing(night: Night) -> None:
-    """SIGSTOP: once it goes on it writes its stacks, saves, and ends by itself."""
+    """SIGSTOP: once woken it writes its stacks, saves, and ends by itself."""
     folder = night.submit(
         "job",
         args="--steps 60 --every 1000",

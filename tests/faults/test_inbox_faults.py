@@ -1,4 +1,4 @@
-"""A disk, a right or an event that is missing holds specs up, loses none, and is told."""
+"""Missing disk space, permissions or events delay specs, lose none, and are reported."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ EVENTS = Path("/proc/sys/fs/inotify/max_queued_events")
 
 @pytest.fixture
 def undo() -> Iterator[ExitStack]:
-    """What is put back whatever becomes of the test."""
+    """Undo changes at the end of a test, even after a failure."""
     with ExitStack() as stack:
         yield stack
 
@@ -85,7 +85,7 @@ def test_events_that_overflow_cost_no_spec(box: Rig, undo: ExitStack) -> None:
 def test_an_inbox_that_cannot_be_changed_keeps_its_specs(
     box: Rig, undo: ExitStack, kind: str
 ) -> None:
-    """It is told once, the daemon goes on, and takes them when it can."""
+    """It is logged once, the daemon continues, and takes them when it can."""
     started(box)
     inbox = str(box.home.inbox)
 

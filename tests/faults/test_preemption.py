@@ -1,4 +1,4 @@
-"""A notice that the machine goes away: save now, start nothing, go on when it is lifted."""
+"""A notice of preemption: all jobs save now, none starts, and they resume when it is lifted."""
 
 import http.server
 import signal
@@ -70,7 +70,7 @@ def metadata() -> Iterator[Metadata]:
 def test_a_notice_saves_and_nothing_starts_until_it_is_lifted(
     night: Night, metadata: Metadata, source: str
 ) -> None:
-    """Whoever gives the notice; no step is lost and the job is queued in between."""
+    """From any source; no step is repeated, and the job is queued in between."""
     notice = night.work / "preempted"
     base = f"http://127.0.0.1:{metadata.server_port}"
     says = f'notice_file = "{notice}"' if source == "file" else f'{source} = "{base}"'

@@ -97,7 +97,7 @@ def test_a_training_in_a_process_of_its_own_ends_before_the_next_attempt(
 
 
 def test_a_worker_without_a_keeper_ends_while_no_daemon_saw_its_end(night: Night) -> None:
-    """Daemon and keeper are killed: the next daemon ends the worker before it goes on."""
+    """Daemon and keeper are killed: the next daemon ends the worker before the next attempt."""
     submit(night, "command")
     night.start()
     worker = wait_for(lambda: lines(night), "the worker trains")[0][1]

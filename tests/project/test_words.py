@@ -1,11 +1,9 @@
 """Hold code, messages and documents to plain technical English.
 
-`WORDS` says what goes and what to write instead. `NOT_YET` names what is still to be converted, but
-for `CONVERTED`: rows of it go, and none is added.
+`WORDS` says what goes and what to write instead.
 """
 
 import re
-from fnmatch import fnmatch
 
 import pytest
 from rig import ROOT
@@ -41,26 +39,9 @@ FILES = sorted(
     }
     - {"tests/project/test_words.py"}
 )
-CONVERTED = (
-    *("*.md", "Makefile"),
-    *("tests/project/*", "tests/daemon/test_config.py", "tests/daemon/test_sp*.py"),
-    *("tests/daemon/test_schemas.py", "tests/state/*"),
-    *("tests/end_to_end/*", "tests/homes/*", "tests/systemd/*"),
-    *("tests/crash/*", "tests/jobs/*", "tests/support/*", "tests/user_scripts/*"),
-    *("tests/daemon/test_doctor.py", "tests/daemon/test_install.py", "tests/daemon/test_re*.py"),
-    *("tests/daemon/test_snapshot.py", "tests/daemon/test_transfer.py", "tests/daemon/verbs/*"),
-    "tests/daemon/test_verify_resume.py",
-)
-NOT_YET = ("tests/*",)
 
 
-def is_converted(file: str) -> bool:
-    if any(fnmatch(file, pattern) for pattern in CONVERTED):
-        return True
-    return not any(fnmatch(file, pattern) for pattern in NOT_YET)
-
-
-@pytest.mark.parametrize("file", [file for file in FILES if is_converted(file)])
+@pytest.mark.parametrize("file", FILES)
 def test_no_word_that_has_a_plain_one(file: str) -> None:
     text = (ROOT / file).read_text()
     found = []

@@ -1,4 +1,4 @@
-"""The trouble of one job is its own: the jobs behind it go on, and the daemon ends when told."""
+"""An error of one job affects no other: those behind it run, and the daemon ends on request."""
 
 import shutil
 import signal
@@ -16,7 +16,7 @@ def spec(name: str, shell: str, *lines: str) -> str:
 
 @pytest.mark.parametrize("damage", ["no run directory", "no lock", "no spec"])
 def test_a_job_that_cannot_be_started_is_held_and_the_next_one_runs(rig: Rig, damage: str) -> None:
-    """Whatever is wrong with its run directory: held, with what is wrong and a way on."""
+    """Any fault of its run directory: the job is held with the fault and a hint."""
     rig.start("--slots", "1")
     rig.cli("pause")
     rig.drop(spec("broken", "true"), "broken.toml")
@@ -75,7 +75,7 @@ def test_jobs_that_cannot_begin_yet_let_others_pass(rig: Rig) -> None:
 
 
 def test_a_keeper_that_cannot_work_is_counted_and_says_why(rig: Rig) -> None:
-    """No restart each second for ever: backoff, a count, and its last words."""
+    """It is not restarted every second for ever: backoff, a count, and the keeper's last line."""
     rig.start("--slots", "1")
     rig.cli("pause")
     rig.drop(spec("k", "true", "[retry]", "max_failures = 1", 'backoff = "1s..2s"'), "k.toml")

@@ -85,7 +85,7 @@ def socket_at(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "make", "told"),
+    ("name", "make", "expected"),
     [
         ("broken.toml", lambda p: p.write_bytes(b"name = "), "not valid TOML"),
         ("broken.yaml", lambda p: p.write_bytes(b"a: [1"), "not valid YAML"),
@@ -106,7 +106,7 @@ def socket_at(path: Path) -> None:
     ],
 )
 def test_what_cannot_be_a_spec_is_moved_aside_with_its_reason(
-    home: Home, name: str, make: "object", told: str
+    home: Home, name: str, make: "object", expected: str
 ) -> None:
     """None is lost without a word, and the good one beside it is accepted."""
     assert callable(make)
@@ -114,7 +114,7 @@ def test_what_cannot_be_a_spec_is_moved_aside_with_its_reason(
     (home.inbox / "zzz.toml").write_bytes(GOOD)
     found = scan(home)
     assert (found.accepted, found.rejected) == (["zzz-1"], [name])
-    assert told in reason(home, name)
+    assert expected in reason(home, name)
     assert "hint: " in reason(home, name)
     assert os.path.lexists(home.rejected / name)
     assert not os.path.lexists(home.inbox / name)
@@ -247,7 +247,7 @@ def test_a_kill_while_refusing_loses_neither_file_nor_reason(home: Home, point: 
 def test_a_full_disk_loses_no_spec_and_is_recovered_from(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was claimed when the disk was full is accepted when it has room again."""
+    """Files that were claimed on a full disk are accepted when it has space again."""
     for n in range(3):
         (home.inbox / f"job{n}.toml").write_bytes(GOOD)
     ledger = Ledger.open(home.ledger)
@@ -338,7 +338,7 @@ def test_what_is_dropped_can_be_read_by_the_group_whatever_the_umask(home: Home)
 
 
 def test_an_inbox_that_is_gone_is_told_and_found_again(home: Home) -> None:
-    """Deleted and made anew: no exception, and the next look takes what lies there."""
+    """Deleted and created again: no exception, and the next scan takes its files."""
     ledger = Ledger.open(home.ledger)
     inbox = Inbox(home, ledger)
     home.rejected.rmdir()

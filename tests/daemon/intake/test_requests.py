@@ -150,8 +150,8 @@ def test_requests_work_while_the_daemon_is_down_and_strange_ones_do_no_harm(
 
 
 def test_what_cannot_be_carried_out_is_refused_and_holds_up_no_other(rig: Rig) -> None:
-    """A run directory that is gone, a job.json that is a folder; who asks is told, with exit code
-    2, and also of the jobs named beside it."""
+    """A run directory that is gone, a job.json that is a folder: the verb exits with code 2 and
+    names the reason, and answers for the other jobs of the same call."""
     text = 'command = ["true"]\nworkdir = "/"\n'
     rig.drop(text, "a.toml")
     for name in ("b", "c"):
@@ -187,7 +187,7 @@ def test_what_cannot_be_carried_out_is_refused_and_holds_up_no_other(rig: Rig) -
 
 
 def test_a_spec_that_the_daemon_refuses_is_told_by_submit(rig: Rig, tmp_path: Path) -> None:
-    """What only the daemon can know, its limits; also where an earlier refusal has the name."""
+    """Only the daemon knows its limits; an earlier refusal of the same name changes nothing."""
     (rig.home.root / "rekindle.toml").write_text("[source]\nmax_files = 1\n")
     (rig.home.rejected / "train.toml").write_text("x")
     for name in ("train.py", "model.py"):

@@ -71,10 +71,10 @@ def test_an_exception_in_the_handler_costs_one_event(tmp_path: Path) -> None:
         (tmp_path / "a").touch()
         wait_for(lambda: not observer.is_alive(), "the exception ends the thread")
         wake.broken = False
-        with structlog.testing.capture_logs() as told:
+        with structlog.testing.capture_logs() as logged:
             watcher._log = structlog.get_logger()
             watcher.ensure()
-        assert [line["event"] for line in told] == ["inbox_watched_again"]
+        assert [line["event"] for line in logged] == ["inbox_watched_again"]
         (tmp_path / "b").touch()
         wait_for(wake.is_set, "the next file wakes")
     finally:
@@ -96,7 +96,7 @@ def test_a_daemon_whose_inbox_was_replaced_goes_on_taking_specs(rig: Rig) -> Non
     rig.start()
     wait_for(rig.home.daemon_status.exists, "the daemon is up")
     shutil.rmtree(rig.home.inbox)
-    wait_for(rig.home.inbox.exists, "the daemon makes the inbox anew")
+    wait_for(rig.home.inbox.exists, "the daemon creates the inbox again")
     rig.drop('command = ["true"]\nworkdir = "/"\n', "a.toml")
     rig.drop("x = ", "b.toml")
     rig.wait_state("a-1", "done")

@@ -1,4 +1,4 @@
-"""What a job waits for by `after`, and what becomes of it when that ends otherwise."""
+"""A job waits for the jobs in its `after`, and is held if one of them does not end well."""
 
 import itertools
 import time
@@ -67,7 +67,7 @@ def test_jobs_that_wait_for_each_other_are_found() -> None:
 
 
 def reach(graph: dict[int, set[int]], start: int) -> set[str]:
-    """What can be come to from a node by at least one step."""
+    """Return the nodes that can be reached from a node by at least one step."""
     found: set[int] = set()
     todo = [*graph.get(start, ())]
     while todo:
@@ -108,17 +108,17 @@ def test_what_is_remembered_hides_no_circle(batches: list[list[tuple[int, int]]]
         known = {node for node in graph if str(node) in reach(graph, node)}
         for tail, head in batch:
             graph.setdefault(tail, set()).add(head)
-        told = {node for node, _ in batch if cycles.contain(str(node))}
+        found = {node for node, _ in batch if cycles.contain(str(node))}
         for node in {node for node in graph if str(node) in reach(graph, node)} - known:
             circle = {
                 n for n in graph if str(n) in reach(graph, node) and str(node) in reach(graph, n)
             }
-            assert told & circle
-        assert all(str(node) in reach(graph, node) for node in told)
+            assert found & circle
+        assert all(str(node) in reach(graph, node) for node in found)
 
 
 def test_the_one_before_in_a_series_is_told_by_number(tmp_path: Path) -> None:
-    """A clock that was set back, or a run from another box, turns no series around."""
+    """A clock that was set back, or a run from another host, does not reverse a series."""
     ledger = Ledger.open(tmp_path / "ledger.db")
     for number, submitted_at in ((1, 900.0), (3, 300.0), (4, 600.0)):
         ledger.insert_job(

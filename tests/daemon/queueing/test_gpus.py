@@ -23,7 +23,7 @@ LONG = "trap 'exit 75' TERM; echo cuda=$CUDA_VISIBLE_DEVICES; while :; do sleep 
 
 
 class Box:
-    """A box whose GPUs are lines of a file; the daemon loads a library that reads it."""
+    """A host whose GPUs are lines of a file; the daemon loads a library that reads it."""
 
     def __init__(self, folder: Path, count: int) -> None:
         self.file = folder / "gpus.txt"
@@ -204,7 +204,7 @@ def test_a_gpu_with_a_fatal_error_is_set_aside_until_a_person_takes_it_back(
 
 
 def test_memory_errors_and_a_lost_gpu_set_it_aside_while_they_are_seen(rig: Rig, box: Box) -> None:
-    """With what NVML says; the other one goes on, and both come back when they are sound."""
+    """NVML's description is the reason; the other GPU is used, and both return when sound."""
     box.set(0, errors=2)
     box.set(1, lost=1)
     rig.drop(spec("a", 1), "1.toml")
@@ -218,7 +218,7 @@ def test_memory_errors_and_a_lost_gpu_set_it_aside_while_they_are_seen(rig: Rig,
 
 
 def test_a_driver_that_fails_in_the_night_makes_jobs_wait_and_not_fail(rig: Rig, box: Box) -> None:
-    """What the box has is not forgotten; when the driver is back, the job starts."""
+    """The count of GPUs is remembered; the job starts when the driver responds again."""
     rig.start(**box.environment())
     wait_for(lambda: "gpus_seen" in rig.log.read_text(), "the GPUs are seen")
     box.file.rename(box.file.with_suffix(".away"))
@@ -291,7 +291,7 @@ def test_what_is_given_out_is_sound_free_and_nobodys(
 def test_the_choice_of_gpus_is_read_as_cuda_reads_it(
     allowed: str | None, expected: list[str]
 ) -> None:
-    """Up to the first that is not there; an ambiguous beginning is none."""
+    """Up to the first that does not exist; an ambiguous prefix matches none."""
     box = [Gpu("GPU-aa", "0"), Gpu("GPU-ab", "1"), Gpu("MIG-1", "2:0")]
     assert [gpu.uuid for gpu in placement.visible(box, allowed)] == expected
 

@@ -12,7 +12,7 @@ from rig import ROOT, Rig, wait_for
 from rekindle.jobs.process import Identity
 from rekindle.state.run import checkpoints, tensors
 
-# saves in no time when it is asked to, like a trainer that is told to end
+# saves at once when it is asked to end, like a trainer
 LONG = "trap 'exit 75' TERM; echo up; while :; do sleep 0.05; done"
 
 
@@ -56,7 +56,7 @@ def tz_at(wall: str) -> str:
 
 
 def test_priority_then_arrival_and_nothing_before_what_it_waits_for(rig: Rig) -> None:
-    """One slot; the order of starts is told by the journals."""
+    """One slot; the journals show the order of starts."""
     for name, lines in (
         ("a", []),
         ("b", ["priority = -1"]),
@@ -93,12 +93,12 @@ def test_what_every_job_waits_for_is_told_in_words_and_written_once(rig: Rig) ->
         "wide-1": ("held", "It asks for 2 GPUs, and this host has none."),
     }
 
-    def told() -> bool:
+    def has_reasons() -> bool:
         return {
             row["id"]: (row["state"], row["reason"]) for row in rig.ls() if row["id"] != "long-1"
         } == states
 
-    wait_for(told, "each job has its reason")
+    wait_for(has_reasons, "each job has its reason")
     before = {job: len(rig.show(job)["events"]) for job in states}
     rig.drop(command("true", name="later"), "6.toml")
     rig.wait_state("later-1", "waiting")  # some ticks have passed
@@ -110,8 +110,8 @@ def test_what_every_job_waits_for_is_told_in_words_and_written_once(rig: Rig) ->
 def test_a_job_whose_predecessor_failed_is_held_until_that_is_mended(
     rig: Rig, tmp_path: Path
 ) -> None:
-    """With the way on in the hint; `retry`, then `release`, and both end well."""
-    flag = tmp_path / "mended"
+    """The hint works: `retry`, then `release`, and both jobs are done."""
+    flag = tmp_path / "fixed"
     rig.drop(command(f"test -e {flag}", name="first"), "1.toml")
     rig.drop(command("true", 'after = ["first"]', name="second"), "2.toml")
     rig.start()
@@ -161,7 +161,7 @@ def test_slots_bound_what_runs_at_once(rig: Rig) -> None:
 
 
 def test_a_changed_priority_changes_who_is_next(rig: Rig) -> None:
-    """What runs is not interrupted for it."""
+    """The running job is not interrupted."""
     rig.drop(command(LONG, name="long"), "1.toml")
     rig.start()
     rig.wait_state("long-1", "running")
@@ -177,7 +177,7 @@ def test_a_changed_priority_changes_who_is_next(rig: Rig) -> None:
 
 
 def test_a_paused_queue_starts_nothing_until_it_is_resumed_restarts_included(rig: Rig) -> None:
-    """What runs goes on; a killed daemon does not forget, and a rebuilt ledger neither."""
+    """Running jobs continue; the pause survives a killed daemon and a rebuilt ledger."""
     rig.drop(command(LONG, name="long"), "1.toml")
     rig.start("--slots", "2")
     rig.wait_state("long-1", "running")
@@ -219,7 +219,7 @@ def test_a_request_to_pause_works_while_the_daemon_is_down(rig: Rig) -> None:
 
 
 def test_a_job_over_its_max_runtime_is_saved_and_held_and_can_be_given_more(rig: Rig) -> None:
-    """The time of all attempts counts; the hint says how to go on."""
+    """The time of all attempts counts; the hint resumes the job."""
     rig.drop(command(LONG, '[limits]max_runtime = "8s"'), "1.toml")
     rig.start()
     rig.wait_state("job-1", "running")

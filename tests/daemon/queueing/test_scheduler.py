@@ -195,7 +195,7 @@ def test_what_cannot_be_had_holds_nobody_back() -> None:
 
 
 def test_a_job_is_told_as_fresh_once_each_time_it_comes_into_a_lane() -> None:
-    """What it waits for is written then, and not at every look."""
+    """Its reason is then written once, and not at every tick."""
     scheduler = Scheduler()
     job = Candidate("a", 0, (1, 1))
     scheduler.put(job)

@@ -1,4 +1,4 @@
-"""What is removed, and that it is never the last good or the best checkpoint of a job."""
+"""Pruning never removes the last good or the best checkpoint of a job."""
 
 import json
 import os
@@ -137,7 +137,7 @@ def test_of_a_finished_job_the_last_good_the_best_and_the_ends_stay(home: Home) 
 def test_the_limits_of_the_configuration_are_kept_by_themselves(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Oldest first, just as much as is needed; what cannot be reached is said aloud."""
+    """Oldest first, only as much as is needed; a limit that cannot be met is logged."""
     monkeypatch.setattr("rekindle.daemon.retention.pruning._FIRST_S", 0.0)
     ledger = Ledger.open(home.ledger)
     old = make_job(home, ledger, "old", JobState.DONE, at=1000.0)
@@ -309,7 +309,7 @@ def test_prune_shows_first_and_removes_on_yes(tmp_path: Path) -> None:
 
 
 def test_a_stage_that_an_exception_ended_keeps_what_a_relaunch_of_the_job_needs(home: Home) -> None:
-    """What would go and what goes are the same; `retry` then begins at no stage from zero."""
+    """The preview equals the removal; after `retry` no stage starts from zero."""
     ledger = Ledger.open(home.ledger)
     run = make_job(home, ledger, "a", JobState.DONE, count=3, best=0)
     for n in (1, 2):

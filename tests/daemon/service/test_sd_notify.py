@@ -1,4 +1,4 @@
-"""What is told to systemd: real datagrams on a socket of our own."""
+"""Notifications to systemd: real datagrams on a socket of our own."""
 
 import os
 import socket
@@ -109,7 +109,7 @@ def test_without_a_journal_the_error_is_left_to_standard_error(
 ) -> None:
     """A refusal is never swallowed."""
     monkeypatch.setattr(log, "_JOURNAL", str(tmp_path / "none"))
-    assert not log.refuse(ConfigError("Bad.", hint="Mend it."))
+    assert not log.refuse(ConfigError("Bad.", hint="Fix it."))
     assert not log.under_journal()
 
 

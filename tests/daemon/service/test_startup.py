@@ -1,4 +1,4 @@
-"""The steps of a start go on where they failed, and in their order."""
+"""The steps of a start run in order, and a failed one is repeated."""
 
 import pytest
 

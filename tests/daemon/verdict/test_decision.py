@@ -462,7 +462,7 @@ def test_a_failure_after_the_training_is_held_and_the_model_is_safe(
 
 
 def test_a_failure_that_may_pass_is_tried_again_before_a_person_is_asked() -> None:
-    """An upload at four in the morning: nothing is trained again for it."""
+    """An upload at four in the morning: no step is repeated for it."""
     upload = [failed(kind="ConnectionError", message="refused", passing=True), CRASH_1]
     verdict = after(*FINISHED, *upload, failures=2)
     assert (verdict.state, verdict.failures, verdict.delay) == (JobState.WAITING, 1, 1.0)
@@ -481,7 +481,7 @@ def test_a_failure_that_may_pass_is_tried_again_before_a_person_is_asked() -> No
 
 
 def test_a_stage_that_begins_later_was_not_the_last() -> None:
-    """Between two trainings it is tried again, and held where it fails twice in the same way."""
+    """Between two trainings it is retried, and held after failing twice in the same way."""
     second = {**BEGUN, "stage": 1, "step": 240}
     lost = [*FINISHED, second, end(exit_code=None, signal=9)]
     once = [*lost, {**STARTED, "attempt": 2}, failed(2), {**CRASH_1, "attempt": 2}]
@@ -641,7 +641,7 @@ def test_being_killed_with_the_daemon_has_a_count_of_its_own(
 
 
 def test_interruptions_in_a_row_are_counted_by_what_the_daemon_wrote() -> None:
-    """No keeper was left to write their ends; a checkpoint begins the count anew."""
+    """The killed keepers recorded no end; a checkpoint resets the count."""
     entries: list[dict[str, object]] = []
     for number in (1, 2):
         entries += [
@@ -659,7 +659,7 @@ def test_interruptions_in_a_row_are_counted_by_what_the_daemon_wrote() -> None:
 
 
 def test_a_note_is_appended_to_the_reason() -> None:
-    """What the daemon did to end it stands beside what follows."""
+    """The reason names how the daemon ended the attempt."""
     verdict = decide(having())
     assert decision.with_note(verdict, "") == verdict
     assert decision.with_note(verdict, "It was killed.").reason.endswith(". It was killed.")

@@ -78,7 +78,7 @@ def fit(epochs):
 
 
 fit(12)
-# whoever goes on after the signal must not train another model on top of an unfinished one
+# code that continues after the signal must not train another model on top of an unfinished one
 fit(2)
 with open(result, "w") as file:
     file.write(hashlib.sha256(b"".join(v.numpy().tobytes() for v in model.weights)).hexdigest())
