@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rekindle.jobs.attempt.attempt_log import AttemptLog
-from rekindle.jobs.attempt.progress import Progress
 from rekindle.jobs.attempt.save_policy import is_better
 from rekindle.jobs.job import Job
 from rekindle.jobs.journal_writer import log_line
@@ -263,13 +262,13 @@ class CheckpointStore:
         except OSError as error:
             log_line(f"older checkpoints not removed: {error}")
 
-    def report_non_finite(self, progress: Progress, *, trained: bool) -> None:
+    def report_non_finite(self, at: Position, *, trained: bool) -> None:
         """Journal the failure for which the daemon holds the job: loss or weights not finite."""
         last = next((c.name for c in self.all() if self._verdicts.get(c.name, "") is None), None)
         where = f"the last finite checkpoint is {last}" if last else "no checkpoint is finite"
         message = (
             f"The loss or a variable is not finite (NaN or infinity) at epoch "
-            f"{progress.epoch}, step {progress.step}; {where}."
+            f"{at.epoch}, step {at.step}; {where}."
         )
         log_line(message)
         self._log.note(
@@ -279,8 +278,8 @@ class CheckpointStore:
                 hint="Lower the learning rate or check the data, then `rekindle release`; "
                 'checkpoint.non_finite = "continue" continues training instead.',
                 traceback="",
-                epoch=progress.epoch,
-                step=progress.step,
+                epoch=at.epoch,
+                step=at.step,
                 trained=trained,
             )
         )

@@ -23,6 +23,11 @@ class Progress:
     epoch_step: int = 0
     ended: bool = False
 
+    @classmethod
+    def at(cls, position: Position) -> "Progress":
+        """Return the progress that a checkpoint's name states; the stage is not ended by it."""
+        return cls(position.stage, position.epoch, position.step)
+
     @property
     def position(self) -> Position:
         """The part of it that names a checkpoint."""

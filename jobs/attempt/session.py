@@ -143,6 +143,12 @@ class Session:
         """Write the heartbeat (about a microsecond); ``section`` is what the trainer does now."""
         self._at.beat(section)
 
+    def seeking(self) -> None:
+        """Write the heartbeat while data is read again; exit on SIGTERM, with nothing to save."""
+        self.beat("seek")
+        if shutdown.requested():
+            shutdown.exit_saved()
+
     def must_stop(self) -> bool:
         """Return whether training ends here: on request, or at the last step of a trial."""
         return shutdown.requested() or self._at.is_far_enough()
@@ -209,8 +215,7 @@ class Session:
     def stage_restored(self, stage: int, point: RestorePoint) -> None:
         """Record that a finished stage was restored without training."""
         assert point.checkpoint is not None
-        at = point.checkpoint.position
-        self.advance(Progress(stage, at.epoch, at.step), trained=False)
+        self.advance(Progress.at(point.checkpoint.position), trained=False)
         self.store.take_best(point)
         log_line(f"stage {stage} was finished; restored its result from {point.checkpoint.name}.")
 
@@ -253,9 +258,7 @@ class Session:
                 snapshot
             ):
                 # every later step would be NaN, too: the job is held for a person to decide
-                self.store.report_non_finite(
-                    Progress(at.stage, at.epoch, at.step), trained=self.trained
-                )
+                self.store.report_non_finite(at, trained=self.trained)
                 shutdown.end(environment.EXIT_PERMANENT)
             self.beat("save")
             seconds = self.store.commit(snapshot, why, best=best)

@@ -64,6 +64,10 @@ class Component(Protocol):
 class ComponentBase:
     """Implement the parts of a component that have nothing to do; others override them."""
 
+    def capture(self, arrays: Tensors) -> TrainingState:
+        """Capture nothing."""
+        return {}
+
     def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
         """Restore nothing."""
 

@@ -63,30 +63,17 @@ class ModelState(ComponentBase):
 
     def components(self) -> list[Any]:
         """List the TensorFlow variables of all groups."""
-        return [
-            component
-            for group in self._groups().values()
-            for variable in group
-            for component in variables.components(variable)
-        ]
+        return variables.components_of(v for group in self._groups().values() for v in group)
 
     def trainable(self) -> list[Any]:
         """List the TensorFlow variables that training assigns."""
-        return [
-            component
-            for model in self.models.values()
-            for variable in model.trainable_variables
-            for component in variables.components(variable)
-        ]
+        models = self.models.values()
+        return variables.components_of(v for model in models for v in model.trainable_variables)
 
     def metrics(self) -> list[Any]:
         """List the TensorFlow variables of the models' compiled metrics."""
-        return [
-            component
-            for model in self.models.values()
-            for variable in model.metrics_variables
-            for component in variables.components(variable)
-        ]
+        models = self.models.values()
+        return variables.components_of(v for model in models for v in model.metrics_variables)
 
     def rates(self) -> dict[str, float]:
         """Return the current learning rates."""

@@ -29,10 +29,10 @@ except (ImportError, AttributeError):
 IN_CREATION: Final = " variable_creation"
 AFTER_CREATION: Final = " no_variable_creation"
 
-_graphs: list[Any] = []
-"""Graphs traced while a loop runs, to be searched for caveats."""
+_graphs: list[Any] | None = None
+"""Graphs traced while a loop runs, to be searched for caveats; None without a loop."""
 _MOST_GRAPHS: Final = 100
-"""Limit of stored graphs: without a loop nothing takes them, and memory would grow."""
+"""Limit of stored graphs: a loop that traces at each step may take them only once an epoch."""
 _models: "weakref.WeakKeyDictionary[Any, int]" = weakref.WeakKeyDictionary()
 """Models of loops, numbered in order of use, which is the same in each attempt."""
 _met: dict[str, list[Any]] = {}
@@ -103,16 +103,22 @@ def _define(args: Any, kwargs: Any, options: Any) -> Any:
     return found
 
 
-def traced_graphs() -> list[Any]:
-    """Return and forget the graphs that were traced since the last call."""
-    found = list(_graphs)
-    _graphs.clear()
+def collect_graphs(active: bool) -> None:
+    """Begin to collect graphs from now on, or end it: without a loop they would only use memory."""
+    global _graphs
+    _graphs = [] if active else None
+
+
+def take_graphs() -> list[Any]:
+    """Return the graphs that were collected since the last call."""
+    global _graphs
+    found, _graphs = _graphs or [], []
     return found
 
 
 def _note_graph(function: Any, *, new: bool) -> None:
     graph = getattr(function, "graph", None)
-    if new and graph is not None and len(_graphs) < _MOST_GRAPHS:
+    if new and graph is not None and _graphs is not None and len(_graphs) < _MOST_GRAPHS:
         _graphs.append(graph)
 
 

@@ -227,6 +227,11 @@ def _at(path: str, variables: list[Any]) -> Any:
     return found[0] if exact or len(found) == 1 else None
 
 
+def components_of(variables: Iterable[Any]) -> list[Any]:
+    """List the TensorFlow variables of several Keras variables."""
+    return [component for variable in variables for component in components(variable)]
+
+
 def components(variable: Any) -> list[Any]:
     """Return the TensorFlow variables of a Keras one: one, or one for each replica."""
     value = getattr(variable, "_value", variable)

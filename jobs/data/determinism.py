@@ -5,13 +5,14 @@ new process starts its sequence from the beginning. In a data pipeline that is c
 pass is read again from its start, unless several threads draw from it in an unknown order.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import tensorflow as tf
 
 from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.component import Caveat
+from rekindle.jobs.journal_writer import log_line
 
 _RANDOM: Final = {
     "RandomUniform",
@@ -34,11 +35,10 @@ _SHARED: Final = {"RngReadAndSkip", "StatefulUniform", "StatefulStandardNormalV2
 _PYTHON: Final = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 
 
-def of_data(dataset: Any) -> list[Caveat]:
+def of_data(dataset: Any, *, draws_from_generators: bool) -> list[Caveat]:
     """Find caveats in the functions of a ``tf.data.Dataset``."""
     found = []
     random_in_threads = python = drawn_before_cache = False
-    from_layers = bool(seed_generators(dataset))
     cached = {id(below) for node in nodes(dataset) if _is_cache(node) for below in nodes(node)}
     for node in nodes(dataset):
         name = type(node).__name__.lstrip("_")
@@ -46,7 +46,9 @@ def of_data(dataset: Any) -> list[Caveat]:
         drawing = name.startswith("Shuffle")
         for graph in _graphs(node):
             kinds = _kinds(graph)
-            draws = bool(kinds & (_RANDOM | _SHARED)) or (from_layers and bool(graph.variables))
+            draws = bool(kinds & (_RANDOM | _SHARED)) or (
+                draws_from_generators and bool(graph.variables)
+            )
             random_in_threads |= parallel and draws
             drawing |= draws
             python |= bool(kinds & _PYTHON)
@@ -131,6 +133,18 @@ def of_process() -> list[Caveat]:
             )
         ]
     return []
+
+
+def checked(look: Callable[[], list[Caveat]]) -> list[Caveat]:
+    """Return what ``look`` finds in graphs; log its failure and find nothing.
+
+    It reads internals of TensorFlow: a failure must not end the training.
+    """
+    try:
+        return look()
+    except Exception as error:
+        log_line(f"training step not checked for caveats: {error!r}.")
+        return []
 
 
 def seed_generators(dataset: Any) -> list[int]:

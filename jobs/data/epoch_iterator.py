@@ -30,7 +30,7 @@ class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         self,
         seed: tuple[int, int],
         *,
-        boundary: Callable[[int], None],
+        boundary: Callable[[], None],
         pass_begins: Callable[[], None],
         beat: Callable[[], None],
         **arguments: Any,
@@ -104,7 +104,7 @@ class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
 
     def trained(self, epoch_step: int) -> None:
         self.epoch_step = epoch_step
-        self._boundary(epoch_step)
+        self._boundary()
 
     def epoch_over(self) -> None:
         self.epoch_step = 0

@@ -34,7 +34,7 @@ class FitData(ComponentBase):
         seed: tuple[int, int],
         validation: Any,
         beat: Callable[[], None],
-        boundary: Callable[[int], None],
+        boundary: Callable[[], None],
     ) -> None:
         self._seed = seed
         self._validation = validation
@@ -79,7 +79,9 @@ class FitData(ComponentBase):
         if dataset is not None:
             self._seed_generators = determinism.seed_generators(dataset)
             if isinstance(self.train.data_adapter, keras_compat.TFDatasetAdapter):
-                self._found += determinism.of_data(dataset)
+                self._found += determinism.of_data(
+                    dataset, draws_from_generators=bool(self._seed_generators)
+                )
         if isinstance(self._validation, types.GeneratorType):
             self._found.append(
                 Caveat(

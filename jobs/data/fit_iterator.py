@@ -42,7 +42,7 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         self,
         seed: tuple[int, int],
         *,
-        boundary: Callable[[int], None],
+        boundary: Callable[[], None],
         pass_begins: Callable[[], None],
         beat: Callable[[], None],
         distribute_strategy: Any,
@@ -201,7 +201,7 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
                     break
                 self._steps_seen += per_execution
                 yield step, step + per_execution - 1, self._current_iterator
-                self._boundary(self.epoch_step)
+                self._boundary()
             if self._num_batches and self._steps_seen >= self._num_batches:
                 self._end_pass()
         else:
@@ -212,7 +212,7 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
                 step += per_execution
                 self._steps_seen = step + per_execution
                 yield step, step + per_execution - 1, iterator
-                self._boundary(self.epoch_step)
+                self._boundary()
         if not self._pass_over:
             self.data_adapter.on_epoch_end()
         self._pass_over = False

@@ -50,6 +50,7 @@ class LoopSource:
         self._shuffle = shuffle
         self._samples = 0
         self.seed_generators: list[int] = []
+        self.caveats: list[Caveat] = []
         if batch_size is not None:
             lengths = {len(array) for array in keras.tree.flatten(data)}
             if len(lengths) != 1:
@@ -65,6 +66,9 @@ class LoopSource:
             )
         elif isinstance(data, tf.data.Dataset):
             self.seed_generators = determinism.seed_generators(data)
+            self.caveats = determinism.of_data(
+                data, draws_from_generators=bool(self.seed_generators)
+            )
 
     def renewed(self, data: Any) -> "LoopSource":
         """Return the source of the next pass, for which the script passes its data again.
@@ -94,10 +98,6 @@ class LoopSource:
                 "shuffle": self._shuffle,
             }
         return plan
-
-    def caveats(self) -> list[Caveat]:
-        """List what of the data cannot be restored exactly."""
-        return determinism.of_data(self.data) if isinstance(self.data, tf.data.Dataset) else []
 
     def skip_pass(self) -> None:
         """Skip a finished pass: draw its shuffle from the data."""

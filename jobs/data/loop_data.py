@@ -189,7 +189,7 @@ class LoopData(ComponentBase):
         )
 
     def caveats(self) -> list[Caveat]:
-        return [one for stream in self._streams.values() for one in stream.source.caveats()]
+        return [one for stream in self._streams.values() for one in stream.source.caveats]
 
     def receipt(self, saved: TrainingState) -> list[str]:
         return ["position in the data"]

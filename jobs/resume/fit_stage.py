@@ -1,5 +1,6 @@
 """Stage of one call of ``fit``: its arguments, its callbacks, and Keras' events."""
 
+import dataclasses
 import sys
 import time
 from typing import Any
@@ -19,7 +20,6 @@ from rekindle.jobs.capture.model_state import ModelState
 from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.data import determinism
 from rekindle.jobs.data.fit_data import FitData
-from rekindle.jobs.journal_writer import log_line
 from rekindle.jobs.resume import fit_build
 from rekindle.jobs.resume.hook import Hook
 from rekindle.jobs.resume.stage import StageEngine
@@ -48,7 +48,10 @@ class FitStage:
             lambda: tensorboard_files.before(session.run.journal, session.attempt),
         )
         self._data = FitData(
-            (session.job.seed, number), arguments["validation_data"], self._seeks, self._boundary
+            (session.job.seed, number),
+            arguments["validation_data"],
+            session.seeking,
+            self._boundary,
         )
         self._random = RandomState(self._data.seed_generators, self._data.drawn)
         self._models = ModelState(
@@ -150,12 +153,6 @@ class FitStage:
         arguments = arguments or fit_build.iterator_arguments(self._model, self._arguments)
         return self._data.make_training(arguments, self._engine.saved, self._engine.saved_arrays)
 
-    def _seeks(self) -> None:
-        """Write the heartbeat while data is read again; exit on SIGTERM, with nothing to save."""
-        self._session.beat("seek")
-        if shutdown.requested():
-            shutdown.exit_saved()
-
     # called by Keras through the hook and the iterator
 
     def begin(self) -> None:
@@ -219,30 +216,25 @@ class FitStage:
             self._look_through_step()
         self._data.iterator.trained(batch + 1)
 
-    def _boundary(self, epoch_step: int) -> None:
+    def _boundary(self) -> None:
         """Save or stop between two batches, in the main thread, after the callbacks."""
-        at = self._engine.progress
-        base = at.step - at.epoch_step
-        self._engine.step_done(
-            Progress(at.stage, at.epoch, base + epoch_step, epoch_step), exact=self._data.exact
-        )
+        self._engine.step_done(self._at(self._engine.progress.epoch), exact=self._data.exact)
 
     def epoch_ends(self, epoch: int, logs: Json | None) -> None:
         """End an epoch at the end of ``on_epoch_end``."""
-        train, at = self._data.iterator, self._engine.progress
         self._validation.over()
         shutdown.mark_clean(False)  # batch_ended has not, if the data had no batch
         self._run.forget_carried_logs()
         # there may be no boundary after the last batch of an epoch
-        step = at.step - at.epoch_step + train.epoch_step
-        train.epoch_over()
+        done = dataclasses.replace(self._at(epoch + 1), epoch_step=0)
+        self._data.iterator.epoch_over()
         seconds = time.monotonic() - self._epoch_began
-        self._engine.epoch_done(Progress(at.stage, epoch + 1, step), seconds, plain_logs(logs))
+        self._engine.epoch_done(done, seconds, plain_logs(logs))
 
     def validation_begins(self) -> None:
         """Begin the validation before Keras resets the metrics of the epoch."""
         if self._data.train is not None:
-            self._validation.begins(self._at(self._engine.progress.epoch))
+            self._validation.begins()
 
     def validation_continues(self) -> None:
         """Stop on SIGTERM between two batches of the validation."""
@@ -260,17 +252,15 @@ class FitStage:
             *self._random.variables(),
             *self._callbacks.variables(),
         ]
-        try:
-            found = determinism.of_graphs(
-                determinism.graphs_of(self._model.train_function),
-                known,
-                "make them attributes of the model",
+        self._engine.report(
+            determinism.checked(
+                lambda: determinism.of_graphs(
+                    determinism.graphs_of(self._model.train_function),
+                    known,
+                    "make them attributes of the model",
+                )
             )
-        except Exception as error:
-            # reads internals of TensorFlow: a failure must not end the training
-            log_line(f"training step not checked for caveats: {error!r}.")
-            return
-        self._engine.report(found)
+        )
 
 
 class _FitRun(ComponentBase):

@@ -21,7 +21,6 @@ from rekindle.jobs.data import determinism
 from rekindle.jobs.data.loop_batches import Batches
 from rekindle.jobs.data.loop_data import LoopData
 from rekindle.jobs.job import CheckpointPolicy
-from rekindle.jobs.journal_writer import log_line
 from rekindle.jobs.resume.stage import StageEngine
 from rekindle.state.errors import RekindleError, StateMismatch, UsageError
 from rekindle.state.run.training_state import TrainingState
@@ -47,7 +46,7 @@ class LoopStage:
         self._policy = policy
         self._tracked = tracked
         self._state = TrackedState(state)
-        self._data = LoopData(self._seed, self._seeks)
+        self._data = LoopData(self._seed, self._seeking)
         self.flags = LoopFlags()
         self._engine: StageEngine | None = None
         self._begun_at = 0
@@ -172,11 +171,8 @@ class LoopStage:
         engine = self._running()
         return engine.session.job.seed, engine.progress.stage
 
-    def _seeks(self) -> None:
-        """Write the heartbeat while data is read again; exit on SIGTERM, with nothing to save."""
-        self._running().session.beat("seek")
-        if shutdown.requested():
-            shutdown.exit_saved()
+    def _seeking(self) -> None:
+        self._running().session.seeking()
 
     # between steps
 
@@ -249,6 +245,7 @@ class LoopStage:
 
     def _leave(self, session: Session, *, broken: bool = False) -> None:
         self._engine = None
+        trace_order.collect_graphs(False)
         session.leave_stage()
         session.beat("script")
         try:
@@ -343,19 +340,12 @@ class _Graphs(ComponentBase):
         self._random = random
         self._state = state
         self._found: dict[Caveat, None] = {}
-        trace_order.traced_graphs()  # earlier graphs are not of this loop
-
-    def capture(self, arrays: Tensors) -> TrainingState:
-        return {}
+        trace_order.collect_graphs(True)
 
     def caveats(self) -> list[Caveat]:
-        graphs = trace_order.traced_graphs()
+        graphs = trace_order.take_graphs()
         if graphs:
-            try:
-                self._found |= dict.fromkeys(self._look(graphs))
-            except Exception as error:
-                # reads internals of TensorFlow: a failure must not end the training
-                log_line(f"training step not checked for caveats: {error!r}.")
+            self._found |= dict.fromkeys(determinism.checked(lambda: self._look(graphs)))
         return list(self._found)
 
     def _look(self, graphs: list[Any]) -> list[Caveat]:

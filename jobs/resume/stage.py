@@ -65,7 +65,6 @@ class StageEngine:
     def drop_saved(self) -> None:
         """Drop the content of the checkpoint: it is a second copy of model and optimizer."""
         self._point = self._point.without_content()
-        self._state.drop_saved()
 
     # opening
 
@@ -109,9 +108,9 @@ class StageEngine:
         """
         model_config.store(self.session.run, self.progress.stage, self._state.models.models)
         self.session.grace.watch()
-        self._restore_from(self._state.seek)
+        self._restore_from()
         after_restore()
-        self._write_receipt(self._state.receipt(), epochs)
+        self._write_receipt(self._state.receipt(self._point), epochs)
         self._open_grace_period()
 
     def restore_ended(self, seek: Callable[[], None] | None = None) -> None:
@@ -120,10 +119,10 @@ class StageEngine:
         Args:
             seek: restores the data as of the end of the stage; by default as for a resume.
         """
-        self._restore_from(seek or self._state.seek)
+        self._restore_from(seek)
         self.session.stage_restored(self.progress.stage, self._point)
 
-    def _restore_from(self, seek: Callable[[], None]) -> None:
+    def _restore_from(self, seek: Callable[[], None] | None = None) -> None:
         position = self.saved["position"]
         self.begun_at = position["base"]
         self.progress = Progress(
@@ -131,10 +130,13 @@ class StageEngine:
         )
         # no batch is trained yet, so SIGTERM can end the process at once: reading may take hours
         shutdown.mark_clean(True)
-        seek()
+        if seek is None:
+            self._state.seek(self._point)
+        else:
+            seek()
         shutdown.mark_clean(False)
-        self._state.restore()
-        for text in self._state.unused_rates():
+        self.restore()
+        for text in self._state.unused_rates(self._point):
             self.session.note_change(text)
             self.session.warn(
                 f"{text[:1].upper()}{text[1:]}.",
@@ -164,8 +166,8 @@ class StageEngine:
     # the state
 
     def restore(self) -> None:
-        """Restore everything but the data from the checkpoint, once more."""
-        self._state.restore()
+        """Restore everything but the data from the checkpoint."""
+        self._state.restore(self._point)
 
     def report(self, caveats: Iterable[Caveat]) -> None:
         """Report each caveat once, in receipts or as a warning."""
@@ -262,6 +264,6 @@ class StageEngine:
         """Commit the end of the stage."""
         snapshot = snapshot or self.capture(ended=True)
         at = snapshot.position
-        self.session.advance(Progress(at.stage, at.epoch, at.step), trained=False)
+        self.session.advance(Progress.at(at), trained=False)
         self.save("end", snapshot)
         self.session.stage_ended(at.stage, at.epoch)

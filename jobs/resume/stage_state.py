@@ -50,53 +50,44 @@ class StageState:
         kind: str,
     ) -> None:
         self.models = models
-        self.data = data
-        self.components = [models, *others, data]
+        self._data = data
+        self._components = [models, *others, data]
         self.caveats = Caveats(session.warn, point.state.get("inexact", []))
-        self.allowed: str | None = None
-        self._point = point
         self._kind = kind
-        self._fingerprint = fingerprint.merged([c.fingerprint() for c in self.components])
-        found = self._difference() if point.checkpoint is not None else None
+        self._fingerprint = fingerprint.merged([c.fingerprint() for c in self._components])
+        found = self._difference(point.state) if point.checkpoint is not None else None
         if found is not None and not session.job.allow_change:
             raise fingerprint.refuse(found)
         self.allowed = found
 
-    def _difference(self) -> str | None:
-        saved = self._point.state
+    def _difference(self, saved: TrainingState) -> str | None:
         was = "loop" if "loop" in saved else "fit"
         if was != self._kind:
             return f"this stage was a {was} and is a {self._kind}"
         found = fingerprint.compare(self._fingerprint, saved["fingerprint"])
-        for component in self.components:
+        for component in self._components:
             found = found or component.difference(saved)
         return found
 
-    def drop_saved(self) -> None:
-        """Drop the content of the checkpoint: it is a second copy of model and optimizer."""
-        self._point = self._point.without_content()
-
-    def seek(self) -> None:
+    def seek(self, point: RestorePoint) -> None:
         """Seek to the batch of the checkpoint."""
-        self.data.seek(self._point.state, self._point.tensors, lenient=self.allowed is not None)
+        self._data.seek(point.state, point.tensors, lenient=self.allowed is not None)
 
-    def restore(self) -> None:
+    def restore(self, point: RestorePoint) -> None:
         """Restore everything but the data from the checkpoint."""
-        for component in self.components:
-            component.restore(
-                self._point.state, self._point.tensors, lenient=self.allowed is not None
-            )
+        for component in self._components:
+            component.restore(point.state, point.tensors, lenient=self.allowed is not None)
         self.look_for_caveats()
 
-    def receipt(self) -> list[str]:
+    def receipt(self, point: RestorePoint) -> list[str]:
         """List in words what is restored."""
-        return [words for c in self.components for words in c.receipt(self._point.state)]
+        return [words for c in self._components for words in c.receipt(point.state)]
 
-    def unused_rates(self) -> list[str]:
+    def unused_rates(self, point: RestorePoint) -> list[str]:
         """Name each learning rate of the script that the restored one replaces."""
         if self.allowed is not None:
             return []  # the difference was reported, and a person has allowed it
-        saved = self._point.state["fingerprint"].get("rates", {})  # older ones have none
+        saved = point.state["fingerprint"].get("rates", {})  # older ones have none
         found = fingerprint.unused_rates(self._fingerprint["rates"], saved, self.models.rates())
         # keep the first rates in the fingerprint: later attempts must report the change, too
         self._fingerprint["rates"] = {**self._fingerprint["rates"], **saved}
@@ -104,7 +95,7 @@ class StageState:
 
     def look_for_caveats(self) -> None:
         """Add the caveats that components have found since."""
-        self.caveats.add(one for c in self.components for one in c.caveats())
+        self.caveats.add(one for c in self._components for one in c.caveats())
 
     def capture(
         self, at: Progress, begun_at: int, *, logs: Json | None, replaced: TrainingState
@@ -119,7 +110,7 @@ class StageState:
         """
         arrays: Tensors = {}
         state: TrainingState = {}
-        for component in self.components:
+        for component in self._components:
             state |= component.capture(arrays)
         self.look_for_caveats()
         state |= {

@@ -22,7 +22,7 @@ class Validation:
         self._data = data
         self._before: tuple[Json, Tensors] | None = None
 
-    def begins(self, at: Progress) -> None:
+    def begins(self) -> None:
         """Copy metrics and RNG state before Keras resets the metrics of the epoch."""
         if self._before is not None:
             return

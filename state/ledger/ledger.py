@@ -183,7 +183,7 @@ class Ledger(Reader):
         return taken
 
     def set_wish(self, job_id: str, wish: str) -> None:
-        """Record what becomes of a job whose attempt is stopping: hold or cancel."""
+        """Record the state requested for a job once its attempt has ended: hold or cancel."""
         with self.transaction():
             self._write_ahead(job_id, **entries.job_changed(wish=wish))
             self._db.execute("UPDATE jobs SET wish = ? WHERE id = ?", (wish, job_id))

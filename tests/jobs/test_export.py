@@ -76,22 +76,7 @@ def test_every_format_reaches_the_recorded_accuracy_in_a_new_process(
     assert accuracy("plain", out / "tf") == pytest.approx(epochs[3], abs=1e-6)
 
     before = (out / "m.keras").read_bytes()
-    refused = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "rekindle.daemon",
-            "--home",
-            str(rig.home.root),
-            "export",
-            job,
-            "--to",
-            str(out / "m.keras"),
-        ],
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
+    refused = rig.call("export", job, "--to", str(out / "m.keras"))
     assert refused.returncode == 2
     assert "exists already" in refused.stderr
     assert "--force" in refused.stderr
@@ -116,22 +101,7 @@ def test_a_model_with_custom_code_is_exported_by_its_script(rig: Rig, tmp_path: 
     rig.cli("export", job, "--to", str(tmp_path / "w.safetensors"))
     assert accuracy("subclassed", tmp_path / "w.safetensors") == pytest.approx(wanted, abs=1e-6)
 
-    refused = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "rekindle.daemon",
-            "--home",
-            str(rig.home.root),
-            "export",
-            job,
-            "--to",
-            str(tmp_path / "m.keras"),
-        ],
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
+    refused = rig.call("export", job, "--to", str(tmp_path / "m.keras"))
     assert refused.returncode == 2
     assert "--run-script" in refused.stderr
     assert ".safetensors" in refused.stderr

@@ -135,14 +135,18 @@ class Rig:
     def drop(self, text: str, name: str = "job.toml") -> None:
         submit.drop(self.home, name, text.encode())
 
-    def cli(self, *args: str, code: int | None = 0) -> str:
-        done = subprocess.run(
+    def call(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """Run a verb in a process of its own."""
+        return subprocess.run(
             [sys.executable, "-m", "rekindle.daemon", "--home", str(self.home.root), *args],
             capture_output=True,
             text=True,
             env=environment(),
             timeout=120,
         )
+
+    def cli(self, *args: str, code: int | None = 0) -> str:
+        done = self.call(*args)
         assert code is None or done.returncode == code, (args, done.stdout, done.stderr)
         return done.stdout
 

@@ -1,8 +1,8 @@
 """Run a loop with state that cannot be restored exactly; each caveat must be reported."""
 
-import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow import keras
 
 from rekindle.jobs import resumable
 

@@ -5,9 +5,9 @@ A layer has a counter in a plain ``tf.Variable``, which Keras does not list.
 
 import sys
 
-import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow import keras
 
 from rekindle.jobs import resumable
 
