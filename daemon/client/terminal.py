@@ -73,6 +73,11 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def printable(name: str) -> str:
+    """Return a file's name; one with control characters, or that is not text, is quoted."""
+    return name if name.isprintable() else ascii(name)
+
+
 def number(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 

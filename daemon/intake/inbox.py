@@ -20,7 +20,7 @@ from typing import Final
 
 from rekindle.daemon.background import Background
 from rekindle.daemon.config import SourceLimits
-from rekindle.daemon.intake import arrivals, requests
+from rekindle.daemon.intake import arrivals, requests, temporary_names
 from rekindle.daemon.intake.accept import BATCH, Accept, Decided
 from rekindle.daemon.intake.claims import Claim, Claims, Unsettled
 from rekindle.daemon.intake.recovery import Recovery
@@ -131,7 +131,7 @@ class Inbox:
         for entry in entries:
             if (more or self._unfinished) and not entry.name.endswith(requests.SUFFIX):
                 continue  # later requests are still collected
-            if arrivals.is_temporary(entry.name) or entry.path == rejected:
+            if temporary_names.program(entry.name) is not None or entry.path == rejected:
                 continue
             if entry.name.endswith(requests.SUFFIX):
                 found.append(Path(entry.path))

@@ -1,6 +1,7 @@
 """``rekindle ls``: list all jobs, each with its state and the reason."""
 
 import argparse
+import dataclasses
 import time
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ from rich.markup import escape
 from rekindle.daemon import daemon_status
 from rekindle.daemon.client import lookup, terminal
 from rekindle.daemon.intake import arrivals
+from rekindle.daemon.intake.arrivals import LeftAlone
 from rekindle.state.errors import NotFound
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import JobRow
@@ -45,13 +47,14 @@ def main(args: argparse.Namespace) -> int:
         jobs, reached = _read(book, args)
         unfollowed = book.unfollowed()
         book.close()
-    waiting = _inbox(home)
+    waiting, left_alone = _inbox(home)
     if args.json:
         terminal.print_json(
             {
                 "home": str(home.root),
                 "daemon": None if daemon is None else {"pid": daemon.pid},
                 "inbox": waiting,
+                "left_alone": [dataclasses.asdict(one) for one in left_alone],
                 "jobs": [
                     {**_as_json(job, reached), "unfollowed": unfollowed.get(job.id)} for job in jobs
                 ],
@@ -61,18 +64,24 @@ def main(args: argparse.Namespace) -> int:
     _print(jobs, reached, everything=args.all or bool(args.state))
     if waiting:
         more = f" and {len(waiting) - 5} more" if len(waiting) > 5 else ""
-        terminal.console().print(f"In the inbox: {escape(', '.join(waiting[:5]))}{more}")
+        names = ", ".join(terminal.printable(name) for name in waiting[:5])
+        terminal.console().print(f"In the inbox: {escape(names)}{more}")
+    if left_alone:
+        few = [f"{terminal.printable(one.name)} ({one.reason})" for one in left_alone[:5]]
+        more = f" and {len(left_alone) - 5} more" if len(left_alone) > 5 else ""
+        console = terminal.console()
+        console.print(f"Left alone in the inbox: {escape(', '.join(few))}{more}")
     if daemon is None:
         terminal.console().print("[dim]No daemon is running: `rekindle run` starts one.[/]")
     return 0
 
 
-def _inbox(home: Home) -> list[str]:
-    """List the files that the daemon has not claimed yet; none without permission."""
+def _inbox(home: Home) -> tuple[list[str], list[LeftAlone]]:
+    """List the files that the daemon has not claimed, or never claims; none without permission."""
     try:
-        return arrivals.waiting(home)
+        return arrivals.waiting(home), arrivals.left_alone(home, time.time())
     except OSError:
-        return []
+        return [], []
 
 
 def _read(

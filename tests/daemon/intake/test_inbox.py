@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rekindle.daemon.intake import requests, submit
+from rekindle.daemon.intake import arrivals, requests, submit
 from rekindle.daemon.intake.inbox import Inbox, Scan
 from rekindle.daemon.source.snapshot import Snapshots
 from rekindle.jobs.job import Job
@@ -120,26 +120,65 @@ def test_what_cannot_be_a_spec_is_moved_aside_with_its_reason(
     assert not os.path.lexists(home.inbox / name)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        ".x.toml.swp",
-        "x.toml~",
-        "x.toml.tmp",
-        "x.part",
-        "#x.toml#",
-        ".#x.toml",
-        "4913",
-        "x.toml.bak",
-        ".hidden.toml",
-    ],
-)
-def test_temporary_files_of_editors_are_left_alone(home: Home, name: str) -> None:
-    """Neither accepted nor refused: they are somebody's work."""
+LEFT_ALONE = {
+    ".x.toml.swp": "vim",
+    ".x.toml.swx": "vim",
+    "4913": "vim",
+    "x.toml~": "an editor",
+    "x.toml.bak": "an editor",
+    "#x.toml#": "Emacs",
+    ".#x.toml": "Emacs",
+    "x.toml.filepart": "WinSCP",
+    ".x.toml.Ab12Cd": "rsync",
+    ".~tmp~": "rsync",
+    "sedAb12Cd": "sed -i",
+    "x.toml___jb_tmp___": "JetBrains",
+    "x.toml___jb_old___": "JetBrains",
+    ".goutputstream-ABC123": "gedit, GNOME",
+    ".x.toml.kate-swp": "Kate",
+    ".~lock.x.toml#": "LibreOffice",
+    "~$x.toml": "Microsoft Office",
+    "x.toml.part": "a browser",
+    "x.toml.crdownload": "a browser",
+    "x.toml.download": "a browser",
+    "x.toml.tmp": "a program",
+    ".nfs000000000012ab34": "NFS",
+    ".syncthing.x.toml.tmp": "Syncthing",
+    "~syncthing~x.toml": "Syncthing",
+    ".in.x.toml.": "a server of FTP",
+    ".unison.x.toml.1234.unison.tmp": "Unison",
+    ".DS_Store": "macOS",
+    "._x.toml": "macOS",
+    "Thumbs.db": "Windows",
+    "desktop.ini": "Windows",
+    ".hidden.toml": "a program",
+    ".x\ny": "a program",
+}
+
+
+@pytest.mark.parametrize("name", LEFT_ALONE)
+def test_temporary_files_of_programs_are_left_alone(home: Home, name: str) -> None:
+    """Neither accepted nor refused, and named with their program once they stay for minutes."""
     (home.inbox / name).write_bytes(GOOD)
     found = scan(home)
     assert (found.accepted, found.rejected) == ([], [])
     assert (home.inbox / name).read_bytes() == GOOD
+    assert arrivals.waiting(home) == []
+    now = time.time()
+    assert arrivals.left_alone(home, now + 60) == []
+    (left,) = arrivals.left_alone(home, now + 600)
+    assert (left.name, left.reason) == (name, f"a temporary file of {LEFT_ALONE[name]}")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x.toml", "sed.toml", "seedAb12.toml", "4912", "party.toml", "temp.yaml", "download.toml"],
+)
+def test_a_name_that_only_resembles_a_temporary_one_is_a_spec(home: Home, name: str) -> None:
+    """Accepted, or refused with its reason."""
+    (home.inbox / name).write_bytes(GOOD)
+    found = scan(home)
+    assert len(found.accepted) + len(found.rejected) == 1
 
 
 def test_a_file_that_is_still_being_written_is_left_until_it_settles(home: Home) -> None:
