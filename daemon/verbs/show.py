@@ -95,7 +95,14 @@ def as_json(book: Ledger, job: JobRow) -> dict[str, Any]:
             for row in book.checkpoints(job.id)
         ],
         "events": [
-            {"at": row.at, "attempt": row.attempt, "kind": row.kind, "data": row.data}
+            {
+                "at": row.at,
+                "attempt": row.attempt,
+                "kind": row.kind,
+                "data": row.data,
+                "count": row.count,
+                "last_at": row.last_at,
+            }
             for row in book.events(job.id)
         ],
     }

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rekindle.state.ledger import events
 from rekindle.state.lifecycle import JobState
 from rekindle.state.run import entries
 from rekindle.state.run.entries import Entry
@@ -80,14 +81,12 @@ def _dispatch(
 
 
 def _add_not_understood(db: sqlite3.Connection, job: str, kind: str, error: str) -> None:
-    db.execute(
-        "INSERT INTO events (at, job, kind, data) VALUES (?, ?, ?, ?)",
-        (
-            time.time(),
-            job,
-            entries.entry_not_understood.name,
-            json.dumps({"kind": kind, "error": error}),
-        ),
+    events.add(
+        db,
+        entries.entry_not_understood.name,
+        at=time.time(),
+        job=job,
+        data={"kind": kind, "error": error},
     )
 
 
@@ -244,14 +243,9 @@ def _warned(db: sqlite3.Connection, job: str, entry: Entry) -> None:
 
 def _event(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     data = {k: v for k, v in entry.items() if k not in ("v", "t", "kind", "attempt")}
-    same = db.execute(
-        "SELECT 1 FROM events WHERE job = ? AND at = ? AND kind = ?",
-        (job, entry["t"], entry["kind"]),
-    ).fetchone()
-    if same is None:
-        db.execute(
-            "INSERT INTO events (at, job, attempt, kind, data) VALUES (?, ?, ?, ?, ?)",
-            (entry["t"], job, entry.get("attempt"), entry["kind"], json.dumps(data)),
+    if not events.has(db, entry["kind"], at=entry["t"], job=job):
+        events.add(
+            db, entry["kind"], at=entry["t"], job=job, attempt=entry.get("attempt"), data=data
         )
 
 
@@ -278,10 +272,7 @@ def _state_changed(db: sqlite3.Connection, job: str, entry: Entry) -> None:
         ),
     )
     data = {"reason": entry["reason"], "was": entry["was"]}
-    db.execute(
-        "INSERT INTO events (at, job, attempt, kind, data) VALUES (?, ?, ?, ?, ?)",
-        (at, job, attempt or None, f"job_{entry['state']}", json.dumps(data)),
-    )
+    events.add(db, f"job_{entry['state']}", at=at, job=job, attempt=attempt or None, data=data)
 
 
 def _job_changed(db: sqlite3.Connection, job: str, entry: Entry) -> None:

@@ -36,6 +36,7 @@ _CONVERSIONS: Final[dict[str, Callable[[Any], Any]]] = {
     "state": JobState,
     "good": bool,
     "best": bool,
+    "count": lambda value: value or 1,
 }
 
 
@@ -136,7 +137,10 @@ class CheckpointRow(_Row):
 
 @dataclass(frozen=True, slots=True)
 class EventRow(_Row):
-    """Something that happened, as `rekindle show` lists it."""
+    """Something that happened, as `rekindle show` lists it.
+
+    ``count``: how often it happened in a row; ``last_at``: the last time, None for once.
+    """
 
     id: int
     at: float
@@ -144,3 +148,5 @@ class EventRow(_Row):
     attempt: int | None
     kind: str
     data: dict[str, Any]
+    count: int
+    last_at: float | None

@@ -96,6 +96,18 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     """,
     # what it reported of training that is not saved
     "ALTER TABLE attempts ADD COLUMN unfollowed TEXT",
+    """
+    ALTER TABLE events ADD COLUMN count INTEGER NOT NULL DEFAULT 1;  -- how often in a row
+    ALTER TABLE events ADD COLUMN last_at REAL;                      -- of more than one: the last
+    CREATE INDEX events_by_kind ON events (kind, id);
+    CREATE INDEX events_by_time ON events (job, kind, at);
+    -- what `ls` shows: jobs in the order of the queue, and those that changed last
+    DROP INDEX jobs_by_state;
+    CREATE INDEX jobs_in_line ON jobs (state, priority DESC, submitted_at);
+    CREATE INDEX jobs_by_change ON jobs (state, updated_at);
+    CREATE INDEX jobs_by_submission ON jobs (submitted_at);
+    CREATE INDEX attempts_by_end ON attempts (ended_at);
+    """,
 )
 
 VERSION: Final = len(MIGRATIONS)
