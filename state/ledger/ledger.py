@@ -16,7 +16,7 @@ from typing import Any, Final
 from rekindle.state import lifecycle
 from rekindle.state.errors import NotFound
 from rekindle.state.hints import name_job
-from rekindle.state.ledger import events, ingest
+from rekindle.state.ledger import events, ingest, waiting
 from rekindle.state.ledger.connection import Connection
 from rekindle.state.ledger.reader import Reader
 from rekindle.state.ledger.rows import AttemptRow
@@ -27,10 +27,6 @@ from rekindle.state.run.entries import Entry
 
 _FROM_KEEPER: Final = frozenset({"keeper_pid", "keeper_start", "boot_id"})
 _KEEP: Final[Any] = object()
-_SET_WAITING: Final = (
-    "UPDATE jobs SET state = 'waiting', reason = ?1, hint = ?2, next_at = NULL, updated_at = ?3"
-    " WHERE id = ?4"
-)
 _ATTEMPT_FIELDS: Final = frozenset(AttemptRow.__dataclass_fields__) - {"job", "n"}
 
 
@@ -168,27 +164,10 @@ class Ledger(Reader):
     ) -> None:
         """Update the reason for which queued or waiting jobs wait, where it has changed.
 
-        It is not journaled: the queue can derive it again. A new reason of many jobs that wait
-        already is one event of the home: a pause must not add ten thousand.
+        It is not journaled: the queue can derive it again.
         """
         with self.transaction():
-            changed = []
-            for job_id in job_ids:
-                begun = self._db.execute(
-                    f"{_SET_WAITING} AND state = 'queued'", (reason, hint, now, job_id)
-                ).rowcount
-                if begun:
-                    self.add_event("job_waiting", job=job_id, at=now, data={"reason": reason})
-                elif self._db.execute(
-                    f"{_SET_WAITING} AND state = 'waiting'"
-                    " AND (reason != ?1 OR hint != ?2 OR next_at IS NOT NULL)",
-                    (reason, hint, now, job_id),
-                ).rowcount:
-                    changed.append(job_id)
-            if len(changed) == 1:
-                self.add_event("job_waiting", job=changed[0], at=now, data={"reason": reason})
-            elif changed:
-                self.add_event("jobs_wait", at=now, data={"jobs": len(changed), "reason": reason})
+            waiting.update(self._db, job_ids, reason, hint=hint, now=now)
 
     def take_changed(self) -> set[str]:
         """Return the ids of jobs that this connection changed since the last call."""

@@ -35,7 +35,7 @@ def accept(ledger: Ledger, *numbers: int) -> list[str]:
 
 
 def test_a_repeated_event_is_counted(ledger: Ledger) -> None:
-    """Only directly after itself: an event between two others is told apart."""
+    """Only directly after itself: an event between two others stays an event of its own."""
     for at in (1.0, 2.0, 3.0):
         ledger.add_event("trouble", job="a-1", data={"disk": "full"}, at=at)
     ledger.add_event("trouble", job="a-1", data={"disk": "slow"}, at=4.0)
