@@ -229,7 +229,7 @@ RETRY: Final = Table(
         Field(
             "max_failures",
             whole(0, 10**6),
-            "Failures in a row without a new checkpoint before the job is held.",
+            "Failures in a row without a new checkpoint after which the job is held; 1: no retry.",
             default=5,
         ),
         Field(

@@ -308,18 +308,14 @@ def _counted(ending: Ending, policy: RetryPolicy, failures: int, saved: Saved) -
     if cause == "host_oom" and ending.memory_limit is not None:
         limit = f"{ending.memory_limit / 2**30:.3g} GiB"
         what = f"It was killed for using too much memory (limit: {limit})."
-    # a full disk is retried without limit: space comes back, and a try costs little
-    if count > policy.max_failures and cause != "disk_full":
-        return Verdict(
-            JobState.HELD,
-            outcome,
-            cause,
-            f"{what} Failure {count} in a row without a new checkpoint.",
-            failures,
-            hint=hint,
-        )
+    # one end of a container says nothing about the job
     if cause == "interrupted" and count == 1:
         return Verdict(JobState.QUEUED, outcome, cause, f"{what[:-1]}; {saved.resumes}.", failures)
+    # a full disk is retried without limit: space comes back, and a try costs little
+    if count >= policy.max_failures and cause != "disk_full":
+        return Verdict(
+            JobState.HELD, outcome, cause, f"{what} {_limit(policy, count)}.", failures, hint=hint
+        )
     delay = backoff(policy, count)
     of = "" if cause == "disk_full" else f" of {policy.max_failures}"
     return Verdict(
@@ -466,14 +462,14 @@ def _retry(ending: Ending, policy: RetryPolicy, failures: int, what: str, job: s
     """Retry after a delay; hold after too many failures in a row without a new checkpoint."""
     count = 1 if ending.progressed else failures + 1
     outcome, cause = ("lost", "lost") if ending.cause == "lost" else ("crashed", "crash")
-    if count > policy.max_failures and _after_training(ending):
+    if count >= policy.max_failures and _after_training(ending):
         return _held_after_training(ending, count, what, job)
-    if count > policy.max_failures:
+    if count >= policy.max_failures:
         return Verdict(
             JobState.HELD,
             outcome,
             cause,
-            f"It failed {count} times in a row without a new checkpoint: {what}",
+            f"{_limit(policy, count)}: {what}",
             count,
             hint="Read its log with `rekindle logs`, correct the cause, then `rekindle release`.",
         )
@@ -486,6 +482,12 @@ def _retry(ending: Ending, policy: RetryPolicy, failures: int, what: str, job: s
         count,
         delay=delay,
     )
+
+
+def _limit(policy: RetryPolicy, count: int) -> str:
+    """State that the last failure that the spec allows has happened."""
+    of = f" of {policy.max_failures}" if 0 < count <= policy.max_failures else ""
+    return f"Failure {count}{of} in a row without a new checkpoint"
 
 
 def _outcome(cause: str) -> str:

@@ -62,7 +62,7 @@ def test_hangs_have_a_count_of_their_own_that_ends_in_a_hold(night: Night) -> No
     night.submit(
         "job",
         args="--steps 20 --fault deadlock@3",
-        spec='[retry]\nmax_failures = 1\nbackoff = "100ms..200ms"\n' + QUICK,
+        spec='[retry]\nmax_failures = 2\nbackoff = "100ms..200ms"\n' + QUICK,
     )
     night.until_idle()
     shown = night.show("job-1")

@@ -186,7 +186,7 @@ def test_saved_without_a_request_or_a_checkpoint_ends_in_a_hold(rig: Rig, tmp_pa
     runs["command"] = f'command = ["sh", "-c", "exit 75"]\nworkdir = "{tmp_path}"'
     for name, what in runs.items():
         rig.drop(
-            f'name = "{name}"\n{what}\n[retry]\nmax_failures = 1\nbackoff = "100ms..200ms"\n',
+            f'name = "{name}"\n{what}\n[retry]\nmax_failures = 2\nbackoff = "100ms..200ms"\n',
             f"{name}.toml",
         )
     (tmp_path / "behind.py").write_text("print('my turn')\n")

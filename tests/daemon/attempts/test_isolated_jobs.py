@@ -78,7 +78,7 @@ def test_a_keeper_that_cannot_work_is_counted_and_says_why(rig: Rig) -> None:
     """It is not restarted every second for ever: backoff, a count, and the keeper's last line."""
     rig.start("--slots", "1")
     rig.cli("pause")
-    rig.drop(spec("k", "true", "[retry]", "max_failures = 1", 'backoff = "1s..2s"'), "k.toml")
+    rig.drop(spec("k", "true", "[retry]", "max_failures = 2", 'backoff = "1s..2s"'), "k.toml")
     rig.wait_state("k-1", "waiting")
     run = rig.home.run("k-1")
     shutil.rmtree(run.logs, ignore_errors=True)

@@ -55,8 +55,8 @@ def having(**changes: object) -> Ending:
         (having(cause="lost", exit_code=None, started=False), 2, JobState.QUEUED, 2),
         (having(cause="lost", exit_code=None), 1, JobState.WAITING, 2),
         (having(), 0, JobState.WAITING, 1),
-        (having(exit_code=None, signal=signal.SIGSEGV), 2, JobState.WAITING, 3),
-        (having(), 3, JobState.HELD, 4),
+        (having(exit_code=None, signal=signal.SIGSEGV), 1, JobState.WAITING, 2),
+        (having(), 2, JobState.HELD, 3),
         (having(progressed=True), 3, JobState.WAITING, 1),
         (having(cause="permanent", exit_code=78), 0, JobState.FAILED, 0),
     ],
@@ -136,6 +136,49 @@ def test_the_first_failure_is_followed_after_a_second_or_less(
     assert decision.backoff(policy, 1) == wait
 
 
+@pytest.mark.parametrize("cause", ["crash", "lost", "hang", "host_oom", "gpu_oom"])
+@pytest.mark.parametrize(
+    ("most", "failures"), [(0, 1), (1, 1), (2, 2), (3, 3), (5, 5)], ids=lambda n: str(n)
+)
+def test_the_job_is_held_after_exactly_max_failures(cause: str, most: int, failures: int) -> None:
+    """An off-by-one here is a night of the wrong length (cf. kubernetes `backoffLimit`)."""
+    policy = dataclasses.replace(POLICY, max_failures=most)
+    reasons, count = [], 0
+    for before in range(failures):
+        verdict = decision.decide(
+            having(cause=cause, same_before=before),
+            policy=policy,
+            failures=count,
+            stop_reason=None,
+            boot_id="this",
+        )
+        count = verdict.failures
+        reasons.append(verdict.reason)
+        last = before == failures - 1
+        assert verdict.state == (JobState.HELD if last else JobState.WAITING), reasons
+    if most:
+        assert f"Failure {most} of {most} in a row" in reasons[-1]
+    else:
+        assert "Failure 1 in a row" in reasons[-1]
+    for number, reason in enumerate(reasons[:-1], 1):
+        assert f"(failure {number} of {most})" in reason
+
+
+@pytest.mark.parametrize("before", [1, 2, 7])
+def test_a_new_checkpoint_makes_the_next_failure_the_first(before: int) -> None:
+    """However many came before it, and for each count."""
+    for cause in ("crash", "hang"):
+        verdict = decision.decide(
+            having(cause=cause, progressed=True, same_before=before),
+            policy=dataclasses.replace(POLICY, max_failures=2),
+            failures=before,
+            stop_reason=None,
+            boot_id="this",
+        )
+        assert verdict.state == JobState.WAITING
+        assert "(failure 1 of 2)" in verdict.reason
+
+
 @pytest.mark.parametrize("cause", ["crash", "lost", "hang", "gpu_oom", "disk_full"])
 def test_the_first_failure_after_progress_is_relaunched_after_a_second(cause: str) -> None:
     """However many came before the new checkpoint; the backoff begins with the second one."""
@@ -188,12 +231,12 @@ def test_a_keeper_that_ended_at_once_is_counted_as_a_failure() -> None:
     verdict = decision.decide(
         facts,
         policy=POLICY,
-        failures=2,
+        failures=1,
         stop_reason=None,
         boot_id="this",
         keeper_message="OSError: no",
     )
-    assert (verdict.state, verdict.failures) == (JobState.WAITING, 3)
+    assert (verdict.state, verdict.failures) == (JobState.WAITING, 2)
     assert "Its keeper ended before the training was started: OSError: no." in verdict.reason
 
 
@@ -377,8 +420,8 @@ def test_saved_without_a_request_and_without_a_checkpoint_is_a_crash(
     second = after(*entries, failures=1)
     assert second.delay >= 10
     assert second.failures == 2
-    last = after(*entries, failures=3)
-    assert (last.state, last.failures) == (JobState.HELD, 4)
+    last = after(*entries, failures=2)
+    assert (last.state, last.failures) == (JobState.HELD, 3)
     # the same twice is no mistake: the code says that another try may help
     twice = [
         *entries,
