@@ -6,6 +6,7 @@ from ending; their results become visible by one rename.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -40,6 +41,66 @@ def at_once(work: Callable[[], Any]) -> Outcome:
         return Outcome(error=error)
 
 
+class Repeated:
+    """Repeat some work in a thread that no error ends: it is kept, and the work repeated later.
+
+    Args:
+        name: name of the thread in reports, e.g. ``preemption``.
+        work: does one turn; returns the seconds to the next.
+        pause: seconds to the next turn after an error.
+
+    Attributes:
+        name: as given.
+        error: what ended the last turn; None if it succeeded.
+    """
+
+    def __init__(self, name: str, work: Callable[[], float], *, pause: float = 5.0) -> None:
+        self.name = name
+        self.error: BaseException | None = None
+        self._work = work
+        self._pause = pause
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._next_start = 0.0
+
+    def start(self) -> None:
+        """Start the thread.
+
+        Raises:
+            RuntimeError: the process may start no more threads.
+        """
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        self._thread.start()
+
+    def ensure(self) -> None:
+        """Start the thread again if it has ended although nobody stopped it."""
+        thread = self._thread
+        # a thread that could not be started has no ident, and must not be waited for
+        if thread is None or thread.is_alive() or self._ending.is_set():
+            return
+        now = time.monotonic()
+        if now >= self._next_start:
+            self._next_start = now + self._pause
+            self.start()
+
+    def stop(self, wait: float = 1.0) -> None:
+        """Ask the thread to end, and wait some seconds: it may be blocked, and ends with us."""
+        self._ending.set()
+        thread = self._thread
+        if thread is not None and thread.ident is not None:
+            thread.join(wait)
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            try:
+                pause = self._work()
+                self.error = None
+            except BaseException as error:
+                # SystemExit, too: a thread that ends silently is a source that is never read again
+                self.error, pause = error, self._pause
+            self._ending.wait(pause)
+
+
 class Background:
     """Run work in threads, by key.
 
@@ -69,7 +130,16 @@ class Background:
             if self._threads >= self._most:
                 return None
             self._threads += 1
-        threading.Thread(target=self._work, name="background", daemon=True).start()
+        try:
+            threading.Thread(target=self._work, name="background", daemon=True).start()
+        except RuntimeError:
+            # no more threads: the caller asks again, and the work must not count as begun
+            with self._lock:
+                self._threads -= 1
+                if (key, work) in self._waiting:
+                    self._waiting.remove((key, work))
+                    del self._outcomes[key]
+            raise
         return None
 
     def has_ended(self, key: Hashable) -> bool:
@@ -90,7 +160,11 @@ class Background:
                     self._threads -= 1
                     return
                 key, work = self._waiting.popleft()
-            outcome = at_once(work)
+            try:
+                outcome = at_once(work)
+            except BaseException as error:
+                # e.g. SystemExit: without an outcome the caller would wait for ever
+                outcome = Outcome(error=RuntimeError(f"{type(error).__name__}: {error}"))
             with self._lock:
                 self._outcomes[key] = outcome
             self._ended()

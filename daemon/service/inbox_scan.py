@@ -66,7 +66,8 @@ class InboxScan(Part):
     def tick(self, now: float) -> None:
         self._wake.clear()
         self._next = now + self._rescan
-        self._watcher.ensure()
+        # without events the inbox is scanned at an interval
+        self._isolation.run("inbox events", self._watcher.ensure)
         budget = _BUDGET_S
         if self._interrupted_at is not None:
             # with thousands of jobs the rest of a tick is slow: specs get twice its time

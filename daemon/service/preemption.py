@@ -4,16 +4,21 @@ Sources, as configured in `rekindle.toml`: a file that appears, SIGUSR2 to the d
 metadata services of AWS and GCE. A thread polls the services, since they may not respond.
 """
 
+import contextlib
+import http.client
+import json
+import socket
 import threading
 import time
-import urllib.error
-import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import structlog
 
 from rekindle.daemon.attempts.attempts import Attempts
+from rekindle.daemon.background import Repeated
 from rekindle.daemon.config import Preemption
 from rekindle.daemon.service.part import Part
 from rekindle.state.ledger.ledger import Ledger
@@ -21,8 +26,47 @@ from rekindle.state.ledger.ledger import Ledger
 SIGNALLED_S: Final = 900.0
 """A host that still runs this long after SIGUSR2 was not preempted."""
 _ANSWER_S: Final = 2.0
-_END_S: Final = 1.0
+"""Time for the whole of an answer, however slowly its bytes come."""
 _MAX_BYTES: Final = 4096
+_ACTIONS: Final = frozenset({"terminate", "stop", "hibernate"})
+
+
+class MetadataPoller:
+    """Poll one metadata service in a thread of its own.
+
+    Args:
+        ask: asks the service at a base URL; returns whether it gives notice.
+        changed: called in the thread when the answer has changed.
+
+    Attributes:
+        thread: the thread, for reports.
+        noticed: the last answer. It stays in force while the service does not answer: no response
+            is no all-clear.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base: str,
+        ask: Callable[[str], bool],
+        *,
+        poll: float,
+        changed: Callable[[], None],
+    ) -> None:
+        self.source = f"the metadata service of {name.upper()}"
+        self.thread = Repeated(f"preemption notices of {name.upper()}", self._turn, pause=poll)
+        self.noticed = False
+        self._base = base
+        self._ask = ask
+        self._poll = poll
+        self._changed = changed
+
+    def _turn(self) -> float:
+        noticed = self._ask(self._base)
+        if noticed != self.noticed:
+            self.noticed = noticed
+            self._changed()
+        return self._poll
 
 
 class Notices:
@@ -34,25 +78,26 @@ class Notices:
 
     def __init__(self, config: Preemption, wake: threading.Event) -> None:
         self._config = config
-        self._wake = wake
         self._signalled: float | None = None
-        self._remote: dict[str, str] = {}
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._silent: set[str] = set()
-        self._log = structlog.get_logger()
+        self._pollers = [
+            MetadataPoller(name, base, ask, poll=config.poll, changed=wake.set)
+            for name, base, ask in (("aws", config.aws, aws), ("gce", config.gce, gce))
+            if base is not None
+        ]
+
+    @property
+    def threads(self) -> list[Repeated]:
+        """The threads that poll the configured services."""
+        return [poller.thread for poller in self._pollers]
 
     def start(self) -> None:
         """Start polling the metadata services, if any is configured."""
-        if self._config.aws or self._config.gce:
-            self._thread = threading.Thread(target=self._poll, name="preemption", daemon=True)
-            self._thread.start()
+        for thread in self.threads:
+            thread.start()
 
     def stop(self) -> None:
-        self._ended.set()
-        if self._thread is not None:
-            # it may be waiting for a service that does not respond; it ends with the process
-            self._thread.join(_END_S)
+        for thread in self.threads:
+            thread.stop()
 
     def signal(self) -> None:
         """Record SIGUSR2; safe in a signal handler."""
@@ -65,30 +110,7 @@ class Notices:
             return f"the file {file}"
         if self._signalled is not None and time.monotonic() - self._signalled < SIGNALLED_S:
             return "SIGUSR2"
-        return next(iter(self._remote.values()), None)
-
-    def _poll(self) -> None:
-        while not self._ended.is_set():
-            for name, base, ask in (("aws", self._config.aws, aws), ("gce", self._config.gce, gce)):
-                if base is None:
-                    continue
-                try:
-                    noticed = ask(base)
-                    self._silent.discard(name)
-                except (OSError, ValueError) as error:
-                    # the last answer stays in force: no response is no all-clear
-                    if name not in self._silent:
-                        self._silent.add(name)
-                        self._log.warning("metadata_service_silent", service=name, error=str(error))
-                    continue
-                before = dict(self._remote)
-                if noticed:
-                    self._remote = {**before, name: f"the metadata service of {name.upper()}"}
-                else:
-                    self._remote = {k: v for k, v in before.items() if k != name}
-                if self._remote != before:
-                    self._wake.set()
-            self._ended.wait(self._config.poll)
+        return next((one.source for one in self._pollers if one.noticed), None)
 
 
 class PreemptionWatch(Part):
@@ -124,35 +146,76 @@ def aws(base: str) -> bool:
     """Return whether AWS will stop or end this instance (IMDSv2, ``spot/instance-action``).
 
     Raises:
-        OSError: the service does not respond.
+        OSError, ValueError, HTTPException: the service does not respond, or not as AWS does.
     """
+    # a token for each question: an expired one (401) is never used again
     token = _get(
         f"{base}/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"}, method="PUT"
     )
+    if not token or not token.isascii() or not token.isprintable():
+        raise ValueError("no token of a metadata service")
     answer = _get(
-        f"{base}/latest/meta-data/spot/instance-action", {"X-aws-ec2-metadata-token": token or ""}
+        f"{base}/latest/meta-data/spot/instance-action", {"X-aws-ec2-metadata-token": token}
     )
-    return answer is not None
+    if answer is None:
+        return False
+    # a web page of something else at this address is no notice
+    notice = json.loads(answer)
+    if not isinstance(notice, dict) or notice.get("action") not in _ACTIONS:
+        raise ValueError(f"not a notice: {answer[:80]}")
+    return True
 
 
 def gce(base: str) -> bool:
     """Return whether Google Compute Engine preempts this instance (``instance/preempted``).
 
     Raises:
-        OSError: the service does not respond.
+        OSError, ValueError, HTTPException: the service does not respond, or not as Google does.
     """
     answer = _get(f"{base}/computeMetadata/v1/instance/preempted", {"Metadata-Flavor": "Google"})
-    return (answer or "").strip().upper() == "TRUE"
+    said = "FALSE" if answer is None else answer.upper()
+    if said not in ("TRUE", "FALSE"):
+        raise ValueError(f"neither TRUE nor FALSE: {said[:80]}")
+    return said == "TRUE"
 
 
 def _get(url: str, headers: dict[str, str], method: str = "GET") -> str | None:
-    """Get a URL, None for 404; without a proxy, which would answer for another host."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310
+    """Get a URL within a few seconds, None for 404.
+
+    Without a proxy, which would answer for another host, and without following a redirection.
+    """
+    parts = urlsplit(url)
+    connection = _Bounded(parts.hostname or "", parts.port or 80, timeout=_ANSWER_S)
     try:
-        with opener.open(request, timeout=_ANSWER_S) as answer:
-            return str(answer.read(_MAX_BYTES).decode("utf-8", "replace"))
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
+        connection.request(method, parts.path, headers=headers)
+        answer = connection.getresponse()
+        body = answer.read(_MAX_BYTES)
+        if answer.status == 404:
             return None
-        raise
+        if answer.status != 200:
+            raise OSError(f"HTTP status {answer.status}")
+        return body.decode("utf-8", "replace").strip()
+    finally:
+        connection.close()
+
+
+class _Bounded(http.client.HTTPConnection):
+    """Bound the time of a whole answer; the timeout alone bounds the wait for each byte."""
+
+    def __init__(self, host: str, port: int, *, timeout: float) -> None:
+        super().__init__(host, port, timeout=timeout)
+        self._ended = threading.Event()
+
+    def connect(self) -> None:
+        super().connect()
+        threading.Thread(target=self._limit, args=(self.sock,), daemon=True).start()
+
+    def close(self) -> None:
+        self._ended.set()
+        super().close()
+
+    def _limit(self, sock: socket.socket) -> None:
+        if not self._ended.wait(_ANSWER_S):
+            # the read in progress then ends; a socket that is closed by now has no descriptor
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)

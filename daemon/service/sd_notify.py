@@ -20,15 +20,15 @@ def notify(*assignments: str) -> None:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        # a manager that does not read must not block the loop
-        sock.settimeout(_SEND_S)
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+            # a manager that does not read must not block the loop
+            sock.settimeout(_SEND_S)
             sock.connect(address)
-            sock.sendall("\n".join(assignments).encode())
-        except OSError:
-            # a manager that restarts or hangs must not end the daemon
-            return
+            sock.sendall("\n".join(assignments).encode(errors="replace"))
+    except OSError:
+        # a manager that restarts or hangs, or too many open files, must not end the daemon
+        return
 
 
 def watchdog_seconds() -> float | None:

@@ -42,7 +42,7 @@ from rekindle.daemon.service.preemption import Notices, PreemptionWatch
 from rekindle.daemon.service.reaper import Reaper
 from rekindle.daemon.service.shutdown import Shutdown
 from rekindle.daemon.service.startup import Startup, Step, when_there_is_room
-from rekindle.daemon.service.status import StatusReport
+from rekindle.daemon.service.status import StatusReport, ThreadWatch
 from rekindle.daemon.service.workload import Workload
 from rekindle.daemon.source.snapshot import Snapshots
 from rekindle.jobs import environment
@@ -146,6 +146,7 @@ class Service:
             self._startup,
             clock,
             scan,
+            ThreadWatch(self._notices.threads, ledger, self._isolation),
             preemption,
             Call("attempts", attempts.watch),
             DiskWatch(home, ledger),
@@ -164,8 +165,8 @@ class Service:
         logger = structlog.get_logger()
         with self._closing as closing:
             for thread in self._threads:
-                thread.start()
                 closing.callback(thread.stop)
+                self._isolation.run("threads", thread.start)
             self._startup.tick(time.monotonic())
             logger.info(
                 "daemon_started",

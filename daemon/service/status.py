@@ -1,7 +1,9 @@
 """Report to systemd after each tick that the daemon is alive, and its status in one line."""
 
+from collections.abc import Sequence
 from typing import Final
 
+from rekindle.daemon.background import Repeated
 from rekindle.daemon.isolation import Isolation
 from rekindle.daemon.service.part import Part
 from rekindle.daemon.service.sd_notify import Lifeline
@@ -10,6 +12,35 @@ from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.lifecycle import ACTIVE, JobState
 
 _WAITS: Final = frozenset({JobState.QUEUED, JobState.WAITING})
+
+
+class ThreadWatch(Part):
+    """Report the errors of background threads, and start one again that has ended."""
+
+    name = "threads"
+
+    def __init__(self, threads: Sequence[Repeated], ledger: Ledger, isolation: Isolation) -> None:
+        self._threads = threads
+        self._ledger = ledger
+        self._isolation = isolation
+        self._failed: set[str] = set()
+
+    def tick(self, now: float) -> None:
+        for thread in self._threads:
+            with self._isolation.of(thread.name):
+                self._look_at(thread)
+
+    def _look_at(self, thread: Repeated) -> None:
+        thread.ensure()
+        error = thread.error
+        if error is None:
+            self._failed.discard(thread.name)
+            return
+        text = f"{type(error).__name__}: {error}"
+        if thread.name not in self._failed:
+            self._failed.add(thread.name)
+            self._ledger.add_event("thread_failed", data={"thread": thread.name, "error": text})
+        raise RuntimeError(text)
 
 
 class StatusReport(Part):

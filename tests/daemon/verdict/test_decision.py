@@ -137,9 +137,7 @@ def test_the_first_failure_is_followed_after_a_second_or_less(
 
 
 @pytest.mark.parametrize("cause", ["crash", "lost", "hang", "host_oom", "gpu_oom"])
-@pytest.mark.parametrize(
-    ("most", "failures"), [(0, 1), (1, 1), (2, 2), (3, 3), (5, 5)], ids=lambda n: str(n)
-)
+@pytest.mark.parametrize(("most", "failures"), [(0, 1), (1, 1), (2, 2), (3, 3), (5, 5)], ids=str)
 def test_the_job_is_held_after_exactly_max_failures(cause: str, most: int, failures: int) -> None:
     """An off-by-one here is a night of the wrong length (cf. kubernetes `backoffLimit`)."""
     policy = dataclasses.replace(POLICY, max_failures=most)
