@@ -10,7 +10,11 @@ from typing import Final
 
 # removes the current folder first: a user's `types.py` there must not be imported here
 _CODE: Final = (
-    "import sys;sys.path[:1]=[] if sys.path[:1]==[''] else sys.path[:1];"
+    # an older Python would fail in the middle of our modules, with an unrelated traceback
+    "import sys;v=sys.version_info[:2];"
+    "v<(3,10) and (sys.stderr.write('rekindle: a job needs Python 3.10 or newer; '"
+    "'%s is Python %d.%d.\\n'%((sys.executable,)+v)),sys.exit(78));"
+    "sys.path[:1]=[] if sys.path[:1]==[''] else sys.path[:1];"
     "import types;r=types.ModuleType('rekindle');r.__path__=[sys.argv.pop(1)];"
     "sys.modules['rekindle']=r;"
     "import importlib;importlib.import_module(sys.argv.pop(1)).main()"

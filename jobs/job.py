@@ -30,10 +30,13 @@ class Resources:
     Attributes:
         gpus: number of GPUs; 0 for a CPU slot, None for one GPU if the host has any.
         memory: bytes, None for no limit.
+        require_gpu: hold the job where its training would run without a GPU; None if that
+            follows from ``gpus``.
     """
 
     gpus: int | None = None
     memory: int | None = None
+    require_gpu: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

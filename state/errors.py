@@ -121,6 +121,12 @@ class SourceMissing(RekindleError):
     exit_code = 1
 
 
+class GpuMissing(RekindleError):
+    """The spec asks for a GPU and the training would run on the CPU: no training starts."""
+
+    exit_code = 1
+
+
 class HookFailed(RekindleError):
     """Keras cannot be hooked, so nothing would be saved: no training starts."""
 

@@ -177,6 +177,13 @@ RESOURCES: Final = Table(
             example=1,
         ),
         Field("memory", SIZE, "Memory that the job needs. Not given: no limit.", example="16GiB"),
+        Field(
+            "require_gpu",
+            FLAG,
+            "Hold the job before its first step where TensorFlow sees no GPU. Not given: true "
+            "where `gpus` is given and is not 0.",
+            example=True,
+        ),
     ),
     makes=Resources,
 )

@@ -42,7 +42,7 @@ def main() -> NoReturn:
     # late: the handler of SIGTERM must be installed before these slow imports
     from rekindle.jobs.attempt.session import Session
     from rekindle.jobs.resume.unfollowed import Unfollowed
-    from rekindle.jobs.trainer import reexec
+    from rekindle.jobs.trainer import reexec, required_gpu
 
     try:
         job = Job.read(run.job_file)
@@ -62,6 +62,7 @@ def main() -> NoReturn:
         snapshot.install()
     unfollowed = Unfollowed(session)
     hooks.install(job, session, unfollowed)
+    required_gpu.install(session)
     reexec.install(job, sys.argv[1:3], session.report_unfollowed)
     try:
         try:

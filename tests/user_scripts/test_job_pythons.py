@@ -12,6 +12,8 @@ import pytest
 import pythons
 from rig import ROOT, Rig
 
+from rekindle.jobs import bootstrap, environment
+
 PYTHON = pythons.find(3, 10)
 needs_310 = pytest.mark.skipif(PYTHON is None, reason="needs a Python 3.10")
 
@@ -41,3 +43,20 @@ def test_a_script_runs_under_python_310(rig: Rig, tmp_path: Path) -> None:
         for python in (str(PYTHON), sys.executable)
     ]
     assert there[0] == there[1] != ""
+
+
+@pytest.mark.parametrize("version", [(3, 9), (3, 6), (2, 7)])
+def test_an_older_python_says_which_one_is_needed(version: tuple[int, int]) -> None:
+    """Instead of a traceback from the middle of our modules."""
+    python = pythons.find(*version)
+    if python is None:
+        pytest.skip("needs a Python {}.{}".format(*version))
+    done = subprocess.run(
+        bootstrap.command(python, "rekindle.jobs.trainer.main", "/run", "1"),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == environment.EXIT_PERMANENT
+    assert "needs Python 3.10 or newer" in done.stderr
+    assert "is Python {}.{}".format(*version) in done.stderr
+    assert "Traceback" not in done.stderr
