@@ -20,6 +20,8 @@ from rekindle.state.run import reading
 FORMAT: Final = 1
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 """Valid names of jobs: run directories are named after them."""
+NAME_OR_ID: Final = re.compile(rf"{NAME.pattern}(-[0-9]{{1,9}})?")
+"""Valid values of `after` and `warm_start`: the name of a job, or its id with the number."""
 DEFAULT_SEED: Final = 0
 
 
@@ -308,8 +310,8 @@ def _check_values(job: Job) -> None:
     Raises:
         ValueError: a value is invalid.
     """
-    for named in (job.name, *job.after):
-        if not NAME.fullmatch(named) or ".." in named:
+    for pattern, named in ((NAME, job.name), *((NAME_OR_ID, other) for other in job.after)):
+        if not pattern.fullmatch(named) or ".." in named:
             raise ValueError(f"{named!r} is not a valid job name")
     for key, (low, high) in _RANGES.items():
         value = _at(job, key)

@@ -24,7 +24,7 @@ from rekindle.daemon.spec.kinds import (
     whole,
 )
 from rekindle.jobs import quantities
-from rekindle.jobs.job import NAME, CheckpointPolicy, Limits, Resources, RetryPolicy
+from rekindle.jobs.job import NAME, NAME_OR_ID, CheckpointPolicy, Limits, Resources, RetryPolicy
 
 NAME_HINT: Final = "Use small letters, digits, '.', '_' and '-', at most 64, e.g. \"fashion\"."
 _NAME_SCHEMA: Final = {"type": "string", "pattern": f"^{NAME.pattern}$"}
@@ -68,14 +68,24 @@ def _read_module(value: Any) -> str:
 
 
 def _read_after(value: Any) -> list[str]:
-    return [read_name(item) for item in ([value] if isinstance(value, str) else read_texts(value))]
+    return [
+        _read_name_or_id(item)
+        for item in ([value] if isinstance(value, str) else read_texts(value))
+    ]
+
+
+def _read_name_or_id(value: Any) -> str:
+    # the id of a job with a name of full length is longer than a name
+    if isinstance(value, str) and NAME_OR_ID.fullmatch(value) and ".." not in value:
+        return value
+    return read_name(value)
 
 
 def _read_warm_start(value: Any) -> str:
     text = value if isinstance(value, str) else ""
     job, mark, which = text.partition(":")
     if (
-        not NAME.fullmatch(job)
+        not NAME_OR_ID.fullmatch(job)
         or ".." in job
         or (mark and which not in ("best", "last") and not which.isdecimal())
     ):
@@ -156,14 +166,15 @@ def _make_retry(**values: Any) -> RetryPolicy:
 
 
 _PATH: Final = {"type": "string", "minLength": 1}
-_NAMES: Final = {"type": "array", "items": _NAME_SCHEMA}
+_ID_SCHEMA: Final = {"type": "string", "pattern": f"^{NAME_OR_ID.pattern}$"}
+_IDS: Final = {"type": "array", "items": _ID_SCHEMA}
 _ENV: Final = {
     "type": "object",
     "propertyNames": {"pattern": "^(?!REKINDLE_)[^=]+$"},
     "additionalProperties": {"type": "string"},
 }
 _EVERY_SCHEMA: Final = {"type": "string", "examples": ["auto", "epoch", "5 epochs", "500 steps"]}
-_WARM: Final = {"type": "string", "pattern": rf"^{NAME.pattern}(:(best|last|\d+))?$"}
+_WARM: Final = {"type": "string", "pattern": rf"^{NAME_OR_ID.pattern}(:(best|last|\d+))?$"}
 
 RESOURCES: Final = Table(
     "resources",
@@ -309,7 +320,7 @@ SPEC: Final = Table(
         Field("priority", whole(-(10**9), 10**9), "The higher one runs first.", default=0),
         Field(
             "after",
-            Kind(_read_after, {"anyOf": [_NAME_SCHEMA, _NAMES]}),
+            Kind(_read_after, {"anyOf": [_ID_SCHEMA, _IDS]}),
             "Ids of jobs that must be done before.",
             default=[],
         ),

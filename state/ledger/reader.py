@@ -1,8 +1,10 @@
 """Read a ledger, in the daemon or in a verb beside a live daemon."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -10,6 +12,7 @@ from rekindle.state.ledger import rows, schema
 from rekindle.state.ledger.connection import Connection, connect, explain
 from rekindle.state.ledger.rows import AttemptRow, CheckpointRow, EpochRow, EventRow, JobRow
 from rekindle.state.lifecycle import JobState
+from rekindle.state.paths import Home, Run
 
 Row = TypeVar("Row", bound="rows._Row")
 
@@ -159,14 +162,15 @@ class Reader:
         return list(self._rows(EpochRow, where, (job_id,)))
 
     def checkpoints(self, job_id: str) -> list[CheckpointRow]:
-        """List the checkpoints of a job, oldest first."""
-        return list(
-            self._rows(
-                CheckpointRow,
-                "FROM checkpoints WHERE job = ? ORDER BY stage, step, epoch, name",
-                (job_id,),
-            )
-        )
+        """List the checkpoints of a job, oldest first; paths are relative to its run directory."""
+        where = "FROM checkpoints WHERE job = ? ORDER BY stage, step, epoch, name"
+        return [
+            # the journal names the place in quarantine of the home as it was then
+            replace(row, path=str(Run(Path()).quarantine / Path(row.path).name))
+            if os.path.isabs(row.path)
+            else row
+            for row in self._rows(CheckpointRow, where, (job_id,))
+        ]
 
     def events(
         self, job: str | None = None, *, kind: str | None = None, newest: int | None = None
@@ -196,14 +200,19 @@ class Reader:
 
     def _rows(self, kind: type[Row], query: str, values: Collection[Any]) -> Iterator[Row]:
         names = list(kind.__dataclass_fields__)
+        values = tuple(values)
+        if kind is JobRow:
+            # derived, since a home may be moved: the column holds where the run was accepted
+            names[names.index("run_dir")] = "? || id"
+            values = (os.path.join(Home(self._path.parent).runs, ""), *values)
         if self._older:
             # an older rekindle made it and it is open for reading: missing columns read as None
             table = query.split()[1]
             known = {row["name"] for row in self._db.execute(f"PRAGMA table_info({table})")}
-            names = [name if name in known else f"NULL AS {name}" for name in names]
+            names = [name if name in known or "?" in name else f"NULL AS {name}" for name in names]
         columns = ", ".join(names)
         try:
-            for row in self._db.execute(f"SELECT {columns} {query}", tuple(values)):
+            for row in self._db.execute(f"SELECT {columns} {query}", values):
                 yield kind.of(row)
         except sqlite3.DatabaseError as error:
             raise explain(error, self._path) from error

@@ -52,7 +52,10 @@ def _conversions(kind: type[_Row]) -> tuple[tuple[int, Callable[[Any], Any]], ..
 
 @dataclass(frozen=True, slots=True)
 class JobRow(_Row):
-    """A job; times in unix seconds. ``rowid`` grows in the order of arrival."""
+    """A job; times in unix seconds. ``rowid`` grows in the order of arrival.
+
+    ``run_dir`` is where the run directory is now, in the home of this ledger.
+    """
 
     id: str
     name: str
