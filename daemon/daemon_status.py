@@ -9,12 +9,16 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Final
 
 from rekindle.jobs import process
 from rekindle.state import durable
 from rekindle.state import lock as locks
 from rekindle.state.errors import HomeUnusable, LockHeld
 from rekindle.state.paths import Home
+
+_SLACK_S: Final = 5.0
+_TICKS_S: Final = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +85,21 @@ def announce(home: Home, version: str) -> None:
     Raises:
         OSError: the home cannot be written.
     """
+    durable.write_json(home.daemon_status, describe(home, version))
+
+
+def describe(home: Home, version: str) -> dict[str, Any]:
+    """Describe this process as the daemon of ``home``, for a record on disk."""
     me = process.Identity.of(os.getpid())
-    durable.write_json(
-        home.daemon_status,
-        {
-            "format": 1,
-            "pid": os.getpid(),
-            "start": me.start if me else None,
-            "boot_id": process.boot_id(),
-            "version": version,
-            "started": time.time(),
-            "home": str(home.root),
-        },
-    )
+    return {
+        "format": 1,
+        "pid": os.getpid(),
+        "start": me.start if me else None,
+        "boot_id": process.boot_id(),
+        "version": version,
+        "started": time.time(),
+        "home": str(home.root),
+    }
 
 
 def withdraw(home: Home) -> None:
@@ -114,11 +120,42 @@ def find(home: Home) -> Presence | None:
         who = process.Identity(value["pid"], value["start"] or 0, value["boot_id"])
         return (
             Presence(value["pid"], value["version"], value["started"], value.get("home"))
-            if who.alive()
+            if is_alive(who, value["started"])
             else None
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def is_alive(who: process.Identity, started: float) -> bool:
+    """Return whether a daemon lives, maybe of another user or behind another view of `/proc`.
+
+    Where `/proc` is mounted with `hidepid`, processes of others are hidden there; the kernel's
+    answer to signal 0 then says that one exists, and its start time is not compared.
+    A container may show its own boot id, which a sandboxed service in it does not see: another
+    boot is then excluded by the process's start, which a later boot has after ``started``.
+
+    Args:
+        started: unix time at which the daemon recorded itself.
+    """
+    if who.alive():
+        return True
+    if who.boot_id != process.boot_id():
+        return process.start_ticks(who.pid) == who.start and _began(who.start) <= started + _SLACK_S
+    if os.path.exists(f"/proc/{who.pid}"):
+        return False
+    try:
+        os.kill(who.pid, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        pass
+    return False
+
+
+def _began(start: int) -> float:
+    """Convert a process's start, in clock ticks since boot, into unix time."""
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + start / _TICKS_S
 
 
 def _serves(other: Presence, home: Home) -> bool:

@@ -31,6 +31,9 @@ LOG_KEEP: Final = "REKINDLE_LOG_KEEP"
 # followed is reported
 UNFOLLOWED_AFTER: Final = "REKINDLE_UNFOLLOWED_AFTER"
 
+# for verbs: the folder that has the service's record, instead of those of systemd; empty for none
+RUNTIME_DIRECTORY: Final = "REKINDLE_RUNTIME_DIRECTORY"
+
 # systemd would take messages of a user's process as those of the service
 NOT_INHERITED: Final = (
     "NOTIFY_SOCKET",

@@ -29,7 +29,7 @@ def exists(path: Path, home: Path) -> bool:
 def closed(error: OSError, path: str | os.PathLike[str], home: Path) -> HomeClosed:
     """Build the error for a missing permission within ``home``."""
     return HomeClosed(
-        f"User {_user(os.geteuid())} lacks permission in the home: {error.strerror}.",
+        f"User {user_name(os.geteuid())} lacks permission in the home: {error.strerror}.",
         where=path,
         hint=hint(home),
     )
@@ -47,20 +47,21 @@ def hint(home: Path) -> str:
     except OSError:
         return "Choose another home with --home or $REKINDLE_HOME."
     me, group = os.geteuid(), info.st_gid
+    user, named = user_name(me), group_name(group)
     if info.st_uid == me:
         return f"The home is yours, but its permissions were changed: chmod -R u+rwX {home}"
     if info.st_mode & stat.S_IXGRP and group not in {os.getegid(), *os.getgroups()}:
         if _is_listed(me, group):
             return (
-                f"{_user(me)} is in the group {_group(group)} now, but logged in before "
-                "that: log out and log in again."
+                f"{user} is in the group {named} now, but logged in before that: log out and log "
+                "in again."
             )
         return (
-            f"The home belongs to the group {_group(group)}: ask root to run `usermod --append "
-            f"--groups {_group(group)} {_user(me)}`, then log out and log in again; or choose "
-            "another home with --home or $REKINDLE_HOME."
+            f"The home belongs to the group {named}: ask root to run `usermod --append --groups "
+            f"{named} {user}`, then log out and log in again; or choose another home with --home "
+            "or $REKINDLE_HOME."
         )
-    return f"Only the owner of the home may do that: sudo -u {_user(info.st_uid)} rekindle ..."
+    return f"Only the owner of the home may do that: sudo -u {user_name(info.st_uid)} rekindle ..."
 
 
 def _is_listed(user: int, group: int) -> bool:
@@ -72,14 +73,16 @@ def _is_listed(user: int, group: int) -> bool:
         return False
 
 
-def _user(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """Return the name of a user; the number if the host does not know it."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
 
 
-def _group(gid: int) -> str:
+def group_name(gid: int) -> str:
+    """Return the name of a group; the number if the host does not know it."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:

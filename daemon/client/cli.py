@@ -75,7 +75,8 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
         "--home",
         metavar="DIR",
         default=argparse.SUPPRESS,
-        help="the home (default: $REKINDLE_HOME, else the folder of this user)",
+        help="the home (default: $REKINDLE_HOME, else that of a live daemon: yours, or the "
+        "service's; `run`: that of this user)",
     )
     parser = argparse.ArgumentParser(
         prog="rekindle",
@@ -107,7 +108,7 @@ def _home(args: argparse.Namespace) -> Path | None:
     from rekindle.daemon.client import lookup
 
     try:
-        return lookup.home(args).root
+        return lookup.choose(args.home).home.root
     except (OSError, RekindleError):
         return None  # the current folder was removed, or the user has no home folder
 

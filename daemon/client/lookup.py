@@ -2,16 +2,107 @@
 
 import argparse
 import difflib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from rekindle.state.errors import NotFound
+from rekindle.daemon import daemon_status, service_record
+from rekindle.daemon.service_record import Served
+from rekindle.state import access
+from rekindle.state.errors import HomeClosed, NotFound
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import JobRow
 from rekindle.state.paths import Home
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Hold the home that a verb uses, and a sentence on why, if that is not plain."""
+
+    home: Home
+    note: str = ""
+
+
 def home(args: argparse.Namespace) -> Home:
-    """Return the home named by the command line, the environment or the user's account."""
-    return Home.default(args.home)
+    """Return the home that a verb uses; say on standard error which, if it was not named.
+
+    Raises:
+        HomeClosed: the service of this host is closed to this user, who has no home of their own.
+    """
+    choice = choose(args.home)
+    if choice.note:
+        print(f"rekindle: {choice.note}", file=sys.stderr)
+    return choice.home
+
+
+def choose(named: str | None, environ: Mapping[str, str] = os.environ) -> Choice:
+    """Choose the home: the named one, else that of a live daemon, else the user's own.
+
+    docs/operations.md has the table.
+
+    Raises:
+        HomeClosed: as :func:`home`.
+    """
+    own = Home.default(named)
+    if named or any(environ.get(name) for name in ("REKINDLE_HOME", "STATE_DIRECTORY")):
+        return Choice(own)
+    served = service_record.find(environ)
+    if served is None:
+        if service_record.is_installed(environ) and daemon_status.find(own) is None:
+            return Choice(own, f"The service is not running; using your own home {own.root}.")
+        return Choice(own)
+    return decide(
+        own,
+        served,
+        own_lives=daemon_status.find(own) is not None,
+        own_is_used=own.ledger.exists(),
+        closed=not _is_open(served.home),
+    )
+
+
+def decide(
+    own: Home, served: Served, *, own_lives: bool, own_is_used: bool, closed: bool
+) -> Choice:
+    """Choose between the user's own home and the one that a service has published.
+
+    Raises:
+        HomeClosed: as :func:`home`.
+    """
+    theirs = served.home.root
+    whose = "your service's" if served.own else "the service's"
+    if own.root == theirs:
+        return Choice(own)
+    if own_lives:
+        return Choice(own, f"Using your own home {own.root}; {whose} is {theirs}.")
+    if served.problem:
+        return Choice(
+            own,
+            f"Using your own home {own.root}. {served.record} names the home {theirs}, and is "
+            f"ignored: {served.problem}.",
+        )
+    if closed and own_is_used:
+        return Choice(
+            own,
+            f"Using your own home {own.root}. You may not use {whose}, {theirs}: "
+            f"{access.hint(theirs)}",
+        )
+    if closed:
+        raise HomeClosed(
+            f"User {access.user_name(os.geteuid())} may not use the home of this host's service.",
+            where=theirs,
+            hint=f"{access.hint(theirs)} A daemon of your own: `rekindle run`.",
+        )
+    if not served.alive:
+        return Choice(served.home, f"Using {whose} home {theirs}; its daemon is not running now.")
+    rest = f"; your own home {own.root} has no daemon" if own_is_used else ""
+    return Choice(served.home, f"Using {whose} home {theirs}{rest}.")
+
+
+def _is_open(place: Home) -> bool:
+    """Return whether the current user may read the home and write into its inbox."""
+    needed = ((place.root, os.R_OK | os.X_OK), (place.inbox, os.W_OK | os.X_OK))
+    return all(os.access(path, mode, effective_ids=True) for path, mode in needed)
 
 
 def ledger(place: Home) -> Ledger:

@@ -18,7 +18,7 @@ from typing import Final
 
 import structlog
 
-from rekindle.daemon import daemon_status, log
+from rekindle.daemon import daemon_status, log, service_record
 from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.attempts.launcher import Launcher
 from rekindle.daemon.background import Background
@@ -123,6 +123,7 @@ class Service:
                 Step("pruned", pruning.catch_up),
                 Step("queue at the start", queue.load),
                 Step("presence", lambda: daemon_status.announce(home, _version())),
+                Step("service record", lambda: service_record.publish(home, _version())),
             ),
             self._isolation,
         )

@@ -42,6 +42,6 @@ def main(args: argparse.Namespace) -> int:
     else:
         print(f"rekindle is running; its home is {install.HOME}")
         print("Its status:   systemctl status rekindle")
-        print("Add a user:   usermod --append --groups rekindle NAME, and in the user's shell")
-        print(f"              export REKINDLE_HOME={install.HOME}")
+        print("Add a user:   usermod --append --groups rekindle NAME   (from the next login on)")
+        print("              `rekindle submit` then finds this home by itself")
     return 0

@@ -3,10 +3,10 @@
 import argparse
 
 from rekindle.daemon import config
-from rekindle.daemon.client import lookup
 from rekindle.daemon.log import FORMATS
 from rekindle.daemon.service import service
 from rekindle.state.errors import UsageError
+from rekindle.state.paths import Home
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def main(args: argparse.Namespace) -> int:
             f"--slots must be 1 or more, not {args.slots}.",
             hint="Leave --slots out for one job at a time.",
         )
-    home = lookup.home(args)
+    home = Home.default(args.home)
     settings = config.read(home)
     return service.run(
         home,

@@ -1,21 +1,35 @@
 """``rekindle submit``: submit a spec file, or a script without a spec."""
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from typing import Final
 
-from rekindle.daemon import daemon_status
+from rekindle.daemon import daemon_status, service_record
 from rekindle.daemon.client import lookup, rejections
+from rekindle.daemon.install import install
 from rekindle.daemon.intake import submit
-from rekindle.state.errors import NotFound, UsageError
+from rekindle.state.errors import NotFound, RekindleError, UsageError
 from rekindle.state.paths import Home
 
 _ACCEPT_S: Final = 5.0
+_STARTS_S: Final = 5.0
+"""Time in which a daemon that is being started or restarted may be there."""
+_SERVICE_STARTS_S: Final = 10.0
+"""The same for a service that systemd restarts, after `RestartSec=`."""
+
+
+class NoDaemon(RekindleError):
+    """No daemon serves the home; nothing was written."""
+
+    exit_code = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "rekindle submit [--name NAME] [--python PYTHON] [--live] FILE [-- ARGUMENTS]"
+    parser.usage = (
+        "rekindle submit [--name NAME] [--python PYTHON] [--live] [--queue] FILE [-- ARGUMENTS]"
+    )
     parser.add_argument("file", type=Path, help="a spec (*.toml, *.yaml) or a script (*.py)")
     parser.add_argument("--name", help="the job's name, for a script (default: the file's name)")
     parser.add_argument(
@@ -26,36 +40,95 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run the code as it is at each attempt, not a snapshot of it",
     )
+    parser.add_argument(
+        "--queue",
+        action="store_true",
+        help="also without a daemon: leave the spec in the inbox for the next one",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     home = lookup.home(args)
+    filename, data = _spec(args)
+    if args.queue:
+        if not home.inbox.is_dir():
+            # before the first daemon there is no inbox to drop the spec into
+            home.create()
+    elif not _daemon_is_there(home):
+        raise NoDaemon(
+            "No daemon serves this home; nothing was submitted.",
+            where=home.root,
+            hint=_way_on(home),
+        )
+    since = time.time()
+    dropped = submit.drop(home, filename, data)
+    print(_answer(home, dropped, since))
+    return 0
+
+
+def _spec(args: argparse.Namespace) -> tuple[str, bytes]:
+    """Compose file name and content of the spec to submit.
+
+    Raises:
+        UsageError, NotFound, SpecError: there is nothing that could be submitted.
+    """
     if args.file.suffix == ".py":
-        filename, data = submit.spec_for_script(
+        return submit.spec_for_script(
             args.file, name=args.name, args=args.rest, python=args.python, live=args.live
         )
-    elif args.rest or args.name or args.python:
+    if args.rest or args.name or args.python:
         raise UsageError(
             "--name, --python and arguments after `--` are for scripts only.",
             where=args.file,
             hint="Set `name`, `python` and `args` in the spec.",
         )
-    else:
-        filename, data = submit.spec_from_file(args.file, live=args.live)
-    if not home.inbox.is_dir():
-        # before the first daemon there is no inbox to drop the spec into
-        home.create()
-    since = time.time()
-    dropped = submit.drop(home, filename, data)
-    path = dropped.path
-    job = _accepted(home, dropped, since) if daemon_status.find(home) is not None else None
+    return submit.spec_from_file(args.file, live=args.live)
+
+
+def _daemon_is_there(home: Home) -> bool:
+    """Return whether a daemon serves the home, now or after the moment that a restart takes."""
+    if daemon_status.find(home) is not None:
+        return True
+    served = service_record.find()
+    of_service = served is not None and not served.problem and served.home == home
+    wait = _SERVICE_STARTS_S if of_service else _STARTS_S
+    print(f"rekindle: waiting up to {wait:.0f} s for a daemon to start", file=sys.stderr)
+    end = time.monotonic() + wait
+    while time.monotonic() < end:
+        _nap(0.1)
+        if daemon_status.find(home) is not None:
+            return True
+    return False
+
+
+def _way_on(home: Home) -> str:
+    queue = "`rekindle submit --queue FILE` leaves the spec in the inbox for the next one."
+    if home.root == install.HOME or (service_record.is_installed() and home == Home.default()):
+        return (
+            "Start the service: `systemctl start rekindle` (`systemctl status rekindle` says why "
+            f"it does not run). {queue}"
+        )
+    return f"`rekindle run` starts one. {queue}"
+
+
+def _answer(home: Home, dropped: submit.Dropped, since: float) -> str:
+    """Wait for the job if a daemon lives; say what has become of the spec.
+
+    Raises:
+        Refused: the daemon rejected the file.
+    """
+    name = dropped.path.name
+    if daemon_status.find(home) is None:
+        return f"{name} waits in the inbox for a daemon: {_way_on(home).partition('. ')[0]}."
+    job = _accepted(home, dropped, since)
     if job is not None:
-        print(f"{job} is accepted. `rekindle show {job}` shows its progress.")
-    elif daemon_status.find(home) is not None:
-        print(f"{path.name} is in the inbox; the daemon has not accepted it yet: `rekindle ls`.")
-    else:
-        print(f"{path.name} is in the inbox. No daemon is running: `rekindle run` starts one.")
-    return 0
+        return f"{job} is accepted. `rekindle show {job}` shows its progress."
+    if daemon_status.find(home) is None:
+        return (
+            f"{name} was submitted, and the daemon ended before it accepted it: it stays in the "
+            "inbox, and the next daemon accepts it. Do not submit it again."
+        )
+    return f"{name} is in the inbox; the daemon has not accepted it yet: `rekindle ls`."
 
 
 def _accepted(home: Home, dropped: submit.Dropped, since: float) -> str | None:
@@ -65,7 +138,7 @@ def _accepted(home: Home, dropped: submit.Dropped, since: float) -> str | None:
         Refused: the daemon rejected the file.
     """
     end = time.monotonic() + _ACCEPT_S
-    while time.monotonic() < end:
+    while time.monotonic() < end and daemon_status.find(home) is not None:
         try:
             book = lookup.ledger(home)
         except NotFound:
@@ -79,5 +152,9 @@ def _accepted(home: Home, dropped: submit.Dropped, since: float) -> str | None:
             raise refusal
         if job is not None:
             return job
-        time.sleep(0.05)
+        _nap(0.05)
     return None
+
+
+def _nap(seconds: float) -> None:
+    time.sleep(seconds)

@@ -295,7 +295,7 @@ def test_a_live_job_runs_the_current_code(tmp_path: Path, folder: Path) -> None:
     """For a user who wants to correct a script while its job waits."""
     rig = Rig(tmp_path / "home")
     (folder / "train.py").write_text("raise SystemExit(3)\n")
-    rig.cli("submit", "--live", str(folder / "train.py"))
+    rig.cli("submit", "--queue", "--live", str(folder / "train.py"))
     (folder / "train.py").write_text("print('corrected')\n")
     try:
         rig.start("--until-idle").wait(60)

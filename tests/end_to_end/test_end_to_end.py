@@ -123,7 +123,7 @@ def test_submit_accepts_a_script_without_a_spec(rig: Rig, tmp_path: Path) -> Non
         "assert 'NOTIFY_SOCKET' not in os.environ\n"
         "print('args', sys.argv[1:])\n"
     )
-    rig.cli("submit", str(tmp_path / "train.py"), "--name", "x", "--", "--epochs", "5")
+    rig.cli("submit", "--queue", str(tmp_path / "train.py"), "--name", "x", "--", "--epochs", "5")
     daemon = rig.start("--until-idle", NOTIFY_SOCKET=str(tmp_path / "none"))
     assert daemon.wait(60) == 0
 

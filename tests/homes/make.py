@@ -90,7 +90,7 @@ def main() -> None:
         )
 
     daemon = subprocess.Popen([*rekindle, "run", "--slots", "2"], env=env)
-    wait("the home exists", (home / "inbox").is_dir)
+    wait("the daemon is up", (home / "daemon.json").exists)
     submit("done")
     wait("done is done", lambda: state("done-1") == "done")
     submit("held")

@@ -104,8 +104,8 @@ def test_the_daemon_runs_and_resumes_a_job(installed: Installed, packed: set[str
     count.write_text(counting_command())
     spec = installed.home.parent / "count.toml"
     spec.write_text(f'command = ["sh", "{count}"]\nworkdir = "{count.parent}"\n')
+    installed.say("submit", "--queue", str(spec))
     installed.start()
-    installed.say("submit", str(spec))
     checkpoints = installed.home / "runs" / "count-1" / "checkpoints"
     wait_for(lambda: len(list(checkpoints.glob("e*"))) >= 2, "two checkpoints")
     assert installed.end() == 0

@@ -176,7 +176,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         site = f"/opt/rekindle/lib/python3.{sys.version_info.minor}/site-packages"
         made.put(f"{site}/packages.pth", "/opt/packages\n")
         made.install(wheel(folder, "0.1.0"))
-        made.run("useradd", "--create-home", "ana")
+        made.run("useradd", "--create-home", "--shell", "/bin/bash", "ana")
+        made.run("useradd", "--create-home", "--shell", "/bin/bash", "bob")
         made.put(f"{HOME}/rekindle.toml", "slots = 4\n")
         made.put(
             "/etc/systemd/system/rekindle.service.d/test.conf",
@@ -231,6 +232,40 @@ def test_a_group_member_drops_a_spec_and_reads_the_result(service: Service) -> N
             "runuser", "-u", "ana", "--", "sh", "-c", f"echo x >> {path}", check=False
         )
         assert refused.returncode != 0, path
+
+
+def as_user(service: Service, name: str, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command as somebody who has just logged in, with nothing about homes set."""
+    return service.run("runuser", "--login", name, "--command", " ".join(words), check=False)
+
+
+def test_a_user_submits_without_naming_a_home(service: Service) -> None:
+    """Through a restart; somebody outside of the group gets the administrator's command."""
+    service.until_active()
+    service.put("/srv/found/train.py", "print('found')\n")
+    service.path("/srv/found").chmod(0o777)
+    service.run("systemctl", "restart", "--no-block", "rekindle")
+    done = as_user(service, "ana", "rekindle submit /srv/found/train.py --name found")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "found-1" in done.stdout or "found.toml is in the inbox" in done.stdout
+    assert f"Using the service's home {HOME}" in done.stderr
+    service.until_state("found-1", "done")
+    assert not service.path("/home/ana/.local").exists()
+
+    bob = as_user(service, "bob", "rekindle submit /srv/found/train.py")
+    assert bob.returncode == 4, bob.stdout + bob.stderr
+    assert "usermod --append --groups rekindle bob" in bob.stderr
+    assert not service.path("/home/bob/.local").exists()
+
+    service.run("systemctl", "stop", "rekindle", seconds=240)
+    try:
+        refused = as_user(service, "ana", "rekindle submit /srv/found/train.py")
+        assert refused.returncode == 1, refused.stdout + refused.stderr
+        assert "systemctl start rekindle" in refused.stderr
+        assert not service.path("/home/ana/.local").exists()
+    finally:
+        service.run("systemctl", "start", "rekindle")
+    service.until_active()
 
 
 def test_a_restart_of_the_service_interrupts_no_training(service: Service) -> None:
