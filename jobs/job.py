@@ -117,6 +117,8 @@ class Job:
     """One accepted job.
 
     ``claim`` is the token of its inbox file, ``submitted_at`` the unix time of its acceptance.
+    ``uid`` is the owner of that file, ``user`` the name that the host then had for it; None if an
+    older version accepted it.
     Exactly one of ``script``, ``module`` and ``command`` is set. ``python`` is None for the
     interpreter of the daemon. ``env`` may hold secrets and is left out of ``repr``.
     """
@@ -126,6 +128,8 @@ class Job:
     id: str = ""
     claim: str = ""
     submitted_at: float = 0.0
+    uid: int | None = None
+    user: str | None = None
     script: str | None = None
     module: str | None = None
     command: list[str] | None = None
@@ -284,6 +288,7 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "seed": (0, 2**32 - 1),
     "priority": (-(10**9), 10**9),
     "submitted_at": (0, 2**40),
+    "uid": (0, 2**32),
     "resources.gpus": (0, 1024),
     "resources.memory": (1, 2**63),
     "checkpoint.keep": (1, 10**6),

@@ -1,5 +1,6 @@
 """Permissions in a home: check that a path exists, and explain how to get access."""
 
+import functools
 import grp
 import os
 import pwd
@@ -76,9 +77,15 @@ def _is_listed(user: int, group: int) -> bool:
 def user_name(uid: int) -> str:
     """Return the name of a user; the number if the host does not know it."""
     try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
+        return _account(uid)
+    except (KeyError, OverflowError):
         return str(uid)
+
+
+@functools.lru_cache(maxsize=1024)
+def _account(uid: int) -> str:
+    # cached: a directory service is asked over the network; an unknown user is asked for again
+    return pwd.getpwuid(uid).pw_name
 
 
 def group_name(gid: int) -> str:

@@ -75,9 +75,9 @@ class Attempts:
         """Ingest all new journal entries of a job into the ledger."""
         self._reader.read(job)
 
-    def stop(self, job: JobRow, stop_reason: str, message: str) -> None:
+    def stop(self, job: JobRow, stop_reason: str, message: str, asked_by: str = "") -> None:
         """Ask the job's attempt to save and end; see :meth:`Stop.stop`."""
-        self._stop.stop(job, stop_reason, message)
+        self._stop.stop(job, stop_reason, message, asked_by)
 
     def stop_all(self) -> None:
         """Ask every attempt to save and end: this daemon ends after them."""

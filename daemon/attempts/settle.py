@@ -137,7 +137,7 @@ class Settle:
     def _decide(self, job: JobRow, run: Run, facts: _Facts, ending: Ending) -> Verdict:
         damage = facts.damage
         if not run.root.is_dir():
-            verdict, damage = decision.gone(job.wish, job.failures), None
+            verdict, damage = decision.gone(job.wish, job.failures, job.asked_by or ""), None
         else:
             spawned = self._context.witnessed.was_spawned(job.id, job.attempts)
             verdict = decision.decide(
@@ -145,6 +145,7 @@ class Settle:
                 policy=facts.policy,
                 failures=job.failures,
                 stop_reason=job.wish,
+                asked_by=job.asked_by or "",
                 boot_id=process.boot_id(),
                 daemon_stopping=self._stop.daemon_stopping,
                 saved=Saved.of(self._context.ledger, job, run),

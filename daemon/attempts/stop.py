@@ -18,9 +18,16 @@ class Stop:
         self._daemon_stopping = False
         self._host_preempted = False
 
-    def stop(self, job: JobRow, stop_reason: str, message: str) -> None:
-        """Ask the job's attempt to end; ``stop_reason`` is one of `decision.STOP_REASONS`."""
+    def stop(self, job: JobRow, stop_reason: str, message: str, asked_by: str = "") -> None:
+        """Ask the job's attempt to end.
+
+        Args:
+            stop_reason: one of `decision.STOP_REASONS`.
+            asked_by: the name of the user who asked for it.
+        """
         ledger = self._context.ledger
+        if (job.asked_by or "") != asked_by:
+            ledger.set_asked_by(job.id, asked_by or None)
         if job.state != JobState.STOPPING:
             now = time.time()
             ledger.set_state(job.id, JobState.STOPPING, message, now=now, wish=stop_reason)

@@ -1,5 +1,6 @@
 """Carry out request files in their order, each at most once in effect."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -58,7 +59,8 @@ class Dispatcher:
 
     def carry_out(self, request: Request) -> str:
         """Carry out a request and return in a sentence what was done."""
-        tools = self._tools
+        user = request.user
+        tools = dataclasses.replace(self._tools, asked_by=user)
         job = None if request.job is None else tools.ledger.job(request.job)
         if request.verb in home_verbs.HANDLERS:
             answer = home_verbs.HANDLERS[request.verb](tools, request)
@@ -69,9 +71,17 @@ class Dispatcher:
         tools.ledger.add_event(
             "request_answered",
             job=job.id if job else None,
-            data={"verb": request.verb, "answer": answer, "request": request.file.name},
+            data={
+                "verb": request.verb,
+                "answer": answer,
+                "request": request.file.name,
+                "user": user or None,
+                "uid": request.uid,
+            },
         )
-        self._log.info("request_answered", job=request.job, verb=request.verb, answer=answer)
+        self._log.info(
+            "request_answered", job=request.job, verb=request.verb, answer=answer, user=user or None
+        )
         return answer
 
     def _read(self, file: Path, reject: Reject) -> Request | None:

@@ -24,12 +24,14 @@ def stop(tools: Tools, job: JobRow, fields: Fields) -> str:
         return f"It is {job.state} already."
     if job.state in ACTIVE:
         answer = tools.attempts.saved(job).when_asked("is then held")
-        tools.attempts.stop(job, "hold", f"Stopped on request. {answer}")
+        tools.attempts.stop(
+            job, "hold", f"Stopped {tools.on_request}. {answer}", asked_by=tools.asked_by
+        )
         return answer
     tools.ledger.set_state(
         job.id,
         JobState.HELD,
-        "It was stopped on request before it ran.",
+        f"It was stopped {tools.on_request} before it ran.",
         hint="`rekindle release` resumes it.",
         now=time.time(),
     )
@@ -42,10 +44,12 @@ def cancel(tools: Tools, job: JobRow, fields: Fields) -> str:
         return f"It is {job.state} already."
     if job.state in ACTIVE:
         answer = tools.attempts.saved(job).when_asked("is then cancelled")
-        tools.attempts.stop(job, "cancel", f"Cancelled on request. {answer}")
+        tools.attempts.stop(
+            job, "cancel", f"Cancelled {tools.on_request}. {answer}", asked_by=tools.asked_by
+        )
         return answer
     tools.ledger.set_state(
-        job.id, JobState.CANCELLED, "It was cancelled on request.", now=time.time()
+        job.id, JobState.CANCELLED, f"It was cancelled {tools.on_request}.", now=time.time()
     )
     return "It is cancelled."
 
@@ -67,7 +71,7 @@ def release(tools: Tools, job: JobRow, fields: Fields) -> str:
                 limits=dataclasses.replace(accepted.limits, max_runtime=seconds)
             ),
         )
-    return _queue(tools, job, "It was released on request.")
+    return _queue(tools, job, f"It was released {tools.on_request}.")
 
 
 def retry(tools: Tools, job: JobRow, fields: Fields) -> str:
@@ -84,7 +88,9 @@ def retry(tools: Tools, job: JobRow, fields: Fields) -> str:
     return _queue(
         tools,
         job,
-        "It is retried from scratch on request." if scratch else "It is retried on request.",
+        f"It is retried from scratch {tools.on_request}."
+        if scratch
+        else f"It is retried {tools.on_request}.",
     )
 
 

@@ -11,10 +11,20 @@ from rekindle.state.paths import Home
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """Return the handlers access to a home and to the parts of its daemon."""
+    """Give the handlers access to a home and to the parts of its daemon.
+
+    Attributes:
+        asked_by: the name of the user whose request is carried out; empty if unknown.
+    """
 
     home: Home
     ledger: Ledger
     attempts: Attempts
     pruning: Pruning
     queue: Queue
+    asked_by: str = ""
+
+    @property
+    def on_request(self) -> str:
+        """The words for a reason: on whose request something is done."""
+        return f"on request of {self.asked_by}" if self.asked_by else "on request"

@@ -116,6 +116,8 @@ class Accept:
             spec=job.to_json(secrets=False),
             claim=job.claim,
             submitted_at=job.submitted_at or (run / "job.json").stat().st_mtime,
+            uid=job.uid,
+            user=job.user,
         )
 
     def _parse(self, claims: list[Claim], decided: Decided) -> list[Parsed]:

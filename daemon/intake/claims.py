@@ -12,6 +12,7 @@ from typing import Final
 from rekindle.daemon import errors
 from rekindle.daemon.spec import parse
 from rekindle.jobs.job import Job
+from rekindle.state import access
 from rekindle.state.errors import SpecError
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
@@ -95,11 +96,15 @@ class Claims:
             OSError: the file was removed, or the host lacks memory or file descriptors now.
         """
         try:
-            problem = _unusable(claim.name, claim.path.lstat())
+            # the owner as the kernel says it: `claimed/` is closed to other users
+            info = claim.path.lstat()
+            problem = _unusable(claim.name, info)
             if problem is not None:
                 raise problem
             data = _read(claim.path)
-            return Parsed(claim, parse.parse(data, claim.name, self._home.inbox), data)
+            job = parse.parse(data, claim.name, self._home.inbox)
+            user = access.user_name(info.st_uid)
+            return Parsed(claim, job.replace(uid=info.st_uid, user=user), data)
         except OSError as error:
             if isinstance(error, FileNotFoundError) or errors.is_scarce(error):
                 raise

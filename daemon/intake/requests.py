@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from rekindle.state import durable
+from rekindle.state import access, durable
 from rekindle.state.errors import UsageError
 from rekindle.state.paths import Home
 
@@ -32,12 +32,19 @@ class Request:
         file: its file in the inbox, which is removed once it was carried out.
         job: None if the verb is about the whole queue.
         fields: further values of the verb, e.g. ``from_scratch`` of ``retry``.
+        uid: owner of the file, as the kernel says; None if it was not read from one.
     """
 
     file: Path
     verb: str
     job: str | None
     fields: dict[str, Any] = field(default_factory=dict)
+    uid: int | None = None
+
+    @property
+    def user(self) -> str:
+        """The name of the user who asks; empty if unknown."""
+        return "" if self.uid is None else access.user_name(self.uid)
 
 
 def write(home: Home, verb: str, job: str | None, **fields: Any) -> Path:
@@ -75,7 +82,8 @@ def read(path: Path) -> Request:
     """
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
             raise ValueError("a request must be a regular file")
         with os.fdopen(fd, "rb", closefd=False) as file:
             data = file.read(_MAX_BYTES + 1)
@@ -101,4 +109,4 @@ def read(path: Path) -> Request:
     if verb in VERBS and not isinstance(job, str):
         raise ValueError("the job must be a job id")
     rest = {key: item for key, item in value.items() if key not in ("format", "verb", "job")}
-    return Request(path, verb, job, rest)
+    return Request(path, verb, job, rest, info.st_uid)

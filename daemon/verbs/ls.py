@@ -110,6 +110,8 @@ def _as_json(job: JobRow, reached: dict[str, tuple[int | None, int | None]]) -> 
         "updated_at": job.updated_at,
         "next_at": job.next_at,
         "run_dir": job.run_dir,
+        "user": job.user,
+        "uid": job.uid,
     }
 
 
@@ -119,7 +121,11 @@ def _print(
     console = terminal.console()
     ended = [job for job in jobs if job.state in TERMINAL]
     left_out = set() if everything else {job.id for job in ended[:-_FINISHED]}
-    table = terminal.table("job", "state", "epoch", "step", "since", "why")
+    # one column more where several people have jobs
+    users = len({job.user for job in jobs}) > 1
+    table = terminal.table(
+        "job", *(["user"] if users else []), "state", "epoch", "step", "since", "why"
+    )
     now = time.time()
     for job in jobs:
         if job.id in left_out:
@@ -130,6 +136,7 @@ def _print(
             why = f"{why} Next: in {terminal.duration(max(job.next_at - now, 0))}."
         table.add_row(
             job.id,
+            *([escape(job.user or "-")] if users else []),
             terminal.state(job.state),
             _text(epoch),
             _text(step),

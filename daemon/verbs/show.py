@@ -66,6 +66,8 @@ def as_json(book: Ledger, job: JobRow) -> dict[str, Any]:
         "updated_at": job.updated_at,
         "next_at": job.next_at,
         "run_dir": job.run_dir,
+        "user": job.user,
+        "uid": job.uid,
         "spec": book.spec(job.id),
         "attempts": [_attempt(row) for row in book.attempts(job.id)],
         "epochs": [
@@ -159,7 +161,8 @@ class _Page:
         console.print(f"  [dim]runs[/]  {escape(words)}")
         console.print(f"  [dim]in[/]    {escape(job.run_dir)}")
         console.print(f"  [dim]code[/]  {escape(_code(self._spec))}")
-        console.print(f"  [dim]since[/] {terminal.when(job.submitted_at)}\n")
+        by = f", submitted by {escape(job.user)} (uid {job.uid})" if job.user else ""
+        console.print(f"  [dim]since[/] {terminal.when(job.submitted_at)}{by}\n")
         self._print_attempts(console)
         self._print_receipts(console)
         self._print_epochs(console)
@@ -274,7 +277,7 @@ class _Page:
         for event in self._newest(self._events, 8):
             words = " ".join(
                 str(event.data[key])
-                for key in ("verb", "answer", "name", "reason", "message", "error", "hint")
+                for key in ("user", "verb", "answer", "name", "reason", "message", "error", "hint")
                 if event.data.get(key)
             )
             console.print(

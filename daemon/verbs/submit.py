@@ -10,6 +10,7 @@ from rekindle.daemon import daemon_status, service_record
 from rekindle.daemon.client import lookup, rejections
 from rekindle.daemon.install import install
 from rekindle.daemon.intake import submit
+from rekindle.state import access
 from rekindle.state.errors import NotFound, RekindleError, UsageError
 from rekindle.state.paths import Home
 
@@ -86,7 +87,13 @@ def _spec(args: argparse.Namespace) -> tuple[str, bytes]:
 
 
 def _daemon_is_there(home: Home) -> bool:
-    """Return whether a daemon serves the home, now or after the moment that a restart takes."""
+    """Return whether a daemon serves the home, now or after the moment that a restart takes.
+
+    Raises:
+        HomeClosed: the current user lacks permission.
+    """
+    # of a home that is closed to this user nothing can be known
+    access.exists(home.inbox, home.root)
     if daemon_status.find(home) is not None:
         return True
     served = service_record.find()

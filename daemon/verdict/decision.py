@@ -63,6 +63,7 @@ def decide(
     keeper_message: str | None = None,
     job: str = "JOB",
     saved: Saved = Saved(),  # noqa: B008  frozen
+    asked_by: str = "",
 ) -> Verdict:
     """Decide the next state of a job whose attempt has ended.
 
@@ -74,6 +75,7 @@ def decide(
         keeper_message: the last line of the keeper's log if this daemon spawned it; else None.
         job: its id, for hints.
         saved: what a relaunch would find.
+        asked_by: the name of the user who asked it to end; empty if unknown.
     """
     return _with_unsaved(
         _decide(
@@ -86,6 +88,7 @@ def decide(
             keeper_message,
             job,
             saved,
+            _on_request(asked_by),
         ),
         ending,
         saved,
@@ -112,20 +115,25 @@ def _decide(
     keeper_message: str | None,
     job: str,
     saved: Saved,
+    on_request: str,
 ) -> Verdict:
     cause = ending.cause
     if cause == "done":
         return _done(ending, job)
     if stop_reason == "cancel":
         return Verdict(
-            JobState.CANCELLED, _outcome(cause), "stopped", "It was cancelled on request.", failures
+            JobState.CANCELLED,
+            _outcome(cause),
+            "stopped",
+            f"It was cancelled {on_request}.",
+            failures,
         )
     if stop_reason == "hold":
         return Verdict(
             JobState.HELD,
             _outcome(cause),
             "stopped",
-            f"It was stopped on request; {saved.kept}.",
+            f"It was stopped {on_request}; {saved.kept}.",
             failures,
             hint=saved.release,
         )
@@ -207,12 +215,15 @@ def hold_damaged(verdict: Verdict, damage: Damage, job: str) -> Verdict:
     )
 
 
-def gone(stop_reason: str | None, failures: int) -> Verdict:
+def _on_request(asked_by: str) -> str:
+    return f"on request of {asked_by}" if asked_by else "on request"
+
+
+def gone(stop_reason: str | None, failures: int, asked_by: str = "") -> Verdict:
     """Decide about a job whose run directory was removed while it had an attempt."""
     if stop_reason == "cancel":
-        return Verdict(
-            JobState.CANCELLED, "lost", "stopped", "It was cancelled on request.", failures
-        )
+        reason = f"It was cancelled {_on_request(asked_by)}."
+        return Verdict(JobState.CANCELLED, "lost", "stopped", reason, failures)
     return Verdict(
         JobState.HELD,
         "lost",

@@ -110,6 +110,8 @@ def enter(ledger: Ledger, run: Run, job: Job) -> list[str]:
         spec=job.to_json(secrets=False),
         claim=job.claim or None,
         submitted_at=_submitted_at(run, job),
+        uid=job.uid,
+        user=job.user,
     )
     replay = journal.replay(run.journal)
     ledger.restore(run.id, replay.entries, replay.offset, begun=_latest_log(run))

@@ -30,6 +30,13 @@ _KEEP: Final[Any] = object()
 _ATTEMPT_FIELDS: Final = frozenset(AttemptRow.__dataclass_fields__) - {"job", "n"}
 
 
+_INSERT: Final = (
+    "INSERT INTO jobs (id, name, number, state, priority, claim, run_dir, spec, submitted_at,"
+    " updated_at, uid, user) VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT DO NOTHING"
+)
+
+
 class Ledger(Reader):
     """Read and write an open ledger, as its daemon; use :meth:`open`."""
 
@@ -68,15 +75,14 @@ class Ledger(Reader):
         spec: str,
         claim: str | None,
         submitted_at: float,
+        uid: int | None = None,
+        user: str | None = None,
     ) -> None:
         """Insert an accepted job as queued; do nothing if it exists already."""
         with self.transaction():
-            inserted = self._db.execute(
-                "INSERT INTO jobs (id, name, number, state, priority, claim, run_dir, spec,"
-                " submitted_at, updated_at) VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT DO NOTHING",
-                (job_id, name, number, priority, claim, run_dir, spec, submitted_at, submitted_at),
-            ).rowcount
+            times = (submitted_at, submitted_at)
+            values = (job_id, name, number, priority, claim, run_dir, spec, *times, uid, user)
+            inserted = self._db.execute(_INSERT, values).rowcount
             if inserted:
                 self._changed.add(job_id)
                 self.add_event("job_accepted", job=job_id, at=submitted_at)
@@ -179,6 +185,12 @@ class Ledger(Reader):
         with self.transaction():
             self._write_ahead(job_id, **entries.job_changed(wish=wish))
             self._db.execute("UPDATE jobs SET wish = ? WHERE id = ?", (wish, job_id))
+
+    def set_asked_by(self, job_id: str, user: str | None) -> None:
+        """Record the name of who asked for the job's wish, for the reason after its end."""
+        with self.transaction():
+            self._write_ahead(job_id, **entries.job_changed(asked_by=user))
+            self._db.execute("UPDATE jobs SET asked_by = ? WHERE id = ?", (user, job_id))
 
     def set_priority(self, job_id: str, priority: int) -> None:
         """Change the priority of a job."""

@@ -54,7 +54,8 @@ def _conversions(kind: type[_Row]) -> tuple[tuple[int, Callable[[Any], Any]], ..
 class JobRow(_Row):
     """A job; times in unix seconds. ``rowid`` grows in the order of arrival.
 
-    ``run_dir`` is where the run directory is now, in the home of this ledger.
+    ``run_dir`` is where the run directory is now, in the home of this ledger. ``uid`` and ``user``
+    are who submitted it, ``asked_by`` the name of who asked for ``wish``.
     """
 
     id: str
@@ -73,6 +74,9 @@ class JobRow(_Row):
     attempts: int
     journal_offset: int
     rowid: int
+    uid: int | None
+    user: str | None
+    asked_by: str | None
 
 
 @dataclass(frozen=True, slots=True)

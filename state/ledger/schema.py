@@ -108,6 +108,11 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     CREATE INDEX jobs_by_submission ON jobs (submitted_at);
     CREATE INDEX attempts_by_end ON attempts (ended_at);
     """,
+    """
+    ALTER TABLE jobs ADD COLUMN uid INTEGER;    -- owner of the submitted file, as the kernel says
+    ALTER TABLE jobs ADD COLUMN user TEXT;      -- name of that user at the acceptance
+    ALTER TABLE jobs ADD COLUMN asked_by TEXT;  -- who asked for `wish`
+    """,
 )
 
 VERSION: Final = len(MIGRATIONS)

@@ -353,7 +353,9 @@ def state_changed(
 
 
 @_kind()
-def job_changed(*, wish: str | None = ..., priority: Int64 = ...) -> None:
+def job_changed(
+    *, wish: str | None = ..., priority: Int64 = ..., asked_by: str | None = ...
+) -> None:
     """Record a change of the job by a person."""
 
 
