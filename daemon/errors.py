@@ -47,6 +47,12 @@ class SystemRefused(RekindleError):
     exit_code = 1
 
 
+class Unexpected(RekindleError):
+    """An error that rekindle does not expect; exit code 1, as that of a traceback."""
+
+    exit_code = 1
+
+
 def is_scarce(error: BaseException) -> bool:
     """Return whether the process or the host lacks memory or file descriptors now."""
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _SCARCE)
@@ -88,7 +94,7 @@ def describe(error: Exception) -> tuple[str, str]:
         f"{error}."
         if isinstance(error, ValueError | LookupError)
         else f"{type(error).__name__}: {error}.",
-        "`rekindle show` has the details; correct it, then try again.",
+        "The daemon's log has the details; correct it, then try again.",
     )
 
 
@@ -117,6 +123,15 @@ def explain(error: OSError, home: Path | None) -> RekindleError:
         f"The system refused: {error.strerror or error or type(error).__name__}.",
         where=" -> ".join(names) or None,
         hint=f"{hint} (raised in {_innermost_line(error)})",
+    )
+
+
+def unexpected(error: Exception) -> RekindleError:
+    """Turn an error that is a bug into one with what, where and a hint."""
+    return Unexpected(
+        f"{type(error).__name__}: {error}",
+        where=_innermost_line(error),
+        hint="This is a bug in rekindle: report it with this output.",
     )
 
 

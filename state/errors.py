@@ -47,6 +47,12 @@ class Refused(RekindleError):
     exit_code = 2
 
 
+class NotDone(RekindleError):
+    """The daemon did not do what was asked: the state of the job does not allow it."""
+
+    exit_code = 1
+
+
 class NotFound(RekindleError):
     """A job, attempt or file that was named does not exist."""
 

@@ -79,6 +79,10 @@ class Attempts:
         """Ask the job's attempt to save and end; see :meth:`Stop.stop`."""
         self._stop.stop(job, stop_reason, message, asked_by)
 
+    def resume_after_stop(self, job: JobRow, message: str, asked_by: str = "") -> None:
+        """Queue a stopping job once its attempt has ended, whatever was asked before."""
+        self._stop.stop(job, "release", message, asked_by)
+
     def stop_all(self) -> None:
         """Ask every attempt to save and end: this daemon ends after them."""
         self._stop.stop_all()

@@ -32,7 +32,7 @@ class Stop:
             now = time.time()
             ledger.set_state(job.id, JobState.STOPPING, message, now=now, wish=stop_reason)
         elif job.wish != stop_reason:
-            ledger.set_wish(job.id, stop_reason)
+            ledger.set_wish(job.id, stop_reason, message)
         crash_points.reached("wish_noted")
         self.ask(job, self._context.home.run(job.id))
 

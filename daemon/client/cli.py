@@ -1,18 +1,20 @@
 """Run the command line: find the verb's module, turn errors into text and exit codes.
 
 Exit codes: 0 success, 1 the job failed or is held, or the system refused something, 2 wrong usage,
-3 not found, 4 the home is unusable, 5 timed out.
+3 not found, 4 the home is unusable, 5 timed out. With ``--json`` an error is printed as JSON.
 """
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from rekindle.state.errors import RekindleError
+from rekindle.state.errors import RekindleError, UsageError
+from rekindle.state.hints import name_home
 
 # verb -> its line in `rekindle --help`; the module is `verbs/<verb>.py`, with `_` for `-`
 VERBS: Final = {
@@ -47,13 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     # after `--` come the script's arguments: `--json` there is not ours
     words, rest = _split(words)
-    args = argparse.Namespace(home=None, rest=rest)
+    args = argparse.Namespace(home=None, rest=rest, json=_asks_for_json(words))
+    _print_any_character()
     try:
         # a default in the parser would overwrite a --home before the verb
         _parser(words).parse_args(words, args)
         return int(_module(args.verb).main(args))
     except RekindleError as error:
-        _report(error)
+        _report(error, args)
         return error.exit_code
     except BrokenPipeError:
         # the reader has ended (`rekindle ls | head`): Python would print a traceback at exit
@@ -63,10 +66,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         from rekindle.daemon import errors
 
         refused = errors.explain(error, _home(args))
-        _report(refused)
+        _report(refused, args)
         return refused.exit_code
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        if not args.json:
+            raise
+        from rekindle.daemon import errors
+
+        unexpected = errors.unexpected(error)
+        _report(unexpected, args)
+        return unexpected.exit_code
 
 
 def _parser(words: list[str]) -> argparse.ArgumentParser:
@@ -78,7 +89,8 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
         help="the home (default: $REKINDLE_HOME, else that of a live daemon: yours, or the "
         "service's; `run`: that of this user)",
     )
-    parser = argparse.ArgumentParser(
+    kind = _JsonParser if _asks_for_json(words) else argparse.ArgumentParser
+    parser = kind(
         prog="rekindle",
         parents=[common],
         description="Train Keras models overnight: a killed job is resumed, bit-identically.",
@@ -95,13 +107,37 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _report(error: RekindleError) -> None:
+class _JsonParser(argparse.ArgumentParser):
+    """Report wrong usage as every other error, so that it is printed as JSON."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message[:1].upper()}{message[1:]}.", hint=self.format_usage().strip())
+
+
+def _asks_for_json(words: list[str]) -> bool:
+    """Return whether ``--json``, or what argparse takes for it, is among the words of a verb."""
+    return any(len(word) > 3 and "--json".startswith(word) for word in words)
+
+
+def _print_any_character() -> None:
+    """Escape what the encoding of the output does not have: it must not end a verb."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _report(error: RekindleError, args: argparse.Namespace) -> None:
+    if args.json:
+        from rekindle.daemon.client import json_text
+
+        json_text.write_error(error)
+        return
     if "JOURNAL_STREAM" in os.environ:
         from rekindle.daemon import log
 
         if log.under_journal() and log.refuse(error):
             return
-    print(f"rekindle: {error}", file=sys.stderr)
+    print(f"rekindle: {name_home(str(error), args.home)}", file=sys.stderr)
 
 
 def _home(args: argparse.Namespace) -> Path | None:

@@ -5,33 +5,37 @@ from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import EventRow
 from rekindle.state.paths import Home
 
-_NEWEST = 200
 
+def of_request(home: Home, book: Ledger, name: str, since: int) -> Refused | None:
+    """Find the refusal of a request by its file name, which is unique; None without one.
 
-def of_request(home: Home, book: Ledger, name: str) -> Refused | None:
-    """Find the refusal of a request by its file name, which is unique; None without one."""
-    return next(
-        (_refusal(home, event) for event in _events(book) if event.data.get("file") == name), None
-    )
-
-
-def of_spec(home: Home, book: Ledger, inode: int, since: float) -> Refused | None:
-    """Find the refusal of a spec dropped at ``since`` (unix time); it may have been renamed."""
+    Args:
+        since: the id of the newest event before the request was written.
+    """
     return next(
         (
-            _refusal(home, event)
-            for event in _events(book)
-            if event.data.get("inode") == inode and event.at >= since - 1
+            refusal(home, event)
+            for event in book.events(kind="spec_rejected", after=since)
+            if event.data.get("file") == name
         ),
         None,
     )
 
 
-def _events(book: Ledger) -> list[EventRow]:
-    return book.events(kind="spec_rejected", newest=_NEWEST)[::-1]
+def of_spec(home: Home, book: Ledger, inode: int, since: int) -> Refused | None:
+    """Find the refusal of a spec that was dropped after an event; it may have been renamed."""
+    return next(
+        (
+            refusal(home, event)
+            for event in book.events(kind="spec_rejected", after=since)
+            if event.data.get("inode") == inode
+        ),
+        None,
+    )
 
 
-def _refusal(home: Home, event: EventRow) -> Refused:
+def refusal(home: Home, event: EventRow) -> Refused:
+    """Convert the event of a refusal into the error that it was."""
     return Refused(
         str(event.data["error"]),
         where=home.rejected / str(event.data["file"]),

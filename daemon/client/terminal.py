@@ -1,7 +1,6 @@
 """Write values for people: one console, times, sizes, colours of states."""
 
 import datetime as dt
-import json
 import sys
 from typing import Any, Final
 
@@ -80,10 +79,3 @@ def printable(name: str) -> str:
 
 def number(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def print_json(value: dict[str, Any]) -> None:
-    """Print the versioned JSON of a reading verb; docs/json.md has the shapes."""
-    # indentation turns off the encoder in C: ten thousand jobs would take seconds
-    indent = 1 if sys.stdout.isatty() else None
-    print(json.dumps({"format": 1, **value}, indent=indent))

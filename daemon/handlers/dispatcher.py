@@ -13,9 +13,12 @@ from rekindle.daemon.handlers.tools import Tools
 from rekindle.daemon.intake import requests
 from rekindle.daemon.intake.requests import Request
 from rekindle.state import crash_points
-from rekindle.state.errors import RekindleError
+from rekindle.state.errors import NotDone, NotFound, RekindleError, UsageError
+from rekindle.state.hints import name_job
 
 _EXPECTED: Final = (RekindleError, OSError, ValueError, TypeError, LookupError, OverflowError)
+_REFUSALS: Final = (NotDone, NotFound, UsageError)
+"""Errors of a handler that answer a request; its file is not moved to `rejected/`."""
 
 
 class Reject(Protocol):
@@ -58,16 +61,24 @@ class Dispatcher:
             raise kept
 
     def carry_out(self, request: Request) -> str:
-        """Carry out a request and return in a sentence what was done."""
+        """Carry out a request and return in a sentence what was done, or why nothing was."""
         user = request.user
         tools = dataclasses.replace(self._tools, asked_by=user)
         job = None if request.job is None else tools.ledger.job(request.job)
-        if request.verb in home_verbs.HANDLERS:
-            answer = home_verbs.HANDLERS[request.verb](tools, request)
-        elif job is None:
-            answer = f"There is no job {request.job}."
-        else:
-            answer = job_verbs.HANDLERS[request.verb](tools, job, request.fields)
+        code, hint = 0, ""
+        try:
+            if request.verb in home_verbs.HANDLERS:
+                answer = home_verbs.HANDLERS[request.verb](tools, request)
+            elif job is None:
+                raise NotFound(
+                    f"There is no job {request.job}.", hint="`rekindle ls` lists all jobs."
+                )
+            else:
+                answer = job_verbs.HANDLERS[request.verb](tools, job, request.fields)
+        except _REFUSALS as error:
+            answer, code = error.what, error.exit_code
+            hint = name_job(error.hint, job.id) if job else error.hint
+        # a verb waits for this event; its exit code is `code`
         tools.ledger.add_event(
             "request_answered",
             job=job.id if job else None,
@@ -77,10 +88,17 @@ class Dispatcher:
                 "request": request.file.name,
                 "user": user or None,
                 "uid": request.uid,
+                "code": code,
+                "hint": hint,
             },
         )
         self._log.info(
-            "request_answered", job=request.job, verb=request.verb, answer=answer, user=user or None
+            "request_answered",
+            job=request.job,
+            verb=request.verb,
+            answer=answer,
+            code=code,
+            user=user or None,
         )
         return answer
 

@@ -7,6 +7,7 @@ from rekindle.daemon.config import Retention
 from rekindle.daemon.handlers.tools import Tools
 from rekindle.daemon.intake.requests import Request
 from rekindle.daemon.transfer import transfer
+from rekindle.state.errors import UsageError
 
 
 def pause(tools: Tools, request: Request) -> str:
@@ -26,11 +27,15 @@ def prune(tools: Tools, request: Request) -> str:
     if only is not None and not (
         isinstance(only, list) and all(isinstance(name, str) for name in only)
     ):
-        return "The jobs must be a list of ids."
+        raise UsageError(
+            "The jobs must be a list of ids.", hint="`rekindle prune` writes such a request."
+        )
     if age is None:
         return tools.pruning.begin(only, Retention(max_bytes=0))
     if isinstance(age, bool) or not isinstance(age, int | float):
-        return "The age must be a number of seconds."
+        raise UsageError(
+            "The age must be a number of seconds.", hint="`rekindle prune` writes such a request."
+        )
     return tools.pruning.begin(only, Retention(max_age=float(age)))
 
 

@@ -9,19 +9,31 @@ from rekindle.daemon.handlers.tools import Tools
 from rekindle.jobs import quantities
 from rekindle.jobs.job import Job
 from rekindle.state import durable
+from rekindle.state.errors import NotDone, UsageError
 from rekindle.state.ledger.rows import JobRow
 from rekindle.state.lifecycle import ACTIVE, TERMINAL, JobState
 from rekindle.state.run import checkpoints, journal
 
 Fields = Mapping[str, Any]
 _MAX_PRIORITY: Final = 10**9
-_RETRIED: Final = frozenset({JobState.HELD, JobState.FAILED, JobState.CANCELLED, JobState.WAITING})
+_RETRY: Final = {
+    JobState.DONE: "`rekindle retry --from-scratch` trains it again from the beginning.",
+    JobState.FAILED: "`rekindle retry` runs it again.",
+    JobState.CANCELLED: "`rekindle retry` runs it again.",
+}
+_NOT_WORTH_A_START_S: Final = 2.0
+"""A job with less time left is held by the queue."""
 
 
 def stop(tools: Tools, job: JobRow, fields: Fields) -> str:
     """Save, end and hold a job."""
-    if job.state in TERMINAL or job.state == JobState.HELD:
-        return f"It is {job.state} already."
+    if job.state == JobState.HELD:
+        return "It is held already."
+    if job.state in TERMINAL:
+        raise NotDone(
+            f"It is {job.state} already; there is nothing to stop.",
+            hint="`rekindle show` has its result.",
+        )
     if job.state in ACTIVE:
         answer = tools.attempts.saved(job).when_asked("is then held")
         tools.attempts.stop(
@@ -40,8 +52,13 @@ def stop(tools: Tools, job: JobRow, fields: Fields) -> str:
 
 def cancel(tools: Tools, job: JobRow, fields: Fields) -> str:
     """Save, end and cancel a job."""
+    if job.state == JobState.CANCELLED:
+        return "It is cancelled already."
     if job.state in TERMINAL:
-        return f"It is {job.state} already."
+        raise NotDone(
+            f"It is {job.state} already; there is nothing to cancel.",
+            hint="`rekindle show` has its result.",
+        )
     if job.state in ACTIVE:
         answer = tools.attempts.saved(job).when_asked("is then cancelled")
         tools.attempts.stop(
@@ -55,15 +72,18 @@ def cancel(tools: Tools, job: JobRow, fields: Fields) -> str:
 
 
 def release(tools: Tools, job: JobRow, fields: Fields) -> str:
-    """Queue a held job, with ``max_runtime`` as its new limit if it is given."""
-    if job.state != JobState.HELD:
-        return f"It is {job.state}; there is nothing to release."
-    longer = fields.get("max_runtime")
-    if longer is not None:
-        try:
-            seconds = quantities.seconds(longer if isinstance(longer, str) else "")
-        except ValueError as error:
-            return f"The max_runtime is invalid: {error}."
+    """Let a held job continue, with ``max_runtime`` as its new limit if it is given.
+
+    A job that is still stopping is queued once its attempt has ended.
+    """
+    seconds = _max_runtime(fields)
+    if job.state in TERMINAL:
+        raise NotDone(
+            f"It is {job.state}; only a held job can be released.", hint=_RETRY[job.state]
+        )
+    if job.state == JobState.STOPPING and job.wish == "cancel":
+        raise NotDone("It is being cancelled.", hint="`rekindle retry` runs it again.")
+    if seconds is not None:
         _change(
             tools,
             job,
@@ -71,34 +91,61 @@ def release(tools: Tools, job: JobRow, fields: Fields) -> str:
                 limits=dataclasses.replace(accepted.limits, max_runtime=seconds)
             ),
         )
+    if job.state == JobState.STOPPING:
+        return _queue_after_stop(tools, job, longer=seconds is not None)
+    if job.state != JobState.HELD:
+        return f"It is {job.state}; it is not held."
     return _queue(tools, job, f"It was released {tools.on_request}.")
 
 
 def retry(tools: Tools, job: JobRow, fields: Fields) -> str:
-    """Queue a job that does not run; ``from_scratch`` sets its checkpoints aside."""
+    """Queue a job that does not run; ``from_scratch`` sets its checkpoints aside.
+
+    A job that is still stopping is queued once its attempt has ended.
+    """
     scratch = bool(fields.get("from_scratch"))
-    # a done job has a hint only if it may have more to train; the hint then says `retry`
-    is_retried = job.state in _RETRIED or (job.state == JobState.DONE and bool(scratch or job.hint))
-    if not is_retried:
-        return f"It is {job.state}; there is nothing to retry."
+    _refuse_retry(job, scratch=scratch)
     if scratch:
         _set_checkpoints_aside(tools, job)
     if fields.get("allow_change"):
         _change(tools, job, lambda accepted: accepted.replace(allow_change=True))
-    return _queue(
-        tools,
-        job,
-        f"It is retried from scratch {tools.on_request}."
-        if scratch
-        else f"It is retried {tools.on_request}.",
-    )
+    if job.state == JobState.STOPPING:
+        return _queue_after_stop(tools, job)
+    if job.state == JobState.QUEUED:
+        return "It is queued already."
+    how = "retried from scratch" if scratch else "retried"
+    return _queue(tools, job, f"It is {how} {tools.on_request}.")
+
+
+def _refuse_retry(job: JobRow, *, scratch: bool) -> None:
+    """Refuse to retry a job in a state that does not allow it.
+
+    Raises:
+        NotDone: the job runs, is done, or stops while its checkpoints are to be set aside.
+    """
+    # a done job has a hint only if it may have more to train; the hint then says `retry`
+    if job.state == JobState.DONE and not (scratch or job.hint):
+        raise NotDone("It is done; there is nothing to retry.", hint=_RETRY[job.state])
+    if job.state in (JobState.STARTING, JobState.RUNNING):
+        raise NotDone(
+            f"It is {job.state}; there is nothing to retry.",
+            hint="`rekindle stop` ends its attempt; then `rekindle retry` starts another one.",
+        )
+    if job.state == JobState.STOPPING and scratch:
+        raise NotDone(
+            "It is stopping; it may still write checkpoints, so none is set aside.",
+            hint="`rekindle wait` waits for its end; then `rekindle retry --from-scratch`.",
+        )
 
 
 def priority(tools: Tools, job: JobRow, fields: Fields) -> str:
     """Set the priority of a job."""
     value = fields.get("value")
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _MAX_PRIORITY:
-        return "The priority must be a whole number of at most ten digits."
+        raise UsageError(
+            "The priority must be a whole number of at most ten digits.",
+            hint="Write for example `rekindle priority JOB 5`.",
+        )
     tools.ledger.set_priority(job.id, value)
     return f"Its priority is {value}."
 
@@ -112,9 +159,46 @@ HANDLERS: Final[Mapping[str, Callable[[Tools, JobRow, Fields], str]]] = {
 }
 
 
+def _max_runtime(fields: Fields) -> float | None:
+    longer = fields.get("max_runtime")
+    if longer is None:
+        return None
+    try:
+        return quantities.seconds(longer if isinstance(longer, str) else "")
+    except ValueError as error:
+        raise UsageError(
+            f"The max_runtime is invalid: {error}.", hint="Write for example --max-runtime 12h."
+        ) from None
+
+
+def _no_time_left() -> NotDone:
+    return NotDone(
+        "It has reached its `max_runtime`: the queue would hold it again.",
+        hint="`rekindle release JOB --max-runtime 12h` resumes it with a new limit.",
+    )
+
+
+def _queue_after_stop(tools: Tools, job: JobRow, *, longer: bool = False) -> str:
+    """Let a stopping job be queued at the end of its attempt; the ledger remembers it.
+
+    Args:
+        longer: a new limit of its running time was given.
+    """
+    if job.wish == "runtime" and not longer:
+        raise _no_time_left()
+    answer = "It is still stopping; it returns to the queue when its attempt has ended."
+    if job.wish not in ("window", "pause", "release"):
+        tools.attempts.resume_after_stop(job, answer, tools.asked_by)
+    return answer
+
+
 def _queue(tools: Tools, job: JobRow, reason: str) -> str:
     # the file may have been corrected, or damaged, since it was entered into the ledger
-    accepted = Job.read(tools.home.run(job.id).job_file).to_json(secrets=False)
+    found = Job.read(tools.home.run(job.id).job_file)
+    most = found.limits.max_runtime
+    if most is not None and tools.ledger.runtime(job.id) >= most - _NOT_WORTH_A_START_S:
+        raise _no_time_left()
+    accepted = found.to_json(secrets=False)
     if accepted != tools.ledger.spec_text(job.id):
         tools.ledger.set_spec(job.id, accepted)
     tools.ledger.set_state(job.id, JobState.QUEUED, reason, now=time.time(), failures=0)

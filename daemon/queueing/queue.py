@@ -16,6 +16,7 @@ from rekindle.daemon.queueing.queue_file import QueueFile
 from rekindle.daemon.queueing.scheduler import MIN_BETWEEN_STARTS_S, Room, Scheduler
 from rekindle.daemon.queueing.wait_reasons import WaitReasons
 from rekindle.daemon.queueing.window import Windows
+from rekindle.state.errors import NotFound
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.lifecycle import JobState
 
@@ -122,7 +123,9 @@ class Queue:
         """Use a GPU that was set aside again, despite its current faults."""
         gpu = self._pool.find(named)
         if gpu is None:
-            return f"There is no GPU {named}."
+            raise NotFound(
+                f"There is no GPU {named}.", hint="`rekindle doctor` lists the GPUs of this host."
+            )
         if not gpu.faults:
             return f"GPU {gpu.label} is not set aside."
         self._pool.accept(gpu)

@@ -14,7 +14,7 @@ from typing import Final
 from rekindle.daemon.verify import rebuild
 from rekindle.jobs.job import Job
 from rekindle.state import durable
-from rekindle.state.errors import SpecError
+from rekindle.state.errors import NotDone, NotFound, SpecError
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.lifecycle import TERMINAL, JobState
 from rekindle.state.paths import Home, Run
@@ -29,19 +29,23 @@ def settle(home: Home, ledger: Ledger, token: str, *, hold: bool) -> str:
         hold: leave the job held; otherwise it is queued, unless it has ended.
 
     Raises:
+        NotFound, NotDone: there is no such import, or it is no valid job.
         OSError: the home cannot be written.
     """
     if not _TOKEN.fullmatch(token):
-        return "There is no such import."
+        raise _no_import(token)
     waiting = home.imports / token
     job_id = ledger.find_claim(token)
     if job_id is None:
         if not waiting.is_dir():
-            return "There is no such import."
+            raise _no_import(token)
         try:
             job = Job.read(waiting / "job.json")
         except (OSError, SpecError) as error:
-            return f"The import has no valid job: {error}"
+            raise NotDone(
+                f"The import has no valid job: {error}",
+                hint="Export it again on the other host: `rekindle export-run JOB --to F.tar`.",
+            ) from error
         job_id = _accept(home, ledger, waiting, job)
     row = ledger.job(job_id)
     assert row is not None
@@ -53,6 +57,12 @@ def settle(home: Home, ledger: Ledger, token: str, *, hold: bool) -> str:
         job_id, JobState.QUEUED, "Imported from another host; ready to resume.", now=time.time()
     )
     return f"Imported as {job_id}; it is queued and resumes from its last checkpoint."
+
+
+def _no_import(token: str) -> NotFound:
+    return NotFound(
+        f"There is no import {token}.", hint="`rekindle import-run FILE.tar` imports a job."
+    )
 
 
 def _accept(home: Home, ledger: Ledger, waiting: os.PathLike[str], job: Job) -> str:

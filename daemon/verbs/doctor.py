@@ -4,8 +4,9 @@ import argparse
 
 from rich.markup import escape
 
-from rekindle.daemon.client import lookup, terminal
+from rekindle.daemon.client import json_text, lookup, terminal
 from rekindle.daemon.doctor import doctor
+from rekindle.state.counted import counted
 
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
@@ -16,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="skip importing Keras in the interpreters of waiting jobs",
     )
-    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    json_text.add_argument(parser, "print the findings as JSON")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -37,7 +38,7 @@ def main(args: argparse.Namespace) -> int:
     errors = sum(finding.severity == "error" for finding in findings)
     warnings = sum(finding.severity == "warning" for finding in findings)
     if args.json:
-        terminal.print_json(
+        json_text.write(
             {
                 "home": str(home.root),
                 "fine": not errors,
@@ -48,10 +49,12 @@ def main(args: argparse.Namespace) -> int:
             }
         )
     elif errors:
-        console.print(f"Not ready for the night: {errors} errors, {warnings} warnings.")
+        console.print(
+            f"Not ready for the night: {counted(errors, 'error')}, {counted(warnings, 'warning')}."
+        )
     else:
         console.print(
-            f"Ready for the night, with {warnings} warnings."
+            f"Ready for the night, with {counted(warnings, 'warning')}."
             if warnings
             else "Ready for the night."
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rekindle.daemon import checkpoint_choice
-from rekindle.daemon.client import lookup, terminal
+from rekindle.daemon.client import json_text, lookup, terminal
 from rekindle.jobs import bootstrap
 from rekindle.jobs.job import Job
 from rekindle.state.errors import NotFound, RekindleError, UsageError
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "everything before the training is executed, as in each attempt",
     )
     parser.add_argument("--force", action="store_true", help="replace an existing file")
-    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    json_text.add_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -99,7 +99,7 @@ def main(args: argparse.Namespace) -> int:
         made = _carry_out(order, job, shadow)
     at = checkpoint.position
     if args.json:
-        terminal.print_json(
+        json_text.write(
             {
                 "job": run.id,
                 "checkpoint": checkpoint.name,

@@ -4,11 +4,11 @@ import argparse
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from rekindle.daemon.client import lookup, terminal
+from rekindle.daemon.client import json_text, lookup, terminal
 from rekindle.daemon.transfer import archive
+from rekindle.state.counted import counted
 from rekindle.state.errors import UsageError
 from rekindle.state.lifecycle import TERMINAL, JobState
-from rekindle.state.paths import Run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,10 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.tar",
         help="the archive to write; an existing file is never replaced",
     )
+    json_text.add_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    book = lookup.ledger(lookup.home(args))
+    home = lookup.home(args)
+    book = lookup.ledger(home)
     try:
         job = lookup.job(book, args.job)
     finally:
@@ -37,10 +39,22 @@ def main(args: argparse.Namespace) -> int:
         ours = version("rekindle")
     except PackageNotFoundError:
         ours = "0"
-    packed = archive.pack(Run(Path(job.run_dir)), args.to, state=str(job.state), version=ours)
+    packed = archive.pack(home.run(job.id), args.to, state=str(job.state), version=ours)
+    if args.json:
+        json_text.write(
+            {
+                "job": job.id,
+                "state": str(job.state),
+                "file": str(args.to),
+                "files": packed.files,
+                "bytes": packed.bytes,
+                "left_out": list(packed.left_out),
+            }
+        )
+        return 0
     print(
-        f"{args.to} holds {job.id}: {packed.files} files, {terminal.size(packed.bytes)}. "
-        "It may contain secrets of the job's `env`."
+        f"{args.to} holds {job.id}: {counted(packed.files, 'file')}, "
+        f"{terminal.size(packed.bytes)}. It may contain secrets of the job's `env`."
     )
     for name in packed.left_out:
         print(f"  left out, not a regular file: {name}")

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from rekindle.daemon.client import ask, lookup
+from rekindle.daemon.client import ask, json_text, lookup
 from rekindle.daemon.transfer import archive
 from rekindle.state.errors import HomeUnusable, NotFound
 from rekindle.state.ledger.ledger import Ledger
@@ -20,6 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--python", metavar="PATH", help="the job's interpreter on this host (default: unchanged)"
     )
     parser.add_argument("--hold", action="store_true", help="leave the job held")
+    parser.add_argument("--quiet", action="store_true", help="print only the job's id")
+    json_text.add_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -39,8 +41,15 @@ def main(args: argparse.Namespace) -> int:
     except NotFound:
         book = None
     try:
-        print(ask.ask(home, book, "import", token, hold=args.hold))
+        answer = ask.ask(home, book, "import", token, hold=args.hold)
+        job = None if book is None else book.find_claim(token)
     finally:
         if book is not None:
             book.close()
-    return 0
+    if args.json:
+        json_text.write({"file": str(args.file), **answer.as_json(job)})
+    elif args.quiet and job is not None:
+        print(job)
+    else:
+        answer.print(args)
+    return answer.code

@@ -3,7 +3,9 @@
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
+from rekindle.daemon.client import json_text
 from rekindle.daemon.install import install
 from rekindle.state.errors import UsageError
 from rekindle.state.paths import Home
@@ -14,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--user", action="store_true", help="as a service of the current user, without root"
     )
     parser.add_argument("--dry-run", action="store_true", help="print the steps, change nothing")
+    json_text.add_argument(parser, "print the steps as JSON")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -24,6 +27,9 @@ def main(args: argparse.Namespace) -> int:
         )
     python = install.interpreter()
     steps = install.user(python, Path.home()) if args.user else install.system(python)
+    if args.dry_run and args.json:
+        json_text.write(as_json(args, [install.describe(step) for step in steps]))
+        return 0
     if args.dry_run:
         for step in steps:
             print(install.describe(step))
@@ -35,6 +41,11 @@ def main(args: argparse.Namespace) -> int:
             "Installing the system service needs root.",
             hint="`sudo rekindle install`, or `rekindle install --user` for the current user only.",
         )
+    if args.json:
+        said: list[str] = []
+        install.carry_out(steps, said.append)
+        json_text.write(as_json(args, said))
+        return 0
     install.carry_out(steps, print)
     if args.user:
         print(f"rekindle is running as your service; its home is {Home.default().root}")
@@ -45,3 +56,13 @@ def main(args: argparse.Namespace) -> int:
         print("Add a user:   usermod --append --groups rekindle NAME   (from the next login on)")
         print("              `rekindle submit` then finds this home by itself")
     return 0
+
+
+def as_json(args: argparse.Namespace, steps: list[str]) -> dict[str, Any]:
+    """Return the shape that docs/json.md describes, of `install` and `uninstall`."""
+    return {
+        "service": "user" if args.user else "system",
+        "home": str(Home.default().root if args.user else install.HOME),
+        "dry_run": args.dry_run,
+        "steps": steps,
+    }

@@ -1,13 +1,14 @@
 """``rekindle logs``: print the output of a job's script, attempt by attempt."""
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from rekindle.daemon.client import lookup
-from rekindle.state.errors import NotFound
+from rekindle.daemon.client import json_text, lookup
+from rekindle.state.errors import NotFound, UsageError
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import JobRow
 from rekindle.state.lifecycle import TERMINAL, JobState
@@ -29,28 +30,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--attempt", type=int, metavar="N", help="only attempt N (default: the latest)"
     )
     parser.add_argument("--all", action="store_true", help="all attempts, one after the other")
+    parser.add_argument(
+        "--tail",
+        type=int,
+        metavar="N",
+        help="only the last N lines of an attempt; with -f, begin there",
+    )
+    json_text.add_argument(parser, "print names and sizes of the logs, not their content")
 
 
 def main(args: argparse.Namespace) -> int:
-    book = lookup.ledger(lookup.home(args))
+    if args.tail is not None and args.tail < 0:
+        raise UsageError("--tail cannot be negative.", hint="Write for example --tail 100.")
+    home = lookup.home(args)
+    book = lookup.ledger(home)
     try:
         job = lookup.job(book, args.job)
-        run = Run(Path(job.run_dir))
+        # a home that was moved has another folder than the ledger says
+        run = home.run(job.id)
         if args.attempt is not None and not 1 <= args.attempt <= job.attempts:
             raise NotFound(
                 f"{job.id} has no attempt {args.attempt}.",
                 where=run.logs,
                 hint=f"It has {job.attempts}; `rekindle show {job.id}` lists them.",
             )
-        if args.follow:
-            _follow(book, job.id, run, args.attempt or max(job.attempts, 1))
-            return 0
         numbers = range(1, job.attempts + 1) if args.all else [args.attempt or job.attempts]
+        if args.json:
+            json_text.write({"job": job.id, "logs": [_as_json(run, n) for n in numbers if n]})
+            return 0
+        if args.follow:
+            _follow(book, job.id, run, args.attempt or max(job.attempts, 1), args.tail)
+            return 0
         missing = []
         for number in numbers:
             if args.all:
                 _write(f"--- attempt {number}\n".encode())
-            if number and _copy(run.log(number), 0) is None:
+            if number and _copy(run.log(number), _start(run.log(number), args.tail)) is None:
                 missing.append(number)
                 print(f"rekindle: {_missing(job, run, number)}", file=sys.stderr)
         if not job.attempts:
@@ -60,8 +75,48 @@ def main(args: argparse.Namespace) -> int:
         book.close()
 
 
-def _follow(book: Ledger, job_id: str, run: Run, attempt: int) -> None:
-    offset = 0
+def _as_json(run: Run, attempt: int) -> dict[str, Any]:
+    try:
+        size = run.log(attempt).stat().st_size
+    except OSError:
+        size = None
+    return {"attempt": attempt, "path": str(run.log(attempt)), "bytes": size}
+
+
+def _start(path: Path, lines: int | None) -> int:
+    """Find the offset (bytes) of the last ``lines`` of a file, which is not read as a whole."""
+    if lines is None:
+        return 0
+    try:
+        with path.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            # the line break at the end of the file ends a line, and begins none
+            at, wanted = end, lines + 1
+            while at > 0:
+                size = min(_CHUNK, at)
+                at -= size
+                file.seek(at)
+                chunk = file.read(size)
+                if at + size == end and not chunk.endswith(b"\n"):
+                    wanted -= 1
+                if (breaks := chunk.count(b"\n")) >= wanted:
+                    return at + _after_break(chunk, breaks - wanted)
+                wanted -= breaks
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    return 0
+
+
+def _after_break(chunk: bytes, skipped: int) -> int:
+    """Return the offset behind a line break, after as many as are ``skipped``."""
+    at = -1
+    for _ in range(skipped + 1):
+        at = chunk.index(b"\n", at + 1)
+    return at + 1
+
+
+def _follow(book: Ledger, job_id: str, run: Run, attempt: int, lines: int | None) -> None:
+    offset = _start(run.log(attempt), lines)
     while True:
         job = book.job(job_id)
         # read the state first: otherwise the last lines of a job that ends now would be missed

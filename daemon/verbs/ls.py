@@ -8,7 +8,7 @@ from typing import Any, Final
 from rich.markup import escape
 
 from rekindle.daemon import daemon_status
-from rekindle.daemon.client import lookup, terminal
+from rekindle.daemon.client import json_text, lookup, terminal
 from rekindle.daemon.intake import arrivals
 from rekindle.daemon.intake.arrivals import LeftAlone
 from rekindle.state.errors import NotFound
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all", action="store_true", help=f"all ended jobs, not only the newest {_FINISHED}"
     )
-    parser.add_argument("--json", action="store_true", help="print all of them as JSON")
+    json_text.add_argument(parser, "print all of them as JSON")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
         book.close()
     waiting, left_alone = _inbox(home)
     if args.json:
-        terminal.print_json(
+        json_text.write(
             {
                 "home": str(home.root),
                 "daemon": None if daemon is None else {"pid": daemon.pid},

@@ -2,7 +2,7 @@
 
 import argparse
 
-from rekindle.daemon.client import ask
+from rekindle.daemon.client import ask, json_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -11,6 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also save and stop the running jobs; they return to the queue",
     )
+    json_text.add_argument(parser, "print the answers as JSON")
 
 
 def main(args: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from rekindle.daemon.client import ask
+from rekindle.daemon.client import ask, json_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="the highest starts first; running jobs are not interrupted (default of a spec: 0)",
     )
+    json_text.add_argument(parser, "print the answers as JSON")
 
 
 def main(args: argparse.Namespace) -> int:

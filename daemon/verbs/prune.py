@@ -8,12 +8,13 @@ from rich.markup import escape
 
 from rekindle.daemon import config, daemon_status
 from rekindle.daemon.attempts import preflight
-from rekindle.daemon.client import ask, lookup, terminal
+from rekindle.daemon.client import ask, json_text, lookup, terminal
 from rekindle.daemon.config import Retention
 from rekindle.daemon.retention import retention
-from rekindle.daemon.retention.retention import Stock
+from rekindle.daemon.retention.retention import Removed, Stock
 from rekindle.daemon.source import snapshot
 from rekindle.jobs import quantities
+from rekindle.state.counted import counted
 from rekindle.state.errors import UsageError
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--older-than", metavar="AGE", help='only jobs that ended longer ago, e.g. "7 days"'
     )
     parser.add_argument("--yes", action="store_true", help="remove the listed files")
-    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    json_text.add_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -49,9 +50,9 @@ def main(args: argparse.Namespace) -> int:
         sources = list(retention.unused_sources(home, set(snapshot.used(home.runs)), time.time()))
         unused = sum(map(retention.size_of, sources))
         if args.yes:
-            return _remove(home, book, only, age, chosen)
+            return _remove(args, home, book, only, age, chosen)
         if args.json:
-            terminal.print_json(_as_json(chosen, unused))
+            json_text.write(_as_json(chosen, unused))
         else:
             _print(chosen, unused, config.read(home).retention)
     finally:
@@ -74,25 +75,53 @@ def _age(text: str | None) -> float | None:
 
 
 def _remove(
-    home: Home, book: Ledger, only: list[str] | None, age: float | None, chosen: list[Stock]
+    args: argparse.Namespace,
+    home: Home,
+    book: Ledger,
+    only: list[str] | None,
+    age: float | None,
+    chosen: list[Stock],
 ) -> int:
-    since = time.time()
-    if not _request(home, book, only, age, chosen):
-        return 0
+    """Ask the daemon to remove, wait for its round, and report what was removed."""
+    since, last = time.time(), book.last_event()
+    here: list[Removed] = []
+    answer = _request(home, book, only, age, chosen, here)
+    pruned: dict[str, Any] | None = None
     end = time.monotonic() + _WAIT_S
-    while daemon_status.find(home) is not None and time.monotonic() < end:
-        for event in book.events(kind="pruned", newest=5):
-            if event.at >= since:
-                _print_pruned(event.data)
-                return 0
+    while answer.done and daemon_status.find(home) is not None and time.monotonic() < end:
+        rounds = [e for e in book.events(kind="pruned", after=last) if e.at >= since]
+        if rounds:
+            pruned = rounds[0].data
+            break
         time.sleep(0.1)
-    return 0
+    if args.json:
+        json_text.write(
+            {
+                "answer": answer.as_json(None),
+                "removed": pruned,
+                "removed_here": [
+                    {"id": one.job, "checkpoints": one.names, "bytes": one.bytes} for one in here
+                ],
+            }
+        )
+        return answer.code
+    for one in here:
+        _print_removed(one)
+    answer.print(args)
+    if pruned is not None:
+        _print_pruned(pruned)
+    return answer.code
 
 
 def _request(
-    home: Home, book: Ledger, only: list[str] | None, age: float | None, chosen: list[Stock]
-) -> bool:
-    """Ask the daemon; on a full disk remove here until there is space for the request.
+    home: Home,
+    book: Ledger,
+    only: list[str] | None,
+    age: float | None,
+    chosen: list[Stock],
+    here: list[Removed],
+) -> ask.Answer:
+    """Ask the daemon; on a full disk remove ``here`` until there is space for the request.
 
     Raises:
         UsageError: the request cannot be written, for another reason than a full disk.
@@ -100,28 +129,29 @@ def _request(
     rest = iter(chosen)
     while True:
         try:
-            print(ask.ask(home, book, "prune", "", only=only, max_age=age))
-            return True
+            return ask.ask(home, book, "prune", "", only=only, max_age=age)
         except UsageError as error:
             stock = next(rest, None)
             if not preflight.means_full(error.__cause__):
                 raise
             if stock is None:
-                print("The disk is full, and nothing more can be removed.")
-                return False
-            done = retention.reduce(home.run(stock.job), stock)
-            print(
-                f"{stock.job}: removed {len(done.names)} checkpoints, "
-                f"freed {terminal.size(done.bytes)}."
-                if done.names
-                else f"{stock.job} was skipped: {done.reason}."
-            )
+                return ask.Answer("The disk is full, and nothing more can be removed.", None)
+            here.append(retention.reduce(home.run(stock.job), stock))
+
+
+def _print_removed(done: Removed) -> None:
+    print(
+        f"{done.job}: removed {counted(len(done.names), 'checkpoint')}, "
+        f"freed {terminal.size(done.bytes)}."
+        if done.names
+        else f"{done.job} was skipped: {done.reason}."
+    )
 
 
 def _print_pruned(data: dict[str, Any]) -> None:
     print(
-        f"Removed {data['checkpoints']} checkpoints of {len(data['jobs'])} jobs, "
-        f"freed {terminal.size(data['bytes'])}."
+        f"Removed {counted(data['checkpoints'], 'checkpoint')} of "
+        f"{counted(len(data['jobs']), 'job')}, freed {terminal.size(data['bytes'])}."
     )
     for job, reason in data["passed_over"].items():
         print(f"  {job} was skipped: {reason}.")
@@ -151,7 +181,7 @@ def _print(chosen: list[Stock], unused: int, limits: Retention) -> None:
     for stock in chosen:
         quarantined = sum(piece.quarantined for piece in stock.removable)
         count = len(stock.removable) - quarantined
-        what = f"{count} checkpoint{'s' * (count != 1)}"
+        what = counted(count, "checkpoint")
         what += f" and {quarantined} in quarantine" if quarantined else ""
         table.add_row(
             escape(stock.job),

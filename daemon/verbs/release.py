@@ -2,7 +2,7 @@
 
 import argparse
 
-from rekindle.daemon.client import ask
+from rekindle.daemon.client import ask, json_text
 from rekindle.jobs import quantities
 from rekindle.state.errors import UsageError
 
@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help='set a new `max_runtime` for the whole job, e.g. "12h"',
     )
+    json_text.add_argument(parser, "print the answers as JSON")
 
 
 def main(args: argparse.Namespace) -> int:

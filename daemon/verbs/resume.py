@@ -2,7 +2,7 @@
 
 import argparse
 
-from rekindle.daemon.client import ask
+from rekindle.daemon.client import ask, json_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,6 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="use this GPU again in spite of its faults; the queue is not changed "
         "(its number in nvidia-smi, or its UUID)",
     )
+    json_text.add_argument(parser, "print the answers as JSON")
 
 
 def main(args: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from rekindle.daemon.client import ask
+from rekindle.daemon.client import ask, json_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="resume although the script differs from that of the checkpoint",
     )
+    json_text.add_argument(parser, "print the answers as JSON")
 
 
 def main(args: argparse.Namespace) -> int:

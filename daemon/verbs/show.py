@@ -8,7 +8,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.markup import escape
 
-from rekindle.daemon.client import curve, lookup, terminal
+from rekindle.daemon.client import curve, json_text, lookup, terminal
 from rekindle.daemon.client.curve import Point
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import AttemptRow, CheckpointRow, EpochRow, JobRow
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="all epochs, attempts and checkpoints, not only the newest",
     )
-    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    json_text.add_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -44,7 +44,7 @@ def main(args: argparse.Namespace) -> int:
     try:
         job = lookup.job(book, args.job)
         if args.json:
-            terminal.print_json(as_json(book, job))
+            json_text.write(as_json(book, job))
         else:
             _Page(book, job, everything=args.all).print(terminal.console())
     finally:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from rekindle.daemon import daemon_status, service_record
-from rekindle.daemon.client import lookup, rejections
+from rekindle.daemon.client import json_text, lookup, rejections
 from rekindle.daemon.install import install
 from rekindle.daemon.intake import submit
 from rekindle.state import access
 from rekindle.state.errors import NotFound, RekindleError, UsageError
+from rekindle.state.hints import name_home
 from rekindle.state.paths import Home
 
 _ACCEPT_S: Final = 5.0
@@ -46,6 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also without a daemon: leave the spec in the inbox for the next one",
     )
+    parser.add_argument("--quiet", action="store_true", help="print only the job's id")
+    json_text.add_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -61,9 +64,9 @@ def main(args: argparse.Namespace) -> int:
             where=home.root,
             hint=_way_on(home),
         )
-    since = time.time()
+    newest = _newest(home)
     dropped = submit.drop(home, filename, data)
-    print(_answer(home, dropped, since))
+    _print(args, home, dropped, *_answer(home, dropped, newest))
     return 0
 
 
@@ -118,27 +121,61 @@ def _way_on(home: Home) -> str:
     return f"`rekindle run` starts one. {queue}"
 
 
-def _answer(home: Home, dropped: submit.Dropped, since: float) -> str:
-    """Wait for the job if a daemon lives; say what has become of the spec.
+def _answer(home: Home, dropped: submit.Dropped, newest: tuple[int, int]) -> tuple[str | None, str]:
+    """Wait for the job if a daemon lives; return its id, and what has become of the spec.
 
     Raises:
         Refused: the daemon rejected the file.
     """
     name = dropped.path.name
     if daemon_status.find(home) is None:
-        return f"{name} waits in the inbox for a daemon: {_way_on(home).partition('. ')[0]}."
-    job = _accepted(home, dropped, since)
+        way = _way_on(home).partition(". ")[0]
+        return None, f"{name} waits in the inbox for a daemon: {way}."
+    job = _accepted(home, dropped, *newest)
     if job is not None:
-        return f"{job} is accepted. `rekindle show {job}` shows its progress."
+        return job, f"{job} is accepted. `rekindle show {job}` shows its progress."
     if daemon_status.find(home) is None:
-        return (
+        return None, (
             f"{name} was submitted, and the daemon ended before it accepted it: it stays in the "
             "inbox, and the next daemon accepts it. Do not submit it again."
         )
-    return f"{name} is in the inbox; the daemon has not accepted it yet: `rekindle ls`."
+    return None, f"{name} is in the inbox; the daemon has not accepted it yet: `rekindle ls`."
 
 
-def _accepted(home: Home, dropped: submit.Dropped, since: float) -> str | None:
+def _print(
+    args: argparse.Namespace, home: Home, dropped: submit.Dropped, job: str | None, text: str
+) -> None:
+    if args.json:
+        daemon = daemon_status.find(home)
+        json_text.write(
+            {
+                "home": str(home.root),
+                "file": str(dropped.path),
+                "job": job,
+                "daemon": None if daemon is None else {"pid": daemon.pid},
+                "message": text,
+            }
+        )
+    elif args.quiet and job is not None:
+        print(job)
+    else:
+        # a script that reads the id must not take a sentence for it
+        print(name_home(text, args.home), file=sys.stderr if args.quiet else sys.stdout)
+
+
+def _newest(home: Home) -> tuple[int, int]:
+    """Return the newest job and event before the spec is dropped."""
+    try:
+        book = lookup.ledger(home)
+    except NotFound:
+        return 0, 0
+    try:
+        return book.last_job(), book.last_event()
+    finally:
+        book.close()
+
+
+def _accepted(home: Home, dropped: submit.Dropped, last_job: int, last_event: int) -> str | None:
     """Wait for the job that the daemon makes of the file; return its id, None after a while.
 
     Raises:
@@ -151,8 +188,8 @@ def _accepted(home: Home, dropped: submit.Dropped, since: float) -> str | None:
         except NotFound:
             return None
         try:
-            job = book.job_of_file(dropped.inode, since)
-            refusal = rejections.of_spec(home, book, dropped.inode, since)
+            job = book.job_of_file(dropped.inode, last_job)
+            refusal = rejections.of_spec(home, book, dropped.inode, last_event)
         finally:
             book.close()
         if refusal is not None:

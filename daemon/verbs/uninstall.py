@@ -4,7 +4,9 @@ import argparse
 import os
 from pathlib import Path
 
+from rekindle.daemon.client import json_text
 from rekindle.daemon.install import install
+from rekindle.daemon.verbs.install import as_json
 from rekindle.state.errors import UsageError
 from rekindle.state.paths import Home
 
@@ -12,10 +14,14 @@ from rekindle.state.paths import Home
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--user", action="store_true", help="the service of the current user")
     parser.add_argument("--dry-run", action="store_true", help="print the steps, change nothing")
+    json_text.add_argument(parser, "print the steps as JSON")
 
 
 def main(args: argparse.Namespace) -> int:
     steps = install.removal(install.interpreter(), Path.home() if args.user else None)
+    if args.dry_run and args.json:
+        json_text.write(as_json(args, [install.describe(step) for step in steps]))
+        return 0
     if args.dry_run:
         for step in steps:
             print(install.describe(step))
@@ -25,6 +31,11 @@ def main(args: argparse.Namespace) -> int:
             "Removing the system service needs root.",
             hint="`sudo rekindle uninstall`, or `rekindle uninstall --user` for your own service.",
         )
+    if args.json:
+        said: list[str] = []
+        install.carry_out(steps, said.append)
+        json_text.write(as_json(args, said))
+        return 0
     install.carry_out(steps, print)
     home = Home.default().root if args.user else install.HOME
     print(f"The service is removed. All jobs, checkpoints and logs are kept: {home}")

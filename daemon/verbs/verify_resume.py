@@ -13,7 +13,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.markup import escape
 
-from rekindle.daemon.client import terminal
+from rekindle.daemon.client import json_text, terminal
 from rekindle.daemon.intake import submit
 from rekindle.daemon.spec import parse
 from rekindle.daemon.verify_resume import verify_resume
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep", action="store_true", help="keep the trainings, with logs and checkpoints"
     )
-    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+    json_text.add_argument(parser, "print the answer as JSON")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -85,7 +85,7 @@ def main(args: argparse.Namespace) -> int:
     try:
         answer = verify_resume.find(question, home, report)
         if args.json:
-            terminal.print_json(
+            json_text.write(
                 as_json(answer, question, time.monotonic() - began, home if args.keep else None)
             )
         else:

@@ -3,14 +3,20 @@
 import argparse
 import sys
 import time
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 from rekindle.daemon import daemon_status
-from rekindle.daemon.client import lookup
+from rekindle.daemon.client import json_text, lookup
+from rekindle.state.hints import name_home
+from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.ledger.rows import JobRow
 from rekindle.state.lifecycle import TERMINAL, JobState
+from rekindle.state.paths import Home
 
 _POLL_S: Final = 0.3
 TIMED_OUT: Final = 5
+_OVER: Final = {*TERMINAL, JobState.HELD}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,34 +29,65 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help=f"stop waiting after SECONDS, with exit code {TIMED_OUT}",
     )
+    json_text.add_argument(parser, "print the jobs as JSON once they have ended")
 
 
 def main(args: argparse.Namespace) -> int:
     home = lookup.home(args)
     book = lookup.ledger(home)
     end = None if args.timeout is None else time.monotonic() + args.timeout
-    warned = False
+    ended: list[JobRow] = []
     result = 0
     try:
-        for job_id in [lookup.job(book, named).id for named in args.jobs]:
-            while True:
-                job = lookup.job(book, job_id)
-                if job.state in TERMINAL or job.state == JobState.HELD:
-                    break
-                if not warned and daemon_status.find(home) is None:
-                    warned = True
-                    print(
-                        "No daemon is running, so no job progresses: `rekindle run` starts one.",
-                        file=sys.stderr,
-                    )
-                if end is not None and time.monotonic() > end:
-                    print(f"{job.id} is still {job.state}.", file=sys.stderr)
-                    return TIMED_OUT
-                time.sleep(_POLL_S)
-            print(f"{job.id} is {job.state}: {job.reason}")
-            if job.hint and job.state != JobState.DONE:
-                print(f"  hint: {job.hint}")
-            result = max(result, job.state != JobState.DONE)
+        wanted = [lookup.job(book, named).id for named in args.jobs]
+        for job in _wait(home, book, wanted, end):
+            ended.append(job)
+            if job.state not in _OVER:
+                print(f"{job.id} is still {job.state}.", file=sys.stderr)
+                result = TIMED_OUT
+                break
+            if not args.json:
+                _print(job, args)
+            result = max(result, int(job.state != JobState.DONE))
     finally:
         book.close()
-    return int(result)
+    if args.json:
+        json_text.write(
+            {"timed_out": result == TIMED_OUT, "jobs": [_as_json(home, job) for job in ended]}
+        )
+    return result
+
+
+def _wait(home: Home, book: Ledger, wanted: list[str], end: float | None) -> Iterator[JobRow]:
+    """Yield each job once it needs no more waiting, or as it is at the ``end``."""
+    warned = False
+    for job_id in wanted:
+        while (job := lookup.job(book, job_id)).state not in _OVER:
+            if not warned and daemon_status.find(home) is None:
+                warned = True
+                print(
+                    "No daemon is running, so no job progresses: `rekindle run` starts one.",
+                    file=sys.stderr,
+                )
+            if end is not None and time.monotonic() > end:
+                break
+            time.sleep(_POLL_S)
+        yield job
+
+
+def _print(job: JobRow, args: argparse.Namespace) -> None:
+    print(f"{job.id} is {job.state}: {job.reason}")
+    if job.hint and job.state != JobState.DONE:
+        print(f"  hint: {name_home(job.hint, args.home)}")
+
+
+def _as_json(home: Home, job: JobRow) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "name": job.name,
+        "state": str(job.state),
+        "reason": job.reason,
+        "hint": job.hint,
+        "attempts": job.attempts,
+        "run_dir": str(home.run(job.id).root),
+    }

@@ -16,7 +16,7 @@ from rekindle.jobs.job import RetryPolicy
 from rekindle.state.errors import RekindleError
 from rekindle.state.lifecycle import JobState
 
-STOP_REASONS: Final = ("hold", "cancel", "window", "pause", "runtime")
+STOP_REASONS: Final = ("hold", "release", "cancel", "window", "pause", "runtime")
 """Why an attempt is asked to end before its job is done: two by a person, three by the queue."""
 _NEEDS_A_PERSON = {
     "CheckpointsUnreadable",
@@ -246,6 +246,11 @@ def _asked_to_end(stop_reason: str, ending: Ending, failures: int, saved: Saved)
             f"It has reached its `max_runtime`; {saved.kept}.",
             failures,
             hint="`rekindle release JOB --max-runtime 12h` resumes it with a new limit.",
+        )
+    if stop_reason == "release":
+        # a released job begins to count its failures again
+        return Verdict(
+            JobState.QUEUED, outcome, "stopped", f"It was stopped and released; {saved.resumes}.", 0
         )
     if stop_reason == "pause":
         return Verdict(

@@ -276,7 +276,7 @@ def _state_changed(db: sqlite3.Connection, job: str, entry: Entry) -> None:
 
 
 def _job_changed(db: sqlite3.Connection, job: str, entry: Entry) -> None:
-    for name in ("wish", "priority", "asked_by"):
+    for name in ("wish", "priority", "reason", "asked_by"):
         if name in entry:
             db.execute(f"UPDATE jobs SET {name} = ? WHERE id = ?", (entry[name], job))
 

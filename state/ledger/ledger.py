@@ -180,11 +180,12 @@ class Ledger(Reader):
         taken, self._changed = self._changed, set()
         return taken
 
-    def set_wish(self, job_id: str, wish: str) -> None:
-        """Record the state requested for a job once its attempt has ended: hold or cancel."""
+    def set_wish(self, job_id: str, wish: str, reason: str) -> None:
+        """Record what a job is to do once its attempt has ended, and the reason to show."""
         with self.transaction():
-            self._write_ahead(job_id, **entries.job_changed(wish=wish))
-            self._db.execute("UPDATE jobs SET wish = ? WHERE id = ?", (wish, job_id))
+            self._write_ahead(job_id, **entries.job_changed(wish=wish, reason=reason))
+            changed = "UPDATE jobs SET wish = ?, reason = ? WHERE id = ?"
+            self._db.execute(changed, (wish, reason, job_id))
 
     def set_asked_by(self, job_id: str, user: str | None) -> None:
         """Record the name of who asked for the job's wish, for the reason after its end."""

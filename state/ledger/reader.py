@@ -107,11 +107,20 @@ class Reader:
         row = self._db.execute("SELECT id FROM jobs WHERE claim = ?", (claim,)).fetchone()
         return None if row is None else str(row[0])
 
-    def job_of_file(self, inode: int, since: float) -> str | None:
-        """Find the job that a file dropped into the inbox at ``since`` (unix time) became."""
+    def last_job(self) -> int:
+        """Return the ``rowid`` of the newest job; 0 for none."""
+        return int(self._db.execute("SELECT max(rowid) FROM jobs").fetchone()[0] or 0)
+
+    def job_of_file(self, inode: int, after: int) -> str | None:
+        """Find the job that a file of the inbox became.
+
+        Args:
+            after: the newest job before the file was dropped; an earlier one may come from a
+                removed file with the same inode.
+        """
         row = self._db.execute(
-            "SELECT id FROM jobs WHERE submitted_at >= ? AND claim LIKE ? ORDER BY rowid DESC",
-            (since - 1, f"%-{inode:x}"),
+            "SELECT id FROM jobs WHERE rowid > ? AND claim LIKE ? ORDER BY rowid DESC",
+            (after, f"%-{inode:x}"),
         ).fetchone()
         return None if row is None else str(row[0])
 
@@ -172,13 +181,27 @@ class Reader:
             for row in self._rows(CheckpointRow, where, (job_id,))
         ]
 
+    def last_event(self) -> int:
+        """Return the id of the newest event; 0 for none."""
+        return int(self._db.execute("SELECT max(id) FROM events").fetchone()[0] or 0)
+
     def events(
-        self, job: str | None = None, *, kind: str | None = None, newest: int | None = None
+        self,
+        job: str | None = None,
+        *,
+        kind: str | None = None,
+        newest: int | None = None,
+        after: int | None = None,
     ) -> list[EventRow]:
-        """List events in the order they were added, or only the ``newest`` of them."""
-        wanted = {"job": job, "kind": kind}
-        given = {name: value for name, value in wanted.items() if value is not None}
-        where = " AND ".join(f"{name} = ?" for name in given) or "1"
+        """List events in the order they were added.
+
+        Args:
+            newest: only so many, the newest.
+            after: only those after the one with this id.
+        """
+        wanted = {"job = ?": job, "kind = ?": kind, "id > ?": after}
+        given = {term: value for term, value in wanted.items() if value is not None}
+        where = " AND ".join(given) or "1"
         found = self._rows(
             EventRow,
             f"FROM events WHERE {where} ORDER BY id DESC LIMIT ?",

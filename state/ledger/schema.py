@@ -12,7 +12,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         state TEXT NOT NULL,
         reason TEXT NOT NULL DEFAULT '',
         hint TEXT NOT NULL DEFAULT '',
-        wish TEXT,                    -- hold or cancel, while an attempt is stopping
+        wish TEXT,                    -- hold, release, cancel, ..., while an attempt is stopping
         priority INTEGER NOT NULL DEFAULT 0,
         claim TEXT UNIQUE,            -- the inbox file that it came from
         run_dir TEXT NOT NULL,

@@ -354,7 +354,7 @@ def state_changed(
 
 @_kind()
 def job_changed(
-    *, wish: str | None = ..., priority: Int64 = ..., asked_by: str | None = ...
+    *, wish: str | None = ..., priority: Int64 = ..., reason: str = ..., asked_by: str | None = ...
 ) -> None:
     """Record a change of the job by a person."""
 

@@ -13,7 +13,7 @@ from rig import ROOT
 
 from rekindle.daemon.client import cli
 from rekindle.jobs.job import Job
-from rekindle.state.hints import name_job
+from rekindle.state.hints import name_home, name_job
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.lifecycle import JobState
 from rekindle.state.paths import Home
@@ -106,7 +106,8 @@ class Verbs:
 
     def follow(self, said: str, *expected: str) -> str:
         """Run the commands in an output, which must be `expected`; JOB is `held-1`."""
-        found = dict.fromkeys(COMMAND.findall(said))
+        # a hint of a verb that was given a home names it, or the command would look elsewhere
+        found = dict.fromkeys(COMMAND.findall(said.replace(f"--home {self._home.root} ", "")))
         assert list(expected) == [one for one in found if one.split()[0] not in BLOCKING], said
         return "".join(self.run(*shlex.split(one.replace("JOB", "held-1"))) for one in expected)
 
@@ -119,6 +120,18 @@ def verbs(home: Home, capsys: pytest.CaptureFixture[str]) -> Verbs:
 def test_the_hint_for_an_unknown_job_lists_the_jobs(verbs: Verbs) -> None:
     said = verbs.run("show", "helt", code=3)
     assert "held-1" in verbs.follow(said, "ls")
+
+
+def test_a_hint_names_the_home_that_the_verb_was_given(verbs: Verbs, home: Home) -> None:
+    """Quoted for a shell, where it must be; and not where the environment names it."""
+    said = verbs.run("show", "helt", code=3)
+    assert f"`rekindle --home {home.root} ls`" in said
+    assert name_home("`rekindle ls` or `sudo rekindle install`.", "/a b") == (
+        "`rekindle --home '/a b' ls` or `sudo rekindle --home '/a b' install`."
+    )
+    assert name_home("`rekindle ls`", None) == "`rekindle ls`"
+    words = shlex.split(name_home("`rekindle show a-1`", home.root).strip("`"))[1:]
+    assert cli._parser(words).parse_args(words).home == str(home.root)
 
 
 def test_the_hint_of_ls_shows_the_other_jobs(verbs: Verbs) -> None:

@@ -297,7 +297,7 @@ def test_prune_shows_first_and_removes_on_yes(tmp_path: Path) -> None:
         assert said.startswith("0 B can be freed")
         assert "has no [retention]." in said
         assert all(names(run) == {1, 2, 3, 4, 5} for run in runs)
-        assert "Removed 3 checkpoints of 1 jobs" in rig.cli("prune", "a-1", "--yes")
+        assert "Removed 3 checkpoints of 1 job" in rig.cli("prune", "a-1", "--yes")
         assert names(rig.home.run("a-1")) == {2, 5}
         assert names(rig.home.run("b-1")) == {1, 2, 3, 4, 5}
         assert "Removed 6 checkpoints of 2 jobs" in rig.cli("prune", "--yes")

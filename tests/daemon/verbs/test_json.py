@@ -56,9 +56,9 @@ def test_ls_and_show_print_the_documented_fields(rig: Rig, tmp_path: Path) -> No
 
     assert documented("## `rekindle prune --json`") == fields(pruned)
     assert documented("## `rekindle doctor --json`") == fields(examined)
-    assert pruned["format"] == examined["format"] == 1
+    assert pruned["format"] == examined["format"] == 2
     assert shown["state"] == "done", rig.cli("logs", "--all", "count-1")
-    assert listed["format"] == shown["format"] == 1
+    assert listed["format"] == shown["format"] == 2
     assert documented("## `rekindle ls --json`") == fields(listed)
     assert documented("Each of `jobs`:") == fields(listed["jobs"][0])
     assert documented("## `rekindle show JOB --json`") == fields(shown)
@@ -83,7 +83,7 @@ def test_verify_prints_the_documented_fields(rig: Rig) -> None:
     (rig.home.run("a-1").job_file).write_text("{}")
     rig.home.run("stranger-1").root.mkdir()
     found = json.loads(rig.cli("verify", "--json", code=None))
-    assert (sound["format"], sound["sound"], sound["findings"]) == (1, True, [])
+    assert (sound["format"], sound["sound"], sound["findings"]) == (2, True, [])
     assert documented("## `rekindle verify --json`") == fields(sound) == fields(found)
     assert found["findings"]
     for finding in found["findings"]:
