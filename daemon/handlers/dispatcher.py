@@ -1,5 +1,6 @@
 """Carry out request files in their order, each at most once in effect."""
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ class Dispatcher:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
+        self._remaining: dict[str, int] = {}
         self._log = structlog.get_logger()
 
     def dispatch(self, files: Sequence[Path], reject: Reject) -> None:
@@ -48,6 +50,8 @@ class Dispatcher:
         for file in files:
             request = None
             try:
+                if self._remains(file):
+                    continue
                 request = self._read(file, reject)
                 if request is not None and request.job not in later:
                     self._dispatch(request, reject)
@@ -59,6 +63,11 @@ class Dispatcher:
                     later.add(request.job)
         if kept is not None:
             raise kept
+
+    @property
+    def remaining(self) -> frozenset[str]:
+        """The names of requests that were carried out and cannot be removed."""
+        return frozenset(self._remaining)
 
     def carry_out(self, request: Request) -> str:
         """Carry out a request and return in a sentence what was done, or why nothing was."""
@@ -102,6 +111,15 @@ class Dispatcher:
         )
         return answer
 
+    def _remains(self, file: Path) -> bool:
+        """Return whether a request was carried out and could not be removed."""
+        inode = self._remaining.get(file.name)
+        with contextlib.suppress(FileNotFoundError):
+            if inode is not None and file.lstat().st_ino == inode:
+                return True
+        self._remaining.pop(file.name, None)
+        return False
+
     def _read(self, file: Path, reject: Reject) -> Request | None:
         try:
             return requests.read(file)
@@ -136,5 +154,18 @@ class Dispatcher:
             reject(request.file, f"It could not be carried out: {what}", hint=hint)
             return
         crash_points.reached("request_answered")
-        request.file.unlink(missing_ok=True)
+        self._remove(request.file)
         crash_points.reached("request_removed")
+
+    def _remove(self, file: Path) -> None:
+        """Remove a request; one that cannot be removed is not carried out again."""
+        try:
+            inode = file.lstat().st_ino
+            file.unlink()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if errors.is_transient(error):
+                raise
+            self._remaining[file.name] = inode
+            self._log.error("request_not_removed", file=file.name, error=str(error.strerror))

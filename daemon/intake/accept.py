@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from rekindle.daemon import errors
 from rekindle.daemon.background import Background, at_once
 from rekindle.daemon.intake.claims import Claim, Claims, Parsed
 from rekindle.daemon.intake.refuse import Refuse
@@ -200,7 +201,18 @@ class Accept:
         self._crash_point("finished")
 
     def _reject(self, claim: Claim, error: Exception, decided: Decided) -> None:
-        self._refuse.claim(claim, error)
+        """Refuse a claim; one that cannot be moved delays no other.
+
+        Raises:
+            Exception: the home cannot be used now.
+        """
+        try:
+            self._refuse.claim(claim, error)
+        except Exception as problem:
+            if errors.is_transient(problem):
+                raise
+            self._log.exception("spec_not_rejected", file=claim.name, error=str(error))
+            return
         decided.rejected.append(claim.name)
 
 

@@ -1,5 +1,6 @@
-"""Claim files by a rename out of the inbox, once they are no longer written to."""
+"""Claim complete files by a rename out of the inbox."""
 
+import hashlib
 import math
 import os
 import stat
@@ -17,10 +18,9 @@ from rekindle.state.errors import SpecError
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
 
-SETTLE_S: Final = 0.1
-"""Time without change after which a file with a valid spec is claimed."""
-BROKEN_SETTLE_S: Final = 2.0
-"""Time without change after which a file with an invalid, maybe half written, spec is refused."""
+_NAME_MOST: Final = 255
+"""Bytes that a file name can have. Source: NAME_MAX in limits.h."""
+_SUFFIX_MOST: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,6 @@ class Parsed:
     data: bytes
 
 
-class Unsettled(Exception):
-    """The file may still be written to."""
-
-
 class Claims:
     """Claim the files of one inbox."""
 
@@ -53,25 +49,15 @@ class Claims:
         self._home = home
         self._crash_point = crash_point
 
-    def take(self, path: Path, info: os.stat_result, now: float) -> Claim:
-        """Claim a file.
+    def take(self, path: Path, info: os.stat_result) -> Claim:
+        """Claim a complete file.
 
         Raises:
-            Unsettled: it may still be written to.
             OSError: it cannot be claimed.
         """
-        problem = _unusable(path.name, info)
-        age = now - max(info.st_mtime, info.st_ctime)
-        # after a clock was set back ages are negative: those files have settled as well
-        if 0 <= age < SETTLE_S:
-            raise Unsettled
-        if problem is None and 0 <= age < BROKEN_SETTLE_S:
-            try:
-                parse.parse(_read(path), path.name, self._home.inbox)
-            except Exception:  # the fault is reported once the file has settled and is claimed
-                raise Unsettled from None
         token = f"{time.time_ns():x}-{info.st_ino:x}"
-        claimed = self._home.claimed / f"{token}--{path.name}"
+        room = _NAME_MOST - len(token) - 2
+        claimed = self._home.claimed / f"{token}--{shortened(path.name, room)}"
         self._crash_point("before_claim")
         os.rename(path, claimed)
         self._crash_point("claimed")
@@ -113,6 +99,21 @@ class Claims:
                 where=claim.name,
                 hint="Correct that, then submit it again.",
             ) from error
+
+
+def shortened(name: str, most: int) -> str:
+    """Shorten a file name to a number of bytes: a digest replaces the end of a longer stem."""
+    raw = os.fsencode(name)
+    if len(raw) <= most:
+        return name
+    stem, suffix = os.path.splitext(name)
+    if stem.endswith(".request"):
+        suffix = f".request{suffix}"
+    if len(os.fsencode(suffix)) > _SUFFIX_MOST:
+        suffix = ""
+    tail = f"-{hashlib.sha256(raw).hexdigest()[:8]}{suffix}"
+    head = raw[: most - len(os.fsencode(tail))].decode(errors="ignore")
+    return f"{head}{tail}"
 
 
 def _unusable(name: str, info: os.stat_result) -> SpecError | None:

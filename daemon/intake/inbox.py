@@ -1,6 +1,6 @@
 """Turn each file in the inbox into exactly one accepted job, or refuse it.
 
-A file is claimed by a rename out of the inbox, accepted by the rename of a complete run
+A complete file is claimed by a rename out of the inbox, accepted by the rename of a complete run
 directory to its final name, and only then removed. `recover` finds whatever was interrupted
 between two of these steps:
 
@@ -13,18 +13,20 @@ between two of these steps:
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from rekindle.daemon import errors
 from rekindle.daemon.background import Background
 from rekindle.daemon.config import SourceLimits
-from rekindle.daemon.intake import arrivals, requests, temporary_names
+from rekindle.daemon.intake import arrivals, requests
 from rekindle.daemon.intake.accept import BATCH, Accept, Decided
-from rekindle.daemon.intake.claims import Claim, Claims, Unsettled
+from rekindle.daemon.intake.claims import Claim, Claims
 from rekindle.daemon.intake.recovery import Recovery
 from rekindle.daemon.intake.refuse import Refuse
+from rekindle.daemon.intake.settling import Settling
 from rekindle.daemon.isolation import LogOnce
 from rekindle.daemon.source.snapshot import Snapshots
 from rekindle.state import crash_points
@@ -43,14 +45,15 @@ class Scan:
         accepted: ids of the new jobs.
         rejected: names of the refused files.
         requests: request files, in the order of their names.
-        settling: files that are still being written were left for the next scan.
+        settling: seconds after which a file that is still being written may be complete; None if
+            there is none.
         more: the time was over before every file was looked at.
     """
 
     accepted: list[str] = field(default_factory=list)
     rejected: list[str] = field(default_factory=list)
     requests: list[Path] = field(default_factory=list)
-    settling: bool = False
+    settling: float | None = None
     more: bool = False
 
 
@@ -75,6 +78,8 @@ class Inbox:
         self._home = home
         self._snapshots = snapshots or Snapshots(home.sources, SourceLimits(), home.root)
         self._log_once = LogOnce("inbox_trouble")
+        self._settling = Settling(home.inbox)
+        self._stuck: set[str] = set()
         self._claims = Claims(home, crash_point)
         self._refuse = Refuse(home, ledger, crash_point)
         self._accept = Accept(
@@ -104,11 +109,15 @@ class Inbox:
         except Exception as error:
             self._interrupt(error)
 
+    def close(self) -> None:
+        """Stop to watch the inbox."""
+        self._settling.close()
+
     def scan(self, now: float, budget: float = math.inf) -> Scan:
         """Look at every file once; no file makes this raise.
 
         Args:
-            now: unix time, seconds.
+            now: monotonic, seconds.
             budget: seconds after which specs are left for the next scan, so that a daemon
                 with ten thousand of them still answers requests and watches its attempts.
         """
@@ -116,60 +125,121 @@ class Inbox:
             self._snapshots.forget()
         if self._unfinished and time.monotonic() >= self._retry_at:
             self.recover()
+        self._settling.begin()
         try:
-            entries = sorted(os.scandir(self._home.inbox), key=lambda entry: entry.name)
+            entries = self._entries()
         except OSError as error:
             self._log_once.error("inbox", f"The inbox cannot be read: {error.strerror}.")
             return Scan()
         self._log_once.clear("inbox")
         began = time.monotonic()
-        rejected = str(self._home.rejected)
         decided = Decided()
         found: list[Path] = []
         claims: list[Claim] = []
-        settling = more = False
+        waits: list[float] = []
+        more = False
         for entry in entries:
-            if (more or self._unfinished) and not entry.name.endswith(requests.SUFFIX):
+            request = entry.name.endswith(requests.SUFFIX)
+            if (more or self._unfinished) and not request:
                 continue  # later requests are still collected
-            if temporary_names.program(entry.name) is not None or entry.path == rejected:
-                continue
-            if entry.name.endswith(requests.SUFFIX):
-                found.append(Path(entry.path))
-                continue
             # a batch that was begun is filled: it is fsynced once
-            if not claims and time.monotonic() - began > budget:
+            if not request and not claims and time.monotonic() - began > budget:
                 more = True
                 continue
+            path = Path(entry.path)
             try:
-                claims.append(self._take(entry, now))
-            except Unsettled:
-                settling = True
+                if not self._is_ready(path, entry.stat(follow_symlinks=False), now):
+                    waits.append(self._settling.wait(entry.name, now))
+                elif request:
+                    found.append(path)
+                else:
+                    claims.append(self._take(path, entry.stat(follow_symlinks=False)))
             except FileNotFoundError:
                 continue  # removed by its owner
             except OSError as error:
-                message = f"{entry.name} stays in the inbox: {error.strerror}."
-                self._log_once.error(entry.name, message)
+                self._stays(
+                    entry.name, f"{error.strerror}", for_good=not errors.is_transient(error)
+                )
             if len(claims) == BATCH:
                 self._decide(claims, decided)
                 claims = []
         self._decide(claims, decided)
-        return Scan(
-            decided.accepted, decided.rejected, found, settling, more or self._accept.has_copied()
-        )
+        settling = min(waits, default=None)
+        more = more or self._accept.has_copied()
+        return Scan(decided.accepted, decided.rejected, found, settling, more)
 
-    def pending(self) -> bool:
-        """Return whether there are files that a scan would take."""
-        return self._unfinished or self._accept.is_copying or bool(arrivals.waiting(self._home))
+    def pending(self, done: Collection[str] = ()) -> bool:
+        """Return whether there are files that a scan would take, now or once they are complete.
 
-    def reject(self, path: Path, what: str, *, hint: str) -> Path:
-        """Move a file to ``rejected/`` with the reason beside it; overwrite nothing."""
+        Args:
+            done: names of requests that were carried out and cannot be removed.
+        """
+        if self._unfinished or self._accept.is_copying:
+            return True
+        left_out = self._stuck.union(done)
+        return any(name not in left_out for name in arrivals.waiting(self._home))
+
+    def reject(self, path: Path, what: str, *, hint: str) -> None:
+        """Move a file to ``rejected/`` with the reason beside it; overwrite nothing.
+
+        One that cannot be moved stays, and its reason is logged.
+
+        Raises:
+            OSError: the home's disk is at fault.
+        """
         error = RekindleError(what, where=path.name, hint=hint)
-        return self._refuse.file(path, path.name, error)
+        try:
+            self._refuse.file(path, path.name, error)
+        except OSError as problem:
+            if errors.is_transient(problem):
+                raise
+            self._stays(path.name, f"{problem.strerror}. {what}")
 
-    def _take(self, entry: os.DirEntry[str], now: float) -> Claim:
-        claim = self._claims.take(Path(entry.path), entry.stat(follow_symlinks=False), now)
-        self._log_once.clear(entry.name)
+    def _entries(self) -> list[os.DirEntry[str]]:
+        """List the files that a scan looks at, by name."""
+        rejected = str(self._home.rejected)
+        entries = [
+            entry
+            for entry in os.scandir(self._home.inbox)
+            if arrivals.program_of(entry.name) is None and entry.path != rejected
+        ]
+        names = {entry.name for entry in entries}
+        self._settling.keep(names)
+        self._stuck &= names
+        return sorted(entries, key=lambda entry: entry.name)
+
+    def _is_ready(self, path: Path, info: os.stat_result, now: float) -> bool:
+        """Return whether a file is complete.
+
+        Raises:
+            OSError: it cannot be looked at.
+        """
+        if path.name.endswith(requests.SUFFIX) and requests.is_whole(path):
+            return True
+        if self._settling.is_complete(path, info, now):
+            return True
+        obstacle = self._settling.obstacle(path, now)
+        if obstacle is not None:
+            self._stays(path.name, obstacle)
+        return False
+
+    def _take(self, path: Path, info: os.stat_result) -> Claim:
+        claim = self._claims.take(path, info)
+        self._stuck.discard(path.name)
+        self._log_once.clear(path.name)
         return claim
+
+    def _stays(self, name: str, why: str, *, for_good: bool = True) -> None:
+        """Log once why a file is not taken.
+
+        Args:
+            for_good: a person has to act; a daemon that ends when it is idle does not wait.
+        """
+        if for_good:
+            self._stuck.add(name)
+        else:
+            self._stuck.discard(name)
+        self._log_once.error(name, f"{name} stays in the inbox: {why.rstrip('.')}.")
 
     def _decide(self, claims: list[Claim], decided: Decided) -> None:
         try:

@@ -3,14 +3,17 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import structlog
 
-from rekindle.daemon.intake.claims import Claim
+from rekindle.daemon.intake.claims import Claim, shortened
 from rekindle.state import durable
 from rekindle.state.errors import RekindleError, SpecError
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
+
+_NAME_MOST: Final = 220
 
 
 class Refuse:
@@ -30,11 +33,12 @@ class Refuse:
         """Move a file, with the reason beside it; return its new path."""
         # a person may have removed the inbox with everything in it
         self._home.rejected.mkdir(mode=0o2770, parents=True, exist_ok=True)
-        target = self._home.rejected / name
+        # the reason's name, and that of its temporary file, are longer
+        stem, suffix = os.path.splitext(shortened(name, _NAME_MOST))
+        target = self._home.rejected / f"{stem}{suffix}"
         n = 1
         while os.path.lexists(target):
             n += 1
-            stem, suffix = os.path.splitext(name)
             target = self._home.rejected / f"{stem}-{n}{suffix}"
         inode = path.lstat().st_ino
         # a file's name may hold bytes that are not UTF-8

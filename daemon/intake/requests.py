@@ -73,6 +73,21 @@ def write(home: Home, verb: str, job: str | None, **fields: Any) -> Path:
     return path
 
 
+def is_whole(path: Path) -> bool:
+    """Return whether a file is no longer being written: no part of a JSON object is one itself.
+
+    Raises:
+        FileNotFoundError: it was removed.
+    """
+    try:
+        read(path)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def read(path: Path) -> Request:
     """Read a request.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rekindle.daemon.intake import settling
 from rekindle.daemon.spec import parse, yaml_text
 from rekindle.state import durable
 from rekindle.state.errors import HomeUnusable, NotFound, SpecError
@@ -114,13 +115,14 @@ def drop(home: Home, filename: str, data: bytes) -> Dropped:
     temporary = home.inbox / f".{filename}.{os.getpid()}.tmp"
     try:
         durable.write_bytes(temporary, data, 0o640, shared=True)
+        settling.mark(temporary, data)
         inode = temporary.stat().st_ino
         n = 1
         while True:
             target = home.inbox / (filename if n == 1 else f"{stem}-{n}{suffix}")
             try:
                 # reserves the name, since a rename replaces an existing file; the daemon does not
-                # claim the empty file, which is an invalid spec, for the moment
+                # claim the empty file for the moment, since it was not renamed in
                 os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640))
                 break
             except FileExistsError:

@@ -1,10 +1,17 @@
-"""Watch the inbox: an event only wakes the loop, which then scans.
+"""Watch the inbox: an event wakes the loop, which then scans, and says how a file arrived.
 
-A lost event delays a job but never loses it: the loop also scans at an interval.
+A lost event delays a job but never loses it: the loop also scans at an interval, and judges a file
+without events by other signs.
 """
 
+import contextlib
+import ctypes
+import os
+import struct
 import threading
+from enum import Enum
 from pathlib import Path
+from typing import Final, NamedTuple
 
 import structlog
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
@@ -12,6 +19,107 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 _QUIET = {"opened", "closed_no_write"}
+_OVERFLOW: Final = 0x4000
+_IGNORED: Final = 0x8000
+_ONLYDIR: Final = 0x01000000
+_EXCL_UNLINK: Final = 0x04000000
+_HEAD: Final = struct.Struct("iIII")
+_BUFFER: Final = 64 * 1024
+
+
+class Change(Enum):
+    """Name what happened to a name in a folder. Source of the values: inotify(7)."""
+
+    WRITTEN = 0x2
+    CLOSED = 0x8
+    MOVED_OUT = 0x40
+    MOVED_IN = 0x80
+    CREATED = 0x100
+    DELETED = 0x200
+
+
+class Event(NamedTuple):
+    """Describe one change."""
+
+    name: str
+    change: Change
+
+
+_ALL: Final = sum(change.value for change in Change)
+
+
+class FolderEvents:
+    """Read what happened to the names in a folder, in order and in the calling thread.
+
+    watchdog's thread may be behind: an event about the file that had a name before would then count
+    for the file that has it now.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._fd = -1
+        self._inode: tuple[int, int] | None = None
+
+    def read(self) -> list[Event] | None:
+        """Return the events since the last call; None if there may have been others."""
+        found = self._read() if self._is_watched() else None
+        if found is None:
+            self._watch()
+        return found
+
+    def _read(self) -> list[Event] | None:
+        found: list[Event] = []
+        try:
+            while data := os.read(self._fd, _BUFFER):
+                for mask, name in _parse(data):
+                    if mask & (_OVERFLOW | _IGNORED):
+                        return None
+                    found += [Event(name, change) for change in Change if mask & change.value]
+        except BlockingIOError:
+            return found
+        except OSError:
+            return None
+        return None
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._inode = -1, None
+
+    def _is_watched(self) -> bool:
+        try:
+            info = self._folder.stat()
+        except OSError:
+            return False
+        return self._inode == (info.st_dev, info.st_ino)
+
+    def _watch(self) -> None:
+        """Watch the folder; without a watch, e.g. at a limit of the system, nothing is known."""
+        self.close()
+        library = ctypes.CDLL(None, use_errno=True)
+        self._fd = library.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
+        mask = _ALL | _ONLYDIR | _EXCL_UNLINK
+        if (
+            self._fd < 0
+            or library.inotify_add_watch(self._fd, os.fsencode(self._folder), ctypes.c_uint32(mask))
+            < 0
+        ):
+            self.close()
+            return
+        with contextlib.suppress(OSError):
+            info = self._folder.stat()
+            self._inode = (info.st_dev, info.st_ino)
+
+
+def _parse(data: bytes) -> list[tuple[int, str]]:
+    found = []
+    at = 0
+    while at < len(data):
+        _, mask, _, length = _HEAD.unpack_from(data, at)
+        at += _HEAD.size
+        found.append((mask, os.fsdecode(data[at : at + length].rstrip(b"\0"))))
+        at += length
+    return found
 
 
 class Watcher(FileSystemEventHandler):

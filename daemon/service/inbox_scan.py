@@ -5,7 +5,6 @@ import time
 from typing import Final
 
 from rekindle.daemon.handlers.dispatcher import Dispatcher
-from rekindle.daemon.intake.claims import SETTLE_S
 from rekindle.daemon.intake.inbox import Inbox
 from rekindle.daemon.intake.watch import Watcher
 from rekindle.daemon.isolation import Isolation
@@ -58,7 +57,7 @@ class InboxScan(Part):
 
     def pending(self) -> bool:
         """Return whether files wait for a scan."""
-        return self._inbox.pending()
+        return self._inbox.pending(self._dispatcher.remaining)
 
     def is_due(self, now: float) -> bool:
         return self._wake.is_set() or now >= self._next
@@ -73,13 +72,12 @@ class InboxScan(Part):
             # with thousands of jobs the rest of a tick is slow: specs get twice its time
             since = time.monotonic() - self._interrupted_at
             budget = min(max(budget, 2 * since), _BUDGET_MOST_S)
-        scan = self._inbox.scan(time.time(), budget)
+        scan = self._inbox.scan(time.monotonic(), budget)
         self._interrupted_at = time.monotonic() if scan.more else None
         if scan.more:
             self._next = time.monotonic()
-        elif scan.settling:
-            # a file that is still being written: scan again soon, without an event
-            self._next = time.monotonic() + SETTLE_S / 2
+        elif scan.settling is not None:
+            self._next = min(self._next, time.monotonic() + scan.settling)
         if scan.requests or _REQUESTS in self._isolation.troubled:
             self._isolation.run(
                 _REQUESTS, lambda: self._dispatcher.dispatch(scan.requests, self._inbox.reject)

@@ -101,6 +101,7 @@ class Service:
             Snapshots(home.sources, options.config.source, home.root),
             background=Background(self._wake.set, most=1),
         )
+        self._closing.callback(inbox.close)
         watcher = Watcher(home.inbox, self._wake)
         self._notices = Notices(options.config.preemption, self._wake)
         self._threads = (watcher, self._notices, monitor)

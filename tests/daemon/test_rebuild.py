@@ -15,6 +15,7 @@ from rekindle.daemon.attempts.launcher import Launcher
 from rekindle.daemon.config import Retention
 from rekindle.daemon.handlers.dispatcher import Dispatcher
 from rekindle.daemon.handlers.tools import Tools
+from rekindle.daemon.intake import submit
 from rekindle.daemon.intake.inbox import Inbox
 from rekindle.daemon.intake.requests import Request
 from rekindle.daemon.queueing.gpus import Monitor
@@ -44,10 +45,11 @@ def home(tmp_path: Path) -> Home:
 def accept(home: Home, ledger: Ledger, *names: str) -> None:
     """Drop and accept a spec for each name, as the daemon does."""
     for name in names:
-        (home.inbox / f"{name}.toml").write_text(
-            f'command = ["true"]\nworkdir = "{home.root}"\nenv = {{ TOKEN = "hush" }}\n'
-        )
-    found = Inbox(home, ledger).scan(time.time() + 60)
+        text = f'command = ["true"]\nworkdir = "{home.root}"\nenv = {{ TOKEN = "hush" }}\n'
+        submit.drop(home, f"{name}.toml", text.encode())
+    inbox = Inbox(home, ledger)
+    found = inbox.scan(0.0)
+    inbox.close()
     assert len(found.accepted) == len(names), found
 
 

@@ -110,6 +110,36 @@ def test_an_inbox_that_cannot_be_changed_keeps_its_specs(
     assert box.end() == 0
 
 
+def test_files_that_can_never_be_taken_end_no_daemon_and_keep_none_from_ending(
+    box: Rig, undo: ExitStack
+) -> None:
+    """Nobody may rename or remove them: said once each, the request is carried out once."""
+    files = [box.home.inbox / "a.toml", box.home.inbox / f"b{requests.SUFFIX}"]
+    box.drop(GOOD, files[0].name)
+    files[1].write_text('{"format": 1, "verb": "resume"}')
+    started(box)
+    box.wait_state("a-1", "done")
+    wait_for(lambda: not files[1].exists(), "the request is carried out")
+
+    def stuck() -> None:
+        for file, text in zip(files, (GOOD, '{"format": 1, "verb": "resume"}'), strict=True):
+            file.write_text(text)
+            undo.callback(subprocess.run, ["chattr", "-i", str(file)], capture_output=True)
+            run("chattr", "+i", str(file))
+
+    meanwhile(box, stuck)
+    said(box, "a.toml stays in the inbox: Operation not permitted.")
+    said(box, "request_not_removed")
+    assert box.end() == 0
+    assert box.start("--until-idle").wait(60) == 0
+    log = box.log.read_text()
+    assert log.count("a.toml stays in the inbox") == 2, "once by each daemon"
+    assert log.count('"event": "request_answered"') == 3, (
+        "the first, and the stuck one once by each daemon"
+    )
+    assert [file.exists() for file in files] == [True, True]
+
+
 def without_power(box: Rig, group: int | None = None) -> None:
     """Starts a daemon without root's power over files, a member of a group."""
     caps = "-dac_override,-dac_read_search"

@@ -20,7 +20,9 @@ from rig import Rig, environment, wait_for
 
 from rekindle.daemon.handlers.dispatcher import Dispatcher
 from rekindle.daemon.intake import requests
+from rekindle.daemon.intake.inbox import Inbox
 from rekindle.state.errors import UsageError
+from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
 
 
@@ -220,6 +222,7 @@ class Desk(Dispatcher):
 
     def __init__(self) -> None:
         self._log = structlog.get_logger()
+        self._remaining = {}
         self.full: set[str] = set()
         self.done: list[str] = []
         self.error: Exception = OSError(errno.ENOSPC, "No space left on device")
@@ -282,3 +285,23 @@ def test_a_locked_ledger_keeps_requests_and_a_mistake_of_ours_refuses_one(home: 
     assert desk.done == ["stop b-1"]
     assert len(refused) == 1
     assert "AttributeError: a mistake" in refused[0]
+
+
+def test_a_request_that_is_being_written_is_waited_for(rig: Rig) -> None:
+    """Half a JSON object is no request yet; the whole is one at once, without an event."""
+    path = rig.home.inbox / f"1{requests.SUFFIX}"
+    ledger = Ledger.open(rig.home.ledger)
+    inbox = Inbox(rig.home, ledger)
+    with path.open("w") as file:
+        file.write('{"format": 1, "verb": ')
+        file.flush()
+        assert inbox.scan(0.0).requests == []
+        assert inbox.scan(1000.0).requests == []
+        file.write('"pause"}')
+        file.flush()
+        assert inbox.scan(1000.0).requests == [path]
+    path.write_text('{"format": 1, "verb": ')
+    assert inbox.scan(2000.0).requests == []
+    assert inbox.scan(2002.0).requests == [path], "what stays half is refused by who reads it"
+    inbox.close()
+    ledger.close()
