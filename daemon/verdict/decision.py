@@ -20,6 +20,8 @@ STOP_REASONS: Final = ("hold", "release", "cancel", "window", "pause", "runtime"
 """Why an attempt is asked to end before its job is done: two by a person, three by the queue."""
 _NEEDS_A_PERSON = {
     "CheckpointsUnreadable",
+    "ContainerDetached",
+    "ContainerNotEnded",
     "GpuMissing",
     "HookFailed",
     "NonFinite",

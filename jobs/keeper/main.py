@@ -19,7 +19,7 @@ from typing import Final, NoReturn
 from rekindle.jobs import environment, heartbeat, process, provenance
 from rekindle.jobs.job import Job
 from rekindle.jobs.journal_writer import Record, print_line
-from rekindle.jobs.keeper import cause, command, follow_watch, log_cap, spawn, watch
+from rekindle.jobs.keeper import cause, command, container, follow_watch, log_cap, spawn, watch
 from rekindle.jobs.keeper.cause import End
 from rekindle.jobs.keeper.command import RestorePoint
 from rekindle.jobs.keeper.follow_watch import FollowWatch
@@ -34,6 +34,8 @@ from rekindle.state.run import checkpoints, entries, journal, reading, reserve
 
 _TRANSIENT: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.ESTALE}
 """Errors of a disk that may end by themselves."""
+
+_OF_CONTAINERS: Final = (container.ContainerNotEnded, container.ContainerDetached)
 
 
 def main() -> NoReturn:
@@ -60,14 +62,19 @@ class Plan:
     """Everything that an attempt needs before its trainer is spawned.
 
     Attributes:
+        argv, variables: command line and environment of the trainer.
         restore_point: of a command; None for a script, whose trainer finds its checkpoint.
+        container: of a command that runs a container; else None.
     """
 
     job: Job
     limit: MemoryLimit
     hang_detector: HangDetector
     follow_watch: FollowWatch
+    argv: list[str]
+    variables: dict[str, str]
     restore_point: RestorePoint | None
+    container: container.Client | None
 
 
 class Attempt:
@@ -112,6 +119,9 @@ class Attempt:
         detector = HangDetector(
             job.limits.hang_timeout, speaks=not runs_command, longest=seen_before(before)
         )
+        point = command.restore_point(run, before) if runs_command else None
+        argv = spawn.command_line(job, run, self._number)
+        variables = spawn.variables(job, run, self._number, point)
         first = self._look()
         detector.look(first.mark, first.section, first.now)
         return Plan(
@@ -124,19 +134,30 @@ class Attempt:
                 command=runs_command,
                 after=_number(environment.UNFOLLOWED_AFTER, int(follow_watch.AFTER_S)),
             ),
-            restore_point=command.restore_point(run, before) if runs_command else None,
+            argv=argv,
+            variables=variables,
+            restore_point=point,
+            container=container.client(argv, run, variables, job.workdir) if runs_command else None,
         )
 
     def _start(self, plan: Plan) -> "subprocess.Popen[bytes]":
         job, run = plan.job, self._run
-        argv = spawn.command_line(job, run, self._number)
-        trainer = spawn.spawn(
-            argv,
-            spawn.variables(job, run, self._number, plan.restore_point),
-            job.workdir,
-            self._lock,
-            plan.limit,
-        )
+        argv = plan.argv
+        if plan.container is not None:
+            argv = plan.container.argv
+            if plan.container.end(container.AT_START_S):
+                print_line("the container of an earlier attempt still ran; it was ended.")
+            if plan.container.added:
+                print_line(f"--cidfile was added to the command: {plan.container.cidfile}")
+        elif job.command is not None and (engine := container.unseen(argv)) is not None:
+            self._record.add(
+                **entries.warned(
+                    message=f"Containers that `{engine}` starts are not ended with the command.",
+                    hint="Use `run` of the engine, or end them in the command when it gets SIGTERM "
+                    "and when it starts.",
+                )
+            )
+        trainer = spawn.spawn(argv, plan.variables, job.workdir, self._lock, plan.limit)
         crash_points.reached("trainer_spawned")
         keeper = process.Identity.of(os.getpid())
         child = process.Identity.of(trainer.pid)
@@ -191,9 +212,35 @@ class Attempt:
         if plan.restore_point is not None:
             for saved in command.committed(self._run, plan.restore_point):
                 self._record.add(**saved)
-        self._record_end(plan, termination.end(status, plan.limit.killed()))
+        end = termination.end(status, plan.limit.killed())
+        self._record_end(plan, end, self._end_container(plan, end))
         crash_points.reached("end_recorded")
         plan.limit.remove()
+
+    def _end_container(self, plan: Plan, end: End) -> str | None:
+        """End the container that the client left running; return another cause of the end."""
+        if plan.container is None:
+            return None
+        try:
+            if not plan.container.end(container.AT_END_S):
+                return None
+            print_line("the container still ran after its client had ended; it was ended.")
+            if end.exit_code != 0 or end.stop_requested:
+                return None
+            raise container.ContainerDetached(
+                "The command ended with exit code 0 while its container still ran; the container "
+                "was ended.",
+                hint="Leave `-d` out of the command, then submit it again.",
+            )
+        except container.ContainerNotEnded as error:
+            if end.exit_code != 0 or end.stop_requested:
+                # the next attempt tries again before it starts
+                self._record.add(**entries.warned(message=error.what, hint=error.hint))
+                return None
+            self._record_failure(error)
+        except container.ContainerDetached as error:
+            self._record_failure(error)
+        return "permanent"
 
     def _look(self) -> watch.Look:
         return watch.take_look(self._run, self._number)
@@ -203,14 +250,14 @@ class Attempt:
         with contextlib.suppress(OSError):
             self._log.look()
 
-    def _record_end(self, plan: Plan, end: End) -> None:
+    def _record_end(self, plan: Plan, end: End, other_cause: str | None) -> None:
         beat = heartbeat.read(self._run.heartbeat)
         at = beat if beat is not None and beat.attempt == self._number else None
         longest = plan.hang_detector.longest
         ended = entries.attempt_ended(
             exit_code=end.exit_code,
             signal=end.signal,
-            cause=cause.cause(end),
+            cause=other_cause or cause.cause(end),
             stop_requested=end.stop_requested,
             killed_after_grace=end.killed_after_grace,
             memory_limit=plan.job.resources.memory,
@@ -228,10 +275,15 @@ class Attempt:
         _write_all(self._record, self._run, stop_requested=end.stop_requested)
 
     def _record_failure(self, error: Exception) -> None:
-        print_line(f"the attempt could not start: {error}")
+        print_line(f"the attempt failed: {error}")
         self._record.add(
             **entries.failed(
-                error_type=type(error).__name__, message=str(error), traceback="", epoch=0, step=0
+                error_type=type(error).__name__,
+                message=error.what if isinstance(error, _OF_CONTAINERS) else str(error),
+                hint=error.hint if isinstance(error, _OF_CONTAINERS) else "",
+                traceback="",
+                epoch=0,
+                step=0,
             )
         )
 
