@@ -142,6 +142,11 @@ class Background:
             raise
         return None
 
+    def knows(self, key: Hashable) -> bool:
+        """Return whether work with this key waits, runs, or has an outcome."""
+        with self._lock:
+            return key in self._outcomes
+
     def has_ended(self, key: Hashable) -> bool:
         """Return whether an outcome is available."""
         with self._lock:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from rekindle.jobs.job import Job
 from rekindle.state.paths import Run
-from rekindle.state.run import entries, journal
+from rekindle.state.run import entries, summary
 
 # the first installed one of each row: TensorFlow has several package names
 _PACKAGES: Final = (
@@ -93,7 +93,7 @@ def code(job: Job) -> dict[str, Any]:
 
 def previous(run: Run, attempt: int) -> dict[str, Any] | None:
     """Find in the journal what the latest attempt before this one ran on."""
-    for entry in entries.provenance.among(reversed(journal.replay(run.journal).entries)):
+    for entry in entries.provenance.among(reversed(summary.read(run).entries)):
         if int(entry.get("attempt") or 0) < attempt:
             return entry
     return None

@@ -45,6 +45,11 @@ class Run:
         return self.root / "journal.jsonl"
 
     @property
+    def journal_summary(self) -> Path:
+        """Summary of the journal's first part for readers; made again whenever it is missing."""
+        return self.root / "journal.summary"
+
+    @property
     def reserve(self) -> Path:
         """Space reserved at the start of the latest attempt, to record its end on a full disk."""
         return self.root / "reserve"

@@ -67,6 +67,11 @@ class Attempts:
         """Read the journals of the attempts, and settle those that have ended."""
         self._watch.tick()
 
+    @property
+    def is_behind(self) -> bool:
+        """Return whether journals have lines that the last tick had no time to read."""
+        return self._watch.is_behind
+
     def catch_up(self, job: JobRow) -> None:
         """Ingest new journal entries of a job that has no attempt."""
         self._watch.catch_up(job)

@@ -1,15 +1,20 @@
 """Ingest the journals of attempts into the ledger, and log their entries."""
 
 import time
-from typing import Any
+from typing import Any, Final
 
 from rekindle.daemon.attempts.context import Context
 from rekindle.state import crash_points
 from rekindle.state.ledger import ingest
 from rekindle.state.ledger.rows import JobRow
 from rekindle.state.lifecycle import JobState
-from rekindle.state.run import journal
+from rekindle.state.paths import Run
+from rekindle.state.run import journal, summary
+from rekindle.state.run.journal import Replay
+from rekindle.state.run.summary import Summary
 
+_SAVE_EVERY_BYTES: Final = 2**20
+"""Lines that a restarted daemon may have to read again, in bytes."""
 _NOT_METRICS = ("epoch", "step", "event")
 
 
@@ -18,6 +23,8 @@ class JournalReader:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._summaries: dict[str, Summary] = {}
+        self._saved: dict[str, int] = {}
 
     def read(self, job: JobRow, most: int = -1) -> bool:
         """Ingest new entries of a job into the ledger; True if all were read.
@@ -27,7 +34,8 @@ class JournalReader:
         """
         run = self._context.home.run(job.id)
         ledger = self._context.ledger
-        replay = journal.replay(run.journal, job.journal_offset, most=most)
+        start = self._start(job, run)
+        replay = journal.replay(run.journal, start, most=most)
         if replay.offset == job.journal_offset:
             return True
         with ledger.transaction():
@@ -36,11 +44,47 @@ class JournalReader:
                 if entry["kind"] == "attempt_started":
                     self._set_running(job, entry["attempt"])
         crash_points.reached("journal_ingested")
+        self._summarise(run, start, replay)
         if replay.torn:
             self._context.log.warning("journal_lines_torn", job=job.id, lines=replay.torn)
         for entry in replay.entries:
             self._log(job, entry)
-        return most < 0 or replay.offset - job.journal_offset < most
+        return most < 0 or replay.offset - start < most
+
+    def _start(self, job: JobRow, run: Run) -> int:
+        """Return where to read on: at the beginning of a journal that was cut or replaced."""
+        try:
+            size = run.journal.stat().st_size
+        except FileNotFoundError:
+            return job.journal_offset
+        if size >= job.journal_offset:
+            return job.journal_offset
+        about = {"bytes": size, "bytes_before": job.journal_offset}
+        self._context.log.warning("journal_cut", job=job.id, **about)
+        self._context.ledger.add_event("journal_cut", job=job.id, data=about)
+        self._summaries.pop(job.id, None)
+        return 0
+
+    def save_summary(self, job_id: str) -> None:
+        """Save the summary of a job whose attempt has ended, so that the rest is short to read."""
+        known, saved = self._summaries.pop(job_id, None), self._saved.pop(job_id, 0)
+        if known is not None and known.offset > saved:
+            summary.save(known, self._context.home.run(job_id))
+
+    def _summarise(self, run: Run, before: int, replay: Replay) -> None:
+        """Summarise what was ingested: the end of the attempt must not read all of it again."""
+        known = self._summaries.get(run.id)
+        if known is None:
+            known = self._summaries[run.id] = summary.load(run)
+            self._saved[run.id] = known.offset
+        if known.offset == before:
+            known.take(replay.entries, replay.offset)
+        elif known.offset < replay.offset <= known.offset + summary.CHUNK_BYTES:
+            known.read_on(run.journal)
+        # else a keeper has summarised more already, or nobody has: the end reads it in a thread
+        if known.offset - self._saved[run.id] > _SAVE_EVERY_BYTES:
+            self._saved[run.id] = known.offset
+            summary.save(known, run)
 
     def _set_running(self, job: JobRow, attempt: int) -> None:
         ledger = self._context.ledger

@@ -18,10 +18,10 @@ from rekindle.state.errors import SpecError
 from rekindle.state.ledger.rows import JobRow
 from rekindle.state.lifecycle import JobState
 from rekindle.state.paths import Run
-from rekindle.state.run import journal, reading, reserve
+from rekindle.state.run import reading, reserve, summary
 
-_LONG_JOURNAL_BYTES: Final = 4 * 2**20
-"""A longer journal is read in the background."""
+_LONG_BYTES: Final = 256 * 2**10
+"""More lines since the last summary of a journal are read in the background."""
 _MESSAGE_CHARS: Final = 300
 
 
@@ -121,16 +121,18 @@ class Settle:
         interrupted = self._context.witnessed.was_interrupted(run.id, attempt)
 
         def work() -> Ending:
-            entries = (*journal.replay(run.journal).entries, *reserved)
+            entries = (*summary.read(run).entries, *reserved)
             return outcome.read(entries, attempt, interrupted=interrupted)
 
-        try:
-            short = run.journal.stat().st_size <= _LONG_JOURNAL_BYTES
-        except FileNotFoundError:
-            short = True
-        if short:
-            return work()
-        answer = self._context.background.ask(("facts", run.id, attempt), work)
+        key = ("facts", run.id, attempt)
+        if not self._context.background.knows(key):
+            try:
+                size = run.journal.stat().st_size
+            except FileNotFoundError:
+                size = 0
+            if size <= _LONG_BYTES or size - summary.load(run).offset <= _LONG_BYTES:
+                return work()
+        answer = self._context.background.ask(key, work)
         ending: Ending | None = None if answer is None else answer.get()
         return ending
 

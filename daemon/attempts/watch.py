@@ -16,10 +16,10 @@ from rekindle.state.ledger.rows import JobRow
 from rekindle.state.lifecycle import ACTIVE
 from rekindle.state.paths import Run
 
-_BUDGET_S: Final = 1.0
+_BUDGET_S: Final = 0.05
 """Time for reading journals in one tick; the next tick continues with the other jobs."""
-_CHUNK_BYTES: Final = 2**20
-"""Bytes of one journal that one tick reads."""
+_CHUNK_BYTES: Final = 32 * 2**10
+"""Bytes of one journal that are read in one transaction."""
 
 
 class Watch:
@@ -35,6 +35,8 @@ class Watch:
         self._settle = settle
         self._isolation = Isolation("job", "job_in_trouble")
         self._last = ""
+        self._until = 0.0
+        self._is_behind = False
 
     def adopt(self, *, daemon_was_killed: bool = False) -> None:
         """Adopt the attempts of an earlier daemon: keep live ones, settle ended ones.
@@ -56,15 +58,17 @@ class Watch:
 
     def tick(self) -> None:
         """Look at the attempts in turn until the time of a tick is used up."""
-        began = time.monotonic()
+        self._until = time.monotonic() + _BUDGET_S
+        self._is_behind = False
         jobs = self._context.ledger.jobs(states=ACTIVE)
         ids = [job.id for job in jobs]
         after = ids.index(self._last) + 1 if self._last in ids else 0
         for job in (*jobs[after:], *jobs[:after]):
             with self._isolation.of(job.id):
                 self._look_at(job, self._context.home.run(job.id))
-            if time.monotonic() - began > _BUDGET_S:
+            if time.monotonic() > self._until:
                 self._last = job.id
+                self._is_behind = True
                 break
         self._start.wake_fetched()
 
@@ -73,6 +77,21 @@ class Watch:
         with self._isolation.of(job.id), contextlib.suppress(FileNotFoundError):
             if self._context.home.run(job.id).journal.stat().st_size > job.journal_offset:
                 self._reader.read(job)
+
+    @property
+    def is_behind(self) -> bool:
+        """Return whether journals have lines that the last tick had no time to read."""
+        return self._is_behind
+
+    def _read(self, job: JobRow) -> bool:
+        """Read a journal in pieces while the tick has time; True if all of it was read."""
+        current: JobRow | None = job
+        while current is not None and not self._reader.read(current, _CHUNK_BYTES):
+            if time.monotonic() > self._until:
+                self._is_behind = True
+                return False
+            current = self._context.ledger.job(job.id)
+        return True
 
     def _look_at(self, job: JobRow, run: Run) -> None:
         context = self._context
@@ -83,7 +102,7 @@ class Watch:
         whole = False
         try:
             # read after the probe: the journal of a dead attempt is then complete
-            whole = self._reader.read(job, _CHUNK_BYTES)
+            whole = self._read(job)
         except Exception as error:
             # an unreadable journal must not keep its attempt from being settled
             failure, whole = error, not errors.is_transient(error)
@@ -98,6 +117,7 @@ class Watch:
                 context.has_recorded_end(job) or not context.leftovers.end(job, orphans.marked(run))
             )
         ):
+            self._reader.save_summary(job.id)
             self._settle.settle_or_hold(job, run)
         if failure is not None:
             raise failure

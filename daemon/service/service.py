@@ -132,6 +132,7 @@ class Service:
         wait = lifeline.interval or options.rescan
         self._workload = Workload(
             queue,
+            attempts,
             scan,
             pruning,
             self._startup,

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.queueing.queue import Queue
 from rekindle.daemon.retention.pruning import Pruning
 from rekindle.daemon.service.inbox_scan import InboxScan
@@ -21,6 +22,7 @@ class Workload:
     def __init__(
         self,
         queue: Queue,
+        attempts: Attempts,
         scan: InboxScan,
         pruning: Pruning,
         startup: Startup,
@@ -29,6 +31,7 @@ class Workload:
         idle_pause: float,
     ) -> None:
         self._queue = queue
+        self._attempts = attempts
         self._scan = scan
         self._pruning = pruning
         self._startup = startup
@@ -37,6 +40,8 @@ class Workload:
 
     def pause(self, now: float, *, stopping: bool) -> float:
         """Return the seconds to the next tick; long if no job runs or waits."""
+        if self._attempts.is_behind:
+            return _LEAST_S
         longest = self._busy_pause if stopping or self._queue.busy() else self._idle_pause
         return max(min(self._scan.next_at - now, longest), _LEAST_S)
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from rekindle.jobs.environment import EXIT_SAVED
 from rekindle.jobs.heartbeat import ENDED
+from rekindle.state.run.entries import LEFT_ON_REQUEST
 
 COUNTED: Final = ("hang", "host_oom", "gpu_oom", "disk_full", "interrupted")
 """Causes that are not only the script's fault; each has its own count."""
@@ -131,7 +132,7 @@ def read(entries: Iterable[dict[str, Any]], attempt: int, *, interrupted: bool =
             progressed = progressed or number == attempt
             # progress resets the counts
             counts = dict.fromkeys(COUNTED, 0)
-        elif kind == "state_changed" and entry.get("was") in _ASKED_FOR:
+        elif kind == "state_changed" and entry.get("was") in LEFT_ON_REQUEST:
             counts = dict.fromkeys(COUNTED, 0)
         elif kind == "attempt_ended" and isinstance(number, int):
             native = _native(entry, restored)
@@ -246,10 +247,6 @@ class _Stages:
             epochs if isinstance(epochs, int) else None,
             _whole(end.get("at_step", receipt.get("step"))),
         )
-
-
-_ASKED_FOR: Final = {"held", "failed", "cancelled", "done"}
-"""States that a job leaves only on a person's request, which resets the counts."""
 
 
 def _reported(entry: dict[str, Any]) -> Failure:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rekindle.jobs.heartbeat import Beat
 from rekindle.state.run.checkpoints import Checkpoint
+from rekindle.state.run.summary import OF_DAEMON
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,18 +132,27 @@ def spans(entries: list[dict[str, Any]], attempt: int, last: Beat | None) -> lis
     """
     found: list[Span] = []
     current: dict[int, int] = {}
+    ran: dict[int, float] = {}
     for entry in entries:
-        number = entry.get("attempt")
+        number, kind = entry.get("attempt"), entry["kind"]
         if not isinstance(number, int) or number >= attempt:
             continue
-        if entry["kind"] != "attempt_ended" and number in current:
-            # attempt_ended is left out: after a power loss it comes hours after the last step
+        if kind not in OF_DAEMON and kind != "attempt_ended" and number in current:
+            # only what the training itself wrote: a release comes hours after a hold, and after
+            # a power loss attempt_ended comes hours after the last step
             at = current[number]
             found[at] = replace(found[at], until=entry["t"])
-        if entry["kind"] == "resumed":
+        if kind == "attempt_ended" and isinstance(entry.get("seconds"), int | float):
+            ran[number] = entry["seconds"]
+        if kind == "resumed":
             current[number] = len(found)
             found.append(Span(entry.get("stage") or 0, entry["t"], entry["t"]))
     if last is not None and last.attempt in current:
         at = current[last.attempt]
         found[at] = replace(found[at], until=max(found[at].until, last.at))
+    # the times are those of a clock that can be set; the keeper's own bounds them
+    for number, at in current.items():
+        if number in ran:
+            one = found[at]
+            found[at] = replace(one, until=min(one.until, one.since + ran[number]))
     return found

@@ -22,7 +22,7 @@ from rekindle.jobs.job import Job
 from rekindle.jobs.journal_writer import log_line
 from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Run
-from rekindle.state.run import entries, journal
+from rekindle.state.run import entries, summary
 from rekindle.state.run.checkpoints import Position
 
 OnFailure = Callable[[RekindleError], NoReturn]
@@ -62,7 +62,7 @@ class Session:
         self.stages = StageGate()
         # read first: the new heartbeat overwrites how far the last attempt came
         before = heartbeat.read(run.heartbeat)
-        self._history = RunHistory.of(journal.replay(run.journal).entries, attempt, before)
+        self._history = RunHistory.of(summary.read(run).entries, attempt, before)
         self._log = AttemptLog(run, attempt, self._history.unfollowed)
         self.store = CheckpointStore(run, job, attempt, self._log, set(self._history.committed))
         self.grace = GracePeriod(job.limits.stop_grace)

@@ -14,7 +14,7 @@ from rekindle.jobs.job import CheckpointPolicy, Job
 from rekindle.state import lock
 from rekindle.state.errors import HomeUnusable, LockHeld
 from rekindle.state.paths import Run
-from rekindle.state.run import checkpoints, journal
+from rekindle.state.run import checkpoints, journal, summary
 
 _open: dict[Path, Session] = {}
 
@@ -44,7 +44,7 @@ def session(folder: Path, policy: CheckpointPolicy, seed: int) -> Session:
         _lock(run)
         checkpoints.sweep(run.checkpoints)
         attempt = 1 + max(
-            (entry.get("attempt") or 0 for entry in journal.replay(run.journal).entries), default=0
+            (entry.get("attempt") or 0 for entry in summary.read(run).entries), default=0
         )
         job = Job(
             name=folder.stem,

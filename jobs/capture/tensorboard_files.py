@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from rekindle.jobs import process
-from rekindle.state.run import journal
+from rekindle.state.paths import Run
+from rekindle.state.run import summary
 
 _NAME: Final = re.compile(r"events\.out\.tfevents\.(\d+)\.(.+)\.(\d+)\.\d+(\.v2)?")
 # seconds: a name has whole seconds, a process start time has ticks
@@ -51,9 +52,9 @@ def this_process() -> Author:
     return Author(socket.gethostname(), os.getpid(), time.time() - age)
 
 
-def before(run_journal: Path, attempt: int) -> list[Author]:
+def before(run: Run, attempt: int) -> list[Author]:
     """List the trainers of earlier attempts from the journal."""
-    return authors(journal.replay(run_journal).entries, attempt, socket.gethostname())
+    return authors(summary.read(run).entries, attempt, socket.gethostname())
 
 
 def authors(entries: list[dict[str, Any]], attempt: int, host: str) -> list[Author]:

@@ -11,7 +11,7 @@ from typing import Final
 from rekindle.jobs import process
 from rekindle.jobs.heartbeat import ENDED
 from rekindle.state.paths import Run
-from rekindle.state.run import checkpoints, entries, journal
+from rekindle.state.run import checkpoints, entries, summary
 
 NOTHING_SAVED: Final = "No training has been followed so far; nothing is saved."
 _HINT: Final = (
@@ -84,7 +84,7 @@ class FollowWatch:
         # a short training may have begun and ended between two looks
         return any(
             entry.get("attempt") == self._attempt
-            for entry in entries.resumed.among(journal.replay(self._run.journal).entries)
+            for entry in entries.resumed.among(summary.read(self._run).entries)
         )
 
 

@@ -30,7 +30,7 @@ from rekindle.jobs.keeper.termination import Termination, end_leftovers
 from rekindle.state import crash_points
 from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Run
-from rekindle.state.run import checkpoints, entries, journal, reading, reserve
+from rekindle.state.run import checkpoints, entries, reading, reserve, summary
 
 _TRANSIENT: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.ESTALE}
 """Errors of a disk that may end by themselves."""
@@ -114,7 +114,7 @@ class Attempt:
         with contextlib.suppress(OSError):
             # some file systems cannot allocate; recording the end then waits for space
             reserve.prepare(run.reserve)
-        before = journal.replay(run.journal).entries
+        before = summary.read(run).entries
         runs_command = job.command is not None
         detector = HangDetector(
             job.limits.hang_timeout, speaks=not runs_command, longest=seen_before(before)

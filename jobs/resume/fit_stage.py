@@ -45,7 +45,7 @@ class FitStage:
         self._engine = StageEngine(session, number, SavePolicy(session.job.checkpoint))
         self._callbacks = CallbackStates(
             fit_build.user_callbacks(arguments["callbacks"], session.warn),
-            lambda: tensorboard_files.before(session.run.journal, session.attempt),
+            lambda: tensorboard_files.before(session.run, session.attempt),
         )
         self._data = FitData(
             (session.job.seed, number),

@@ -71,6 +71,8 @@ _BY_TYPE: Final[dict[Any, Check]] = {
     Texts: _texts,
     Numbers: _numbers,
 }
+LEFT_ON_REQUEST: Final = frozenset({"held", "failed", "cancelled", "done"})
+"""States that a job leaves only on a person's request, which resets the counts of failures."""
 EVERYWHERE: Final[dict[str, Check]] = {
     "t": _number,
     "attempt": _integer(0, MOST_ATTEMPTS),

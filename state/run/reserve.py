@@ -12,6 +12,8 @@ from typing import Any, Final
 from rekindle.state.run import journal, reading
 
 BYTES: Final = 16 * 1024
+_RECENT_BYTES: Final = 2**20
+"""End of a journal in which entries that were moved before are looked for."""
 
 
 def prepare(path: Path) -> None:
@@ -67,7 +69,10 @@ def take_over(path: Path, into: Path) -> list[dict[str, Any]]:
     if not waiting:
         return []
     try:
-        known = [(e["kind"], e["t"], e.get("attempt")) for e in journal.replay(into).entries]
+        # an earlier try appended them last, and nothing writes while no attempt is alive
+        start = max(into.stat().st_size - _RECENT_BYTES, 0) if into.exists() else 0
+        recent = journal.replay(into, start).entries
+        known = [(e["kind"], e["t"], e.get("attempt")) for e in recent]
         for entry in waiting:
             if (entry["kind"], entry["t"], entry.get("attempt")) not in known:
                 journal.append(into, **{k: v for k, v in entry.items() if k != "v"})

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from rekindle.jobs.attempt.run_history import RunHistory, Span, spans
 from rekindle.jobs.heartbeat import Beat
 from rekindle.state.run import checkpoints
@@ -47,6 +49,29 @@ def test_repeated_time_is_training_time_without_hours_of_a_power_loss() -> None:
     # the attempt of the last heartbeat had not begun training
     assert [Span(0, 10.0, 20.0)] == spans(entries[:4], 3, Beat(9600.0, 2, "start", 0, 7))
     assert [] == spans([], 1, None)
+
+
+@pytest.mark.parametrize("kind", ["state_changed", "job_changed", "scratch_requested"])
+def test_a_hold_of_hours_is_no_repeated_time(kind: str) -> None:
+    """The daemon's entries name the attempt, and may come long after its last step."""
+    entries = [
+        receipt(1, 0, 0, 100.0),
+        {"kind": "epoch_ended", "attempt": 1, "stage": 0, "t": 150.0},
+        {"kind": kind, "attempt": 1, "t": 40_000.0, "was": "held", "state": "queued"},
+    ]
+    past = RunHistory.of(entries, 2, Beat(160.0, 1, "step", 0, 57))
+    assert (57, 60.0) == past.repeated(0, 0, None, [])
+
+
+def test_a_clock_that_is_set_forward_adds_no_repeated_time() -> None:
+    """The keeper's own clock bounds what its attempt can have trained; so does a suspension."""
+    entries = [
+        receipt(1, 0, 0, 100.0),
+        {"kind": "epoch_ended", "attempt": 1, "stage": 0, "t": 90_000.0},
+        {"kind": "attempt_ended", "attempt": 1, "t": 90_001.0, "seconds": 70.0},
+    ]
+    past = RunHistory.of(entries, 2, Beat(90_000.5, 1, "step", 0, 57))
+    assert (57, 70.0) == past.repeated(0, 0, None, [])
 
 
 def test_a_stage_left_by_an_exception_repeats_only_its_own_steps(tmp_path: Path) -> None:
@@ -101,5 +126,5 @@ def test_a_start_from_scratch_repeats_all_steps(tmp_path: Path) -> None:
     assert (57, 110.0) == RunHistory.of(entries, 2, beat).repeated(0, 0, None, [])
     entries += [{"kind": "scratch_requested", "attempt": 1, "t": 220.0}]
     past = RunHistory.of(entries, 2, beat)
-    assert (57, 120.0) == past.repeated(0, 0, None, [])
+    assert (57, 110.0) == past.repeated(0, 0, None, [])
     assert set() == past.left
