@@ -1,7 +1,7 @@
 """A container ends with its client: two containers never write one run.
 
 Kinds of source: `docker run` in a service or a job runner, whose client is killed (SIGKILL, its
-parent's end) while the container goes on; `-d` in a unit, which then counts as ended. The engine
+parent's end) while the container continues; `-d` in a unit, which then counts as ended. The engine
 is a stand-in (tests/fakes/docker_engine.py); no real engine was tried.
 """
 
@@ -68,7 +68,7 @@ class Engine:
 
     @property
     def did(self) -> list[str]:
-        """What the engine was asked to do, without the questions."""
+        """Return what the engine was asked to do, without the questions."""
         lines = (self.folder / "socket.log").read_text().splitlines()
         return [line.strip() for line in lines if not line.startswith(("inspect", "wait"))]
 
