@@ -113,12 +113,20 @@ class Background:
         self._ended = ended
         self._most = most
         self._lock = threading.Lock()
-        self._waiting: deque[tuple[Hashable, Callable[[], Any]]] = deque()
+        self._lanes: dict[Hashable, deque[tuple[Hashable, Callable[[], Any]]]] = {}
+        self._ready: deque[Hashable] = deque()
         self._outcomes: dict[Hashable, Outcome | None] = {}
         self._threads = 0
 
-    def ask(self, key: Hashable, work: Callable[[], Any]) -> Outcome | None:
-        """Return the outcome of ``work`` once; None while it runs. The first call starts it."""
+    def ask(
+        self, key: Hashable, work: Callable[[], Any], lane: Hashable | None = None
+    ) -> Outcome | None:
+        """Return the outcome of ``work`` once; None while it runs. The first call starts it.
+
+        Args:
+            lane: work of one lane is done one after the other, and the lanes have their turns, so
+                that much or slow work of one occupies one thread only; None for a lane of its own.
+        """
         with self._lock:
             if key in self._outcomes:
                 outcome = self._outcomes[key]
@@ -126,7 +134,13 @@ class Background:
                     del self._outcomes[key]
                 return outcome
             self._outcomes[key] = None
-            self._waiting.append((key, work))
+            lane = ("lane of", key) if lane is None else lane
+            queued = self._lanes.get(lane)
+            if queued is not None:
+                queued.append((key, work))
+                return None
+            self._lanes[lane] = deque([(key, work)])
+            self._ready.append(lane)
             if self._threads >= self._most:
                 return None
             self._threads += 1
@@ -136,9 +150,9 @@ class Background:
             # no more threads: the caller asks again, and the work must not count as begun
             with self._lock:
                 self._threads -= 1
-                if (key, work) in self._waiting:
-                    self._waiting.remove((key, work))
-                    del self._outcomes[key]
+                if lane in self._ready:
+                    self._ready.remove(lane)
+                    del self._lanes[lane], self._outcomes[key]
             raise
         return None
 
@@ -161,10 +175,11 @@ class Background:
     def _work(self) -> None:
         while True:
             with self._lock:
-                if not self._waiting:
+                if not self._ready:
                     self._threads -= 1
                     return
-                key, work = self._waiting.popleft()
+                lane = self._ready.popleft()
+                key, work = self._lanes[lane].popleft()
             try:
                 outcome = at_once(work)
             except BaseException as error:
@@ -172,4 +187,8 @@ class Background:
                 outcome = Outcome(error=RuntimeError(f"{type(error).__name__}: {error}"))
             with self._lock:
                 self._outcomes[key] = outcome
+                if self._lanes[lane]:
+                    self._ready.append(lane)
+                else:
+                    del self._lanes[lane]
             self._ended()

@@ -96,6 +96,7 @@ class Source:
             without git; ``untracked`` counts files that git does not track.
         taken_at: unix time, seconds.
         left_out: names, each with its reason; at most 50 of ``left_out_count``.
+        notes: why the files were chosen in another way than usual, in sentences.
     """
 
     root: str
@@ -110,6 +111,7 @@ class Source:
     bytes: int = 0
     left_out: list[str] = field(default_factory=list)
     left_out_count: int = 0
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

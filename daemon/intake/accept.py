@@ -151,7 +151,9 @@ class Accept:
             outcome = (
                 at_once(work)
                 if self._background is None
-                else self._background.ask(("snapshot", token), work)
+                else self._background.ask(
+                    ("snapshot", token), work, self._snapshots.lane(parsed.job)
+                )
             )
             if outcome is None:
                 continue

@@ -61,8 +61,8 @@ class Inbox:
     """Scan the inbox of one home; the tick loop owns it.
 
     Args:
-        background: takes snapshots, one after the other, since git and ten thousand files may take
-            minutes; without it they are taken in the calling thread.
+        background: takes snapshots, since git and ten thousand files may take minutes; without it
+            they are taken in the calling thread.
         crash_point: called with the name of each commit point, for tests that kill there.
     """
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from rekindle.daemon.config import Retention
-from rekindle.daemon.source import snapshot
+from rekindle.daemon.source import snapshot, store
 from rekindle.jobs.job import Job
 from rekindle.state import lock
 from rekindle.state.errors import LockHeld, SpecError
@@ -178,7 +178,10 @@ def remove_unused_sources(home: Home, now: float) -> int:
     for path in unused_sources(home, used, now):
         size = size_of(path)
         doomed = path.with_name(f".tmp-{path.name}-unused")
-        os.rename(path, doomed)
+        with store.REMOVAL:
+            if not _is_old(path.stat().st_mtime, now):
+                continue  # a spec has come meanwhile that uses it
+            os.rename(path, doomed)
         shutil.rmtree(doomed, ignore_errors=True)
         freed += size
     return freed
@@ -194,9 +197,13 @@ def unused_sources(home: Home, used: Collection[str], now: float) -> Iterator[Pa
         if (
             not entry.name.startswith(".")
             and entry.name not in used
-            and now - entry.stat(follow_symlinks=False).st_mtime > UNUSED_S
+            and _is_old(entry.stat(follow_symlinks=False).st_mtime, now)
         ):
             yield Path(entry.path)
+
+
+def _is_old(used_at: float, now: float) -> bool:
+    return now - used_at > UNUSED_S
 
 
 def size_of(folder: Path) -> int:

@@ -52,6 +52,8 @@ from rekindle.state.paths import Home
 
 _LEDGER_WAIT_S: Final = 1.0
 """Total time that one tick may wait for other clients of the ledger."""
+_TREES: Final = 8
+"""Number of trees of code that are copied at once: one on a dead file server blocks its thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +97,9 @@ class Service:
         monitor = Monitor(os.environ.get("CUDA_VISIBLE_DEVICES"))
         pool = Pool(ledger, monitor, file, free_share=options.config.gpus.free_memory)
         queue = Queue(ledger, attempts, pool, file, slots=options.slots)
-        inbox = Inbox(
-            home,
-            ledger,
-            Snapshots(home.sources, options.config.source, home.root),
-            background=Background(self._wake.set, most=1),
-        )
+        snapshots = Snapshots(home.sources, options.config.source, home.root)
+        copying = Background(self._wake.set, most=_TREES)
+        inbox = Inbox(home, ledger, snapshots, background=copying)
         self._closing.callback(inbox.close)
         watcher = Watcher(home.inbox, self._wake)
         self._notices = Notices(options.config.preemption, self._wake)

@@ -6,10 +6,14 @@ monitor.
 """
 
 import os
-import subprocess
-from dataclasses import dataclass, field
+import stat
+import time
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
+
+from rekindle.daemon.source import secret_files
+from rekindle.daemon.source.git import Git, GitFailed
 
 CODE: Final = frozenset(
     {
@@ -35,7 +39,7 @@ CODE: Final = frozenset(
 )
 """Endings of files that programs read; they enter the snapshot before all others."""
 _VISITS: Final = 20_000
-_GIT_S: Final = 30.0
+GIT_S: Final = 30.0
 _NESTING: Final = 5
 
 
@@ -47,6 +51,7 @@ class Listing:
         files: an ordered set of names.
         tracked: git's object id of each file in HEAD.
         flat: only the files beside the script are listed.
+        notes: why other files are listed than a reader would expect, in sentences.
     """
 
     root: Path
@@ -57,6 +62,7 @@ class Listing:
     dirty: bool | None = None
     untracked: int = 0
     flat: bool = False
+    notes: list[str] = field(default_factory=list)
 
     def leave_out(self, name: str, why: str) -> None:
         """Remove a file from the listing, with the reason."""
@@ -76,15 +82,25 @@ class Listing:
         }
 
 
-def list_code(folder: Path, exclude: Path) -> Listing:
+def list_code(folder: Path, exclude: Path, within: float = GIT_S) -> Listing:
     """List the code in ``folder``, an absolute path without links.
 
     Args:
         exclude: a folder that is never listed.
+        within: seconds that git has, for all its answers together.
     """
     repository = _repository(folder)
-    listing = _git_listing(repository, exclude) if repository else None
-    return listing or _folder_listing(folder, exclude)
+    if repository is None:
+        return _folder_listing(folder, exclude)
+    try:
+        return _git_listing(Git(repository, time.monotonic() + within), folder, exclude)
+    except GitFailed as error:
+        listing = _folder_listing(folder, exclude)
+        listing.notes.append(
+            f"The repository {repository} was not read as one ({error}): the code in the script's "
+            "folder and below was taken, as without git."
+        )
+        return listing
 
 
 def _repository(folder: Path) -> Path | None:
@@ -94,83 +110,81 @@ def _repository(folder: Path) -> Path | None:
     return None
 
 
-def _git_listing(root: Path, exclude: Path) -> Listing | None:
-    """List the files of a repository; None if git is missing or cannot read it."""
-    names = _repository_files(root, "", exclude, 0)
+def _git_listing(git: Git, folder: Path, exclude: Path) -> Listing:
+    """List the files of a repository.
+
+    Raises:
+        GitFailed: git cannot read it.
+    """
+    git.refuse_special_files(folder)
+    names = _repository_files(git, "", exclude, 0)
     if names is None:
-        return None
-    files = dict.fromkeys(names)
-    commit = _git(root, "rev-parse", "--verify", "--quiet", "HEAD")
+        raise GitFailed("git cannot list it")
+    listing = Listing(git.root, dict.fromkeys(names))
+    if secret_files.is_home(git.root):
+        _leave_home_out(git, listing, folder)
+    commit = git("rev-parse", "--verify", "--quiet", "HEAD")
     if not commit:
-        return Listing(root, files)
-    tracked = {}
-    for line in (_git(root, "ls-tree", "-r", "-z", "HEAD") or b"").split(b"\0"):
+        return listing
+    for line in (git("ls-tree", "-r", "-z", "HEAD") or b"").split(b"\0"):
         about, _, name = line.partition(b"\t")
         parts = about.split()
         if len(parts) == 3 and parts[0] in (b"100644", b"100755"):
-            tracked[os.fsdecode(name)] = parts[2].decode()
-    return Listing(
-        root,
-        files,
+            listing.tracked[os.fsdecode(name)] = parts[2].decode()
+    return replace(
+        listing,
         commit=commit.decode().strip(),
-        tracked=tracked,
-        untracked=sum(name not in tracked for name in files),
-        dirty=any(name not in files for name in tracked),
+        untracked=sum(name not in listing.tracked for name in listing.files),
+        dirty=any(name not in listing.files for name in listing.tracked),
     )
 
 
-def _repository_files(root: Path, prefix: str, exclude: Path, depth: int) -> list[str] | None:
+def _repository_files(git: Git, prefix: str, exclude: Path, depth: int) -> list[str] | None:
     """List the files that git knows below ``prefix``, including nested repositories."""
-    place = root / prefix
-    names = _git(
-        place, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"
-    )
+    place = git.root / prefix
+    words = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
+    names = git(*words, below=prefix)
     if names is None:
         return None
     found = []
     for raw in names.split(b"\0"):
         name = os.fsdecode(raw).rstrip("/")
-        path = place / name
-        if not name or path == exclude or exclude in path.parents or not os.path.lexists(path):
+        path = os.path.join(place, name)
+        if not name or f"{path}/".startswith(f"{exclude}/"):
             continue
-        if os.path.isdir(path) and not path.is_symlink():
+        try:
+            is_folder = stat.S_ISDIR(os.lstat(path).st_mode)
+        except OSError:
+            continue
+        if is_folder:
             # a submodule, or another repository inside of this one
-            if depth < _NESTING and os.path.lexists(path / ".git"):
-                found += _repository_files(root, f"{prefix}{name}/", exclude, depth + 1) or []
+            if depth < _NESTING and os.path.lexists(os.path.join(path, ".git")):
+                found += _repository_files(git, f"{prefix}{name}/", exclude, depth + 1) or []
             continue
         found.append(prefix + name)
     return found
 
 
-def _git(folder: Path, *words: str) -> bytes | None:
-    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    env.update(GIT_OPTIONAL_LOCKS="0", GIT_TERMINAL_PROMPT="0")
-    # git refuses repositories of other users, and runs hooks and monitors that their
-    # configuration names: as the daemon's user
-    command = [
-        "git",
-        "-c",
-        "safe.directory=*",
-        "-c",
-        "core.fsmonitor=false",
-        "-c",
-        "core.hooksPath=/dev/null",
-        "-C",
-        str(folder),
-        *words,
-    ]
-    try:
-        done = subprocess.run(
-            command,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_GIT_S,
-            check=False,
+def _leave_home_out(git: Git, listing: Listing, folder: Path) -> None:
+    """Leave out what is not code in a home: a repository of settings does not ignore the rest."""
+    tracked = {os.fsdecode(name) for name in (git("ls-files", "-z") or b"").split(b"\0")}
+    below = "" if folder == git.root else f"{folder.relative_to(git.root).as_posix()}/"
+    others = [
+        name
+        for name in listing.files
+        if name not in tracked
+        and not (
+            name.startswith(below)
+            and os.path.splitext(name)[1].lower() in CODE
+            and not any(part.startswith(".") for part in name.split("/"))
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
+    ]
+    for name in others:
+        del listing.files[name]
+    if others:
+        listing.left_out["(the rest of the home)"] = (
+            f"{len(others)} files that git does not track, and that are not code below the script"
+        )
 
 
 def _folder_listing(folder: Path, exclude: Path) -> Listing:

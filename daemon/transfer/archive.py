@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final
 
+from rekindle.daemon.source.store import narrow
 from rekindle.jobs.job import Job
 from rekindle.state import durable, lock
 from rekindle.state.errors import RekindleError, SpecError, UsageError
@@ -380,8 +381,7 @@ def _check_source(folder: Path, digest: str, source: Path) -> None:
     reason = damage(tree, digest)
     if reason is not None:
         raise _refused(source, f"The archive's code snapshot is damaged ({reason})")
-    for name, entry in files.items():
-        os.chmod(tree / name, 0o550 if entry["mode"] & 0o100 else 0o440)
+    narrow(tree, files)
 
 
 def _digest(path: Path) -> str:

@@ -322,7 +322,7 @@ def _code(spec: dict[str, Any]) -> str:
         text += f"; left out: {'; '.join(source['left_out'][:3])}"
         more = source["left_out_count"] - 3
         text += f" and {more} more" if more > 0 else ""
-    return text
+    return " ".join([text, *(source.get("notes") or [])])
 
 
 def _place(epoch: int | None, step: int | None) -> str:

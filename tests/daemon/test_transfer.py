@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -135,6 +136,34 @@ def test_a_run_is_imported_completely_under_a_new_number(tmp_path: Path, work: P
     assert "night-6" in transfer.settle(here, book, token, hold=True)
     assert (book.count(), list(here.imports.iterdir())) == (before, [])
     book.close()
+
+
+def test_an_imported_snapshot_is_not_wider_than_the_original(tmp_path: Path) -> None:
+    """Files and folders get the modes that the copy had on the old host, whatever the umask."""
+    public = Path(tempfile.mkdtemp(prefix="rekindle-public-", dir="/tmp"))
+    try:
+        public.chmod(0o755)
+        (public / "closed").mkdir(mode=0o700)
+        for name, mode in {"train.py": 0o644, "key.py": 0o600, "closed/a.py": 0o644}.items():
+            (public / name).write_text("x = 1\n")
+            (public / name).chmod(mode)
+        there, here = home_of(tmp_path / "there"), home_of(tmp_path / "here")
+        file = tmp_path / "night.tar"
+        archive.pack(make_run(there, public), file, state="held", version="1")
+        archive.unpack(file, here)
+    finally:
+        shutil.rmtree(public)
+
+    def modes(home: Home) -> dict[str, int]:
+        return {
+            p.relative_to(home.sources).as_posix(): p.stat().st_mode & 0o777
+            for p in home.sources.rglob("*")
+            if p.name != "files.json"
+        }
+
+    found = modes(here)
+    assert found == modes(there)
+    assert sorted(found.values()) == [0o400, 0o400, 0o440, 0o700, 0o750, 0o750]
 
 
 def test_a_running_job_is_refused_and_no_file_is_replaced(tmp_path: Path, work: Path) -> None:
