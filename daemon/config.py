@@ -81,13 +81,17 @@ class Preemption:
 
 @dataclass(frozen=True, slots=True)
 class Gpus:
-    """Say when a GPU is free.
+    """Say when a GPU is free, and when it is in trouble.
 
     Attributes:
         free_memory: the part of its memory, 0 to 1, that must be free before an attempt gets it.
+        silent: seconds without an answer of the driver after which no attempt gets a GPU.
+        slow_after: seconds of clocks reduced by heat after which no attempt gets a GPU.
     """
 
     free_memory: float = 0.8
+    silent: float = 30.0
+    slow_after: float = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,13 +209,25 @@ CONFIG: Final = Table(
     (
         Table(
             "gpus",
-            "When a GPU is free.",
+            "When a GPU is free, and when it is in trouble.",
             (
                 Field(
                     "free_memory",
                     PERCENT,
                     "Part of a GPU's memory that must be free before an attempt gets it.",
                     "80%",
+                ),
+                Field(
+                    "silent",
+                    SECONDS,
+                    "A driver that does not answer for so long is in trouble.",
+                    "30s",
+                ),
+                Field(
+                    "slow_after",
+                    SECONDS,
+                    "No attempt gets a GPU whose clocks heat has reduced for so long.",
+                    "3min",
                 ),
             ),
             makes=Gpus,

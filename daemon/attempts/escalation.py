@@ -45,6 +45,10 @@ _MESSAGES: Final = {
     Step.KILL_ALL: "The keeper does not react; the daemon killed it.",
     Step.GIVE_UP: "Processes of the attempt cannot be killed; no attempt starts until they end.",
 }
+_BLOCKED_HINT: Final = (
+    "A process that is blocked in a driver or on a network disk ends when that answers, or with a "
+    "reboot of the host."
+)
 LONGEST_S: Final = BEYOND_GRACE_S[Step.GIVE_UP]
 _KILL_AGAIN_S: Final = 10.0
 
@@ -164,6 +168,9 @@ class Escalation:
             "killed": killed,
             "message": _MESSAGES[step],
         }
+        if step == Step.GIVE_UP:
+            reason = f"{job.reason} {_MESSAGES[step]}"
+            self._ledger.explain_stop(job.id, reason, _BLOCKED_HINT)
         self._log.warning("attempt_does_not_end", job=job.id, attempt=job.attempts, **about)
         self._ledger.add_event("attempt_does_not_end", job=job.id, attempt=job.attempts, data=about)
 

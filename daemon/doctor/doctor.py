@@ -55,6 +55,7 @@ def examine(home: Home, *, imports: bool = True) -> Iterator[Finding]:
         ("disk", lambda: host.space(home, waiting)),
         ("disk speed", lambda: host.speed(home, waiting)),
         ("GPUs", lambda: host.gpus(waiting)),
+        ("GPUs", lambda: host.gpu_faults(home)),
         ("memory", lambda: host.memory(waiting)),
         ("interpreter", lambda: _interpreters(waiting) if imports else iter(())),
         ("clock", host.clock),

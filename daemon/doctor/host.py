@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from rekindle.daemon import queue_file
 from rekindle.daemon.client import terminal
 from rekindle.jobs import provenance
 from rekindle.jobs.job import Job
@@ -162,6 +163,14 @@ def gpus(waiting: list[Waiting]) -> Iterator[Finding]:
                 f"The current user may not read and write {node}.",
                 f"Add the daemon's user to the group of the device: ls -l {node}.",
             )
+
+
+def gpu_faults(home: Home) -> Iterator[Finding]:
+    """Report the GPUs that the daemon has set aside, or uses last."""
+    for gpu in queue_file.faulty_gpus(home):
+        level = "error" if gpu.set_aside else "warning"
+        hint = f"When it is repaired, `{gpu.way_back}` uses it again." if gpu.set_aside else ""
+        yield Finding(level, "GPUs", f"{gpu.text}.", hint)
 
 
 def memory(waiting: list[Waiting]) -> Iterator[Finding]:

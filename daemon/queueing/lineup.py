@@ -9,8 +9,8 @@ import structlog
 
 from rekindle.daemon import errors
 from rekindle.daemon.attempts.attempts import Attempts
+from rekindle.daemon.gpus.pool import Pool
 from rekindle.daemon.queueing.dependency_index import DependencyIndex
-from rekindle.daemon.queueing.pool import Pool
 from rekindle.daemon.queueing.scheduler import Candidate, Scheduler
 from rekindle.daemon.queueing.wants import Wants, WantsReader
 from rekindle.jobs import process
@@ -185,11 +185,25 @@ class Lineup:
                 job.id,
                 job.priority,
                 (job.submitted_at, job.rowid),
-                self._pool.gpus_for(wants.gpus),
+                self._gpus_for(job, wants),
                 wants.window,
                 _not_before(job),
             )
         )
+
+    def gpus_before(self, job: JobRow) -> tuple[str, ...]:
+        """Return the UUIDs of the GPUs that the job's last attempt had."""
+        row = self._ledger.attempt(job.id, job.attempts) if job.attempts else None
+        return tuple((row.gpus if row else None) or ())
+
+    def _gpus_for(self, job: JobRow, wants: Wants) -> int:
+        """Return how many GPUs the job needs.
+
+        A training that has begun on GPUs does not continue without them, even if the host has none
+        now: a CPU would take weeks, and gives other numbers.
+        """
+        needed = self._pool.gpus_for(wants.gpus)
+        return needed if needed or wants.gpus is not None else len(self.gpus_before(job))
 
     def _needs_are_met(self, job: JobRow, wants: Wants) -> bool:
         answer = self._dependencies.judge(job, wants.after)

@@ -10,9 +10,10 @@ from typing import Final
 import structlog
 
 from rekindle.daemon.attempts.attempts import Attempts
+from rekindle.daemon.gpus.placement import Gpu
+from rekindle.daemon.gpus.pool import Pool
+from rekindle.daemon.queue_file import QueueFile
 from rekindle.daemon.queueing.lineup import Active, Lineup
-from rekindle.daemon.queueing.pool import Pool
-from rekindle.daemon.queueing.queue_file import QueueFile
 from rekindle.daemon.queueing.scheduler import MIN_BETWEEN_STARTS_S, Room, Scheduler
 from rekindle.daemon.queueing.wait_reasons import WaitReasons
 from rekindle.daemon.queueing.window import Windows
@@ -55,13 +56,25 @@ class Queue:
     def tick(self) -> None:
         """End the attempts that must end, start a job, or record what the jobs wait for."""
         self._lineup.follow()
-        if self._pool.refresh({uuid for one in self._lineup.active for uuid in one.gpus}):
-            self._lineup.look_again()
         self._end_attempts()
         if self._start_next():
             self._lineup.follow()
         else:
             self._reasons.update(paused=self._file.now.paused)
+
+    def watch_gpus(self) -> None:
+        """Read the GPUs, and end the attempts on those that have failed.
+
+        To be called before ended attempts are settled: one that ended because its GPU failed is
+        then known to be no failure of its own.
+        """
+        self._lineup.follow()
+        if self._pool.refresh({uuid for one in self._lineup.active for uuid in one.gpus}):
+            self._lineup.look_again()
+        for one in self._lineup.active:
+            failed = self._pool.failed(one.gpus) if one.row.state in _MAY_STOP else []
+            if failed:
+                self._end_on_failed(one, failed[0])
 
     def busy(self) -> bool:
         """Return whether any job is active or waits to run."""
@@ -129,8 +142,11 @@ class Queue:
         if not gpu.faults:
             return f"GPU {gpu.label} is not set aside."
         self._pool.accept(gpu)
-        self._ledger.add_event("gpu_taken_back", data={"gpu": gpu.uuid, "faults": [*gpu.faults]})
-        return f"GPU {gpu.label} is used again despite its faults: {'; '.join(gpu.faults)}."
+        texts = [fault.text for fault in gpu.faults]
+        self._ledger.add_event("gpu_taken_back", data={"gpu": gpu.uuid, "faults": texts})
+        if any(fault.kind == "missing" for fault in gpu.faults):
+            return f"GPU {gpu.label} is forgotten: the driver does not show it."
+        return f"GPU {gpu.label} is used again despite its faults: {'; '.join(texts)}."
 
     # parts of a tick
 
@@ -146,6 +162,13 @@ class Queue:
                 self._end(one, "window", f"Its window {window} has closed.", "returns to the queue")
             elif most is not None and one.has_run(boot) > most:
                 self._end(one, "runtime", "It has reached its `max_runtime`.", "is then held")
+
+    def _end_on_failed(self, one: Active, gpu: Gpu) -> None:
+        why = "; ".join(fault.text for fault in gpu.faults)
+        text = f"GPU {gpu.label} ({gpu.name}, {gpu.uuid}) is set aside: {why}."
+        data = {"gpu": gpu.uuid, "message": text}
+        self._ledger.add_event("gpu_failed", job=one.row.id, attempt=one.row.attempts, data=data)
+        self._end(one, "gpu", text, "returns to the queue")
 
     def _end(self, one: Active, stop_reason: str, why: str, then: str) -> None:
         what = self._attempts.saved(one.row).when_asked(then)
@@ -170,7 +193,8 @@ class Queue:
                 return False
             job = self._ledger.job(chosen.id)
             assert job is not None
-            given = stock.allocatable[: chosen.gpus]
+            before = self._lineup.gpus_before(job) if chosen.gpus else ()
+            given = self._pool.choose(chosen.gpus, before)
             if self._attempts.start(job, given if self._pool.count else None):
                 self._last_start = now
                 return True

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import structlog
 
+from rekindle.daemon.gpus.pool import Pool
 from rekindle.daemon.queueing.lineup import Lineup
-from rekindle.daemon.queueing.pool import Pool
 from rekindle.daemon.queueing.scheduler import Lane, Scheduler
 from rekindle.daemon.queueing.window import Windows
 from rekindle.state.ledger.ledger import Ledger
@@ -79,10 +79,15 @@ class WaitReasons:
         trouble = self._pool.trouble
         why = [*([trouble] if trouble else []), *self._pool.stock.unavailable]
         text = f"{reason}: {'; '.join(why)}." if why else f"{reason}."
+        if "version mismatch" in trouble:
+            hint = "The driver was updated: reboot the host, or load its modules again."
+            return WaitReason(text, hint)
         if trouble:
             return WaitReason(text, "With `gpus = 0` in its spec it would run without a GPU.")
-        if any("set aside" in one for one in why):
-            return WaitReason(text, "`rekindle resume --gpu N` uses it again despite its faults.")
+        aside = self._pool.stock.aside
+        if aside:
+            hint = f"`rekindle resume --gpu {aside[0]}` uses it again despite its faults."
+            return WaitReason(text, hint)
         return WaitReason(text)
 
 

@@ -23,15 +23,15 @@ from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.attempts.launcher import Launcher
 from rekindle.daemon.background import Background
 from rekindle.daemon.config import Config
+from rekindle.daemon.gpus.monitor import Monitor
+from rekindle.daemon.gpus.pool import Pool
 from rekindle.daemon.handlers.dispatcher import Dispatcher
 from rekindle.daemon.handlers.tools import Tools
 from rekindle.daemon.intake.inbox import Inbox
 from rekindle.daemon.intake.watch import Watcher
 from rekindle.daemon.isolation import Isolation
-from rekindle.daemon.queueing.gpus import Monitor
-from rekindle.daemon.queueing.pool import Pool
+from rekindle.daemon.queue_file import QueueFile
 from rekindle.daemon.queueing.queue import Queue
-from rekindle.daemon.queueing.queue_file import QueueFile
 from rekindle.daemon.retention.pruning import Pruning
 from rekindle.daemon.service import sd_notify
 from rekindle.daemon.service.clock import ClockWatch
@@ -94,8 +94,11 @@ class Service:
         pruning = Pruning(home, ledger, options.config.retention, attempts)
         self._closing.callback(pruning.close)
         file = QueueFile(home)
-        monitor = Monitor(os.environ.get("CUDA_VISIBLE_DEVICES"))
-        pool = Pool(ledger, monitor, file, free_share=options.config.gpus.free_memory)
+        gpus = options.config.gpus
+        monitor = Monitor(
+            os.environ.get("CUDA_VISIBLE_DEVICES"), silent=gpus.silent, known=len(file.now.known)
+        )
+        pool = Pool(ledger, monitor, file, free_share=gpus.free_memory, slow_after=gpus.slow_after)
         queue = Queue(ledger, attempts, pool, file, slots=options.slots)
         snapshots = Snapshots(home.sources, options.config.source, home.root)
         copying = Background(self._wake.set, most=_TREES)
@@ -150,6 +153,7 @@ class Service:
             scan,
             ThreadWatch(self._notices.threads, ledger, self._isolation),
             preemption,
+            Call("GPUs", queue.watch_gpus, when=lambda: self._startup.done),
             Call("attempts", attempts.watch),
             DiskWatch(home, ledger),
             Call("pruning", pruning.tick),

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from rich.markup import escape
 
-from rekindle.daemon import daemon_status
+from rekindle.daemon import daemon_status, queue_file
 from rekindle.daemon.client import json_text, lookup, terminal
 from rekindle.daemon.intake import arrivals
 from rekindle.daemon.intake.arrivals import LeftAlone
@@ -55,6 +55,7 @@ def main(args: argparse.Namespace) -> int:
                 "daemon": None if daemon is None else {"pid": daemon.pid},
                 "inbox": waiting,
                 "left_alone": [dataclasses.asdict(one) for one in left_alone],
+                "faulty_gpus": [dataclasses.asdict(one) for one in queue_file.faulty_gpus(home)],
                 "jobs": [
                     {**_as_json(job, reached), "unfollowed": unfollowed.get(job.id)} for job in jobs
                 ],
@@ -71,9 +72,16 @@ def main(args: argparse.Namespace) -> int:
         more = f" and {len(left_alone) - 5} more" if len(left_alone) > 5 else ""
         console = terminal.console()
         console.print(f"Left alone in the inbox: {escape(', '.join(few))}{more}")
+    _print_gpus(home)
     if daemon is None:
         terminal.console().print("[dim]No daemon is running: `rekindle run` starts one.[/]")
     return 0
+
+
+def _print_gpus(home: Home) -> None:
+    for gpu in queue_file.faulty_gpus(home):
+        way = f" `{gpu.way_back}` uses it again." if gpu.set_aside else ""
+        terminal.console().print(f"[yellow]{escape(gpu.text)}.[/]{escape(way)}")
 
 
 def _inbox(home: Home) -> tuple[list[str], list[LeftAlone]]:

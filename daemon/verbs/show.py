@@ -24,6 +24,7 @@ _EVENT_KINDS: Final = {
     entries.scratch_requested.name,
     "attempt_adopted",
     "attempt_does_not_end",
+    "gpu_failed",
     "leftover_killed",
     "leftover_does_not_end",
 }

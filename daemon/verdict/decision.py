@@ -16,8 +16,8 @@ from rekindle.jobs.job import RetryPolicy
 from rekindle.state.errors import RekindleError
 from rekindle.state.lifecycle import JobState
 
-STOP_REASONS: Final = ("hold", "release", "cancel", "window", "pause", "runtime")
-"""Why an attempt is asked to end before its job is done: two by a person, three by the queue."""
+STOP_REASONS: Final = ("hold", "release", "cancel", "window", "pause", "runtime", "gpu")
+"""Why an attempt is asked to end before its job is done: three by a person, four by the queue."""
 _NEEDS_A_PERSON = {
     "CheckpointsUnreadable",
     "ContainerDetached",
@@ -139,7 +139,7 @@ def _decide(
             failures,
             hint=saved.release,
         )
-    if stop_reason is not None and cause != "permanent":
+    if stop_reason is not None and (cause != "permanent" or _is_of_gpu(stop_reason, ending)):
         return _asked_to_end(stop_reason, ending, failures, saved)
     if not ending.started and cause == "lost" and keeper_message is not None:
         return _retry(
@@ -237,6 +237,12 @@ def gone(stop_reason: str | None, failures: int, asked_by: str = "") -> Verdict:
     )
 
 
+def _is_of_gpu(stop_reason: str, ending: Ending) -> bool:
+    """Return whether a permanent error follows from the failed GPU: NaN, or no GPU at all."""
+    kind = ending.failure.kind if ending.failure is not None else ""
+    return stop_reason == "gpu" and kind in ("GpuMissing", "NonFinite")
+
+
 def _asked_to_end(stop_reason: str, ending: Ending, failures: int, saved: Saved) -> Verdict:
     """Decide after the queue asked an attempt to end; its exit status is no failure."""
     outcome = _outcome(ending.cause)
@@ -254,6 +260,9 @@ def _asked_to_end(stop_reason: str, ending: Ending, failures: int, saved: Saved)
         return Verdict(
             JobState.QUEUED, outcome, "stopped", f"It was stopped and released; {saved.resumes}.", 0
         )
+    if stop_reason == "gpu":
+        reason = f"Its GPU was set aside; {saved.resumes}."
+        return Verdict(JobState.QUEUED, outcome, "gpu_fault", reason, failures)
     if stop_reason == "pause":
         return Verdict(
             JobState.QUEUED, outcome, "paused", f"The queue was paused; {saved.resumes}.", failures

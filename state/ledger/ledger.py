@@ -175,6 +175,12 @@ class Ledger(Reader):
         with self.transaction():
             waiting.update(self._db, job_ids, reason, hint=hint, now=now)
 
+    def explain_stop(self, job_id: str, reason: str, hint: str) -> None:
+        """Update the reason of a job that is being stopped; it is not journaled, either."""
+        update = "UPDATE jobs SET reason = ?, hint = ? WHERE id = ? AND state = 'stopping'"
+        with self.transaction():
+            self._db.execute(update, (reason, hint, job_id))
+
     def take_changed(self) -> set[str]:
         """Return the ids of jobs that this connection changed since the last call."""
         taken, self._changed = self._changed, set()

@@ -13,15 +13,15 @@ import pytest
 from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.attempts.launcher import Launcher
 from rekindle.daemon.config import Retention
+from rekindle.daemon.gpus.monitor import Monitor
+from rekindle.daemon.gpus.pool import Pool
 from rekindle.daemon.handlers.dispatcher import Dispatcher
 from rekindle.daemon.handlers.tools import Tools
 from rekindle.daemon.intake import submit
 from rekindle.daemon.intake.inbox import Inbox
 from rekindle.daemon.intake.requests import Request
-from rekindle.daemon.queueing.gpus import Monitor
-from rekindle.daemon.queueing.pool import Pool
+from rekindle.daemon.queue_file import QueueFile
 from rekindle.daemon.queueing.queue import Queue
-from rekindle.daemon.queueing.queue_file import QueueFile
 from rekindle.daemon.retention.pruning import Pruning
 from rekindle.daemon.verify import rebuild, verify
 from rekindle.state.errors import LedgerCorrupt, LockHeld

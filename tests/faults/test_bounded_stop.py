@@ -5,7 +5,6 @@ Supervisor/supervisor#1073 (a process in STOPPING is never killed), observIQ/sta
 in a bad state holds the shutdown up for ever).
 """
 
-import ctypes
 import os
 import signal
 import socket
@@ -16,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from nights import Night, steps
+from nights import Night, steps, stolen
 from rig import wait_for
 
 from rekindle.daemon.attempts import escalation
@@ -203,21 +202,6 @@ def test_what_cannot_be_killed_is_left_to_the_next_daemon(night: Night) -> None:
     os.close(locks)
     wait_for(lambda: len(steps(folder)) > len(before), "it is resumed once the lock is free")
     assert night.end() == 0
-
-
-def stolen(pid: int, path: Path) -> int:
-    """A file descriptor of this process for what ``pid`` has open as ``path``."""
-    number = next(
-        int(fd.name) for fd in os.scandir(f"/proc/{pid}/fd") if os.readlink(fd.path) == str(path)
-    )
-    pidfd = os.pidfd_open(pid)
-    try:
-        found = ctypes.CDLL(None, use_errno=True).syscall(438, pidfd, number, 0)  # pidfd_getfd
-        if found < 0:
-            pytest.skip(f"pidfd_getfd: {os.strerror(ctypes.get_errno())}")
-        return int(found)
-    finally:
-        os.close(pidfd)
 
 
 def test_a_sigterm_just_after_the_spawn_is_no_failure(night: Night) -> None:

@@ -83,7 +83,7 @@ ONLY_IN = {
     # the parser of specs is the daemon's; keeper and trainer read the accepted job.json
     "yaml": ("daemon/spec/*",),
     "tomllib": ("daemon/spec/*", "daemon/intake/submit.py"),
-    "pynvml": ("daemon/queueing/gpus.py",),
+    "pynvml": ("daemon/gpus/nvml.py",),
     # Keras' private training loop: one place to look at when Keras changes
     "keras.src": ("jobs/keras_compat.py",),
 }

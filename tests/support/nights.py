@@ -1,12 +1,15 @@
 """Home whose jobs are quick trainings without Keras, and its invariants at the end."""
 
+import ctypes
 import hashlib
 import json
+import os
 import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rig import ROOT, Rig, wait_for
 
 from rekindle.daemon.intake import requests
@@ -115,3 +118,18 @@ def result(count: int) -> str:
     for step in range(count):
         digest = hashlib.sha256(f"{digest} {step}".encode()).hexdigest()
     return digest
+
+
+def stolen(pid: int, path: Path) -> int:
+    """A file descriptor of this process for what ``pid`` has open as ``path``."""
+    number = next(
+        int(fd.name) for fd in os.scandir(f"/proc/{pid}/fd") if os.readlink(fd.path) == str(path)
+    )
+    pidfd = os.pidfd_open(pid)
+    try:
+        found = ctypes.CDLL(None, use_errno=True).syscall(438, pidfd, number, 0)  # pidfd_getfd
+        if found < 0:
+            pytest.skip(f"pidfd_getfd: {os.strerror(ctypes.get_errno())}")
+        return int(found)
+    finally:
+        os.close(pidfd)

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.attempts.launcher import Launcher
+from rekindle.daemon.gpus.monitor import Monitor
+from rekindle.daemon.gpus.pool import Pool
+from rekindle.daemon.queue_file import QueueFile
 from rekindle.daemon.queueing import dependencies
 from rekindle.daemon.queueing.dependencies import Cycles, Need
-from rekindle.daemon.queueing.gpus import Monitor
-from rekindle.daemon.queueing.pool import Pool
 from rekindle.daemon.queueing.queue import Queue
-from rekindle.daemon.queueing.queue_file import QueueFile
 from rekindle.jobs.job import Job
 from rekindle.state.errors import HomeUnusable
 from rekindle.state.ledger.ledger import Ledger

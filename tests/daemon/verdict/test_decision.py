@@ -69,6 +69,25 @@ def test_a_cause_has_its_verdict(facts: Ending, failures: int, state: JobState, 
     assert (verdict.delay > 0) == (state == JobState.WAITING)
 
 
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [
+        ("NonFinite", JobState.QUEUED),
+        ("GpuMissing", JobState.QUEUED),
+        ("StateMismatch", JobState.HELD),
+        ("ContainerNotEnded", JobState.HELD),
+    ],
+)
+def test_what_a_failed_gpu_can_cause_is_tried_again_on_another(kind: str, state: JobState) -> None:
+    """The rest is held for a person, as ever."""
+    failure = dataclasses.replace(ERROR, kind=kind)
+    ended = having(cause="permanent", exit_code=78, failure=failure)
+    assert decide(ended, stop_reason="gpu").state == state
+    assert decide(ended).state == JobState.HELD
+    crashed = decide(having(failure=ERROR, previous=ERROR), 2, stop_reason="gpu")
+    assert (crashed.state, crashed.failures, crashed.cause) == (JobState.QUEUED, 2, "gpu_fault")
+
+
 def test_the_same_mistake_before_any_step_fails_the_job() -> None:
     """A typo is not tried all night."""
     mistake = dataclasses.replace(ERROR, trained=False, epoch=0, step=0)

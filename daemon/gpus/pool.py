@@ -7,10 +7,12 @@ from typing import Final
 
 import structlog
 
-from rekindle.daemon.queueing import placement
-from rekindle.daemon.queueing.gpus import Monitor
-from rekindle.daemon.queueing.placement import Gpu, Stock
-from rekindle.daemon.queueing.queue_file import QueueFile
+from rekindle.daemon.gpus import placement
+from rekindle.daemon.gpus.faults import Severity
+from rekindle.daemon.gpus.health import SLOW_S, Health
+from rekindle.daemon.gpus.monitor import Monitor
+from rekindle.daemon.gpus.placement import Gpu, Stock
+from rekindle.daemon.queue_file import QueueFile
 from rekindle.state.ledger.ledger import Ledger
 
 _SETTLE_S: Final = 30.0
@@ -21,6 +23,7 @@ class Pool:
 
     Args:
         free_share: the part of a GPU's memory that must be free before it is allocated.
+        slow_after: seconds of reduced clocks after which a GPU is set aside.
 
     Attributes:
         stock: the GPUs that can be allocated, as of the latest `refresh`.
@@ -29,15 +32,21 @@ class Pool:
     """
 
     def __init__(
-        self, ledger: Ledger, monitor: Monitor, file: QueueFile, *, free_share: float
+        self,
+        ledger: Ledger,
+        monitor: Monitor,
+        file: QueueFile,
+        *,
+        free_share: float,
+        slow_after: float = SLOW_S,
     ) -> None:
         self._ledger = ledger
-        self._file = file
         self._monitor = monitor
+        self._health = Health(ledger, file, silent_after=monitor.silent, slow_after=slow_after)
         self._free_share = free_share
         self._gpus: tuple[Gpu, ...] = ()
+        self._names: dict[str, str] = {}
         self._given_back: dict[str, float] = {}
-        self._faults: dict[str, tuple[str, ...]] = {}
         self._log = structlog.get_logger()
         self.stock = Stock()
         self.count = 0
@@ -49,13 +58,9 @@ class Pool:
         Args:
             held: UUIDs of the GPUs of attempts.
         """
-        seen = self._monitor.seen()
-        for uuid, xid in self._monitor.take_xids():
-            self._note(uuid, f"XID {xid} at {time.strftime('%Y-%m-%d %H:%M:%S')}")
-        decided = self._file.now
-        self._gpus = placement.with_faults(seen.gpus, decided.noted, decided.accepted)
-        self._report_faults()
-        now = time.monotonic()
+        seen, now = self._monitor.seen(), time.monotonic()
+        self._gpus = self._health.judge(seen, self._monitor.take_xids(), now)
+        self._names.update((gpu.uuid, gpu.name) for gpu in self._gpus)
         self._given_back = {
             uuid: at for uuid, at in self._given_back.items() if now - at < _SETTLE_S
         }
@@ -64,20 +69,22 @@ class Pool:
         stock = placement.take_stock(
             self._gpus, held={*held, *stale}, settling=self._given_back, free_share=self._free_share
         )
-        if len(seen.gpus) < seen.count and not seen.trouble:
+        if len(self._gpus) < seen.count and not seen.trouble:
             missing = f"the driver shows {len(seen.gpus)} of {seen.count} GPUs"
             stock = replace(stock, unavailable=(*stock.unavailable, missing))
         self.stock = stock
+        count = max(seen.count, self._health.known()) if seen.wanted else 0
         # a host without GPUs has no driver either, which is no fault
-        trouble = seen.trouble if seen.count else ""
-        changed = (seen.count, bool(trouble)) != (self.count, bool(self.trouble))
-        self.count, self.trouble = seen.count, trouble
+        trouble = seen.trouble if count else ""
+        self._report_driver(trouble)
+        changed = (count, bool(trouble)) != (self.count, bool(self.trouble))
+        self.count, self.trouble = count, trouble
         return changed
 
     @property
     def may_come_back(self) -> bool:
         """Return whether unavailable GPUs may become available without a person."""
-        return bool(self.trouble) or any("in use" in text for text in self.stock.unavailable)
+        return bool(self.trouble) or self.stock.may_return
 
     @property
     def known(self) -> bool:
@@ -87,6 +94,14 @@ class Pool:
     def gpus_for(self, wanted: int | None) -> int:
         """Return the number of GPUs for a job: as its spec says, else one if there are any."""
         return int(self.count > 0) if wanted is None else wanted
+
+    def choose(self, count: int, before: Collection[str]) -> tuple[str, ...]:
+        """Choose GPUs for an attempt; ``before`` are those of the job's last one."""
+        return placement.prefer(self.stock.allocatable, count, before, self._names)
+
+    def failed(self, uuids: Collection[str]) -> list[Gpu]:
+        """Return those of the GPUs that can no longer carry a training."""
+        return [gpu for gpu in self._gpus if gpu.uuid in uuids and gpu.severity == Severity.FATAL]
 
     def give_back(self, uuids: Iterable[str]) -> None:
         """Release GPUs of an ended attempt; their memory is checked before they are allocated."""
@@ -99,22 +114,14 @@ class Pool:
 
     def accept(self, gpu: Gpu) -> None:
         """Use a GPU again despite its current faults."""
-        known = self._file.now.accepted
-        self._file.decide(
-            accepted={**known, gpu.uuid: sorted({*known.get(gpu.uuid, []), *gpu.faults})}
-        )
+        self._health.accept(gpu)
 
-    def _note(self, uuid: str, fault: str) -> None:
-        noted = self._file.now.noted
-        self._file.decide(noted={**noted, uuid: [*noted.get(uuid, []), fault]})
-
-    def _report_faults(self) -> None:
-        now = {gpu.uuid: gpu.faults for gpu in self._gpus if gpu.faults}
-        for uuid, faults in now.items():
-            if self._faults.get(uuid) != faults:
-                self._ledger.add_event("gpu_set_aside", data={"gpu": uuid, "faults": [*faults]})
-                self._log.error("gpu_set_aside", gpu=uuid, faults=[*faults])
-        for uuid in self._faults.keys() - now.keys():
-            self._ledger.add_event("gpu_sound", data={"gpu": uuid})
-            self._log.info("gpu_sound", gpu=uuid)
-        self._faults = now
+    def _report_driver(self, trouble: str) -> None:
+        if trouble == self.trouble:
+            return
+        if trouble:
+            self._ledger.add_event("driver_trouble", data={"message": trouble})
+            self._log.error("driver_trouble", message=trouble)
+        else:
+            self._ledger.add_event("driver_answers")
+            self._log.info("driver_answers")

@@ -27,6 +27,8 @@ class Decisions:
         noted: faults of GPUs that only an event reported, by UUID; valid until ``boot_id``
             changes, since a reboot resets a GPU.
         accepted: faults, by UUID, despite which a person uses a GPU again.
+        known: label and model of each GPU that the driver has shown, by UUID.
+        faulty: the GPUs that have faults: for verbs, which ask no driver.
         boot_id: the boot that ``noted`` and ``accepted`` belong to.
     """
 
@@ -35,7 +37,53 @@ class Decisions:
     since: float | None = None
     noted: dict[str, list[str]] = field(default_factory=dict)
     accepted: dict[str, list[str]] = field(default_factory=dict)
+    known: dict[str, list[str]] = field(default_factory=dict)
+    faulty: list[dict[str, Any]] = field(default_factory=list)
     boot_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FaultyGpu:
+    """Describe a GPU with faults.
+
+    Attributes:
+        label: its index as nvidia-smi shows it.
+        set_aside: no attempt gets it; otherwise it is used if no other is free.
+    """
+
+    uuid: str
+    label: str
+    model: str
+    set_aside: bool
+    faults: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """Say what is wrong with it."""
+        state = "set aside" if self.set_aside else "used last"
+        return f"GPU {self.label} ({self.model}) is {state}: {'; '.join(self.faults)}"
+
+    @property
+    def way_back(self) -> str:
+        """The command that uses it again."""
+        return f"rekindle resume --gpu {self.uuid}"
+
+
+def faulty_gpus(home: Home) -> list[FaultyGpu]:
+    """List the GPUs with faults that the daemon of a home has recorded; none if unreadable."""
+    try:
+        return [
+            FaultyGpu(
+                str(one["uuid"]),
+                str(one["label"]),
+                str(one["model"]),
+                bool(one["set_aside"]),
+                tuple(map(str, one["faults"])),
+            )
+            for one in read(home).faulty
+        ]
+    except (HomeUnusable, KeyError, TypeError):
+        return []
 
 
 def read(home: Home) -> Decisions:

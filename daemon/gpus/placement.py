@@ -1,14 +1,9 @@
 """Decide which GPUs can be allocated: pure, from the driver's reading and the GPUs of attempts."""
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Final
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-APPLICATION_XIDS: Final = frozenset({13, 31, 43, 45, 68, 109})
-"""Errors of a program after which the GPU is still usable; every other XID sets it aside.
-
-Source: the health check of NVIDIA's Kubernetes device plugin.
-"""
+from rekindle.daemon.gpus.faults import Facts, Fault, Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +13,8 @@ class Gpu:
     Attributes:
         label: its index as nvidia-smi shows it, ``0`` or ``0:1``.
         parent: UUID of the GPU that a MIG instance belongs to.
-        faults: descriptions of its faults; empty if it is usable.
+        facts: what the driver reports of its health.
+        faults: what that and past events mean; empty if it is sound.
     """
 
     uuid: str
@@ -26,8 +22,24 @@ class Gpu:
     name: str = ""
     total: int = 0
     free: int = 0
-    faults: tuple[str, ...] = ()
     parent: str = ""
+    facts: Facts = field(default_factory=Facts)
+    faults: tuple[Fault, ...] = ()
+
+    @property
+    def card(self) -> str:
+        """UUID of the physical GPU."""
+        return self.parent or self.uuid
+
+    @property
+    def severity(self) -> Severity | None:
+        """The worst of its faults; None if it is sound."""
+        return max((fault.severity for fault in self.faults), default=None)
+
+    @property
+    def set_aside(self) -> bool:
+        """Return whether no attempt may get it."""
+        return self.severity is not None and self.severity >= Severity.NO_NEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +47,19 @@ class Stock:
     """State which GPUs can be allocated.
 
     Attributes:
-        allocatable: UUIDs that can be allocated now, in the order of their labels.
+        allocatable: UUIDs that can be allocated now, in the order of their labels; those with a
+            fault that is only watched are last.
         reclaimable: how many are allocatable or become so when our attempts end.
         unavailable: why the others are not reclaimable, one sentence each.
+        aside: UUIDs of those that are set aside.
+        may_return: one that is unavailable may become available without a person.
     """
 
     allocatable: tuple[str, ...] = ()
     reclaimable: int = 0
     unavailable: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()
+    may_return: bool = False
 
 
 def visible(gpus: Iterable[Gpu], allowed: str | None) -> tuple[Gpu, ...]:
@@ -68,27 +85,6 @@ def visible(gpus: Iterable[Gpu], allowed: str | None) -> tuple[Gpu, ...]:
     return tuple(sorted(chosen, key=found.index))
 
 
-def with_faults(
-    gpus: Iterable[Gpu],
-    noted: Mapping[str, Collection[str]],
-    accepted: Mapping[str, Collection[str]],
-) -> tuple[Gpu, ...]:
-    """Add recorded faults to GPUs; drop those that a person accepted."""
-    return tuple(
-        replace(
-            gpu,
-            faults=tuple(
-                fault
-                for fault in dict.fromkeys(
-                    [*gpu.faults, *noted.get(gpu.uuid, ()), *noted.get(gpu.parent, ())]
-                )
-                if fault not in accepted.get(gpu.uuid, ())
-            ),
-        )
-        for gpu in gpus
-    )
-
-
 def take_stock(
     gpus: Iterable[Gpu],
     *,
@@ -104,19 +100,50 @@ def take_stock(
             memory, and they still count as reclaimable.
         free_share: the part of its memory that must be free before a GPU is allocated.
     """
-    allocatable: list[str] = []
+    allocatable: list[Gpu] = []
     unavailable: list[str] = []
-    reclaimable = 0
+    aside: list[str] = []
+    reclaimable, may_return = 0, False
     for gpu in gpus:
-        if gpu.faults:
-            unavailable.append(f"GPU {gpu.label} is set aside ({'; '.join(gpu.faults)})")
+        if gpu.set_aside:
+            why = "; ".join(fault.text for fault in gpu.faults)
+            unavailable.append(f"GPU {gpu.label} is set aside ({why})")
+            aside.append(gpu.uuid)
+            may_return = may_return or all(fault.passes for fault in gpu.faults)
         elif gpu.uuid in held:
             reclaimable += 1
         elif gpu.free >= free_share * gpu.total:
             reclaimable += 1
-            allocatable.append(gpu.uuid)
+            allocatable.append(gpu)
         elif gpu.uuid in settling:
             reclaimable += 1
         else:
             unavailable.append(f"GPU {gpu.label} is in use by another program")
-    return Stock(tuple(allocatable), reclaimable, tuple(unavailable))
+            may_return = True
+    allocatable.sort(key=lambda gpu: gpu.severity is not None)  # stable
+    return Stock(
+        tuple(gpu.uuid for gpu in allocatable),
+        reclaimable,
+        tuple(unavailable),
+        tuple(aside),
+        may_return,
+    )
+
+
+def prefer(
+    allocatable: Sequence[str], count: int, before: Collection[str], names: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Choose GPUs for an attempt: those of the last attempt, else of its model, else any.
+
+    A training is continued bit for bit on the same model only.
+
+    Args:
+        before: UUIDs of the last attempt's GPUs.
+        names: models by UUID.
+    """
+    models = {names[uuid] for uuid in before if uuid in names}
+
+    def rank(uuid: str) -> tuple[bool, bool]:
+        return (bool(models) and names.get(uuid) not in models, uuid not in before)
+
+    return tuple(sorted(allocatable, key=rank)[:count])

@@ -1,81 +1,24 @@
 """GPUs through the real NVML binding, over a library that pretends to be the driver's."""
 
 import json
-import shutil
 import signal
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
+from fake_gpus import Box
 from hypothesis import given
 from hypothesis import strategies as st
-from rig import ROOT, Rig, wait_for
+from rig import Rig, wait_for
 
-from rekindle.daemon.queueing import gpus, placement
-from rekindle.daemon.queueing.placement import Gpu
-from rekindle.daemon.queueing.pool import Pool
-from rekindle.daemon.queueing.queue_file import QueueFile
+from rekindle.daemon.gpus import monitor, placement
+from rekindle.daemon.gpus.faults import Fault, Severity
+from rekindle.daemon.gpus.placement import Gpu
+from rekindle.daemon.gpus.pool import Pool
+from rekindle.daemon.queue_file import QueueFile
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
 
 LONG = "trap 'exit 75' TERM; echo cuda=$CUDA_VISIBLE_DEVICES; while :; do sleep 0.05; done"
-
-
-class Box:
-    """A host whose GPUs are lines of a file; the daemon loads a library that reads it."""
-
-    def __init__(self, folder: Path, count: int) -> None:
-        self.file = folder / "gpus.txt"
-        self.library = folder / "lib"
-        self.library.mkdir()
-        subprocess.run(
-            [
-                "cc",
-                "-shared",
-                "-fPIC",
-                "-O1",
-                "-o",
-                str(self.library / "libnvidia-ml.so.1"),
-                str(ROOT / "tests" / "fakes" / "nvml.c"),
-            ],
-            check=True,
-        )
-        self.gpus = [
-            {"uuid": f"GPU-{n:04d}", "total": 81559, "free": 81000, "errors": 0, "lost": 0}
-            for n in range(count)
-        ]
-        self.write()
-
-    def write(self) -> None:
-        new = self.file.with_suffix(".new")
-        new.write_text("".join(" ".join(str(v) for v in gpu.values()) + "\n" for gpu in self.gpus))
-        new.replace(self.file)
-
-    def set(self, number: int, **values: Any) -> None:
-        self.gpus[number].update(values)
-        self.write()
-
-    def xid(self, number: int, code: int) -> None:
-        new = self.file.with_suffix(".new-xid")
-        new.write_text(f"{number} {code}\n")
-        new.replace(f"{self.file}.xid")
-
-    def environment(self) -> dict[str, str]:
-        # the rig hides GPUs from everything; here the daemon is left all of them
-        return {
-            "LD_LIBRARY_PATH": str(self.library),
-            "FAKE_NVML": str(self.file),
-            "CUDA_VISIBLE_DEVICES": ",".join(str(n) for n in range(len(self.gpus))),
-        }
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Box:
-    """Two GPUs."""
-    if shutil.which("cc") is None:
-        pytest.skip("there is no C compiler to build the pretended driver with")
-    return Box(tmp_path, 2)
 
 
 def spec(name: str, gpus: int | None = None, shell: str = LONG, **top: object) -> str:
@@ -192,7 +135,9 @@ def test_a_gpu_with_a_fatal_error_is_set_aside_until_a_person_takes_it_back(
     rig.wait_state("a-1", "running")
     assert sees(rig, "a-1") == "GPU-0001"
     reason = rig.wait_state("wide-1", "waiting")["reason"]
-    assert reason.startswith("It waits for 2 GPUs: GPU 0 is set aside (XID 79 at ")
+    assert reason.startswith(
+        "It waits for 2 GPUs: GPU 0 is set aside (XID 79 (GPU has fallen off the bus) at "
+    )
     assert rig.end(signal.SIGTERM) == 0
     rig.start(**box.environment())
     rig.wait_state("a-1", "running")
@@ -206,13 +151,13 @@ def test_a_gpu_with_a_fatal_error_is_set_aside_until_a_person_takes_it_back(
 def test_memory_errors_and_a_lost_gpu_set_it_aside_while_they_are_seen(rig: Rig, box: Box) -> None:
     """NVML's description is the reason; the other GPU is used, and both return when sound."""
     box.set(0, errors=2)
-    box.set(1, lost=1)
+    box.set(1, error=15)
     rig.drop(spec("a", 1), "1.toml")
     rig.start(**box.environment())
     reason = rig.wait_state("a-1", "waiting")["reason"]
     assert "GPU 0 is set aside (2 uncorrected memory errors)" in reason
     assert "GPU 1 is set aside (NVML: GPU is lost)" in reason
-    box.set(1, lost=0)
+    box.set(1, error=0)
     rig.wait_state("a-1", "running")
     assert sees(rig, "a-1") == "GPU-0001"
 
@@ -241,6 +186,9 @@ def test_the_daemons_own_choice_of_gpus_is_kept_to(rig: Rig, box: Box) -> None:
     assert "this host has 1" in rig.wait_state("b-1", "held")["reason"]
 
 
+WATCHED = Fault("rows pending", "a row", Severity.WATCH)
+FAILED = Fault("XID 79", "XID 79", Severity.FATAL)
+
 cards = st.lists(
     st.builds(
         Gpu,
@@ -248,7 +196,7 @@ cards = st.lists(
         label=st.just("0"),
         total=st.just(100),
         free=st.integers(0, 100),
-        faults=st.sampled_from([(), (), (), ("XID 79",)]),
+        faults=st.sampled_from([(), (), (WATCHED,), (FAILED,)]),
     ),
     unique_by=lambda gpu: gpu.uuid,
 )
@@ -268,9 +216,11 @@ def test_what_is_given_out_is_sound_free_and_nobodys(
     assert len(set(stock.allocatable)) == len(stock.allocatable) <= stock.reclaimable
     for uuid in stock.allocatable:
         assert uuid not in held
-        assert not known[uuid].faults
+        assert FAILED not in known[uuid].faults
         assert known[uuid].free >= 80
     assert stock.reclaimable + len(stock.unavailable) == len(seen)
+    watched = [bool(known[uuid].faults) for uuid in stock.allocatable]
+    assert watched == sorted(watched), "a sound one is chosen first"
 
 
 @pytest.mark.parametrize(
@@ -296,32 +246,18 @@ def test_the_choice_of_gpus_is_read_as_cuda_reads_it(
     assert [gpu.uuid for gpu in placement.visible(box, allowed)] == expected
 
 
-def test_an_accepted_fault_is_not_held_against_a_gpu_and_a_new_one_is() -> None:
-    """And what happened to a GPU happened to its MIG instances."""
-    box = [
-        Gpu("GPU-a", "0", faults=("2 uncorrected memory errors",)),
-        Gpu("MIG-1", "1:0", parent="GPU-b"),
-    ]
-    found = placement.with_faults(
-        box, {"GPU-b": ["XID 79 at noon"]}, {"GPU-a": ["2 uncorrected memory errors"]}
-    )
-    assert [gpu.faults for gpu in found] == [(), ("XID 79 at noon",)]
-    worse = [Gpu("GPU-a", "0", faults=("3 uncorrected memory errors",))]
-    assert placement.with_faults(worse, {}, {"GPU-a": ["2 uncorrected memory errors"]})[0].faults
-
-
 def test_a_box_without_gpus_does_not_look_at_its_whole_queue_at_each_tick(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No driver on no GPU is no news: with ten thousand jobs a tick would take seconds."""
-    monkeypatch.setattr(gpus, "_on_the_bus", lambda: 0)
+    monkeypatch.setattr(monitor, "_on_the_bus", lambda: 0)
     home = Home(tmp_path / "home")
     home.create()
     ledger = Ledger.open(home.ledger)
-    monitor = gpus.Monitor(None)  # its thread is not started: the driver has not answered
-    assert monitor.seen().trouble
-    pool = Pool(ledger, monitor, QueueFile(home), free_share=0.8)
+    silent = monitor.Monitor(None)  # its thread is not started: the driver has not answered
+    assert silent.seen().trouble
+    pool = Pool(ledger, silent, QueueFile(home), free_share=0.8)
     assert [pool.refresh(()) for _ in range(3)] == [False, False, False]
-    monkeypatch.setattr(gpus, "_on_the_bus", lambda: 2)
+    monkeypatch.setattr(monitor, "_on_the_bus", lambda: 2)
     assert [pool.refresh(()) for _ in range(3)] == [True, False, False]
     ledger.close()
