@@ -40,6 +40,11 @@ class Resources:
     memory: int | None = None
     require_gpu: bool | None = None
 
+    @property
+    def needs_gpu(self) -> bool:
+        """True if a training without a GPU is a mistake: the spec itself asks for GPUs."""
+        return bool(self.gpus) if self.require_gpu is None else self.require_gpu
+
 
 @dataclass(frozen=True, slots=True)
 class CheckpointPolicy:

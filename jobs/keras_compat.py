@@ -25,12 +25,14 @@ from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
 from keras.src.trainers.epoch_iterator import EpochIterator
 
+from rekindle.jobs import keras_support
+from rekindle.jobs.keras_support import TESTED, Support
+
 __all__ = [
     "BASE_ITERATOR",
     "PLAIN_FIT",
     "PLAIN_ITERATOR",
     "REMEDY",
-    "TESTED",
     "ArrayDataAdapter",
     "BaseOptimizer",
     "GeneratorDataAdapter",
@@ -46,12 +48,11 @@ __all__ = [
     "make_global_generator",
     "replace_fit",
     "set_initial_epoch",
+    "support",
     "tree",
     "without_validation_split",
 ]
 
-TESTED: Final = ("3.15.1",)
-"""Keras versions that exact resume is tested with."""
 REMEDY: Final = f"install a tested version ({', '.join(TESTED)})"
 
 _FOLLOWED: Final = "15eaf4a007e88f75"
@@ -82,6 +83,11 @@ def is_known() -> bool:
         return loop_digest() == _FOLLOWED
     except (OSError, TypeError):  # no source is installed
         return keras.__version__ in TESTED
+
+
+def support() -> Support:
+    """Decide how this Keras is followed, on the TensorFlow backend."""
+    return keras_support.decide(keras.__version__, keras_support.BACKEND, known=is_known())
 
 
 def replace_fit(fit: Callable[..., Any]) -> Callable[[], None]:

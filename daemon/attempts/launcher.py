@@ -66,7 +66,7 @@ class Launcher:
                     # not the daemon's own: the keeper outlives it
                     stderr=keeper_log,
                     cwd=run.root,
-                    env=_environment(gpus),
+                    env=environment_of_keeper(gpus),
                     # a Ctrl-C in the daemon's terminal, or its hang-up, must not reach the keeper
                     start_new_session=True,
                     pass_fds=held,
@@ -94,7 +94,12 @@ class Launcher:
         return keeper.send(signal.SIGTERM) and keeper.send(signal.SIGCONT)
 
 
-def _environment(gpus: Sequence[str] | None) -> dict[str, str]:
+def environment_of_keeper(gpus: Sequence[str] | None) -> dict[str, str]:
+    """Build the environment of a keeper.
+
+    Args:
+        gpus: UUIDs of the GPUs of the attempt; None on a host without GPUs.
+    """
     # a daemon that was started inside a job must not pass on the marks of that job
     env = {key: value for key, value in os.environ.items() if key not in environment.OF_A_JOB}
     return env if gpus is None else {**env, environment.GPUS: ",".join(gpus)}

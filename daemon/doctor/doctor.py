@@ -5,37 +5,58 @@ file is written and removed again, to measure the speed of the disk.
 """
 
 import contextlib
-import json
 import os
 import shutil
 import stat
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Final
 
 from rekindle.daemon import config, daemon_status
+from rekindle.daemon.checks import folders, tries
+from rekindle.daemon.checks.finding import Finding, Waiting, named
+from rekindle.daemon.checks.interpreters import Limits, Report
 from rekindle.daemon.client import terminal
-from rekindle.daemon.doctor import host, units
-from rekindle.daemon.doctor.host import Finding, Waiting
-from rekindle.daemon.spec import parse
-from rekindle.jobs import bootstrap, provenance
+from rekindle.daemon.doctor import host, jobs, remote, units
+from rekindle.jobs import provenance
 from rekindle.jobs.job import Job
 from rekindle.state import access
-from rekindle.state.errors import RekindleError, SpecError
+from rekindle.state.counted import counted
+from rekindle.state.errors import RekindleError
 from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.ledger.rows import JobRow
 from rekindle.state.lifecycle import TERMINAL, JobState
 from rekindle.state.paths import Home
 
-_IMPORT_S: Final = 180.0
+IMPORT_S: Final = 300.0
+"""Seconds for importing Keras in all interpreters together."""
+_HERE: Final = "tries"
 
 
-def examine(home: Home, *, imports: bool = True) -> Iterator[Finding]:
+@dataclass(slots=True)
+class Night:
+    """Hold what the checks before have found, for those after them.
+
+    Attributes:
+        waiting: the jobs and specs that will run.
+        rows: the jobs that have not ended.
+    """
+
+    waiting: list[Waiting] = field(default_factory=list)
+    rows: list[JobRow] = field(default_factory=list)
+
+
+def examine(
+    home: Home, *, imports: bool = True, timeout: float = IMPORT_S, report: Report = lambda _: None
+) -> Iterator[Finding]:
     """Yield all findings, one check after the other.
 
     Args:
-        imports: import Keras in each interpreter that a waiting job names; takes seconds.
+        imports: import Keras as each waiting job would; takes seconds.
+        timeout: seconds for all of these imports together.
+        report: called with the name of each check that begins, and of its parts.
     """
     if not access.exists(home.inbox, home.root):
         yield Finding(
@@ -45,27 +66,36 @@ def examine(home: Home, *, imports: bool = True) -> Iterator[Finding]:
             "Start the daemon once (`rekindle run`), or name the home with --home.",
         )
         return
-    waiting: list[Waiting] = []
+    night = Night()
+    waiting = night.waiting
+    unit = units.ask()
+    now = time.time()
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("home", lambda: _permissions(home)),
         ("configuration", lambda: _configuration(home)),
-        ("ledger", lambda: _ledger(home, waiting)),
-        ("inbox", lambda: _inbox(home, waiting)),
+        ("ledger", lambda: _ledger(home, night)),
+        ("inbox", lambda: _inbox(home, night)),
         ("daemon", lambda: _daemon(home)),
+        ("queue", lambda: _queue(home, night)),
+        ("inbox", lambda: jobs.stuck(home, daemon_status.find(home) is not None, now)),
+        ("spec", lambda: jobs.refused(home, now)),
         ("disk", lambda: host.space(home, waiting)),
         ("disk speed", lambda: host.speed(home, waiting)),
         ("GPUs", lambda: host.gpus(waiting)),
         ("GPUs", lambda: host.gpu_faults(home)),
         ("memory", lambda: host.memory(waiting)),
-        ("interpreter", lambda: _interpreters(waiting) if imports else iter(())),
+        ("interpreter", lambda: _tries(home, night, unit, imports, timeout, report)),
         ("clock", host.clock),
         ("inotify", host.inotify),
-        ("systemd", lambda: _systemd(waiting)),
+        ("systemd", lambda: _systemd(waiting, unit)),
         ("git", _git),
     ]
     for name, check in checks:
+        report(name)
         try:
             yield from check()
+        except RekindleError as error:
+            yield Finding("error", name, error.what, error.hint)
         except (OSError, subprocess.SubprocessError, ValueError) as error:
             yield Finding(
                 "warning",
@@ -148,7 +178,7 @@ def _configuration(home: Home) -> Iterator[Finding]:
     yield Finding("ok", "configuration", f"{origin}: {limits}.")
 
 
-def _ledger(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
+def _ledger(home: Home, night: Night) -> Iterator[Finding]:
     if not home.ledger.exists():
         if any(home.runs.iterdir()):
             yield Finding(
@@ -165,7 +195,7 @@ def _ledger(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
         try:
             faults = book.check()
             rows = book.jobs(states=set(JobState) - TERMINAL)
-            held = sum(row.state == JobState.HELD for row in rows)
+            specs = {row.id: book.spec_text(row.id) for row in rows}
             newest = book.events(newest=1)
         finally:
             book.close()
@@ -187,37 +217,47 @@ def _ledger(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
             f"The last event has a time in the future: {terminal.when(newest[0].at)}.",
             "The clock was set back; correct it: `timedatectl set-ntp true`.",
         )
+    night.rows.extend(rows)
     for row in rows:
-        with contextlib.suppress(OSError, RekindleError):
-            waiting.append(Waiting(row.id, Job.read(home.run(row.id).job_file), row.state))
-    yield Finding("ok", "ledger", f"The ledger is sound; {len(rows)} jobs have not ended.")
-    if held:
-        yield Finding(
-            "warning",
-            "jobs",
-            f"{held} jobs are held and will not run.",
-            "`rekindle ls --state held` shows why; `rekindle release JOB` lets one continue.",
-        )
-
-
-def _inbox(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
-    for path in sorted(home.inbox.iterdir()):
-        if not path.name.endswith(parse.SUFFIXES) or path.name.startswith("."):
-            continue
-        try:
-            job = parse.parse(path.read_bytes()[: parse.MAX_BYTES + 1], path.name, home.inbox)
-        except SpecError as error:
-            yield Finding("error", "spec", f"{path.name} will be refused: {error.what}", error.hint)
-        else:
-            waiting.append(Waiting(path.name, job))
-    for one in waiting:
-        if not os.path.isdir(one.job.workdir):
+        accepted = _accepted(home, row, specs[row.id])
+        if accepted is None:
             yield Finding(
                 "error",
-                "spec",
-                f"The workdir of {one.name} does not exist: {one.job.workdir}.",
-                f"Mount it, or create it: mkdir -p {one.job.workdir}.",
+                "jobs",
+                f"The accepted spec of {row.id} cannot be read.",
+                f"`rekindle show {row.id}` says why.",
             )
+        else:
+            night.waiting.append(Waiting(row.id, accepted, row.state))
+    left = f"{counted(len(rows), 'job')} {'has' if len(rows) == 1 else 'have'} not ended"
+    yield Finding("ok", "ledger", f"The ledger is sound; {left}.")
+
+
+def _accepted(home: Home, row: JobRow, spec: str) -> Job | None:
+    """Read the accepted spec; from the ledger, without secrets, where the file is not ours."""
+    with contextlib.suppress(OSError, RekindleError):
+        return Job.read(home.run(row.id).job_file)
+    with contextlib.suppress(RekindleError):
+        return Job.from_json(spec)
+    return None
+
+
+def _inbox(home: Home, night: Night) -> Iterator[Finding]:
+    found, wrong = tries.of_inbox(home)
+    night.waiting.extend(found)
+    yield from wrong
+
+
+def _queue(home: Home, night: Night) -> Iterator[Finding]:
+    yield from jobs.paused(home, night.waiting)
+    yield from jobs.held(night.rows)
+    with contextlib.ExitStack() as closing:
+        book = None
+        with contextlib.suppress(RekindleError):  # reported by the check of the ledger
+            if home.ledger.exists():
+                book = Ledger.open(home.ledger, readonly=True)
+                closing.callback(book.close)
+        yield from jobs.dependent(book, night.rows, night.waiting)
 
 
 def _daemon(home: Home) -> Iterator[Finding]:
@@ -243,85 +283,63 @@ def _daemon(home: Home) -> Iterator[Finding]:
     )
 
 
-def _interpreters(waiting: list[Waiting]) -> Iterator[Finding]:
-    users: dict[str, list[Waiting]] = {}
-    for one in waiting:
-        if one.job.command is None:
-            users.setdefault(one.job.python or sys.executable, []).append(one)
-    for python, jobs in users.items():
-        yield _interpreter(
-            python,
-            ", ".join(one.name for one in jobs[:3])
-            + (f" and {len(jobs) - 3} more" if len(jobs) > 3 else ""),
-        )
-
-
-def _interpreter(python: str, jobs: str) -> Finding:
-    name = "interpreter"
-    env = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    try:
-        done = subprocess.run(
-            bootstrap.command(python, "rekindle.jobs.trainer.probe"),
-            env=env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_IMPORT_S,
-            check=False,
-        )
-    except OSError as error:
-        return Finding(
-            "error",
-            name,
-            f"{python} cannot be run ({error.strerror}); {jobs} needs it.",
-            "Create the environment again, or name another `python` in the spec.",
-        )
-    except subprocess.TimeoutExpired:
-        return Finding(
-            "error",
-            name,
-            f"{python} did not import Keras within {_IMPORT_S:.0f} s.",
-            "Check the speed of the disk that holds its packages.",
-        )
-    try:
-        found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    except (ValueError, IndexError):
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        return Finding(
-            "error",
-            name,
-            f"{python} cannot run a trainer: {last} ({jobs} needs it).",
-            "Name a Python 3.10 or newer as `python` in the spec.",
-        )
-    if "error" in found:
-        return Finding(
-            "error",
-            name,
-            f"{python} cannot import Keras: {found['error']} ({jobs} needs it).",
-            f"{python} -m pip install keras tensorflow",
-        )
-    about = ", ".join(f"{key} {value}" for key, value in found["packages"].items())
-    text = f"{python}: Python {found['python']}, {about}"
-    if found["backend"] != "tensorflow":
-        return Finding(
-            "error",
-            name,
-            f"{text}; the Keras backend is {found['backend']}, where `fit` cannot be resumed.",
-            'Set `env = { KERAS_BACKEND = "tensorflow" }` in the spec.',
-        )
-    if found["keras"] not in found["tested"]:
-        return Finding(
+def _tries(
+    home: Home,
+    night: Night,
+    unit: dict[str, str] | None,
+    imports: bool,
+    timeout: float,
+    report: Report,
+) -> Iterator[Finding]:
+    """Try interpreters and folders: in the daemon, or here where there is none to ask."""
+    if not tries.to_run(night.waiting):
+        return
+    why = "No daemon runs"
+    if daemon_status.find(home) is not None:
+        answer = _ask(home, imports, timeout, report)
+        if not answer.problem:
+            for finding in answer.findings:
+                yield units.in_sandbox(finding, unit, answer.pid, answer.user)
+            yield Finding(
+                "ok",
+                _HERE,
+                f"Interpreters and folders were tried by the daemon, as user {answer.user}.",
+            )
+            return
+        why = f"The daemon was not asked ({answer.problem.rstrip('.')})"
+    limits = Limits.within(timeout)
+    own, closed = tries.readable(home, night.waiting)
+    yield from tries.run(home, own, imports=imports, limits=limits, report=report)
+    if closed:
+        yield Finding(
             "warning",
-            name,
-            f"{text}; this Keras version is not tested: training is resumed at epochs only.",
-            f"Install a tested Keras: {', '.join(found['tested'])}.",
+            _HERE,
+            f"{named(closed)} cannot be tried by user {folders.user()}: job.json is not readable.",
+            "Run the doctor as the user that owns the home.",
         )
-    return Finding("ok", name, f"{text}; resumed to the batch ({jobs}).")
+    yield Finding(
+        "warning",
+        _HERE,
+        f"{why}: interpreters and folders were tried as user {folders.user()} in this shell; a "
+        "service may see less.",
+        "Start the daemon and run the doctor again, as a user who may write the inbox.",
+    )
 
 
-def _systemd(waiting: list[Waiting]) -> Iterator[Finding]:
+def _ask(home: Home, imports: bool, timeout: float, report: Report) -> remote.Answer:
+    try:
+        book = Ledger.open(home.ledger, readonly=True)
+    except RekindleError as error:
+        return remote.Answer(problem=error.what)
+    try:
+        return remote.check(home, book, imports=imports, timeout=timeout, report=report)
+    finally:
+        book.close()
+
+
+def _systemd(waiting: list[Waiting], unit: dict[str, str] | None) -> Iterator[Finding]:
     grace = max((one.job.limits.stop_grace for one in waiting), default=0.0)
-    for severity, what, hint in units.judge(units.ask(), grace):
+    for severity, what, hint in units.judge(unit, grace):
         yield Finding(severity, "systemd", what, hint)
 
 

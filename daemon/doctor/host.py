@@ -4,15 +4,13 @@ import ctypes
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from rekindle.daemon import queue_file
+from rekindle.daemon.checks.finding import Finding, Waiting, named
 from rekindle.daemon.client import terminal
 from rekindle.jobs import provenance
-from rekindle.jobs.job import Job
-from rekindle.state.lifecycle import JobState
 from rekindle.state.paths import Home
 from rekindle.state.run import checkpoints
 
@@ -21,30 +19,6 @@ _SLOW_BYTES_S: Final = 50 * 2**20
 _SLOW_FSYNC_S: Final = 0.1
 _UNKNOWN_BYTES: Final = 5 * 10**9
 _UNSYNCHRONISED: Final = 0x40
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One result of a check.
-
-    Attributes:
-        severity: ``"ok"``, ``"warning"`` if jobs may fail, ``"error"`` if they will.
-        hint: what to do; empty if nothing needs to be done.
-    """
-
-    severity: str
-    check: str
-    what: str
-    hint: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A job or a spec that will run; ``state`` is None for a spec in the inbox."""
-
-    name: str
-    job: Job
-    state: JobState | None = None
 
 
 def space(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
@@ -56,7 +30,7 @@ def space(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
     if wanted:
         text += f"; checkpoints of the jobs to run need about {terminal.size(wanted)}"
     if unknown:
-        text += f"; {unknown} jobs have no checkpoint yet, so their need is unknown"
+        text += f"; {unknown} without a checkpoint, so that their need is unknown"
     hint = "`rekindle prune` shows what can be removed; or lower `checkpoint.keep` in the specs."
     if free < wanted:
         yield Finding("error", "disk", f"{text}.", hint)
@@ -136,12 +110,15 @@ def gpus(waiting: list[Waiting]) -> Iterator[Finding]:
     """Compare the GPUs of the host with those the jobs need, and check their device files."""
     machine = provenance.machine()
     models, driver = machine["gpus"], machine["driver"]
-    wanted = max((one.job.resources.gpus or 0 for one in waiting), default=0)
-    if wanted > len(models):
+    too_wide = [one for one in waiting if (one.job.resources.gpus or 0) > len(models)]
+    if too_wide:
+        widest = max(too_wide, key=lambda one: one.job.resources.gpus or 0)
+        wanted = widest.job.resources.gpus
         yield Finding(
             "error",
             "GPUs",
-            f"A job needs {wanted} GPUs; this host has {len(models)}.",
+            f"{widest.name} needs {wanted} {'GPU' if wanted == 1 else 'GPUs'}; this host has "
+            f"{len(models)} ({named(too_wide)} cannot run).",
             "Check the driver with `nvidia-smi`, or lower `resources.gpus` in the spec.",
         )
     elif models:

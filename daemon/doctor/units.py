@@ -1,11 +1,24 @@
 """Check how systemd treats the daemon: the settings that matter at night."""
 
+import dataclasses
 import os
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from rekindle.daemon.checks.finding import Finding
+
 UNIT: Final = "rekindle.service"
+_SANDBOX: Final = (
+    "ProtectHome",
+    "ProtectSystem",
+    "PrivateTmp",
+    "InaccessiblePaths",
+    "ReadOnlyPaths",
+    "ReadWritePaths",
+    "TemporaryFileSystem",
+)
 _KEYS: Final = (
     "LoadState",
     "ActiveState",
@@ -14,8 +27,13 @@ _KEYS: Final = (
     "TimeoutStopUSec",
     "Restart",
     "StartLimitIntervalUSec",
+    "MainPID",
+    *_SANDBOX,
 )
 _ROOM_S: Final = 30.0
+_HOMES: Final = ("/home", "/root", "/run/user")
+_TEMPORARY: Final = ("/tmp", "/var/tmp")  # noqa: S108  names of folders that a unit may replace
+_SYSTEM: Final = ("/usr", "/boot", "/efi", "/etc")
 
 
 def ask() -> dict[str, str] | None:
@@ -114,6 +132,64 @@ def judge(unit: dict[str, str] | None, stop_grace: float) -> list[tuple[str, str
             "",
         )
     ]
+
+
+def in_sandbox(finding: Finding, unit: dict[str, str] | None, pid: int, user: str) -> Finding:
+    """Name the setting of the unit that keeps a path from the daemon, with its drop-in; pure.
+
+    Args:
+        finding: of the daemon, with the path concerned.
+        pid: of the daemon that tried.
+    """
+    if unit is None or not finding.path or unit.get("MainPID") != str(pid):
+        return finding
+    readable = "read-only" in finding.what
+    setting, change = (_read_only if readable else _hidden)(unit, finding.path)
+    if not setting:
+        return finding
+    for_user = " --user" if unit["manager"] == "user" else ""
+    return dataclasses.replace(
+        finding,
+        what=f"{finding.what.rstrip('.')}; {setting} of {UNIT} keeps user {user} from it.",
+        hint=f"systemctl{for_user} edit {UNIT}: [Service] {change}; then "
+        f"systemctl{for_user} restart {UNIT} (trainings continue).",
+    )
+
+
+def _hidden(unit: dict[str, str], path: str) -> tuple[str, str]:
+    """Find the setting that hides a path, and the line of a drop-in that shows it."""
+    home = unit.get("ProtectHome", "no")
+    if home in ("yes", "tmpfs") and _below(path, _HOMES):
+        return f"ProtectHome={home}", "ProtectHome=no"
+    for key in ("InaccessiblePaths", "TemporaryFileSystem"):
+        if _below(path, _listed(unit.get(key, ""))):
+            return key, f"{key}="
+    if unit.get("PrivateTmp") == "yes" and _below(path, _TEMPORARY):
+        return "PrivateTmp=yes", "PrivateTmp=no"
+    return "", ""
+
+
+def _read_only(unit: dict[str, str], path: str) -> tuple[str, str]:
+    """Find the setting that makes a path read-only, and the line that makes it writable."""
+    home, system = unit.get("ProtectHome", "no"), unit.get("ProtectSystem", "no")
+    if _below(path, _listed(unit.get("ReadWritePaths", ""))):
+        return "", ""
+    line = f"ReadWritePaths={path}"
+    if home == "read-only" and _below(path, _HOMES):
+        return "ProtectHome=read-only", line
+    if _below(path, _listed(unit.get("ReadOnlyPaths", ""))):
+        return "ReadOnlyPaths", line
+    if system == "strict" or (system in ("yes", "full") and _below(path, _SYSTEM)):
+        return f"ProtectSystem={system}", line
+    return "", ""
+
+
+def _listed(text: str) -> list[str]:
+    return [word.partition(":")[0].lstrip("-+") for word in text.split()]
+
+
+def _below(path: str, folders: Iterable[str]) -> bool:
+    return any(path == one or path.startswith(f"{one.rstrip('/')}/") for one in folders)
 
 
 def _run(*words: str) -> dict[str, str]:

@@ -46,9 +46,22 @@ def import_run(tools: Tools, request: Request) -> str:
     return transfer.settle(tools.home, tools.ledger, request.job, hold=hold)
 
 
+def check(tools: Tools, request: Request) -> str:
+    """Try the interpreters and folders of the waiting jobs, for `rekindle doctor`."""
+    check_id, seconds = request.fields.get("id"), request.fields.get("timeout")
+    if not isinstance(check_id, str) or not isinstance(seconds, int | float):
+        raise UsageError(
+            "A check has an id and a number of seconds.",
+            hint="`rekindle doctor` writes such a request.",
+        )
+    imports = bool(request.fields.get("imports"))
+    return tools.checks.begin(check_id, imports=imports, timeout=float(seconds))
+
+
 HANDLERS: Final[Mapping[str, Callable[[Tools, Request], str]]] = {
     "pause": pause,
     "resume": resume,
+    "check": check,
     "prune": prune,
     "import": import_run,
 }

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from rekindle.daemon.attempts.attempts import Attempts
+from rekindle.daemon.checks.checks import Checks
 from rekindle.daemon.queueing.queue import Queue
 from rekindle.daemon.retention.pruning import Pruning
 from rekindle.state.ledger.ledger import Ledger
@@ -22,6 +23,7 @@ class Tools:
     attempts: Attempts
     pruning: Pruning
     queue: Queue
+    checks: Checks
     asked_by: str = ""
 
     @property

@@ -19,7 +19,7 @@ FORMAT: Final = 1
 SUFFIX: Final = ".request.json"
 VERBS: Final = ("stop", "release", "cancel", "retry", "priority", "import", "prune")
 """Verbs about one job."""
-QUEUE_VERBS: Final = ("pause", "resume")
+QUEUE_VERBS: Final = ("pause", "resume", "check")
 """Verbs about the whole queue; their requests name no job."""
 _MAX_BYTES: Final = 64 * 1024
 

@@ -22,6 +22,7 @@ from rekindle.daemon import daemon_status, log, service_record
 from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.attempts.launcher import Launcher
 from rekindle.daemon.background import Background
+from rekindle.daemon.checks.checks import Checks
 from rekindle.daemon.config import Config
 from rekindle.daemon.gpus.monitor import Monitor
 from rekindle.daemon.gpus.pool import Pool
@@ -100,6 +101,7 @@ class Service:
         )
         pool = Pool(ledger, monitor, file, free_share=gpus.free_memory, slow_after=gpus.slow_after)
         queue = Queue(ledger, attempts, pool, file, slots=options.slots)
+        checks = Checks(home, ledger, Background(self._wake.set, most=1))
         snapshots = Snapshots(home.sources, options.config.source, home.root)
         copying = Background(self._wake.set, most=_TREES)
         inbox = Inbox(home, ledger, snapshots, background=copying)
@@ -111,7 +113,7 @@ class Service:
         scan = InboxScan(
             inbox,
             watcher,
-            Dispatcher(Tools(home, ledger, attempts, pruning, queue)),
+            Dispatcher(Tools(home, ledger, attempts, pruning, queue, checks)),
             self._isolation,
             wake=self._wake,
             rescan=options.rescan,
@@ -157,6 +159,7 @@ class Service:
             Call("attempts", attempts.watch),
             DiskWatch(home, ledger),
             Call("pruning", pruning.tick),
+            Call("checks", checks.tick),
             Call("queue", queue.tick, when=may_start),
             Reaper(),
             StatusReport(lifeline, ledger, self._shutdown, self._isolation),

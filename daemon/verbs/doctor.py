@@ -1,11 +1,17 @@
 """``rekindle doctor``: check host and home before the night; exit code 1 for errors."""
 
 import argparse
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
 
+from rich.console import Console
 from rich.markup import escape
 
+from rekindle.daemon.checks.finding import Finding
 from rekindle.daemon.client import json_text, lookup, terminal
 from rekindle.daemon.doctor import doctor
+from rekindle.jobs import quantities
 from rekindle.state.counted import counted
 
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
@@ -13,9 +19,14 @@ _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--no-imports",
-        action="store_true",
-        help="skip importing Keras in the interpreters of waiting jobs",
+        "--no-imports", action="store_true", help="skip importing Keras as each waiting job would"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=doctor.IMPORT_S,
+        metavar="TIME",
+        help='longest time for these imports together, e.g. "10min" (default: 5min)',
     )
     json_text.add_argument(parser, "print the findings as JSON")
 
@@ -23,20 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     home = lookup.home(args)
     console = terminal.console()
-    findings = []
-    for finding in doctor.examine(home, imports=not args.no_imports):
-        findings.append(finding)
-        if args.json:
-            continue
-        style = _STYLES[finding.severity]
-        console.print(
-            f"[{style}]{finding.severity:7}[/] {finding.check}: {escape(finding.what)}",
-            soft_wrap=True,
-        )
-        if finding.hint:
-            console.print(f"        hint: {escape(finding.hint)}", soft_wrap=True)
-    errors = sum(finding.severity == "error" for finding in findings)
-    warnings = sum(finding.severity == "warning" for finding in findings)
+    found = []
+    with _progress(console, shown=not args.json) as report:
+        for finding in doctor.examine(
+            home, imports=not args.no_imports, timeout=args.timeout, report=report
+        ):
+            found.append(finding)
+            if not args.json:
+                _print(console, finding)
+    errors = sum(one.severity == "error" for one in found)
     if args.json:
         json_text.write(
             {
@@ -44,18 +50,43 @@ def main(args: argparse.Namespace) -> int:
                 "fine": not errors,
                 "findings": [
                     {"severity": f.severity, "check": f.check, "what": f.what, "hint": f.hint}
-                    for f in findings
+                    for f in found
                 ],
             }
         )
-    elif errors:
-        console.print(
-            f"Not ready for the night: {counted(errors, 'error')}, {counted(warnings, 'warning')}."
-        )
     else:
-        console.print(
-            f"Ready for the night, with {counted(warnings, 'warning')}."
-            if warnings
-            else "Ready for the night."
-        )
+        console.print(_summary(errors, sum(one.severity == "warning" for one in found)))
     return 1 if errors else 0
+
+
+def _summary(errors: int, warnings: int) -> str:
+    more = counted(warnings, "warning")
+    if errors:
+        return f"Not ready for the night: {counted(errors, 'error')}, {more}."
+    return f"Ready for the night, with {more}." if warnings else "Ready for the night."
+
+
+def _print(console: Console, finding: Finding) -> None:
+    style = _STYLES.get(finding.severity, "")
+    console.print(
+        f"[{style}]{finding.severity:7}[/] {finding.check}: {escape(finding.what)}", soft_wrap=True
+    )
+    if finding.hint:
+        console.print(f"        hint: {escape(finding.hint)}", soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _progress(console: Console, *, shown: bool) -> Iterator[Callable[[str], None]]:
+    """Show on a terminal what is being checked; elsewhere nothing."""
+    if not (shown and sys.stdout.isatty()):
+        yield lambda _: None
+        return
+    with console.status("checking") as status:
+        yield lambda what: status.update(f"checking: {escape(what)}")
+
+
+def _seconds(text: str) -> float:
+    try:
+        return quantities.seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

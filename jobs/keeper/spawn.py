@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from typing import Final
 
 from rekindle.jobs import bootstrap, environment, process
@@ -59,10 +60,18 @@ def command_line(job: Job, run: Run, attempt: int) -> list[str]:
 
 
 def variables(
-    job: Job, run: Run, attempt: int, restore_point: RestorePoint | None
+    job: Job,
+    run: Run,
+    attempt: int,
+    restore_point: RestorePoint | None,
+    inherited: Mapping[str, str] = os.environ,
 ) -> dict[str, str]:
-    """Build the environment of an attempt's trainer."""
-    env = {k: v for k, v in os.environ.items() if k not in environment.NOT_INHERITED}
+    """Build the environment of an attempt's trainer.
+
+    Args:
+        inherited: the environment of the keeper.
+    """
+    env = {k: v for k, v in inherited.items() if k not in environment.NOT_INHERITED}
     env.setdefault("PYTHONUNBUFFERED", "1")
     # the iteration order of sets of strings depends on it
     env.setdefault("PYTHONHASHSEED", str(job.seed % 2**32))

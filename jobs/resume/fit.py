@@ -19,7 +19,7 @@ from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture import rng
 from rekindle.jobs.keras_compat import PLAIN_FIT, PLAIN_ITERATOR
-from rekindle.jobs.resume import unfollowed
+from rekindle.jobs.keras_support import NOT_FOLLOWED
 from rekindle.jobs.resume.fit_stage import FitStage
 from rekindle.state.errors import RekindleError
 
@@ -29,19 +29,9 @@ def install(session: Session) -> Callable[[], None]:
 
     Call it right after Keras is imported: random generators are registered from then on.
     """
-    tested = ", ".join(keras_compat.TESTED)
-    if not keras_compat.is_known():
-        session.warn(
-            f"The training loop of Keras {keras.__version__} is not a tested one, so this job "
-            "is resumed from whole epochs only, and a stop repeats the current epoch.",
-            f"Install a tested version ({tested}).",
-        )
-    elif keras.__version__ not in keras_compat.TESTED:
-        session.warn(
-            f"Keras {keras.__version__} is not tested, but has the training loop of the tested "
-            f"version {tested}.",
-            "Test exact resume with `rekindle verify-resume SPEC`, or install a tested version.",
-        )
+    support = keras_compat.support()
+    if support.what:
+        session.warn(support.what, support.hint)
     rng.watch_seed_generators()
     stages = _Stages(session)
 
@@ -67,7 +57,7 @@ class _Stages:
         session = self._session
         if session.stages.forked:
             session.report_unfollowed(
-                f"`fit` is called in a forked child process: {unfollowed.NOT_FOLLOWED}",
+                f"`fit` is called in a forked child process: {NOT_FOLLOWED}",
                 "Call it in the script's own process, one model after the other; otherwise each "
                 "relaunch trains it from scratch.",
             )
@@ -76,7 +66,7 @@ class _Stages:
             return _fit_plain(model, *args, **kwargs)  # belongs to the stage that calls it
         if threading.current_thread() is not threading.main_thread():
             session.report_unfollowed(
-                f"`fit` is called in a thread: {unfollowed.NOT_FOLLOWED}",
+                f"`fit` is called in a thread: {NOT_FOLLOWED}",
                 "Call it in the main thread; otherwise each relaunch trains it from scratch.",
             )
             return PLAIN_FIT(model, *args, **kwargs)

@@ -13,13 +13,9 @@ import time
 import weakref
 from typing import Any, Final
 
+from rekindle.jobs import keras_support
 from rekindle.jobs.attempt.session import Session
-
-NOT_FOLLOWED: Final = "this training is not followed; nothing of it is saved."
-HINT: Final = (
-    "Train with `fit` of Keras 3, or write the loop with `resumable` (docs/loops.md); "
-    "otherwise each relaunch starts from scratch."
-)
+from rekindle.jobs.keras_support import HINT, NOT_FOLLOWED
 
 _LOOK_S: Final = 1.0
 _CALLS: Final = 3
@@ -97,7 +93,7 @@ class Unfollowed:
                 (``tensorflow.python.keras``), as its ``engine.training``.
         """
         release = getattr(keras, "__version__", "2 inside of TensorFlow")
-        where = f"Keras {release} ({keras.__name__}) trains without rekindle"
+        where = keras_support.trains_alone(keras.__name__, release)
         for name in ("fit", "fit_generator", "train_on_batch"):
             if hasattr(keras.Model, name):
                 self._watch_method(keras.Model, name, where, weight=_CALLS)

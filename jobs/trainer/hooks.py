@@ -11,6 +11,7 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from rekindle.jobs import keras_support
 from rekindle.jobs.job import Job
 from rekindle.jobs.trainer.after_import import AfterImport
 from rekindle.state.errors import HookFailed, RekindleError
@@ -56,17 +57,12 @@ def _hook_keras(
     keras: types.ModuleType, session: "Session", seed: int, unfollowed: "Unfollowed"
 ) -> None:
     """Make ``fit`` resumable, or report training as not followed."""
-    if int(keras.__version__.partition(".")[0]) < 3:
+    if keras_support.is_legacy(keras):
         _watch(session, unfollowed.hook_legacy, keras)
         return
-    backend = keras.config.backend()
-    if backend != "tensorflow":
-        from rekindle.jobs.resume.unfollowed import NOT_FOLLOWED
-
-        session.report_unfollowed(
-            f"The Keras backend is {backend}, where `fit` is not resumable: {NOT_FOLLOWED}",
-            'Set `env = { KERAS_BACKEND = "tensorflow" }` in the spec.',
-        )
+    support = keras_support.decide(keras.__version__, keras.config.backend(), known=True)
+    if support.level == keras_support.UNFOLLOWED:
+        session.report_unfollowed(support.what, support.hint)
         return
     from rekindle.jobs.resume import fit
 
@@ -95,9 +91,5 @@ def _hook_failed(name: str, error: BaseException) -> RekindleError:
         return error
     module = sys.modules.get(name)
     release = getattr(module, "__version__", "of an unknown version")
-    return HookFailed(
-        f"The training loop of {name} {release} cannot be hooked "
-        f"({type(error).__name__}: {error}); nothing was trained.",
-        hint="Install Keras 3.8 or newer (3.11 and newer resume in mid-epoch) into the job's "
-        "Python, then `rekindle release JOB`.",
-    )
+    failed = keras_support.hook_failed(name, release, error)
+    return HookFailed(failed.what, hint=failed.hint)

@@ -8,15 +8,16 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from rekindle.jobs.attempt.session import Session
-from rekindle.jobs.job import Resources
 from rekindle.state.errors import GpuMissing
+
+if TYPE_CHECKING:
+    from rekindle.jobs.attempt.session import Session
 
 _VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
 _INSTALL: Final = "{} -m pip install 'tensorflow[and-cuda]'"
-_ON_CPU: Final = (
+ON_CPU: Final = (
     "To train on the CPU, submit the spec again with `require_gpu = false` in [resources]."
 )
 
@@ -40,9 +41,16 @@ class Devices:
     nodes: Sequence[str] = ()
 
 
-def install(session: Session) -> None:
+class Missing(NamedTuple):
+    """Say why no GPU is visible, and what makes one visible."""
+
+    what: str
+    remedy: str
+
+
+def install(session: "Session") -> None:
     """Check at the entry of the first stage of the script, where the spec requires a GPU."""
-    if not is_required(session.job.resources):
+    if not session.job.resources.needs_gpu:
         return
     checked = False
 
@@ -55,20 +63,17 @@ def install(session: Session) -> None:
     session.stages.listen(check, lambda: None)
 
 
-def is_required(resources: Resources) -> bool:
-    """Return whether a training without a GPU is a mistake: the spec itself asks for GPUs."""
-    if resources.require_gpu is None:
-        return bool(resources.gpus)
-    return resources.require_gpu
-
-
-def _check(session: Session) -> None:
+def _check(session: "Session") -> None:
     tensorflow: Any = sys.modules.get("tensorflow")
     if tensorflow is None:
         return
     found = look(tensorflow)
-    error = missing(found, session.job.resources.gpus, sys.executable, session.job.id)
-    if error is not None:
+    lacking = missing(found, session.job.resources.gpus, sys.executable)
+    if lacking is not None:
+        error = GpuMissing(
+            f"{lacking.what} Nothing was trained.",
+            hint=f"{lacking.remedy} Then `rekindle release {session.job.id}`. {ON_CPU}",
+        )
         session.fail_permanently(error)
         raise error
     asked = session.job.resources.gpus or 1
@@ -100,25 +105,23 @@ def closed_nodes() -> list[str]:
     ]
 
 
-def missing(found: Devices, gpus: int | None, python: str, job: str) -> GpuMissing | None:
+def missing(found: Devices, gpus: int | None, python: str) -> Missing | None:
     """Explain why no GPU is visible; None if there is one. Pure.
 
     Args:
         gpus: as the spec says.
         python: the interpreter of the job.
-        job: its id, for the hint.
     """
     if found.visible:
         return None
     asked = f"`gpus = {gpus}`" if gpus else "`require_gpu = true`"
     what = f"The spec says {asked}, and TensorFlow sees no GPU"
-    then = f"Then `rekindle release {job}`."
     if found.physical:
         why = f"the script hides {_count(found.physical)} with `tf.config.set_visible_devices`"
-        do = "Remove that call from the script and submit it again."
+        do = "Remove that call from the script."
     elif not found.built:
         why = f"{python} has a TensorFlow that was built for the CPU only"
-        do = f"{python} -m pip uninstall tensorflow-cpu; {_INSTALL.format(python)}. {then}"
+        do = f"{python} -m pip uninstall tensorflow-cpu; {_INSTALL.format(python)}."
     elif found.cuda_visible is not None and found.cuda_visible.strip() in ("", "-1"):
         why = f"{_VISIBLE} is {found.cuda_visible!r} in the script's environment"
         do = (
@@ -129,12 +132,12 @@ def missing(found: Devices, gpus: int | None, python: str, job: str) -> GpuMissi
         why = f"this user may not open {', '.join(found.nodes)}"
         do = (
             f"Add the daemon's user to the group of the device (ls -l {found.nodes[0]}), "
-            f"and restart the daemon. {then}"
+            "and restart the daemon."
         )
     else:
         why = "its CUDA libraries or the driver cannot be loaded (the log says which)"
-        do = f"Check `nvidia-smi`; {_INSTALL.format(python)} installs the libraries. {then}"
-    return GpuMissing(f"{what}: {why}. Nothing was trained.", hint=f"{do} {_ON_CPU}")
+        do = f"Check `nvidia-smi`; {_INSTALL.format(python)} installs the libraries."
+    return Missing(f"{what}: {why}.", do)
 
 
 def _count(number: int) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from rig import Rig, wait_for
 
+from rekindle.daemon.checks.finding import Finding
 from rekindle.daemon.doctor import doctor, units
-from rekindle.daemon.doctor.host import Finding
 from rekindle.jobs.job import CheckpointPolicy, Job, Resources
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
@@ -173,7 +173,7 @@ def test_resources_that_the_host_lacks_are_found(home: Home) -> None:
     waiting_job(home, workdir="/not/mounted", resources=Resources(gpus=99, memory=2**60))
     assert "99 GPUs" in errors(home, "GPUs")[0].what
     assert "may use" in errors(home, "memory")[0].what
-    assert "/not/mounted" in errors(home, "spec")[0].what
+    assert "/not/mounted" in errors(home, "folder")[0].what
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ import pytest
 
 from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.attempts.launcher import Launcher
+from rekindle.daemon.background import Background
+from rekindle.daemon.checks.checks import Checks
 from rekindle.daemon.config import Retention
 from rekindle.daemon.gpus.monitor import Monitor
 from rekindle.daemon.gpus.pool import Pool
@@ -180,6 +182,7 @@ def test_a_rebuilt_ledger_equals_the_original(home: Home) -> None:
             attempts,
             Pruning(home, ledger, Retention(), attempts),
             Queue(ledger, attempts, pool, file, slots=1),
+            Checks(home, ledger, Background()),
         )
     )
     attempt(

@@ -70,6 +70,7 @@ PROCESSES = {
             "jobs/keeper/__init__.py",
             "jobs/keeper/command.py",
             "jobs/keeper/memory_limit.py",
+            "jobs/keeper/spawn.py",
         ),
     ),
 }

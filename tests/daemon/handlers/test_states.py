@@ -9,6 +9,8 @@ import pytest
 
 from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.attempts.launcher import Launcher
+from rekindle.daemon.background import Background
+from rekindle.daemon.checks.checks import Checks
 from rekindle.daemon.config import Retention
 from rekindle.daemon.gpus.monitor import Monitor
 from rekindle.daemon.gpus.pool import Pool
@@ -65,7 +67,9 @@ class Desk:
         pool = Pool(self.ledger, Monitor("-1"), file, free_share=0.8)
         pruning = Pruning(home, self.ledger, Retention(), self.attempts)
         queue = Queue(self.ledger, self.attempts, pool, file, slots=1)
-        self._dispatcher = Dispatcher(Tools(home, self.ledger, self.attempts, pruning, queue))
+        checks = Checks(home, self.ledger, Background())
+        tools = Tools(home, self.ledger, self.attempts, pruning, queue, checks)
+        self._dispatcher = Dispatcher(tools)
 
     def ask(self, verb: str, job: str) -> dict[str, Any]:
         """Carry out a request and return its answer as a verb reads it."""

@@ -1,0 +1,1 @@
+"""Try interpreters and folders as an attempt would find them."""
