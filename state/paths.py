@@ -35,6 +35,11 @@ class Run:
         return self.root / "heartbeat"
 
     @property
+    def running_time(self) -> Path:
+        """Seconds that the latest attempt has run, published by its keeper every second."""
+        return self.root / "running_time"
+
+    @property
     def keeper_log(self) -> Path:
         """Output of the latest attempt's keeper; empty unless something failed."""
         return self.root / "keeper.log"

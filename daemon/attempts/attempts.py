@@ -5,6 +5,8 @@ records a start before anything is spawned, and everything else from the run dir
 a restarted daemon reaches the same verdicts.
 """
 
+import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,9 +21,11 @@ from rekindle.daemon.attempts.stop import Stop
 from rekindle.daemon.attempts.watch import Watch
 from rekindle.daemon.background import Background
 from rekindle.daemon.verdict.saved import Saved
+from rekindle.jobs import process
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import JobRow
 from rekindle.state.paths import Home
+from rekindle.state.run import running_time
 
 
 class Attempts:
@@ -107,6 +111,18 @@ class Attempts:
     def live_jobs(self) -> list[str]:
         """List the jobs that have processes now."""
         return self._stop.live_jobs()
+
+    def running_time(self, job: JobRow) -> float:
+        """Return the seconds that the job's attempt has run."""
+        found = running_time.read(self._home.run(job.id).running_time, job.attempts)
+        if found is not None:
+            return found
+        row = self._ledger.attempt(job.id, job.attempts)
+        if row is None or row.keeper_start is None or row.boot_id != process.boot_id():
+            return 0.0
+        # a keeper of an older version publishes nothing
+        boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+        return max(boot - row.keeper_start / os.sysconf("SC_CLK_TCK"), 0.0)
 
     def saved(self, job: JobRow) -> Saved:
         """Describe what a relaunch of the job would find, and whether its attempt can save now."""

@@ -1,5 +1,6 @@
 """Settle an attempt that has ended: record its end and the verdict in one transaction."""
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,13 +13,14 @@ from rekindle.daemon.verdict.decision import Damage, Verdict
 from rekindle.daemon.verdict.outcome import Ending
 from rekindle.daemon.verdict.saved import Saved
 from rekindle.jobs import heartbeat, process
+from rekindle.jobs.heartbeat import Beat
 from rekindle.jobs.job import Job, RetryPolicy
 from rekindle.state import crash_points
 from rekindle.state.errors import SpecError
-from rekindle.state.ledger.rows import JobRow
+from rekindle.state.ledger.rows import AttemptRow, JobRow
 from rekindle.state.lifecycle import JobState
 from rekindle.state.paths import Run
-from rekindle.state.run import reading, reserve, summary
+from rekindle.state.run import reading, reserve, running_time, summary
 
 _LONG_BYTES: Final = 256 * 2**10
 """More lines since the last summary of a journal are read in the background."""
@@ -165,6 +167,11 @@ class Settle:
         if beat is not None and beat.attempt == job.attempts:
             fields = {"to_step": beat.step, "to_epoch": beat.epoch}
         ledger = self._context.ledger
+        ended = now
+        row = ledger.attempt(job.id, job.attempts)
+        if row is not None and row.seconds is None:
+            # no record of its end, which may have been hours ago
+            fields["seconds"], ended = _last_sign(run, row, beat, now)
         with ledger.transaction():
             ledger.update_attempt(
                 job.id,
@@ -173,7 +180,7 @@ class Settle:
                 cause=verdict.cause,
                 exit_code=ending.exit_code,
                 signal=ending.signal,
-                ended_at=now,
+                ended_at=ended,
                 **fields,
             )
             ledger.set_state(
@@ -186,6 +193,20 @@ class Settle:
                 failures=verdict.failures,
                 wish=None,
             )
+
+
+def _last_sign(run: Run, row: AttemptRow, beat: Beat | None, now: float) -> tuple[float, float]:
+    """Return for how long an attempt is known to have run, and the time of its last sign."""
+    signs = [row.started_at]
+    if beat is not None and beat.attempt == row.n:
+        signs.append(beat.at)
+    seconds = running_time.read(run.running_time, row.n)
+    if seconds is not None:
+        with contextlib.suppress(OSError):
+            signs.append(run.running_time.stat().st_mtime)
+    # a clock that was set gives no time before the start or after now
+    last = max(row.started_at, min(max(signs), now))
+    return (last - row.started_at if seconds is None else seconds), last
 
 
 def _keeper_message(run: Run) -> str:

@@ -1,6 +1,5 @@
 """Follow the ledger, and sort each job that changed: active, blocked, held or in a lane."""
 
-import os
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -13,7 +12,6 @@ from rekindle.daemon.gpus.pool import Pool
 from rekindle.daemon.queueing.dependency_index import DependencyIndex
 from rekindle.daemon.queueing.scheduler import Candidate, Scheduler
 from rekindle.daemon.queueing.wants import Wants, WantsReader
-from rekindle.jobs import process
 from rekindle.state.errors import SpecError
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import JobRow
@@ -22,7 +20,6 @@ from rekindle.state.lifecycle import ACTIVE, JobState
 _WAITS: Final = frozenset({JobState.QUEUED, JobState.WAITING})
 _NOT_WORTH_A_START_S: Final = 2.0
 """A shorter attempt would end before it had imported its libraries."""
-_TICKS_S: Final = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +27,13 @@ class Active:
     """Describe a job that has an attempt.
 
     Attributes:
-        began: start of the attempt in seconds since boot, on a clock that cannot be set.
         before: seconds that earlier attempts ran.
     """
 
     row: JobRow
     wants: Wants
     gpus: tuple[str, ...]
-    began: float
     before: float
-
-    def has_run(self, boot: float) -> float:
-        """Return the seconds that all attempts have run, ``boot`` seconds after the boot."""
-        return self.before + boot - self.began
 
 
 class Lineup:
@@ -134,27 +125,22 @@ class Lineup:
         if job.attempts:
             self._dependencies.drop(job_id)
         if job.state in ACTIVE:
-            self._active[job_id] = self._make_active(job, was)
+            self._active[job_id] = self._make_active(job)
         elif job.state in _WAITS:
             self._place(job)
         for named in (job.id, job.name):
             for other in self._dependencies.dependents(named):
                 self._place_again(other)
 
-    def _make_active(self, job: JobRow, known: Active | None) -> Active:
+    def _make_active(self, job: JobRow) -> Active:
         try:
             wants = self._wants.of(job)
         except SpecError:
             # it keeps running whatever its spec says now; its end is evaluated by `job.json`
             wants = Wants()
         row = self._ledger.attempt(job.id, job.attempts)
-        began = time.clock_gettime(time.CLOCK_BOOTTIME)
-        if known is not None and known.row.attempts == job.attempts:
-            began = known.began
-        if row is not None and row.keeper_start is not None and row.boot_id == process.boot_id():
-            began = row.keeper_start / _TICKS_S
         before = self._ledger.runtime(job.id) if wants.max_runtime is not None else 0.0
-        return Active(job, wants, tuple((row.gpus if row else None) or ()), began, before)
+        return Active(job, wants, tuple((row.gpus if row else None) or ()), before)
 
     def _place_again(self, job_id: str) -> None:
         if job_id in self._blocked or job_id in self._scheduler:

@@ -151,7 +151,6 @@ class Queue:
     # parts of a tick
 
     def _end_attempts(self) -> None:
-        boot = time.clock_gettime(time.CLOCK_BOOTTIME)
         for one in self._lineup.active:
             if one.row.state not in _MAY_STOP:
                 continue
@@ -160,7 +159,7 @@ class Queue:
                 self._end(one, "pause", "The queue is paused.", "returns to the queue")
             elif window is not None and not self._windows.is_open(window):
                 self._end(one, "window", f"Its window {window} has closed.", "returns to the queue")
-            elif most is not None and one.has_run(boot) > most:
+            elif most is not None and one.before + self._attempts.running_time(one.row) > most:
                 self._end(one, "runtime", "It has reached its `max_runtime`.", "is then held")
 
     def _end_on_failed(self, one: Active, gpu: Gpu) -> None:

@@ -180,7 +180,9 @@ class _Page:
             return
         table = terminal.table("attempt", "started", "took", "from", "to", "ended", "repeated")
         for row in self._newest(self._attempts, _ATTEMPTS):
-            took = None if row.ended_at is None else row.ended_at - row.started_at
+            took = row.seconds
+            if took is None and row.ended_at is not None:
+                took = row.ended_at - row.started_at  # of an older version
             table.add_row(
                 f"[{curve.colour(row.n)}]{row.n}[/]",
                 terminal.when(row.started_at),

@@ -27,7 +27,7 @@ class RunHistory:
     """Collect what earlier attempts of a run reached.
 
     Attributes:
-        reached: batches trained in the whole run, from the last heartbeat.
+        reached: the furthest step of the whole run, from the last heartbeat and recorded ends.
         committed: names of checkpoints that should exist, since the last start from scratch.
         left: stages that did not end although a later one began: an exception left them.
         begun: the step at which each stage began.
@@ -54,7 +54,23 @@ class RunHistory:
         """
         past = cls(beat.step if beat is not None else 0, spans=spans(entries, attempt, beat))
         past._read(entries)
+        past._reach(entries, attempt)
         return past
+
+    def _reach(self, entries: list[dict[str, Any]], attempt: int) -> None:
+        """Find the furthest step of earlier attempts that were in the same stage as the last."""
+        stage_of: dict[object, int] = {}
+        for entry in entries:
+            kind, number = entry["kind"], entry.get("attempt")
+            if kind == "resumed":
+                stage_of[number] = entry.get("stage") or 0
+            elif kind == "scratch_requested":
+                stage_of.clear()
+            step = entry.get(
+                {"attempt_ended": "at_step", "attempt_changed": "to_step"}.get(kind, "")
+            )
+            if isinstance(step, int) and number != attempt and stage_of.get(number) == self.last:
+                self.reached = max(self.reached, step)
 
     def _read(self, entries: list[dict[str, Any]]) -> None:
         ended: set[int] = set()

@@ -31,6 +31,7 @@ from rekindle.state import crash_points
 from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints, entries, reading, reserve, summary
+from rekindle.state.run.running_time import RunningTime
 
 _TRANSIENT: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.ESTALE}
 """Errors of a disk that may end by themselves."""
@@ -84,7 +85,7 @@ class Attempt:
         self._run = run
         self._number = number
         self._lock = lock
-        self._began = time.monotonic()
+        self._ran = RunningTime(number, time.monotonic())
         self._record = Record(run.journal, number)
         self._log = LogCap(
             run.log(number), _number(environment.LOG_MAX_BYTES, log_cap.DEFAULT_BYTES)
@@ -175,6 +176,7 @@ class Attempt:
             )
         )
         crash_points.reached("attempt_recorded")
+        self._publish(time.monotonic())
         if plan.restore_point is not None:
             # of a script, the trainer records both, with the packages of its interpreter
             machine, code = provenance.machine(), provenance.code(job)
@@ -199,6 +201,7 @@ class Attempt:
             self._look,
             (
                 lambda _: self._record.write(),
+                lambda seen: self._publish(seen.now),
                 lambda _: self._cap_log(),
                 watch.report_unfollowed(self._record, plan.follow_watch, trainer.pid),
                 watch.hold_memory(plan.limit, termination),
@@ -245,6 +248,12 @@ class Attempt:
     def _look(self) -> watch.Look:
         return watch.take_look(self._run, self._number)
 
+    def _publish(self, now: float) -> None:
+        self._ran.look(now)
+        # on a full disk the time is still in the entry of the end
+        with contextlib.suppress(OSError):
+            self._ran.publish(self._run.running_time)
+
     def _cap_log(self) -> None:
         # a log that cannot be shortened must not end the training
         with contextlib.suppress(OSError):
@@ -265,7 +274,7 @@ class Attempt:
             at_step=at.step if at else None,
             at_section=at.section if at else None,
             longest={section: round(seconds, 3) for section, seconds in longest.items()},
-            seconds=time.monotonic() - self._began,
+            seconds=self._seconds(),
         )
         if plan.job.command is not None:
             # only a script reports its sections: the verdict takes any but the last one for a
@@ -273,6 +282,10 @@ class Attempt:
             del ended["at_section"]
         self._record.add(**ended)
         _write_all(self._record, self._run, stop_requested=end.stop_requested)
+
+    def _seconds(self) -> float:
+        self._ran.look(time.monotonic())
+        return self._ran.seconds
 
     def _record_failure(self, error: Exception) -> None:
         print_line(f"the attempt failed: {error}")
@@ -294,7 +307,7 @@ class Attempt:
                 signal=None,
                 cause=why,
                 stop_requested=why == "preempted",
-                seconds=time.monotonic() - self._began,
+                seconds=self._seconds(),
             )
         )
         _write_all(self._record, self._run, stop_requested=False)

@@ -105,7 +105,7 @@ class Summary:
             roles.append(("newest", attempt))
         if (
             kind in _ALWAYS
-            or (kind == "attempt_changed" and "cause" in entry)
+            or (kind == "attempt_changed" and ("cause" in entry or "to_step" in entry))
             or (kind == "state_changed" and entry.get("was") in records.LEFT_ON_REQUEST)
         ):
             roles.append(("own", number))

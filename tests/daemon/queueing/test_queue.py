@@ -236,7 +236,7 @@ def test_a_job_over_its_max_runtime_is_saved_and_held_and_can_be_given_more(rig:
     assert [a["cause"] for a in attempts] == ["preempted", "max_runtime"]
     assert attempts[0]["seconds"] > 2
     assert attempts[1]["seconds"] < 7
-    rig.cli("release", "job-1")
+    assert "--max-runtime" in rig.call("release", "job-1").stderr
     assert "max_runtime" in rig.wait_state("job-1", "held")["reason"]
     assert len(rig.show("job-1")["attempts"]) == 2
     rig.cli("release", "job-1", "--max-runtime", "1h")
