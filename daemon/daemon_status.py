@@ -158,6 +158,24 @@ def _began(start: int) -> float:
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + start / _TICKS_S
 
 
+def starting(home: Home) -> int | None:
+    """Find the process that holds the home's lock and does not serve the home yet.
+
+    The kernel's list of locks is read: probing the lock could keep a daemon from starting.
+
+    Returns:
+        Its id; None if there is none, or it cannot be seen from this container.
+    """
+    try:
+        lock = os.stat(home.daemon_lock)
+        device = f"{os.major(lock.st_dev):02x}:{os.minor(lock.st_dev):02x}:{lock.st_ino}"
+        with open("/proc/locks", encoding="ascii") as file:
+            holders = [words[4] for words in map(str.split, file) if words[5:6] == [device]]
+    except OSError:
+        return None
+    return next((int(pid) for pid in holders if pid.isdigit() and pid != "0"), None)
+
+
 def _serves(other: Presence, home: Home) -> bool:
     """Return whether ``other`` serves this home, and not a home that this is a copy of."""
     if other.home is None:

@@ -24,6 +24,7 @@ class Decisions:
         paused: no job is started.
         free: running jobs are also asked to save and end.
         since: unix time of the pause, seconds.
+        by: the name of the user who paused it; empty if unknown.
         noted: faults of GPUs that only an event reported, by UUID; valid until ``boot_id``
             changes, since a reboot resets a GPU.
         accepted: faults, by UUID, despite which a person uses a GPU again.
@@ -35,6 +36,7 @@ class Decisions:
     paused: bool = False
     free: bool = False
     since: float | None = None
+    by: str = ""
     noted: dict[str, list[str]] = field(default_factory=dict)
     accepted: dict[str, list[str]] = field(default_factory=dict)
     known: dict[str, list[str]] = field(default_factory=dict)

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 from rekindle.daemon import daemon_status
 from rekindle.jobs import environment, process
 from rekindle.state import durable
@@ -55,6 +53,8 @@ def publish(home: Home, version: str) -> None:
     try:
         durable.write_bytes(path, (json.dumps(value) + "\n").encode(), 0o644, shared=True)
     except OSError as error:
+        import structlog  # every verb imports this module, and none logs
+
         structlog.get_logger().warning(
             "service_record_not_written",
             file=str(path),

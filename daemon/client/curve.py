@@ -8,6 +8,8 @@ from pathlib import Path
 from rich.text import Text
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
+WIDEST = 64
+"""Points that a terminal of the usual width shows."""
 _COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red")
 
 
@@ -33,7 +35,7 @@ def colour(attempt: int) -> str:
     return _COLOURS[(attempt - 1) % len(_COLOURS)]
 
 
-def in_terminal(points: Sequence[Point], width: int = 72, height: int = 9) -> Text:
+def in_terminal(points: Sequence[Point], width: int = WIDEST + 8, height: int = 9) -> Text:
     """Draw bars from 0 to the highest value, one group per epoch, coloured by attempt.
 
     With more epochs than columns only every n-th is drawn. A value that is not finite is

@@ -17,6 +17,12 @@ FORMAT: Final = 2
 _WORDS: Final = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
+class Encoded(str):
+    """Strict JSON already: printed as it is."""
+
+    __slots__ = ()
+
+
 def add_argument(parser: argparse.ArgumentParser, help: str = "print it as JSON") -> None:  # noqa: A002
     """Add ``--json`` to the arguments of a verb."""
     parser.add_argument("--json", action="store_true", help=help)
@@ -64,7 +70,7 @@ def _write_list(items: Iterable[Any], out: TextIO) -> None:
     # one line for each: a terminal and `grep` can cope with them
     between = "[\n"
     for item in items:
-        out.write(between + dumps(item))
+        out.write(between + (item if isinstance(item, Encoded) else dumps(item)))
         between = ",\n"
     out.write("[]" if between == "[\n" else "\n]")
 

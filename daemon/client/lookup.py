@@ -1,19 +1,26 @@
 """Find what a verb needs first: the home, the ledger to read, and the named job."""
 
 import argparse
-import difflib
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from rekindle.daemon import daemon_status, service_record
 from rekindle.daemon.service_record import Served
 from rekindle.state import access
 from rekindle.state.errors import HomeClosed, NotFound
-from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.ledger.listing import Listing
+from rekindle.state.ledger.reader import Reader
 from rekindle.state.ledger.rows import JobRow
 from rekindle.state.paths import Home
+
+if TYPE_CHECKING:
+    from rekindle.state.ledger.ledger import Ledger
+
+_COMPARED: Final = 500
+"""Ids of the newest jobs among which a similar one is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +112,25 @@ def _is_open(place: Home) -> bool:
     return all(os.access(path, mode, effective_ids=True) for path, mode in needed)
 
 
-def ledger(place: Home) -> Ledger:
+def listing(place: Home) -> Listing:
+    """Open the ledger of a home to list what is in it; raise as :func:`ledger` does."""
+    return Listing.open(place.ledger, readonly=True)
+
+
+def ledger(place: Home) -> "Ledger":
     """Open the ledger of a home, for reading.
 
     Raises:
         NotFound: this home has no ledger yet.
         LedgerCorrupt, LedgerTooNew, HomeUnusable: it cannot be read.
     """
+    # its writing side takes as long to import as `ls` takes to run
+    from rekindle.state.ledger.ledger import Ledger
+
     return Ledger.open(place.ledger, readonly=True)
 
 
-def job(book: Ledger, named: str) -> JobRow:
+def job(book: Reader, named: str) -> JobRow:
     """Find the job of this id, or the newest of this name.
 
     Raises:
@@ -123,9 +138,11 @@ def job(book: Ledger, named: str) -> JobRow:
     """
     found = book.job(named)
     if found is None:
-        found = next(iter(book.jobs_named(named)), None)
+        found = book.newest_named(named)
     if found is None:
-        near = difflib.get_close_matches(named, [row.id for row in book.jobs()], 1)
+        import difflib
+
+        near = difflib.get_close_matches(named, book.newest_ids(_COMPARED), 1)
         hint = f"Did you mean {near[0]}? " if near else ""
         raise NotFound(f"There is no job {named}.", hint=f"{hint}`rekindle ls` lists all jobs.")
     return found

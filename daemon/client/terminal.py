@@ -2,15 +2,16 @@
 
 import datetime as dt
 import sys
-from typing import Any, Final
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any, Final
 
 from rekindle.state.lifecycle import JobState
 
-_STYLES: Final = {
+if TYPE_CHECKING:  # `ls` does without: the import takes as long as its work
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+STYLES: Final = {
     JobState.RUNNING: "green",
     JobState.STARTING: "green",
     JobState.STOPPING: "yellow",
@@ -24,21 +25,27 @@ _STYLES: Final = {
 _PIPE_WIDTH: Final = 200
 
 
-def console() -> Console:
+def console() -> "Console":
     """Make a console on standard output; a pipe is wide, so that `grep` gets whole lines."""
+    from rich.console import Console
+
     return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
-def table(*columns: str) -> Table:
+def table(*columns: str) -> "Table":
     """Make a table without frames."""
+    from rich.table import Table
+
     made = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     for name in columns:
         made.add_column(name, overflow="fold")
     return made
 
 
-def state(value: JobState) -> Text:
-    return Text(str(value), _STYLES[value])
+def state(value: JobState) -> "Text":
+    from rich.text import Text
+
+    return Text(str(value), STYLES[value])
 
 
 def when(seconds: float | None) -> str:

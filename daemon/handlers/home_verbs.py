@@ -12,13 +12,13 @@ from rekindle.state.errors import UsageError
 
 def pause(tools: Tools, request: Request) -> str:
     """Start nothing new; with ``now`` also save and end what runs."""
-    return tools.queue.pause(free=bool(request.fields.get("now")))
+    return tools.queue.pause(free=bool(request.fields.get("now")), by=tools.asked_by)
 
 
 def resume(tools: Tools, request: Request) -> str:
     """Resume a paused queue, or use ``gpu`` again despite its faults."""
     gpu = request.fields.get("gpu")
-    return tools.queue.resume() if gpu is None else tools.queue.take_back(str(gpu))
+    return tools.queue.resume(by=tools.asked_by) if gpu is None else tools.queue.take_back(str(gpu))
 
 
 def prune(tools: Tools, request: Request) -> str:

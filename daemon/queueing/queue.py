@@ -101,13 +101,17 @@ class Queue:
 
     # requests of a person about the whole queue
 
-    def pause(self, *, free: bool) -> str:
-        """Start no job from now on; with ``free`` also save and end running ones."""
+    def pause(self, *, free: bool, by: str = "") -> str:
+        """Start no job from now on; with ``free`` also save and end running ones.
+
+        Args:
+            by: the name of the user who asks; empty if unknown.
+        """
         now = self._file.now
         if now.paused and (now.free or not free):
             return "The queue is paused already."
-        self._file.decide(paused=True, free=free, since=now.since or time.time())
-        self._ledger.add_event("queue_paused", data={"free": free})
+        self._file.decide(paused=True, free=free, since=now.since or time.time(), by=by)
+        self._ledger.add_event("queue_paused", data={"free": free, "by": by or None})
         active = self._lineup.active
         if not active:
             return "The queue is paused: nothing new is started."
@@ -124,12 +128,12 @@ class Queue:
             answer += f" Of {unsaved} nothing is saved yet: `rekindle ls` says of which."
         return answer
 
-    def resume(self) -> str:
+    def resume(self, *, by: str = "") -> str:
         """Resume a paused queue."""
         if not self._file.now.paused:
             return "The queue is not paused."
-        self._file.decide(paused=False, free=False, since=None)
-        self._ledger.add_event("queue_resumed")
+        self._file.decide(paused=False, free=False, since=None, by="")
+        self._ledger.add_event("queue_resumed", data={"by": by or None})
         return "The queue is resumed."
 
     def take_back(self, named: str) -> str:

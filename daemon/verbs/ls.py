@@ -1,108 +1,224 @@
-"""``rekindle ls``: list all jobs, each with its state and the reason."""
+"""``rekindle ls``: list jobs, each with its state, its progress and the reason.
+
+What needs a person comes first. Of a long queue the next jobs are listed, and of what has ended the
+newest; a line says how many are left out and which command lists them.
+"""
 
 import argparse
-import dataclasses
 import time
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
 
-from rich.markup import escape
-
-from rekindle.daemon import daemon_status, queue_file
-from rekindle.daemon.client import json_text, lookup, terminal
-from rekindle.daemon.intake import arrivals
-from rekindle.daemon.intake.arrivals import LeftAlone
+from rekindle.daemon import daemon_status
+from rekindle.daemon.client import json_text, lookup, progress, terminal
+from rekindle.daemon.client.lines import Page, Row, plain
+from rekindle.daemon.client.morning import Morning
+from rekindle.daemon.client.progress import Progress
+from rekindle.state.counted import counted
 from rekindle.state.errors import NotFound
-from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.hints import name_home
+from rekindle.state.ledger.listing import Latest, Listing
 from rekindle.state.ledger.rows import JobRow
-from rekindle.state.lifecycle import TERMINAL, JobState
+from rekindle.state.lifecycle import ACTIVE, TERMINAL, JobState
 from rekindle.state.paths import Home
 
-_FINISHED: Final = 20
+_HEADER: Final = ("job", "state", "attempts", "progress", "since", "why")
+_WITH_USER: Final = ("job", "user", *_HEADER[1:])
+_SHOWN: Final = {
+    **dict.fromkeys(ACTIVE, 50),
+    JobState.HELD: 20,
+    JobState.FAILED: 20,
+    JobState.WAITING: 10,
+    JobState.QUEUED: 10,
+    JobState.DONE: 10,
+    JobState.CANCELLED: 10,
+}
+"""Jobs of each state that are listed, in this order."""
+_IN_STATE: Final = 50
+_ALL: Final = -1
+_INTERRUPTED: Final = 10
+_NIGHT_S: Final = 24 * 3600.0
+_IN_LINE: Final = frozenset({JobState.QUEUED, JobState.WAITING})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", help="only jobs of this name")
+    parser.add_argument("name", nargs="?", help="only jobs of this name, or the job with this id")
     parser.add_argument(
         "--state", choices=[str(state) for state in JobState], help="only jobs in this state"
     )
     parser.add_argument(
-        "--all", action="store_true", help=f"all ended jobs, not only the newest {_FINISHED}"
+        "--all",
+        action="store_true",
+        help="all jobs, in the order of submission, not only those that matter now",
     )
+    parser.add_argument("--quiet", action="store_true", help="print only the ids, of all jobs")
     json_text.add_argument(parser, "print all of them as JSON")
+
+
+class Listed(NamedTuple):
+    """Hold the jobs to list, and the lines about those that are left out."""
+
+    jobs: list[JobRow]
+    left_out: list[str]
 
 
 def main(args: argparse.Namespace) -> int:
     home = lookup.home(args)
-    daemon = daemon_status.find(home)
-    jobs: list[JobRow] = []
-    reached: dict[str, tuple[int | None, int | None]] = {}
-    unfollowed: dict[str, str] = {}
+    book: Listing | None = None
     try:
-        book = lookup.ledger(home)
+        book = Listing.open(home.ledger, readonly=True)
     except NotFound:
         # before the first daemon specs may already wait in the inbox; no home at all is an error
         if not args.json and not home.inbox.is_dir():
             raise
-    else:
-        jobs, reached = _read(book, args)
-        unfollowed = book.unfollowed()
-        book.close()
-    waiting, left_alone = _inbox(home)
-    if args.json:
-        json_text.write(
-            {
-                "home": str(home.root),
-                "daemon": None if daemon is None else {"pid": daemon.pid},
-                "inbox": waiting,
-                "left_alone": [dataclasses.asdict(one) for one in left_alone],
-                "faulty_gpus": [dataclasses.asdict(one) for one in queue_file.faulty_gpus(home)],
-                "jobs": [
-                    {**_as_json(job, reached), "unfollowed": unfollowed.get(job.id)} for job in jobs
-                ],
-            }
-        )
-        return 0
-    _print(jobs, reached, everything=args.all or bool(args.state))
-    if waiting:
-        more = f" and {len(waiting) - 5} more" if len(waiting) > 5 else ""
-        names = ", ".join(terminal.printable(name) for name in waiting[:5])
-        terminal.console().print(f"In the inbox: {escape(names)}{more}")
-    if left_alone:
-        few = [f"{terminal.printable(one.name)} ({one.reason})" for one in left_alone[:5]]
-        more = f" and {len(left_alone) - 5} more" if len(left_alone) > 5 else ""
-        console = terminal.console()
-        console.print(f"Left alone in the inbox: {escape(', '.join(few))}{more}")
-    _print_gpus(home)
-    if daemon is None:
-        terminal.console().print("[dim]No daemon is running: `rekindle run` starts one.[/]")
+    try:
+        if args.quiet:
+            for job in _each(book, args):
+                print(job.id)
+        elif args.json:
+            _print_json(home, book, args)
+        else:
+            _print(home, book, args)
+    finally:
+        if book is not None:
+            book.close()
     return 0
 
 
-def _print_gpus(home: Home) -> None:
-    for gpu in queue_file.faulty_gpus(home):
-        way = f" `{gpu.way_back}` uses it again." if gpu.set_aside else ""
-        terminal.console().print(f"[yellow]{escape(gpu.text)}.[/]{escape(way)}")
+def _each(book: Listing | None, args: argparse.Namespace) -> Iterator[JobRow]:
+    """Yield all jobs that the arguments select."""
+    if book is None:
+        return
+    state = JobState(args.state) if args.state else None
+    if args.name is None:
+        yield from book.each_job(state)
+        return
+    yield from (job for job in book.named(args.name, _ALL) if state in (None, job.state))
 
 
-def _inbox(home: Home) -> tuple[list[str], list[LeftAlone]]:
-    """List the files that the daemon has not claimed, or never claims; none without permission."""
-    try:
-        return arrivals.waiting(home), arrivals.left_alone(home, time.time())
-    except OSError:
-        return [], []
-
-
-def _read(
-    book: Ledger, args: argparse.Namespace
-) -> tuple[list[JobRow], dict[str, tuple[int | None, int | None]]]:
-    jobs = book.jobs(states=[JobState(args.state)] if args.state else None)
+def _select(book: Listing, args: argparse.Namespace) -> Listed:
+    """Choose the jobs to list."""
+    if args.all:
+        return Listed(list(_each(book, args)), [])
     if args.name is not None:
-        jobs = [job for job in jobs if args.name in (job.name, job.id)]
-    return jobs, book.reached()
+        jobs = book.named(args.name, _IN_STATE)
+        more = book.count_named(args.name) - sum(job.name == args.name for job in jobs)
+        chosen = [job for job in jobs if args.state in (None, str(job.state))]
+        return Listed(chosen, _left_out(more, f"of the name {args.name}", args.name))
+    counts = book.counts()
+    if args.state:
+        state = JobState(args.state)
+        chosen = _of_state(book, state, _IN_STATE)
+        more = counts.get(state, 0) - len(chosen)
+        return Listed(chosen, _left_out(more, str(state), f"--state {state}"))
+    return _overview(book, counts)
 
 
-def _as_json(job: JobRow, reached: dict[str, tuple[int | None, int | None]]) -> dict[str, Any]:
-    epoch, step = reached.get(job.id, (None, None))
+def _overview(book: Listing, counts: dict[JobState, int]) -> Listed:
+    groups = {
+        state: _of_state(book, state, limit) for state, limit in _SHOWN.items() if state in counts
+    }
+    shown = {job.id for jobs in groups.values() for job in jobs}
+    interrupted = [
+        job
+        for job_id in book.interrupted(time.time() - _NIGHT_S, _INTERRUPTED)
+        if job_id not in shown and (job := book.job(job_id)) is not None
+    ]
+    left_out: list[str] = []
+    jobs: list[JobRow] = []
+    for state, rows in groups.items():
+        if state in _IN_LINE or state in TERMINAL - {JobState.FAILED}:
+            jobs += [job for job in interrupted if job.state == state]
+        jobs += rows
+        more = counts[state] - len(rows) - sum(job.state == state for job in interrupted)
+        left_out += _left_out(more, str(state), f"--state {state}")
+    return Listed(jobs, left_out)
+
+
+def _of_state(book: Listing, state: JobState, limit: int) -> list[JobRow]:
+    if state in _IN_LINE:
+        return book.in_line(state, limit)
+    return book.latest_changes(state, limit)
+
+
+def _left_out(more: int, what: str, words: str) -> list[str]:
+    return [f"{more} more {what}: `rekindle ls {words} --all`"] if more > 0 else []
+
+
+def _print(home: Home, book: Listing | None, args: argparse.Namespace) -> None:
+    page, now = Page(), time.time()
+    listed = Listed([], []) if book is None else _select(book, args)
+    if book is None or not listed.jobs:
+        page.line("No jobs.")
+    else:
+        # one column more where several people have jobs
+        users = len({job.user for job in listed.jobs}) > 1
+        rows = [_row(home, book, job, args, now, users=users) for job in listed.jobs]
+        page.table(_WITH_USER if users else _HEADER, rows)
+    for line in listed.left_out:
+        page.line(name_home(line, args.home), "dim")
+    for text, style in Morning.of(home, book, now).lines():
+        page.line(name_home(text, args.home), style)
+
+
+def _row(
+    home: Home, book: Listing, job: JobRow, args: argparse.Namespace, now: float, *, users: bool
+) -> Row:
+    latest = book.latest(job)
+    far = progress.of(home, book, job, latest, now)
+    mark = "yellow" if latest.interruptions else ""
+    why = plain(job.reason)
+    if job.state == JobState.WAITING and job.next_at is not None:
+        why += f" Next: in {terminal.duration(max(job.next_at - now, 0))}."
+    return Row(
+        (
+            job.id,
+            *([plain(job.user or "-")] if users else []),
+            str(job.state),
+            str(job.attempts),
+            far.text,
+            terminal.when(job.updated_at),
+        ),
+        (*([""] * (1 + users)), terminal.STYLES[job.state], mark),
+        f"{why} {_interruptions(latest)}".strip(),
+        name_home(plain(job.hint), args.home),
+    )
+
+
+def _interruptions(latest: Latest) -> str:
+    """Say how often a job was interrupted and resumed."""
+    if not latest.interruptions:
+        return ""
+    times = counted(sum(latest.interruptions.values()), "time")
+    causes = ", ".join(
+        cause if count == 1 else f"{count} x {cause}"
+        for cause, count in latest.interruptions.items()
+    )
+    return f"Interrupted {times} and started again: {causes}."
+
+
+def _print_json(home: Home, book: Listing | None, args: argparse.Namespace) -> None:
+    now = time.time()
+    morning = Morning.of(home, book, now)
+    daemon = daemon_status.find(home)
+    json_text.write(
+        {
+            "home": str(home.root),
+            "daemon": None if daemon is None else {"pid": daemon.pid},
+            **morning.as_json(),
+            "counts": {} if book is None else {str(s): n for s, n in book.counts().items()},
+            "jobs": (
+                _as_json(home, book, job, now) for job in _each(book, args) if book is not None
+            ),
+        }
+    )
+
+
+def _as_json(home: Home, book: Listing, job: JobRow, now: float) -> dict[str, Any]:
+    latest = book.latest(job)
+    far = Progress(latest.epoch, latest.step, latest.epochs)
+    if job.state in ACTIVE:
+        far = progress.of(home, book, job, latest, now)
     return {
         "id": job.id,
         "name": job.name,
@@ -112,52 +228,16 @@ def _as_json(job: JobRow, reached: dict[str, tuple[int | None, int | None]]) -> 
         "priority": job.priority,
         "attempts": job.attempts,
         "failures": job.failures,
-        "epoch": epoch,
-        "step": step,
+        "epoch": far.epoch,
+        "step": far.step,
+        "epochs": far.epochs,
+        "left_seconds": far.left,
+        "interruptions": latest.interruptions,
         "submitted_at": job.submitted_at,
         "updated_at": job.updated_at,
         "next_at": job.next_at,
         "run_dir": job.run_dir,
         "user": job.user,
         "uid": job.uid,
+        "unfollowed": latest.unfollowed,
     }
-
-
-def _print(
-    jobs: list[JobRow], reached: dict[str, tuple[int | None, int | None]], *, everything: bool
-) -> None:
-    console = terminal.console()
-    ended = [job for job in jobs if job.state in TERMINAL]
-    left_out = set() if everything else {job.id for job in ended[:-_FINISHED]}
-    # one column more where several people have jobs
-    users = len({job.user for job in jobs}) > 1
-    table = terminal.table(
-        "job", *(["user"] if users else []), "state", "epoch", "step", "since", "why"
-    )
-    now = time.time()
-    for job in jobs:
-        if job.id in left_out:
-            continue
-        epoch, step = reached.get(job.id, (None, None))
-        why = job.reason
-        if job.state == JobState.WAITING and job.next_at is not None:
-            why = f"{why} Next: in {terminal.duration(max(job.next_at - now, 0))}."
-        table.add_row(
-            job.id,
-            *([escape(job.user or "-")] if users else []),
-            terminal.state(job.state),
-            _text(epoch),
-            _text(step),
-            terminal.when(job.updated_at),
-            why,
-        )
-    if not jobs:
-        console.print("No jobs.")
-        return
-    console.print(table)
-    if left_out:
-        console.print(f"[dim]{len(left_out)} more have ended: `rekindle ls --all`.[/]")
-
-
-def _text(value: int | None) -> str:
-    return "-" if value is None else str(value)

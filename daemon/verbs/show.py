@@ -1,33 +1,47 @@
 """``rekindle show``: show everything about one job, for a person or as JSON."""
 
 import argparse
+import contextlib
+import itertools
+import json
+import math
 import os
 import signal
+import time
 from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
 
-from rekindle.daemon.client import curve, json_text, lookup, terminal
+from rekindle.daemon.client import curve, json_text, lookup, progress, terminal
 from rekindle.daemon.client.curve import Point
-from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.counted import counted
+from rekindle.state.errors import UsageError
+from rekindle.state.hints import name_home
+from rekindle.state.ledger.listing import Listing
 from rekindle.state.ledger.rows import AttemptRow, CheckpointRow, EpochRow, JobRow
+from rekindle.state.paths import Home
 from rekindle.state.run import entries
 
 _EPOCHS: Final = 12
 _ATTEMPTS: Final = 20
-_EVENT_KINDS: Final = {
-    entries.checkpoint_refused.name,
-    entries.save_failed.name,
-    entries.warned.name,
-    "request_answered",
-    entries.scratch_requested.name,
-    "attempt_adopted",
-    "attempt_does_not_end",
-    "gpu_failed",
-    "leftover_killed",
-    "leftover_does_not_end",
-}
+_CHECKPOINTS: Final = 50
+_EVENTS: Final = 8
+_CHUNK: Final = 500
+_EVENT_KINDS: Final = frozenset(
+    {
+        entries.checkpoint_refused.name,
+        entries.save_failed.name,
+        entries.warned.name,
+        "request_answered",
+        entries.scratch_requested.name,
+        "attempt_adopted",
+        "attempt_does_not_end",
+        "gpu_failed",
+        "leftover_killed",
+        "leftover_does_not_end",
+    }
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,24 +51,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="all epochs, attempts and checkpoints, not only the newest",
     )
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help=f"only the newest N epochs (default: {_EPOCHS}; with --json all)",
+    )
     json_text.add_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    book = lookup.ledger(lookup.home(args))
-    try:
+    if args.epochs is not None and args.epochs < 1:
+        raise UsageError("--epochs must be 1 or more.", hint="Write for example --epochs 100.")
+    home = lookup.home(args)
+    with contextlib.closing(lookup.listing(home)) as book:
         job = lookup.job(book, args.job)
         if args.json:
-            json_text.write(as_json(book, job))
+            json_text.write(as_json(book, job, args.epochs))
         else:
-            _Page(book, job, everything=args.all).print(terminal.console())
-    finally:
-        book.close()
+            _Page(home, book, job, args).print(terminal.console())
     return 0
 
 
-def as_json(book: Ledger, job: JobRow) -> dict[str, Any]:
-    """Return the job in the shape that docs/json.md describes."""
+def as_json(book: Listing, job: JobRow, epochs: int | None = None) -> dict[str, Any]:
+    """Return the job in the shape that docs/json.md describes; long lists as iterators.
+
+    Args:
+        epochs: only so many, the newest.
+    """
     return {
         "id": job.id,
         "name": job.name,
@@ -70,19 +94,11 @@ def as_json(book: Ledger, job: JobRow) -> dict[str, Any]:
         "user": job.user,
         "uid": job.uid,
         "spec": book.spec(job.id),
-        "attempts": [_attempt(row) for row in book.attempts(job.id)],
-        "epochs": [
-            {
-                "stage": row.stage,
-                "epoch": row.epoch,
-                "step": row.step,
-                "seconds": row.seconds,
-                "attempt": row.attempt,
-                "logs": row.logs,
-            }
-            for row in book.epochs(job.id)
-        ],
-        "checkpoints": [
+        "attempts": (_attempt(row) for row in book.each_attempt(job.id)),
+        "epochs": itertools.starmap(_epoch_text, book.each_epoch_text(job.id))
+        if epochs is None
+        else map(_epoch, book.newest_epochs(job.id, epochs)),
+        "checkpoints": (
             {
                 "name": row.name,
                 "stage": row.stage,
@@ -95,8 +111,8 @@ def as_json(book: Ledger, job: JobRow) -> dict[str, Any]:
                 "reason": row.reason,
                 "at": row.at,
             }
-            for row in book.checkpoints(job.id)
-        ],
+            for row in book.each_checkpoint(job.id)
+        ),
         "events": [
             {
                 "at": row.at,
@@ -108,6 +124,31 @@ def as_json(book: Ledger, job: JobRow) -> dict[str, Any]:
             }
             for row in book.events(job.id)
         ],
+    }
+
+
+def _epoch_text(
+    stage: int, epoch: int, step: int, seconds: float | None, attempt: int, logs: str
+) -> str | dict[str, Any]:
+    """Encode an epoch; there may be a million, whose logs are JSON already."""
+    # what may not be strict is parsed: NaN, Infinity, half a pair of surrogates
+    if "N" in logs or "I" in logs or "\\u" in logs:
+        return _epoch(EpochRow(stage, epoch, step, seconds, json.loads(logs), attempt, 0.0))
+    took = "null" if seconds is None or not math.isfinite(seconds) else repr(seconds)
+    return json_text.Encoded(
+        f'{{"stage": {stage}, "epoch": {epoch}, "step": {step}, "seconds": {took}, '
+        f'"attempt": {attempt}, "logs": {logs}}}'
+    )
+
+
+def _epoch(row: EpochRow) -> dict[str, Any]:
+    return {
+        "stage": row.stage,
+        "epoch": row.epoch,
+        "step": row.step,
+        "seconds": row.seconds,
+        "attempt": row.attempt,
+        "logs": row.logs,
     }
 
 
@@ -137,31 +178,39 @@ def _attempt(row: AttemptRow) -> dict[str, Any]:
 
 
 class _Page:
-    """Print everything about a job for a person."""
+    """Print everything about a job for a person; without ``--all`` the newest of each list."""
 
-    def __init__(self, book: Ledger, job: JobRow, *, everything: bool) -> None:
+    def __init__(self, home: Home, book: Listing, job: JobRow, args: argparse.Namespace) -> None:
+        self._home = home
+        self._book = book
         self._job = job
-        self._everything = everything
-        self._attempts = book.attempts(job.id)
-        self._epochs = book.epochs(job.id)
-        self._checkpoints = book.checkpoints(job.id)
-        self._events = [e for e in book.events(job.id) if e.kind in _EVENT_KINDS]
+        self._args = args
+        self._attempts = book.newest_attempts(job.id, -1 if args.all else _ATTEMPTS)
+        self._checkpoints = list(book.each_checkpoint(job.id))
+        self._events = book.events_of_kinds(job.id, _EVENT_KINDS, -1 if args.all else _EVENTS)
         self._spec = book.spec(job.id)
 
     def print(self, console: Console) -> None:
         job = self._job
-        console.print(f"[bold]{job.id}[/]", terminal.state(job.state), escape(job.reason))
+        console.print(
+            f"[bold]{job.id}[/]", terminal.state(job.state), escape(job.reason), soft_wrap=True
+        )
         if job.hint:
-            console.print(f"  [yellow]hint:[/] {escape(job.hint)}")
+            hint = escape(name_home(job.hint, self._args.home))
+            console.print(f"  [yellow]hint:[/] {hint}", soft_wrap=True)
+        far = progress.of(self._home, self._book, job, self._book.latest(job), time.time())
+        if far.text != "-":
+            console.print(f"  [dim]at[/]    {far.text}")
         runs = (
             self._spec.get("script")
             or self._spec.get("module")
             or " ".join(self._spec.get("command") or [])
         )
         words = " ".join([str(runs), *self._spec.get("args", [])])
-        console.print(f"  [dim]runs[/]  {escape(words)}")
-        console.print(f"  [dim]in[/]    {escape(job.run_dir)}")
-        console.print(f"  [dim]code[/]  {escape(_code(self._spec))}")
+        # no line break of ours: what stands here is copied
+        console.print(f"  [dim]runs[/]  {escape(words)}", soft_wrap=True)
+        console.print(f"  [dim]in[/]    {escape(job.run_dir)}", soft_wrap=True)
+        console.print(f"  [dim]code[/]  {escape(_code(self._spec))}", soft_wrap=True)
         by = f", submitted by {escape(job.user)} (uid {job.uid})" if job.user else ""
         console.print(f"  [dim]since[/] {terminal.when(job.submitted_at)}{by}\n")
         self._print_attempts(console)
@@ -172,7 +221,7 @@ class _Page:
         self._print_failure(console)
 
     def _newest(self, rows: list[Any], count: int) -> list[Any]:
-        return rows if self._everything else rows[-count:]
+        return rows if self._args.all else rows[-count:]
 
     def _print_attempts(self, console: Console) -> None:
         if not self._attempts:
@@ -193,9 +242,7 @@ class _Page:
                 _repeated(row),
             )
         console.print(table)
-        hidden = len(self._attempts) - table.row_count
-        if hidden:
-            console.print(f"[dim]and {hidden} earlier: --all[/]")
+        _print_hidden(console, self._job.attempts - table.row_count)
 
     def _print_receipts(self, console: Console) -> None:
         for row in self._newest(self._attempts, 3):
@@ -237,25 +284,30 @@ class _Page:
             console.print("\n".join(lines), style="dim")
 
     def _print_epochs(self, console: Console) -> None:
-        if not self._epochs:
+        book, job = self._book, self._job.id
+        newest = book.newest_epochs(job, self._args.epochs or _EPOCHS)
+        if not newest:
             return
-        names = list(dict.fromkeys(name for row in self._epochs for name in row.logs))
-        stages = any(row.stage for row in self._epochs)
-        table = terminal.table(*(["stage"] if stages else []), "epoch", "step", "took", *names)
-        for row in self._newest(self._epochs, _EPOCHS):
-            table.add_row(
-                *([str(row.stage)] if stages else []),
-                f"[{curve.colour(row.attempt)}]{row.epoch}[/]",
-                str(row.step),
-                terminal.duration(row.seconds),
-                *[terminal.number(row.logs.get(name, "-")) for name in names],
-            )
+        points = _points(book.sample_epochs(job, newest[-1].stage, curve.WIDEST))
+        rows = book.each_epoch(job) if self._args.all else iter(newest)
+        names = list(dict.fromkeys(name for row in newest for name in row.logs))
+        stages = newest[-1].stage > 0
         console.print()
-        console.print(table)
-        hidden = len(self._epochs) - table.row_count
-        if hidden:
-            console.print(f"[dim]and {hidden} earlier: --all[/]")
-        points = _points(self._epochs)
+        # not one table of a million rows
+        while chunk := list(itertools.islice(rows, _CHUNK)):
+            table = terminal.table(*(["stage"] if stages else []), "epoch", "step", "took", *names)
+            for row in chunk:
+                table.add_row(
+                    *([str(row.stage)] if stages else []),
+                    # as Keras prints it: the first is 1
+                    f"[{curve.colour(row.attempt)}]{row.epoch + 1}[/]",
+                    str(row.step),
+                    terminal.duration(row.seconds),
+                    *[terminal.number(row.logs.get(name, "-")) for name in names],
+                )
+            console.print(table)
+        if not self._args.all:
+            _print_hidden(console, book.count_epochs(job) - len(newest))
         if len(points) > 1:
             console.print()
             console.print(curve.in_terminal(points))
@@ -263,8 +315,8 @@ class _Page:
     def _print_checkpoints(self, console: Console) -> None:
         if not self._checkpoints:
             return
-        table = terminal.table("checkpoint", "epoch", "step", "size", "written", "")
-        for row in self._checkpoints:
+        table = terminal.table("checkpoint", "epochs", "step", "size", "written", "")
+        for row in self._newest(self._checkpoints, _CHECKPOINTS):
             table.add_row(
                 row.name,
                 str(row.epoch),
@@ -275,16 +327,20 @@ class _Page:
             )
         console.print()
         console.print(table)
+        _print_hidden(console, len(self._checkpoints) - table.row_count)
 
     def _print_events(self, console: Console) -> None:
-        for event in self._newest(self._events, 8):
+        for event in self._events:
             words = " ".join(
                 str(event.data[key])
                 for key in ("user", "verb", "answer", "name", "reason", "message", "error", "hint")
                 if event.data.get(key)
             )
+            words = escape(name_home(words, self._args.home))
+            times = f" ({event.count} times)" if event.count > 1 else ""
             console.print(
-                f"[dim]{terminal.when(event.at)}[/] {event.kind.replace('_', ' ')}: {escape(words)}"
+                f"[dim]{terminal.when(event.at)}[/] {event.kind.replace('_', ' ')}{times}: {words}",
+                soft_wrap=True,
             )
 
     def _print_failure(self, console: Console) -> None:
@@ -295,6 +351,11 @@ class _Page:
         console.print(f"\n[bold red]Error of attempt {last.n}[/]")
         text = failure.get("traceback") or f"{failure.get('error_type')}: {failure.get('message')}"
         console.print(escape(text))
+
+
+def _print_hidden(console: Console, count: int) -> None:
+    if count > 0:
+        console.print(f"[dim]and {count} earlier: --all[/]")
 
 
 def how(row: AttemptRow) -> str:
@@ -329,7 +390,8 @@ def _code(spec: dict[str, Any]) -> str:
 
 
 def _place(epoch: int | None, step: int | None) -> str:
-    return "-" if step is None else f"epoch {epoch or 0}, step {step}"
+    # finished epochs: the epoch of this number has not begun
+    return "-" if step is None else f"{counted(epoch or 0, 'epoch')}, step {step}"
 
 
 def _repeated(row: AttemptRow) -> str:
@@ -341,7 +403,7 @@ def _repeated(row: AttemptRow) -> str:
         return "nothing"
     seconds = (row.receipt or {}).get("lost_seconds")
     took = f" ({seconds:.1f} s)" if seconds else ""
-    return f"{row.lost_steps} step{'s' * (row.lost_steps != 1)}{took}"
+    return f"{counted(row.lost_steps, 'step')}{took}"
 
 
 def _mark(row: CheckpointRow) -> str:
@@ -351,9 +413,8 @@ def _mark(row: CheckpointRow) -> str:
 
 
 def _points(epochs: list[EpochRow]) -> list[Point]:
-    last = max(row.stage for row in epochs)
     return [
-        Point(row.epoch, row.attempt, float(row.logs["loss"]), row.logs.get("val_loss"))
+        Point(row.epoch + 1, row.attempt, float(row.logs["loss"]), row.logs.get("val_loss"))
         for row in epochs
-        if row.stage == last and isinstance(row.logs.get("loss"), int | float)
+        if isinstance(row.logs.get("loss"), int | float)
     ]

@@ -54,6 +54,16 @@ class Reader:
         """List all jobs of a name, newest first."""
         return list(self._rows(JobRow, "FROM jobs WHERE name = ? ORDER BY number DESC", (name,)))
 
+    def newest_named(self, name: str) -> JobRow | None:
+        """Find the newest job of a name."""
+        query = "FROM jobs WHERE name = ? ORDER BY number DESC LIMIT 1"
+        return next(self._rows(JobRow, query, (name,)), None)
+
+    def newest_ids(self, limit: int) -> list[str]:
+        """List the ids of the newest jobs."""
+        rows = self._db.execute("SELECT id FROM jobs ORDER BY rowid DESC LIMIT ?", (limit,))
+        return [str(row[0]) for row in rows]
+
     def named_for(self, job: JobRow, named: str) -> JobRow | None:
         """Find the job that ``named`` means in the ``after`` of ``job``; None if none exists yet.
 

@@ -3,6 +3,9 @@
 import sqlite3
 from typing import Final
 
+INTERRUPTED: Final = "cause NOT IN ('done', 'stopped', 'window', 'paused', 'max_runtime')"
+"""The condition for an attempt that was interrupted; of its job a later one may have resumed it."""
+
 MIGRATIONS: Final[tuple[str, ...]] = (
     """
     CREATE TABLE jobs (
@@ -112,6 +115,11 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     ALTER TABLE jobs ADD COLUMN uid INTEGER;    -- owner of the submitted file, as the kernel says
     ALTER TABLE jobs ADD COLUMN user TEXT;      -- name of that user at the acceptance
     ALTER TABLE jobs ADD COLUMN asked_by TEXT;  -- who asked for `wish`
+    """,
+    # only interruptions: of ten thousand attempts in a night `ls` looks for a few
+    f"""
+    DROP INDEX attempts_by_end;
+    CREATE INDEX attempts_interrupted ON attempts (ended_at) WHERE {INTERRUPTED};
     """,
 )
 

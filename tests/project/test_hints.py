@@ -87,7 +87,8 @@ def home(tmp_path: Path) -> Home:
             submitted_at=time.time(),
         )
         state = JobState.HELD if name == "held" else JobState.CANCELLED
-        ledger.set_state(job.id, state, "A reason.", hint="`rekindle show`", now=time.time())
+        hint = "`rekindle show`" if name == "held" else ""
+        ledger.set_state(job.id, state, "A reason.", hint=hint, now=time.time())
     ledger.close()
     return made
 
@@ -137,7 +138,7 @@ def test_a_hint_names_the_home_that_the_verb_was_given(verbs: Verbs, home: Home)
 def test_the_hint_of_ls_shows_the_other_jobs(verbs: Verbs) -> None:
     said = verbs.run("ls")
     assert "ended00-1" not in said
-    assert "ended00-1" in verbs.follow(said, "ls --all")
+    assert "ended00-1" in verbs.follow(said, "show held-1", "ls --state cancelled --all")
 
 
 def test_the_hint_of_logs_shows_the_attempts(verbs: Verbs) -> None:

@@ -1,0 +1,89 @@
+"""Print tables and lines for people, without a library that takes longer to import than to use.
+
+On a terminal no column is cut or folded: an id, a path and a hint can always be copied. A long line
+is left to the terminal, which knows that it is one.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+_CODES: Final = {"dim": "2", "bold": "1", "green": "32", "yellow": "33", "red": "31", "cyan": "36"}
+_GAP: Final = "  "
+
+
+class Row(NamedTuple):
+    """Hold one line of a table.
+
+    Attributes:
+        cells: of the columns.
+        styles: of the cells, words of `_CODES`; shorter where the last have none.
+        text: what follows the columns.
+        hint: what a person can do; on a terminal a line of its own.
+    """
+
+    cells: Sequence[str]
+    styles: Sequence[str] = ()
+    text: str = ""
+    hint: str = ""
+
+
+def plain(text: str) -> str:
+    """Put a text on one line, without characters that a terminal would carry out."""
+    one = " ".join(text.split())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in one)
+
+
+class Page:
+    """Print to standard output: in colours to a terminal, one line for each row to a pipe."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stdout.isatty()
+        self._colours = (
+            self._terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+        )
+        self._width = shutil.get_terminal_size().columns
+
+    def style(self, text: str, style: str) -> str:
+        """Colour a text where the output has colours."""
+        if not (self._colours and style):
+            return text
+        codes = ";".join(_CODES[word] for word in style.split())
+        return f"\x1b[{codes}m{text}\x1b[0m"
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """Print a line of text."""
+        print(self.style(text, style))
+
+    def table(self, header: Sequence[str], rows: Iterable[Row]) -> None:
+        """Print rows below a header; what follows the columns has no width."""
+        rows = list(rows)
+        columns = zip(header[:-1], *(row.cells for row in rows), strict=True)
+        widths = [max(map(len, column)) for column in columns]
+        self.line(_GAP.join([*self._pad(header, widths), header[-1]]), "dim")
+        last = ""
+        for row in rows:
+            # on a terminal the jobs that a pause holds up need its hint once
+            self._row(row._replace(hint="") if row.hint == last else row, widths)
+            last = row.hint if self._terminal else ""
+
+    def _pad(self, cells: Sequence[str], widths: Sequence[int]) -> list[str]:
+        return [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
+
+    def _row(self, row: Row, widths: Sequence[int]) -> None:
+        styles = [*row.styles, *[""] * (len(widths) - len(row.styles))]
+        padded = self._pad(row.cells, widths)
+        left = _GAP.join(self.style(cell, one) for cell, one in zip(padded, styles, strict=True))
+        hint = f"hint: {row.hint}" if row.hint else ""
+        if not self._terminal:
+            print(_GAP.join(part for part in (left, row.text, hint) if part).rstrip())
+            return
+        taken = sum(widths) + len(_GAP) * len(widths)
+        if row.text and taken + len(row.text) > self._width:
+            print(f"{left.rstrip()}\n    {row.text}")
+        else:
+            print(f"{left}{_GAP}{row.text}".rstrip())
+        if hint:
+            print(f"    {self.style(hint, 'yellow')}")

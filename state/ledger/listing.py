@@ -1,0 +1,177 @@
+"""Read what `ls` and `show` print: bounded by limits and indexes, whatever the ledger holds."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from rekindle.state.ledger.reader import Reader
+from rekindle.state.ledger.rows import AttemptRow, CheckpointRow, EpochRow, EventRow, JobRow
+from rekindle.state.ledger.schema import INTERRUPTED
+from rekindle.state.lifecycle import JobState
+
+_TIMED_EPOCHS: Final = 5
+"""Epochs from which the time of the next one is estimated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """Describe the latest attempt of a job, and the interruptions before it.
+
+    Attributes:
+        epoch: finished epochs, 0-based number of the one in progress.
+        epochs: how many the stage trains in all, if its receipt says so.
+        stage: the stage that ``epochs`` is of.
+        unfollowed: what it reported of training that is not saved.
+        interruptions: how many earlier attempts were interrupted, by cause.
+    """
+
+    epoch: int | None = None
+    step: int | None = None
+    epochs: int | None = None
+    stage: int | None = None
+    unfollowed: str | None = None
+    interruptions: dict[str, int] = field(default_factory=dict)
+
+
+class Listing(Reader):
+    """Read an open ledger for a person or a script."""
+
+    def counts(self) -> dict[JobState, int]:
+        """Count the jobs in each state."""
+        rows = self._db.execute("SELECT state, count(*) FROM jobs GROUP BY state")
+        return {JobState(state): count for state, count in rows}
+
+    def in_line(self, state: JobState, limit: int) -> list[JobRow]:
+        """List the first jobs in a state, by priority and arrival as the queue does."""
+        query = "FROM jobs WHERE state = ? ORDER BY priority DESC, submitted_at, rowid LIMIT ?"
+        return list(self._rows(JobRow, query, (state, limit)))
+
+    def latest_changes(self, state: JobState, limit: int) -> list[JobRow]:
+        """List the jobs that entered a state last, the oldest of them first."""
+        query = "FROM jobs WHERE state = ? ORDER BY updated_at DESC LIMIT ?"
+        return list(self._rows(JobRow, query, (state, limit)))[::-1]
+
+    def interrupted(self, since: float, limit: int) -> list[str]:
+        """List the ids of the jobs with the latest interruptions after ``since`` (unix time)."""
+        rows = self._db.execute(
+            f"SELECT job FROM attempts WHERE {INTERRUPTED} AND ended_at > ?"
+            " ORDER BY ended_at DESC LIMIT ?",
+            (since, limit),
+        )
+        return list(dict.fromkeys(str(row[0]) for row in rows))
+
+    def named(self, name: str, limit: int) -> list[JobRow]:
+        """List the job of this id, and the newest of this name, the oldest of them first."""
+        query = "FROM jobs WHERE name = ? ORDER BY number DESC LIMIT ?"
+        found = list(self._rows(JobRow, query, (name, limit)))[::-1]
+        one = self.job(name)
+        return found if one is None or one in found else [one, *found]
+
+    def count_named(self, name: str) -> int:
+        """Count the jobs of a name."""
+        row = self._db.execute("SELECT count(*) FROM jobs WHERE name = ?", (name,)).fetchone()
+        return int(row[0])
+
+    def each_job(self, state: JobState | None = None) -> Iterator[JobRow]:
+        """Yield all jobs, or those in a state, in the order of submission."""
+        order = "ORDER BY submitted_at, rowid"
+        if state is None:
+            return self._rows(JobRow, f"FROM jobs {order}", ())
+        return self._rows(JobRow, f"FROM jobs WHERE state = ? {order}", (state,))
+
+    def latest(self, job: JobRow) -> Latest:
+        """Describe the latest attempt of a job."""
+        if not job.attempts:
+            return Latest()
+        unfollowed = "NULL" if self._older else "unfollowed"
+        row = self._db.execute(
+            "SELECT to_epoch, to_step, json_extract(receipt, '$.epochs'),"
+            f" json_extract(receipt, '$.stage'), {unfollowed}"
+            " FROM attempts WHERE job = ? AND n = ?",
+            (job.id, job.attempts),
+        ).fetchone()
+        if row is None:
+            return Latest()
+        causes = self._db.execute(
+            f"SELECT cause, count(*) FROM attempts WHERE job = ? AND n < ? AND {INTERRUPTED}"
+            " GROUP BY cause",
+            (job.id, job.attempts),
+        )
+        interruptions = {str(cause): int(count) for cause, count in causes}
+        return Latest(row[0], row[1], row[2], row[3], row[4], interruptions)
+
+    def seconds_of_epoch(self, job_id: str, stage: int) -> tuple[float, float] | None:
+        """Return the median time of the latest epochs, and when the last one ended (unix time)."""
+        rows = list(
+            self._db.execute(
+                "SELECT seconds, at FROM epochs WHERE job = ? AND stage = ?"
+                " ORDER BY epoch DESC LIMIT ?",
+                (job_id, stage, _TIMED_EPOCHS),
+            )
+        )
+        took = sorted(row[0] for row in rows if row[0] is not None)
+        return (took[len(took) // 2], rows[0][1]) if took else None
+
+    # one job
+
+    def newest_attempts(self, job_id: str, limit: int) -> list[AttemptRow]:
+        """List the newest attempts of a job, the oldest of them first."""
+        query = "FROM attempts WHERE job = ? ORDER BY n DESC LIMIT ?"
+        return list(self._rows(AttemptRow, query, (job_id, limit)))[::-1]
+
+    def each_attempt(self, job_id: str) -> Iterator[AttemptRow]:
+        """Yield the attempts of a job, oldest first."""
+        return self._rows(AttemptRow, "FROM attempts WHERE job = ? ORDER BY n", (job_id,))
+
+    def newest_epochs(self, job_id: str, limit: int) -> list[EpochRow]:
+        """List the newest epochs of a job, the oldest of them first."""
+        query = "FROM epochs WHERE job = ? ORDER BY stage DESC, epoch DESC LIMIT ?"
+        return list(self._rows(EpochRow, query, (job_id, limit)))[::-1]
+
+    def each_epoch(self, job_id: str) -> Iterator[EpochRow]:
+        """Yield the epochs of a job, by stage."""
+        query = "FROM epochs WHERE job = ? ORDER BY stage, epoch"
+        return self._rows(EpochRow, query, (job_id,))
+
+    def each_epoch_text(self, job_id: str) -> Iterator[tuple[Any, ...]]:
+        """Yield stage, epoch, step, seconds, attempt and the JSON text of the logs."""
+        return self._db.execute(
+            "SELECT stage, epoch, step, seconds, attempt, logs FROM epochs WHERE job = ?"
+            " ORDER BY stage, epoch",
+            (job_id,),
+        )
+
+    def count_epochs(self, job_id: str) -> int:
+        """Count the epochs of a job."""
+        row = self._db.execute("SELECT count(*) FROM epochs WHERE job = ?", (job_id,)).fetchone()
+        return int(row[0])
+
+    def sample_epochs(self, job_id: str, stage: int, most: int) -> list[EpochRow]:
+        """List evenly distributed epochs of a stage, the first and the last among them."""
+        low, high = (
+            self._db.execute(
+                f"SELECT {end}(epoch) FROM epochs WHERE job = ? AND stage = ?", (job_id, stage)
+            ).fetchone()[0]
+            for end in ("min", "max")
+        )
+        if low is None:
+            return []
+        wanted = {low + (high - low) * n // max(most - 1, 1) for n in range(most)}
+        query = "FROM epochs WHERE job = ? AND stage = ? AND epoch >= ? ORDER BY epoch LIMIT 1"
+        found = {
+            row.epoch: row
+            for epoch in sorted(wanted)
+            for row in self._rows(EpochRow, query, (job_id, stage, epoch))
+        }
+        return [*found.values()]
+
+    def each_checkpoint(self, job_id: str) -> Iterator[CheckpointRow]:
+        """Yield the checkpoints of a job, oldest first."""
+        query = "FROM checkpoints WHERE job = ? ORDER BY stage, step, epoch, name"
+        return self._rows(CheckpointRow, query, (job_id,))
+
+    def events_of_kinds(self, job_id: str, kinds: frozenset[str], limit: int) -> list[EventRow]:
+        """List the newest events of some kinds, the oldest of them first."""
+        marks = ", ".join("?" * len(kinds))
+        query = f"FROM events WHERE job = ? AND +kind IN ({marks}) ORDER BY id DESC LIMIT ?"
+        return list(self._rows(EventRow, query, (job_id, *sorted(kinds), limit)))[::-1]
