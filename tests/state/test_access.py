@@ -1,6 +1,7 @@
 """A user without permission in a home gets a message with a hint, never a traceback."""
 
 import errno
+import json
 import os
 import pwd
 import shutil
@@ -101,6 +102,8 @@ def test_a_user_outside_the_group_gets_the_usermod_command(
     script = tmp_path / "a.py"
     script.write_text("print(1)\n")
     code, said, refused = call(home, *words.replace("SCRIPT", str(script)).split())
+    if "--json" in words:
+        said, refused = refused, json.dumps(json.loads(said)["error"])
     assert (code, said) == (4, ""), refused
     assert "Traceback" not in refused
     assert str(home.root) in refused
