@@ -11,7 +11,7 @@ from typing import Any, Final
 from rekindle.daemon.spec.document import Document, Unreadable
 from rekindle.daemon.spec.fields import Field, Problem, Table
 from rekindle.daemon.spec.fields import read as read_fields
-from rekindle.daemon.spec.kinds import PERCENT, SECONDS, SIZE, Kind, Wrong, whole
+from rekindle.daemon.spec.kinds import PERCENT, SECONDS, SIZE, UMASK, Kind, Wrong, whole
 from rekindle.state.errors import ConfigError
 from rekindle.state.paths import Home
 
@@ -100,9 +100,11 @@ class Config:
 
     Attributes:
         slots: how many jobs without a GPU may run at once, None where the file does not say.
+        umask: of jobs whose spec has none; None for that of the daemon.
     """
 
     slots: int | None = None
+    umask: int | None = None
     gpus: Gpus = field(default_factory=Gpus)
     source: SourceLimits = field(default_factory=SourceLimits)
     logs: LogLimits = field(default_factory=LogLimits)
@@ -205,6 +207,7 @@ CONFIG: Final = Table(
     (
         Field("format", Kind(_read_format, {"const": FORMAT}), "Format of this file.", FORMAT),
         Field("slots", whole(1), "Jobs without a GPU that may run at once.", example=2),
+        Field("umask", UMASK, "Umask of jobs whose spec has none.", example="002"),
     ),
     (
         Table(

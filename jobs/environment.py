@@ -27,6 +27,9 @@ UNTIL: Final = "REKINDLE_UNTIL"
 LOG_MAX_BYTES: Final = "REKINDLE_LOG_MAX_BYTES"
 LOG_KEEP: Final = "REKINDLE_LOG_KEEP"
 
+# from the daemon to the keeper: umask, in octal, of jobs whose spec has none
+UMASK: Final = "REKINDLE_UMASK"
+
 # from the daemon to the keeper: seconds of processor time after which training that is not
 # followed is reported
 UNFOLLOWED_AFTER: Final = "REKINDLE_UNFOLLOWED_AFTER"
@@ -46,6 +49,7 @@ NOT_INHERITED: Final = (
     "JOURNAL_STREAM",
     LOG_MAX_BYTES,
     LOG_KEEP,
+    UMASK,
     UNFOLLOWED_AFTER,
 )
 

@@ -144,6 +144,7 @@ class Job:
     python: str | None = None
     env: dict[str, str] = field(default_factory=dict, repr=False)
     seed: int = DEFAULT_SEED
+    umask: int | None = None
     priority: int = 0
     after: list[str] = field(default_factory=list)
     warm_start: str | None = None
@@ -296,6 +297,7 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "priority": (-(10**9), 10**9),
     "submitted_at": (0, 2**40),
     "uid": (0, 2**32),
+    "umask": (0, 0o777),
     "resources.gpus": (0, 1024),
     "resources.memory": (1, 2**63),
     "checkpoint.keep": (1, 10**6),

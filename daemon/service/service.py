@@ -237,6 +237,8 @@ def run(home: Home, options: Options) -> int:
     # keepers inherit the limits of their logs, since they may outlive this daemon
     os.environ[environment.LOG_MAX_BYTES] = str(options.config.logs.max_bytes)
     os.environ[environment.LOG_KEEP] = str(options.config.logs.keep)
+    umask = options.config.umask
+    os.environ[environment.UMASK] = "" if umask is None else f"{umask:03o}"
     when_there_is_room(home, home.create)
     held = when_there_is_room(
         home,

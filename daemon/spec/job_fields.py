@@ -13,6 +13,7 @@ from rekindle.daemon.spec.kinds import (
     SIZE,
     TEXT,
     TEXTS,
+    UMASK,
     WINDOW,
     Kind,
     Wrong,
@@ -316,6 +317,13 @@ SPEC: Final = Table(
             whole(0, 2**32 - 1),
             "Set before the script runs: Python, numpy, Keras.",
             default=0,
+        ),
+        Field(
+            "umask",
+            UMASK,
+            "Mode bits that new files of the job do not get. Not given: that of `rekindle.toml`, "
+            "else the daemon's.",
+            example="002",
         ),
         Field("priority", whole(-(10**9), 10**9), "The higher one runs first.", default=0),
         Field(

@@ -54,6 +54,16 @@ def _read_flag(value: Any) -> bool:
     return value
 
 
+def _read_umask(value: Any) -> int:
+    if not isinstance(value, str) or not re.fullmatch("0?[0-7]{3}", value):
+        raise Wrong(
+            f"must be three octal digits in quotes, not {shown(value)}",
+            'For example "002": the group may change what the job writes.',
+        )
+    return int(value, 8)
+
+
+UMASK: Final = Kind(_read_umask, {"type": "string", "pattern": "^0?[0-7]{3}$"})
 TEXT: Final = Kind(read_text, {"type": "string", "minLength": 1})
 TEXTS: Final = Kind(read_texts, {"type": "array", "items": {"type": "string"}})
 FLAG: Final = Kind(_read_flag, {"type": "boolean"})

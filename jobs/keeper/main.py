@@ -158,7 +158,9 @@ class Attempt:
                     "and when it starts.",
                 )
             )
-        trainer = spawn.spawn(argv, plan.variables, job.workdir, self._lock, plan.limit)
+        trainer = spawn.spawn(
+            argv, plan.variables, job.workdir, self._lock, plan.limit, spawn.umask(job)
+        )
         crash_points.reached("trainer_spawned")
         keeper = process.Identity.of(os.getpid())
         child = process.Identity.of(trainer.pid)

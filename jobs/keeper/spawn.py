@@ -23,10 +23,12 @@ def spawn(
     workdir: str,
     lock: tuple[int, ...],
     limit: MemoryLimit,
+    umask: int | None,
 ) -> "subprocess.Popen[bytes]":
     """Start the trainer in a session of its own.
 
     Args:
+        umask: None for the keeper's own.
         lock: descriptors of the run's lock, inherited so that it is held as long as any process
             may write the run directory.
     """
@@ -45,6 +47,7 @@ def spawn(
         env=variables,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
+        umask=-1 if umask is None else umask,
         preexec_fn=enter,
         pass_fds=lock,
     )
@@ -92,6 +95,12 @@ def variables(
     if job.command is not None and run.warm_start.exists():
         env[environment.WARM_START] = str(run.warm_start)
     return env
+
+
+def umask(job: Job) -> int | None:
+    """Return the umask for an attempt; None where neither spec nor `rekindle.toml` has one."""
+    host = os.environ.get(environment.UMASK, "")
+    return int(host, 8) if job.umask is None and host else job.umask
 
 
 def gpus() -> list[str] | None:

@@ -273,6 +273,114 @@ def test_a_user_submits_without_naming_a_home(service: Service) -> None:
     service.until_active()
 
 
+def recipe(heading: str) -> str:
+    """Find the first code block below a heading of docs/operations.md."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    found = re.search(
+        rf"^#+ {re.escape(heading)}$.*?```(?:sh|ini)\n(.*?)```", page, re.DOTALL | re.MULTILINE
+    )
+    assert found is not None, heading
+    return found[1]
+
+
+def put_recipe(service: Service, heading: str) -> str:
+    """Write the file that a recipe shows, at the path in its first line; return the path."""
+    first, _, text = recipe(heading).partition("\n")
+    path = first.removeprefix("# ")
+    service.put(path, text)
+    return path
+
+
+WRITES = """
+import os, tempfile
+os.makedirs("out/deep", exist_ok=True)
+open("out/deep/result", "w").write("42")
+os.rename(tempfile.mkstemp(dir="out")[1], "out/closed")
+"""
+
+
+@pytest.mark.parametrize("kind", ["A person's own folder", "A folder of the group"])
+def test_a_user_reads_and_removes_what_a_job_wrote(service: Service, kind: str) -> None:
+    """By the recipes of the documents, also over a restart; somebody else sees nothing of it."""
+    service.until_active()
+    own = kind == "A person's own folder"
+    folder = "/home/ana/fashion" if own else "/srv/fashion"
+    if own:
+        as_user(service, "ana", f"chmod 700 . && mkdir {folder}")
+    else:
+        service.run("sh", "-ec", recipe(kind))
+    name = "own" if own else "shared"
+    more = "" if own else 'umask = "002"\n'
+    spec = f'name = "{name}"\nscript = "train.py"\n{more}'
+    for file, text in (("train.py", WRITES), ("it.toml", spec)):
+        service.run("runuser", "-u", "ana", "--", "tee", f"{folder}/{file}", text=text)
+    if own:
+        service.run("sh", "-ec", recipe(kind))
+    before = service.main_pid()
+    service.run("systemctl", "restart", "rekindle")
+    service.until_active(before)
+    done = as_user(service, "ana", f"cd {folder} && rekindle submit it.toml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = service.until_state(f"{name}-1", "done")
+    assert shown["user"] == "ana"
+    owner = service.run("stat", "-c", "%U", f"{folder}/out/deep/result").stdout.strip()
+    assert owner == "rekindle"
+    seen = as_user(service, "ana", f"cat {folder}/out/deep/result && echo 1 >> {folder}/out/more")
+    assert (seen.returncode, seen.stdout) == (0, "42"), seen.stderr
+    if own:
+        assert as_user(service, "bob", f"cat {folder}/out/deep/result").returncode != 0
+    assert as_user(service, "bob", f"rm -rf {folder}/out").returncode != 0
+    removed = as_user(service, "ana", f"rm -rf {folder}/out")
+    assert removed.returncode == 0, removed.stderr
+    assert not service.path(f"{folder}/out").exists()
+
+
+def test_a_job_writes_on_another_disk(service: Service) -> None:
+    """`/raid` and `/scratch` as installed, any other folder with the drop-in of the documents."""
+    service.until_active()
+    for disk in ("/raid", "/scratch", "/big"):
+        service.run("install", "-d", "-o", "rekindle", disk)
+    before = service.main_pid()
+    # systemd binds a folder that has come since at the next start
+    service.run("systemctl", "restart", "rekindle")
+    service.until_active(before)
+    for disk in ("raid", "scratch"):
+        job = service.submit(disk, f"open('/{disk}/it', 'w').close()")
+        service.until_state(job, "done")
+    closed = service.submit("closed", "open('/big/it', 'w').close()")
+    service.until_state(closed, "failed")
+    assert "Read-only file system" in service.job(closed)["reason"]
+    path = put_recipe(service, "Another disk")
+    service.run("systemctl", "daemon-reload")
+    before = service.main_pid()
+    service.run("systemctl", "restart", "rekindle")
+    service.until_active(before)
+    try:
+        service.until_state(service.submit("big", "open('/big/it', 'w').close()"), "done")
+    finally:
+        service.path(path).unlink()
+        service.run("systemctl", "daemon-reload")
+
+
+def test_device_files_of_gpus_come_before_the_service(service: Service) -> None:
+    """By the unit of the documents, with a stand-in for `nvidia-modprobe`, over a reboot."""
+    service.put("/usr/bin/nvidia-modprobe", '#!/bin/sh\necho "$*" $(id -u) >/var/lib/uvm\n', 0o755)
+    put_recipe(service, "GPU device files before the service")
+    service.run("systemctl", "daemon-reload")
+    service.run("systemctl", "enable", "--now", "nvidia-uvm")
+    assert service.path("/var/lib/uvm").read_text() == "-u -c 0 0\n"
+    service.poweroff()
+    service.boot()
+    service.until_active()
+    entered = [
+        int(service.show(unit, "ActiveEnterTimestampMonotonic"))
+        for unit in ("nvidia-uvm", "rekindle")
+    ]
+    assert 0 < entered[0] < entered[1], entered
+    service.run("systemctl", "disable", "--now", "nvidia-uvm")
+    service.until_active()
+
+
 def test_a_restart_of_the_service_interrupts_no_training(service: Service) -> None:
     """An upgrade is a restart: the next daemon adopts running attempts."""
     trainer = napping(service, "restart")
