@@ -95,6 +95,21 @@ class Gpus:
 
 
 @dataclass(frozen=True, slots=True)
+class PerUser:
+    """Limit what one user may have at once; None for no limit.
+
+    Attributes:
+        max_waiting: jobs that are queued or waiting; further specs are refused.
+        max_running: jobs that have an attempt; further ones wait.
+        max_gpus: GPUs of all these jobs together.
+    """
+
+    max_waiting: int | None = None
+    max_running: int | None = None
+    max_gpus: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Hold the settings of one home.
 
@@ -110,6 +125,7 @@ class Config:
     logs: LogLimits = field(default_factory=LogLimits)
     retention: Retention = field(default_factory=Retention)
     preemption: Preemption = field(default_factory=Preemption)
+    per_user: PerUser = field(default_factory=PerUser)
 
 
 def read(home: Home) -> Config:
@@ -273,6 +289,21 @@ CONFIG: Final = Table(
                 Field("poll", SECONDS, "Time between two looks.", "5s"),
             ),
             makes=Preemption,
+        ),
+        Table(
+            "per_user",
+            "What one user may have at once.",
+            (
+                Field(
+                    "max_waiting",
+                    whole(1),
+                    "Jobs that are queued or waiting; further specs are refused.",
+                    example=200,
+                ),
+                Field("max_running", whole(1), "Jobs that run; further ones wait.", example=2),
+                Field("max_gpus", whole(1), "GPUs of a user's running jobs together.", example=4),
+            ),
+            makes=PerUser,
         ),
     ),
 )

@@ -18,7 +18,7 @@ from rekindle.daemon.intake.refuse import Refuse
 from rekindle.daemon.source.snapshot import Snapshots
 from rekindle.jobs.job import Job
 from rekindle.state import durable
-from rekindle.state.errors import HomeUnusable
+from rekindle.state.errors import HomeUnusable, SpecError
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
 
@@ -53,6 +53,7 @@ class Accept:
 
     Args:
         background: takes snapshots; without it they are taken in the calling thread.
+        max_waiting: jobs of one user that may wait; None for no limit.
     """
 
     def __init__(
@@ -64,8 +65,10 @@ class Accept:
         refuse: Refuse,
         *,
         background: Background | None,
+        max_waiting: int | None = None,
         crash_point: Callable[[str], None],
     ) -> None:
+        self._max_waiting = max_waiting
         self._home = home
         self._ledger = ledger
         self._snapshots = snapshots
@@ -98,6 +101,7 @@ class Accept:
         made: list[_Made] = []
         for parsed in ready:
             try:
+                self._refuse_beyond_limit(parsed.job, [one.job for one in made])
                 made.append(self._make_run(parsed))
             except (OSError, MemoryError, sqlite3.Error, HomeUnusable):
                 raise
@@ -165,6 +169,24 @@ class Accept:
             except Exception as error:
                 self._reject(parsed.claim, error, decided)
         return ready
+
+    def _refuse_beyond_limit(self, job: Job, made: list[Job]) -> None:
+        """Check that the user of a job may have one more that waits.
+
+        Raises:
+            SpecError: no; nothing is lost, the file is kept with the reason.
+        """
+        most = self._max_waiting
+        if most is None or job.uid is None:
+            return
+        waiting = self._ledger.count_waiting(job.uid) + sum(one.uid == job.uid for one in made)
+        if waiting >= most:
+            raise SpecError(
+                f"{job.user} has {waiting} of {most} jobs that may wait.",
+                where=job.name,
+                hint="Submit it again when some of them have started, or ask the administrator "
+                "for a larger `max_waiting` in rekindle.toml.",
+            )
 
     def _make_run(self, parsed: Parsed) -> _Made:
         """Create a run directory under a temporary name, without fsync."""

@@ -63,6 +63,7 @@ class Inbox:
     Args:
         background: takes snapshots, since git and ten thousand files may take minutes; without it
             they are taken in the calling thread.
+        max_waiting: jobs of one user that may wait; further specs are refused. None for no limit.
         crash_point: called with the name of each commit point, for tests that kill there.
     """
 
@@ -73,6 +74,7 @@ class Inbox:
         snapshots: Snapshots | None = None,
         *,
         background: Background | None = None,
+        max_waiting: int | None = None,
         crash_point: Callable[[str], None] = crash_points.reached,
     ) -> None:
         self._home = home
@@ -89,6 +91,7 @@ class Inbox:
             self._claims,
             self._refuse,
             background=background,
+            max_waiting=max_waiting,
             crash_point=crash_point,
         )
         self._recovery = Recovery(

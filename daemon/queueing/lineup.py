@@ -8,9 +8,11 @@ import structlog
 
 from rekindle.daemon import errors
 from rekindle.daemon.attempts.attempts import Attempts
+from rekindle.daemon.config import PerUser
 from rekindle.daemon.gpus.pool import Pool
+from rekindle.daemon.queueing import user_limits
 from rekindle.daemon.queueing.dependency_index import DependencyIndex
-from rekindle.daemon.queueing.scheduler import Candidate, Scheduler
+from rekindle.daemon.queueing.scheduler import Candidate, Lane, Scheduler
 from rekindle.daemon.queueing.wants import Wants, WantsReader
 from rekindle.state.errors import SpecError
 from rekindle.state.ledger.ledger import Ledger
@@ -40,8 +42,9 @@ class Lineup:
     """Keep the scheduler and the sets of active and blocked jobs up to date with the ledger."""
 
     def __init__(
-        self, ledger: Ledger, attempts: Attempts, pool: Pool, scheduler: Scheduler
+        self, ledger: Ledger, attempts: Attempts, pool: Pool, scheduler: Scheduler, limits: PerUser
     ) -> None:
+        self._limits = limits
         self._ledger = ledger
         self._attempts = attempts
         self._pool = pool
@@ -57,6 +60,17 @@ class Lineup:
     def active(self) -> list[Active]:
         """The jobs that have an attempt."""
         return [*self._active.values()]
+
+    def wait_reason(self, lane: Lane) -> str:
+        """Say why the jobs of a lane have to wait for jobs of their user; empty if not."""
+        if lane.user is None:
+            return ""
+        active = ((one.row.user, len(one.gpus)) for one in self._active.values())
+        return user_limits.wait_reason(self._limits, lane, user_limits.usage(active))
+
+    def hold_reason(self, lane: Lane) -> str:
+        """Say why the jobs of a lane can never start under their user's limits; empty if not."""
+        return user_limits.hold_reason(self._limits, lane)
 
     @property
     def busy(self) -> bool:
@@ -174,6 +188,8 @@ class Lineup:
                 self._gpus_for(job, wants),
                 wants.window,
                 _not_before(job),
+                # with limits each user has lanes of their own
+                job.user if self._limits != PerUser() else None,
             )
         )
 

@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from rekindle.daemon.attempts.attempts import Attempts
+from rekindle.daemon.config import PerUser
 from rekindle.daemon.gpus.placement import Gpu
 from rekindle.daemon.gpus.pool import Pool
 from rekindle.daemon.queue_file import QueueFile
@@ -31,10 +32,18 @@ class Queue:
 
     Args:
         slots: how many jobs without a GPU may run at once.
+        limits: what one user may have at once.
     """
 
     def __init__(
-        self, ledger: Ledger, attempts: Attempts, pool: Pool, file: QueueFile, *, slots: int
+        self,
+        ledger: Ledger,
+        attempts: Attempts,
+        pool: Pool,
+        file: QueueFile,
+        *,
+        slots: int,
+        limits: PerUser = PerUser(),  # noqa: B008  frozen
     ) -> None:
         self._ledger = ledger
         self._attempts = attempts
@@ -42,7 +51,7 @@ class Queue:
         self._file = file
         self._slots = slots
         self._scheduler = Scheduler()
-        self._lineup = Lineup(ledger, attempts, pool, self._scheduler)
+        self._lineup = Lineup(ledger, attempts, pool, self._scheduler, limits)
         self._windows = Windows()
         self._reasons = WaitReasons(ledger, pool, self._scheduler, self._lineup, self._windows)
         self._last_start: float | None = None
@@ -191,7 +200,9 @@ class Queue:
             stock = self._pool.stock
             used = sum(not one.gpus for one in self._lineup.active)
             room = Room(max(self._slots - used, 0), len(stock.allocatable), stock.reclaimable)
-            chosen = self._scheduler.choose(now, room, self._windows.is_open)
+            chosen = self._scheduler.choose(
+                now, room, self._windows.is_open, self._lineup.wait_reason
+            )
             if chosen is None:
                 return False
             job = self._ledger.job(chosen.id)

@@ -5,7 +5,8 @@ the lanes are compared, so that a decision costs O(log n) in the number of jobs.
 
 If the first GPU job in order needs more GPUs than are free, no other GPU job overtakes it, and
 GPUs that become free are left to it: otherwise a wide job would starve behind narrow ones. A
-lane that cannot run now (its window is closed, too many GPUs are set aside) blocks no other.
+lane that cannot run now (its window is closed, too many GPUs are set aside, its user has enough)
+blocks no other.
 """
 
 import heapq
@@ -26,6 +27,7 @@ class Candidate:
         gpus: how many it needs at once; 0 for a CPU slot.
         window: times of day in which it may run, e.g. ``"22:00-07:00"``, None for always.
         not_before: the earliest start, on the clock of ``choose``.
+        user: whose limits it counts for; None where there are none.
     """
 
     id: str
@@ -34,6 +36,7 @@ class Candidate:
     gpus: int = 0
     window: str | None = None
     not_before: float | None = None
+    user: str | None = None
 
     @property
     def rank(self) -> tuple[int, tuple[float, int], str]:
@@ -61,6 +64,7 @@ class Lane(NamedTuple):
 
     gpus: int
     window: str | None
+    user: str | None = None
 
 
 class _Line:
@@ -115,7 +119,7 @@ class Scheduler:
         if candidate is None:
             return
         del self._version[job_id]
-        lane = Lane(candidate.gpus, candidate.window)
+        lane = _lane(candidate)
         line = self._lines.get(lane)
         if line is None or job_id not in line.ids:
             return
@@ -127,12 +131,19 @@ class Scheduler:
             line.heap[:] = [entry for entry in line.heap if self._valid(entry[1], entry[0][2])]
             heapq.heapify(line.heap)
 
-    def choose(self, now: float, room: Room, is_open: Callable[[str], bool]) -> Candidate | None:
+    def choose(
+        self,
+        now: float,
+        room: Room,
+        is_open: Callable[[str], bool],
+        has_to_wait: Callable[[Lane], object] = lambda lane: False,
+    ) -> Candidate | None:
         """Choose the next job to start; None if there is none, or no room for it.
 
         Args:
             now: on the clock of ``not_before``.
             is_open: returns whether a window is open now.
+            has_to_wait: returns whether a lane may not start a job now, whatever is free.
         """
         self._let_in(now)
         cpu: Candidate | None = None
@@ -141,6 +152,8 @@ class Scheduler:
             if lane.gpus > room.reclaimable or (
                 lane.window is not None and not is_open(lane.window)
             ):
+                continue
+            if has_to_wait(lane):
                 continue
             head = self._head(line)
             if lane.gpus == 0 and (cpu is None or head.rank < cpu.rank):
@@ -179,7 +192,7 @@ class Scheduler:
                 self._line_up(self._jobs[job_id])
 
     def _line_up(self, candidate: Candidate) -> None:
-        line = self._lines.setdefault(Lane(candidate.gpus, candidate.window), _Line())
+        line = self._lines.setdefault(_lane(candidate), _Line())
         line.ids.add(candidate.id)
         self._fresh.add(candidate.id)
         heapq.heappush(line.heap, (candidate.rank, self._version[candidate.id]))
@@ -194,3 +207,7 @@ class Scheduler:
 
     def _valid(self, version: int, job_id: str) -> bool:
         return self._version.get(job_id) == version
+
+
+def _lane(candidate: Candidate) -> Lane:
+    return Lane(candidate.gpus, candidate.window, candidate.user)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -11,6 +11,8 @@ from rekindle.daemon.queueing.lineup import Lineup
 from rekindle.daemon.queueing.scheduler import Lane, Scheduler
 from rekindle.daemon.queueing.window import Windows
 from rekindle.state.ledger.ledger import Ledger
+
+_FEWER: Final = "Reduce `gpus` in its spec and submit it again."
 
 
 class WaitReason(NamedTuple):
@@ -43,6 +45,10 @@ class WaitReasons:
             if lane.gpus > self._pool.count and self._pool.known:
                 self._hold_all(ids, lane)
                 continue
+            if too_many := self._lineup.hold_reason(lane):
+                for job_id in ids:
+                    self._lineup.hold(job_id, too_many, _FEWER)
+                continue
             reason = self._reason(lane, paused=paused)
             concerned: Collection[str] = ids if before.get(lane) != reason else ids & fresh
             if concerned:
@@ -59,7 +65,7 @@ class WaitReasons:
             self._lineup.hold(
                 job_id,
                 f"It asks for {_count(lane.gpus)}, and this host has {has}.",
-                "Reduce `gpus` in its spec and submit it again, or submit it on another host.",
+                f"{_FEWER[:-1]}, or submit it on another host.",
             )
 
     def _reason(self, lane: Lane, *, paused: bool) -> WaitReason:
@@ -68,6 +74,8 @@ class WaitReasons:
             return WaitReason("The queue is paused.", "`rekindle resume` resumes it.")
         if window is not None and not self._windows.is_open(window):
             return WaitReason(f"It waits until {window[:5]}, when its window {window} opens.")
+        if limited := self._lineup.wait_reason(lane):
+            return WaitReason(limited)
         if not lane.gpus:
             return WaitReason("It waits for a CPU slot.")
         reason = f"It waits for {_count(lane.gpus)}"

@@ -97,6 +97,13 @@ class Reader:
         where, values = _among("state", states)
         return int(self._db.execute(f"SELECT count(*) FROM jobs {where}", values).fetchone()[0])
 
+    def count_waiting(self, uid: int) -> int:
+        """Count the jobs of a user that are queued or waiting."""
+        row = self._db.execute(
+            "SELECT count(*) FROM jobs WHERE state IN ('queued', 'waiting') AND uid = ?", (uid,)
+        ).fetchone()
+        return int(row[0])
+
     def spec(self, job_id: str) -> dict[str, Any]:
         """Read the job's resolved spec, without the values of ``env``."""
         spec: dict[str, Any] = json.loads(self.spec_text(job_id) or "{}")

@@ -1,13 +1,15 @@
 """The scheduler's promises, against a naive one that sorts everything each time."""
 
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from rekindle.daemon.queueing.scheduler import Candidate, Lane, Room, Scheduler
+from rekindle.daemon.queueing.scheduler import Candidate, Room, Scheduler
 
+USERS = ("ana", "ben")
 WINDOWS = ("22:00-07:00", "12:00-13:00")
 candidates = st.builds(
     Candidate,
@@ -17,18 +19,25 @@ candidates = st.builds(
     gpus=st.sampled_from([0, 0, 1, 1, 2, 4, 8]),
     window=st.sampled_from([None, None, *WINDOWS]),
     not_before=st.none() | st.floats(0, 100, allow_nan=False),
+    user=st.sampled_from([None, *USERS]),
 )
 
 
 def naive(
-    jobs: dict[str, Candidate], due: set[str], room: Room, opened: set[str]
+    jobs: dict[str, Candidate],
+    due: set[str],
+    room: Room,
+    opened: set[str],
+    limited: AbstractSet[str] = frozenset(),
 ) -> Candidate | None:
     """The same policy in the words of the document: sort, look at the first of each kind."""
     ready = sorted(
         (
             job
             for job in jobs.values()
-            if job.id in due and (job.window is None or job.window in opened)
+            if job.id in due
+            and (job.window is None or job.window in opened)
+            and job.user not in limited
         ),
         key=lambda job: job.rank,
     )
@@ -70,10 +79,18 @@ class AgainstTheNaiveOne(RuleBasedStateMachine):
         gpus=st.integers(0, 4),
         more=st.integers(0, 8),
         opened=st.sets(st.sampled_from(WINDOWS)),
+        limited=st.sets(st.sampled_from(USERS)),
         start=st.booleans(),
     )
     def choose(
-        self, later: float, slots: int, gpus: int, more: int, opened: set[str], start: bool
+        self,
+        later: float,
+        slots: int,
+        gpus: int,
+        more: int,
+        opened: set[str],
+        limited: set[str],
+        start: bool,
     ) -> None:
         self.now += later
         self.due |= {
@@ -82,8 +99,11 @@ class AgainstTheNaiveOne(RuleBasedStateMachine):
             if job.not_before is not None and job.not_before <= self.now
         }
         room = Room(slots, gpus, gpus + more)
-        expected = naive(self.jobs, self.due, room, opened)
-        assert self.scheduler.choose(self.now, room, opened.__contains__) == expected
+        expected = naive(self.jobs, self.due, room, opened, limited)
+        found = self.scheduler.choose(
+            self.now, room, opened.__contains__, lambda lane: lane.user in limited
+        )
+        assert found == expected
         if start and expected is not None:
             self.remove(int(expected.id.partition("-")[2]))
 
@@ -94,7 +114,8 @@ class AgainstTheNaiveOne(RuleBasedStateMachine):
         assert len(lined_up) == len(set(lined_up))
         assert set(lined_up) | {*self.scheduler} == set(self.jobs)
         for lane, ids in self.scheduler.lanes():
-            assert all(lane == Lane(self.jobs[i].gpus, self.jobs[i].window) for i in ids)
+            found = {(one.gpus, one.window, one.user) for one in map(self.jobs.__getitem__, ids)}
+            assert found == {tuple(lane)}
 
 
 AgainstTheNaiveOne.TestCase.settings = settings(
