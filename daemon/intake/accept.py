@@ -14,6 +14,7 @@ import structlog
 from rekindle.daemon import errors
 from rekindle.daemon.background import Background, at_once
 from rekindle.daemon.intake.claims import Claim, Claims, Parsed
+from rekindle.daemon.intake.late_writes import LateWrites
 from rekindle.daemon.intake.refuse import Refuse
 from rekindle.daemon.source.snapshot import Snapshots
 from rekindle.jobs.job import Job
@@ -46,6 +47,7 @@ class _Made:
     claim: Claim
     job: Job
     path: Path
+    data: bytes
 
 
 class Accept:
@@ -63,6 +65,7 @@ class Accept:
         snapshots: Snapshots,
         claims: Claims,
         refuse: Refuse,
+        late: LateWrites,
         *,
         background: Background | None,
         max_waiting: int | None = None,
@@ -74,6 +77,7 @@ class Accept:
         self._snapshots = snapshots
         self._claims = claims
         self._refuse = refuse
+        self._late = late
         self._background = background
         self._crash_point = crash_point
         self._copying: dict[str, Parsed] = {}
@@ -83,6 +87,11 @@ class Accept:
     def is_copying(self) -> bool:
         """Return whether specs wait for the copy of their code."""
         return bool(self._copying)
+
+    def begin_batch(self) -> None:
+        """Take new snapshots from now on, unless specs that were dropped together still wait."""
+        if not self.is_copying:
+            self._snapshots.forget()
 
     def has_copied(self) -> bool:
         """Return whether the code of a waiting spec has been copied."""
@@ -204,7 +213,7 @@ class Accept:
         durable.write_new(new / "job.json", job.to_json().encode(), 0o600)
         if job.source is not None:
             os.symlink(self._snapshots.place(job.source), new / "source")
-        return _Made(claim, job, new)
+        return _Made(claim, job, new, data)
 
     def _commit(self, made: list[_Made], decided: Decided) -> None:
         """Rename run directories to their ids and enter them into the ledger in one transaction."""
@@ -219,7 +228,7 @@ class Accept:
                 self.enter(one.job, self._home.runs / one.job.id)
         self._crash_point("known")
         for one in made:
-            one.claim.path.unlink()
+            self._late.watch(one.claim, one.job.id, one.data)
             decided.accepted.append(one.job.id)
             self._log.info("job_accepted", job=one.job.id, file=one.claim.name)
         self._crash_point("finished")

@@ -63,16 +63,17 @@ class Claims:
         self._crash_point("claimed")
         return Claim(claimed, token, path.name, max(info.st_mtime, info.st_ctime))
 
-    def unfinished(self, ledger: Ledger) -> list[Claim]:
-        """Find the claims that are not jobs yet; remove the others."""
-        found = []
+    def unfinished(self, ledger: Ledger) -> tuple[list[Claim], list[tuple[Claim, str]]]:
+        """Find the claims that are not jobs yet, and those that are, with the job's id."""
+        waiting, accepted = [], []
         for claimed in sorted(self._home.claimed.iterdir()):
             token, _, name = claimed.name.partition("--")
-            if ledger.find_claim(token) is not None:
-                claimed.unlink()
+            claim, job = Claim(claimed, token, name), ledger.find_claim(token)
+            if job is None:
+                waiting.append(claim)
             else:
-                found.append(Claim(claimed, token, name))
-        return found
+                accepted.append((claim, job))
+        return waiting, accepted
 
     def parse(self, claim: Claim) -> Parsed:
         """Read a claimed file.
@@ -87,7 +88,7 @@ class Claims:
             problem = _unusable(claim.name, info)
             if problem is not None:
                 raise problem
-            data = _read(claim.path)
+            data = read(claim.path)
             job = parse.parse(data, claim.name, self._home.inbox)
             user = access.user_name(info.st_uid)
             return Parsed(claim, job.replace(uid=info.st_uid, user=user), data)
@@ -142,7 +143,13 @@ def _unusable(name: str, info: os.stat_result) -> SpecError | None:
     return SpecError(what, where=name, hint=hint)
 
 
-def _read(path: Path) -> bytes:
+def read(path: Path) -> bytes:
+    """Read a spec, up to one byte more than it may have.
+
+    Raises:
+        SpecError: it is not a regular file, or cannot be read.
+        OSError: it was removed.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except PermissionError as error:

@@ -7,7 +7,7 @@ between two of these steps:
 1. ``inbox/x.toml`` → ``claimed/<token>--x.toml``            (claimed)
 2. ``runs/.new-<id>`` with ``job.json`` naming the token → ``runs/<id>``   (accepted)
 3. row in the ledger                                          (known)
-4. ``claimed/<token>--x.toml`` removed                        (finished)
+4. ``claimed/<token>--x.toml`` removed, when nobody has it open for writing   (finished)
 """
 
 import math
@@ -24,6 +24,7 @@ from rekindle.daemon.config import SourceLimits
 from rekindle.daemon.intake import arrivals, requests
 from rekindle.daemon.intake.accept import BATCH, Accept, Decided
 from rekindle.daemon.intake.claims import Claim, Claims
+from rekindle.daemon.intake.late_writes import LateWrites
 from rekindle.daemon.intake.recovery import Recovery
 from rekindle.daemon.intake.refuse import Refuse
 from rekindle.daemon.intake.settling import Settling
@@ -78,24 +79,26 @@ class Inbox:
         crash_point: Callable[[str], None] = crash_points.reached,
     ) -> None:
         self._home = home
-        self._snapshots = snapshots or Snapshots(home.sources, SourceLimits(), home.root)
+        snapshots = snapshots or Snapshots(home.sources, SourceLimits(), home.root)
         self._log_once = LogOnce("inbox_trouble")
         self._settling = Settling(home.inbox)
         self._stuck: set[str] = set()
         self._claims = Claims(home, crash_point)
         self._refuse = Refuse(home, ledger, crash_point)
+        self._late = LateWrites(home, ledger, self._refuse)
         self._accept = Accept(
             home,
             ledger,
-            self._snapshots,
+            snapshots,
             self._claims,
             self._refuse,
+            self._late,
             background=background,
             max_waiting=max_waiting,
             crash_point=crash_point,
         )
         self._recovery = Recovery(
-            home, ledger, self._snapshots, self._claims, self._accept, self._log_once
+            home, ledger, snapshots, self._claims, self._accept, self._late, self._log_once
         )
         # the end of a copy wakes the loop: without a pause both would spin on a full disk
         self._pause = 0.0 if background is None else _RETRY_S
@@ -115,6 +118,11 @@ class Inbox:
     def close(self) -> None:
         """Stop to watch the inbox."""
         self._settling.close()
+        self._late.close()
+
+    def check_accepted(self, now: float) -> None:
+        """Look for late writes to accepted specs; ``now`` is monotonic, seconds."""
+        self._late.tick(now)
 
     def scan(self, now: float, budget: float = math.inf) -> Scan:
         """Look at every file once; no file makes this raise.
@@ -124,8 +132,7 @@ class Inbox:
             budget: seconds after which specs are left for the next scan, so that a daemon
                 with ten thousand of them still answers requests and watches its attempts.
         """
-        if not self._accept.is_copying:
-            self._snapshots.forget()
+        self._accept.begin_batch()
         if self._unfinished and time.monotonic() >= self._retry_at:
             self.recover()
         self._settling.begin()

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from rekindle.daemon import errors
 from rekindle.daemon.intake.accept import Accept, Decided
-from rekindle.daemon.intake.claims import Claims
+from rekindle.daemon.intake.claims import Claim, Claims
+from rekindle.daemon.intake.late_writes import LateWrites
 from rekindle.daemon.isolation import LogOnce
 from rekindle.daemon.source.snapshot import Snapshots
 from rekindle.daemon.transfer import transfer
@@ -25,6 +26,7 @@ class Recovery:
         snapshots: Snapshots,
         claims: Claims,
         accept: Accept,
+        late: LateWrites,
         log_once: LogOnce,
     ) -> None:
         self._home = home
@@ -32,6 +34,7 @@ class Recovery:
         self._snapshots = snapshots
         self._claims = claims
         self._accept = accept
+        self._late = late
         self._log_once = log_once
         self._swept = False
 
@@ -50,7 +53,20 @@ class Recovery:
                 shutil.rmtree(run, ignore_errors=True)
             elif self._ledger.job(run.name) is None:
                 self._enter_isolated(run)
-        self._accept.decide(self._claims.unfinished(self._ledger), Decided())
+        waiting, accepted = self._claims.unfinished(self._ledger)
+        for claim, job in accepted:
+            self._watch(claim, job)
+        self._accept.decide(waiting, Decided())
+
+    def _watch(self, claim: Claim, job: str) -> None:
+        """Watch the file of an accepted job again; without its run there is nothing to compare."""
+        kept = self._home.run(job).spec_copy(claim.path.suffix)
+        try:
+            data = kept.read_bytes()
+        except FileNotFoundError:
+            claim.path.unlink(missing_ok=True)
+            return
+        self._late.watch(claim, job, data)
 
     def _enter_isolated(self, run: Path) -> None:
         """Enter a run into the ledger; one that cannot be entered delays no other."""

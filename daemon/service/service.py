@@ -154,6 +154,7 @@ class Service:
             self._startup,
             clock,
             scan,
+            Call("late writes", lambda: inbox.check_accepted(time.monotonic())),
             ThreadWatch(self._notices.threads, ledger, self._isolation),
             preemption,
             Call("GPUs", queue.watch_gpus, when=lambda: self._startup.done),
