@@ -5,6 +5,7 @@ Under systemd events are sent to the journal with separate fields, so that
 Protocol: https://systemd.io/JOURNAL_NATIVE_PROTOCOL
 """
 
+import errno
 import io
 import logging
 import os
@@ -12,6 +13,8 @@ import re
 import select
 import socket
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, TextIO, cast
 
 import structlog
@@ -28,14 +31,32 @@ _SEND_S: Final = 0.2
 _PRIORITY: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 
-def configure(style: str = "auto", stream: TextIO | None = None) -> None:
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Describe why a log cannot be written, and how many of its lines are missing so far."""
+
+    lines: int
+    reason: str
+
+
+def no_loss() -> Dropped | None:
+    """Report that no line is missing, of a log that is not written by :class:`Output`."""
+    return None
+
+
+def configure(style: str = "auto", stream: TextIO | None = None) -> Callable[[], Dropped | None]:
     """Configure structlog for this process.
 
     Args:
         style: one of :data:`FORMATS`; ``auto`` is pretty on a terminal, fields in the journal of
             systemd if standard error is connected to it, else JSON.
+
+    Returns:
+        A function that returns what of the log is missing now, None if it can be written.
     """
-    out = stream or sys.stderr
+    # Python's is None in a process that was started without one
+    out = stream or sys.stderr or open(os.devnull, "w")  # noqa: SIM115  open to the end
+    output = Output.of(out)
     pretty = style == "console" or (style == "auto" and out.isatty())
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -51,9 +72,17 @@ def configure(style: str = "auto", stream: TextIO | None = None) -> None:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Output.of(out))),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, output)),
         cache_logger_on_first_use=True,
     )
+    return output.dropped if isinstance(output, Output) else no_loss
+
+
+def ensure_streams() -> None:
+    """Open standard streams that are closed: a file that is opened later would be one of them."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
 
 
 class Output:
@@ -66,6 +95,7 @@ class Output:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._dropped = 0
+        self._reason = ""
         self._torn = False
         self._patient = True
         self._poll = select.poll()
@@ -87,14 +117,19 @@ class Output:
         try:
             while data:
                 if not self._ready():
-                    raise TimeoutError
+                    raise TimeoutError(errno.ETIMEDOUT, "its reader does not read")
                 data = data[os.write(self._fd, data[:_PIPE_BUF]) :]
-        except OSError:
+        except OSError as error:
             self._dropped += text.count("\n")
+            self._reason = error.strerror or type(error).__name__
             self._torn = len(data) < len(text)
         else:
             self._dropped, self._torn = 0, False
         return len(text)
+
+    def dropped(self) -> Dropped | None:
+        """Return what is missing since the log could be written last; None if nothing is."""
+        return Dropped(self._dropped, self._reason) if self._dropped else None
 
     def flush(self) -> None:
         """Do nothing: no data is buffered."""

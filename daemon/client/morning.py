@@ -46,6 +46,7 @@ class Morning:
         served: whether a daemon serves the home.
         starting: the process that holds the home's lock while none serves it.
         full: the disk of the home is full.
+        log: why the log of the daemon that serves it cannot be written, else empty.
     """
 
     home: Home
@@ -58,6 +59,7 @@ class Morning:
     served: bool
     starting: int | None
     full: bool
+    log: str
 
     @classmethod
     def of(cls, home: Home, book: Listing | None, now: float) -> "Morning":
@@ -71,7 +73,8 @@ class Morning:
             decisions = queue_file.read(home)
         except HomeUnusable as error:
             trouble = str(error)
-        served = daemon_status.find(home) is not None
+        daemon = daemon_status.find(home)
+        served = daemon is not None
         starting = None if served else daemon_status.starting(home)
         return cls(
             home,
@@ -84,6 +87,7 @@ class Morning:
             served,
             starting,
             starting is not None and _is_full(home),
+            "" if book is None or daemon is None else _log_trouble(book, daemon.started),
         )
 
     def lines(self) -> list[Line]:
@@ -91,7 +95,7 @@ class Morning:
         return [
             *self._inbox(),
             *self._refusals(),
-            *([Line(plain(self.trouble), "yellow")] if self.trouble else []),
+            *(Line(plain(text), "yellow") for text in (self.trouble, self.log) if text),
             *self._faulty_gpus(),
             *self._queue(),
             *self._daemon(),
@@ -109,6 +113,7 @@ class Morning:
                 "since": None if paused is None else paused.since,
                 "by": None if paused is None else paused.by or None,
             },
+            "log": self.log or None,
             "inbox": self.waiting,
             "left_alone": [dataclasses.asdict(one) for one in self.left_alone],
             "faulty_gpus": [dataclasses.asdict(one) for one in self.gpus],
@@ -188,6 +193,20 @@ def _refused(home: Home, book: Listing, now: float) -> list[EventRow]:
         for event in book.events(kind="spec_rejected", newest=_MOST_REFUSED)
         if now - event.at < _REFUSED_S and _exists(home, str(event.data.get("file")))
     ]
+
+
+def _log_trouble(book: Listing, since: float) -> str:
+    """Return why the log of the daemon that began at ``since`` cannot be written, else nothing."""
+    events = [
+        event
+        for kind in ("log_not_written", "log_written_again")
+        for event in book.events(kind=kind, newest=1)
+        if event.at >= since
+    ]
+    newest = max(events, key=lambda event: event.id, default=None)
+    if newest is None or newest.kind != "log_not_written":
+        return ""
+    return str(newest.data["message"])
 
 
 def _exists(home: Home, name: str) -> bool:

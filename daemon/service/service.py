@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from types import FrameType
@@ -43,7 +44,7 @@ from rekindle.daemon.service.preemption import Notices, PreemptionWatch
 from rekindle.daemon.service.reaper import Reaper
 from rekindle.daemon.service.shutdown import Shutdown
 from rekindle.daemon.service.startup import Startup, Step, when_there_is_room
-from rekindle.daemon.service.status import StatusReport, ThreadWatch
+from rekindle.daemon.service.status import LogWatch, StatusReport, ThreadWatch
 from rekindle.daemon.service.workload import Workload
 from rekindle.daemon.source.snapshot import Snapshots
 from rekindle.jobs import environment
@@ -81,7 +82,12 @@ class Options:
 class Service:
     """Serve one home."""
 
-    def __init__(self, home: Home, options: Options) -> None:
+    def __init__(
+        self,
+        home: Home,
+        options: Options,
+        log_dropped: Callable[[], log.Dropped | None] = log.no_loss,
+    ) -> None:
         self._home = home
         self._options = options
         self._wake = threading.Event()
@@ -164,6 +170,7 @@ class Service:
             Call("checks", checks.tick),
             Call("queue", queue.tick, when=may_start),
             Reaper(),
+            LogWatch(log_dropped, ledger),
             StatusReport(lifeline, ledger, self._shutdown, self._isolation),
         )
 
@@ -172,7 +179,7 @@ class Service:
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
             signal.signal(signum, self._on_signal)
         # the watchdog ends a hung daemon with SIGABRT: its stacks are then logged
-        faulthandler.enable()
+        faulthandler.enable(2)
         logger = structlog.get_logger()
         with self._closing as closing:
             for thread in self._threads:
@@ -235,7 +242,7 @@ def run(home: Home, options: Options) -> int:
         LockHeld: another daemon serves this home.
         LedgerCorrupt, LedgerTooNew, HomeUnusable: the home cannot be served.
     """
-    log.configure(options.log_format)
+    log_dropped = log.configure(options.log_format)
     # keepers inherit the limits of their logs, since they may outlive this daemon
     os.environ[environment.LOG_MAX_BYTES] = str(options.config.logs.max_bytes)
     os.environ[environment.LOG_KEEP] = str(options.config.logs.keep)
@@ -249,7 +256,7 @@ def run(home: Home, options: Options) -> int:
         ),
     )
     try:
-        return when_there_is_room(home, lambda: Service(home, options)).run()
+        return when_there_is_room(home, lambda: Service(home, options, log_dropped)).run()
     finally:
         lock.release(held)
 

@@ -1,10 +1,11 @@
 """Report to systemd after each tick that the daemon is alive, and its status in one line."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from rekindle.daemon.background import Repeated
 from rekindle.daemon.isolation import Isolation
+from rekindle.daemon.log import Dropped
 from rekindle.daemon.service.part import Part
 from rekindle.daemon.service.sd_notify import Lifeline
 from rekindle.daemon.service.shutdown import Shutdown
@@ -74,3 +75,28 @@ class StatusReport(Part):
         troubled = self._isolation.troubled
         trouble = f"; trouble with: {', '.join(troubled)}" if troubled else ""
         return f"{'Stopping: trainers save. ' if self._shutdown.decided else ''}{line}{trouble}"
+
+
+class LogWatch(Part):
+    """Report in the ledger that the daemon's log cannot be written, and the end of that.
+
+    Args:
+        dropped: returns what of the log is missing now.
+    """
+
+    name = "log"
+
+    def __init__(self, dropped: Callable[[], Dropped | None], ledger: Ledger) -> None:
+        self._dropped = dropped
+        self._ledger = ledger
+        self._reported: Dropped | None = None
+
+    def tick(self, now: float) -> None:
+        dropped, before = self._dropped(), self._reported
+        if dropped is not None and before is None:
+            message = f"The daemon's log cannot be written: {dropped.reason}."
+            self._ledger.add_event("log_not_written", data={"message": message})
+        elif dropped is None and before is not None:
+            message = f"The daemon's log can be written again; {before.lines} lines are missing."
+            self._ledger.add_event("log_written_again", data={"message": message})
+        self._reported = dropped

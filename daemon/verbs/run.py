@@ -2,7 +2,7 @@
 
 import argparse
 
-from rekindle.daemon import config
+from rekindle.daemon import config, log
 from rekindle.daemon.log import FORMATS
 from rekindle.daemon.service import service
 from rekindle.state.errors import UsageError
@@ -35,6 +35,7 @@ def main(args: argparse.Namespace) -> int:
             f"--slots must be 1 or more, not {args.slots}.",
             hint="Leave --slots out for one job at a time.",
         )
+    log.ensure_streams()
     home = Home.default(args.home)
     settings = config.read(home)
     return service.run(

@@ -34,6 +34,7 @@ _EVENT_KINDS: Final = frozenset(
         entries.save_failed.name,
         entries.warned.name,
         "request_answered",
+        "spec_changed",
         entries.scratch_requested.name,
         "attempt_adopted",
         "attempt_does_not_end",
@@ -42,19 +43,6 @@ _EVENT_KINDS: Final = frozenset(
         "leftover_does_not_end",
     }
 )
-_EVENT_KINDS: Final = {
-    entries.checkpoint_refused.name,
-    entries.save_failed.name,
-    entries.warned.name,
-    "request_answered",
-    "spec_changed",
-    entries.scratch_requested.name,
-    "attempt_adopted",
-    "attempt_does_not_end",
-    "gpu_failed",
-    "leftover_killed",
-    "leftover_does_not_end",
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
