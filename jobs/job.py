@@ -120,6 +120,37 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class NewCode:
+    """The latest replacement of a job's snapshot on request.
+
+    Attributes:
+        at: unix time, seconds.
+        attempt: the first attempt that runs the new code.
+        before, after: digests of the snapshots.
+        changed, added, removed: names of files, at most 50 of each count.
+    """
+
+    at: float
+    attempt: int
+    before: str
+    after: str
+    changed: list[str] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    changed_count: int = 0
+    added_count: int = 0
+    removed_count: int = 0
+
+    def receipt(self) -> dict[str, Any]:
+        """Return the field `new_code` of a receipt."""
+        said = (
+            f"The code was replaced on request before attempt {self.attempt}: repeated steps are "
+            "not comparable with the earlier ones."
+        )
+        return {**dataclasses.asdict(self), "text": said}
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One accepted job.
 
@@ -155,6 +186,7 @@ class Job:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     limits: Limits = field(default_factory=Limits)
     source: Source | None = None
+    new_code: NewCode | None = None
 
     def replace(self, **changes: Any) -> "Job":
         """Return the same job with some fields changed."""
@@ -240,6 +272,7 @@ _NESTED: Final[dict[str, Any]] = {
     "retry": RetryPolicy,
     "limits": Limits,
     "source": Source,
+    "new_code": NewCode,
 }
 _FIELDS: Final = tuple(Job.__dataclass_fields__)
 
@@ -339,6 +372,9 @@ def _check_values(job: Job) -> None:
     # it becomes a part of a path
     if job.source is not None and not _DIGEST.fullmatch(job.source.digest):
         raise ValueError(f"`source.digest` cannot be {job.source.digest!r}")
+    for digest in (job.new_code.before, job.new_code.after) if job.new_code is not None else ():
+        if not _DIGEST.fullmatch(digest):
+            raise ValueError(f"`new_code` cannot name the digest {digest!r}")
 
 
 def _at(job: Job, key: str) -> Any:

@@ -46,7 +46,8 @@ CHECKPOINT: Final = (
     "before_rename",
     "before_folder_fsync",
 )
-POINTS: Final = (*INBOX, *DAEMON, *KEEPER, *CHECKPOINT)
+NEW_CODE: Final = ("code_noted", "code_committed", "code_linked")
+POINTS: Final = (*INBOX, *DAEMON, *KEEPER, *CHECKPOINT, *NEW_CODE)
 
 _WANTED, _, _ONCE = os.environ.get(VARIABLE, "").partition("@")
 

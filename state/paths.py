@@ -80,6 +80,11 @@ class Run:
         return self.root / "source"
 
     @property
+    def earlier_code(self) -> Path:
+        """Folder of links to the snapshots that `--new-code` has replaced."""
+        return self.root / "earlier_code"
+
+    @property
     def tensorboard(self) -> Path:
         """Folder for the event files of TensorBoard."""
         return self.root / "tensorboard"

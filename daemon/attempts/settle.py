@@ -34,11 +34,13 @@ class _Facts:
     Attributes:
         ending: None while a long journal is being read.
         damage: a record that cannot be used, or None.
+        snapshot: the job runs a snapshot of its code.
     """
 
     ending: Ending | None
     policy: RetryPolicy
     damage: Damage | None
+    snapshot: bool
 
 
 class Settle:
@@ -99,9 +101,10 @@ class Settle:
         log.info("job_state_changed", state=str(verdict.state), reason=verdict.reason)
 
     def _find_facts(self, run: Run, attempt: int) -> _Facts:
-        policy, damage = RetryPolicy(), None
+        policy, damage, snapshot = RetryPolicy(), None, False
         try:
-            policy = Job.read(run.job_file).retry
+            accepted = Job.read(run.job_file)
+            policy, snapshot = accepted.retry, accepted.source is not None
         except (OSError, SpecError) as error:
             damage = Damage.of(run.job_file, error)
         try:
@@ -111,7 +114,7 @@ class Settle:
                 raise
             ending = outcome.read((), attempt)
             damage = Damage.of(run.journal, error)
-        return _Facts(ending, policy, damage)
+        return _Facts(ending, policy, damage, snapshot)
 
     def _read_ending(self, run: Run, attempt: int) -> Ending | None:
         """Read how an attempt ended from its journal; None while a long one is being read.
@@ -147,6 +150,7 @@ class Settle:
             verdict = decision.decide(
                 ending,
                 policy=facts.policy,
+                snapshot=facts.snapshot,
                 failures=job.failures,
                 stop_reason=job.wish,
                 asked_by=job.asked_by or "",

@@ -12,6 +12,7 @@ from rekindle.daemon import errors
 from rekindle.daemon.attempts import orphans, preflight, warm_start
 from rekindle.daemon.attempts.context import Context
 from rekindle.daemon.attempts.warm_start import Obstacle
+from rekindle.daemon.source import replacement
 from rekindle.jobs.job import Job
 from rekindle.state import crash_points
 from rekindle.state.errors import LockHeld, SpecError
@@ -119,7 +120,9 @@ class Start:
     def _fetch_weights(self, job: JobRow, run: Run) -> Obstacle | None:
         """Fetch what ``warm_start`` names; None once it is there, or where nothing is named."""
         context = self._context
-        wanted = warm_start.wanted(context.home, context.ledger, Job.read(run.job_file))
+        accepted = Job.read(run.job_file)
+        replacement.relink(context.home, accepted)
+        wanted = warm_start.wanted(context.home, context.ledger, accepted)
         if not isinstance(wanted, warm_start.Fetch):
             return wanted
         self._fetching.add(job.id)

@@ -10,6 +10,7 @@ import structlog
 
 from rekindle.daemon import errors
 from rekindle.daemon.handlers import home_verbs, job_verbs
+from rekindle.daemon.handlers.new_code import NotYet
 from rekindle.daemon.handlers.tools import Tools
 from rekindle.daemon.intake import requests
 from rekindle.daemon.intake.requests import Request
@@ -34,18 +35,21 @@ class Dispatcher:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._remaining: dict[str, int] = {}
+        self._waits = False
         self._log = structlog.get_logger()
 
     def dispatch(self, files: Sequence[Path], reject: Reject) -> None:
         """Carry out requests; one that fails delays no other job's.
 
         After a transient error a request is kept for the next tick, with all later requests for
-        the same job. After any other error it is refused with the reason.
+        the same job; so is one that waits for work in the background. After any other error it is
+        refused with the reason.
 
         Raises:
             Exception: the first error for which a request was kept.
         """
         kept: Exception | None = None
+        self._waits = False
         later: set[str | None] = set()
         for file in files:
             request = None
@@ -55,6 +59,9 @@ class Dispatcher:
                 request = self._read(file, reject)
                 if request is not None and request.job not in later:
                     self._dispatch(request, reject)
+            except NotYet:
+                self._waits = True
+                later.add(request.job if request is not None else None)
             except Exception as error:
                 kept = kept or error
                 if errors.is_of_ledger(error):
@@ -65,6 +72,11 @@ class Dispatcher:
             raise kept
 
     @property
+    def waits(self) -> bool:
+        """Return whether a request waits for work in the background."""
+        return self._waits
+
+    @property
     def remaining(self) -> frozenset[str]:
         """The names of requests that were carried out and cannot be removed."""
         return frozenset(self._remaining)
@@ -72,7 +84,9 @@ class Dispatcher:
     def carry_out(self, request: Request) -> str:
         """Carry out a request and return in a sentence what was done, or why nothing was."""
         user = request.user
-        tools = dataclasses.replace(self._tools, asked_by=user)
+        tools = dataclasses.replace(
+            self._tools, asked_by=user, request=request.file.name, asked_at=request.at
+        )
         job = None if request.job is None else tools.ledger.job(request.job)
         code, hint = 0, ""
         try:
@@ -145,6 +159,8 @@ class Dispatcher:
     def _dispatch(self, request: Request, reject: Reject) -> None:
         try:
             self.carry_out(request)
+        except NotYet:
+            raise
         except Exception as error:
             if errors.is_transient(error):
                 raise

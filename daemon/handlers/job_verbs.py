@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from rekindle.daemon.handlers import new_code
 from rekindle.daemon.handlers.tools import Tools
 from rekindle.jobs import quantities
 from rekindle.jobs.job import Job
@@ -74,15 +75,22 @@ def cancel(tools: Tools, job: JobRow, fields: Fields) -> str:
 def release(tools: Tools, job: JobRow, fields: Fields) -> str:
     """Let a held job continue, with ``max_runtime`` as its new limit if it is given.
 
-    A job that is still stopping is queued once its attempt has ended.
+    A job that is still stopping is queued once its attempt has ended. With ``new_code`` it runs
+    the present code, also if it waits for its start.
     """
     seconds = _max_runtime(fields)
+    wanted = bool(fields.get("new_code"))
     if job.state in TERMINAL:
         raise NotDone(
             f"It is {job.state}; only a held job can be released.", hint=_RETRY[job.state]
         )
     if job.state == JobState.STOPPING and job.wish == "cancel":
         raise NotDone("It is being cancelled.", hint="`rekindle retry` runs it again.")
+    if job.state == JobState.HELD:
+        _require_time(tools, job, seconds)
+    code = (
+        new_code.settle(tools, job, wanted=wanted) if wanted or job.state == JobState.HELD else ""
+    )
     if seconds is not None:
         _change(
             tools,
@@ -94,17 +102,21 @@ def release(tools: Tools, job: JobRow, fields: Fields) -> str:
     if job.state == JobState.STOPPING:
         return _queue_after_stop(tools, job, longer=seconds is not None)
     if job.state != JobState.HELD:
-        return f"It is {job.state}; it is not held."
-    return _queue(tools, job, f"It was released {tools.on_request}.")
+        return f"It is {job.state}; it is not held. {code}".rstrip()
+    return f"{_queue(tools, job, f'It was released {tools.on_request}.')} {code}".rstrip()
 
 
 def retry(tools: Tools, job: JobRow, fields: Fields) -> str:
     """Queue a job that does not run; ``from_scratch`` sets its checkpoints aside.
 
-    A job that is still stopping is queued once its attempt has ended.
+    A job that is still stopping is queued once its attempt has ended. With ``new_code`` it runs
+    the present code.
     """
-    scratch = bool(fields.get("from_scratch"))
+    scratch, wanted = bool(fields.get("from_scratch")), bool(fields.get("new_code"))
     _refuse_retry(job, scratch=scratch)
+    if job.state not in (JobState.QUEUED, JobState.STOPPING):
+        _require_time(tools, job, None)
+    code = new_code.settle(tools, job, wanted=wanted) if wanted or job.state not in ACTIVE else ""
     if scratch:
         _set_checkpoints_aside(tools, job)
     if fields.get("allow_change"):
@@ -112,9 +124,9 @@ def retry(tools: Tools, job: JobRow, fields: Fields) -> str:
     if job.state == JobState.STOPPING:
         return _queue_after_stop(tools, job)
     if job.state == JobState.QUEUED:
-        return "It is queued already."
+        return f"It is queued already. {code}".rstrip()
     how = "retried from scratch" if scratch else "retried"
-    return _queue(tools, job, f"It is {how} {tools.on_request}.")
+    return f"{_queue(tools, job, f'It is {how} {tools.on_request}.')} {code}".rstrip()
 
 
 def _refuse_retry(job: JobRow, *, scratch: bool) -> None:
@@ -192,12 +204,26 @@ def _queue_after_stop(tools: Tools, job: JobRow, *, longer: bool = False) -> str
     return answer
 
 
-def _queue(tools: Tools, job: JobRow, reason: str) -> str:
-    # the file may have been corrected, or damaged, since it was entered into the ledger
-    found = Job.read(tools.home.run(job.id).job_file)
-    most = found.limits.max_runtime
+def _require_time(tools: Tools, job: JobRow, seconds: float | None) -> None:
+    """Refuse to queue a job that the queue would hold again.
+
+    Args:
+        seconds: its new limit; None for that of its spec.
+
+    Raises:
+        NotDone: it has no time left.
+    """
+    most = seconds
+    if most is None:
+        most = Job.read(tools.home.run(job.id).job_file).limits.max_runtime
     if most is not None and tools.ledger.runtime(job.id) >= most - _NOT_WORTH_A_START_S:
         raise _no_time_left()
+
+
+def _queue(tools: Tools, job: JobRow, reason: str) -> str:
+    # the file may have been corrected, or damaged, since it was entered into the ledger
+    _require_time(tools, job, None)
+    found = Job.read(tools.home.run(job.id).job_file)
     accepted = found.to_json(secrets=False)
     if accepted != tools.ledger.spec_text(job.id):
         tools.ledger.set_spec(job.id, accepted)

@@ -6,6 +6,7 @@ from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.checks.checks import Checks
 from rekindle.daemon.queueing.queue import Queue
 from rekindle.daemon.retention.pruning import Pruning
+from rekindle.daemon.source.present_code import PresentCode
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
 
@@ -16,6 +17,7 @@ class Tools:
 
     Attributes:
         asked_by: the name of the user whose request is carried out; empty if unknown.
+        request: the name of the request's file; ``asked_at`` is its unix time.
     """
 
     home: Home
@@ -24,7 +26,10 @@ class Tools:
     pruning: Pruning
     queue: Queue
     checks: Checks
+    code: PresentCode
     asked_by: str = ""
+    request: str = ""
+    asked_at: float = 0.0
 
     @property
     def on_request(self) -> str:

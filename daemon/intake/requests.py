@@ -33,6 +33,7 @@ class Request:
         job: None if the verb is about the whole queue.
         fields: further values of the verb, e.g. ``from_scratch`` of ``retry``.
         uid: owner of the file, as the kernel says; None if it was not read from one.
+        at: unix time at which the file was written.
     """
 
     file: Path
@@ -40,6 +41,7 @@ class Request:
     job: str | None
     fields: dict[str, Any] = field(default_factory=dict)
     uid: int | None = None
+    at: float = 0.0
 
     @property
     def user(self) -> str:
@@ -124,4 +126,4 @@ def read(path: Path) -> Request:
     if verb in VERBS and not isinstance(job, str):
         raise ValueError("the job must be a job id")
     rest = {key: item for key, item in value.items() if key not in ("format", "verb", "job")}
-    return Request(path, verb, job, rest, info.st_uid)
+    return Request(path, verb, job, rest, info.st_uid, info.st_mtime)

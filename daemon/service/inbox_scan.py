@@ -14,6 +14,7 @@ _BUDGET_S: Final = 0.25
 """Time for accepting specs before requests and attempts have their turn."""
 _BUDGET_MOST_S: Final = 2.0
 _REQUESTS: Final = "requests"
+_WAITING_S: Final = 1.0
 
 
 class InboxScan(Part):
@@ -82,3 +83,6 @@ class InboxScan(Part):
             self._isolation.run(
                 _REQUESTS, lambda: self._dispatcher.dispatch(scan.requests, self._inbox.reject)
             )
+        if self._dispatcher.waits:
+            # the end of its work wakes the loop; this is for its bound
+            self._next = min(self._next, time.monotonic() + _WAITING_S)

@@ -46,6 +46,7 @@ from rekindle.daemon.service.shutdown import Shutdown
 from rekindle.daemon.service.startup import Startup, Step, when_there_is_room
 from rekindle.daemon.service.status import LogWatch, StatusReport, ThreadWatch
 from rekindle.daemon.service.workload import Workload
+from rekindle.daemon.source.present_code import PresentCode
 from rekindle.daemon.source.snapshot import Snapshots
 from rekindle.jobs import environment
 from rekindle.state import lock
@@ -120,7 +121,11 @@ class Service:
         scan = InboxScan(
             inbox,
             watcher,
-            Dispatcher(Tools(home, ledger, attempts, pruning, queue, checks)),
+            Dispatcher(
+                Tools(
+                    home, ledger, attempts, pruning, queue, checks, PresentCode(snapshots, copying)
+                )
+            ),
             self._isolation,
             wake=self._wake,
             rescan=options.rescan,

@@ -1,1 +1,1 @@
-"""Take the snapshot of a job's code."""
+"""Take the snapshot of a job's code, and replace it on request."""

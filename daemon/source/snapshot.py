@@ -362,3 +362,5 @@ def used(runs: Path) -> Iterator[str]:
             yield Path(os.readlink(os.path.join(run.path, "source"))).parts[-2]
         except (OSError, IndexError):
             continue
+        with contextlib.suppress(OSError):
+            yield from os.listdir(os.path.join(run.path, "earlier_code"))

@@ -19,10 +19,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="resume although the script differs from that of the checkpoint",
     )
+    parser.add_argument(
+        "--new-code",
+        action="store_true",
+        help="run the script as it is now, not the snapshot; names the files that differ",
+    )
     json_text.add_argument(parser, "print the answers as JSON")
 
 
 def main(args: argparse.Namespace) -> int:
     return ask.about_job(
-        args, "retry", from_scratch=args.from_scratch, allow_change=args.allow_change
+        args,
+        "retry",
+        from_scratch=args.from_scratch,
+        allow_change=args.allow_change,
+        new_code=args.new_code,
     )

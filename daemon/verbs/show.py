@@ -36,6 +36,7 @@ _EVENT_KINDS: Final = frozenset(
         "request_answered",
         "spec_changed",
         entries.scratch_requested.name,
+        entries.code_replaced.name,
         "attempt_adopted",
         "attempt_does_not_end",
         "gpu_failed",
@@ -257,6 +258,10 @@ class _Page:
                     f"[yellow]changed[/] at attempt {row.n}: "
                     f"{escape(', '.join((row.provenance or {})['changed']))}"
                 )
+            if receipt.get("new_code"):
+                console.print(
+                    f"[yellow]new code[/] at attempt {row.n}: {escape(_new_code(receipt))}"
+                )
             if receipt.get("checkpoint"):
                 at = receipt["checkpoint"]
                 lines = [f"attempt {row.n} resumed from {at}; repeated steps: {_repeated(row)}"]
@@ -388,6 +393,17 @@ def _code(spec: dict[str, Any]) -> str:
         more = source["left_out_count"] - 3
         text += f" and {more} more" if more > 0 else ""
     return " ".join([text, *(source.get("notes") or [])])
+
+
+def _new_code(receipt: dict[str, Any]) -> str:
+    """Describe the replacement of the code that a receipt records."""
+    new = receipt["new_code"]
+    files = ", ".join(
+        f"{new.get(f'{kind}_count', 0)} {kind} ({', '.join(names[:3])})"
+        for kind in ("changed", "added", "removed")
+        if (names := new.get(kind) or [])
+    )
+    return f"{new.get('text', '')} Files: {files or 'unknown'}."
 
 
 def _place(epoch: int | None, step: int | None) -> str:

@@ -66,6 +66,7 @@ def decide(
     job: str = "JOB",
     saved: Saved = Saved(),  # noqa: B008  frozen
     asked_by: str = "",
+    snapshot: bool = False,
 ) -> Verdict:
     """Decide the next state of a job whose attempt has ended.
 
@@ -78,6 +79,7 @@ def decide(
         job: its id, for hints.
         saved: what a relaunch would find.
         asked_by: the name of the user who asked it to end; empty if unknown.
+        snapshot: it runs a snapshot of its code, which a corrected script does not change.
     """
     return _with_unsaved(
         _decide(
@@ -91,6 +93,7 @@ def decide(
             job,
             saved,
             _on_request(asked_by),
+            " --new-code" if snapshot else "",
         ),
         ending,
         saved,
@@ -118,6 +121,7 @@ def _decide(
     job: str,
     saved: Saved,
     on_request: str,
+    option: str,
 ) -> Verdict:
     cause = ending.cause
     if cause == "done":
@@ -180,7 +184,7 @@ def _decide(
         return _permanent_error(ending, failures)
     if cause in COUNTED:
         return _counted(ending, policy, 0 if ending.progressed else failures, saved)
-    return _failed(ending, policy, failures, job)
+    return _failed(ending, policy, failures, job, option)
 
 
 def with_note(verdict: Verdict, note: str) -> Verdict:
@@ -375,7 +379,12 @@ _SHORT_OF = {
 }
 
 
-def _failed(ending: Ending, policy: RetryPolicy, failures: int, job: str) -> Verdict:
+def _failed(ending: Ending, policy: RetryPolicy, failures: int, job: str, option: str) -> Verdict:
+    """Decide after a failure.
+
+    Args:
+        option: of `release` and `retry`, to run a corrected script.
+    """
     if ending.exit_code == EXIT_SAVED:
         return _retry(
             ending,
@@ -383,22 +392,24 @@ def _failed(ending: Ending, policy: RetryPolicy, failures: int, job: str) -> Ver
             failures,
             "It ended with exit code 75 (saved) without a request and without a new checkpoint.",
             job,
+            option,
         )
     what = _what(ending)
     failure, previous = ending.failure, ending.previous
     if failure is None or _after_training(ending):
         if failure is not None and not failure.transient:
-            return _held_after_training(ending, failures + 1, what, job)
-        return _retry(ending, policy, failures, what, job)
+            return _held_after_training(ending, failures + 1, what, job, option)
+        return _retry(ending, policy, failures, what, job, option)
     same = previous is not None and (
         (failure.kind, failure.message) == (previous.kind, previous.message)
     )
     native = failure.kind.startswith("SIG")
     anywhere = failure.trained or failure.step > 0
     if not same or previous is None:
-        return _retry(ending, policy, failures, what, job)
+        return _retry(ending, policy, failures, what, job, option)
     correct = (
-        f"Correct the cause, then `rekindle release {job}`; `rekindle show` has the traceback."
+        f"Correct the cause, then `rekindle release {job}{option}`; `rekindle show` has the "
+        "traceback."
     )
     if ending.restarted and _ALREADY.search(f"{failure.kind}: {failure.message}"):
         named = _existing(failure)
@@ -407,8 +418,8 @@ def _failed(ending: Ending, policy: RetryPolicy, failures: int, job: str) -> Ver
             f"It failed twice because {named or 'something'} of an earlier attempt "
             f"exists{_at(failure)}: {what}",
             f"Move {named or 'what the message names'} away, then "
-            f"`rekindle release {job}`. To survive a relaunch, let the script accept what exists "
-            '(exist_ok=True, mode "w").',
+            f"`rekindle release {job}{option}`. To survive a relaunch, let the script accept what "
+            'exists (exist_ok=True, mode "w").',
         )
     if not (anywhere or previous.trained or native):
         if ending.restarted:
@@ -421,7 +432,8 @@ def _failed(ending: Ending, policy: RetryPolicy, failures: int, job: str) -> Ver
         return _mistake(
             failures,
             f"The script failed twice in the same way before it trained a step: {what}",
-            "Correct the script and submit it again; `rekindle show` has the traceback.",
+            f"Correct the script, then `rekindle retry {job}{option}`; `rekindle show` has the "
+            "traceback.",
             JobState.FAILED,
         )
     if not failure.in_stage:
@@ -440,7 +452,7 @@ def _failed(ending: Ending, policy: RetryPolicy, failures: int, job: str) -> Ver
             failures + 1,
             hint="Check the data of that batch; `rekindle release` resumes the job.",
         )
-    return _retry(ending, policy, failures, what, job)
+    return _retry(ending, policy, failures, what, job, option)
 
 
 def _mistake(failures: int, reason: str, hint: str, state: JobState = JobState.HELD) -> Verdict:
@@ -470,7 +482,7 @@ def _after_training(ending: Ending) -> bool:
     return bool(ending.finished) and ending.unfinished is None and not in_stage
 
 
-def _held_after_training(ending: Ending, count: int, what: str, job: str) -> Verdict:
+def _held_after_training(ending: Ending, count: int, what: str, job: str, option: str) -> Verdict:
     """Hold a job whose training is finished: the model is saved, the rest needs a person."""
     stages = f" (stages 1 to {ending.finished})" if ending.finished > 1 else ""
     where = _at(ending.failure) if ending.failure is not None else ""
@@ -481,17 +493,19 @@ def _held_after_training(ending: Ending, count: int, what: str, job: str) -> Ver
         f"Its training is finished{stages}; the script failed after it{where}: {what}",
         count,
         hint=f"The model is saved (checkpoint {ending.model}): `rekindle export {job} "
-        f"--to {job}.keras` writes it. `rekindle release {job}` runs the rest of the "
-        "script again, without training.",
+        f"--to {job}.keras` writes it. `rekindle release {job}{option}` runs the rest "
+        "of the script again, without training.",
     )
 
 
-def _retry(ending: Ending, policy: RetryPolicy, failures: int, what: str, job: str) -> Verdict:
+def _retry(
+    ending: Ending, policy: RetryPolicy, failures: int, what: str, job: str, option: str = ""
+) -> Verdict:
     """Retry after a delay; hold after too many failures in a row without a new checkpoint."""
     count = 1 if ending.progressed else failures + 1
     outcome, cause = ("lost", "lost") if ending.cause == "lost" else ("crashed", "crash")
     if count >= policy.max_failures and _after_training(ending):
-        return _held_after_training(ending, count, what, job)
+        return _held_after_training(ending, count, what, job, option)
     if count >= policy.max_failures:
         return Verdict(
             JobState.HELD,
@@ -499,7 +513,8 @@ def _retry(ending: Ending, policy: RetryPolicy, failures: int, what: str, job: s
             cause,
             f"{_limit(policy, count)}: {what}",
             count,
-            hint="Read its log with `rekindle logs`, correct the cause, then `rekindle release`.",
+            hint="Read its log with `rekindle logs`, correct the cause, then "
+            f"`rekindle release {job}{option}`.",
         )
     delay = backoff(policy, count)
     return Verdict(

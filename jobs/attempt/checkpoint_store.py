@@ -1,5 +1,6 @@
 """Checkpoint store of one attempt: find a checkpoint to resume from, commit and prune."""
 
+import contextlib
 import json
 import math
 import time
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rekindle.jobs.attempt.attempt_log import AttemptLog
 from rekindle.jobs.attempt.save_policy import is_better
-from rekindle.jobs.job import Job
+from rekindle.jobs.job import Job, NewCode
 from rekindle.jobs.journal_writer import log_line
 from rekindle.state.errors import CheckpointsUnreadable
 from rekindle.state.paths import Run
@@ -41,6 +42,20 @@ class RestorePoint:
     refused: list[Refusal] = field(default_factory=list)
     tensors: "Tensors" = field(default_factory=dict)
     state: TrainingState = field(default_factory=TrainingState)
+
+    def new_code(self, new: NewCode | None, attempt: int) -> dict[str, Any] | None:
+        """Return the field `new_code` of a receipt; None where the code was not replaced.
+
+        It is replaced for the first attempt with the new code, and for those that resume from a
+        checkpoint of the earlier code.
+        """
+        if new is None or attempt < new.attempt:
+            return None
+        written = attempt
+        if self.checkpoint is not None:
+            with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+                written = int(self.checkpoint.read_manifest()["attempt"])
+        return new.receipt() if attempt == new.attempt or written < new.attempt else None
 
     def without_content(self) -> "RestorePoint":
         """Drop the content: it is a second copy of model and optimizer in memory."""

@@ -206,6 +206,7 @@ class Session:
                 inexact=inexact,
                 changed=list(self._changed),
                 allowed=allowed,
+                new_code=point.new_code(self.job.new_code, self.attempt),
                 unfollowed=self._log.unfollowed,
                 epochs=epochs,
             )

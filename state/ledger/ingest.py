@@ -341,6 +341,7 @@ _HANDLERS = {
     entries.warned.name: _warned,
     entries.stage_ended.name: _event,
     entries.scratch_requested.name: _event,
+    entries.code_replaced.name: _event,
     entries.entry_not_understood.name: _not_understood,
 }
 

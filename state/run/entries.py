@@ -234,7 +234,7 @@ def provenance(
     """Record what the attempt runs on, and what changed since the last attempt."""
 
 
-@_kind("attempt", unchecked=("inexact", "changed", "allowed", "unfollowed"))
+@_kind("attempt", unchecked=("inexact", "changed", "allowed", "unfollowed", "new_code"))
 def resumed(
     *,
     stage: Whole,
@@ -248,6 +248,7 @@ def resumed(
     inexact: Texts = ...,
     changed: Texts = ...,
     allowed: str | None = ...,
+    new_code: Table | None = ...,
     unfollowed: Texts | None = ...,
     epochs: Whole | None = ...,
 ) -> None:
@@ -388,6 +389,23 @@ def attempt_changed(
     unfollowed: Texts | None = ...,
 ) -> None:
     """Record the daemon's verdict on an attempt: columns of its row in the ledger."""
+
+
+@_kind("before", "after", "runs_from")
+def code_replaced(
+    *,
+    message: str,
+    runs_from: Whole,
+    before: str,
+    after: str,
+    changed: Texts,
+    added: Texts,
+    removed: Texts,
+    changed_count: Whole,
+    added_count: Whole,
+    removed_count: Whole,
+) -> None:
+    """Record that a person let a job run newer code, from the attempt ``runs_from`` on."""
 
 
 @_kind()

@@ -14,7 +14,7 @@ from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.attempts.launcher import Launcher
 from rekindle.daemon.background import Background
 from rekindle.daemon.checks.checks import Checks
-from rekindle.daemon.config import Retention
+from rekindle.daemon.config import Retention, SourceLimits
 from rekindle.daemon.gpus.monitor import Monitor
 from rekindle.daemon.gpus.pool import Pool
 from rekindle.daemon.handlers.dispatcher import Dispatcher
@@ -25,6 +25,8 @@ from rekindle.daemon.intake.requests import Request
 from rekindle.daemon.queue_file import QueueFile
 from rekindle.daemon.queueing.queue import Queue
 from rekindle.daemon.retention.pruning import Pruning
+from rekindle.daemon.source.present_code import PresentCode
+from rekindle.daemon.source.snapshot import Snapshots
 from rekindle.daemon.verify import rebuild, verify
 from rekindle.state.errors import LedgerCorrupt, LockHeld
 from rekindle.state.ledger.ledger import Ledger
@@ -183,6 +185,7 @@ def test_a_rebuilt_ledger_equals_the_original(home: Home) -> None:
             Pruning(home, ledger, Retention(), attempts),
             Queue(ledger, attempts, pool, file, slots=1),
             Checks(home, ledger, Background()),
+            PresentCode(Snapshots(home.sources, SourceLimits(), home.root), Background()),
         )
     )
     attempt(

@@ -6,21 +6,25 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from rig import wait_for
 
 from rekindle.daemon.attempts.attempts import Attempts
 from rekindle.daemon.attempts.launcher import Launcher
 from rekindle.daemon.background import Background
 from rekindle.daemon.checks.checks import Checks
-from rekindle.daemon.config import Retention
+from rekindle.daemon.config import Retention, SourceLimits
 from rekindle.daemon.gpus.monitor import Monitor
 from rekindle.daemon.gpus.pool import Pool
 from rekindle.daemon.handlers.dispatcher import Dispatcher
 from rekindle.daemon.handlers.tools import Tools
+from rekindle.daemon.intake import submit
 from rekindle.daemon.intake.inbox import Inbox
 from rekindle.daemon.intake.requests import Request
 from rekindle.daemon.queue_file import QueueFile
 from rekindle.daemon.queueing.queue import Queue
 from rekindle.daemon.retention.pruning import Pruning
+from rekindle.daemon.source.present_code import PresentCode
+from rekindle.daemon.source.snapshot import Snapshots
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import JobRow
 from rekindle.state.lifecycle import JobState
@@ -68,7 +72,8 @@ class Desk:
         pruning = Pruning(home, self.ledger, Retention(), self.attempts)
         queue = Queue(self.ledger, self.attempts, pool, file, slots=1)
         checks = Checks(home, self.ledger, Background())
-        tools = Tools(home, self.ledger, self.attempts, pruning, queue, checks)
+        code = PresentCode(Snapshots(home.sources, SourceLimits(), home.root), Background())
+        tools = Tools(home, self.ledger, self.attempts, pruning, queue, checks, code)
         self._dispatcher = Dispatcher(tools)
 
     def ask(self, verb: str, job: str) -> dict[str, Any]:
@@ -83,7 +88,7 @@ class Desk:
         """Make a job that is in this state; after the colon what it was asked to do."""
         state, _, wish = situation.partition(":")
         name = situation.replace(":", "-")
-        (self.home.inbox / f"{name}.toml").write_text("command = ['true']\nworkdir = '/'\n")
+        submit.drop(self.home, f"{name}.toml", b"command = ['true']\nworkdir = '/'\n")
         Inbox(self.home, self.ledger).scan(time.time() + 60)
         job = f"{name}-1"
         way = {
@@ -121,7 +126,12 @@ class Desk:
             stop_requested=True,
             seconds=1.0,
         )
-        self.attempts.watch()
+
+        def has_ended() -> bool:
+            self.attempts.watch()  # a tick looks at as many jobs as its time allows
+            return self.row(job).state != JobState.STOPPING
+
+        wait_for(has_ended, f"the attempt of {job} is settled")
 
 
 @pytest.fixture
@@ -201,9 +211,8 @@ def test_a_verb_about_an_unknown_job_is_not_found(desk: Desk) -> None:
 
 def test_a_job_whose_time_is_used_up_is_not_released_to_be_held_again(desk: Desk) -> None:
     """Without a new limit `release` would be followed by the same reason in the morning."""
-    (desk.home.inbox / "long.toml").write_text(
-        "command = ['true']\nworkdir = '/'\n[limits]\nmax_runtime = '1h'\n"
-    )
+    spec = b"command = ['true']\nworkdir = '/'\n[limits]\nmax_runtime = '1h'\n"
+    submit.drop(desk.home, "long.toml", spec)
     Inbox(desk.home, desk.ledger).scan(time.time() + 60)
     job = "long-1"
     desk.ledger.begin_attempt(job, 1, time.time())
