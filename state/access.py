@@ -1,12 +1,12 @@
 """Permissions in a home: check that a path exists, and explain how to get access."""
 
-import functools
 import grp
 import os
 import pwd
 import stat
 from pathlib import Path
 
+from rekindle.state.accounts import user_name
 from rekindle.state.errors import HomeClosed
 
 
@@ -72,20 +72,6 @@ def _is_listed(user: int, group: int) -> bool:
         return group in os.getgrouplist(account.pw_name, account.pw_gid)
     except (KeyError, OSError):
         return False
-
-
-def user_name(uid: int) -> str:
-    """Return the name of a user; the number if the host does not know it."""
-    try:
-        return _account(uid)
-    except (KeyError, OverflowError):
-        return str(uid)
-
-
-@functools.lru_cache(maxsize=1024)
-def _account(uid: int) -> str:
-    # cached: a directory service is asked over the network; an unknown user is asked for again
-    return pwd.getpwuid(uid).pw_name
 
 
 def group_name(gid: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from rekindle.daemon import daemon_status, service_record
 from rekindle.daemon.service_record import Served
-from rekindle.state import access
+from rekindle.state import access, accounts
 from rekindle.state.errors import HomeClosed, NotFound
 from rekindle.state.ledger.listing import Listing
 from rekindle.state.ledger.reader import Reader
@@ -96,7 +96,7 @@ def decide(
         )
     if closed:
         raise HomeClosed(
-            f"User {access.user_name(os.geteuid())} may not use the home of this host's service.",
+            f"User {accounts.user_name(os.geteuid())} may not use the home of this host's service.",
             where=theirs,
             hint=f"{access.hint(theirs)} A daemon of your own: `rekindle run`.",
         )

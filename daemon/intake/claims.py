@@ -13,7 +13,7 @@ from typing import Final
 from rekindle.daemon import errors
 from rekindle.daemon.spec import parse
 from rekindle.jobs.job import Job
-from rekindle.state import access
+from rekindle.state import accounts
 from rekindle.state.errors import SpecError
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
@@ -90,7 +90,7 @@ class Claims:
                 raise problem
             data = read(claim.path)
             job = parse.parse(data, claim.name, self._home.inbox)
-            user = access.user_name(info.st_uid)
+            user = accounts.user_name(info.st_uid)
             return Parsed(claim, job.replace(uid=info.st_uid, user=user), data)
         except OSError as error:
             if isinstance(error, FileNotFoundError) or errors.is_scarce(error):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from rekindle.state import access, durable
+from rekindle.state import accounts, durable
 from rekindle.state.errors import UsageError
 from rekindle.state.paths import Home
 
@@ -46,7 +46,7 @@ class Request:
     @property
     def user(self) -> str:
         """The name of the user who asks; empty if unknown."""
-        return "" if self.uid is None else access.user_name(self.uid)
+        return "" if self.uid is None else accounts.user_name(self.uid)
 
 
 def write(home: Home, verb: str, job: str | None, **fields: Any) -> Path:

@@ -13,7 +13,7 @@ from rig import Rig, wait_for
 
 from rekindle.daemon.intake import requests
 from rekindle.jobs.job import Job
-from rekindle.state import access
+from rekindle.state import accounts
 from rekindle.state.paths import Home
 
 NOBODY_KNOWS = 54321
@@ -32,7 +32,7 @@ def drop(home: Home, name: str, text: str, owner: int) -> None:
 def test_users_are_recorded_and_shown(rig: Rig, tmp_path: Path) -> None:
     """In job.json, ledger, `ls`, `show`, events, reasons, and after a rebuild of the ledger."""
     sleep = f'command = ["sleep", "600"]\nworkdir = "{tmp_path}"\n'
-    known = access.user_name(1)
+    known = accounts.user_name(1)
     assert known != "1", "the host has no user 1"
     drop(rig.home, "hers.toml", sleep, NOBODY_KNOWS)
     drop(rig.home, "his.toml", f"{sleep}priority = -1\n", 1)
