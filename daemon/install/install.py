@@ -221,6 +221,14 @@ def interpreter() -> str:
     return sys.executable
 
 
+def command(python: str) -> str:
+    """Return the command to call as root, quoted for a shell: `sudo` searches no environment."""
+    beside = Path(python).with_name("rekindle")
+    return (
+        shlex.quote(str(beside)) if beside.exists() else f"{shlex.quote(python)} -m rekindle.daemon"
+    )
+
+
 def _change(step: Write | Remove | Link) -> bool:
     match step:
         case Write(path, text):

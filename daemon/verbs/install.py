@@ -39,7 +39,8 @@ def main(args: argparse.Namespace) -> int:
     if not args.user and os.geteuid() != 0:
         raise UsageError(
             "Installing the system service needs root.",
-            hint="`sudo rekindle install`, or `rekindle install --user` for the current user only.",
+            hint=f"`sudo {install.command(python)} install`, or `rekindle install --user` for the "
+            "current user only.",
         )
     if args.json:
         said: list[str] = []

@@ -29,7 +29,8 @@ def main(args: argparse.Namespace) -> int:
     if not args.user and os.geteuid() != 0:
         raise UsageError(
             "Removing the system service needs root.",
-            hint="`sudo rekindle uninstall`, or `rekindle uninstall --user` for your own service.",
+            hint=f"`sudo {install.command(install.interpreter())} uninstall`, or `rekindle "
+            "uninstall --user` for your own service.",
         )
     if args.json:
         said: list[str] = []

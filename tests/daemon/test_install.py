@@ -125,3 +125,23 @@ def test_nothing_is_removed_before_the_service_has_ended(tmp_path: Path) -> None
     # `sh -c "echo inactive; exit 3" is-active rekindle.service`, as systemctl answers
     install.carry_out([Ended(("sh", "-c", "echo inactive; exit 3"))], lambda line: None)
     assert os.listdir(tmp_path) == []
+
+
+def test_the_command_for_root_is_found_by_sudo(tmp_path: Path) -> None:
+    """sudo has a path of its own, which no virtual environment is on."""
+    python = tmp_path / "an env" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    assert install.command(str(python)) == f"'{python}' -m rekindle.daemon"
+    python.with_name("rekindle").touch()
+    assert install.command(str(python)) == f"'{python.with_name('rekindle')}'"
+
+
+def test_units_have_a_folder_for_the_record_of_the_service() -> None:
+    """Kept over a restart: a verb in that moment must still find the home."""
+    for steps, name in (
+        (install.system(sys.executable), "/etc/systemd/system/rekindle.service"),
+        (install.user(sys.executable, Path("/home/ana")), "rekindle.service"),
+    ):
+        (text,) = (s.text for s in steps if isinstance(s, Write) and str(s.path).endswith(name))
+        assert "\nRuntimeDirectory=rekindle\n" in text
+        assert "\nRuntimeDirectoryPreserve=restart\n" in text
