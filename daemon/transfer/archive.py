@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tarfile
 import time
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ FORMAT: Final = 1
 LIST: Final = "rekindle-run.json"
 _MAX_LIST: Final = 64 * 2**20
 _CHUNK: Final = 1 << 20
+_OF_NAME: Final = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
+"""Errors of a name that no file of a run has, e.g. one below another file."""
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -135,9 +138,10 @@ def unpack(
         try:
             with source.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
                 listed = _read_list(tar, source)
-                _check_room(listed, home, source)
+                _check_room(listed, home, source, os.fstat(file.fileno()))
                 _extract(tar, listed, staging, source)
-        except (tarfile.TarError, EOFError) as error:
+        except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
+            # tarfile raises any of them for headers that no program writes
             raise _refused(source, f"The archive cannot be read ({error})") from error
         except FileNotFoundError as error:
             raise UsageError(
@@ -204,13 +208,15 @@ def _add(tar: tarfile.TarFile, name: str, size: int, content: IO[bytes]) -> None
 
 def _read_list(tar: tarfile.TarFile, source: Path) -> dict[str, dict[str, Any]]:
     first = tar.next()
-    if first is None or first.name != LIST or not first.isreg() or first.size > _MAX_LIST:
+    if first is None or first.name != LIST or not _is_plain(first) or first.size > _MAX_LIST:
         raise _refused(source, "The archive does not begin with its list of files")
     content = tar.extractfile(first)
     assert content is not None
     try:
         about = json.loads(content.read())
         version, files = about["format"], about["files"]
+        if type(version) is not int or version < 1:
+            raise ValueError("its format is no number")
         if version > FORMAT:
             raise ArchiveRefused(
                 f"The archive has a newer format ({version}, known: {FORMAT}).",
@@ -219,7 +225,7 @@ def _read_list(tar: tarfile.TarFile, source: Path) -> dict[str, dict[str, Any]]:
             )
         for name, entry in files.items():
             if not (
-                isinstance(entry["bytes"], int)
+                type(entry["bytes"]) is int  # True is another one
                 and entry["bytes"] >= 0
                 and _DIGEST.fullmatch(entry["sha256"])
                 and _is_safe(name)
@@ -241,8 +247,14 @@ def _is_safe(name: str) -> bool:
     )
 
 
-def _check_room(listed: dict[str, dict[str, Any]], home: Home, source: Path) -> None:
+def _check_room(
+    listed: dict[str, dict[str, Any]], home: Home, source: Path, info: os.stat_result
+) -> None:
     wanted = sum(entry["bytes"] for entry in listed.values())
+    if stat.S_ISREG(info.st_mode) and wanted > info.st_size:
+        raise _refused(
+            source, f"The archive has {info.st_size} bytes, its list names files of {wanted}"
+        )
     space = os.statvfs(home.root)
     if wanted > space.f_bavail * space.f_frsize:
         raise UsageError(
@@ -264,18 +276,23 @@ def _extract(
                 source, f"The archive has a member {name!r} that is not in its list, or twice"
             )
         missing.discard(name)
-        if not member.isreg():
+        if not _is_plain(member):
             raise _refused(source, f"{name} is not a regular file")
         if member.size != listed[name]["bytes"]:
             raise _refused(source, f"{name} has {member.size} bytes, not {listed[name]['bytes']}")
         content = tar.extractfile(member)
         assert content is not None
         target = folder / PurePosixPath(name)
-        target.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
-        fd = os.open(
-            target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-        )
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fd = os.open(
+                target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+            )
+        except OSError as error:
+            if error.errno not in _OF_NAME:
+                raise
+            raise _refused(source, f"{name[:100]} cannot be a file ({error.strerror})") from error
         with os.fdopen(fd, "wb") as file:
             while chunk := content.read(_CHUNK):
                 digest.update(chunk)
@@ -286,6 +303,11 @@ def _extract(
             raise _refused(source, f"{name} has another digest than in the list")
     if missing:
         raise _refused(source, f"{min(missing)} is missing, and {len(missing) - 1} other files")
+
+
+def _is_plain(member: tarfile.TarInfo) -> bool:
+    """Return whether a member is a file with all its bytes in the archive: no link, not sparse."""
+    return member.isreg() and not member.issparse() and member.size >= 0
 
 
 def _settle(

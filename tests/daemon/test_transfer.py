@@ -263,6 +263,18 @@ def _job(**changes: Any) -> Callable[..., None]:
     return change
 
 
+def _headers(values: dict[str, str]) -> Callable[..., None]:
+    """Add a member with an extended header that contradicts the list."""
+
+    def change(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
+        _add("run/evil")(members)
+        members[-1][0].pax_headers = values
+        if "hdrcharset" in values:
+            members.append(members[-1])  # odd values alone do no harm
+
+    return change
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -285,6 +297,32 @@ def _job(**changes: Any) -> Callable[..., None]:
         pytest.param(_add("run/pipe", kind=tarfile.FIFOTYPE), id="a pipe"),
         pytest.param(lambda members: _relist(members, lambda a: a.update(format=99)), id="newer"),
         pytest.param(lambda members: _relist(members, lambda a: a.update(files=[])), id="bad list"),
+        pytest.param(
+            lambda members: _relist(members, lambda a: a.update(format=float("nan"))), id="NaN"
+        ),
+        pytest.param(lambda members: _relist(members, lambda a: a.update(format=True)), id="flag"),
+        pytest.param(
+            lambda members: _relist(
+                members, lambda a: next(iter(a["files"].values())).update(bytes=True)
+            ),
+            id="a size that is a flag",
+        ),
+        pytest.param(
+            lambda members: _relist(
+                members, lambda a: next(iter(a["files"].values())).update(bytes=10**30)
+            ),
+            id="more bytes than it has",
+        ),
+        pytest.param(_add("run/job.json/below"), id="a file below a file"),
+        pytest.param(_add("run/" + "n" * 300), id="a long name"),
+        pytest.param(_add("run/" + "/".join("d" * 250 for _ in range(16))), id="a long path"),
+        pytest.param(_headers({"size": "-512"}), id="a negative size"),
+        pytest.param(_headers({"size": "9" * 30}), id="a size of thirty digits"),
+        pytest.param(_headers({"path": "run/other"}), id="a name in the header alone"),
+        pytest.param(
+            _headers({"GNU.sparse.map": "0,1", "GNU.sparse.size": "99999999999"}), id="sparse"
+        ),
+        pytest.param(_headers({"hdrcharset": "odd", "mtime": "x", "uid": "-1"}), id="odd values"),
     ],
 )
 def test_a_bad_archive_is_refused_completely(
@@ -299,6 +337,25 @@ def test_a_bad_archive_is_refused_completely(
         archive.unpack(rewritten(file, change), here)
     assert sorted(here.root.rglob("*")) == before
     assert not list(tmp_path.rglob("evil"))
+
+
+def test_a_chain_of_headers_is_refused(tmp_path: Path, work: Path) -> None:
+    """Each announces the next: tarfile reads them by recursion."""
+    file = tmp_path / "night.tar"
+    archive.pack(make_run(home_of(tmp_path / "there"), work), file, state="held", version="1")
+    info = tarfile.TarInfo("run/evil")
+    info.pax_headers = {"comment": "x"}
+    header = info.tobuf(tarfile.PAX_FORMAT)[:1024]  # the extended header without its member
+    with tarfile.open(file) as tar:
+        tar.next()
+        second = tar.next()
+        assert second is not None
+        at = second.offset
+    file.write_bytes(file.read_bytes()[:at] + header * 2000 + b"\0" * 1024)
+    here = home_of(tmp_path / "here")
+    with pytest.raises(archive.ArchiveRefused):
+        archive.unpack(file, here)
+    assert list(here.imports.iterdir()) == []
 
 
 @pytest.mark.parametrize("cut", [0, 100, 512, 5000, -1024 * 12])

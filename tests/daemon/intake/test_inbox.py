@@ -12,8 +12,10 @@ import pytest
 from rekindle.daemon.intake import arrivals, requests, submit
 from rekindle.daemon.intake.inbox import Inbox, Scan
 from rekindle.daemon.source.snapshot import Snapshots
+from rekindle.daemon.spec import parse
 from rekindle.jobs.job import Job
 from rekindle.state import durable
+from rekindle.state.errors import SpecError
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
 
@@ -387,6 +389,42 @@ def test_a_refusal_that_cannot_be_written_stops_no_other_spec(home: Home) -> Non
     inbox.close()
     ledger.close()
     assert "TOML" in reason(home, "a.toml")
+
+
+SECRET = "hunter2-hunter2"
+SECRETS = {
+    "toml": f'command = ["true"]\nseed = 1\n[env]\nTOKEN = "{SECRET}"\nOTHER = "x"\n',
+    "yaml": f"command: ['true']\nseed: 1\nenv:\n  TOKEN: {SECRET}\n  OTHER: x\n",
+}
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+def test_no_reason_shows_a_secret(kind: str) -> None:
+    """Of a spec that is cut, or has any character in place of another or of nothing."""
+    text = SECRETS[kind]
+    start = text.index(SECRET)
+    broken = [text[:n] for n in range(start + len(SECRET), len(text))]
+    for mark in "\"'[]{}=:*&!%@`|>,\n\t\0#\\":
+        for n in range(text.index("env") - 1, len(text)):
+            if not start < n < start + len(SECRET):
+                broken += [text[:n] + mark + text[n:], text[:n] + mark + text[n + 1 :]]
+    refused = 0
+    for one in broken:
+        try:
+            parse.parse(one.encode(), f"a.{kind}", Path("/"))
+        except SpecError as error:
+            refused += 1
+            assert SECRET not in f"{error} {error.what} {error.hint} {error.where}", one
+    assert refused > 100
+
+
+def test_a_refused_spec_is_as_closed_as_it_was(home: Home) -> None:
+    """It may hold secrets; the reason beside it is for the group of the inbox."""
+    (home.inbox / "a.toml").write_text(SECRETS["toml"] + "oops\n")
+    (home.inbox / "a.toml").chmod(0o600)
+    scan(home)
+    assert (home.rejected / "a.toml").stat().st_mode & 0o777 == 0o600
+    assert SECRET not in reason(home, "a.toml")
 
 
 def test_a_run_that_cannot_be_made_known_holds_no_spec_up(home: Home) -> None:
