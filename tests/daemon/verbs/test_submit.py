@@ -30,7 +30,7 @@ def test_without_a_daemon_nothing_is_written(
     said = capsys.readouterr()
     assert said.out == ""
     assert "nothing was submitted" in said.err
-    assert "`rekindle run` starts one" in said.err
+    assert f"`rekindle --home {home} run` starts one" in said.err
     assert not home.exists()
 
 
