@@ -43,10 +43,12 @@ class LogOnce:
         self._repeats = Repeats()
         self._log = structlog.get_logger()
 
-    def error(self, subject: str, message: str) -> None:
-        """Log a message, unless it repeats the last one of this subject."""
-        if self._repeats.is_new(subject, message):
+    def error(self, subject: str, message: str) -> bool:
+        """Log a message, unless it repeats the last one of this subject; return whether it did."""
+        new = self._repeats.is_new(subject, message)
+        if new:
             self._log.error(self._event, message=message)
+        return new
 
     def clear(self, subject: str) -> None:
         """Record that a subject's error is over."""

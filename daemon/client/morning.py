@@ -47,6 +47,7 @@ class Morning:
         starting: the process that holds the home's lock while none serves it.
         full: the disk of the home is full.
         log: why the log of the daemon that serves it cannot be written, else empty.
+        not_taken: why the daemon does not take a file in the inbox, by name.
     """
 
     home: Home
@@ -60,6 +61,7 @@ class Morning:
     starting: int | None
     full: bool
     log: str
+    not_taken: dict[str, str]
 
     @classmethod
     def of(cls, home: Home, book: Listing | None, now: float) -> "Morning":
@@ -88,6 +90,7 @@ class Morning:
             starting,
             starting is not None and _is_full(home),
             "" if book is None or daemon is None else _log_trouble(book, daemon.started),
+            {} if book is None else _not_taken(book, waiting),
         )
 
     def lines(self) -> list[Line]:
@@ -115,6 +118,7 @@ class Morning:
             },
             "log": self.log or None,
             "inbox": self.waiting,
+            "not_taken": self.not_taken,
             "left_alone": [dataclasses.asdict(one) for one in self.left_alone],
             "faulty_gpus": [dataclasses.asdict(one) for one in self.gpus],
             "refused": [
@@ -131,14 +135,20 @@ class Morning:
     def _inbox(self) -> list[Line]:
         found = []
         if self.waiting:
-            names = ", ".join(terminal.printable(name) for name in self.waiting[:_FEW])
-            found.append(Line(f"In the inbox: {names}{_and_more(self.waiting)}"))
+            # those that need a person first
+            names = sorted(self.waiting, key=lambda name: name not in self.not_taken)
+            few = ", ".join(self._why_waiting(name) for name in names[:_FEW])
+            found.append(Line(f"In the inbox: {few}{_and_more(names)}"))
         if self.left_alone:
-            names = ", ".join(
+            few = ", ".join(
                 f"{terminal.printable(one.name)} ({one.reason})" for one in self.left_alone[:_FEW]
             )
-            found.append(Line(f"Left alone in the inbox: {names}{_and_more(self.left_alone)}"))
+            found.append(Line(f"Left alone in the inbox: {few}{_and_more(self.left_alone)}"))
         return found
+
+    def _why_waiting(self, name: str) -> str:
+        why = self.not_taken.get(name)
+        return terminal.printable(name) + (f" (stays: {plain(why)})" if why else "")
 
     def _refusals(self) -> list[Line]:
         found = []
@@ -193,6 +203,16 @@ def _refused(home: Home, book: Listing, now: float) -> list[EventRow]:
         for event in book.events(kind="spec_rejected", newest=_MOST_REFUSED)
         if now - event.at < _REFUSED_S and _exists(home, str(event.data.get("file")))
     ]
+
+
+def _not_taken(book: Listing, waiting: list[str]) -> dict[str, str]:
+    """Find the latest reason for each file in the inbox that the daemon does not take."""
+    if not waiting:
+        return {}
+    names = {*waiting}
+    events = book.events(kind="file_not_taken", newest=_MOST_REFUSED)
+    reasons = {str(event.data.get("file")): str(event.data.get("reason")) for event in events}
+    return {name: why for name, why in reasons.items() if name in names}
 
 
 def _log_trouble(book: Listing, since: float) -> str:

@@ -37,7 +37,7 @@ _TABLE: Final[tuple[tuple[str, str], ...]] = (
     ("WinSCP", r".*\.filepart"),
     ("Cyberduck", r".*\.cyberduckpart"),
     ("a browser", r".*\.(?:crdownload|opdownload|download|part)"),
-    ("a download", r".*\.(?:partial|aria2)"),
+    ("a download", r".*\.(?:partial|aria2|incomplete|inprogress|uploading)"),
     ("rsync", r"\..+\.[0-9A-Za-z]{6}|\.~tmp~"),
     ("an editor", r".*~|.*\.(?:bak|sw[a-z])"),
     ("a program", r".*\.(?:tmp|temp)"),

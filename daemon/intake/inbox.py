@@ -79,6 +79,7 @@ class Inbox:
         crash_point: Callable[[str], None] = crash_points.reached,
     ) -> None:
         self._home = home
+        self._ledger = ledger
         snapshots = snapshots or Snapshots(home.sources, SourceLimits(), home.root)
         self._log_once = LogOnce("inbox_trouble")
         self._settling = Settling(home.inbox)
@@ -102,12 +103,12 @@ class Inbox:
         )
         # the end of a copy wakes the loop: without a pause both would spin on a full disk
         self._pause = 0.0 if background is None else _RETRY_S
-        self._retry_at = -math.inf
-        self._unfinished = False
+        # when to look again at claims that could not be decided; None without any
+        self._retry_at: float | None = None
 
     def recover(self) -> None:
         """Finish the steps that an earlier daemon's end, or a full disk, interrupted."""
-        self._unfinished = False
+        self._retry_at = None
         try:
             self._recovery.run()
         except (LedgerCorrupt, LedgerTooNew):
@@ -133,7 +134,7 @@ class Inbox:
                 with ten thousand of them still answers requests and watches its attempts.
         """
         self._accept.begin_batch()
-        if self._unfinished and time.monotonic() >= self._retry_at:
+        if self._retry_at is not None and time.monotonic() >= self._retry_at:
             self.recover()
         self._settling.begin()
         try:
@@ -150,7 +151,7 @@ class Inbox:
         more = False
         for entry in entries:
             request = entry.name.endswith(requests.SUFFIX)
-            if (more or self._unfinished) and not request:
+            if (more or self._retry_at is not None) and not request:
                 continue  # later requests are still collected
             # a batch that was begun is filled: it is fsynced once
             if not request and not claims and time.monotonic() - began > budget:
@@ -184,7 +185,7 @@ class Inbox:
         Args:
             done: names of requests that were carried out and cannot be removed.
         """
-        if self._unfinished or self._accept.is_copying:
+        if self._retry_at is not None or self._accept.is_copying:
             return True
         left_out = self._stuck.union(done)
         return any(name not in left_out for name in arrivals.waiting(self._home))
@@ -240,7 +241,7 @@ class Inbox:
         return claim
 
     def _stays(self, name: str, why: str, *, for_good: bool = True) -> None:
-        """Log once why a file is not taken.
+        """Report once why a file is not taken.
 
         Args:
             for_good: a person has to act; a daemon that ends when it is idle does not wait.
@@ -249,7 +250,9 @@ class Inbox:
             self._stuck.add(name)
         else:
             self._stuck.discard(name)
-        self._log_once.error(name, f"{name} stays in the inbox: {why.rstrip('.')}.")
+        reason = why.rstrip(".")
+        if self._log_once.error(name, f"{name} stays in the inbox: {reason}."):
+            self._ledger.add_event("file_not_taken", data={"file": name, "reason": reason})
 
     def _decide(self, claims: list[Claim], decided: Decided) -> None:
         try:
@@ -260,7 +263,6 @@ class Inbox:
 
     def _interrupt(self, error: Exception) -> None:
         """Leave the claims to a later scan."""
-        self._unfinished = True
         self._retry_at = time.monotonic() + self._pause
         self._log_once.error(
             "claimed", f"Specs cannot be accepted now: {error}. They are kept, and retried."

@@ -130,6 +130,7 @@ def test_files_that_can_never_be_taken_end_no_daemon_and_keep_none_from_ending(
     meanwhile(box, stuck)
     said(box, "a.toml stays in the inbox: Operation not permitted.")
     said(box, "request_not_removed")
+    assert "a.toml (stays: Operation not permitted)" in box.cli("ls")
     assert box.end() == 0
     assert box.start("--until-idle").wait(60) == 0
     log = box.log.read_text()

@@ -156,6 +156,8 @@ LEFT_ALONE = {
     "x.toml.crdownload": "a browser",
     "x.toml.download": "a browser",
     "x.toml.tmp": "a program",
+    "x.toml.partial": "a download",
+    "x.toml.inprogress": "a download",
     ".nfs000000000012ab34": "NFS",
     ".syncthing.x.toml.tmp": "Syncthing",
     "~syncthing~x.toml": "Syncthing",

@@ -87,7 +87,10 @@ def test_a_renamed_file_is_complete_at_once(inbox: Path, looks: Looks, source: s
 
 
 def test_a_writer_that_pauses_is_waited_for(inbox: Path, looks: Looks) -> None:
-    """As scp and `rsync --inplace` over a slow link: a sound half, a pause, the rest."""
+    """As scp and `rsync --inplace` over a slow link: a sound half, a pause, the rest.
+
+    Kind of source: reports of a watched folder whose events come when writing begins.
+    """
     with (inbox / "a.toml").open("wb", buffering=0) as file:
         assert not looks.complete(0.0)
         assert not looks.complete(1000.0)  # opened, nothing is written yet
@@ -100,8 +103,26 @@ def test_a_writer_that_pauses_is_waited_for(inbox: Path, looks: Looks) -> None:
     assert looks.complete(4002.0)
 
 
+def test_a_rename_over_sftp_is_taken(inbox: Path, looks: Looks) -> None:
+    """The server gives the finished file a second name and removes the first: no rename is seen.
+
+    Kind of source: a report that a sync client missed files that WinSCP uploaded.
+    """
+    part = inbox / "a.toml.filepart"
+    part.write_bytes(HALF + REST)
+    os.link(part, inbox / "a.toml")
+    assert not looks.complete(0.0)
+    part.unlink()
+    assert not looks.complete(1.9)
+    assert looks.complete(4.0)
+    assert (inbox / "a.toml").stat().st_nlink == 1
+
+
 def test_a_file_that_is_written_in_two_goes_is_taken_whole(inbox: Path, looks: Looks) -> None:
-    """Two commands of a shell script, `>` and `>>`, less than two seconds apart."""
+    """Two commands of a shell script, `>` and `>>`, less than two seconds apart.
+
+    Kind of source: reports that a program was called at a close that was not the last one.
+    """
     path = inbox / "a.toml"
     path.write_bytes(HALF)
     assert not looks.complete(0.0)
