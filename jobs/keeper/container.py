@@ -17,10 +17,10 @@ from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Run
 
 ENGINES: Final = frozenset({"docker", "podman", "nerdctl"})
-AT_START_S: Final = 30.0
-"""Time for ending the container of an earlier attempt."""
-AT_END_S: Final = 8.0
-"""The same after the client's end; less than what the daemon waits for the keeper."""
+AT_END_S: Final = 30.0
+"""Time for ending a container after its client, and that of an earlier attempt."""
+AT_STOP_S: Final = 8.0
+"""The same in a stop; less than what the daemon then waits for the keeper."""
 _FLAG: Final = "--cidfile"
 # options of an engine, before its command, whose value is the next word
 _VALUED: Final = frozenset(

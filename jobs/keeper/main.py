@@ -146,7 +146,7 @@ class Attempt:
         argv = plan.argv
         if plan.container is not None:
             argv = plan.container.argv
-            if plan.container.end(container.AT_START_S):
+            if plan.container.end(container.AT_END_S):
                 print_line("the container of an earlier attempt still ran; it was ended.")
             if plan.container.added:
                 print_line(f"--cidfile was added to the command: {plan.container.cidfile}")
@@ -227,7 +227,9 @@ class Attempt:
         if plan.container is None:
             return None
         try:
-            if not plan.container.end(container.AT_END_S):
+            if not plan.container.end(
+                container.AT_STOP_S if end.stop_requested else container.AT_END_S
+            ):
                 return None
             print_line("the container still ran after its client had ended; it was ended.")
             if end.exit_code != 0 or end.stop_requested:

@@ -136,3 +136,20 @@ def test_a_detached_container_is_not_done(engine: Engine, rig: Rig) -> None:
     assert "while its container still ran" in held["reason"]
     assert "Leave `-d` out" in held["hint"]
     assert not engine.running()
+
+
+def test_an_engine_that_is_gone_holds_the_job(engine: Engine, rig: Rig) -> None:
+    """Its container may still run: no second one is tried, and a person is asked."""
+    engine.submit()
+    rig.start()
+    engine.began(1)
+    engine.process.kill()
+    engine.process.wait()
+    held = rig.wait_state("box-1", "held")
+    assert "may still run, and could not be ended: Cannot connect" in held["reason"]
+    assert "kill 0000" in held["hint"]
+    assert "rekindle release box-1" in held["hint"]
+    shown = rig.show("box-1")
+    assert [a["cause"] for a in shown["attempts"]] == ["crash", "permanent"]
+    assert any("could not be ended" in e["data"].get("message", "") for e in shown["events"])
+    assert len((engine.folder / "began").read_text().splitlines()) == 1
