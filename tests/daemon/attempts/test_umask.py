@@ -10,6 +10,7 @@ from rekindle.daemon.spec import parse
 from rekindle.state.errors import SpecError
 
 
+@pytest.mark.slow
 def test_files_of_a_job_get_the_mode_that_its_umask_leaves(rig: Rig, tmp_path: Path) -> None:
     """Also the folders; the daemon's own files are not concerned."""
     (rig.home.root / "rekindle.toml").write_text('umask = "027"\nslots = 2\n')

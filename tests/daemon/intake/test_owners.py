@@ -29,6 +29,7 @@ def drop(home: Home, name: str, text: str, owner: int) -> None:
     new.rename(home.inbox / name)
 
 
+@pytest.mark.slow
 def test_users_are_recorded_and_shown(rig: Rig, tmp_path: Path) -> None:
     """In job.json, ledger, `ls`, `show`, events, reasons, and after a rebuild of the ledger."""
     sleep = f'command = ["sleep", "600"]\nworkdir = "{tmp_path}"\n'

@@ -53,6 +53,7 @@ def test_a_job_that_can_never_start_is_held() -> None:
     assert user_limits.hold_reason(PerUser(), Lane(5, None, "ana")) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving files to users needs root")
 def test_one_user_does_not_take_every_slot(rig: Rig, tmp_path: Path) -> None:
     """Of three jobs of one user the first runs; another user's job does not wait behind them."""

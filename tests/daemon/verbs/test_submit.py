@@ -59,6 +59,7 @@ def test_a_daemon_that_is_restarted_is_waited_for(
     assert "it-1 is accepted" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_daemon_that_ends_before_it_accepts_is_named(
     rig: Rig, spec: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
