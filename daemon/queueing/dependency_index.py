@@ -8,6 +8,8 @@ from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import JobRow
 from rekindle.state.lifecycle import JobState
 
+_JUDGED = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.HELD})
+"""States of a job that make a difference to those that wait for it."""
 _WAITS = frozenset({JobState.QUEUED, JobState.WAITING})
 
 
@@ -19,6 +21,7 @@ class DependencyIndex:
         self._wants = wants
         self._dependents: dict[str, set[str]] = {}  # by id, or by name while there is no such job
         self._registered: dict[str, set[str]] = {}
+        self._judged: dict[str, JobState | None] = {}
         self._cycles = dependencies.Cycles(self._may_wait_for)
 
     def judge(self, job: JobRow, after: tuple[str, ...]) -> Answer:
@@ -38,9 +41,17 @@ class DependencyIndex:
             broken=True,
         )
 
-    def dependents(self, named: str) -> list[str]:
-        """List the jobs to evaluate again when the job with this id or name changes."""
-        return [*self._dependents.get(named, ())]
+    def affected(self, job: JobRow) -> set[str]:
+        """List the jobs to evaluate again since this one may have changed.
+
+        Those that wait for a job do not distinguish whether it is queued, runs or stops: ten
+        thousand of them are not evaluated again at each of its starts.
+        """
+        judged = job.state if job.state in _JUDGED else None
+        if job.id in self._judged and self._judged[job.id] == judged:
+            return set()
+        self._judged[job.id] = judged
+        return {other for name in (job.id, job.name) for other in self._dependents.get(name, ())}
 
     def unregister(self, job_id: str) -> None:
         """Forget what a job waits for."""

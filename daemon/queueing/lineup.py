@@ -1,6 +1,9 @@
 """Follow the ledger, and sort each job that changed: active, blocked, held or in a lane."""
 
+import contextlib
+import itertools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +23,10 @@ from rekindle.state.ledger.rows import JobRow
 from rekindle.state.lifecycle import ACTIVE, JobState
 
 _WAITS: Final = frozenset({JobState.QUEUED, JobState.WAITING})
+_BUDGET_S: Final = 0.015
+"""Time for sorting; several times in a tick."""
+_BATCH: Final = 50
+"""Jobs that are sorted in one transaction."""
 _NOT_WORTH_A_START_S: Final = 2.0
 """A shorter attempt would end before it had imported its libraries."""
 
@@ -54,6 +61,7 @@ class Lineup:
         self._active: dict[str, Active] = {}
         self._blocked: set[str] = set()
         self._dirty: set[str] = set()
+        self._again: set[str] = set()
         self._log = structlog.get_logger()
 
     @property
@@ -74,28 +82,53 @@ class Lineup:
 
     @property
     def busy(self) -> bool:
-        """Return whether any job is active, blocked or in a lane."""
-        return bool(self._active or self._blocked or len(self._scheduler))
+        """Return whether any job is active, blocked, in a lane, or not sorted yet."""
+        return bool(self._active or self._blocked or len(self._scheduler) or self.is_behind)
+
+    @property
+    def is_behind(self) -> bool:
+        """Return whether jobs are left that the last call of `follow` had no time to sort."""
+        return bool(self._dirty or self._again)
 
     def load(self) -> None:
-        """Sort every job that has not ended."""
-        for job in self._ledger.jobs(states={*_WAITS, *ACTIVE}):
+        """Sort the active jobs, and note the waiting ones for the next ticks."""
+        for job in self._ledger.jobs(states=ACTIVE):
             self._look_at_isolated(job.id)
+        self._dirty |= self._ledger.ids(_WAITS)
 
     def follow(self) -> None:
-        """Sort every job that has changed since the last call."""
+        """Sort the jobs that have changed since the last call, as far as a tick has time."""
         self._dirty |= self._ledger.take_changed()
-        while self._dirty:
-            for job_id in sorted(self._dirty):
-                self._look_at_isolated(job_id)
-                # discarded last: after an error (a full disk) the next tick repeats it
-                self._dirty.discard(job_id)
+        until = time.monotonic() + _BUDGET_S
+        while self.is_behind:
+            if self._dirty:
+                self._sort_some(self._dirty, self._look_at_isolated)
+            else:
+                self._sort_some(self._again, self._place_again)
             self._dirty |= self._ledger.take_changed()
+            if time.monotonic() > until:
+                break
 
     def look_again(self) -> None:
         """Sort every job in a lane again, since the GPUs of the host have changed."""
-        for job_id in [*self._scheduler]:
-            self._look_at_isolated(job_id)
+        self._dirty.update(self._scheduler)
+        self.follow()
+
+    def _sort_some(self, waiting: set[str], sort: Callable[[str], None]) -> None:
+        """Sort a few jobs, and commit what is decided about them together: one fsync, not many."""
+        batch = sorted(itertools.islice(waiting, _BATCH))
+        until = time.monotonic() + _BUDGET_S
+        # a single one needs no lock, which another client may hold
+        together = self._ledger.transaction() if len(batch) > 1 else contextlib.nullcontext()
+        sorted_now = []
+        with together:
+            for job_id in batch:
+                sort(job_id)
+                sorted_now.append(job_id)
+                if time.monotonic() > until:
+                    break
+        # discarded last: after an error (a full disk) the next tick repeats it
+        waiting.difference_update(sorted_now)
 
     def hold(self, job_id: str, reason: str, hint: str) -> None:
         """Hold a job."""
@@ -142,9 +175,7 @@ class Lineup:
             self._active[job_id] = self._make_active(job)
         elif job.state in _WAITS:
             self._place(job)
-        for named in (job.id, job.name):
-            for other in self._dependencies.dependents(named):
-                self._place_again(other)
+        self._again.update(self._dependencies.affected(job))
 
     def _make_active(self, job: JobRow) -> Active:
         try:

@@ -55,6 +55,7 @@ class Queue:
         self._windows = Windows()
         self._reasons = WaitReasons(ledger, pool, self._scheduler, self._lineup, self._windows)
         self._last_start: float | None = None
+        self._is_loaded = False
         self._log = structlog.get_logger()
 
     def load(self) -> None:
@@ -66,6 +67,10 @@ class Queue:
         """End the attempts that must end, start a job, or record what the jobs wait for."""
         self._lineup.follow()
         self._end_attempts()
+        self._is_loaded = self._is_loaded or not self._lineup.is_behind
+        # a job that is not sorted yet may come first
+        if not self._is_loaded:
+            return
         if self._start_next():
             self._lineup.follow()
         else:
@@ -85,6 +90,11 @@ class Queue:
             if failed:
                 self._end_on_failed(one, failed[0])
 
+    @property
+    def is_behind(self) -> bool:
+        """Return whether the last tick had no time for all that has changed."""
+        return self._lineup.is_behind or self._reasons.is_behind
+
     def busy(self) -> bool:
         """Return whether any job is active or waits to run."""
         return self._lineup.busy
@@ -96,7 +106,7 @@ class Queue:
         that are set aside, and a paused queue, wait for a person.
         """
         self._lineup.follow()
-        if self._lineup.active:
+        if self._lineup.active or self.is_behind:
             return False
         if self._file.now.paused:
             return True

@@ -1,7 +1,7 @@
 """Record what each job in a lane waits for; write to the ledger only if that has changed."""
 
+import itertools
 import time
-from collections.abc import Collection
 from typing import Final, NamedTuple
 
 import structlog
@@ -13,13 +13,18 @@ from rekindle.daemon.queueing.window import Windows
 from rekindle.state.ledger.ledger import Ledger
 
 _FEWER: Final = "Reduce `gpus` in its spec and submit it again."
+_MOST_ROWS: Final = 100
+"""Reasons that one tick writes: a pause of ten thousand jobs must not delay anything else."""
+_MOST_HOLDS: Final = 5
+"""Jobs that one tick holds: each is an fsync of its journal."""
 
 
 class WaitReason(NamedTuple):
-    """State what jobs wait for, and what a person can do about it."""
+    """State what jobs wait for, or why they are held, and what a person can do about it."""
 
     text: str
     hint: str = ""
+    holds: bool = False
 
 
 class WaitReasons:
@@ -34,39 +39,68 @@ class WaitReasons:
         self._lineup = lineup
         self._windows = windows
         self._reported: dict[Lane, WaitReason] = {}
+        self._stale: dict[Lane, set[str]] = {}
         self._log = structlog.get_logger()
 
     def update(self, *, paused: bool) -> None:
         """Record the current reasons; hold the jobs that ask for more GPUs than the host has."""
-        before, self._reported = self._reported, {}  # after an error all is reported again
-        reported: dict[Lane, WaitReason] = {}
-        fresh = self._scheduler.take_fresh()
-        for lane, ids in [(lane, set(ids)) for lane, ids in self._scheduler.lanes()]:
-            if lane.gpus > self._pool.count and self._pool.known:
-                self._hold_all(ids, lane)
+        self._find_changed(paused=paused)
+        left = _MOST_ROWS
+        for lane, ids in list(self._scheduler.lanes()):
+            stale = self._stale.get(lane)
+            if not stale or left <= 0:
                 continue
-            if too_many := self._lineup.hold_reason(lane):
-                for job_id in ids:
-                    self._lineup.hold(job_id, too_many, _FEWER)
-                continue
-            reason = self._reason(lane, paused=paused)
-            concerned: Collection[str] = ids if before.get(lane) != reason else ids & fresh
-            if concerned:
-                self._ledger.set_waiting(concerned, reason.text, hint=reason.hint, now=time.time())
-                self._log.info("jobs_wait", jobs=len(concerned), reason=reason.text)
-            reported[lane] = reason
-        self._reported = reported
+            some = list(itertools.islice(stale, left))
+            left -= len(some)
+            here = [job for job in some if job in ids]
+            stale.difference_update(set(some).difference(here))  # they have left the lane
+            reason = self._reported[lane]
+            if reason.holds:
+                here = here[:_MOST_HOLDS]
+                for job_id in here:
+                    self._lineup.hold(job_id, reason.text, reason.hint)
+            elif here:
+                self._ledger.set_waiting(here, reason.text, hint=reason.hint, now=time.time())
+            # removed last: after an error the next tick repeats it
+            stale.difference_update(here)
         # sort the jobs that were just changed, so that the next tick need not
         self._lineup.follow()
 
-    def _hold_all(self, ids: Collection[str], lane: Lane) -> None:
-        has = self._pool.count or "none"
-        for job_id in ids:
-            self._lineup.hold(
-                job_id,
-                f"It asks for {_count(lane.gpus)}, and this host has {has}.",
+    @property
+    def is_behind(self) -> bool:
+        """Return whether reasons are left that the last update had no time to record."""
+        return any(self._stale.values())
+
+    def _find_changed(self, *, paused: bool) -> None:
+        """Note the jobs whose reason is new; a walk over all jobs only when a reason changes."""
+        fresh = self._scheduler.take_fresh()
+        lanes = dict(self._scheduler.lanes())
+        for gone in self._stale.keys() - lanes.keys():
+            del self._stale[gone]
+        for gone in self._reported.keys() - lanes.keys():
+            del self._reported[gone]
+        for lane, ids in lanes.items():
+            reason = self._never(lane) or self._reason(lane, paused=paused)
+            if self._reported.get(lane) != reason:
+                new = set(ids)
+                self._stale[lane] = new
+                self._reported[lane] = reason
+            else:
+                new = {job for job in fresh if job in ids}
+                self._stale.setdefault(lane, set()).update(new)
+            if new and not reason.holds:
+                self._log.info("jobs_wait", jobs=len(new), reason=reason.text)
+
+    def _never(self, lane: Lane) -> WaitReason | None:
+        """State why the jobs of a lane can never start here; None if they can."""
+        if lane.gpus > self._pool.count and self._pool.known:
+            return WaitReason(
+                f"It asks for {_count(lane.gpus)}, and this host has {self._pool.count or 'none'}.",
                 f"{_FEWER[:-1]}, or submit it on another host.",
+                holds=True,
             )
+        too_many = self._lineup.hold_reason(lane)
+        return WaitReason(too_many, _FEWER, holds=True) if too_many else None
 
     def _reason(self, lane: Lane, *, paused: bool) -> WaitReason:
         window = lane.window

@@ -40,7 +40,7 @@ class Workload:
 
     def pause(self, now: float, *, stopping: bool) -> float:
         """Return the seconds to the next tick; long if no job runs or waits."""
-        if self._attempts.is_behind:
+        if self._attempts.is_behind or self._queue.is_behind:
             return _LEAST_S
         longest = self._busy_pause if stopping or self._queue.busy() else self._idle_pause
         return max(min(self._scan.next_at - now, longest), _LEAST_S)

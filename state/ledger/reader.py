@@ -92,6 +92,11 @@ class Reader:
             found = next(self._rows(JobRow, f"{after} ORDER BY number LIMIT 1", place), None)
         return found
 
+    def ids(self, states: Collection[JobState]) -> set[str]:
+        """List the ids of the jobs in ``states``."""
+        where, values = _among("state", states)
+        return {str(row[0]) for row in self._db.execute(f"SELECT id FROM jobs {where}", values)}
+
     def count(self, states: Collection[JobState] | None = None) -> int:
         """Count all jobs, or those in ``states``."""
         where, values = _among("state", states)
