@@ -35,6 +35,17 @@ def lacking(run: Run, wanted_memory: int | None) -> str | None:
     return None
 
 
+def more_than_the_host_has(wanted_memory: int) -> str | None:
+    """Say that so much memory can never be free; None if it can."""
+    has = memory_limit.total()
+    if has is None or wanted_memory <= has:
+        return None
+    return (
+        f"It ran out of memory and may use {_mib(wanted_memory)} MiB, and this host has only "
+        f"{_mib(has)} MiB: waiting would not end."
+    )
+
+
 def disk(folder: Path, *, more: int = 0) -> str | None:
     """Describe what the disk of ``folder`` lacks; ``more`` bytes beyond the minimum are needed.
 

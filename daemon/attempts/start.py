@@ -112,7 +112,16 @@ class Start:
             else:
                 self._hold(job, obstacle.reason, obstacle.hint, now)
             return True
-        lacking = preflight.lacking(run, self._memory_to_wait_for(job, run))
+        memory = self._memory_to_wait_for(job, run)
+        if memory is not None and (never := preflight.more_than_the_host_has(memory)):
+            self._hold(
+                job,
+                never,
+                f"Reduce `resources.memory` in {run.job_file}, then `rekindle release {job.id}`.",
+                now,
+            )
+            return True
+        lacking = preflight.lacking(run, memory)
         if lacking is not None:
             self._postpone(job, lacking, now)
         return lacking is not None

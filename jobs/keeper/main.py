@@ -93,17 +93,22 @@ class Attempt:
 
     def run_to_end(self) -> None:
         """Start the trainer, wait for it, and record its end."""
+        plan: Plan | None = None
         try:
             plan = self._plan()
             if signal.SIGTERM in signal.sigpending():
                 # asked to end before it began: no need to start the trainer
                 self._record_no_start("preempted")
+                plan.limit.remove()
                 return
             trainer = self._start(plan)
         except (OSError, RekindleError, ValueError) as error:
             self._record_failure(error)
             # a missing interpreter or folder may be a mount that is back later: transient
             self._record_no_start("crash" if isinstance(error, OSError) else "permanent")
+            if plan is not None:
+                # the keeper made its cgroup, if any: nobody else removes it
+                plan.limit.remove()
             return
         self._keep(plan, trainer)
 

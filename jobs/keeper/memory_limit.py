@@ -170,6 +170,12 @@ def available() -> int | None:
     return None if kib is None else kib * 1024
 
 
+def total() -> int | None:
+    """Read the bytes of memory that the host has; None if unknown."""
+    kib = _field(Path("/proc/meminfo"), "MemTotal:")
+    return None if kib is None else kib * 1024
+
+
 def _processes(group: Path) -> set[int]:
     try:
         return {int(pid) for pid in (group / "cgroup.procs").read_text().split()}
