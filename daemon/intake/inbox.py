@@ -36,6 +36,8 @@ from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
 
 _RETRY_S: Final = 2.0
+_STUCK_S: Final = 60.0
+"""Time after which a request that could neither be read nor moved is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ class Inbox:
         snapshots = snapshots or Snapshots(home.sources, SourceLimits(), home.root)
         self._log_once = LogOnce("inbox_trouble")
         self._settling = Settling(home.inbox)
-        self._stuck: set[str] = set()
+        # monotonic time at which a request that stays was read last
+        self._stuck: dict[str, float] = {}
         self._claims = Claims(home, crash_point)
         self._refuse = Refuse(home, ledger, crash_point)
         self._late = LateWrites(home, ledger, self._refuse)
@@ -162,7 +165,8 @@ class Inbox:
                 if not self._is_ready(path, entry.stat(follow_symlinks=False), now):
                     waits.append(self._settling.wait(entry.name, now))
                 elif request:
-                    found.append(path)
+                    if time.monotonic() - self._stuck.get(entry.name, -math.inf) >= _STUCK_S:
+                        found.append(path)
                 else:
                     claims.append(self._take(path, entry.stat(follow_symlinks=False)))
             except FileNotFoundError:
@@ -187,7 +191,7 @@ class Inbox:
         """
         if self._retry_at is not None or self._accept.is_copying:
             return True
-        left_out = self._stuck.union(done)
+        left_out = {*self._stuck, *done}
         return any(name not in left_out for name in arrivals.waiting(self._home))
 
     def reject(self, path: Path, what: str, *, hint: str) -> None:
@@ -205,6 +209,7 @@ class Inbox:
             if errors.is_transient(problem):
                 raise
             self._stays(path.name, f"{problem.strerror}. {what}")
+            self._stuck[path.name] = time.monotonic()
 
     def _entries(self) -> list[os.DirEntry[str]]:
         """List the files that a scan looks at, by name."""
@@ -216,7 +221,8 @@ class Inbox:
         ]
         names = {entry.name for entry in entries}
         self._settling.keep(names)
-        self._stuck &= names
+        for name in self._stuck.keys() - names:
+            del self._stuck[name]
         return sorted(entries, key=lambda entry: entry.name)
 
     def _is_ready(self, path: Path, info: os.stat_result, now: float) -> bool:
@@ -236,7 +242,7 @@ class Inbox:
 
     def _take(self, path: Path, info: os.stat_result) -> Claim:
         claim = self._claims.take(path, info)
-        self._stuck.discard(path.name)
+        self._stuck.pop(path.name, None)
         self._log_once.clear(path.name)
         return claim
 
@@ -247,9 +253,9 @@ class Inbox:
             for_good: a person has to act; a daemon that ends when it is idle does not wait.
         """
         if for_good:
-            self._stuck.add(name)
+            self._stuck[name] = -math.inf
         else:
-            self._stuck.discard(name)
+            self._stuck.pop(name, None)
         reason = why.rstrip(".")
         if self._log_once.error(name, f"{name} stays in the inbox: {reason}."):
             self._ledger.add_event("file_not_taken", data={"file": name, "reason": reason})

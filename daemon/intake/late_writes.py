@@ -163,7 +163,8 @@ class LateWrites:
         if job is None:
             return False
         states = {JobState.HELD} if watched.held else {JobState.QUEUED, JobState.WAITING}
-        holds = job.attempts == 0 and job.state in states
+        started = any(one.outcome != "not started" for one in self._ledger.attempts(job.id))
+        holds = not started and job.state in states
         with self._ledger.transaction():
             if holds and watched.held:
                 # the table of transitions has no step from held to held with another reason

@@ -42,14 +42,16 @@ class Refuse:
             target = self._home.rejected / f"{stem}-{n}{suffix}"
         inode = path.lstat().st_ino
         # a file's name may hold bytes that are not UTF-8
+        reason = target.with_name(f"{target.name}.error.txt")
         durable.write_bytes(
-            target.with_name(f"{target.name}.error.txt"),
-            f"{error}\n".encode(errors="backslashreplace"),
-            0o640,
-            shared=True,
+            reason, f"{error}\n".encode(errors="backslashreplace"), 0o640, shared=True
         )
         self._crash_point("explained")
-        os.rename(path, target)
+        try:
+            os.rename(path, target)
+        except OSError:
+            reason.unlink(missing_ok=True)
+            raise
         self._crash_point("refused")
         self._ledger.add_event(
             "spec_rejected",

@@ -253,6 +253,22 @@ def test_a_member_with_a_closed_umask_is_understood(box: Rig, tmp_path: Path) ->
     assert box.end() == 0
 
 
+def test_folders_of_another_user_stay_and_are_named(box: Rig) -> None:
+    """Under the names of a spec and a request: `ls` says why, and no reason lies in `rejected/`."""
+    names = ["a.toml", f"b{requests.SUFFIX}"]
+    for name in names:
+        (box.home.inbox / name).mkdir()
+        os.chown(box.home.inbox / name, 54321, 54321)
+    without_power(box)
+    box.drop(GOOD, "c.toml")
+    box.wait_state("c-1", "done")
+    for name in names:
+        wait_for(lambda name=name: f"{name} (stays: Permission" in box.cli("ls"), "ls says why")
+    assert [*box.home.rejected.iterdir()] == []
+    assert box.end() == 0
+    assert box.start("--until-idle").wait(60) == 0
+
+
 def test_rights_that_are_missing_are_told_and_found_again(box: Rig, undo: ExitStack) -> None:
     """A daemon without root's power over files; file and inbox belong to somebody else."""
     without_power(box)

@@ -123,6 +123,18 @@ def test_a_write_after_the_start_is_reported(desk: Desk) -> None:
     assert (desk.home.rejected / "a.toml").read_bytes() == GOOD + REST
 
 
+def test_an_attempt_that_could_not_be_started_is_no_start(desk: Desk) -> None:
+    """The job waits for its first start as before, and is held."""
+    desk.accept(open_before_claim=True)
+    desk.ledger.begin_attempt("a-1", 1, 0.0, None)
+    desk.ledger.set_state("a-1", JobState.STARTING, "", now=0.0)
+    desk.ledger.update_attempt("a-1", 1, outcome="not started")
+    desk.ledger.set_state("a-1", JobState.WAITING, "", now=0.0)
+    desk.write(REST)
+    desk.look(31.0)
+    assert desk.job().state == JobState.HELD
+
+
 def test_a_writer_that_writes_nothing_changes_nothing(desk: Desk) -> None:
     desk.accept(open_before_claim=True)
     desk.look(31.0)
