@@ -12,6 +12,8 @@ from typing import Final, NamedTuple
 
 _CODES: Final = {"dim": "2", "bold": "1", "green": "32", "yellow": "33", "red": "31", "cyan": "36"}
 _GAP: Final = "  "
+_NAME: Final = 24
+"""Width of the first column on a terminal; a longer id gets a line of its own."""
 
 
 class Row(NamedTuple):
@@ -62,6 +64,9 @@ class Page:
         rows = list(rows)
         columns = zip(header[:-1], *(row.cells for row in rows), strict=True)
         widths = [max(map(len, column)) for column in columns]
+        if self._terminal:
+            names = (len(row.cells[0]) for row in rows)
+            widths[0] = max((len(header[0]), *(size for size in names if size <= _NAME)))
         self.line(_GAP.join([*self._pad(header, widths), header[-1]]), "dim")
         last = ""
         for row in rows:
@@ -75,6 +80,10 @@ class Page:
     def _row(self, row: Row, widths: Sequence[int]) -> None:
         styles = [*row.styles, *[""] * (len(widths) - len(row.styles))]
         padded = self._pad(row.cells, widths)
+        if len(row.cells[0]) > widths[0]:
+            # one long id must not push every other line over the edge of the terminal
+            self.line(row.cells[0], styles[0])
+            padded[0] = " " * widths[0]
         left = _GAP.join(self.style(cell, one) for cell, one in zip(padded, styles, strict=True))
         hint = f"hint: {row.hint}" if row.hint else ""
         if not self._terminal:

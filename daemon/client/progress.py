@@ -36,12 +36,15 @@ class Progress:
     def text(self) -> str:
         """Describe it in a few words; ``-`` for a job that has not trained."""
         if self.running and self.epoch is not None:
-            of = f" of {self.epochs}" if self.epochs else ""
-            left = "" if self.left is None else f", about {rounded(self.left)} left"
-            return f"epoch {self.epoch + 1}{of}{left}"
+            return f"epoch {self.epoch + 1}" + (f" of {self.epochs}" if self.epochs else "")
         if self.epoch:
             return f"{self.epoch} of {self.epochs} epochs" if self.epochs else _epochs(self.epoch)
         return counted(self.step, "step") if self.step else "-"
+
+    @property
+    def estimate(self) -> str:
+        """Describe the time that is left in a sentence; empty where it is not known."""
+        return "" if self.left is None else f"About {rounded(self.left)} left."
 
 
 def of(home: Home, book: Listing, job: JobRow, latest: Latest, now: float) -> Progress:

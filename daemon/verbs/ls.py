@@ -180,7 +180,7 @@ def _row(
             terminal.when(job.updated_at),
         ),
         (*([""] * (1 + users)), terminal.STYLES[job.state], mark),
-        f"{why} {_interruptions(latest)}".strip(),
+        " ".join(part for part in (far.estimate, why, _interruptions(latest)) if part),
         name_home(plain(job.hint), args.home),
     )
 

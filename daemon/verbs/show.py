@@ -202,7 +202,7 @@ class _Page:
             console.print(f"  [yellow]hint:[/] {hint}", soft_wrap=True)
         far = progress.of(self._home, self._book, job, self._book.latest(job), time.time())
         if far.text != "-":
-            console.print(f"  [dim]at[/]    {far.text}")
+            console.print(f"  [dim]at[/]    {far.text}. {far.estimate}".rstrip())
         runs = (
             self._spec.get("script")
             or self._spec.get("module")

@@ -255,7 +255,7 @@ def test_a_running_job_says_how_far_it_is(night: Night, capsys: pytest.CaptureFi
         0,
     )
     heartbeat.Heartbeat(night.home.run(job).heartbeat, 1).beat("step", 26, 1400)
-    assert "epoch 27 of 40, about 7 min left" in listed(night, capsys)
+    assert re.search("  epoch 27 of 40 .* About 7 min left. ", listed(night, capsys))
     assert cli.main(["--home", str(night.home.root), "ls", "--json"]) == 0
     [found] = json.loads(capsys.readouterr().out)["jobs"]
     assert (found["epoch"], found["epochs"], found["step"]) == (26, 40, 1400)
@@ -358,13 +358,15 @@ def test_on_a_terminal_nothing_is_cut_that_is_copied(night: Night) -> None:
         f"Correct the data, then `rekindle release` resumes it from its latest checkpoint{'.' * 3}"
     )
     job = night.add(LONG, "held", reason=f"{REASON}\n\x1b[31mred", hint=hint)
+    night.add("short", "held", reason="So.")
     whole = hint.replace("`rekindle release`", f"`rekindle --home {night.home.root} release {job}`")
     for columns in (80, 120):
         written = on_terminal(night.home, columns, "ls")
         assert "\x1b[1;33mheld" in written
         assert "\x1b[31m" not in written  # what a script wrote is not carried out
         lines = [re.sub(r"\x1b\[[\d;]*m", "", line) for line in written.splitlines()]
-        assert any(re.match(rf"{job} +held +0 +- ", line) for line in lines)
+        assert re.match(r" +held +0 +- ", lines[lines.index(job) + 1])
+        assert re.match(r"short-1 +held +0 +- ", next(li for li in lines if "short" in li))
         assert f"    {REASON} \\x1b[31mred" in lines
         assert f"    hint: {whole}" in lines
         shown = on_terminal(night.home, columns, "show", job)
