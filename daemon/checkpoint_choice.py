@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rekindle.state.counted import counted
 from rekindle.state.errors import NotFound
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints, entries, journal
@@ -72,7 +73,7 @@ def after_epoch(run: Run, epochs: int) -> Checkpoint:
         return _good(kept[epochs])
     existing = ", ".join(str(number) for number in sorted(kept)) or "none"
     raise NotFound(
-        f"The job {run.id} has no checkpoint after {epochs} epochs.",
+        f"The job {run.id} has no checkpoint after {counted(epochs, 'epoch')}.",
         where=run.checkpoints,
         hint=f"Checkpoints exist after: {existing}. `keep` in the spec says how many are kept.",
     )

@@ -11,9 +11,10 @@ TESTED: Final = ("3.15.1",)
 BACKEND: Final = "tensorflow"
 """The backend whose training loop is followed."""
 NOT_FOLLOWED: Final = "this training is not followed; nothing of it is saved."
+SCRATCH: Final = "otherwise each relaunch starts from scratch."
+"""The end of every hint about training that is not followed."""
 HINT: Final = (
-    "Train with `fit` of Keras 3, or write the loop with `resumable` (docs/loops.md); "
-    "otherwise each relaunch starts from scratch."
+    f"Train with `fit` of Keras 3, or write the loop with `resumable` (docs/loops.md); {SCRATCH}"
 )
 BACKEND_HINT: Final = f'Set `env = {{ KERAS_BACKEND = "{BACKEND}" }}` in the spec.'
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rekindle.daemon.client import curve, terminal
+from rekindle.state.counted import counted
 from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Home, Run
 from rekindle.state.run import checkpoints, entries
@@ -84,8 +85,8 @@ def _compare(console: Console, home: Home, killed: Shown, twin: Shown, seconds: 
     (ours, count), (theirs, _) = (_digest(home.run(j["id"])) for j in (killed, twin))
     histories = [[(e["epoch"], e["step"], e["logs"]) for e in j["epochs"]] for j in (killed, twin)]
     resumed = [a for a in killed["attempts"] if a["from_step"]]
-    console.print(f"[bold]SHA-256 over the {count} arrays of the final state[/]")
-    console.print(f"{ours}  killed {len(resumed)} times", soft_wrap=True)
+    console.print(f"[bold]SHA-256 over the {counted(count, 'array')} of the final state[/]")
+    console.print(f"{ours}  killed {counted(len(resumed), 'time')}", soft_wrap=True)
     console.print(f"{theirs}  undisturbed\n", soft_wrap=True)
     if len(resumed) != 2:
         console.print("[bold red]NOT PROVEN[/]: the job did not resume twice.")
@@ -98,7 +99,7 @@ def _compare(console: Console, home: Home, killed: Shown, twin: Shown, seconds: 
         return False
     console.print(
         f"[bold green]IDENTICAL[/]: model, optimizer and the history of "
-        f"{len(histories[0])} epochs, to the last bit, in "
+        f"{counted(len(histories[0]), 'epoch')}, to the last bit, in "
         f"{seconds:.0f} s.\n"
     )
     where = home.root
@@ -184,4 +185,4 @@ def _signal_name(value: object) -> str:
 
 
 def _steps(count: int) -> str:
-    return "nothing" if count == 0 else f"{count} step{'s' * (count != 1)}"
+    return "nothing" if count == 0 else counted(count, "step")

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from rekindle.state.counted import counted
+
 
 class Severity(enum.IntEnum):
     """State what a fault means for jobs.
@@ -191,8 +193,7 @@ def of_facts(facts: Facts, silent_after: float) -> tuple[Fault, ...]:
     if facts.uncorrected:
         # a driver that reports its recovery action knows if the error was contained
         severity = Severity.FATAL if facts.recovery is None else Severity.WATCH
-        plural = "s" * (facts.uncorrected != 1)
-        text = f"{facts.uncorrected} uncorrected memory error{plural}"
+        text = counted(facts.uncorrected, "uncorrected memory error")
         found.append(Fault("memory errors", text, severity))
     if facts.rows_failed:
         text = "a row of its memory could not be replaced"

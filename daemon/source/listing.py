@@ -14,6 +14,7 @@ from typing import Final
 
 from rekindle.daemon.source import secret_files
 from rekindle.daemon.source.git import Git, GitFailed
+from rekindle.state.counted import counted
 
 CODE: Final = frozenset(
     {
@@ -183,7 +184,7 @@ def _leave_home_out(git: Git, listing: Listing, folder: Path) -> None:
         del listing.files[name]
     if others:
         listing.left_out["(the rest of the home)"] = (
-            f"{len(others)} files that git does not track, and that are not code below the script"
+            f"{counted(len(others), 'file')} that git does not track, not code below the script"
         )
 
 

@@ -27,6 +27,7 @@ from rekindle.daemon.source.listing import CODE, GIT_S, Listing, list_code
 from rekindle.daemon.source.store import Files, Store, digest_of
 from rekindle.daemon.source.tree_reader import Content, CopyFailed, TreeReader
 from rekindle.jobs.job import Job, Source
+from rekindle.state.counted import counted
 from rekindle.state.errors import SpecError
 from rekindle.state.source_tree import TREE
 
@@ -306,7 +307,7 @@ class Snapshots:
         code = [(size, name) for rest, size, name in sized if not rest]
         largest = ", ".join(name for _, name in sorted(code, reverse=True)[:3])
         return SpecError(
-            f"The code under {root} is too large for a snapshot: {len(code)} files with "
+            f"The code under {root} is too large for a snapshot: {counted(len(code), 'file')} with "
             f"{sum(size for size, _ in code)} bytes, the largest: {largest}.",
             where="script",
             hint=f"List files that are not code in .gitignore, raise [source] in rekindle.toml "

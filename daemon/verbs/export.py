@@ -16,6 +16,7 @@ from rekindle.daemon import checkpoint_choice
 from rekindle.daemon.client import json_text, lookup, terminal
 from rekindle.jobs import bootstrap
 from rekindle.jobs.job import Job
+from rekindle.state.counted import counted
 from rekindle.state.errors import NotFound, RekindleError, UsageError
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints
@@ -115,7 +116,7 @@ def main(args: argparse.Namespace) -> int:
             checkpoint.name,
             *(f"{name} {terminal.number(value)}" for name, value in logs.items()),
         ]
-        print(f"{run.id} after {at.epoch} epochs ({', '.join(facts)})\n{made}")
+        print(f"{run.id} after {counted(at.epoch, 'epoch')} ({', '.join(facts)})\n{made}")
     return 0
 
 

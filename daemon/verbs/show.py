@@ -343,7 +343,7 @@ class _Page:
                 if event.data.get(key)
             )
             words = escape(name_home(words, self._args.home))
-            times = f" ({event.count} times)" if event.count > 1 else ""
+            times = f" ({counted(event.count, 'time')})" if event.count > 1 else ""
             console.print(
                 f"[dim]{terminal.when(event.at)}[/] {event.kind.replace('_', ' ')}{times}: {words}",
                 soft_wrap=True,

@@ -23,6 +23,7 @@ from rekindle.daemon.verify_resume.trial import Training
 from rekindle.daemon.verify_resume.verify_resume import Answer, Question, Verdict
 from rekindle.jobs import quantities
 from rekindle.jobs.job import Job
+from rekindle.state.counted import counted
 from rekindle.state.errors import UsageError
 from rekindle.state.paths import Home
 
@@ -197,8 +198,9 @@ def summary(answer: Answer) -> str:
     first = answer.differences[0] if answer.differences else None
     if answer.verdict is Verdict.IDENTICAL:
         return (
-            f"Killed {len(killed.hits)} times and bit-identical: {answer.arrays} arrays of "
-            f"the final state and the metrics of {answer.epochs} epochs."
+            f"Killed {counted(len(killed.hits), 'time')} and bit-identical: "
+            f"{counted(answer.arrays, 'array')} of the final state and the metrics of "
+            f"{counted(answer.epochs, 'epoch')}."
         )
     if answer.verdict is Verdict.SCRIPT_DIFFERS:
         assert first is not None
@@ -254,9 +256,10 @@ class _Page:
         )
         console.print(f"[{style}]{answer.verdict.upper()}[/] {escape(summary(answer))}")
         console.print(
-            f"  {len(killed.hits)} kills; {len(killed.resumed)} attempts resumed from a "
-            f"checkpoint, {killed.in_mid_epoch} of them in mid-epoch; "
-            f"{_repeated(killed)} of {answer.undisturbed.steps} steps were repeated"
+            f"  {counted(len(killed.hits), 'kill')}; "
+            f"{counted(len(killed.resumed), 'attempt')} resumed from a checkpoint, "
+            f"{killed.in_mid_epoch} of them in mid-epoch; "
+            f"{_repeated(killed)} of {counted(answer.undisturbed.steps, 'step')} repeated"
         )
         end = answer.undisturbed.end
         if end is not None:

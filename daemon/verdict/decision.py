@@ -447,7 +447,7 @@ def _failed(ending: Ending, policy: RetryPolicy, failures: int, job: str, option
             JobState.HELD,
             "crashed",
             "poison",
-            f"It failed twice at the same batch (epoch {failure.epoch}, step "
+            f"It failed twice at the same batch (epoch {failure.epoch + 1}, step "
             f"{failure.step}): {what}",
             failures + 1,
             hint="Check the data of that batch; `rekindle release` resumes the job.",

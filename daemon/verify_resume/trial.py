@@ -19,6 +19,7 @@ from rekindle.jobs import environment, heartbeat
 from rekindle.jobs.job import CheckpointPolicy, Job
 from rekindle.jobs.process import Identity
 from rekindle.state import durable
+from rekindle.state.counted import counted
 from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Home, Run
 from rekindle.state.run import checkpoints, entries, journal
@@ -194,7 +195,8 @@ class Trial:
         finally:
             self.close()
         failure = {
-            "message": f"The training did not end within {len(self._attempts)} attempts.",
+            "message": "The training did not end within "
+            f"{counted(len(self._attempts), 'attempt')}.",
             "attempt": len(self._attempts),
             "cause": "endless",
         }
@@ -320,7 +322,7 @@ class _Attempt:
         if beat is None or trainer is None or not trainer.send(kill.signum):
             return None
         return (
-            f"{signal.Signals(kill.signum).name} in epoch {beat.epoch}, at step {beat.step}"
+            f"{signal.Signals(kill.signum).name} in epoch {beat.epoch + 1}, at step {beat.step}"
             f"{_PLACES.get(beat.section, '')}"
         )
 

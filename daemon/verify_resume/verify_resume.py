@@ -16,6 +16,7 @@ from rekindle.daemon.verify_resume.comparison import Difference
 from rekindle.daemon.verify_resume.nondeterminism_scan import Suspect
 from rekindle.daemon.verify_resume.trial import Training, Trial
 from rekindle.jobs.job import CheckpointPolicy, Job
+from rekindle.state.counted import counted
 from rekindle.state.errors import UsageError
 from rekindle.state.paths import Home
 from rekindle.state.run import entries
@@ -114,7 +115,8 @@ class _Verification:
         each = max(1, steps // _SAVES)
         kills = trial.plan(question.kills, steps, question.seed)
         self._report(
-            f"training with {question.kills} kills and a checkpoint every {each} steps, for about "
+            f"training with {counted(question.kills, 'kill')} and a checkpoint every "
+            f"{counted(each, 'step')}, for about "
             f"{_about(undisturbed, question.kills)}"
         )
         killed = self._train("killed", until, lambda it: it.killed(kills), every_steps=each)

@@ -134,8 +134,7 @@ class CheckpointStore:
         if refused:
             last = refused[-1]
             raise CheckpointsUnreadable(
-                f"None of the {len(refused)} checkpoints is good; the oldest, {last.name}: "
-                f"{last.reason}.",
+                f"No checkpoint of {len(refused)} is good; the oldest, {last.name}: {last.reason}.",
                 where=self._run.quarantine,
                 hint=_SCRATCH_HINT,
             )

@@ -20,6 +20,7 @@ from rekindle.jobs.attempt.save_policy import SavePolicy
 from rekindle.jobs.attempt.stage_gate import StageGate
 from rekindle.jobs.job import Job
 from rekindle.jobs.journal_writer import log_line
+from rekindle.state.counted import counted
 from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Run
 from rekindle.state.run import entries, summary
@@ -190,8 +191,8 @@ class Session:
         name = point.checkpoint.name if point.checkpoint else None
         if name is not None:
             log_line(
-                f"attempt {self.attempt} resumed from {name} (epoch {progress.epoch}, "
-                f"step {progress.step}); repeating {repeated} steps ({seconds:.1f} s)."
+                f"attempt {self.attempt} resumed from {name} (epoch {progress.epoch + 1}, "
+                f"step {progress.step}); repeating {counted(repeated, 'step')} ({seconds:.1f} s)."
             )
         self._log.note(
             entries.resumed(

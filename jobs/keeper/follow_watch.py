@@ -10,18 +10,16 @@ from typing import Final
 
 from rekindle.jobs import process
 from rekindle.jobs.heartbeat import ENDED
+from rekindle.jobs.keras_support import SCRATCH
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints, entries, summary
 
 NOTHING_SAVED: Final = "No training has been followed so far; nothing is saved."
 _HINT: Final = (
-    "Train with `fit` of Keras 3 or with `resumable` (docs/loops.md) in the script's "
-    "own process; otherwise each attempt starts from scratch."
+    "Train in the script's own process with `fit` of Keras 3, or write the loop with `resumable` "
+    f"(docs/loops.md); {SCRATCH}"
 )
-_COMMAND_HINT: Final = (
-    "Commit checkpoints as docs/spec.md describes for `command`; otherwise "
-    "each attempt starts from scratch."
-)
+_COMMAND_HINT: Final = f"Commit checkpoints as docs/spec.md describes for `command`; {SCRATCH}"
 
 AFTER_S: Final = 120.0
 """Seconds of processor time after which training that is not followed is reported."""

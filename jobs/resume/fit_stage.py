@@ -24,6 +24,7 @@ from rekindle.jobs.resume import fit_build
 from rekindle.jobs.resume.hook import Hook
 from rekindle.jobs.resume.stage import StageEngine
 from rekindle.jobs.resume.validation import Validation
+from rekindle.state.counted import counted
 from rekindle.state.errors import StateMismatch
 from rekindle.state.run.training_state import Fingerprint, TrainingState
 
@@ -179,8 +180,9 @@ class FitStage:
         if epochs != (before := saved.get("epochs", epochs)):
             self._session.note_change(f"epochs was {before} and is {epochs}")
             self._session.warn(
-                f"The script calls fit with {epochs} epochs; earlier attempts had {before}.",
-                f"The training ends after {epochs} epochs in all, including those of "
+                f"The script calls fit with {counted(epochs, 'epoch')}; earlier attempts had "
+                f"{before}.",
+                f"The training ends after {counted(epochs, 'epoch')} in all, including those of "
                 "earlier attempts.",
             )
         at = self._engine.progress

@@ -255,7 +255,7 @@ def test_a_running_job_says_how_far_it_is(night: Night, capsys: pytest.CaptureFi
         0,
     )
     heartbeat.Heartbeat(night.home.run(job).heartbeat, 1).beat("step", 26, 1400)
-    assert re.search("  epoch 27 of 40 .* About 7 min left. ", listed(night, capsys))
+    assert re.search("  epoch 27 of 40 .* About 7 min left.", listed(night, capsys))
     assert cli.main(["--home", str(night.home.root), "ls", "--json"]) == 0
     [found] = json.loads(capsys.readouterr().out)["jobs"]
     assert (found["epoch"], found["epochs"], found["step"]) == (26, 40, 1400)
