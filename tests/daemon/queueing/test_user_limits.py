@@ -1,4 +1,4 @@
-"""What one user may have at once: further jobs wait with the reason, or are refused; none is lost.
+"""Limits of one user: further jobs wait with the reason, or are refused; none is lost.
 
 Kinds of source: shared queues in which one user's array of jobs takes every slot of the host.
 """
