@@ -178,7 +178,7 @@ def test_what_cannot_be_carried_out_is_refused_and_holds_up_no_other(rig: Rig) -
 
     said, error = refused("retry", "--from-scratch", "a-1", "c-1")
     assert said.startswith("c-1: It is")
-    assert f"No such file or directory: {rig.home.run('a-1').journal}" in error
+    assert f"No such file or directory: {rig.home.run('a-1').job_file}" in error
     assert "submit the job again" in error
     _, error = refused("release", "--max-runtime", "1h", "b-1")
     assert "Is a directory" in error
