@@ -9,6 +9,9 @@ from rekindle.state.ledger.rows import AttemptRow, CheckpointRow, EpochRow, Even
 from rekindle.state.ledger.schema import INTERRUPTED
 from rekindle.state.lifecycle import JobState
 
+PAGE: Final = 1000
+"""Rows that are read at once. Between two pages no query is open: a reader that is not read from
+(`rekindle show --json JOB | less`) would keep the write-ahead log from being emptied for ever."""
 _TIMED_EPOCHS: Final = 5
 """Epochs from which the time of the next one is estimated."""
 
@@ -74,10 +77,15 @@ class Listing(Reader):
 
     def each_job(self, state: JobState | None = None) -> Iterator[JobRow]:
         """Yield all jobs, or those in a state, in the order of submission."""
-        order = "ORDER BY submitted_at, rowid"
-        if state is None:
-            return self._rows(JobRow, f"FROM jobs {order}", ())
-        return self._rows(JobRow, f"FROM jobs WHERE state = ? {order}", (state,))
+        where, values = ("", ()) if state is None else ("state = ? AND", (state,))
+        query = (
+            f"FROM jobs WHERE {where} (submitted_at, rowid) > (?, ?)"
+            " ORDER BY submitted_at, rowid LIMIT ?"
+        )
+        after: tuple[float, int] = (-1.0, -1)
+        while rows := list(self._rows(JobRow, query, (*values, *after, PAGE))):
+            yield from rows
+            after = (rows[-1].submitted_at, rows[-1].rowid)
 
     def latest(self, job: JobRow) -> Latest:
         """Describe the latest attempt of a job."""
@@ -121,7 +129,11 @@ class Listing(Reader):
 
     def each_attempt(self, job_id: str) -> Iterator[AttemptRow]:
         """Yield the attempts of a job, oldest first."""
-        return self._rows(AttemptRow, "FROM attempts WHERE job = ? ORDER BY n", (job_id,))
+        query = "FROM attempts WHERE job = ? AND n > ? ORDER BY n LIMIT ?"
+        after = -1
+        while rows := list(self._rows(AttemptRow, query, (job_id, after, PAGE))):
+            yield from rows
+            after = rows[-1].n
 
     def newest_epochs(self, job_id: str, limit: int) -> list[EpochRow]:
         """List the newest epochs of a job, the oldest of them first."""
@@ -130,16 +142,24 @@ class Listing(Reader):
 
     def each_epoch(self, job_id: str) -> Iterator[EpochRow]:
         """Yield the epochs of a job, by stage."""
-        query = "FROM epochs WHERE job = ? ORDER BY stage, epoch"
-        return self._rows(EpochRow, query, (job_id,))
+        query = (
+            "FROM epochs WHERE job = ? AND (stage, epoch) > (?, ?) ORDER BY stage, epoch LIMIT ?"
+        )
+        after = (-1, -1)
+        while rows := list(self._rows(EpochRow, query, (job_id, *after, PAGE))):
+            yield from rows
+            after = (rows[-1].stage, rows[-1].epoch)
 
     def each_epoch_text(self, job_id: str) -> Iterator[tuple[Any, ...]]:
         """Yield stage, epoch, step, seconds, attempt and the JSON text of the logs."""
-        return self._db.execute(
+        query = (
             "SELECT stage, epoch, step, seconds, attempt, logs FROM epochs WHERE job = ?"
-            " ORDER BY stage, epoch",
-            (job_id,),
+            " AND (stage, epoch) > (?, ?) ORDER BY stage, epoch LIMIT ?"
         )
+        after = (-1, -1)
+        while rows := self._db.execute(query, (job_id, *after, PAGE)).fetchall():
+            yield from map(tuple, rows)
+            after = (rows[-1][0], rows[-1][1])
 
     def count_epochs(self, job_id: str) -> int:
         """Count the epochs of a job."""
@@ -167,8 +187,7 @@ class Listing(Reader):
 
     def each_checkpoint(self, job_id: str) -> Iterator[CheckpointRow]:
         """Yield the checkpoints of a job, oldest first."""
-        query = "FROM checkpoints WHERE job = ? ORDER BY stage, step, epoch, name"
-        return self._rows(CheckpointRow, query, (job_id,))
+        yield from self.checkpoints(job_id)
 
     def events_of_kinds(self, job_id: str, kinds: frozenset[str], limit: int) -> list[EventRow]:
         """List the newest events of some kinds, the oldest of them first."""
