@@ -134,20 +134,22 @@ class Nvml:
         nvml = self._nvml
         try:
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            capability = self._optional(nvml.nvmlDeviceGetCudaComputeCapability, handle)
+            ecc = self._optional(nvml.nvmlDeviceGetEccMode, handle)
+            mig = self._optional(nvml.nvmlDeviceGetMigMode, handle)
+            persistence = self._optional(nvml.nvmlDeviceGetPersistenceMode, handle)
+            rows = self._optional(nvml.nvmlDeviceGetRemappedRows, handle)
+            celsius = self._optional(
+                nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU
+            )
         except nvml.NVMLError as error:
-            return {"NVML": _text(error)}
-        capability = self._optional(nvml.nvmlDeviceGetCudaComputeCapability, handle)
-        ecc = self._optional(nvml.nvmlDeviceGetEccMode, handle)
-        mig = self._optional(nvml.nvmlDeviceGetMigMode, handle)
-        persistence = self._optional(nvml.nvmlDeviceGetPersistenceMode, handle)
-        rows = self._optional(nvml.nvmlDeviceGetRemappedRows, handle)
-        celsius = self._optional(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU)
+            return {"error": _text(error)}
         return {
             "compute capability": ".".join(map(str, capability)) if capability else "unknown",
             "ECC": _on_off(ecc[0] if ecc else None),
             "MIG": _on_off(mig[0] if mig else None),
             "persistence mode": _on_off(persistence),
-            "remapped rows": f"{rows[0]} corrected, {rows[1]} uncorrected" if rows else "unknown",
+            "remapped rows": f"{rows[0]} + {rows[1]}" if rows else "unknown",
             "temperature": "unknown" if celsius is None else f"{celsius} C",
         }
 

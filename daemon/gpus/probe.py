@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import select
+import sys
 import threading
 import time
 from typing import Any, Final
@@ -81,7 +82,10 @@ class Cards:
 
 
 def main() -> int:
-    """Print readings until the input closes; one with ``trouble`` is the last."""
+    """Print readings until the input closes; one with ``trouble`` is the last.
+
+    With the argument ``once`` print one reading with the settings of each GPU.
+    """
     lock = threading.Lock()
 
     def say(record: dict[str, Any]) -> None:
@@ -89,7 +93,10 @@ def main() -> int:
             print(json.dumps(record), flush=True)
 
     try:
-        _run(Nvml(), say)
+        if sys.argv[1:] == ["once"]:
+            _describe(Nvml(), say)
+        else:
+            _run(Nvml(), say)
     except DriverTrouble as error:
         say({"trouble": str(error)})
     except BrokenPipeError:
@@ -115,6 +122,14 @@ def _run(nvml: Nvml, say: Any) -> None:
             return
         if select.select([0], [], [], LOOK_S)[0] and not os.read(0, 1):
             return
+
+
+def _describe(nvml: Nvml, say: Any) -> None:
+    cards = []
+    for index in range(nvml.count()):
+        gpus = [dataclasses.asdict(gpu) for gpu in nvml.read(index)]
+        cards.append({"gpus": gpus, "settings": nvml.settings(index)})
+    say({"about": nvml.about(), "cards": cards})
 
 
 def _events(nvml: Nvml, say: Any) -> None:

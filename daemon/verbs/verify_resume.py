@@ -6,7 +6,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,8 +18,9 @@ from rich.markup import escape
 from rekindle.daemon.client import json_text, terminal
 from rekindle.daemon.intake import submit
 from rekindle.daemon.spec import parse
-from rekindle.daemon.verify_resume import verify_resume
+from rekindle.daemon.verify_resume import gpu_facts, gpu_report, gpu_script, verify_resume
 from rekindle.daemon.verify_resume.comparison import Difference
+from rekindle.daemon.verify_resume.gpu_facts import GpuFacts
 from rekindle.daemon.verify_resume.nondeterminism_scan import Suspect
 from rekindle.daemon.verify_resume.trial import Training
 from rekindle.daemon.verify_resume.verify_resume import Answer, Question, Verdict
@@ -29,14 +32,32 @@ from rekindle.state.paths import Home
 
 _SHOWN: Final = 6
 _DEFAULT_LIMIT: Final = "10 min"
+_WAY_ON: Final = (
+    "TensorFlow sees no GPU, so nothing was trained. `nvidia-smi` shows if the driver works; "
+    "`pip install 'tensorflow[and-cuda]'` installs a TensorFlow for GPUs. To verify on the CPU: "
+    "`rekindle verify-resume --gpu --cpu`."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
-        "rekindle verify-resume [--kills N] [--seed S] [--limit TIME] [--link PATH] "
-        "[--keep] [--json] FILE [-- ARGUMENTS]"
+        "rekindle verify-resume [--gpu [--cpu]] [--kills N] [--seed S] [--limit TIME] "
+        "[--link PATH] [--keep] [--json] FILE [-- ARGUMENTS]"
     )
-    parser.add_argument("file", type=Path, help="a spec (*.toml, *.yaml) or a script (*.py)")
+    parser.add_argument(
+        "file",
+        type=Path,
+        nargs="?",
+        help="a spec (*.toml, *.yaml) or a script (*.py); with --gpu a small one is the default",
+    )
+    parser.add_argument(
+        "--gpu",
+        action="store_true",
+        help="verify on a GPU, and print a report to paste into an issue",
+    )
+    parser.add_argument(
+        "--cpu", action="store_true", help="with --gpu: verify on the CPU if there is no GPU"
+    )
     parser.add_argument(
         "--kills", type=int, default=5, metavar="N", help="number of kills (default: 5)"
     )
@@ -73,7 +94,11 @@ def main(args: argparse.Namespace) -> int:
         raise UsageError(
             f"--kills must be 1 or more, not {args.kills}.", hint="Write for example --kills 5."
         )
-    question = Question(_job(args), args.kills, args.seed, _limit(args.limit), tuple(args.link))
+    if args.file is None and not args.gpu:
+        raise UsageError(
+            "No script or spec is named.",
+            hint="Write for example `rekindle verify-resume train.py`.",
+        )
     # with --json progress on standard output would break the JSON
     console = Console(highlight=False, stderr=True) if args.json else terminal.console()
     began = time.monotonic()
@@ -84,13 +109,23 @@ def main(args: argparse.Namespace) -> int:
     home = Home(Path(tempfile.mkdtemp(prefix="rekindle-verify-")).resolve())
     home.create()
     try:
+        job = _builtin(home, args) if args.file is None else _job(args.file, args)
+        facts = _facts(job, report) if args.gpu else None
+        if facts is not None and not facts.visible and not args.cpu:
+            return _without_gpu(facts, args)
+        if facts is not None and facts.visible:
+            job = job.replace(resources=replace(job.resources, require_gpu=True))
+        question = Question(job, args.kills, args.seed, _limit(args.limit), tuple(args.link))
         answer = verify_resume.find(question, home, report)
+        text = "" if facts is None else gpu_report.compose(facts, _version(), _trial(args, answer))
         if args.json:
-            json_text.write(
-                as_json(answer, question, time.monotonic() - began, home if args.keep else None)
-            )
+            seconds = time.monotonic() - began
+            value = as_json(answer, question, seconds, home if args.keep else None)
+            json_text.write({**value, **({"gpu_report": text} if text else {})})
         else:
             _Page(answer, question).print(console)
+            if text:
+                print(f"\n{text}")
     finally:
         if args.keep:
             print(f"rekindle: trainings kept in {home.root}", file=sys.stderr)
@@ -100,28 +135,68 @@ def main(args: argparse.Namespace) -> int:
     return 0 if answer.verdict is Verdict.IDENTICAL else 1
 
 
-def _job(args: argparse.Namespace) -> Job:
+def _version() -> str:
+    try:
+        return version("rekindle")
+    except PackageNotFoundError:
+        return "0"
+
+
+def _builtin(home: Home, args: argparse.Namespace) -> Job:
+    """Write the small script, and make a job of it."""
+    folder = home.root / "gpu-trial"
+    folder.mkdir()
+    return _job(gpu_script.write(folder), args)
+
+
+def _facts(job: Job, report: Callable[[str], None]) -> GpuFacts:
+    report("asking NVML and TensorFlow about the GPUs")
+    return gpu_facts.collect(job.python or sys.executable, job.env)
+
+
+def _without_gpu(facts: GpuFacts, args: argparse.Namespace) -> int:
+    """Print the report of a host where there is nothing to verify on."""
+    trial = [("trial", "not run: TensorFlow sees no GPU")]
+    text = gpu_report.compose(facts, _version(), trial)
+    if args.json:
+        json_text.write({"verdict": None, "gpu_report": text})
+    else:
+        print(f"\n{text}")
+    print(f"rekindle: {_WAY_ON}", file=sys.stderr)
+    return 1
+
+
+def _trial(args: argparse.Namespace, answer: Answer) -> list[tuple[str, str]]:
+    """List what the trial showed, for the report."""
+    what = "small script of rekindle" if args.file is None else "a job of the user"
+    rows = [("trial", f"{what}; seed {args.seed}"), ("result", str(answer.verdict))]
+    rows.append(("", summary(answer)))
+    rows += [("differs", _in_words(one)) for one in answer.differences[:_SHOWN]]
+    rows += [("not exact", text) for text in answer.inexact]
+    rows += [("kill", hit) for hit in answer.killed.hits]
+    return rows
+
+
+def _job(file: Path, args: argparse.Namespace) -> Job:
     """Resolve the job of the file as the daemon would."""
-    if args.file.suffix == ".py":
-        filename, data = submit.spec_for_script(
-            args.file, name=None, args=args.rest, python=args.python
-        )
+    if file.suffix == ".py":
+        filename, data = submit.spec_for_script(file, name=None, args=args.rest, python=args.python)
         folder = Path.cwd()
         job = parse.parse(data, filename, folder)
         # without a spec: the script needs the files of its own folder, not of the current one
-        return job.replace(workdir=str(args.file.absolute().parent))
+        return job.replace(workdir=str(file.absolute().parent))
     if args.rest or args.python:
         raise UsageError(
             "--python and arguments after `--` are for scripts only.",
-            where=args.file,
+            where=file,
             hint="Set `python` and `args` in the spec.",
         )
-    filename, data = submit.spec_from_file(args.file)
-    job = parse.parse(data, filename, args.file.absolute().parent)
+    filename, data = submit.spec_from_file(file)
+    job = parse.parse(data, filename, file.absolute().parent)
     if job.command is not None:
         raise UsageError(
             "The job is a command: rekindle cannot see the training inside it.",
-            where=args.file,
+            where=file,
             hint="Use `script` or `module` instead of `command` in the spec.",
         )
     return job

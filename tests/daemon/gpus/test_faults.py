@@ -118,11 +118,16 @@ def test_a_storm_of_events_is_one_fault_and_an_accepted_one_counts_again(patient
 
 
 def test_counted_errors_that_grow_are_reported_once_until_the_gpu_is_sound(
-    patient: Patient,
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The number may change each second."""
+    """The number may change each second; the file is written when the kinds of faults change."""
+    patient.look(A, B)
+    writes: list[object] = []
+    real = patient.file.decide
+    monkeypatch.setattr(patient.file, "decide", lambda **new: (writes.append(new), real(**new)))
     for count in range(1, 20):
         patient.look(replace(A, facts=Facts(uncorrected=count)), B)
+    assert len(writes) == 1
     assert len(patient.events("gpu_set_aside")) == 1
     patient.look(A, B)
     assert patient.events("gpu_sound") == [{"gpu": "GPU-a"}]
