@@ -6,7 +6,7 @@ newest; a line says how many are left out and which command lists them.
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from rekindle.daemon import daemon_status
@@ -60,6 +60,7 @@ class Listed(NamedTuple):
 
     jobs: list[JobRow]
     left_out: list[str]
+    counts: Mapping[JobState, int] = {}
 
 
 def main(args: argparse.Namespace) -> int:
@@ -132,7 +133,7 @@ def _overview(book: Listing, counts: dict[JobState, int]) -> Listed:
         jobs += rows
         more = counts[state] - len(rows) - sum(job.state == state for job in interrupted)
         left_out += _left_out(more, str(state), f"--state {state}")
-    return Listed(jobs, left_out)
+    return Listed(jobs, left_out, counts)
 
 
 def _of_state(book: Listing, state: JobState, limit: int) -> list[JobRow]:
@@ -157,6 +158,9 @@ def _print(home: Home, book: Listing | None, args: argparse.Namespace) -> None:
         page.table(_WITH_USER if users else _HEADER, rows)
     for line in listed.left_out:
         page.line(name_home(line, args.home), "dim")
+    if listed.counts:
+        sums = (f"{listed.counts[state]} {state}" for state in _SHOWN if state in listed.counts)
+        page.line(f"In all: {', '.join(sums)}.")
     for text, style in Morning.of(home, book, now).lines():
         page.line(name_home(text, args.home), style)
 

@@ -1,4 +1,8 @@
-"""`ls` says in the morning what matters, at any number of jobs, and cuts nothing that is copied."""
+"""`ls` says in the morning what matters, at any number of jobs, and cuts nothing that is copied.
+
+Kinds of source: queues of shell commands or experiments whose status takes minutes with hundreds of
+jobs or is longer than the terminal's memory, and whose users ask for totals that a script can find.
+"""
 
 import contextlib
 import fcntl
@@ -112,6 +116,8 @@ def test_of_many_jobs_those_that_matter_are_listed(
         night.add("runs", "starting", "running")
     said = listed(night, capsys)
     assert ids(said)[:3] == ["runs-1", "held-1", "broken-1"]
+    sums = f"In all: 1 running, 1 held, 1 failed, {MANY} waiting, {MANY} done."
+    assert sums in said.splitlines()
     waiting = [job for job in ids(said) if job.startswith("w")]
     assert waiting == [f"w{MANY - 1}-1", *(f"w{n}-1" for n in range(9))]
     assert [job for job in ids(said) if job.startswith("d")] == [

@@ -1,4 +1,8 @@
-"""The output of `--json` is strict JSON, whatever a script wrote; errors as well."""
+"""The output of `--json` is strict JSON, whatever a script wrote; errors as well.
+
+Kinds of source: Python tools whose metrics were NaN, so that `jq`, Go and JavaScript refused the
+whole output; command lines whose `--json` printed errors, and wrong usage above all, as prose.
+"""
 
 import json
 import math
