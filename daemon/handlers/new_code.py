@@ -62,7 +62,13 @@ def _take(tools: Tools, job: JobRow, accepted: Job, source: Source) -> str:
     # a replacement that a crash interrupted may be in the journal already
     tools.attempts.read(job)
     replacement.carry_out(
-        tools.home, tools.ledger, accepted, taken.source, taken.changes, job.attempts
+        tools.home,
+        tools.ledger,
+        accepted,
+        taken.source,
+        taken.changes,
+        job.attempts,
+        on_request=tools.on_request,
     )
     tools.attempts.read(job)
     return (

@@ -122,6 +122,7 @@ def _git_listing(git: Git, folder: Path, exclude: Path) -> Listing:
     if names is None:
         raise GitFailed("git cannot list it")
     listing = Listing(git.root, dict.fromkeys(names))
+    _leave_environments_out(git, listing)
     if secret_files.is_home(git.root):
         _leave_home_out(git, listing, folder)
     commit = git("rev-parse", "--verify", "--quiet", "HEAD")
@@ -164,6 +165,29 @@ def _repository_files(git: Git, prefix: str, exclude: Path, depth: int) -> list[
             continue
         found.append(prefix + name)
     return found
+
+
+def _leave_environments_out(git: Git, listing: Listing) -> None:
+    """Leave out installed packages that nobody tracks and that `.gitignore` has forgotten."""
+    found: dict[str, int] = {}
+    for name in listing.files:
+        folder, _, last = name.rpartition("/")
+        if last == "pyvenv.cfg" or name.endswith("/conda-meta/history"):
+            found[folder.removesuffix("/conda-meta")] = 0
+        elif "/node_modules/" in f"/{folder}/":
+            found[f"{folder}/".partition("node_modules/")[0] + "node_modules"] = 0
+    if not found:
+        return
+    tracked = {os.fsdecode(name) for name in (git("ls-files", "-z") or b"").split(b"\0")}
+    for name in [*listing.files]:
+        for folder in found:
+            if name.startswith(f"{folder}/") and name not in tracked:
+                del listing.files[name]
+                found[folder] += 1
+                break
+    for folder, count in found.items():
+        if count:
+            listing.left_out[f"{folder}/"] = f"{count} files of installed packages"
 
 
 def _leave_home_out(git: Git, listing: Listing, folder: Path) -> None:

@@ -35,7 +35,14 @@ def earlier(job: Job, attempts: int) -> str:
 
 
 def carry_out(
-    home: Home, ledger: Ledger, job: Job, source: Source, changes: Changes, attempts: int
+    home: Home,
+    ledger: Ledger,
+    job: Job,
+    source: Source,
+    changes: Changes,
+    attempts: int,
+    *,
+    on_request: str = "on request",
 ) -> None:
     """Make a job run a newer snapshot from its next attempt on; repeated after a crash.
 
@@ -59,7 +66,8 @@ def carry_out(
     )
     for digest in {before, job.source.digest} - {source.digest}:
         _keep(home, run, digest)
-    _note(ledger, run, new, f"The present code replaced the snapshot: {changes}.")
+    what = str(changes) or changes.problem
+    _note(ledger, run, new, f"The present code replaced the snapshot {on_request}: {what}.")
     crash_points.reached("code_noted")
     replaced = job.replace(source=source, new_code=new)
     durable.write_bytes(run.job_file, replaced.to_json().encode(), 0o600)

@@ -32,6 +32,8 @@ from rekindle.state.errors import SpecError
 from rekindle.state.source_tree import TREE
 
 _NAMED: Final = 50
+_SHARED_S: Final = 60.0
+"""Time for which requests that were left before a snapshot may share it."""
 _KNOWN: Final = 8
 """Number of trees whose files are remembered, with some megabytes for each at most."""
 _LIVE: Final = "set `live = true` in the spec, to run the current code at each attempt"
@@ -87,9 +89,10 @@ class Snapshots:
         self.store.sweep()
 
     def forget(self) -> None:
-        """Forget recent snapshots, which specs dropped together share; call after each batch."""
+        """Forget snapshots that specs dropped together have shared; call after each batch."""
+        until = time.time() - _SHARED_S
         with self._lock:
-            self._recent.clear()
+            self._recent = {key: one for key, one in self._recent.items() if one[0] > until}
 
     def needed(self, job: Job) -> bool:
         """Return whether a job runs a snapshot of its code."""

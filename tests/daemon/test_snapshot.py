@@ -477,6 +477,41 @@ def test_secrets_within_a_project_are_named_and_its_settings_are_narrow(
     assert taken.dirty is False
 
 
+def test_an_environment_that_git_does_not_ignore_is_no_code(tmp_path: Path, folder: Path) -> None:
+    """Seen in a tracker: the saved code was huge, since `.venv` lay in the project.
+
+    Packages that are tracked are code of the project.
+    """
+    for name in (
+        ".venv/pyvenv.cfg",
+        ".venv/lib/site-packages/numpy/core.py",
+        "conda/conda-meta/history",
+        "conda/lib/a.py",
+        "web/node_modules/x/index.js",
+        "vendored/pyvenv.cfg",
+        "vendored/mine.py",
+        "src/a.py",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("")
+    git(folder, "init", "-q")
+    git(folder, "add", "train.py", "vendored")
+    store = Store(tmp_path)
+    taken = store.take(folder / "train.py")
+    assert store.files(taken) == {
+        "train.py",
+        "model.py",
+        "src/a.py",
+        "vendored/pyvenv.cfg",
+        "vendored/mine.py",
+    }
+    assert taken.left_out == [
+        ".venv/: 2 files of installed packages",
+        "conda/: 2 files of installed packages",
+        "web/node_modules/: 1 files of installed packages",
+    ]
+
+
 @pytest.mark.parametrize(
     "place", [".gitignore", ".git/index", ".git/info/exclude", "sub/.gitignore"]
 )
