@@ -475,6 +475,58 @@ def test_doctor_checks_the_unit_that_systemd_has_loaded(service: Service) -> Non
         service.run("systemctl", "daemon-reload")
 
 
+def test_doctor_names_the_settings_that_keep_folders_from_the_service(service: Service) -> None:
+    """Asked by a user whose own shell sees all of them; the drop-ins of its hints repair them."""
+    before = service.until_active()
+    service.rekindle("pause")
+    service.put("/home/ana/work/train.py", "model.save('best.keras')\n")
+    service.run("chmod", "755", "/home/ana")
+    service.run("chmod", "777", "/home/ana/work")
+    service.run("mkdir", "-m", "777", "/raid")
+    service.put(
+        f"{HOME}/inbox/hidden.toml",
+        'script = "/home/ana/work/train.py"\nargs = ["--output-dir", "/raid/out"]\n',
+    )
+    service.until_state("hidden-1", "waiting")
+    drop_ins = Path("/etc/systemd/system/rekindle.service.d")
+
+    def drop_in(name: str, lines: str) -> None:
+        nonlocal before
+        service.put(str(drop_ins / name), f"[Service]\n{lines}\n")
+        service.run("systemctl", "daemon-reload")
+        service.run("systemctl", "restart", "rekindle")
+        before = service.until_active(other_than=before)
+
+    def said() -> dict[str, dict[str, str]]:
+        out = service.rekindle("doctor", "--no-imports", "--json", check=False)
+        findings = json.loads(out)["findings"]
+        tries = [f["what"] for f in findings if f["check"] == "tries"]
+        assert tries == ["Interpreters and folders were tried by the daemon, as user rekindle."]
+        return {f["hint"]: f for f in findings if f["check"] == "folder"}
+
+    try:
+        (raid,) = said().values()
+        assert raid["severity"] == "error"
+        assert "hidden-1: the output path /raid/out cannot be written" in raid["what"]
+        assert "ProtectSystem=strict of rekindle.service keeps user rekindle" in raid["what"]
+        drop_in("raid.conf", re.findall(r"\[Service\] (\S+);", raid["hint"])[0])
+        assert said() == {}
+        drop_in("home.conf", "ProtectHome=yes")
+        (home,) = said().values()
+        assert home["severity"] == "error"
+        assert "ProtectHome=yes of rekindle.service keeps user rekindle" in home["what"]
+        drop_in("zz.conf", re.findall(r"\[Service\] (\S+);", home["hint"])[0])
+        assert said() == {}
+    finally:
+        for name in ("raid.conf", "home.conf", "zz.conf"):
+            service.path(str(drop_ins / name)).unlink(missing_ok=True)
+        service.run("systemctl", "daemon-reload")
+        service.run("systemctl", "restart", "rekindle")
+        service.until_active(other_than=before)
+        service.rekindle("cancel", "hidden-1")
+        service.rekindle("resume")
+
+
 def test_the_journal_is_filtered_by_job_and_event(service: Service) -> None:
     """journalctl REKINDLE_JOB=... finds the lines of one job and no others."""
     job = service.submit("fields", "print(1)")
