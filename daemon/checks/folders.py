@@ -6,7 +6,6 @@ In a service the file permissions are not all: systemd may hide a folder or make
 import errno
 import functools
 import os
-import pwd
 import re
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
@@ -14,6 +13,7 @@ from typing import Final, NamedTuple
 from rekindle.daemon.checks import script_text
 from rekindle.daemon.checks.finding import ERROR, WARNING, Finding, Waiting, named
 from rekindle.jobs.job import Job
+from rekindle.state import access
 
 CHECK: Final = "folder"
 _RESULT: Final = r"out(?:put)?s?|save[dr]?|logs?|results?|exports?|tensorboard|artifacts?"
@@ -142,7 +142,4 @@ def _let_in(path: str, mode: str) -> str:
 @functools.cache
 def user() -> str:
     """Name the user of this process."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
+    return access.user_name(os.geteuid())

@@ -81,7 +81,7 @@ def examine(
         ("spec", lambda: jobs.refused(home, now)),
         ("disk", lambda: host.space(home, waiting)),
         ("disk speed", lambda: host.speed(home, waiting)),
-        ("GPUs", lambda: host.gpus(waiting)),
+        ("GPUs", lambda: host.gpus(home, waiting)),
         ("GPUs", lambda: host.gpu_faults(home)),
         ("memory", lambda: host.memory(waiting)),
         ("interpreter", lambda: _tries(home, night, unit, imports, timeout, report)),
@@ -258,6 +258,8 @@ def _queue(home: Home, night: Night) -> Iterator[Finding]:
                 book = Ledger.open(home.ledger, readonly=True)
                 closing.callback(book.close)
         yield from jobs.dependent(book, night.rows, night.waiting)
+        if book is not None:
+            yield from jobs.short_of_time(book, night.rows, night.waiting)
 
 
 def _daemon(home: Home) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from rekindle.daemon import queue_file
 from rekindle.daemon.checks.finding import Finding, Waiting, named
 from rekindle.daemon.client import terminal
 from rekindle.jobs import provenance
+from rekindle.state import access
 from rekindle.state.paths import Home
 from rekindle.state.run import checkpoints
 
@@ -68,6 +69,14 @@ def _wanted(home: Home, waiting: list[Waiting]) -> tuple[int, int]:
 
 def speed(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
     """Measure writing and syncing in the home: a slow disk delays each checkpoint."""
+    if not os.access(home.root, os.W_OK) and not _is_ours(home):
+        yield Finding(
+            "warning",
+            "disk speed",
+            "The speed of the disk was not measured: only the owner of the home may write there.",
+            f"Run the doctor as {access.user_name(home.root.stat().st_uid)}.",
+        )
+        return
     path = home.root / f".doctor-{os.getpid()}"
     block = os.urandom(2**20)
     try:
@@ -106,7 +115,12 @@ def speed(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
     )
 
 
-def gpus(waiting: list[Waiting]) -> Iterator[Finding]:
+def _is_ours(home: Home) -> bool:
+    """Return whether this process may do what the daemon does."""
+    return os.geteuid() in (0, home.root.stat().st_uid)
+
+
+def gpus(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
     """Compare the GPUs of the host with those the jobs need, and check their device files."""
     machine = provenance.machine()
     models, driver = machine["gpus"], machine["driver"]
@@ -135,7 +149,7 @@ def gpus(waiting: list[Waiting]) -> Iterator[Finding]:
             )
         elif models and not os.access(node, os.R_OK | os.W_OK):
             yield Finding(
-                "error",
+                "error" if _is_ours(home) else "warning",  # the daemon's user may
                 "GPUs",
                 f"The current user may not read and write {node}.",
                 f"Add the daemon's user to the group of the device: ls -l {node}.",

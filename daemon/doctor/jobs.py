@@ -125,6 +125,27 @@ def _meant(book: Ledger, row: JobRow | None, named: str) -> JobRow | None:
     return book.job(named) or next(iter(book.jobs_named(named)), None)
 
 
+def short_of_time(
+    book: Ledger, rows: Sequence[JobRow], waiting: Sequence[Waiting]
+) -> Iterator[Finding]:
+    """Find jobs whose `max_runtime` ends before their next epoch, as long as the last one."""
+    begun = {row.id for row in rows if row.attempts and row.state in _WAITS}
+    for one in waiting:
+        most = one.job.limits.max_runtime
+        if most is None or one.name not in begun:
+            continue
+        left, epoch = most - book.runtime(one.name), book.last_epoch_seconds(one.name)
+        if epoch is not None and left < epoch:
+            yield Finding(
+                WARNING,
+                "jobs",
+                f"{one.name} will be held within its next epoch: {terminal.duration(max(left, 0))} "
+                f"of its `max_runtime` are left, and the last epoch took "
+                f"{terminal.duration(epoch)}.",
+                f"`rekindle release {one.name} --max-runtime 12h` continues it then.",
+            )
+
+
 def refused(home: Home, now: float) -> Iterator[Finding]:
     """Report the specs that were refused within the last week, with the reason."""
     found = []

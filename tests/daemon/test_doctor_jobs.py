@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from rig import Rig, environment, wait_for
 from rekindle.daemon.checks.finding import Finding
 from rekindle.daemon.doctor import doctor, units
 from rekindle.daemon.queue_file import QueueFile
-from rekindle.jobs.job import Job, Resources
+from rekindle.jobs.job import Job, Limits, Resources
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.lifecycle import JobState
 from rekindle.state.paths import Home
@@ -289,3 +290,52 @@ def test_a_queue_file_that_cannot_be_read_ends_no_other_check(home: Home) -> Non
     home.queue.write_text("{")
     assert found(home, "queue")[0].severity == "error"
     assert "It waits for nobody" in found(home, "jobs")[0].what
+
+
+def test_a_job_without_time_for_another_epoch_is_named(home: Home) -> None:
+    """From the last epoch that it has finished."""
+    for name, most in (("short", 10.0), ("enough", 1000.0)):
+        enter(home, name, JobState.QUEUED, limits=Limits(max_runtime=most))
+        ledger = Ledger.open(home.ledger)
+        ledger.begin_attempt(f"{name}-1", 1, time.time(), [])
+        epochs = [
+            {"kind": "epoch_ended", "t": 1.0, "attempt": 1, "stage": 0, "epoch": n, "seconds": 60.0}
+            for n in range(3)
+        ]
+        ledger.ingest(f"{name}-1", [{**one, "step": 1, "logs": {}} for one in epochs], 0)
+        ledger.close()
+    (finding,) = found(home, "jobs")
+    assert finding.severity == "warning"
+    assert "short-1 will be held within its next epoch" in finding.what
+    assert "10 s of its `max_runtime` are left, and the last epoch took 1 min 0 s." in finding.what
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to ask as another user")
+def test_a_member_of_the_lab_gets_no_error_for_what_only_the_owner_may(home: Home) -> None:
+    """The daemon's user may write the home; that this one may not keeps no job from running."""
+    code = (
+        "import os, json, sys\nfrom pathlib import Path\n"
+        "from rekindle.daemon.doctor import doctor\nfrom rekindle.state.paths import Home\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "found = doctor.examine(Home(Path(sys.argv[1])), imports=False)\n"
+        "print(json.dumps([[f.severity, f.check, f.what] for f in found]))"
+    )
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        place = Home(Path(name) / "home")
+        place.create()
+        place.root.chmod(0o755)
+        place.inbox.chmod(0o2775)
+        os.chown(place.inbox, -1, 65534)
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(place.root)],
+            capture_output=True,
+            text=True,
+            env=environment(),
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert ["disk speed"] == [check for severity, check, _ in said if check == "disk speed"]
+    errors = [check for severity, check, _ in said if severity == "error"]
+    assert errors == ["daemon"], said
