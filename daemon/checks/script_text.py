@@ -13,6 +13,7 @@ _MOST_BYTES: Final = 1024 * 1024
 _BACKEND: Final = re.compile(
     r"""environ(?:\.setdefault\(|\[)\s*["']KERAS_BACKEND["']\s*(?:\]\s*=|,)\s*["'](\w+)["']"""
 )
+_IMPORT: Final = re.compile(r"^\s*(?:import|from)\s+keras\b", re.MULTILINE)
 _TF_KERAS: Final = re.compile(r"\btf\.keras\b|\btensorflow\.keras\b|\btensorflow import keras\b")
 _LEARNS: Final = re.compile(r"\b(?:keras|tensorflow|tf_keras)\b")
 _WRITES: Final = re.compile(
@@ -59,7 +60,9 @@ def _of_file(path: str, mtime: int) -> ScriptText:
 
 def read(text: str) -> ScriptText:
     """Read the text of a script."""
-    backend = _BACKEND.search(text)
+    imported = _IMPORT.search(text)
+    # Keras reads the variable when it is imported; a later value changes nothing
+    backend = _BACKEND.search(text, 0, imported.start() if imported else len(text))
     return ScriptText(
         backend=backend[1] if backend else None,
         tf_keras=_TF_KERAS.search(text) is not None,

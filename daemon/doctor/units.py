@@ -176,7 +176,8 @@ def _read_only(unit: dict[str, str], path: str) -> tuple[str, str]:
         return "", ""
     line = f"ReadWritePaths={path}"
     if home == "read-only" and _below(path, _HOMES):
-        return "ProtectHome=read-only", line
+        # ReadWritePaths=/root has no effect below ProtectHome=read-only
+        return "ProtectHome=read-only", "ProtectHome=no" if _below(path, ("/root",)) else line
     if _below(path, _listed(unit.get("ReadOnlyPaths", ""))):
         return "ReadOnlyPaths", line
     if system == "strict" or (system in ("yes", "full") and _below(path, _SYSTEM)):

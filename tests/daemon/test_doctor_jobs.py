@@ -250,6 +250,7 @@ UNIT = {"manager": "system", "MainPID": "7", "ProtectHome": "no", "ProtectSystem
             "ProtectHome=read-only",
             "ReadWritePaths=/home/ana",
         ),
+        ({"ProtectHome": "read-only"}, "/root/x", "read-only", "ProtectHome=read-only", "Home=no"),
         ({}, "/raid", "read-only file system", "ProtectSystem=strict", "ReadWritePaths=/raid"),
         ({"ProtectSystem": "full"}, "/etc/x", "read-only", "ProtectSystem=full", "/etc/x"),
         ({"PrivateTmp": "yes"}, "/tmp/x", "does not exist", "PrivateTmp=yes", "PrivateTmp=no"),

@@ -67,6 +67,23 @@ def test_a_script_that_writes_beside_itself_is_recognised(text: str, writes: boo
     assert script_text.read(text).writes is writes
 
 
+@pytest.mark.parametrize(
+    ("text", "backend"),
+    [
+        ('import os\nos.environ["KERAS_BACKEND"] = "jax"\nimport keras\n', "jax"),
+        ("import os\nos.environ.setdefault('KERAS_BACKEND', 'torch')\n", "torch"),
+        # the kind of many reports: set after the import, where Keras no longer looks
+        ('import os, keras\nimport keras\nos.environ["KERAS_BACKEND"] = "jax"\n', None),
+        ('from keras import layers\nos.environ["KERAS_BACKEND"] = "jax"\n', None),
+        ('print(os.environ["KERAS_BACKEND"])\n', None),
+    ],
+)
+def test_the_backend_that_a_script_chooses_before_it_imports_keras(
+    text: str, backend: str | None
+) -> None:
+    assert script_text.read(text).backend == backend
+
+
 def test_a_missing_workdir_and_a_missing_script_are_errors(tmp_path: Path) -> None:
     gone = waiting(tmp_path, workdir=str(tmp_path / "gone"))
     (finding,) = folders.check([gone])
