@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from rekindle.daemon.checks import script_text
 from rekindle.daemon.checks.finding import ERROR, WARNING, Finding, Waiting, named
 from rekindle.jobs.job import Job
-from rekindle.state import access
+from rekindle.state import accounts
 
 CHECK: Final = "folder"
 _RESULT: Final = r"out(?:put)?s?|save[dr]?|logs?|results?|exports?|tensorboard|artifacts?"
@@ -116,15 +116,20 @@ def _writing(job: Job) -> Iterator[Finding]:
 
 def unwritable(place: str) -> str:
     """Say why this process cannot create files in a folder, or write a file; empty if it can."""
-    try:
-        if os.statvfs(place).f_flag & os.ST_RDONLY:
-            return "read-only file system"
-    except OSError as error:
-        return error.strerror or str(error)
+    if is_read_only(place):
+        return "read-only file system"
     mode = os.W_OK | os.X_OK if os.path.isdir(place) else os.W_OK
     if os.access(place, mode):
         return ""
     return f"user {user()} has no permission on {place}"
+
+
+def is_read_only(place: str) -> bool:
+    """Return whether a path is on a file system that this process sees as read-only."""
+    try:
+        return bool(os.statvfs(place).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def _nearest(path: str) -> str:
@@ -142,4 +147,4 @@ def _let_in(path: str, mode: str) -> str:
 @functools.cache
 def user() -> str:
     """Name the user of this process."""
-    return access.user_name(os.geteuid())
+    return accounts.user_name(os.geteuid())

@@ -301,7 +301,13 @@ def _tries(
         answer = _ask(home, imports, timeout, report)
         if not answer.problem:
             for finding in answer.findings:
-                yield units.in_sandbox(finding, unit, answer.pid, answer.user)
+                yield units.in_sandbox(
+                    finding,
+                    unit,
+                    answer.pid,
+                    answer.user,
+                    writable_here=not folders.is_read_only(finding.path),
+                )
             yield Finding(
                 "ok",
                 _HERE,

@@ -11,7 +11,7 @@ from rekindle.daemon import queue_file
 from rekindle.daemon.checks.finding import Finding, Waiting, named
 from rekindle.daemon.client import terminal
 from rekindle.jobs import provenance
-from rekindle.state import access
+from rekindle.state import accounts
 from rekindle.state.paths import Home
 from rekindle.state.run import checkpoints
 
@@ -74,7 +74,7 @@ def speed(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
             "warning",
             "disk speed",
             "The speed of the disk was not measured: only the owner of the home may write there.",
-            f"Run the doctor as {access.user_name(home.root.stat().st_uid)}.",
+            f"Run the doctor as {accounts.user_name(home.root.stat().st_uid)}.",
         )
         return
     path = home.root / f".doctor-{os.getpid()}"

@@ -134,25 +134,34 @@ def judge(unit: dict[str, str] | None, stop_grace: float) -> list[tuple[str, str
     ]
 
 
-def in_sandbox(finding: Finding, unit: dict[str, str] | None, pid: int, user: str) -> Finding:
+def in_sandbox(
+    finding: Finding, unit: dict[str, str] | None, pid: int, user: str, *, writable_here: bool
+) -> Finding:
     """Name the setting of the unit that keeps a path from the daemon, with its drop-in; pure.
 
     Args:
         finding: of the daemon, with the path concerned.
         pid: of the daemon that tried.
+        writable_here: for this process the path is on no read-only file system.
     """
     if unit is None or not finding.path or unit.get("MainPID") != str(pid):
         return finding
-    readable = "read-only" in finding.what
-    setting, change = (_read_only if readable else _hidden)(unit, finding.path)
+    for_user = " --user" if unit["manager"] == "user" else ""
+    restart = f"systemctl{for_user} restart {UNIT} (trainings continue)"
+    what = finding.what.rstrip(".")
+    read_only = "read-only" in finding.what
+    if read_only and _below(finding.path, _listed(unit.get("ReadWritePaths", ""))):
+        if not writable_here:
+            return finding
+        late = f"{what}; it did not exist when {UNIT} was started."
+        return dataclasses.replace(finding, what=late, hint=f"{restart}.")
+    setting, change = (_read_only if read_only else _hidden)(unit, finding.path)
     if not setting:
         return finding
-    for_user = " --user" if unit["manager"] == "user" else ""
     return dataclasses.replace(
         finding,
-        what=f"{finding.what.rstrip('.')}; {setting} of {UNIT} keeps user {user} from it.",
-        hint=f"systemctl{for_user} edit {UNIT}: [Service] {change}; then "
-        f"systemctl{for_user} restart {UNIT} (trainings continue).",
+        what=f"{what}; {setting} of {UNIT} keeps user {user} from it.",
+        hint=f"systemctl{for_user} edit {UNIT}: [Service] {change}; then {restart}.",
     )
 
 
@@ -172,8 +181,6 @@ def _hidden(unit: dict[str, str], path: str) -> tuple[str, str]:
 def _read_only(unit: dict[str, str], path: str) -> tuple[str, str]:
     """Find the setting that makes a path read-only, and the line that makes it writable."""
     home, system = unit.get("ProtectHome", "no"), unit.get("ProtectSystem", "no")
-    if _below(path, _listed(unit.get("ReadWritePaths", ""))):
-        return "", ""
     line = f"ReadWritePaths={path}"
     if home == "read-only" and _below(path, _HOMES):
         # ReadWritePaths=/root has no effect below ProtectHome=read-only

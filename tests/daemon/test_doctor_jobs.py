@@ -263,7 +263,7 @@ def test_the_setting_that_keeps_a_folder_from_the_service_is_named(
 ) -> None:
     """With the line of a drop-in; tests/systemd follows it."""
     finding = Finding("error", "folder", f"night-1: {what}.", "a hint", path)
-    judged = units.in_sandbox(finding, {**UNIT, **settings}, 7, "rekindle")
+    judged = units.in_sandbox(finding, {**UNIT, **settings}, 7, "rekindle", writable_here=True)
     assert f"{names} of rekindle.service keeps user rekindle from it." in judged.what
     assert line in judged.hint
 
@@ -282,8 +282,17 @@ def test_what_the_unit_does_not_cause_is_left_as_it_was_found(
     settings: dict[str, str], pid: int, path: str, what: str
 ) -> None:
     finding = Finding("error", "folder", what, "a hint", path)
-    assert units.in_sandbox(finding, {**UNIT, **settings}, pid, "rekindle") == finding
-    assert units.in_sandbox(finding, None, pid, "rekindle") == finding
+    for unit in ({**UNIT, **settings}, None):
+        judged = units.in_sandbox(finding, unit, pid, "rekindle", writable_here=False)
+        assert judged == finding
+
+
+def test_a_folder_that_is_newer_than_the_service_needs_its_restart() -> None:
+    unit = {**UNIT, "ReadWritePaths": "/tmp -/raid"}
+    finding = Finding("error", "folder", "/raid/x: read-only file system.", "a hint", "/raid")
+    judged = units.in_sandbox(finding, unit, 7, "rekindle", writable_here=True)
+    assert "did not exist when rekindle.service was started" in judged.what
+    assert judged.hint == "systemctl restart rekindle.service (trainings continue)."
 
 
 def test_a_queue_file_that_cannot_be_read_ends_no_other_check(home: Home) -> None:

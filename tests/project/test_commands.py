@@ -56,7 +56,8 @@ def test_each_command_in_a_document_parses(document: Path) -> None:
 def test_the_documents_have_commands() -> None:
     """The patterns find something."""
     assert len([*commands((ROOT / "README.md").read_text())]) > 20
-    assert "install" in [*commands((ROOT / "docs" / "operations.md").read_text())]
+    operations = [*commands((ROOT / "docs" / "operations.md").read_text())]
+    assert "stop fashion-1" in [command.strip() for command in operations]
 
 
 def test_the_refusal_in_the_documents_is_the_one_that_is_printed(tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ def test_the_refusal_in_the_documents_is_the_one_that_is_printed(tmp_path: Path)
     (tmp_path / "train.py").write_text("")
     spec = (
         f'# fashion.toml\nname = "fashion"\nscript = "train.py"\nargs = []\n'
-        f'workdir = "{tmp_path}"\n\n[checkpoint]\nkeep = 3\nevry = "epoch"\n'
+        f'workdir = "{tmp_path}"\n\n[checkpoint]\nkeep = 3\never = "epoch"\n'
     )
     with pytest.raises(SpecError) as refused:
         parse.parse(spec.encode(), "fashion.toml", tmp_path)

@@ -482,10 +482,11 @@ def test_doctor_names_the_settings_that_keep_folders_from_the_service(service: S
     service.put("/home/ana/work/train.py", "model.save('best.keras')\n")
     service.run("chmod", "755", "/home/ana")
     service.run("chmod", "777", "/home/ana/work")
-    service.run("mkdir", "-m", "777", "/raid")
+    service.run("mkdir", "-m", "777", "/pool")
     service.put(
         f"{HOME}/inbox/hidden.toml",
-        'script = "/home/ana/work/train.py"\nargs = ["--output-dir", "/raid/out"]\n',
+        'script = "/home/ana/work/train.py"\nargs = ["--output-dir", "/pool/out"]\n'
+        'env = { LOG_DIR = "/late/logs" }\n',
     )
     service.until_state("hidden-1", "waiting")
     drop_ins = Path("/etc/systemd/system/rekindle.service.d")
@@ -505,11 +506,17 @@ def test_doctor_names_the_settings_that_keep_folders_from_the_service(service: S
         return {f["hint"]: f for f in findings if f["check"] == "folder"}
 
     try:
-        (raid,) = said().values()
-        assert raid["severity"] == "error"
-        assert "hidden-1: the output path /raid/out cannot be written" in raid["what"]
-        assert "ProtectSystem=strict of rekindle.service keeps user rekindle" in raid["what"]
-        drop_in("raid.conf", re.findall(r"\[Service\] (\S+);", raid["hint"])[0])
+        (both,) = [f for f in said().values() if "/pool" in f["what"]]
+        assert both["severity"] == "error"
+        assert "hidden-1: the output path /pool/out cannot be written" in both["what"]
+        assert "ProtectSystem=strict of rekindle.service keeps user rekindle" in both["what"]
+        lines = re.findall(r"\[Service\] (\S+);", both["hint"])[0]
+        drop_in("pool.conf", f"{lines}\nReadWritePaths=-/late")
+        service.run("mkdir", "-m", "777", "/late")
+        (late,) = said().values()
+        assert "did not exist when rekindle.service was started" in late["what"]
+        assert late["hint"].startswith("systemctl restart rekindle.service")
+        drop_in("pool.conf", f"{lines}\nReadWritePaths=-/late")
         assert said() == {}
         drop_in("home.conf", "ProtectHome=yes")
         (home,) = said().values()
@@ -518,7 +525,7 @@ def test_doctor_names_the_settings_that_keep_folders_from_the_service(service: S
         drop_in("zz.conf", re.findall(r"\[Service\] (\S+);", home["hint"])[0])
         assert said() == {}
     finally:
-        for name in ("raid.conf", "home.conf", "zz.conf"):
+        for name in ("pool.conf", "home.conf", "zz.conf"):
             service.path(str(drop_ins / name)).unlink(missing_ok=True)
         service.run("systemctl", "daemon-reload")
         service.run("systemctl", "restart", "rekindle")
