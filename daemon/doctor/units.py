@@ -187,7 +187,9 @@ def _read_only(unit: dict[str, str], path: str) -> tuple[str, str]:
         return "ProtectHome=read-only", "ProtectHome=no" if _below(path, ("/root",)) else line
     if _below(path, _listed(unit.get("ReadOnlyPaths", ""))):
         return "ReadOnlyPaths", line
-    if system == "strict" or (system in ("yes", "full") and _below(path, _SYSTEM)):
+    if (system == "strict" and not _below(path, _HOMES)) or (
+        system in ("yes", "full") and _below(path, _SYSTEM)
+    ):
         return f"ProtectSystem={system}", line
     return "", ""
 

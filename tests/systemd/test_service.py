@@ -518,10 +518,16 @@ def test_doctor_names_the_settings_that_keep_folders_from_the_service(service: S
         assert late["hint"].startswith("systemctl restart rekindle.service")
         drop_in("pool.conf", f"{lines}\nReadWritePaths=-/late")
         assert said() == {}
-        drop_in("home.conf", "ProtectHome=yes")
+        # `ReadWritePaths=-/home` of the unit has precedence over `ProtectHome`; and `yes` would
+        # hide the interpreter of the tests, which may be in root's folder
+        drop_in(
+            "home.conf",
+            "ReadWritePaths=\nReadWritePaths=/tmp /var/tmp /pool /late\n"
+            "ProtectHome=tmpfs\nBindReadOnlyPaths=-/root",
+        )
         (home,) = said().values()
         assert home["severity"] == "error"
-        assert "ProtectHome=yes of rekindle.service keeps user rekindle" in home["what"]
+        assert "the workdir does not exist: /home/ana/work; ProtectHome=tmpfs of" in home["what"]
         drop_in("zz.conf", re.findall(r"\[Service\] (\S+);", home["hint"])[0])
         assert said() == {}
     finally:
