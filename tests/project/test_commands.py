@@ -111,7 +111,9 @@ def test_the_first_commands_of_the_readme_work_as_printed(tmp_path: Path) -> Non
     env = {**environment(), "HOME": str(tmp_path), "PATH": f"{bin_folder}:{os.environ['PATH']}"}
     env.pop("XDG_STATE_HOME", None)
     script = (
-        blocks[1][1].replace("rekindle run &", "rekindle run 2>daemon.log & echo $! >daemon.pid;")
+        blocks[1][1].replace(
+            "rekindle run &", "rekindle run >daemon.log 2>&1 & echo $! >daemon.pid;"
+        )
         + blocks[2][1]
     )
     assert "daemon.pid" in script
