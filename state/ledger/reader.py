@@ -194,11 +194,8 @@ class Reader:
 
     def last_epoch_seconds(self, job_id: str) -> float | None:
         """Return how long the last finished epoch of a job took; None before the first."""
-        row = self._db.execute(
-            "SELECT seconds FROM epochs WHERE job = ? ORDER BY stage DESC, epoch DESC LIMIT 1",
-            (job_id,),
-        ).fetchone()
-        return None if row is None or row[0] is None else float(row[0])
+        where = "FROM epochs WHERE job = ? ORDER BY stage DESC, epoch DESC LIMIT 1"
+        return next((row.seconds for row in self._rows(EpochRow, where, (job_id,))), None)
 
     def checkpoints(self, job_id: str) -> list[CheckpointRow]:
         """List the checkpoints of a job, oldest first; paths are relative to its run directory."""
