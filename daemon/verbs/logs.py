@@ -90,6 +90,8 @@ def _start(path: Path, lines: int | None) -> int:
     try:
         with path.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
+            if lines == 0:
+                return end
             # the line break at the end of the file ends a line, and begins none
             at, wanted = end, lines + 1
             while at > 0:
