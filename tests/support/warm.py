@@ -211,6 +211,7 @@ class _Forked:
         start_new_session: bool,
         preexec_fn: Any,
         pass_fds: tuple[int, ...],
+        umask: int,
     ) -> None:
         assert stdin == subprocess.DEVNULL and start_new_session
         sys.stdout.flush()
@@ -220,6 +221,8 @@ class _Forked:
             return
         os.chdir(cwd)
         os.setsid()
+        if umask >= 0:
+            os.umask(umask)
         preexec_fn()
         for fd in map(int, os.listdir("/proc/self/fd")):
             if fd > 2 and fd not in pass_fds:
