@@ -54,7 +54,7 @@ def test_a_missing_log_is_reported_in_a_sentence(rig: Rig) -> None:
         run.logs.write_text("no folder")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(st.binary(max_size=9).map(lambda line: line.replace(b"\n", b"")), max_size=12),
     st.booleans(),

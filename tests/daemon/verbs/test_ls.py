@@ -37,7 +37,7 @@ from rekindle.state.paths import Home
 
 LONG = "long-name-of-a-job-with-as-many-letters-as-a-name-may-have-64-in"
 REASON = "It failed twice at the same batch (epoch 3, step 1400): ValueError: the shapes differ."
-MANY = 400
+MANY = 40
 
 
 class Night:
@@ -172,9 +172,9 @@ def test_what_is_read_is_bounded_by_indexes(night: Night) -> None:
 def test_show_reads_what_it_prints_and_streams_its_json(
     night: Night, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of a hundred thousand epochs twelve, and 64 for the curve; the JSON never as a whole."""
+    """Of twenty thousand epochs twelve, and 64 for the curve; the JSON never as a whole."""
     job = night.add("a", "starting", "done")
-    count = 100_000
+    count = 20_000
     with night.ledger.transaction():
         night.ledger._db.executemany(
             "INSERT INTO epochs VALUES ('a-1', 0, ?, ?, 1.0, ?, 1, 1.0)",
