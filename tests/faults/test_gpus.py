@@ -88,8 +88,8 @@ def test_a_job_on_a_failed_gpu_is_saved_and_continues_on_another(
     assert "gpu_set_aside" in night.log.read_text()
     (failed,) = [e for e in shown["events"] if e["kind"] == "gpu_failed"]
     assert "GPU 0 (Fake H100, GPU-0000) is set aside: " in failed["data"]["message"]
-    assert "rekindle resume --gpu GPU-0000" in night.cli("ls")
-    assert "rekindle resume --gpu GPU-0000" in night.cli("doctor", "--no-imports", code=None)
+    assert "resume --gpu GPU-0000" in night.cli("ls")
+    assert "resume --gpu GPU-0000" in night.cli("doctor", "--no-imports", code=None)
 
 
 def test_the_job_of_the_only_gpu_waits_and_a_person_brings_it_back(
