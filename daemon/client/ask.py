@@ -19,6 +19,8 @@ from rekindle.state.paths import Home
 
 ANSWER_S: Final = 10.0
 """Seconds to wait for an answer; after that the request stays in the inbox."""
+NEW_CODE_S: Final = 60.0
+"""Seconds to wait for an answer where ten thousand files may have to be copied first."""
 UNANSWERED: Final = 5
 """Exit code where no answer came in time."""
 _NO_DAEMON: Final = (
@@ -111,14 +113,15 @@ def ask(home: Home, book: Ledger | None, verb: str, job: str | None, **fields: A
     path = requests.write(home, verb, job, **fields)
     if book is None or daemon_status.find(home) is None:
         return Answer(_NO_DAEMON, None, hint="`rekindle run` starts one.")
-    end = time.monotonic() + ANSWER_S
+    patience = NEW_CODE_S if fields.get("new_code") else ANSWER_S
+    end = time.monotonic() + patience
     while time.monotonic() < end:
         answer = _find(home, book, path.name, since)
         if answer is not None:
             return answer
         time.sleep(0.05)
     return Answer(
-        f"The daemon has not answered within {ANSWER_S:.0f} s; the request stays in the inbox, "
+        f"The daemon has not answered within {patience:.0f} s; the request stays in the inbox, "
         "and it is not known yet whether it can be carried out.",
         None,
         UNANSWERED,
