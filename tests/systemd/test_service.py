@@ -649,7 +649,13 @@ def test_a_user_without_root_can_install_a_service(service: Service) -> None:
     state = service.run(*mine, "systemctl", "--user", "is-active", "rekindle").stdout.strip()
     assert state == "active"
     assert service.path("/home/ana/.local/state/rekindle/ledger.db").exists()
+    # a live daemon of one's own is preferred to that of the host
+    listed = service.run(*mine, REKINDLE, "ls", "--json")
+    assert json.loads(listed.stdout)["home"] == "/home/ana/.local/state/rekindle"
+    record = json.loads(service.run("cat", f"/run/user/{uid}/rekindle/daemon.json").stdout)
+    assert record["home"] == "/home/ana/.local/state/rekindle"
     service.run(*mine, REKINDLE, "uninstall", "--user")
+    assert service.run("test", "-e", f"/run/user/{uid}/rekindle", check=False).returncode != 0
     assert not service.path("/home/ana/.config/systemd/user/rekindle.service").exists()
     assert service.path("/home/ana/.local/state/rekindle/ledger.db").exists()
 
