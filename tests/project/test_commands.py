@@ -80,22 +80,15 @@ def test_the_refusal_in_the_documents_is_the_one_that_is_printed(tmp_path: Path)
     assert block == f"{refused.value}\n"
 
 
-TRAIN = """
-import argparse
-import keras, numpy as np
-parser = argparse.ArgumentParser()
-parser.add_argument("--epochs", type=int)
-epochs = parser.parse_args().epochs
-x, y = np.random.default_rng(0).normal(size=(64, 4)), np.arange(64) % 2
-model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation="softmax")])
-model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
-model.fit(x, y, validation_data=(x, y), epochs=epochs, verbose=2)
-"""
+SCRIPT = "import sys\nprint(sys.argv)\n"
 
 
-@pytest.mark.slow  # two trainings
+@pytest.mark.slow  # a dozen commands, one after the other
 def test_the_first_commands_of_the_readme_work_as_printed(tmp_path: Path) -> None:
-    """In an empty folder, by a new user, with the environment that `make setup` made."""
+    """In an empty folder, by a new user, with the environment that `make setup` made.
+
+    Up to the export, which needs a training: tests/jobs/test_export.py.
+    """
     text = (ROOT / "README.md").read_text()
     section = text[text.index("## Your own script") : text.index("## What it promises")]
     blocks = BLOCK.findall(section)
@@ -104,7 +97,7 @@ def test_the_first_commands_of_the_readme_work_as_printed(tmp_path: Path) -> Non
     folder.mkdir()
     spec = blocks[0][1].replace("/home/ana/venv/bin/python", sys.executable)
     (folder / "fashion.toml").write_text(spec.replace("/home/ana/fashion", str(folder)))
-    (folder / "train.py").write_text(TRAIN)
+    (folder / "train.py").write_text(SCRIPT)
     bin_folder = Path(sys.executable).parent
     if not (bin_folder / "rekindle").exists():
         pytest.skip("rekindle is not installed as a command")
@@ -114,7 +107,7 @@ def test_the_first_commands_of_the_readme_work_as_printed(tmp_path: Path) -> Non
         blocks[1][1].replace(
             "rekindle run &", "rekindle run >daemon.log 2>&1 & echo $! >daemon.pid;"
         )
-        + blocks[2][1]
+        + blocks[2][1].partition("rekindle export")[0]
     )
     assert "daemon.pid" in script
     try:
@@ -124,10 +117,9 @@ def test_the_first_commands_of_the_readme_work_as_printed(tmp_path: Path) -> Non
             env=env,
             capture_output=True,
             text=True,
-            timeout=500,
+            timeout=300,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        assert (folder / "fashion.keras").stat().st_size > 1000
         assert "fashion-1" in done.stdout
         assert "quick-1" in done.stdout
     finally:
