@@ -7,7 +7,7 @@ import lives as driver
 import pytest
 from lives import Blow, Lives
 
-from rekindle.jobs.job import CheckpointPolicy
+from rekindle.jobs.job import CheckpointPolicy, NewCode
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
@@ -49,3 +49,18 @@ def test_an_ordinary_training_has_no_caveats(tmp_path: Path) -> None:
     result = driver.undisturbed(lives)
     assert [] == result.resumed[0]["inexact"]
     assert [] == lives.entries("warned")
+
+
+def test_new_code_is_in_the_receipt_and_ends_no_guard(tmp_path: Path) -> None:
+    """Repeated steps are then not comparable; until a checkpoint of the new code is resumed."""
+    lives = Lives(
+        tmp_path,
+        Path(__file__).parent / "scripts" / "matrix.py",
+        args=["dataset_shuffled"],
+        policy=CheckpointPolicy(every_steps=3),
+    )
+    lives.change(new_code=NewCode(at=1.0, attempt=2, before="a" * 64, after="b" * 64))
+    first, second = driver.stormy(lives, [Blow("step", 5)]).resumed
+    assert first.get("new_code") is None
+    assert second["new_code"]["attempt"] == 2
+    assert "repeated steps are not comparable" in second["new_code"]["text"]

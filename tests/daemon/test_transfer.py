@@ -422,6 +422,7 @@ while not os.path.exists("go"):
 """
 
 
+@pytest.mark.slow  # two daemons, four attempts
 def test_a_job_is_stopped_exported_imported_and_resumed(tmp_path: Path, work: Path) -> None:
     """The verbs, with two daemons: held on one, running on the other; a running job is refused."""
     (work / "train.py").write_text(TRAIN)

@@ -98,3 +98,9 @@ def test_a_poke_is_found() -> None:
     assert ["other.b", "other.d", "other.e", "self.part.f"] == sorted(
         name for _, name in assigned(ast.parse(code))
     )
+
+
+def test_no_two_test_modules_have_one_name() -> None:
+    """pytest imports them by their last name, and cannot collect two of one name together."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)

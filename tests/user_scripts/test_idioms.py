@@ -201,7 +201,8 @@ def test_stop_does_not_promise_what_is_not_saved(rig: Rig, tmp_path: Path) -> No
     assert NOT_FOLLOWED in answer
     assert "It saves" not in answer
     held = rig.wait_state(job("own_loop"), "held")
-    assert "stopped on request; nothing of it is saved" in held["reason"]
+    assert "stopped on request of " in held["reason"]
+    assert "; nothing of it is saved" in held["reason"]
     assert "starts it from the beginning" in held["hint"]
 
 

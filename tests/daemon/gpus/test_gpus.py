@@ -97,6 +97,7 @@ def test_a_wide_job_waits_for_its_gpus_and_one_too_wide_is_held(rig: Rig, box: B
     assert sees(rig, "two-1") == "GPU-0000,GPU-0001"
 
 
+@pytest.mark.slow  # waits for a reading of the driver
 def test_a_gpu_in_use_by_another_program_is_left_alone(rig: Rig, box: Box) -> None:
     """Its memory is looked at before each start, a relaunch included."""
     box.set(0, free=20_000)
@@ -162,6 +163,7 @@ def test_memory_errors_and_a_lost_gpu_set_it_aside_while_they_are_seen(rig: Rig,
     assert sees(rig, "a-1") == "GPU-0001"
 
 
+@pytest.mark.slow  # waits for a driver to fail and come back
 def test_a_driver_that_fails_in_the_night_makes_jobs_wait_and_not_fail(rig: Rig, box: Box) -> None:
     """The count of GPUs is remembered; the job starts when the driver responds again."""
     rig.start(**box.environment())

@@ -118,7 +118,8 @@ def notices_of(name: str, service: Service) -> Notices:
     return Notices(Preemption(notice_file=None, poll=0.02, **base), threading.Event())
 
 
-@pytest.mark.parametrize("name", ["aws", "gce"])
+# one service is enough for the quick tier: each answer has a time limit to wait for
+@pytest.mark.parametrize("name", ["aws", pytest.param("gce", marks=pytest.mark.slow)])
 def test_no_answer_ends_the_poller_or_is_taken_for_a_notice(
     name: str, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
