@@ -240,8 +240,8 @@ def as_user(service: Service, name: str, *words: str) -> "subprocess.CompletedPr
 
 
 def private(service: Service, name: str) -> str:
-    """List specs in a home of a user's own, where nobody would run them."""
-    return service.run("find", f"/home/{name}", "-name", "*.toml").stdout
+    """List specs that wait in a home of a user's own, where nobody would run them."""
+    return service.run("find", f"/home/{name}", "-path", "*/rekindle/inbox/*.toml").stdout
 
 
 def test_a_user_submits_without_naming_a_home(service: Service) -> None:
