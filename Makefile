@@ -37,7 +37,7 @@ MEASURED ?=
 REST := $(if $(MEASURED),$(addprefix --ignore=,$(COVERED)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check coverage crash fuzz bench clean
+.PHONY: help setup demo test test-all check coverage corpus crash fuzz bench clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' \
@@ -74,6 +74,9 @@ coverage: $(STAMP) ## run the quick tests of daemon and state; fail below the fl
 	$(BIN)/coverage run -m pytest $(PARALLEL) -m "$(QUICK)" $(COVERED)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+corpus: $(STAMP) ## kill scripts in public idioms, compare with undisturbed runs, print a table
+	STRIKE_USED=sklearn $(BIN)/python tests/support/corpus.py $(ARGS)
 
 crash: $(STAMP) ## kill training N times (N=1000) and compare with undisturbed runs
 	REKINDLE_CRASH_KILLS=$(N) $(BIN)/python -m pytest -m crash -s $(ARGS) tests/crash

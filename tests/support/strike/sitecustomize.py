@@ -17,7 +17,7 @@ import time
 
 # optional dependencies of Keras and TensorFlow that no script of the matrix uses: a third of
 # the import time
-UNUSED = {"jax", "sklearn", "torch", "pandas"}
+UNUSED = {"jax", "sklearn", "torch", "pandas"} - set(os.environ.get("STRIKE_USED", "").split(","))
 
 
 class Striker:

@@ -1,0 +1,225 @@
+"""Scripts of the corpus under kills: what becomes of each, compared with an undisturbed run.
+
+``python tests/support/corpus.py [--seed N] [--record FILE] [NAME ...]`` runs scripts of
+``tests/scripts/corpus`` and prints the table of docs/reliability.md.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import lives as driver
+from lives import Blow, Lives
+from rig import ROOT
+
+from rekindle.jobs.job import CheckpointPolicy
+
+FOLDER: Final = ROOT / "tests" / "scripts" / "corpus"
+EVERY: Final = 2
+"""Steps between two checkpoints."""
+KILLS: Final = 4
+_LIMIT_S: Final = 180.0
+
+IDENTICAL, NAMED, HELD = "identical", "named", "held"
+FAILED, SILENT = "failed", "silent"
+GOOD: Final = frozenset({IDENTICAL, NAMED, HELD})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Hold what became of a script under kills.
+
+    Attributes:
+        result: identical; named (it differs, and journal or receipt say so); held (the job waits
+            for a person, with a reason); failed (a relaunch raised what an undisturbed run does
+            not raise); silent (it differs, and nothing says so).
+        kills: signals that hit.
+        resumes: attempts that were resumed from a checkpoint above step 0.
+        steps: of the undisturbed run, as far as it was followed.
+        said: what journal and receipts say, without repetitions.
+        different: names of the results that differ.
+    """
+
+    name: str
+    result: str
+    kills: int
+    resumes: int
+    steps: int
+    said: tuple[str, ...] = ()
+    different: tuple[str, ...] = ()
+
+
+def names() -> list[str]:
+    """List the scripts of the corpus."""
+    return sorted(path.stem for path in FOLDER.glob("*.py") if not path.name.startswith("_"))
+
+
+def missing(name: str) -> str | None:
+    """Return why a script cannot run here: a package that it imports is missing."""
+    from importlib.util import find_spec
+
+    text = (FOLDER / f"{name}.py").read_text()
+    for package in ("keras_tuner", "optuna", "sklearn"):
+        if f"import {package}" in text or f"from {package}" in text:
+            if find_spec(package) is None:
+                return f"{package} is not installed"
+    return None
+
+
+def examine(name: str, root: Path, seed: int = 1) -> Outcome:
+    """Run a script undisturbed and killed, and compare.
+
+    Raises:
+        AssertionError: the undisturbed run does not end with exit code 0.
+    """
+    dice = random.Random(zlib.crc32(f"{name} {seed}".encode()))
+    calm = _lives(root / "calm", name)
+    began = time.monotonic()
+    calm.start()
+    end = calm.wait(_LIMIT_S)
+    took = time.monotonic() - began
+    assert end["cause"] == "done", f"{name}: {calm.log()}"
+    steps = _steps(calm)
+    struck = _lives(root / "struck", name)
+    kills, trouble = _strike(struck, steps, took, dice)
+    ours, theirs = _results(calm), _results(struck)
+    different = tuple(driver.differences(ours, theirs))
+    said = tuple(dict.fromkeys([*_said(calm), *_said(struck)]))
+    if trouble:
+        held = trouble.startswith("held")
+        result = HELD if held else FAILED
+        said = (trouble, *said)
+    elif not different:
+        result = IDENTICAL
+    else:
+        result = NAMED if said else SILENT
+    resumes = struck.result().resumes
+    return Outcome(name, result, kills, resumes, steps, said, different)
+
+
+def _lives(root: Path, name: str) -> Lives:
+    shutil.rmtree(root, ignore_errors=True)
+    script = FOLDER / f"{name}.py"
+    return Lives(
+        root,
+        script,
+        policy=CheckpointPolicy(every_steps=EVERY),
+        grace=30.0,
+        # the warm interpreter of a test process may have been started without scikit-learn
+        cold="sklearn" in script.read_text(),
+    )
+
+
+def _strike(lives: Lives, steps: int, took: float, dice: random.Random) -> tuple[int, str]:
+    """Kill attempts until the script is done; return the kills, and what stopped it else."""
+    report = lives.run.root / "report.jsonl"
+    kills = 0
+    for number in range(KILLS + 8):
+        blow = None
+        if number < KILLS and steps:
+            count = max(1, round(steps * dice.uniform(0.15, 0.4)))
+            signum = signal.SIGTERM if number % 2 else signal.SIGKILL
+            blow = Blow(dice.choice(["step", "batch"]), count, signum, delay=dice.uniform(0, 0.004))
+        lives.start(blow, report)
+        if not steps and number < 2:  # nothing is followed: a moment of the clock
+            until = time.monotonic() + took * dice.uniform(0.5, 0.8)
+            lives.until(lambda until=until: time.monotonic() > until)
+            kills += lives.kill(signal.SIGKILL)
+        end = lives.wait(_LIMIT_S)
+        if report.exists():
+            report.unlink()
+            kills += 1
+        if end["cause"] == "done":
+            return kills, ""
+        if end["cause"] == "permanent":
+            return kills, f"held: {_why(lives)}"
+        if end["cause"] not in ("preempted", "lost") and end.get("signal") is None:
+            return kills, f"{end['cause']}: {_why(lives)}"
+    return kills, "it does not end"
+
+
+def _why(lives: Lives) -> str:
+    failed = lives.entries("failed", "refused")
+    if failed:
+        return f"{failed[-1].get('error_type', '')}: {failed[-1].get('message', '')}"
+    return lives.log()[-300:]
+
+
+def _steps(lives: Lives) -> int:
+    """Count the batches of the run; an entry counts those of the stages before it, too."""
+    return max((entry["step"] for entry in lives.entries("epoch_ended")), default=0)
+
+
+def _results(lives: Lives) -> dict[str, str]:
+    """Digest the files that the script wrote, except those whose bytes hold a time."""
+    return {
+        name: digest for name, digest in driver.digests(lives).items() if name.startswith("file:")
+    }
+
+
+def _said(lives: Lives) -> Iterator[str]:
+    for entry in lives.entries("warned", "unfollowed", "resumed", "determinism", "changed"):
+        for key in ("message", "unfollowed"):
+            if isinstance(entry.get(key), str) and entry[key]:
+                yield entry[key]
+        for key in ("inexact", "unfollowed", "changed"):
+            if isinstance(entry.get(key), list):
+                yield from map(str, entry[key])
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """Format outcomes as the table of docs/reliability.md."""
+    lines = ["| script | result | kills | resumes | steps |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {one.name} | {one.result} | {one.kills} | {one.resumes} | {one.steps} |"
+        for one in outcomes
+    ]
+    counts = {
+        result: sum(one.result == result for one in outcomes)
+        for result in (IDENTICAL, NAMED, HELD, FAILED, SILENT)
+    }
+    total = ", ".join(f"{count} {result}" for result, count in counts.items())
+    kills = sum(one.kills for one in outcomes)
+    lines.append(f"| **{len(outcomes)} scripts** | {total} | {kills} | | |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--record", type=Path)
+    parser.add_argument("--keep", type=Path, help="folder for the runs")
+    args = parser.parse_args()
+    outcomes: list[Outcome] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        root = args.keep or Path(temporary)
+        for name in args.names or names():
+            if reason := missing(name):
+                print(f"{name}: skipped, {reason}", file=sys.stderr)
+                continue
+            try:
+                outcome = examine(name, root / name, args.seed)
+            except AssertionError as error:
+                outcome = Outcome(name, "broken", 0, 0, 0, (str(error)[-1500:],))
+            outcomes.append(outcome)
+            print(json.dumps(asdict(outcome)), file=sys.stderr, flush=True)
+            if args.record:
+                with args.record.open("a") as file:
+                    file.write(json.dumps(asdict(outcome)) + "\n")
+    print(table(outcomes))
+    return 0 if all(one.result in GOOD for one in outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
