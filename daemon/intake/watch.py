@@ -86,6 +86,10 @@ class FolderEvents:
             os.close(self._fd)
         self._fd, self._inode = -1, None
 
+    def __del__(self) -> None:
+        # a user has 128 inotify instances in all
+        self.close()
+
     def _is_watched(self) -> bool:
         try:
             info = self._folder.stat()
@@ -96,7 +100,7 @@ class FolderEvents:
     def _watch(self) -> None:
         """Watch the folder; without a watch, e.g. at a limit of the system, nothing is known."""
         self.close()
-        library = ctypes.CDLL(None, use_errno=True)
+        library = ctypes.CDLL(None)
         self._fd = library.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
         mask = _ALL | _ONLYDIR | _EXCL_UNLINK
         if (
