@@ -143,12 +143,13 @@ class Health:
         """Record changes of the kinds of faults; their numbers may change at every reading."""
         faulty = [gpu for gpu in gpus if gpu.faults]
         now = {gpu.uuid: frozenset(fault.kind for fault in gpu.faults) for gpu in faulty}
-        if now == self._reported:
+        # what an earlier daemon recorded may be over
+        if now == self._reported and (now or not self._file.now.faulty):
             return
         for gpu in faulty:
             if self._reported.get(gpu.uuid) != now[gpu.uuid]:
                 event = "gpu_set_aside" if gpu.set_aside else "gpu_watched"
-                self._say(event, gpu, faults=[fault.text for fault in gpu.faults])
+                self._say(event, gpu.uuid, faults=[fault.text for fault in gpu.faults])
         for uuid in self._reported.keys() - now.keys():
             self._say("gpu_sound", uuid)
         recorded = [
@@ -173,8 +174,7 @@ class Health:
             return False
         return True
 
-    def _say(self, event: str, gpu: Gpu | str, **about: Any) -> None:
-        uuid = gpu if isinstance(gpu, str) else gpu.uuid
+    def _say(self, event: str, uuid: str, **about: Any) -> None:
         self._ledger.add_event(event, data={"gpu": uuid, **about})
         if event == "gpu_set_aside":
             self._log.error(event, gpu=uuid, hint=f"rekindle resume --gpu {uuid}", **about)

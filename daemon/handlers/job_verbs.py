@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from rekindle.daemon.handlers import new_code
 from rekindle.daemon.handlers.tools import Tools
+from rekindle.daemon.queueing.wants import is_used_up
 from rekindle.jobs import quantities
 from rekindle.jobs.job import Job
 from rekindle.state import durable
@@ -22,8 +23,6 @@ _RETRY: Final = {
     JobState.FAILED: "`rekindle retry` runs it again.",
     JobState.CANCELLED: "`rekindle retry` runs it again.",
 }
-_NOT_WORTH_A_START_S: Final = 2.0
-"""A job with less time left is held by the queue."""
 
 
 def stop(tools: Tools, job: JobRow, fields: Fields) -> str:
@@ -133,7 +132,8 @@ def _refuse_retry(job: JobRow, *, scratch: bool) -> None:
     """Refuse to retry a job in a state that does not allow it.
 
     Raises:
-        NotDone: the job runs, is done, or stops while its checkpoints are to be set aside.
+        NotDone: the job runs, is done, has no time left, or stops while its checkpoints are to be
+            set aside.
     """
     # a done job has a hint only if it may have more to train; the hint then says `retry`
     if job.state == JobState.DONE and not (scratch or job.hint):
@@ -148,6 +148,8 @@ def _refuse_retry(job: JobRow, *, scratch: bool) -> None:
             "It is stopping; it may still write checkpoints, so none is set aside.",
             hint="`rekindle wait` waits for its end; then `rekindle retry --from-scratch`.",
         )
+    if job.state == JobState.STOPPING and job.wish == "runtime":
+        raise _no_time_left()
 
 
 def priority(tools: Tools, job: JobRow, fields: Fields) -> str:
@@ -205,7 +207,7 @@ def _queue_after_stop(tools: Tools, job: JobRow, *, longer: bool = False) -> str
 
 
 def _require_time(tools: Tools, job: JobRow, seconds: float | None) -> None:
-    """Refuse to queue a job that the queue would hold again.
+    """Refuse to queue a job that has reached its `max_runtime`: the queue would hold it again.
 
     Args:
         seconds: its new limit; None for that of its spec.
@@ -216,15 +218,13 @@ def _require_time(tools: Tools, job: JobRow, seconds: float | None) -> None:
     most = seconds
     if most is None:
         most = Job.read(tools.home.run(job.id).job_file).limits.max_runtime
-    if most is not None and tools.ledger.runtime(job.id) >= most - _NOT_WORTH_A_START_S:
+    if most is not None and is_used_up(most, tools.ledger.runtime(job.id)):
         raise _no_time_left()
 
 
 def _queue(tools: Tools, job: JobRow, reason: str) -> str:
     # the file may have been corrected, or damaged, since it was entered into the ledger
-    _require_time(tools, job, None)
-    found = Job.read(tools.home.run(job.id).job_file)
-    accepted = found.to_json(secrets=False)
+    accepted = Job.read(tools.home.run(job.id).job_file).to_json(secrets=False)
     if accepted != tools.ledger.spec_text(job.id):
         tools.ledger.set_spec(job.id, accepted)
     tools.ledger.set_state(job.id, JobState.QUEUED, reason, now=time.time(), failures=0)

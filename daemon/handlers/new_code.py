@@ -56,7 +56,7 @@ def _take(tools: Tools, job: JobRow, accepted: Job, source: Source) -> str:
             hint=error.hint,
         ) from error
     if not taken.changes and not taken.changes.problem:
-        if taken.source.digest != source.digest:
+        if before != source.digest:  # a replacement waits for its first attempt
             replacement.take_back(tools.home, tools.ledger, accepted, taken.source)
         return f"Its code has not changed since the snapshot of {_when(source)}."
     # a replacement that a crash interrupted may be in the journal already

@@ -7,6 +7,7 @@ from rekindle.daemon.checks.checks import Checks
 from rekindle.daemon.queueing.queue import Queue
 from rekindle.daemon.retention.pruning import Pruning
 from rekindle.daemon.source.present_code import PresentCode
+from rekindle.daemon.verdict.decision import on_request
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
 
@@ -34,4 +35,4 @@ class Tools:
     @property
     def on_request(self) -> str:
         """The words for a reason: on whose request something is done."""
-        return f"on request of {self.asked_by}" if self.asked_by else "on request"
+        return on_request(self.asked_by)

@@ -14,12 +14,15 @@ from typing import Any, Final
 
 import structlog
 
+from rekindle.daemon import errors
 from rekindle.daemon.intake import writers
 from rekindle.daemon.intake.claims import Claim, read
 from rekindle.daemon.intake.refuse import Refuse
 from rekindle.daemon.intake.settling import SETTLE_S, Look
 from rekindle.daemon.intake.watch import FolderEvents
+from rekindle.daemon.isolation import LogOnce
 from rekindle.daemon.spec.document import Document, Unreadable
+from rekindle.state.counted import few
 from rekindle.state.errors import RekindleError, SpecError
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.lifecycle import JobState
@@ -28,7 +31,7 @@ from rekindle.state.paths import Home
 _LOOK_S: Final = 5.0
 """Time between two looks at every file, with or without an event."""
 _HIDDEN_S: Final = 3600.0
-"""Time for which a file is kept whose writer, another user's, cannot be seen."""
+"""Time for which another user's file is kept, since its writer may be hidden."""
 _LONG_S: Final = 60.0
 """Time after a change after which it is reported though the file is still open."""
 _NAMED: Final = 8
@@ -65,6 +68,7 @@ class LateWrites:
         self._events = FolderEvents(home.claimed)
         self._watched: dict[str, _Watched] = {}
         self._look_at = -math.inf
+        self._log_once = LogOnce("spec_not_moved")
         self._log = structlog.get_logger()
 
     def close(self) -> None:
@@ -86,8 +90,8 @@ class LateWrites:
             now = time.monotonic()
             look = Look.of(claim.path.lstat())
             # asked first: a writer that closes the file meanwhile has changed it by then
-            closed = writers.is_open_for_writing(claim.path) is False
-            if closed and read(claim.path) == data:
+            closed = writers.kernel_says(claim.path) is False
+            if closed and _content(claim.path) == data:
                 claim.path.unlink()
                 return
         except FileNotFoundError:
@@ -96,7 +100,7 @@ class LateWrites:
         self._look_at = -math.inf
 
     def tick(self, now: float) -> None:
-        """Look at files that may have changed; before the first start of any job in this tick.
+        """Look at files that may have changed; call it before jobs are started in a tick.
 
         Args:
             now: monotonic, seconds.
@@ -115,6 +119,12 @@ class LateWrites:
                 left = self._look(watched, now)
             except FileNotFoundError:
                 left = None
+            except OSError as error:
+                if errors.is_transient(error):
+                    raise
+                # one that cannot be moved delays no other
+                self._log_once.error(token, f"{watched.claim.name} stays: {error.strerror}.")
+                continue
             if left is None:
                 del self._watched[token]
             else:
@@ -134,12 +144,16 @@ class LateWrites:
             what = describe(watched.claim.name, watched.data, content, look.size)
             watched = replace(watched, changed=now)
             watched = replace(watched, held=self._say(watched, what, _hint(None)))
-        written = writers.is_open_for_writing(path)
+        written = writers.kernel_says(path)
+        if written is None and watched.changed is None and now - watched.accepted < _HIDDEN_S:
+            return watched  # nobody need be looked for yet: that takes a walk over all processes
+        if written is None:
+            written = writers.is_open_for_writing(path)
         if watched.changed is not None:
             open_for_long = now - watched.changed >= _LONG_S
             if now - watched.since < SETTLE_S or (written and not open_for_long):
                 return watched
-        elif written or (written is None and now - watched.accepted < _HIDDEN_S):
+        elif written:
             return watched
         if differs:
             self._move(watched, describe(watched.claim.name, watched.data, content, look.size))
@@ -208,8 +222,7 @@ def _difference(name: str, accepted: bytes, now: bytes | None) -> str:
     keys = [key for key in {**old, **new} if old.get(key, missing) != new.get(key, missing)]
     if not keys:
         return "no key has another value"
-    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
-    return f"other values: {', '.join(keys[:_NAMED])}{more}"
+    return f"other values: {few(keys, _NAMED)}"
 
 
 def _flat(table: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

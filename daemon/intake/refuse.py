@@ -34,8 +34,8 @@ class Refuse:
         # a person may have removed the inbox with everything in it
         self._home.rejected.mkdir(mode=0o2770, parents=True, exist_ok=True)
         # the reason's name, and that of its temporary file, are longer
-        stem, suffix = os.path.splitext(shortened(name, _NAME_MOST))
-        target = self._home.rejected / f"{stem}{suffix}"
+        target = self._home.rejected / shortened(name, _NAME_MOST)
+        stem, suffix = os.path.splitext(target.name)
         n = 1
         while os.path.lexists(target):
             n += 1
@@ -55,7 +55,14 @@ class Refuse:
         self._crash_point("refused")
         self._ledger.add_event(
             "spec_rejected",
-            data={"file": target.name, "inode": inode, "error": error.what, "hint": error.hint},
+            data={
+                "file": target.name,
+                "inode": inode,
+                "error": error.what,
+                "hint": error.hint,
+                # an event that repeats the one before is counted there: a second refusal must not
+                "refused": path.name,
+            },
         )
         self._log.warning("spec_rejected", file=name, error=error.what, hint=error.hint)
         return target

@@ -23,21 +23,32 @@ def is_open_for_writing(path: Path) -> bool | None:
     Raises:
         FileNotFoundError: it was removed.
     """
+    known = kernel_says(path)
+    if known is None and holder(path) is not None:
+        return True
+    return known
+
+
+def kernel_says(path: Path) -> bool | None:
+    """Return the same without a look at other processes; None if the kernel does not say.
+
+    Raises:
+        FileNotFoundError: it was removed.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise
     except OSError:
-        return None if holder(path) is None else True
+        return None
     try:
         # who opens the file meanwhile sends a signal: SIGIO would end this process
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as error:
-        if error.errno == errno.EAGAIN:
-            return True
-        return None if holder(path) is None else True  # another user's file, or no leases here
+        # else it is another user's file, or there are no leases here
+        return True if error.errno == errno.EAGAIN else None
     finally:
         os.close(fd)
     return False

@@ -16,7 +16,7 @@ from rekindle.daemon.gpus.pool import Pool
 from rekindle.daemon.queueing import user_limits
 from rekindle.daemon.queueing.dependency_index import DependencyIndex
 from rekindle.daemon.queueing.scheduler import Candidate, Lane, Scheduler
-from rekindle.daemon.queueing.wants import Wants, WantsReader
+from rekindle.daemon.queueing.wants import Wants, WantsReader, is_used_up
 from rekindle.state.errors import SpecError
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import JobRow
@@ -27,8 +27,6 @@ _BUDGET_S: Final = 0.015
 """Time for sorting; several times in a tick."""
 _BATCH: Final = 50
 """Jobs that are sorted in one transaction."""
-_NOT_WORTH_A_START_S: Final = 2.0
-"""A shorter attempt would end before it had imported its libraries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +181,8 @@ class Lineup:
         except SpecError:
             # it keeps running whatever its spec says now; its end is evaluated by `job.json`
             wants = Wants()
-        row = self._ledger.attempt(job.id, job.attempts)
         before = self._ledger.runtime(job.id) if wants.max_runtime is not None else 0.0
-        return Active(job, wants, tuple((row.gpus if row else None) or ()), before)
+        return Active(job, wants, self.gpus_before(job), before)
 
     def _place_again(self, job_id: str) -> None:
         if job_id in self._blocked or job_id in self._scheduler:
@@ -198,9 +195,8 @@ class Lineup:
         wants = self._wants.of(job)
         self._scheduler.remove(job.id)
         self._blocked.discard(job.id)
-        if (
-            wants.max_runtime is not None
-            and self._ledger.runtime(job.id) >= wants.max_runtime - _NOT_WORTH_A_START_S
+        if wants.max_runtime is not None and is_used_up(
+            wants.max_runtime, self._ledger.runtime(job.id)
         ):
             self.hold(
                 job.id,

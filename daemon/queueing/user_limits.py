@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rekindle.daemon.config import PerUser
 from rekindle.daemon.queueing.scheduler import Lane
+from rekindle.state.counted import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ def wait_reason(limits: PerUser, lane: Lane, used: dict[str, Usage]) -> str:
         return f"{lane.user} has {now.running} of {limits.max_running} running jobs."
     if lane.gpus and limits.max_gpus is not None and now.gpus + lane.gpus > limits.max_gpus:
         # without the present number: each change would be written to every waiting job
-        return f"With {lane.gpus} more, {lane.user} would have more than {limits.max_gpus} GPUs."
+        most = counted(limits.max_gpus, "GPU")
+        return f"With {lane.gpus} more, {lane.user} would have more than {most}."
     return ""
 
 

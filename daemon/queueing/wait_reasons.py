@@ -75,10 +75,8 @@ class WaitReasons:
         """Note the jobs whose reason is new; a walk over all jobs only when a reason changes."""
         fresh = self._scheduler.take_fresh()
         lanes = dict(self._scheduler.lanes())
-        for gone in self._stale.keys() - lanes.keys():
-            del self._stale[gone]
         for gone in self._reported.keys() - lanes.keys():
-            del self._reported[gone]
+            del self._reported[gone], self._stale[gone]
         for lane, ids in lanes.items():
             reason = self._never(lane) or self._reason(lane, paused=paused)
             if self._reported.get(lane) != reason:
@@ -86,8 +84,8 @@ class WaitReasons:
                 self._stale[lane] = new
                 self._reported[lane] = reason
             else:
-                new = {job for job in fresh if job in ids}
-                self._stale.setdefault(lane, set()).update(new)
+                new = {*(ids & fresh)}
+                self._stale[lane].update(new)
             if new and not reason.holds:
                 self._log.info("jobs_wait", jobs=len(new), reason=reason.text)
 

@@ -1,10 +1,19 @@
 """Read from accepted specs what jobs ask of the queue."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from rekindle.jobs.job import Job
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import JobRow
+
+_NOT_WORTH_A_START_S: Final = 2.0
+"""A shorter attempt would end before it had imported its libraries."""
+
+
+def is_used_up(max_runtime: float, ran: float) -> bool:
+    """Return whether a job that ran for some time (seconds) has too little left for an attempt."""
+    return ran >= max_runtime - _NOT_WORTH_A_START_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,10 +79,9 @@ class InboxScan(Part):
             self._next = time.monotonic()
         elif scan.settling is not None:
             self._next = min(self._next, time.monotonic() + scan.settling)
-        if scan.requests or _REQUESTS in self._isolation.troubled:
-            self._isolation.run(
-                _REQUESTS, lambda: self._dispatcher.dispatch(scan.requests, self._inbox.reject)
-            )
+        self._isolation.run(
+            _REQUESTS, lambda: self._dispatcher.dispatch(scan.requests, self._inbox.reject)
+        )
         if self._dispatcher.waits:
             # the end of its work wakes the loop; this is for its bound
             self._next = min(self._next, time.monotonic() + _WAITING_S)

@@ -7,13 +7,13 @@ signal, a file event or a restart interrupted is found again.
 import contextlib
 import faulthandler
 import functools
+import gc
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from types import FrameType
 from typing import Final
 
@@ -48,7 +48,7 @@ from rekindle.daemon.service.status import LogWatch, StatusReport, ThreadWatch
 from rekindle.daemon.service.workload import Workload
 from rekindle.daemon.source.present_code import PresentCode
 from rekindle.daemon.source.snapshot import Snapshots
-from rekindle.jobs import environment
+from rekindle.jobs import environment, provenance
 from rekindle.state import lock
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
@@ -139,6 +139,8 @@ class Service:
                 Step("adoption", lambda: attempts.adopt(daemon_was_killed=was_killed(home))),
                 Step("pruned", pruning.catch_up),
                 Step("queue at the start", queue.load),
+                # a full collection over ten thousand jobs would stop a tick for 150 ms
+                Step("memory", gc.freeze),
                 Step("presence", lambda: daemon_status.announce(home, _version())),
                 Step("service record", lambda: service_record.publish(home, _version())),
             ),
@@ -146,19 +148,21 @@ class Service:
         )
         self._shutdown = Shutdown(attempts, background, self._isolation)
         wait = lifeline.interval or options.rescan
+
+        def may_start() -> bool:
+            return not (self._shutdown.requested or preemption.in_force or not self._startup.done)
+
         self._workload = Workload(
             queue,
             attempts,
             scan,
             pruning,
             self._startup,
+            self._isolation,
+            may_start=may_start,
             busy_pause=min(options.tick, wait),
             idle_pause=min(options.rescan, wait),
         )
-
-        def may_start() -> bool:
-            return not (self._shutdown.requested or preemption.in_force or not self._startup.done)
-
         self._parts: tuple[Part, ...] = (
             Call("ledger", lambda: ledger.allow_wait(_LEDGER_WAIT_S), serves=False),
             self._shutdown,
@@ -267,7 +271,4 @@ def run(home: Home, options: Options) -> int:
 
 
 def _version() -> str:
-    try:
-        return version("rekindle")
-    except PackageNotFoundError:
-        return "0"
+    return provenance.version("rekindle") or "0"

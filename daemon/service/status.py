@@ -24,7 +24,6 @@ class ThreadWatch(Part):
         self._threads = threads
         self._ledger = ledger
         self._isolation = isolation
-        self._failed: set[str] = set()
 
     def tick(self, now: float) -> None:
         for thread in self._threads:
@@ -35,11 +34,9 @@ class ThreadWatch(Part):
         thread.ensure()
         error = thread.error
         if error is None:
-            self._failed.discard(thread.name)
             return
         text = f"{type(error).__name__}: {error}"
-        if thread.name not in self._failed:
-            self._failed.add(thread.name)
+        if thread.name not in self._isolation.troubled:
             self._ledger.add_event("thread_failed", data={"thread": thread.name, "error": text})
         raise RuntimeError(text)
 

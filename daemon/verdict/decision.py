@@ -92,7 +92,7 @@ def decide(
             keeper_message,
             job,
             saved,
-            _on_request(asked_by),
+            on_request(asked_by),
             " --new-code" if snapshot else "",
         ),
         ending,
@@ -221,14 +221,15 @@ def hold_damaged(verdict: Verdict, damage: Damage, job: str) -> Verdict:
     )
 
 
-def _on_request(asked_by: str) -> str:
+def on_request(asked_by: str) -> str:
+    """Say on whose request something was done; without a name if it is unknown."""
     return f"on request of {asked_by}" if asked_by else "on request"
 
 
 def gone(stop_reason: str | None, failures: int, asked_by: str = "") -> Verdict:
     """Decide about a job whose run directory was removed while it had an attempt."""
     if stop_reason == "cancel":
-        reason = f"It was cancelled {_on_request(asked_by)}."
+        reason = f"It was cancelled {on_request(asked_by)}."
         return Verdict(JobState.CANCELLED, "lost", "stopped", reason, failures)
     return Verdict(
         JobState.HELD,

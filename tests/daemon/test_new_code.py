@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,13 +33,15 @@ from rekindle.state.run.checkpoints import Position
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "project"
-    made.mkdir()
+def folder() -> Iterator[Path]:
+    """A project that every user of the host may read; pytest's own folders are closed."""
+    made = Path(tempfile.mkdtemp(prefix="rekindle-public-", dir="/tmp"))
+    made.chmod(0o755)
     (made / "train.py").write_text("import model\nraise SystemExit(model.CODE)\n")
     (made / "model.py").write_text("CODE = 3\n")
     (made / "old.py").write_text("")
-    return made
+    yield made
+    shutil.rmtree(made)
 
 
 @pytest.fixture
@@ -96,6 +99,11 @@ def test_a_failed_job_runs_the_corrected_script_on_request(rig: Rig, folder: Pat
     assert event["data"]["added"] == ["new.py"]
     assert event["data"]["removed"] == ["old.py"]
     assert "code replaced" in rig.cli("show", "x-1")
+    # only the mode differs from the snapshot: nothing is taken back that an attempt has run
+    (folder / "model.py").chmod(0o600)
+    assert "has not changed" in rig.cli("retry", "--from-scratch", "x-1", "--new-code")
+    assert job_file(rig, "x-1")["new_code"]["attempt"] == 3
+    rig.wait_state("x-1", "done")
     # the earlier code is kept for the history, and can still be read
     assert sorted(used(rig.home.runs)) == sorted({first[:32], second[:32]})
     kept = rig.home.run("x-1").earlier_code / first[:32]

@@ -11,7 +11,7 @@ from rekindle.daemon.gpus.faults import Facts, Severity
 from rekindle.daemon.gpus.health import Health
 from rekindle.daemon.gpus.monitor import Seen
 from rekindle.daemon.gpus.placement import Gpu
-from rekindle.daemon.queue_file import QueueFile
+from rekindle.daemon.queue_file import QueueFile, faulty_gpus
 from rekindle.jobs import process
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
@@ -131,6 +131,18 @@ def test_counted_errors_that_grow_are_reported_once_until_the_gpu_is_sound(
     assert len(patient.events("gpu_set_aside")) == 1
     patient.look(A, B)
     assert patient.events("gpu_sound") == [{"gpu": "GPU-a"}]
+
+
+def test_what_verbs_read_is_cleared_when_a_fault_is_over_before_the_daemon_starts(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ls` and `doctor` would name a GPU that was repaired by a reboot for ever."""
+    patient.look(A, B, xids=(("GPU-a", 79),))
+    assert [gpu.uuid for gpu in faulty_gpus(patient.home)] == ["GPU-a"]
+    monkeypatch.setattr(process, "boot_id", lambda: "the next boot")
+    patient.restart()
+    patient.look(A, B)
+    assert faulty_gpus(patient.home) == []
 
 
 def test_a_new_boot_forgets_events_and_not_gpus_that_are_gone(

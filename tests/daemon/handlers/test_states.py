@@ -43,6 +43,7 @@ WANTED: Final = {
 FIELDS: Final[dict[str, dict[str, Any]]] = {
     "release longer": {"max_runtime": "9h"},
     "retry from scratch": {"from_scratch": True},
+    "retry with change": {"allow_change": True},
 }
 SITUATIONS: Final = (
     "queued waiting starting running stopping:hold stopping:release stopping:cancel stopping:pause "
@@ -224,3 +225,11 @@ def test_a_job_whose_time_is_used_up_is_not_released_to_be_held_again(desk: Desk
     assert f"release {job} --max-runtime" in refused["hint"]
     assert desk.ask("release longer", job)["code"] == 0
     assert desk.row(job).state == JobState.QUEUED
+
+
+def test_a_retry_that_is_refused_changes_no_spec(desk: Desk) -> None:
+    """The answer says that nothing was done: a later release must not allow the change."""
+    job = desk.job("stopping:runtime").id
+    before = desk.home.run(job).job_file.read_text()
+    assert desk.ask("retry with change", job)["code"] == 1
+    assert desk.home.run(job).job_file.read_text() == before

@@ -11,6 +11,7 @@ import pytest
 
 from rekindle.daemon.intake import arrivals, requests, submit
 from rekindle.daemon.intake.inbox import Inbox, Scan
+from rekindle.daemon.intake.refuse import Refuse
 from rekindle.daemon.source.snapshot import Snapshots
 from rekindle.daemon.spec import parse
 from rekindle.jobs.job import Job
@@ -520,3 +521,21 @@ def test_the_inbox_is_made_for_a_group_whatever_the_umask(tmp_path: Path) -> Non
         os.umask(old)
     modes = [folder.stat().st_mode & 0o7777 for folder in (made.inbox, made.rejected, made.claimed)]
     assert modes == [0o2770, 0o2770, 0o700]
+
+
+def test_a_spec_that_is_refused_twice_is_refused_in_two_events(tmp_path: Path) -> None:
+    """The file system may give the second file the inode of the first: `submit` looks for an event
+    that is newer than its file."""
+    home = Home(tmp_path)
+    home.create()
+    ledger = Ledger.open(home.ledger)
+    refuse = Refuse(home, ledger, lambda point: None)
+    seen = []
+    for number in range(2):
+        claimed = home.claimed / f"{number}--a.toml"
+        claimed.write_text("")
+        refuse.file(claimed, "a.toml", SpecError("No.", where="a.toml", hint="Correct it."))
+        (home.rejected / "a.toml").unlink()
+        seen.append(ledger.events(kind="spec_rejected", newest=1)[0].id)
+    ledger.close()
+    assert seen[0] < seen[1]

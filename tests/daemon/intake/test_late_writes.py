@@ -1,6 +1,7 @@
 """A write to an accepted spec holds the job or is reported, and nothing of it is lost."""
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +62,8 @@ class Desk:
     def _reached(self, point: str) -> None:
         # between the last look at the file and its rename: nothing else can leave a writer
         if point == "before_claim" and self._open:
-            self.writer = os.open(self.home.inbox / "a.toml", os.O_WRONLY | os.O_APPEND)
+            name = "z.toml" if (self.home.inbox / "z.toml").exists() else "a.toml"
+            self.writer = os.open(self.home.inbox / name, os.O_WRONLY | os.O_APPEND)
 
     def close(self) -> None:
         if self.writer is not None:
@@ -182,6 +184,30 @@ def test_a_job_that_a_person_released_is_not_held_again(desk: Desk) -> None:
     desk.look(40.0)
     assert desk.job().state == JobState.QUEUED
     assert len(desk.events()) == 2
+
+
+def test_a_changed_file_that_cannot_be_moved_delays_no_other(desk: Desk) -> None:
+    """The first of two is tried again at every look; the second is still looked at."""
+    desk.accept(open_before_claim=True)
+    desk.write(REST)
+    desk.end_write()
+    (desk.home.inbox / "z.toml").write_bytes(GOOD)
+    desk.inbox.scan(0.0)
+    assert desk.inbox.scan(10.0).accepted == ["z-1"]
+    assert desk.writer is not None
+    desk.write(REST)
+    shutil.rmtree(desk.home.rejected)
+    desk.home.rejected.write_text("a file in its place")
+    for seconds in (31.0, 40.0, 50.0):
+        desk.look(seconds)
+    held = desk.ledger.job("z-1")
+    assert held is not None
+    assert held.state == JobState.HELD
+    desk.home.rejected.unlink()
+    desk.end_write()
+    for seconds in (60.0, 70.0):
+        desk.look(seconds)
+    assert [*desk.home.claimed.iterdir()] == []
 
 
 @pytest.mark.parametrize(

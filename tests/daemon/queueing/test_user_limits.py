@@ -36,6 +36,12 @@ def test_usage_counts_jobs_and_gpus_of_known_users() -> None:
             Usage(1, 3),
             "With 2 more, ana would have more than 4 GPUs.",
         ),
+        (
+            PerUser(max_gpus=1),
+            Lane(1, None, "ana"),
+            Usage(1, 1),
+            "With 1 more, ana would have more than 1 GPU.",
+        ),
         (PerUser(max_gpus=4), ANA, Usage(1, 4), ""),
     ],
 )
