@@ -73,7 +73,7 @@ class Attempts:
 
     @property
     def is_behind(self) -> bool:
-        """Return whether journals have lines that the last tick had no time to read."""
+        """Return whether the last tick had no time for all attempts and their journals."""
         return self._watch.is_behind
 
     def catch_up(self, job: JobRow) -> None:

@@ -7,7 +7,7 @@ from rekindle.daemon.attempts.context import Context
 from rekindle.state import crash_points
 from rekindle.state.ledger import ingest
 from rekindle.state.ledger.rows import JobRow
-from rekindle.state.lifecycle import JobState
+from rekindle.state.lifecycle import ACTIVE, JobState
 from rekindle.state.paths import Run
 from rekindle.state.run import journal, summary
 from rekindle.state.run.journal import Replay
@@ -44,7 +44,8 @@ class JournalReader:
                 if entry["kind"] == "attempt_started":
                     self._set_running(job, entry["attempt"])
         crash_points.reached("journal_ingested")
-        self._summarise(run, start, replay)
+        if job.state in ACTIVE:
+            self._summarise(run, start, replay)
         if replay.torn:
             self._context.log.warning("journal_lines_torn", job=job.id, lines=replay.torn)
         for entry in replay.entries:

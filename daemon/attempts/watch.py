@@ -80,7 +80,7 @@ class Watch:
 
     @property
     def is_behind(self) -> bool:
-        """Return whether journals have lines that the last tick had no time to read."""
+        """Return whether the last tick had no time for all attempts and their journals."""
         return self._is_behind
 
     def _read(self, job: JobRow) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from rekindle.jobs.job import Job
+from rekindle.state.counted import few
 from rekindle.state.lifecycle import JobState
 
 OK = "ok"
@@ -49,5 +50,4 @@ class Waiting:
 
 def named(waiting: Sequence[Waiting]) -> str:
     """Name some jobs: the first three, and the number of the others."""
-    names = ", ".join(one.name for one in waiting[:3])
-    return names + (f" and {len(waiting) - 3} more" if len(waiting) > 3 else "")
+    return few([one.name for one in waiting], 3)

@@ -108,10 +108,13 @@ class Accept:
         """
         ready = [*self._parse(claims, decided), *self._copied(decided)]
         made: list[_Made] = []
+        waiting: dict[int, int] = {}
         for parsed in ready:
             try:
-                self._refuse_beyond_limit(parsed.job, [one.job for one in made])
+                self._refuse_beyond_limit(parsed.job, waiting)
                 made.append(self._make_run(parsed))
+                if parsed.job.uid in waiting:
+                    waiting[parsed.job.uid] += 1
             except (OSError, MemoryError, sqlite3.Error, HomeUnusable):
                 raise
             except Exception as error:
@@ -179,8 +182,11 @@ class Accept:
                 self._reject(parsed.claim, error, decided)
         return ready
 
-    def _refuse_beyond_limit(self, job: Job, made: list[Job]) -> None:
+    def _refuse_beyond_limit(self, job: Job, waiting: dict[int, int]) -> None:
         """Check that the user of a job may have one more that waits.
+
+        Args:
+            waiting: jobs of each user that wait, with those of this batch; filled as needed.
 
         Raises:
             SpecError: no; nothing is lost, the file is kept with the reason.
@@ -188,10 +194,11 @@ class Accept:
         most = self._max_waiting
         if most is None or job.uid is None:
             return
-        waiting = self._ledger.count_waiting(job.uid) + sum(one.uid == job.uid for one in made)
-        if waiting >= most:
+        if job.uid not in waiting:
+            waiting[job.uid] = self._ledger.count_waiting(job.uid)
+        if waiting[job.uid] >= most:
             raise SpecError(
-                f"{job.user} has {waiting} of {most} jobs that may wait.",
+                f"{job.user} has {waiting[job.uid]} of {most} jobs that may wait.",
                 where=job.name,
                 hint="Submit it again when some of them have started, or ask the administrator "
                 "for a larger `max_waiting` in rekindle.toml.",

@@ -61,17 +61,28 @@ class LeftAlone:
     since: float
 
 
+def entries(home: Home) -> list[os.DirEntry[str]]:
+    """List the files in the inbox that a scan would take, by name.
+
+    Raises:
+        OSError: the inbox cannot be read.
+    """
+    rejected = str(home.rejected)
+    found = [
+        entry
+        for entry in os.scandir(home.inbox)
+        if program_of(entry.name) is None and entry.path != rejected
+    ]
+    return sorted(found, key=lambda entry: entry.name)
+
+
 def waiting(home: Home) -> list[str]:
     """List the names of the files in the inbox that a scan would take, sorted.
 
     Raises:
         OSError: the inbox cannot be read.
     """
-    return sorted(
-        entry.name
-        for entry in os.scandir(home.inbox)
-        if program_of(entry.name) is None and entry.path != str(home.rejected)
-    )
+    return [entry.name for entry in entries(home)]
 
 
 def left_alone(home: Home, now: float) -> list[LeftAlone]:

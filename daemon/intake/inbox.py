@@ -213,17 +213,12 @@ class Inbox:
 
     def _entries(self) -> list[os.DirEntry[str]]:
         """List the files that a scan looks at, by name."""
-        rejected = str(self._home.rejected)
-        entries = [
-            entry
-            for entry in os.scandir(self._home.inbox)
-            if arrivals.program_of(entry.name) is None and entry.path != rejected
-        ]
+        entries = arrivals.entries(self._home)
         names = {entry.name for entry in entries}
         self._settling.keep(names)
         for name in self._stuck.keys() - names:
             del self._stuck[name]
-        return sorted(entries, key=lambda entry: entry.name)
+        return entries
 
     def _is_ready(self, path: Path, info: os.stat_result, now: float) -> bool:
         """Return whether a file is complete.

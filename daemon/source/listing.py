@@ -5,9 +5,11 @@ the code in the script's folder and below. Nothing of the repository is run: no 
 monitor.
 """
 
+import functools
 import os
 import stat
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -122,9 +124,10 @@ def _git_listing(git: Git, folder: Path, exclude: Path) -> Listing:
     if names is None:
         raise GitFailed("git cannot list it")
     listing = Listing(git.root, dict.fromkeys(names))
-    _leave_environments_out(git, listing)
+    known = functools.cache(functools.partial(_known_to, git))
+    _leave_environments_out(listing, known)
     if secret_files.is_home(git.root):
-        _leave_home_out(git, listing, folder)
+        _leave_home_out(listing, folder, known())
     commit = git("rev-parse", "--verify", "--quiet", "HEAD")
     if not commit:
         return listing
@@ -167,7 +170,12 @@ def _repository_files(git: Git, prefix: str, exclude: Path, depth: int) -> list[
     return found
 
 
-def _leave_environments_out(git: Git, listing: Listing) -> None:
+def _known_to(git: Git) -> set[str]:
+    """Return the names that git tracks, without those of nested repositories."""
+    return {os.fsdecode(name) for name in (git("ls-files", "-z") or b"").split(b"\0")}
+
+
+def _leave_environments_out(listing: Listing, known: Callable[[], set[str]]) -> None:
     """Leave out installed packages that nobody tracks and that `.gitignore` has forgotten."""
     found: dict[str, int] = {}
     for name in listing.files:
@@ -178,7 +186,7 @@ def _leave_environments_out(git: Git, listing: Listing) -> None:
             found[f"{folder}/".partition("node_modules/")[0] + "node_modules"] = 0
     if not found:
         return
-    tracked = {os.fsdecode(name) for name in (git("ls-files", "-z") or b"").split(b"\0")}
+    tracked = known()
     for name in [*listing.files]:
         for folder in found:
             if name.startswith(f"{folder}/") and name not in tracked:
@@ -190,10 +198,9 @@ def _leave_environments_out(git: Git, listing: Listing) -> None:
             listing.left_out[f"{folder}/"] = f"{count} files of installed packages"
 
 
-def _leave_home_out(git: Git, listing: Listing, folder: Path) -> None:
+def _leave_home_out(listing: Listing, folder: Path, tracked: set[str]) -> None:
     """Leave out what is not code in a home: a repository of settings does not ignore the rest."""
-    tracked = {os.fsdecode(name) for name in (git("ls-files", "-z") or b"").split(b"\0")}
-    below = "" if folder == git.root else f"{folder.relative_to(git.root).as_posix()}/"
+    below = "" if folder == listing.root else f"{folder.relative_to(listing.root).as_posix()}/"
     others = [
         name
         for name in listing.files

@@ -10,10 +10,11 @@ from typing import Any, Final
 from rekindle.daemon.background import Background, Outcome
 from rekindle.daemon.source.snapshot import Snapshots
 from rekindle.jobs.job import Job, Source
+from rekindle.state.counted import counted, few
 from rekindle.state.errors import SpecError
 
 _COMPARE_S: Final = 3.0
-GIVEN_UP_S: Final = 5.0
+_GIVEN_UP_S: Final = 5.0
 """Age of a request after which its job no longer waits for a comparison on a slow disk."""
 _NAMED: Final = 3
 
@@ -43,9 +44,7 @@ class Changes:
             (self.removed, "removed"),
         ):
             if names:
-                more = len(names) - _NAMED
-                shown = ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-                parts.append(f"{len(names)} file{'s' * (len(names) > 1)} {verb} ({shown})")
+                parts.append(f"{counted(len(names), 'file')} {verb} ({few(names, _NAMED)})")
         return ", ".join(parts)
 
 
@@ -65,7 +64,7 @@ class PresentCode:
     """
 
     def __init__(self, snapshots: Snapshots, background: Background) -> None:
-        self.snapshots = snapshots
+        self._snapshots = snapshots
         self._background = background
         self._lock = threading.Lock()
         self._compared: dict[tuple[str, str, str], tuple[float, Changes]] = {}
@@ -79,42 +78,42 @@ class PresentCode:
             at: unix time of the request.
         """
         work = functools.partial(self._take, job, before, at)
-        return self._background.ask(("new code", request), work, self.snapshots.lane(job))
+        return self._background.ask(("new code", request), work, self._snapshots.lane(job))
 
     def changes(self, request: str, job: Job, at: float) -> Changes | None:
         """Compare a job's snapshot with its present code; None while it is compared."""
         key = ("changes", request)
         work = functools.partial(self._compare, job, at)
-        outcome = self._background.ask(key, work, self.snapshots.lane(job))
+        outcome = self._background.ask(key, work, self._snapshots.lane(job))
         if outcome is None:
-            if time.time() - at < GIVEN_UP_S:
+            if time.time() - at < _GIVEN_UP_S:
                 return None
-            return Changes(problem=f"the disk did not answer within {GIVEN_UP_S:.0f} s")
+            return Changes(problem=f"the disk did not answer within {_GIVEN_UP_S:.0f} s")
         if outcome.error is not None:
             return Changes(problem=getattr(outcome.error, "what", None) or str(outcome.error))
         compared: Changes = outcome.get()
         return compared
 
     def _take(self, job: Job, before: str, at: float) -> Taken:
-        source = self.snapshots.take(job, at)
+        source = self._snapshots.take(job, at)
         assert source is not None
         try:
-            files = self.snapshots.store.files
+            files = self._snapshots.store.files
             return Taken(source, difference(files(before), files(source.digest)))
         except (OSError, ValueError):
             return Taken(source, Changes(problem="the earlier snapshot cannot be read"))
 
     def _compare(self, job: Job, at: float) -> Changes:
         assert job.source is not None
-        key = (self.snapshots.lane(job), job.script or "", job.source.digest)
+        key = (self._snapshots.lane(job), job.script or "", job.source.digest)
         with self._lock:
             known = self._compared.get(key)
         if known is not None and at < known[0]:
             return known[1]
         began = time.time()
         try:
-            look = self.snapshots.look(job, _COMPARE_S)
-            before = self.snapshots.store.files(job.source.digest)
+            look = self._snapshots.look(job, _COMPARE_S)
+            before = self._snapshots.store.files(job.source.digest)
         except TimeoutError:
             return Changes(problem=f"it took longer than {_COMPARE_S:.0f} s")
         except SpecError as error:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from rekindle.daemon.source.present_code import Changes
+from rekindle.daemon.source.store import folder_name, link_target
 from rekindle.jobs.job import Job, NewCode, Source
 from rekindle.state import crash_points, durable
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home, Run
 from rekindle.state.run import entries, journal
-from rekindle.state.source_tree import TREE
 
 _NAMED: Final = 50
 
@@ -95,16 +95,16 @@ def relink(home: Home, job: Job) -> None:
     if job.source is None:
         return
     run = home.run(job.id)
-    wanted = job.source.digest[:32]
+    wanted = link_target(home.sources, job.source.digest)
     try:
-        if Path(os.readlink(run.source)).parts[-2] == wanted:
+        if Path(os.readlink(run.source)).parts[-2] == Path(wanted).parts[-2]:
             return
     except (OSError, IndexError):
         return
-    if (home.sources / wanted / TREE).is_dir():
+    if (run.root / wanted).is_dir():
         temporary = run.root / ".source.tmp"
         temporary.unlink(missing_ok=True)
-        os.symlink(os.path.join("..", "..", home.sources.name, wanted, TREE), temporary)
+        os.symlink(wanted, temporary)
         os.replace(temporary, run.source)
         durable.fsync_folder(run.root)
 
@@ -112,9 +112,9 @@ def relink(home: Home, job: Job) -> None:
 def _keep(home: Home, run: Run, digest: str) -> None:
     """Link an earlier snapshot into the run directory, so that it is not removed as unused."""
     run.earlier_code.mkdir(mode=0o750, exist_ok=True)
-    link = run.earlier_code / digest[:32]
+    link = run.earlier_code / folder_name(digest)
     if not os.path.lexists(link):
-        os.symlink(os.path.join("..", "..", "..", home.sources.name, digest[:32], TREE), link)
+        os.symlink(link_target(home.sources, digest, up=3), link)
         durable.fsync_folder(run.earlier_code)
         durable.fsync_folder(run.root)
 

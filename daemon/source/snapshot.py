@@ -18,13 +18,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from rekindle.daemon import errors
 from rekindle.daemon.config import SourceLimits
 from rekindle.daemon.source import secret_files
 from rekindle.daemon.source.listing import CODE, GIT_S, Listing, list_code
-from rekindle.daemon.source.store import Files, Store, digest_of
+from rekindle.daemon.source.store import Files, Store, digest_of, link_target
 from rekindle.daemon.source.tree_reader import Content, CopyFailed, TreeReader
 from rekindle.jobs.job import Job, Source
 from rekindle.state.counted import counted
@@ -128,7 +128,7 @@ class Snapshots:
             self._recent[key] = began, source
         return source
 
-    def look(self, job: Job, within: float = GIT_S) -> Look:
+    def look(self, job: Job, within: float) -> Look:
         """Look at the present code of a job, without a copy.
 
         Args:
@@ -143,11 +143,12 @@ class Snapshots:
 
     def place(self, source: Source) -> str:
         """Return the target of a run's link ``source``, relative: a home can be moved."""
-        return os.path.join("..", "..", self.store.folder.name, source.digest[:32], TREE)
+        return link_target(self.store.folder, source.digest)
 
     def _take(self, folder: Path, script: Path | None) -> Source:
         look = self._look(folder, script)
-        digest, files = digest_of(look.files), cast("Files", look.files)
+        files: Files = look.files
+        digest = digest_of(files)
         if not self.store.share(digest):
             digest, files = self._copy(look)
             self._require_script(look, files)

@@ -44,7 +44,7 @@ class Store:
 
     def path(self, digest: str) -> Path:
         """Return the folder of a snapshot."""
-        return self.folder / digest[:32]
+        return self.folder / folder_name(digest)
 
     def files(self, digest: str) -> dict[str, dict[str, Any]]:
         """Read the list of files of a snapshot.
@@ -77,9 +77,9 @@ class Store:
         with self._writing(temporary), BatchSync(self.folder) as batch:
             (temporary / TREE).mkdir(parents=True, mode=0o700)
             files = fill(temporary / TREE)
-            record = {"format": FORMAT, "files": files}
             digest = digest_of(files)
             if not self.share(digest):
+                record = {"format": FORMAT, "files": files}
                 data = (json.dumps(record, indent=1) + "\n").encode()
                 shared = all(int(entry["mode"]) & 0o040 for entry in files.values())
                 durable.write_new(temporary / FILES, data, 0o640 if shared else 0o600)
@@ -150,6 +150,20 @@ class Store:
                 # without the change time, which a new hard link to the file would change
                 found[path] = (info.st_ino, info.st_size, info.st_mtime_ns, info.st_mode)
         return found
+
+
+def folder_name(digest: str) -> str:
+    """Return the name of a snapshot's folder."""
+    return digest[:32]
+
+
+def link_target(store: Path, digest: str, up: int = 2) -> str:
+    """Return what a link to a snapshot holds, relative: a home can be moved.
+
+    Args:
+        up: how many folders the home is above that of the link.
+    """
+    return os.path.join(*[os.pardir] * up, store.name, folder_name(digest), TREE)
 
 
 def digest_of(files: Files) -> str:

@@ -136,13 +136,14 @@ class TreeReader:
         folder, _, last = name.rpartition("/")
         found = self._folders.get(folder)
         if found is None:
-            found = self._folders[folder] = self._open_to(self._inside(folder))
+            inside = self._inside(folder)
+            found = self._folders[folder] = inside, self._is_shared(inside)
         real = os.path.join(found[0], last)
         info = os.lstat(f"{self._root}/{real}")
         if not stat.S_ISLNK(info.st_mode):
             return real, found[1], info
         real = self._inside(real)
-        return real, self._open_to(os.path.dirname(real))[1], os.lstat(f"{self._root}/{real}")
+        return real, self._is_shared(os.path.dirname(real)), os.lstat(f"{self._root}/{real}")
 
     def _inside(self, name: str) -> str:
         real = os.path.realpath(self._root / name)
@@ -151,8 +152,8 @@ class TreeReader:
         inside = os.path.relpath(real, self._root)
         return "" if inside == "." else inside
 
-    def _open_to(self, folder: str) -> tuple[str, bool]:
-        """Return a folder, and whether the group of the store can pass all folders down to it."""
+    def _is_shared(self, folder: str) -> bool:
+        """Return whether the group of the store can pass all folders down to this one."""
         shared = self._shared
         at = self._root
         for part in filter(None, folder.split("/")):
@@ -161,7 +162,7 @@ class TreeReader:
                 shared = shared and self._may(os.stat(at), 1)
             except OSError:
                 shared = False
-        return folder, shared
+        return shared
 
     def _may(self, info: os.stat_result, bit: int) -> bool:
         """Return whether others, or the group of the store, have a permission (4 read, 1 pass)."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final
 
-from rekindle.daemon.source.store import narrow
+from rekindle.daemon.source.store import folder_name, link_target, narrow
 from rekindle.jobs.job import Job
 from rekindle.state import durable, lock
 from rekindle.state.errors import RekindleError, SpecError, UsageError
@@ -322,11 +322,11 @@ def _settle(
     job = _at_home(job, workdir, python)
     if job.source is not None:
         _check_source(staging / "source", job.source.digest, source)
-        stored = home.sources / job.source.digest[:32]
+        stored = home.sources / folder_name(job.source.digest)
         if not stored.exists():
             os.rename(staging / "source", stored)
             durable.fsync_folder(home.sources)
-        os.symlink(os.path.join("..", "..", home.sources.name, stored.name, TREE), run.source)
+        os.symlink(link_target(home.sources, job.source.digest), run.source)
     token = f"{time.time_ns():x}-import"
     job = job.replace(claim=token)
     durable.write_bytes(run.job_file, job.to_json().encode(), 0o600)

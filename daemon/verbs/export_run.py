@@ -1,11 +1,11 @@
 """``rekindle export-run``: write a job into one archive, to move it to another host."""
 
 import argparse
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rekindle.daemon.client import json_text, lookup, terminal
 from rekindle.daemon.transfer import archive
+from rekindle.jobs import provenance
 from rekindle.state.counted import counted
 from rekindle.state.errors import UsageError
 from rekindle.state.lifecycle import TERMINAL, JobState
@@ -35,10 +35,7 @@ def main(args: argparse.Namespace) -> int:
             f"{job.id} is {job.state}: it would run here and on the other host.",
             hint=f"Stop it first: `rekindle stop {job.id}`.",
         )
-    try:
-        ours = version("rekindle")
-    except PackageNotFoundError:
-        ours = "0"
+    ours = provenance.version("rekindle") or "0"
     packed = archive.pack(home.run(job.id), args.to, state=str(job.state), version=ours)
     if args.json:
         json_text.write(

@@ -8,7 +8,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +23,7 @@ from rekindle.daemon.verify_resume.gpu_facts import GpuFacts
 from rekindle.daemon.verify_resume.nondeterminism_scan import Suspect
 from rekindle.daemon.verify_resume.trial import Training
 from rekindle.daemon.verify_resume.verify_resume import Answer, Question, Verdict
-from rekindle.jobs import quantities
+from rekindle.jobs import provenance, quantities
 from rekindle.jobs.job import Job
 from rekindle.state.counted import counted
 from rekindle.state.errors import UsageError
@@ -117,7 +116,10 @@ def main(args: argparse.Namespace) -> int:
             job = job.replace(resources=replace(job.resources, require_gpu=True))
         question = Question(job, args.kills, args.seed, _limit(args.limit), tuple(args.link))
         answer = verify_resume.find(question, home, report)
-        text = "" if facts is None else gpu_report.compose(facts, _version(), _trial(args, answer))
+        text = ""
+        if facts is not None:
+            version = provenance.version("rekindle") or "0"
+            text = gpu_report.compose(facts, version, _trial(args, answer))
         if args.json:
             seconds = time.monotonic() - began
             value = as_json(answer, question, seconds, home if args.keep else None)
@@ -135,13 +137,6 @@ def main(args: argparse.Namespace) -> int:
     return 0 if answer.verdict is Verdict.IDENTICAL else 1
 
 
-def _version() -> str:
-    try:
-        return version("rekindle")
-    except PackageNotFoundError:
-        return "0"
-
-
 def _builtin(home: Home, args: argparse.Namespace) -> Job:
     """Write the small script, and make a job of it."""
     folder = home.root / "gpu-trial"
@@ -157,7 +152,7 @@ def _facts(job: Job, report: Callable[[str], None]) -> GpuFacts:
 def _without_gpu(facts: GpuFacts, args: argparse.Namespace) -> int:
     """Print the report of a host where there is nothing to verify on."""
     trial = [("trial", "not run: TensorFlow sees no GPU")]
-    text = gpu_report.compose(facts, _version(), trial)
+    text = gpu_report.compose(facts, provenance.version("rekindle") or "0", trial)
     if args.json:
         json_text.write({"verdict": None, "gpu_report": text})
     else:

@@ -3,7 +3,6 @@
 It has no name of a host or user and no path, whatever an error message of a library says.
 """
 
-import getpass
 import os
 import re
 import socket
@@ -11,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from rekindle.daemon.verify_resume.gpu_facts import Card, GpuFacts
+from rekindle.state.accounts import user_name
 
 _WIDTH: Final = 22
 _PATH: Final = re.compile(r"(?<![\w./~-])~?/[^\s:,;'\"()\[\]]*[^\s:,;'\"()\[\].]")
@@ -35,17 +35,10 @@ def compose(facts: GpuFacts, version: str, trial: Iterable[tuple[str, str]]) -> 
 def anonymous(text: str) -> str:
     """Replace paths and the names of this host and user."""
     text = _PATH.sub("<path>", text)
-    for name, instead in ((socket.gethostname(), "<host>"), (_user(), "<user>")):
+    for name, instead in ((socket.gethostname(), "<host>"), (user_name(os.getuid()), "<user>")):
         if len(name) > 1:
             text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", instead, text)
     return text if len(text) <= _SHORT else f"{text[: _SHORT - 3]}..."
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
 
 
 def _software(facts: GpuFacts) -> Iterator[tuple[str, str]]:
