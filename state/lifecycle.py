@@ -27,6 +27,9 @@ class IllegalTransition(RekindleError):
 ACTIVE: Final = frozenset({JobState.STARTING, JobState.RUNNING, JobState.STOPPING})
 """States of a job whose latest attempt has not ended."""
 
+WAITS: Final = frozenset({JobState.QUEUED, JobState.WAITING})
+"""States of a job that the queue may start."""
+
 TERMINAL: Final = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED})
 """States that a job leaves only by ``rekindle retry``."""
 

@@ -85,7 +85,8 @@ def _of(job: Job) -> Iterator[Finding]:
         what = f"user {user()} cannot enter the workdir {job.workdir}."
         yield Finding(ERROR, CHECK, what, _let_in(job.workdir, "x"), job.workdir)
         return
-    if job.script is not None and not os.access(job.script, os.R_OK):
+    # without the script a snapshot of it runs
+    if job.source is None and job.script is not None and not os.access(job.script, os.R_OK):
         missing = not os.path.lexists(job.script)
         what = (
             f"the script does not exist: {job.script}."
@@ -93,8 +94,7 @@ def _of(job: Job) -> Iterator[Finding]:
             else f"user {user()} cannot read the script {job.script}."
         )
         hint = "Restore it, or cancel the job." if missing else _let_in(job.script, "r")
-        if job.source is None:  # else its snapshot runs
-            yield Finding(ERROR, CHECK, what, hint, job.script)
+        yield Finding(ERROR, CHECK, what, hint, job.script)
     yield from _writing(job)
 
 

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from rekindle.daemon.checks import folders, interpreters
-from rekindle.daemon.checks.finding import WARNING, Finding, Waiting
+from rekindle.daemon.checks.finding import ERROR, WARNING, Finding, Waiting
 from rekindle.daemon.checks.interpreters import Limits, Report
+from rekindle.daemon.intake import arrivals
 from rekindle.daemon.spec import parse
 from rekindle.jobs.job import Job
 from rekindle.state.errors import RekindleError, SpecError
@@ -32,19 +33,20 @@ def of_inbox(home: Home) -> tuple[list[Waiting], list[Finding]]:
     """Parse the specs in the inbox, and report those that will be refused."""
     waiting: list[Waiting] = []
     wrong: list[Finding] = []
-    for path in sorted(home.inbox.iterdir()):
-        if not path.name.endswith(parse.SUFFIXES) or path.name.startswith("."):
+    for name in arrivals.waiting(home):
+        if not name.endswith(parse.SUFFIXES):
             continue
+        path = home.inbox / name
         try:
             job = parse.parse(path.read_bytes()[: parse.MAX_BYTES + 1], path.name, home.inbox)
         except SpecError as error:
             wrong.append(
-                Finding("error", "spec", f"{path.name} will be refused: {error.what}", error.hint)
+                Finding(ERROR, "spec", f"{path.name} will be refused: {error.what}", error.hint)
             )
         except OSError as error:
             what = f"{path.name} cannot be read: {error.strerror}."
             hint = f"Let the daemon's user read it: chmod g+r {path}, or remove it."
-            wrong.append(Finding("error", "spec", what, hint))
+            wrong.append(Finding(ERROR, "spec", what, hint))
         else:
             waiting.append(Waiting(path.name, job))
     return waiting, wrong
@@ -68,10 +70,10 @@ def run(
     limits: Limits,
     report: Report = lambda _: None,
 ) -> Iterator[Finding]:
-    """Yield what the folders and interpreters of the jobs to run lack, for this process."""
-    yield from folders.check(to_run(waiting))
+    """Yield what the folders and interpreters of jobs lack, for this process."""
+    yield from folders.check(waiting)
     if imports:
-        yield from interpreters.check(home, to_run(waiting), limits, report)
+        yield from interpreters.check(home, waiting, limits, report)
 
 
 def to_run(waiting: Iterable[Waiting]) -> list[Waiting]:

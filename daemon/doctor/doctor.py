@@ -5,6 +5,7 @@ file is written and removed again, to measure the speed of the disk.
 """
 
 import contextlib
+import functools
 import os
 import shutil
 import stat
@@ -32,7 +33,7 @@ from rekindle.state.paths import Home
 
 IMPORT_S: Final = 300.0
 """Seconds for importing Keras in all interpreters together."""
-_HERE: Final = "tries"
+_TRIES: Final = "tries"
 
 
 @dataclass(slots=True)
@@ -68,7 +69,7 @@ def examine(
         return
     night = Night()
     waiting = night.waiting
-    unit = units.ask()
+    unit = functools.cache(units.ask)
     now = time.time()
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("home", lambda: _permissions(home)),
@@ -84,10 +85,10 @@ def examine(
         ("GPUs", lambda: host.gpus(home, waiting)),
         ("GPUs", lambda: host.gpu_faults(home)),
         ("memory", lambda: host.memory(waiting)),
-        ("interpreter", lambda: _tries(home, night, unit, imports, timeout, report)),
+        ("interpreter", lambda: _tries(home, night, unit(), imports, timeout, report)),
         ("clock", host.clock),
         ("inotify", host.inotify),
-        ("systemd", lambda: _systemd(waiting, unit)),
+        ("systemd", lambda: _systemd(waiting, unit())),
         ("git", _git),
     ]
     for name, check in checks:
@@ -195,7 +196,7 @@ def _ledger(home: Home, night: Night) -> Iterator[Finding]:
         try:
             faults = book.check()
             rows = book.jobs(states=set(JobState) - TERMINAL)
-            specs = {row.id: book.spec_text(row.id) for row in rows}
+            accepted = [(row, _accepted(home, row, book)) for row in rows]
             newest = book.events(newest=1)
         finally:
             book.close()
@@ -218,9 +219,8 @@ def _ledger(home: Home, night: Night) -> Iterator[Finding]:
             "The clock was set back; correct it: `timedatectl set-ntp true`.",
         )
     night.rows.extend(rows)
-    for row in rows:
-        accepted = _accepted(home, row, specs[row.id])
-        if accepted is None:
+    for row, job in accepted:
+        if job is None:
             yield Finding(
                 "error",
                 "jobs",
@@ -228,17 +228,17 @@ def _ledger(home: Home, night: Night) -> Iterator[Finding]:
                 f"`rekindle show {row.id}` says why.",
             )
         else:
-            night.waiting.append(Waiting(row.id, accepted, row.state))
+            night.waiting.append(Waiting(row.id, job, row.state))
     left = f"{counted(len(rows), 'job')} {'has' if len(rows) == 1 else 'have'} not ended"
     yield Finding("ok", "ledger", f"The ledger is sound; {left}.")
 
 
-def _accepted(home: Home, row: JobRow, spec: str) -> Job | None:
+def _accepted(home: Home, row: JobRow, book: Ledger) -> Job | None:
     """Read the accepted spec; from the ledger, without secrets, where the file is not ours."""
     with contextlib.suppress(OSError, RekindleError):
         return Job.read(home.run(row.id).job_file)
     with contextlib.suppress(RekindleError):
-        return Job.from_json(spec)
+        return Job.from_json(book.spec_text(row.id))
     return None
 
 
@@ -254,9 +254,8 @@ def _queue(home: Home, night: Night) -> Iterator[Finding]:
     with contextlib.ExitStack() as closing:
         book = None
         with contextlib.suppress(RekindleError):  # reported by the check of the ledger
-            if home.ledger.exists():
-                book = Ledger.open(home.ledger, readonly=True)
-                closing.callback(book.close)
+            book = Ledger.open(home.ledger, readonly=True)
+            closing.callback(book.close)
         yield from jobs.dependent(book, night.rows, night.waiting)
         if book is not None:
             yield from jobs.short_of_time(book, night.rows, night.waiting)
@@ -294,7 +293,8 @@ def _tries(
     report: Report,
 ) -> Iterator[Finding]:
     """Try interpreters and folders: in the daemon, or here where there is none to ask."""
-    if not tries.to_run(night.waiting):
+    waiting = tries.to_run(night.waiting)
+    if not waiting:
         return
     why = "No daemon runs"
     if daemon_status.find(home) is not None:
@@ -310,24 +310,24 @@ def _tries(
                 )
             yield Finding(
                 "ok",
-                _HERE,
+                _TRIES,
                 f"Interpreters and folders were tried by the daemon, as user {answer.user}.",
             )
             return
         why = f"The daemon was not asked ({answer.problem.rstrip('.')})"
     limits = Limits.within(timeout)
-    own, closed = tries.readable(home, night.waiting)
+    own, closed = tries.readable(home, waiting)
     yield from tries.run(home, own, imports=imports, limits=limits, report=report)
     if closed:
         yield Finding(
             "warning",
-            _HERE,
+            _TRIES,
             f"{named(closed)} cannot be tried by user {folders.user()}: job.json is not readable.",
             "Run the doctor as the user that owns the home.",
         )
     yield Finding(
         "warning",
-        _HERE,
+        _TRIES,
         f"{why}: interpreters and folders were tried as user {folders.user()} in this shell; a "
         "service may see less.",
         "Start the daemon and run the doctor again, as a user who may write the inbox.",

@@ -12,6 +12,7 @@ from rekindle.daemon.checks.finding import Finding, Waiting, named
 from rekindle.daemon.client import terminal
 from rekindle.jobs import provenance
 from rekindle.state import accounts
+from rekindle.state.counted import counted
 from rekindle.state.paths import Home
 from rekindle.state.run import checkpoints
 
@@ -131,7 +132,7 @@ def gpus(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
         yield Finding(
             "error",
             "GPUs",
-            f"{widest.name} needs {wanted} {'GPU' if wanted == 1 else 'GPUs'}; this host has "
+            f"{widest.name} needs {counted(wanted or 0, 'GPU')}; this host has "
             f"{len(models)} ({named(too_wide)} cannot run).",
             "Check the driver with `nvidia-smi`, or lower `resources.gpus` in the spec.",
         )

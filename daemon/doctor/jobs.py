@@ -1,9 +1,11 @@
 """Check what keeps accepted jobs and dropped specs from running, whatever the host can do."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from rekindle.daemon import queue_file
+from rekindle.daemon.checks import tries
 from rekindle.daemon.checks.finding import ERROR, WARNING, Finding, Waiting
 from rekindle.daemon.client import terminal
 from rekindle.daemon.intake import arrivals
@@ -14,13 +16,12 @@ from rekindle.state.counted import counted
 from rekindle.state.errors import RekindleError
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import JobRow
-from rekindle.state.lifecycle import JobState
+from rekindle.state.lifecycle import WAITS, JobState
 from rekindle.state.paths import Home
 
 _LISTED: Final = 5
 _RECENT_S: Final = 7 * 86400.0
 _TAKEN_S: Final = 30.0
-_WAITS: Final = frozenset({JobState.QUEUED, JobState.WAITING})
 
 
 def paused(home: Home, waiting: Sequence[Waiting]) -> Iterator[Finding]:
@@ -33,7 +34,7 @@ def paused(home: Home, waiting: Sequence[Waiting]) -> Iterator[Finding]:
     if not decided.paused:
         return
     since = f" since {terminal.when(decided.since)}" if decided.since else ""
-    blocked = [one for one in waiting if one.state != JobState.HELD]
+    blocked = tries.to_run(waiting)
     for_whom = f"; {counted(len(blocked), 'job')} will not run" if blocked else ""
     yield Finding(
         ERROR if blocked else WARNING,
@@ -62,7 +63,10 @@ def held(rows: Iterable[JobRow]) -> Iterator[Finding]:
 def dependent(
     book: Ledger | None, rows: Sequence[JobRow], waiting: Sequence[Waiting]
 ) -> Iterator[Finding]:
-    """Find jobs whose `after` can never be met as things are: nobody, failed, held, a circle."""
+    """Find jobs whose `after` cannot be met.
+
+    The other job does not exist, failed, is held, or waits for this one.
+    """
     needs = {name: found for name, found in _needs(book, rows, waiting) if found}
     edges = {
         name: [need.id for need in found if need.id is not None and need.state != JobState.DONE]
@@ -105,7 +109,7 @@ def _needs(
     coming = {one.job.name for one in waiting if one.state is None}
     for one in waiting:
         row = by_id.get(one.name)
-        if not one.job.after or (row is not None and (row.attempts or row.state not in _WAITS)):
+        if not one.job.after or (row is not None and (row.attempts or row.state not in WAITS)):
             continue
         found = []
         for named in one.job.after:
@@ -122,14 +126,14 @@ def _needs(
 def _meant(book: Ledger, row: JobRow | None, named: str) -> JobRow | None:
     if row is not None:
         return book.named_for(row, named)
-    return book.job(named) or next(iter(book.jobs_named(named)), None)
+    return book.job(named) or book.newest_named(named)
 
 
 def short_of_time(
     book: Ledger, rows: Sequence[JobRow], waiting: Sequence[Waiting]
 ) -> Iterator[Finding]:
     """Find jobs whose `max_runtime` ends before their next epoch, as long as the last one."""
-    begun = {row.id for row in rows if row.attempts and row.state in _WAITS}
+    begun = {row.id for row in rows if row.attempts and row.state in WAITS}
     for one in waiting:
         most = one.job.limits.max_runtime
         if most is None or one.name not in begun:
@@ -155,7 +159,8 @@ def refused(home: Home, now: float) -> Iterator[Finding]:
             at, text = path.stat().st_mtime, path.read_text(errors="replace")
         except OSError:
             continue
-        if name.endswith(parse.SUFFIXES) and now - at < _RECENT_S:
+        is_there = os.path.lexists(home.rejected / name)  # else a person has removed it
+        if name.endswith(parse.SUFFIXES) and is_there and now - at < _RECENT_S:
             found.append((at, name, text))
     found.sort(reverse=True)
     for at, name, text in found[:_LISTED]:
@@ -188,7 +193,7 @@ def stuck(home: Home, served: bool, now: float) -> Iterator[Finding]:
             yield Finding(
                 WARNING,
                 "inbox",
-                f"{name} is in the inbox for {terminal.duration(seconds)} and was not taken.",
+                f"{name} has been in the inbox for {terminal.duration(seconds)} and was not taken.",
                 "The log of the daemon says why: `journalctl -u rekindle -p warning`.",
             )
     for one in arrivals.left_alone(home, now):

@@ -25,7 +25,7 @@ from rekindle.daemon.spec.document import Document, Unreadable
 from rekindle.state.counted import few
 from rekindle.state.errors import RekindleError, SpecError
 from rekindle.state.ledger.ledger import Ledger
-from rekindle.state.lifecycle import JobState
+from rekindle.state.lifecycle import WAITS, JobState
 from rekindle.state.paths import Home
 
 _LOOK_S: Final = 5.0
@@ -176,7 +176,7 @@ class LateWrites:
         job, now = self._ledger.job(watched.job), time.time()
         if job is None:
             return False
-        states = {JobState.HELD} if watched.held else {JobState.QUEUED, JobState.WAITING}
+        states = {JobState.HELD} if watched.held else WAITS
         started = any(one.outcome != "not started" for one in self._ledger.attempts(job.id))
         holds = not started and job.state in states
         with self._ledger.transaction():

@@ -6,11 +6,10 @@ from rekindle.daemon.queueing.wants import WantsReader
 from rekindle.state.errors import SpecError
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import JobRow
-from rekindle.state.lifecycle import JobState
+from rekindle.state.lifecycle import WAITS, JobState
 
 _JUDGED = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.HELD})
 """States of a job that make a difference to those that wait for it."""
-_WAITS = frozenset({JobState.QUEUED, JobState.WAITING})
 
 
 class DependencyIndex:
@@ -84,7 +83,7 @@ class DependencyIndex:
     def _waits_for(self, job_id: str) -> list[str]:
         """List the ids that a job waits for; none if it has begun."""
         job = self._ledger.job(job_id)
-        if job is None or job.attempts or job.state not in _WAITS:
+        if job is None or job.attempts or job.state not in WAITS:
             return []
         return [
             need.id

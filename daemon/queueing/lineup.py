@@ -20,9 +20,8 @@ from rekindle.daemon.queueing.wants import Wants, WantsReader, is_used_up
 from rekindle.state.errors import SpecError
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import JobRow
-from rekindle.state.lifecycle import ACTIVE, JobState
+from rekindle.state.lifecycle import ACTIVE, WAITS, JobState
 
-_WAITS: Final = frozenset({JobState.QUEUED, JobState.WAITING})
 _BUDGET_S: Final = 0.015
 """Time for sorting; several times in a tick."""
 _BATCH: Final = 50
@@ -92,7 +91,7 @@ class Lineup:
         """Sort the active jobs, and note the waiting ones for the next ticks."""
         for job in self._ledger.jobs(states=ACTIVE):
             self._look_at_isolated(job.id)
-        self._dirty |= self._ledger.ids(_WAITS)
+        self._dirty |= self._ledger.ids(WAITS)
 
     def follow(self) -> None:
         """Sort the jobs that have changed since the last call, as far as a tick has time."""
@@ -144,7 +143,7 @@ class Lineup:
 
     def _hold_not_understood(self, job_id: str, error: Exception) -> None:
         job = self._ledger.job(job_id)
-        if job is None or job.state not in _WAITS:
+        if job is None or job.state not in WAITS:
             # a running attempt is settled at its end
             self._log.error("job_not_understood", job=job_id, exc_info=error)
             return
@@ -171,7 +170,7 @@ class Lineup:
             self._dependencies.drop(job_id)
         if job.state in ACTIVE:
             self._active[job_id] = self._make_active(job)
-        elif job.state in _WAITS:
+        elif job.state in WAITS:
             self._place(job)
         self._again.update(self._dependencies.affected(job))
 
@@ -187,7 +186,7 @@ class Lineup:
     def _place_again(self, job_id: str) -> None:
         if job_id in self._blocked or job_id in self._scheduler:
             job = self._ledger.job(job_id)
-            if job is not None and job.state in _WAITS:
+            if job is not None and job.state in WAITS:
                 self._place(job)
 
     def _place(self, job: JobRow) -> None:

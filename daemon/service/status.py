@@ -1,7 +1,6 @@
 """Report to systemd after each tick that the daemon is alive, and its status in one line."""
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from rekindle.daemon.background import Repeated
 from rekindle.daemon.isolation import Isolation
@@ -10,9 +9,7 @@ from rekindle.daemon.service.part import Part
 from rekindle.daemon.service.sd_notify import Lifeline
 from rekindle.daemon.service.shutdown import Shutdown
 from rekindle.state.ledger.ledger import Ledger
-from rekindle.state.lifecycle import ACTIVE, JobState
-
-_WAITS: Final = frozenset({JobState.QUEUED, JobState.WAITING})
+from rekindle.state.lifecycle import ACTIVE, WAITS, JobState
 
 
 class ThreadWatch(Part):
@@ -66,7 +63,7 @@ class StatusReport(Part):
     def _line(self) -> str:
         """Compose the line for `systemctl status`."""
         running, queued, held = (
-            self._ledger.count(states=states) for states in (ACTIVE, _WAITS, {JobState.HELD})
+            self._ledger.count(states=states) for states in (ACTIVE, WAITS, {JobState.HELD})
         )
         line = f"{running} running, {queued} queued or waiting, {held} held"
         troubled = self._isolation.troubled

@@ -19,7 +19,7 @@ from rekindle.state.errors import NotFound
 from rekindle.state.hints import name_home
 from rekindle.state.ledger.listing import Latest, Listing
 from rekindle.state.ledger.rows import JobRow
-from rekindle.state.lifecycle import ACTIVE, TERMINAL, JobState
+from rekindle.state.lifecycle import ACTIVE, TERMINAL, WAITS, JobState
 from rekindle.state.paths import Home
 
 _HEADER: Final = ("job", "state", "attempts", "progress", "since", "why")
@@ -38,7 +38,6 @@ _IN_STATE: Final = 50
 _ALL: Final = -1
 _INTERRUPTED: Final = 10
 _NIGHT_S: Final = 24 * 3600.0
-_IN_LINE: Final = frozenset({JobState.QUEUED, JobState.WAITING})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -128,7 +127,7 @@ def _overview(book: Listing, counts: dict[JobState, int]) -> Listed:
     left_out: list[str] = []
     jobs: list[JobRow] = []
     for state, rows in groups.items():
-        if state in _IN_LINE or state in TERMINAL - {JobState.FAILED}:
+        if state in WAITS or state in TERMINAL - {JobState.FAILED}:
             jobs += [job for job in interrupted if job.state == state]
         jobs += rows
         more = counts[state] - len(rows) - sum(job.state == state for job in interrupted)
@@ -137,7 +136,7 @@ def _overview(book: Listing, counts: dict[JobState, int]) -> Listed:
 
 
 def _of_state(book: Listing, state: JobState, limit: int) -> list[JobRow]:
-    if state in _IN_LINE:
+    if state in WAITS:
         return book.in_line(state, limit)
     return book.latest_changes(state, limit)
 

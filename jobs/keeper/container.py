@@ -7,6 +7,7 @@ is ended with its client, and before the next attempt. Standard library only.
 """
 
 import os
+import re
 import subprocess
 import time
 from dataclasses import dataclass
@@ -54,6 +55,39 @@ _VALUED: Final = frozenset(
 )
 
 
+# options of `run` without a value; any other has one, behind `=` or as the next word
+_SWITCHES: Final = frozenset(
+    [
+        "-d",
+        "-i",
+        "-P",
+        "-q",
+        "-t",
+        "--detach",
+        "--disable-content-trust",
+        "--env-host",
+        "--http-proxy",
+        "--init",
+        "--interactive",
+        "--no-healthcheck",
+        "--no-hosts",
+        "--oom-kill-disable",
+        "--privileged",
+        "--publish-all",
+        "--quiet",
+        "--read-only",
+        "--read-only-tmpfs",
+        "--replace",
+        "--rm",
+        "--rmi",
+        "--sig-proxy",
+        "--tls-verify",
+        "--tty",
+    ]
+)
+_ID: Final = re.compile("[0-9a-fA-F]*")
+
+
 class ContainerNotEnded(RekindleError):
     """The container of an earlier attempt cannot be ended: no other may start beside it."""
 
@@ -91,6 +125,8 @@ class Client:
             found = self.cidfile.read_text().strip()
         except FileNotFoundError:
             return False
+        if not _ID.fullmatch(found):
+            return False  # somebody's file, and no container's id
         ran = False
         deadline = time.monotonic() + seconds
         while found:
@@ -128,7 +164,7 @@ class Client:
         try:
             return subprocess.run(
                 [*self.engine, *words],
-                cwd=self.workdir,
+                cwd=self.workdir if os.path.isdir(self.workdir) else None,
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -146,8 +182,7 @@ def client(argv: list[str], run: Run, environ: dict[str, str], workdir: str) -> 
     at = _command(argv)
     if at is None:
         return None
-    words = argv[at:]
-    skip = 2 if words[:2] == ["container", "run"] else 1 if words[:1] == ["run"] else 0
+    skip = _run_words(argv[at:])
     if not skip:
         return None
     options = at + skip
@@ -164,9 +199,12 @@ def unseen(argv: list[str]) -> str | None:
     at = _command(argv)
     if at is None or at >= len(argv):
         return None
-    words = argv[at:]
-    runs = words[0] == "run" or words[:2] == ["container", "run"]
-    return None if runs else f"{os.path.basename(argv[0])} {words[0]}"
+    return None if _run_words(argv[at:]) else f"{os.path.basename(argv[0])} {argv[at]}"
+
+
+def _run_words(words: list[str]) -> int:
+    """Count the words of the engine's command that runs a container; 0 for another command."""
+    return 2 if words[:2] == ["container", "run"] else 1 if words[:1] == ["run"] else 0
 
 
 def _command(argv: list[str]) -> int | None:
@@ -180,10 +218,13 @@ def _command(argv: list[str]) -> int | None:
 
 
 def _named(options: list[str]) -> str:
-    """Find the file that the command itself names; it stands before the image."""
-    for word, following in zip(options, [*options[1:], ""], strict=True):
-        if word == _FLAG:
-            return following
-        if word.startswith(f"{_FLAG}="):
-            return word.partition("=")[2]
+    """Find the file that the command itself names; words behind the image are the container's."""
+    at = 0
+    while at < len(options) and options[at].startswith("-") and options[at] != "--":
+        name, sign, value = options[at].partition("=")
+        if name == _FLAG:
+            return value if sign else "".join(options[at + 1 : at + 2])
+        short = not name.startswith("--")
+        alone = sign or name in _SWITCHES or (short and len(name) > 2)
+        at += 1 if alone else 2
     return ""

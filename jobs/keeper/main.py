@@ -36,8 +36,6 @@ from rekindle.state.run.running_time import RunningTime
 _TRANSIENT: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.ESTALE}
 """Errors of a disk that may end by themselves."""
 
-_OF_CONTAINERS: Final = (container.ContainerNotEnded, container.ContainerDetached)
-
 
 def main() -> NoReturn:
     """Run ``keeper RUN_DIR ATTEMPT LOCK_FD...``; exit 0 after recording the end of the attempt."""
@@ -244,13 +242,11 @@ class Attempt:
                 "was ended.",
                 hint="Leave `-d` out of the command, then submit it again.",
             )
-        except container.ContainerNotEnded as error:
+        except RekindleError as error:
             if end.exit_code != 0 or end.stop_requested:
                 # the next attempt tries again before it starts
                 self._record.add(**entries.warned(message=error.what, hint=error.hint))
                 return None
-            self._record_failure(error)
-        except container.ContainerDetached as error:
             self._record_failure(error)
         return "permanent"
 
@@ -298,11 +294,12 @@ class Attempt:
 
     def _record_failure(self, error: Exception) -> None:
         print_line(f"the attempt failed: {error}")
+        known = error if isinstance(error, RekindleError) else RekindleError(str(error), hint="")
         self._record.add(
             **entries.failed(
                 error_type=type(error).__name__,
-                message=error.what if isinstance(error, _OF_CONTAINERS) else str(error),
-                hint=error.hint if isinstance(error, _OF_CONTAINERS) else "",
+                message=known.what,
+                hint=known.hint,
                 traceback="",
                 epoch=0,
                 step=0,

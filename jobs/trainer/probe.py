@@ -31,7 +31,6 @@ def look(gpus: int) -> dict[str, Any]:
     try:
         import keras
 
-        found["file"] = getattr(keras, "__file__", None)
         found["support"] = dataclasses.asdict(_support(keras))
         found["legacy"] = _legacy(keras)
         found["gpu"] = _gpu(gpus)

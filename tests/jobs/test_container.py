@@ -25,6 +25,12 @@ def recognized(*argv: str) -> container.Client | None:
         ("podman --log-level debug run image", f"podman --log-level debug run {OURS} image"),
         ("docker run --cidfile it image", "docker run --cidfile it image"),
         ("docker run --cidfile=/x/it image", "docker run --cidfile=/x/it image"),
+        ("docker run image tool --cidfile=/x", f"docker run {OURS} image tool --cidfile=/x"),
+        (
+            "docker run -it --rm --gpus all -v/a:/b -e X=1 image --cidfile /x",
+            f"docker run {OURS} -it --rm --gpus all -v/a:/b -e X=1 image --cidfile /x",
+        ),
+        ("docker run -it --gpus all --cidfile=/x/it image",) * 2,
     ],
 )
 def test_a_client_gets_a_file_for_the_id(argv: str, expected: str) -> None:
@@ -92,3 +98,15 @@ def test_what_never_started_is_no_container(tmp_path: Path) -> None:
     assert found.end(0.2) is False
     assert not found.cidfile.exists()
     assert found.end(0.2) is False
+
+
+def test_a_file_that_holds_no_id_is_left_alone(tmp_path: Path) -> None:
+    """Whatever stands in place of the client's own file may be of somebody else."""
+    mine = tmp_path / "notes"
+    mine.write_text("my results\n")
+    found = container.client(
+        ["docker", "run", f"--cidfile={mine}", "image"], Run(tmp_path), {}, str(tmp_path)
+    )
+    assert found is not None
+    assert found.end(0.2) is False
+    assert mine.read_text() == "my results\n"
