@@ -71,9 +71,9 @@ def find(environ: Mapping[str, str] = os.environ) -> Served | None:
     return next((one for one in found if not one.problem), found[0] if found else None)
 
 
-def is_installed(environ: Mapping[str, str] = os.environ) -> bool:
+def is_installed() -> bool:
     """Return whether the host has a unit of the system service, running or not."""
-    return environment.RUNTIME_DIRECTORY not in environ and UNIT.exists()
+    return environment.RUNTIME_DIRECTORY not in os.environ and UNIT.exists()
 
 
 def _folders(environ: Mapping[str, str]) -> list[tuple[Path, bool]]:

@@ -33,7 +33,7 @@ class Names:
         looked up again, since an account may be added.
 
         Args:
-            wait: seconds; 0 where an earlier call for this user has not been answered yet.
+            wait: longest wait in seconds; none while an earlier call for this user is unanswered.
         """
         with self._lock:
             known = self._known.get(uid)

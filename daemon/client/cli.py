@@ -116,7 +116,7 @@ class _JsonParser(argparse.ArgumentParser):
 
 def _asks_for_json(words: list[str]) -> bool:
     """Return whether ``--json``, or what argparse takes for it, is among the words of a verb."""
-    return any(len(word) > 3 and "--json".startswith(word) for word in words)
+    return any(len(word) > 2 and "--json".startswith(word) for word in words)
 
 
 def _print_any_character() -> None:

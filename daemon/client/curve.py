@@ -18,7 +18,7 @@ class Point:
     """One finished epoch.
 
     Attributes:
-        epoch: 0-based.
+        epoch: its number on the axis.
         attempt: 1-based number of the attempt that finished it.
         value: the loss.
         validation: the loss on the validation data, if there is any.

@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +24,7 @@ _COMPARED: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Hold the home that a verb uses, and a sentence on why, if that is not plain."""
+    """Hold the home that a verb uses, and a sentence on why, if it was not named."""
 
     home: Home
     note: str = ""
@@ -43,7 +42,7 @@ def home(args: argparse.Namespace) -> Home:
     return choice.home
 
 
-def choose(named: str | None, environ: Mapping[str, str] = os.environ) -> Choice:
+def choose(named: str | None) -> Choice:
     """Choose the home: the named one, else that of a live daemon, else the user's own.
 
     docs/operations.md has the table.
@@ -52,11 +51,11 @@ def choose(named: str | None, environ: Mapping[str, str] = os.environ) -> Choice
         HomeClosed: as :func:`home`.
     """
     own = Home.default(named)
-    if named or any(environ.get(name) for name in ("REKINDLE_HOME", "STATE_DIRECTORY")):
+    if named or any(os.environ.get(name) for name in ("REKINDLE_HOME", "STATE_DIRECTORY")):
         return Choice(own)
-    served = service_record.find(environ)
+    served = service_record.find()
     if served is None:
-        if service_record.is_installed(environ) and daemon_status.find(own) is None:
+        if service_record.is_installed() and daemon_status.find(own) is None:
             return Choice(own, f"The service is not running; using your own home {own.root}.")
         return Choice(own)
     return decide(

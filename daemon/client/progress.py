@@ -38,7 +38,11 @@ class Progress:
         if self.running and self.epoch is not None:
             return f"epoch {self.epoch + 1}" + (f" of {self.epochs}" if self.epochs else "")
         if self.epoch:
-            return f"{self.epoch} of {self.epochs} epochs" if self.epochs else _epochs(self.epoch)
+            return (
+                f"{self.epoch} of {self.epochs} epochs"
+                if self.epochs
+                else counted(self.epoch, "epoch")
+            )
         return counted(self.step, "step") if self.step else "-"
 
     @property
@@ -70,10 +74,6 @@ def rounded(seconds: float) -> str:
         if seconds < most:
             return f"{max(round(seconds / size), 1)} {unit}"
     return counted(round(seconds / 86400), "day")
-
-
-def _epochs(count: int) -> str:
-    return counted(count, "epoch")
 
 
 def _total(latest: Latest, epoch: int) -> int | None:

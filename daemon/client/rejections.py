@@ -12,29 +12,20 @@ def of_request(home: Home, book: Ledger, name: str, since: int) -> Refused | Non
     Args:
         since: the id of the newest event before the request was written.
     """
-    return next(
-        (
-            refusal(home, event)
-            for event in book.events(kind="spec_rejected", after=since)
-            if event.data.get("file") == name
-        ),
-        None,
-    )
+    return _find(home, book, since, "file", name)
 
 
 def of_spec(home: Home, book: Ledger, inode: int, since: int) -> Refused | None:
     """Find the refusal of a spec that was dropped after an event; it may have been renamed."""
-    return next(
-        (
-            refusal(home, event)
-            for event in book.events(kind="spec_rejected", after=since)
-            if event.data.get("inode") == inode
-        ),
-        None,
-    )
+    return _find(home, book, since, "inode", inode)
 
 
-def refusal(home: Home, event: EventRow) -> Refused:
+def _find(home: Home, book: Ledger, since: int, key: str, value: str | int) -> Refused | None:
+    events = book.events(kind="spec_rejected", after=since)
+    return next((_refusal(home, one) for one in events if one.data.get(key) == value), None)
+
+
+def _refusal(home: Home, event: EventRow) -> Refused:
     """Convert the event of a refusal into the error that it was."""
     return Refused(
         str(event.data["error"]),

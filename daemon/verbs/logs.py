@@ -46,7 +46,6 @@ def main(args: argparse.Namespace) -> int:
     book = lookup.ledger(home)
     try:
         job = lookup.job(book, args.job)
-        # a home that was moved has another folder than the ledger says
         run = home.run(job.id)
         if args.attempt is not None and not 1 <= args.attempt <= job.attempts:
             raise NotFound(

@@ -13,13 +13,12 @@ from rekindle.daemon import daemon_status
 from rekindle.daemon.client import json_text, lookup, progress, terminal
 from rekindle.daemon.client.lines import Page, Row, plain
 from rekindle.daemon.client.morning import Morning
-from rekindle.daemon.client.progress import Progress
 from rekindle.state.counted import counted
 from rekindle.state.errors import NotFound
 from rekindle.state.hints import name_home
 from rekindle.state.ledger.listing import Latest, Listing
 from rekindle.state.ledger.rows import JobRow
-from rekindle.state.lifecycle import ACTIVE, TERMINAL, WAITS, JobState
+from rekindle.state.lifecycle import ACTIVE, WAITS, JobState
 from rekindle.state.paths import Home
 
 _HEADER: Final = ("job", "state", "attempts", "progress", "since", "why")
@@ -101,10 +100,11 @@ def _select(book: Listing, args: argparse.Namespace) -> Listed:
     if args.all:
         return Listed(list(_each(book, args)), [])
     if args.name is not None:
+        if args.state:
+            return Listed(list(_each(book, args)), [])
         jobs = book.named(args.name, _IN_STATE)
         more = book.count_named(args.name) - sum(job.name == args.name for job in jobs)
-        chosen = [job for job in jobs if args.state in (None, str(job.state))]
-        return Listed(chosen, _left_out(more, f"of the name {args.name}", args.name))
+        return Listed(jobs, _left_out(more, f"of the name {args.name}", args.name))
     counts = book.counts()
     if args.state:
         state = JobState(args.state)
@@ -127,10 +127,9 @@ def _overview(book: Listing, counts: dict[JobState, int]) -> Listed:
     left_out: list[str] = []
     jobs: list[JobRow] = []
     for state, rows in groups.items():
-        if state in WAITS or state in TERMINAL - {JobState.FAILED}:
-            jobs += [job for job in interrupted if job.state == state]
-        jobs += rows
-        more = counts[state] - len(rows) - sum(job.state == state for job in interrupted)
+        also = [job for job in interrupted if job.state == state]
+        jobs += also + rows
+        more = counts[state] - len(rows) - len(also)
         left_out += _left_out(more, str(state), f"--state {state}")
     return Listed(jobs, left_out, counts)
 
@@ -219,9 +218,7 @@ def _print_json(home: Home, book: Listing | None, args: argparse.Namespace) -> N
 
 def _as_json(home: Home, book: Listing, job: JobRow, now: float) -> dict[str, Any]:
     latest = book.latest(job)
-    far = Progress(latest.epoch, latest.step, latest.epochs)
-    if job.state in ACTIVE:
-        far = progress.of(home, book, job, latest, now)
+    far = progress.of(home, book, job, latest, now)
     return {
         "id": job.id,
         "name": job.name,

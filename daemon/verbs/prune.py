@@ -83,13 +83,13 @@ def _remove(
     chosen: list[Stock],
 ) -> int:
     """Ask the daemon to remove, wait for its round, and report what was removed."""
-    since, last = time.time(), book.last_event()
+    last = book.last_event()
     here: list[Removed] = []
     answer = _request(home, book, only, age, chosen, here)
     pruned: dict[str, Any] | None = None
     end = time.monotonic() + _WAIT_S
     while answer.done and daemon_status.find(home) is not None and time.monotonic() < end:
-        rounds = [e for e in book.events(kind="pruned", after=last) if e.at >= since]
+        rounds = book.events(kind="pruned", after=last)
         if rounds:
             pruned = rounds[0].data
             break
@@ -135,7 +135,8 @@ def _request(
             if not preflight.means_full(error.__cause__):
                 raise
             if stock is None:
-                return ask.Answer("The disk is full, and nothing more can be removed.", None)
+                what = "The disk is full, and nothing more can be removed."
+                return ask.Answer(what, False, UsageError.exit_code)
             here.append(retention.reduce(home.run(stock.job), stock))
 
 

@@ -113,7 +113,7 @@ def as_json(book: Listing, job: JobRow, epochs: int | None = None) -> dict[str, 
                 "reason": row.reason,
                 "at": row.at,
             }
-            for row in book.each_checkpoint(job.id)
+            for row in book.checkpoints(job.id)
         ),
         "events": [
             {
@@ -188,7 +188,7 @@ class _Page:
         self._job = job
         self._args = args
         self._attempts = book.newest_attempts(job.id, -1 if args.all else _ATTEMPTS)
-        self._checkpoints = list(book.each_checkpoint(job.id))
+        self._checkpoints = book.checkpoints(job.id)
         self._events = book.events_of_kinds(job.id, _EVENT_KINDS, -1 if args.all else _EVENTS)
         self._spec = book.spec(job.id)
 
@@ -230,7 +230,7 @@ class _Page:
             console.print("No attempt has started yet.")
             return
         table = terminal.table("attempt", "started", "took", "from", "to", "ended", "repeated")
-        for row in self._newest(self._attempts, _ATTEMPTS):
+        for row in self._attempts:
             took = row.seconds
             if took is None and row.ended_at is not None:
                 took = row.ended_at - row.started_at  # of an older version

@@ -20,6 +20,7 @@ _STARTS_S: Final = 5.0
 """Time in which a daemon that is being started or restarted may be there."""
 _SERVICE_STARTS_S: Final = 10.0
 """The same for a service that systemd restarts, after `RestartSec=`."""
+_QUEUE: Final = "`rekindle submit --queue FILE` leaves the spec in the inbox for the next one."
 
 
 class NoDaemon(RekindleError):
@@ -62,7 +63,7 @@ def main(args: argparse.Namespace) -> int:
         raise NoDaemon(
             "No daemon serves this home; nothing was submitted.",
             where=home.root,
-            hint=_way_on(home),
+            hint=f"{_way_on(home)}. {_QUEUE}",
         )
     newest = _newest(home)
     dropped = submit.drop(home, filename, data)
@@ -112,13 +113,12 @@ def _daemon_is_there(home: Home) -> bool:
 
 
 def _way_on(home: Home) -> str:
-    queue = "`rekindle submit --queue FILE` leaves the spec in the inbox for the next one."
     if home.root == install.HOME or (service_record.is_installed() and home == Home.default()):
         return (
             "Start the service: `systemctl start rekindle` (`systemctl status rekindle` says why "
-            f"it does not run). {queue}"
+            "it does not run)"
         )
-    return f"`rekindle run` starts one. {queue}"
+    return "`rekindle run` starts one"
 
 
 def _answer(home: Home, dropped: submit.Dropped, newest: tuple[int, int]) -> tuple[str | None, str]:
@@ -129,8 +129,7 @@ def _answer(home: Home, dropped: submit.Dropped, newest: tuple[int, int]) -> tup
     """
     name = dropped.path.name
     if daemon_status.find(home) is None:
-        way = _way_on(home).partition(". ")[0]
-        return None, f"{name} waits in the inbox for a daemon: {way}."
+        return None, f"{name} waits in the inbox for a daemon: {_way_on(home)}."
     job = _accepted(home, dropped, *newest)
     if job is not None:
         return job, f"{job} is accepted. `rekindle show {job}` shows its progress."

@@ -40,7 +40,7 @@ def main(args: argparse.Namespace) -> int:
     result = 0
     try:
         wanted = [lookup.job(book, named).id for named in args.jobs]
-        for job in _wait(home, book, wanted, end):
+        for job in _wait(home, book, wanted, end, args.home):
             ended.append(job)
             if job.state not in _OVER:
                 print(f"{job.id} is still {job.state}.", file=sys.stderr)
@@ -53,22 +53,26 @@ def main(args: argparse.Namespace) -> int:
         book.close()
     if args.json:
         json_text.write(
-            {"timed_out": result == TIMED_OUT, "jobs": [_as_json(home, job) for job in ended]}
+            {"timed_out": result == TIMED_OUT, "jobs": [_as_json(job) for job in ended]}
         )
     return result
 
 
-def _wait(home: Home, book: Ledger, wanted: list[str], end: float | None) -> Iterator[JobRow]:
-    """Yield each job once it needs no more waiting, or as it is at the ``end``."""
+def _wait(
+    home: Home, book: Ledger, wanted: list[str], end: float | None, named: str | None
+) -> Iterator[JobRow]:
+    """Yield each job once it needs no more waiting, or as it is at the ``end``.
+
+    Args:
+        named: the home as the verb was given it, for hints.
+    """
     warned = False
     for job_id in wanted:
         while (job := lookup.job(book, job_id)).state not in _OVER:
             if not warned and daemon_status.find(home) is None:
                 warned = True
-                print(
-                    "No daemon is running, so no job progresses: `rekindle run` starts one.",
-                    file=sys.stderr,
-                )
+                text = "No daemon is running, so no job progresses: `rekindle run` starts one."
+                print(name_home(text, named), file=sys.stderr)
             if end is not None and time.monotonic() > end:
                 break
             time.sleep(_POLL_S)
@@ -81,7 +85,7 @@ def _print(job: JobRow, args: argparse.Namespace) -> None:
         print(f"  hint: {name_home(job.hint, args.home)}")
 
 
-def _as_json(home: Home, job: JobRow) -> dict[str, Any]:
+def _as_json(job: JobRow) -> dict[str, Any]:
     return {
         "id": job.id,
         "name": job.name,
@@ -89,5 +93,5 @@ def _as_json(home: Home, job: JobRow) -> dict[str, Any]:
         "reason": job.reason,
         "hint": job.hint,
         "attempts": job.attempts,
-        "run_dir": str(home.run(job.id).root),
+        "run_dir": job.run_dir,
     }

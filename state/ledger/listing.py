@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rekindle.state.ledger.reader import Reader
-from rekindle.state.ledger.rows import AttemptRow, CheckpointRow, EpochRow, EventRow, JobRow
+from rekindle.state.ledger.rows import AttemptRow, EpochRow, EventRow, JobRow
 from rekindle.state.ledger.schema import INTERRUPTED
 from rekindle.state.lifecycle import JobState
 
@@ -41,7 +41,7 @@ class Listing(Reader):
 
     def counts(self) -> dict[JobState, int]:
         """Count the jobs in each state."""
-        rows = self._db.execute("SELECT state, count(*) FROM jobs GROUP BY state")
+        rows = self._query("SELECT state, count(*) FROM jobs GROUP BY state")
         return {JobState(state): count for state, count in rows}
 
     def in_line(self, state: JobState, limit: int) -> list[JobRow]:
@@ -56,7 +56,7 @@ class Listing(Reader):
 
     def interrupted(self, since: float, limit: int) -> list[str]:
         """List the ids of the jobs with the latest interruptions after ``since`` (unix time)."""
-        rows = self._db.execute(
+        rows = self._query(
             f"SELECT job FROM attempts WHERE {INTERRUPTED} AND ended_at > ?"
             " ORDER BY ended_at DESC LIMIT ?",
             (since, limit),
@@ -72,7 +72,7 @@ class Listing(Reader):
 
     def count_named(self, name: str) -> int:
         """Count the jobs of a name."""
-        row = self._db.execute("SELECT count(*) FROM jobs WHERE name = ?", (name,)).fetchone()
+        (row,) = self._query("SELECT count(*) FROM jobs WHERE name = ?", (name,))
         return int(row[0])
 
     def each_job(self, state: JobState | None = None) -> Iterator[JobRow]:
@@ -92,15 +92,16 @@ class Listing(Reader):
         if not job.attempts:
             return Latest()
         unfollowed = "NULL" if self._older else "unfollowed"
-        row = self._db.execute(
+        rows = self._query(
             "SELECT to_epoch, to_step, json_extract(receipt, '$.epochs'),"
             f" json_extract(receipt, '$.stage'), {unfollowed}"
             " FROM attempts WHERE job = ? AND n = ?",
             (job.id, job.attempts),
-        ).fetchone()
+        )
+        row = next(rows, None)
         if row is None:
             return Latest()
-        causes = self._db.execute(
+        causes = self._query(
             f"SELECT cause, count(*) FROM attempts WHERE job = ? AND n < ? AND {INTERRUPTED}"
             " GROUP BY cause",
             (job.id, job.attempts),
@@ -111,7 +112,7 @@ class Listing(Reader):
     def seconds_of_epoch(self, job_id: str, stage: int) -> tuple[float, float] | None:
         """Return the median time of the latest epochs, and when the last one ended (unix time)."""
         rows = list(
-            self._db.execute(
+            self._query(
                 "SELECT seconds, at FROM epochs WHERE job = ? AND stage = ?"
                 " ORDER BY epoch DESC LIMIT ?",
                 (job_id, stage, _TIMED_EPOCHS),
@@ -157,21 +158,23 @@ class Listing(Reader):
             " AND (stage, epoch) > (?, ?) ORDER BY stage, epoch LIMIT ?"
         )
         after = (-1, -1)
-        while rows := self._db.execute(query, (job_id, *after, PAGE)).fetchall():
+        while rows := list(self._query(query, (job_id, *after, PAGE))):
             yield from map(tuple, rows)
             after = (rows[-1][0], rows[-1][1])
 
     def count_epochs(self, job_id: str) -> int:
         """Count the epochs of a job."""
-        row = self._db.execute("SELECT count(*) FROM epochs WHERE job = ?", (job_id,)).fetchone()
+        (row,) = self._query("SELECT count(*) FROM epochs WHERE job = ?", (job_id,))
         return int(row[0])
 
     def sample_epochs(self, job_id: str, stage: int, most: int) -> list[EpochRow]:
         """List evenly distributed epochs of a stage, the first and the last among them."""
         low, high = (
-            self._db.execute(
-                f"SELECT {end}(epoch) FROM epochs WHERE job = ? AND stage = ?", (job_id, stage)
-            ).fetchone()[0]
+            next(
+                self._query(
+                    f"SELECT {end}(epoch) FROM epochs WHERE job = ? AND stage = ?", (job_id, stage)
+                )
+            )[0]
             for end in ("min", "max")
         )
         if low is None:
@@ -184,10 +187,6 @@ class Listing(Reader):
             for row in self._rows(EpochRow, query, (job_id, stage, epoch))
         }
         return [*found.values()]
-
-    def each_checkpoint(self, job_id: str) -> Iterator[CheckpointRow]:
-        """Yield the checkpoints of a job, oldest first."""
-        yield from self.checkpoints(job_id)
 
     def events_of_kinds(self, job_id: str, kinds: frozenset[str], limit: int) -> list[EventRow]:
         """List the newest events of some kinds, the oldest of them first."""

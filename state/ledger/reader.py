@@ -169,24 +169,6 @@ class Reader:
         ).fetchone()
         return float(row[0] or 0.0)
 
-    def reached(self) -> dict[str, tuple[int | None, int | None]]:
-        """Map each job's id to the epoch and step that its latest attempt has reached."""
-        rows = self._db.execute(
-            "SELECT a.job, a.to_epoch, a.to_step FROM jobs j JOIN attempts a"
-            " ON a.job = j.id AND a.n = j.attempts"
-        )
-        return {row[0]: (row[1], row[2]) for row in rows}
-
-    def unfollowed(self) -> dict[str, str]:
-        """Map job ids to what the latest attempt reported about training that is not saved."""
-        if self._older:
-            return {}
-        rows = self._db.execute(
-            "SELECT a.job, a.unfollowed FROM jobs j JOIN attempts a"
-            " ON a.job = j.id AND a.n = j.attempts WHERE a.unfollowed IS NOT NULL"
-        )
-        return {row[0]: row[1] for row in rows}
-
     def epochs(self, job_id: str) -> list[EpochRow]:
         """List the finished epochs of a job, by stage."""
         where = "FROM epochs WHERE job = ? ORDER BY stage, epoch"
@@ -260,10 +242,17 @@ class Reader:
             table = query.split()[1]
             known = {row["name"] for row in self._db.execute(f"PRAGMA table_info({table})")}
             names = [name if name in known or "?" in name else f"NULL AS {name}" for name in names]
-        columns = ", ".join(names)
+        yield from map(kind.of, self._query(f"SELECT {', '.join(names)} {query}", values))
+
+    def _query(self, query: str, values: Collection[Any] = ()) -> Iterator[sqlite3.Row]:
+        """Run a query; yield its rows.
+
+        Raises:
+            LedgerCorrupt: the ledger is damaged.
+            HomeUnusable: it cannot be read.
+        """
         try:
-            for row in self._db.execute(f"SELECT {columns} {query}", values):
-                yield kind.of(row)
+            yield from self._db.execute(query, tuple(values))
         except sqlite3.DatabaseError as error:
             raise explain(error, self._path) from error
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import entered
 import pytest
 from rig import Rig, wait_for
 
@@ -48,20 +49,7 @@ def waiting_job(home: Home, **fields: Any) -> Job:
         }
     )
     ledger = Ledger.open(home.ledger)
-    run = home.run(job.id)
-    run.root.mkdir(exist_ok=True)
-    run.job_file.write_text(job.to_json())
-    run.job_file.chmod(0o600)
-    ledger.insert_job(
-        job.id,
-        name=job.name,
-        number=1,
-        run_dir=str(run.root),
-        priority=0,
-        spec=job.to_json(),
-        claim="c",
-        submitted_at=time.time(),
-    )
+    entered.enter(home, ledger, job)
     ledger.close()
     return job
 

@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import entered
 import pytest
 from rig import Rig, environment, wait_for
 
@@ -33,20 +34,7 @@ def enter(home: Home, name: str, state: JobState = JobState.QUEUED, **fields: ob
     values = {"workdir": str(home.root), "command": ["true"], **fields}
     job = Job(name=name, id=f"{name}-1", claim=name, **values)  # type: ignore[arg-type]
     ledger = Ledger.open(home.ledger)
-    run = home.run(job.id)
-    run.root.mkdir()
-    run.job_file.write_text(job.to_json())
-    run.job_file.chmod(0o600)
-    ledger.insert_job(
-        job.id,
-        name=name,
-        number=1,
-        run_dir=str(run.root),
-        priority=0,
-        spec=job.to_json(secrets=False),
-        claim=name,
-        submitted_at=time.time(),
-    )
+    entered.enter(home, ledger, job)
     if state != JobState.QUEUED:
         ledger.set_state(job.id, state, "A reason.", hint="`rekindle show`", now=time.time())
     ledger.close()

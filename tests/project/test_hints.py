@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import entered
 import pytest
 from rig import ROOT
 
@@ -72,20 +73,7 @@ def home(tmp_path: Path) -> Home:
     ledger = Ledger.open(made.ledger)
     for name in ("held", *(f"ended{n:02d}" for n in range(30))):
         job = Job(name=name, id=f"{name}-1", workdir="/", claim=name, command=["true"])
-        run = made.run(job.id)
-        run.root.mkdir()
-        run.job_file.write_text(job.to_json())
-        run.job_file.chmod(0o600)
-        ledger.insert_job(
-            job.id,
-            name=name,
-            number=1,
-            run_dir=str(run.root),
-            priority=0,
-            spec=job.to_json(),
-            claim=name,
-            submitted_at=time.time(),
-        )
+        entered.enter(made, ledger, job)
         state = JobState.HELD if name == "held" else JobState.CANCELLED
         hint = "`rekindle show`" if name == "held" else ""
         ledger.set_state(job.id, state, "A reason.", hint=hint, now=time.time())

@@ -1,4 +1,4 @@
-"""Scripts of the corpus under kills: what becomes of each, compared with an undisturbed run.
+"""Run the scripts of the corpus undisturbed and under kills, and compare what they write.
 
 ``python tests/support/corpus.py [--seed N] [--record FILE] [NAME ...]`` runs scripts of
 ``tests/scripts/corpus`` and prints the table of docs/reliability.md.

@@ -30,6 +30,7 @@ from rekindle.daemon.client.progress import rounded
 from rekindle.daemon.verbs import ls, show
 from rekindle.jobs import heartbeat
 from rekindle.state import durable, lock
+from rekindle.state.errors import LedgerCorrupt
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.listing import Listing
 from rekindle.state.lifecycle import JobState
@@ -61,7 +62,7 @@ class Night:
         self.ledger.insert_job(
             job,
             name=name,
-            number=1,
+            number=number,
             run_dir=str(self.home.run(job).root),
             priority=priority,
             spec="{}",
@@ -133,6 +134,45 @@ def test_of_many_jobs_those_that_matter_are_listed(
     assert len(listed(night, capsys, "--quiet").splitlines()) == 2 * MANY + 3
     assert listed(night, capsys, "--quiet", "--state", "held") == "held-1\n"
     assert ids(listed(night, capsys, "w7")) == ["w7-1"]
+
+
+def test_no_job_is_left_out_without_a_word(
+    night: Night, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Jobs that were held after a crash in the night, before many that a person held."""
+    for n in range(6):
+        job = night.add(f"c{n}", "starting", "running", "stopping", "held")
+        night.end(job, "crash")
+    for n in range(20):
+        night.add(f"p{n}", "held")
+    said = listed(night, capsys)
+    left_out = re.findall(r"(\d+) more held", said)
+    assert len(ids(said)) + sum(map(int, left_out)) == 26
+
+
+def test_a_name_and_a_state_select_before_the_list_is_cut(
+    night: Night, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with night.ledger.transaction():
+        for n in range(1, 71):
+            night.add("s", "held" if n == 1 else "waiting", number=n)
+    assert ids(listed(night, capsys, "s", "--state", "held")) == ["s-1"]
+
+
+def test_a_damaged_ledger_is_an_error_and_no_traceback(
+    night: Night, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with night.ledger.transaction():
+        for n in range(200):
+            night.add(f"w{n}", "waiting")
+    night.ledger.close()
+    content = bytearray(night.home.ledger.read_bytes())
+    for page in range(4096, len(content), 4096):
+        content[page : page + 64] = bytes(range(64))
+    night.home.ledger.write_bytes(content)
+    code = cli.main(["--home", str(night.home.root), "ls"])
+    assert code == LedgerCorrupt.exit_code
+    assert "verify --rebuild`" in capsys.readouterr().err
 
 
 def test_what_is_read_is_bounded_by_indexes(night: Night) -> None:
