@@ -35,7 +35,8 @@ class Seen:
     """Hold one reading of all GPUs.
 
     Attributes:
-        at: monotonic time of the reading, seconds.
+        at: monotonic time at which it was put together, seconds: each GPU was read
+            ``facts.silent`` seconds before.
         gpus: those that the daemon may use.
         cards: UUIDs of all physical GPUs that the driver shows.
         count: how many GPUs the host has, including those that the driver does not show.
@@ -150,7 +151,7 @@ class Monitor:
             gpus = tuple(_gpu(gpu, card["silent"]) for card in cards for gpu in card["gpus"])
             shown = frozenset(str(card["card"]) for card in cards)
             allowed = visible(gpus, self._allowed)
-            self._publish(Seen(time.monotonic(), allowed, shown, self._count(len(allowed))))
+            self._publish(Seen(record["at"], allowed, shown, self._count(len(allowed))))
 
     def _no_driver(self, trouble: str) -> None:
         self._publish(Seen(time.monotonic(), count=self._count(0), trouble=trouble))

@@ -1,5 +1,6 @@
 """Manage the pool of GPUs: those that the monitor sees, attempts hold or a person accepted."""
 
+import math
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import replace
@@ -65,7 +66,11 @@ class Pool:
             uuid: at for uuid, at in self._given_back.items() if now - at < _SETTLE_S
         }
         # a reading from before the end of an attempt does not show the memory it left in use
-        stale = {uuid for uuid, at in self._given_back.items() if seen.at <= at}
+        stale = {
+            gpu.uuid
+            for gpu in self._gpus
+            if seen.at - gpu.facts.silent <= self._given_back.get(gpu.uuid, -math.inf)
+        }
         stock = placement.take_stock(
             self._gpus, held={*held, *stale}, settling=self._given_back, free_share=self._free_share
         )

@@ -52,7 +52,7 @@ class Cards:
             return len(self._latest) == len(self._began)
 
     def readings(self, now: float) -> list[dict[str, Any]]:
-        """Return one record for each GPU, with the seconds since it was read."""
+        """Return one record for each GPU, with the seconds since its latest reading began."""
         with self._lock:
             latest = dict(self._latest)
         found = []
@@ -62,7 +62,7 @@ class Cards:
             found.append(
                 {
                     "card": self._nvml.uuid(index),
-                    "silent": round(silent, 1),
+                    "silent": round(silent, 3),
                     "gpus": [dataclasses.asdict(gpu) for gpu in gpus],
                 }
             )
@@ -75,9 +75,10 @@ class Cards:
 
     def _read(self, index: int) -> None:
         while True:
+            began = time.monotonic()
             gpus = self._nvml.read(index)
             with self._lock:
-                self._latest[index] = time.monotonic(), gpus
+                self._latest[index] = began, gpus
             time.sleep(LOOK_S)
 
 
@@ -114,7 +115,8 @@ def _run(nvml: Nvml, say: Any) -> None:
     while True:
         if not cards.follow(nvml.count()):
             return
-        say({"cards": cards.readings(time.monotonic())})
+        now = time.monotonic()
+        say({"at": now, "cards": cards.readings(now)})
         if nvml.library_replaced():
             say({"trouble": "The library of the NVIDIA driver was replaced"})
             return

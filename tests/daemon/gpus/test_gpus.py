@@ -1,7 +1,9 @@
 """GPUs through the real NVML binding, over a library that pretends to be the driver's."""
 
+import contextlib
 import json
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from rig import Rig, wait_for
 
 from rekindle.daemon.gpus import monitor, placement
-from rekindle.daemon.gpus.faults import Fault, Severity
+from rekindle.daemon.gpus.faults import Facts, Fault, Severity
 from rekindle.daemon.gpus.placement import Gpu
 from rekindle.daemon.gpus.pool import Pool
 from rekindle.daemon.queue_file import QueueFile
@@ -246,6 +248,36 @@ def test_the_choice_of_gpus_is_read_as_cuda_reads_it(
     """Up to the first that does not exist; an ambiguous prefix matches none."""
     box = [Gpu("GPU-aa", "0"), Gpu("GPU-ab", "1"), Gpu("MIG-1", "2:0")]
     assert [gpu.uuid for gpu in placement.visible(box, allowed)] == expected
+
+
+class Readings(monitor.Monitor):
+    """A monitor that shows what a test gives it."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.now = monitor.Seen(0.0)
+
+    def seen(self) -> monitor.Seen:
+        return self.now
+
+
+def test_a_reading_from_before_the_end_of_an_attempt_gives_its_gpu_to_nobody(
+    tmp_path: Path,
+) -> None:
+    """A line of the probe may arrive later and still tell what was read earlier."""
+    home = Home(tmp_path / "home")
+    home.create()
+    readings = Readings()
+    with contextlib.closing(Ledger.open(home.ledger)) as ledger:
+        pool = Pool(ledger, readings, QueueFile(home), free_share=0.8)
+        pool.give_back(["GPU-a"])
+        since = time.monotonic()
+        for age, allocatable in ((1.2, ()), (0.2, ("GPU-a",))):
+            gpu = Gpu("GPU-a", "0", total=100, free=100, facts=Facts(silent=age))
+            readings.now = monitor.Seen(since + 1.0, (gpu,), frozenset({"GPU-a"}), 1)
+            pool.refresh(())
+            assert pool.stock.allocatable == allocatable
+            assert pool.stock.reclaimable == 1
 
 
 def test_a_box_without_gpus_does_not_look_at_its_whole_queue_at_each_tick(
