@@ -70,6 +70,11 @@ class Run:
         return self.root / "checkpoints"
 
     @property
+    def kept_files(self) -> Path:
+        """Copies of files that the script wrote, which checkpoints need; named by digest."""
+        return self.root / "kept_files"
+
+    @property
     def quarantine(self) -> Path:
         """Folder of refused checkpoints; the journal holds the reason for each."""
         return self.checkpoints / "quarantine"

@@ -231,6 +231,13 @@ CHECKPOINT: Final = Table(
             "What to do where the loss or a variable is NaN or infinity.",
             default="hold",
         ),
+        Field(
+            "keep_files",
+            either("none", 0, SIZE),
+            "Limit of the copies of files that each `fit` or loop writes (ModelCheckpoint, "
+            "CSVLogger, own callbacks), which a relaunch puts back.",
+            default="2 GB",
+        ),
     ),
     makes=_make_checkpoint,
     foreign={

@@ -120,6 +120,15 @@ class Session:
             return None
         return self._on_restored[1]
 
+    @property
+    def exports(self) -> bool:
+        """True in an export, which changes no file of the script."""
+        return self._on_restored is not None
+
+    def note(self, entry: entries.Entry) -> None:
+        """Append an entry to the journal."""
+        self._log.note(entry)
+
     # progress
 
     @property

@@ -20,6 +20,8 @@ from rekindle.jobs.capture.model_state import ModelState
 from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.data import determinism
 from rekindle.jobs.data.fit_data import FitData
+from rekindle.jobs.files import targets
+from rekindle.jobs.files.stage_files import StageFiles
 from rekindle.jobs.resume import fit_build
 from rekindle.jobs.resume.hook import Hook
 from rekindle.jobs.resume.stage import StageEngine
@@ -43,10 +45,15 @@ class FitStage:
         self._session = session
         self._model = model
         self._arguments = arguments
-        self._engine = StageEngine(session, number, SavePolicy(session.job.checkpoint))
+        callbacks = fit_build.user_callbacks(arguments["callbacks"], session.warn)
+        self._engine = StageEngine(
+            session,
+            number,
+            SavePolicy(session.job.checkpoint),
+            StageFiles(session, number, targets.of(callbacks, begun_at=time.time())),
+        )
         self._callbacks = CallbackStates(
-            fit_build.user_callbacks(arguments["callbacks"], session.warn),
-            lambda: tensorboard_files.before(session.run, session.attempt),
+            callbacks, lambda: tensorboard_files.before(session.run, session.attempt)
         )
         self._data = FitData(
             (session.job.seed, number),
@@ -76,6 +83,7 @@ class FitStage:
             self._check_callbacks()
             if engine.has_ended:
                 return self._restore_ended()
+            engine.files.put_back(engine.saved, ended=False)
             self._callbacks.prepare(engine.saved)
             # set even for epoch 0: a script that resumes by itself passes another initial_epoch
             self._arguments["initial_epoch"] = engine.saved["position"]["epoch"]

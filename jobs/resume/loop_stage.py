@@ -20,6 +20,7 @@ from rekindle.jobs.capture.tracked_objects import TrackedModels, TrackedState
 from rekindle.jobs.data import determinism
 from rekindle.jobs.data.loop_batches import Batches
 from rekindle.jobs.data.loop_data import LoopData
+from rekindle.jobs.files.stage_files import StageFiles
 from rekindle.jobs.job import CheckpointPolicy
 from rekindle.jobs.resume.stage import StageEngine
 from rekindle.state.errors import RekindleError, StateMismatch, UsageError
@@ -91,9 +92,8 @@ class LoopStage:
         number = session.enter_stage()
         shutdown.in_training(True)
         try:
-            self._engine = StageEngine(
-                session, number, _save_policy(session, self._policy, flat=flat)
-            )
+            policy = _save_policy(session, self._policy, flat=flat)
+            self._engine = StageEngine(session, number, policy, StageFiles(session, number))
             self._open(self._engine)
         except RekindleError as error:
             session.fail_permanently(error)
@@ -127,6 +127,7 @@ class LoopStage:
         elif self._ended:
             engine.restore_ended()
         else:
+            engine.files.put_back(engine.saved, ended=False)
             engine.resume(epochs=None)
         self._progress, self._begun_at = engine.progress, engine.begun_at
         if not self._ended:

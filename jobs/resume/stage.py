@@ -16,6 +16,7 @@ from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture.codec import Tensors, read_state
 from rekindle.jobs.capture.component import Caveat, Component, Json
 from rekindle.jobs.capture.model_state import ModelState
+from rekindle.jobs.files.stage_files import StageFiles
 from rekindle.jobs.resume import model_config, warm_start
 from rekindle.jobs.resume.stage_state import Seekable, StageState
 from rekindle.state.run.training_state import TrainingState
@@ -30,17 +31,21 @@ class StageEngine:
 
     Attributes:
         progress: position of the stage at the last boundary.
+        files: what the stage writes; a component.
         begun_at: the step at which it began.
         saved, saved_arrays: content of the checkpoint; empty if the stage begins, or once the
             content was dropped.
     """
 
-    def __init__(self, session: Session, number: int, policy: SavePolicy) -> None:
+    def __init__(
+        self, session: Session, number: int, policy: SavePolicy, files: StageFiles
+    ) -> None:
         self.session = session
         self.progress = Progress(number, step=session.progress.step)
         self.begun_at = self.progress.step
         self._policy = policy
         self._point = session.store.restore_point(number, read_state)
+        self.files = files
         self._state: StageState
         self._step_began = 0.0
 
@@ -72,6 +77,7 @@ class StageEngine:
         self, models: ModelState, data: Seekable, others: Sequence[Component], kind: str
     ) -> None:
         """Set the components and compare them with the checkpoint; see :class:`StageState`."""
+        others = [*others, self.files]  # last: the others flush the files that they write
         self._state = StageState(self.session, self._point, models, data, others, kind)
 
     def show(self) -> None:
@@ -120,6 +126,7 @@ class StageEngine:
             seek: restores the data as of the end of the stage; by default as for a resume.
         """
         self._restore_from(seek)
+        self.files.put_back(self.saved, ended=True)
         self.session.stage_restored(self.progress.stage, self._point)
 
     def _restore_from(self, seek: Callable[[], None] | None = None) -> None:
@@ -130,10 +137,7 @@ class StageEngine:
         )
         # no batch is trained yet, so SIGTERM can end the process at once: reading may take hours
         shutdown.mark_clean(True)
-        if seek is None:
-            self._state.seek(self._point)
-        else:
-            seek()
+        (seek or (lambda: self._state.seek(self._point)))()
         shutdown.mark_clean(False)
         self.restore()
         for text in self._state.unused_rates(self._point):

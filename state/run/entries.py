@@ -282,6 +282,11 @@ def checkpoint_committed(
     """Record that a checkpoint is complete on disk."""
 
 
+@_kind("attempt", "names")
+def files_put_back(*, stage: Whole, names: Texts) -> None:
+    """Record files of the script that were another and were put back as of a checkpoint."""
+
+
 @_kind()
 def save_failed(*, error: str, epoch: Whole, step: Whole) -> None:
     """Record that a checkpoint could not be written; training continues."""

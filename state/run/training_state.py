@@ -81,6 +81,7 @@ class TrainingState(TypedDict, total=False):
             ``draws`` and ``epochs``.
         loop, state: of a loop.
         inexact: caveats as text.
+        files: records of what the stage wrote; older checkpoints lack it.
         versions: of Keras and TensorFlow.
     """
 
@@ -101,3 +102,4 @@ class TrainingState(TypedDict, total=False):
     epochs: int
     loop: LoopState
     state: dict[str, Any]
+    files: list[dict[str, Any]]

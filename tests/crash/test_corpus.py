@@ -15,7 +15,6 @@ pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
 COUNT = int(os.environ.get("REKINDLE_CORPUS", "4"))
 OPEN: dict[str, str] = {
-    "kaggle_kfold_one_best_file": "trainings that share one best file get the last one's weights",
     "kaggle_kfold_skip_finished": "a training that is skipped shifts the stages of those after it",
     "keras_inference_noise": "generators that the script makes without a seed",
     "keras_siamese": "datasets that shuffle again under zip, take and skip",
