@@ -10,6 +10,7 @@ import numpy as np
 
 from rekindle.jobs.capture.codec import Tensors, decode, encode
 from rekindle.jobs.capture.component import ComponentBase
+from rekindle.jobs.seeding import unseeded
 from rekindle.state.run.training_state import TrainingState
 
 _generators: list["weakref.ref[Any]"] = []
@@ -114,6 +115,7 @@ def capture(
     only: list[int] | None = None,
     python: Any = None,
     numpy: Any = None,
+    made_unseeded: Any = None,
 ) -> dict[str, Any]:
     """Capture the state of all generators of the process, as JSON and arrays.
 
@@ -121,7 +123,7 @@ def capture(
         prefix: of the arrays' names; unless it is the default, ``seeds`` of seed generators is
             below it.
         only: numbers of seed generators; None for all.
-        python, numpy: states to save instead of the current ones.
+        python, numpy, made_unseeded: states to save instead of the current ones.
     """
     from tensorflow.python.eager import context
 
@@ -131,6 +133,7 @@ def capture(
         "python": encode(python or random.getstate(), tensors, f"{prefix}/python"),
         "numpy": encode(numpy or np.random.get_state(), tensors, f"{prefix}/numpy"),
         "eager": None if rng is None else encode(rng.getstate(), tensors, f"{prefix}/eager"),
+        "unseeded": made_unseeded or unseeded.counts(),
         "seeds": seed_states(
             tensors, "seeds" if prefix == "random" else f"{prefix}/seeds", only=only
         ),
@@ -144,6 +147,8 @@ def restore(state: dict[str, Any], tensors: Tensors) -> None:
     restore_seed_states(state["seeds"], tensors)
     random.setstate(decode(state["python"], tensors))
     np.random.set_state(decode(state["numpy"], tensors))
+    if "unseeded" in state:  # older checkpoints have none
+        unseeded.restore(state["unseeded"])
     rng = getattr(context.context(), "_rng", None)
     if rng is not None and state["eager"] is not None:
         rng.setstate(decode(state["eager"], tensors))

@@ -13,10 +13,10 @@ from rekindle.jobs.capture.component import Caveat, ComponentBase, Json
 from rekindle.jobs.data import determinism
 from rekindle.jobs.data.epoch_iterator import EpochwiseIterator
 from rekindle.jobs.data.fit_iterator import EvalIterator, FitIterator
-from rekindle.jobs.data.rng_tracker import NUMPY, PYTHON, begin_with
+from rekindle.jobs.data.rng_tracker import NUMPY, PYTHON, UNSEEDED, begin_with
 from rekindle.state.run.training_state import Fingerprint, TrainingState
 
-_ARGUMENTS: Final = {PYTHON: "python", NUMPY: "numpy"}
+_ARGUMENTS: Final = {PYTHON: "python", NUMPY: "numpy", UNSEEDED: "made_unseeded"}
 
 
 class FitData(ComponentBase):

@@ -21,10 +21,12 @@ from typing import Any, Final
 import numpy as np
 
 from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
+from rekindle.jobs.seeding import unseeded
 
 PYTHON: Final = "Python's global random generator"
 NUMPY: Final = "numpy's global random generator"
-GLOBAL: Final = frozenset({PYTHON, NUMPY})
+UNSEEDED: Final = "generators that are made without a seed"
+GLOBAL: Final = frozenset({PYTHON, NUMPY, UNSEEDED})
 _OWN: Final = "its attribute "
 _PATIENCE_S: Final = 5.0
 """Longest time that a checkpoint waits for a batch that is being read."""
@@ -63,7 +65,7 @@ class RngTracker:
 
     def now(self) -> States:
         """Return the current states."""
-        states = {PYTHON: random.getstate(), NUMPY: _numpy().state()}
+        states = {PYTHON: random.getstate(), NUMPY: _numpy().state(), UNSEEDED: unseeded.counts()}
         for name, value in list(getattr(self._owner, "__dict__", {}).items()):
             if isinstance(value, random.Random):
                 states[_OWN + name] = value.getstate()
@@ -80,6 +82,8 @@ class RngTracker:
                 random.setstate(state)
             elif kind == NUMPY:
                 np.random.set_state(state)
+            elif kind == UNSEEDED:
+                unseeded.restore(state)
             else:
                 value = getattr(self._owner, kind.removeprefix(_OWN), None)
                 if isinstance(value, random.Random):
