@@ -107,6 +107,9 @@ class CallbackStates(ComponentBase):
         names = [name for name, kept in saved["callbacks"] if kept]
         return [f"callbacks: {', '.join(names)}"]
 
+    def cut_back(self) -> list[str]:
+        return [c.filename for c in self.callbacks if isinstance(c, keras.callbacks.CSVLogger)]
+
     def _state(self, index: int, callback: Any, arrays: Tensors) -> Json:
         prefix = f"callbacks/{index:02d}"
         name = type(callback).__name__
@@ -181,7 +184,14 @@ class CallbackStates(ComponentBase):
                     setattr(base, name, decode(json.loads(text), arrays))
         for name, value in state.get("attributes", {}).items():
             existing = callback.__dict__.get(name)
-            decoded = decode(value, arrays, existing)
+            try:
+                decoded = decode(value, arrays, existing)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                self._add(
+                    f"The attribute {name} of the callback {kind} could not be restored ({error})",
+                    "give the callback state_dict() and load_state_dict()",
+                )
+                continue
             if decoded is not existing:
                 callback.__dict__[name] = decoded
         for name, digest in state.get("constants", {}).items():

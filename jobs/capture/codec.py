@@ -10,6 +10,7 @@ import collections
 import json
 import random
 import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -39,11 +40,14 @@ def encode(value: Any, tensors: Tensors, prefix: str) -> Any:
 def decode(value: Any, tensors: Tensors, existing: Any = None) -> Any:
     """Decode what :func:`encode` returned; restore generators and variables into ``existing``.
 
+    Lists, tuples and dicts are new; generators and variables in them are those of
+    ``existing``, at the same place. A variable that does not exist yet is created.
+
     Raises:
         ValueError: the value does not fit.
     """
     if isinstance(value, list):
-        return [decode(item, tensors) for item in value]
+        return _items(value, tensors, existing)
     if not isinstance(value, dict):
         return value
     ((tag, body),) = value.items()
@@ -131,8 +135,18 @@ _DICTS: Final[dict[type, str]] = {
 }
 
 
-def _pairs(body: Any, tensors: Tensors) -> list[tuple[Any, Any]]:
-    return [(_hashable(decode(k, tensors)), decode(v, tensors)) for k, v in body]
+def _items(body: list[Any], tensors: Tensors, existing: Any) -> list[Any]:
+    before = list(existing) if isinstance(existing, list | tuple | collections.deque) else []
+    before += [None] * (len(body) - len(before))
+    return [decode(item, tensors, one) for item, one in zip(body, before, strict=False)]
+
+
+def _pairs(body: Any, tensors: Tensors, existing: Any) -> list[tuple[Any, Any]]:
+    before = existing if isinstance(existing, Mapping) else {}
+    keys = [_hashable(decode(k, tensors)) for k, _ in body]
+    return [
+        (key, decode(v, tensors, before.get(key))) for key, (_, v) in zip(keys, body, strict=True)
+    ]
 
 
 def _hashable(key: Any) -> Any:
@@ -163,7 +177,10 @@ def _random_state(body: Any, tensors: Tensors, existing: Any) -> Any:
 
 def _variable(body: Any, tensors: Tensors, existing: Any) -> Any:
     if existing is None or not hasattr(existing, "assign"):
-        raise ValueError("the variable to restore a value into does not exist")
+        import tensorflow as tf  # the script has imported it: the value was a variable
+
+        # the script creates it during the training, as a shadow copy in the first batch
+        return tf.Variable(_array(body, tensors), trainable=False)
     existing.assign(_array(body, tensors))
     return existing
 
@@ -184,17 +201,21 @@ _DECODERS: Final[dict[str, Any]] = {
     "scalar": lambda body, tensors, _: _array(body, tensors)[()],
     "array": lambda body, tensors, _: _array(body, tensors),
     "bytes": lambda body, tensors, _: base64.b64decode(body),
-    "tuple": lambda body, tensors, _: tuple(decode(item, tensors) for item in body),
+    "tuple": lambda body, tensors, existing: tuple(_items(body, tensors, existing)),
     "set": lambda body, tensors, _: {_hashable(decode(item, tensors)) for item in body},
     "frozenset": lambda body, tensors, _: frozenset(
         _hashable(decode(item, tensors)) for item in body
     ),
-    "deque": lambda body, tensors, _: collections.deque(
-        (decode(item, tensors) for item in body[1]), maxlen=body[0]
+    "deque": lambda body, tensors, existing: collections.deque(
+        _items(body[1], tensors, existing), maxlen=body[0]
     ),
-    "dict": lambda body, tensors, _: dict(_pairs(body, tensors)),
-    "ordered": lambda body, tensors, _: collections.OrderedDict(_pairs(body, tensors)),
-    "counter": lambda body, tensors, _: collections.Counter(dict(_pairs(body, tensors))),
+    "dict": lambda body, tensors, existing: dict(_pairs(body, tensors, existing)),
+    "ordered": lambda body, tensors, existing: collections.OrderedDict(
+        _pairs(body, tensors, existing)
+    ),
+    "counter": lambda body, tensors, existing: collections.Counter(
+        dict(_pairs(body, tensors, existing))
+    ),
     "random": _random,
     "generator": _generator,
     "random_state": _random_state,

@@ -230,6 +230,23 @@ class RandomState(ComponentBase):
     def receipt(self, saved: TrainingState) -> list[str]:
         return ["random state"]
 
+    def unchecked(self, saved: TrainingState) -> list[str]:
+        """List generators that data draws from ahead, or that have other numbers than before."""
+        in_data = set(self._in_data())
+        renumbered = self.is_renumbered(saved)
+        now = {number: _name(generator) for number, generator in generators()}
+        seeds = saved["random"]["seeds"]
+        known = {key for _, _, key in seeds}
+        return [
+            *(
+                key
+                for number, name, key in seeds
+                if renumbered or number in in_data or now.get(number) != name
+            ),
+            # made by the script since, e.g. by a model that it built for another purpose
+            *(key for number in now if (key := f"seeds/{number:05d}") not in known),
+        ]
+
     def variables(self) -> list[Any]:
         """List the TensorFlow variables of the seed generators."""
         return [variable_of(generator) for _, generator in generators()]

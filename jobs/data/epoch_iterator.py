@@ -31,6 +31,7 @@ class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         seed: tuple[int, int],
         *,
         boundary: Callable[[], None],
+        batches_over: Callable[[], None],
         pass_begins: Callable[[], None],
         beat: Callable[[], None],
         **arguments: Any,

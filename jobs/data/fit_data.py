@@ -27,6 +27,7 @@ class FitData(ComponentBase):
         validation: the ``validation_data`` of ``fit``.
         beat: called while data is read again; may end the process.
         boundary: called between two executions with the batches trained of the epoch.
+        batches_over: called when all batches of an epoch are trained, before its validation.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class FitData(ComponentBase):
         validation: Any,
         beat: Callable[[], None],
         boundary: Callable[[], None],
+        batches_over: Callable[[], None],
     ) -> None:
         self._seed = seed
         self._validation = validation
         self._beat = beat
         self._boundary = boundary
+        self._batches_over = batches_over
         self.train: FitIterator | EpochwiseIterator | None = None
         self._eval: EvalIterator | None = None
         self._evals_replayed = 0
@@ -71,6 +74,7 @@ class FitData(ComponentBase):
         self.train = kind(
             self._seed,
             boundary=self._boundary,
+            batches_over=self._batches_over,
             pass_begins=self._pass_begins,
             beat=self._beat,
             **arguments,

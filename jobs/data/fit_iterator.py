@@ -8,6 +8,7 @@ They follow ``keras/src/trainers/epoch_iterator.py`` and
 ``keras/src/backend/tensorflow/trainer.py`` of the versions in :mod:`rekindle.jobs.keras_compat`.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,7 +28,8 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
     Args:
         seed: of the job, and the stage; with the number of the pass it determines the order of
             arrays.
-        boundary: called between two executions with the batches trained of the epoch.
+        boundary: called between two executions.
+        batches_over: called when all batches of an epoch are trained, before its validation.
         pass_begins: called before a pass over the data draws anything.
         beat: called while data is read again; may end the process.
         arguments: those of ``TFEpochIterator``.
@@ -43,6 +45,7 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         seed: tuple[int, int],
         *,
         boundary: Callable[[], None],
+        batches_over: Callable[[], None],
         pass_begins: Callable[[], None],
         beat: Callable[[], None],
         distribute_strategy: Any,
@@ -50,6 +53,7 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
     ) -> None:
         self.epoch_step = 0
         self._boundary = boundary
+        self._batches_over = batches_over
         self._pass_begins = pass_begins
         self._beat = beat
         self._created = 0
@@ -188,8 +192,7 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
             self._current_iterator, self._begin_later = self._begin_later(), None
         self._epoch_begins(resumed=resumed)
         per_execution = self.steps_per_execution
-        steps_per_epoch = self.steps_per_epoch or self._num_batches or -1
-        self.epoch_step = start
+        steps_per_epoch, self.epoch_step = self.steps_per_epoch or self._num_batches or -1, start
         if steps_per_epoch > 0:
             if not resumed and (self._current_iterator is None or self.steps_per_epoch is None):
                 self._current_iterator = iter(self._get_iterator())
@@ -202,6 +205,7 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
                 self._steps_seen += per_execution
                 yield step, step + per_execution - 1, self._current_iterator
                 self._boundary()
+            self._batches_over()
             if self._num_batches and self._steps_seen >= self._num_batches:
                 self._end_pass()
         else:
@@ -216,6 +220,12 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         if not self._pass_over:
             self.data_adapter.on_epoch_end()
         self._pass_over = False
+
+    @contextlib.contextmanager
+    def catch_stop_iteration(self) -> Iterator[None]:
+        with super().catch_stop_iteration():
+            yield
+        self._batches_over()  # also where the data ran out, or a callback stopped the training
 
     def _epoch_begins(self, *, resumed: bool) -> None:
         reordered = self.source.reordered
@@ -256,11 +266,10 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
 
     def _begin_pass(self, first: int) -> Any:
         """Begin the next pass at batch ``first``."""
-        number = self._created
         self._pass_begins()
+        begun = self.source.begin_pass(self._created, first)
         self._created += 1
         self._taken = first
-        begun = self.source.begin_pass(number, first)
         self._begin_later = begun.begin_later
         return begun.iterator if begun.begin_later is None else begun.begin_later
 

@@ -60,6 +60,7 @@ class FitStage:
             arguments["validation_data"],
             session.seeking,
             self._boundary,
+            self._engine.end_last_steps,
         )
         self._random = RandomState(self._data.seed_generators, self._data.drawn)
         self._models = ModelState(
@@ -205,7 +206,7 @@ class FitStage:
         if position:
             if position["epoch"] == epoch and position["epoch_step"]:
                 # callbacks saw on_epoch_begin of this epoch once more: undo what they changed
-                engine.restore()
+                engine.restore_again()
                 self._run.carry_logs()
             engine.drop_saved()
         engine.stand(self._at(epoch))

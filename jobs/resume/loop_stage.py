@@ -160,7 +160,7 @@ class LoopStage:
         has_batches, arrived = self._data.arrive()
         if arrived:
             # the script ran the code before this call once more: undo what that changed
-            engine.restore()
+            engine.restore_again()
             self._forget()
         return stream, has_batches
 
@@ -182,6 +182,10 @@ class LoopStage:
         at = self._progress
         self._progress = replace(at, step=at.step + 1, epoch_step=at.epoch_step + 1)
 
+    def batches_left(self) -> None:
+        """Record that the script left the batches of a call; more code of the epoch may follow."""
+        self._running().end_last_steps()
+
     def boundary(self) -> None:
         """Save or stop between two steps."""
         shutdown.mark_clean(False)
@@ -191,6 +195,7 @@ class LoopStage:
         """Record that all batches of a call are trained; more code of the epoch may follow."""
         self._data.exhaust()
         engine = self._running()
+        engine.end_last_steps()
         engine.session.beat("validation")
         if shutdown.requested():
             engine.exit_saved()
@@ -222,6 +227,7 @@ class LoopStage:
     def left(self) -> None:
         """Record that the script left the loop: its end, if the script continues or succeeds."""
         engine = self._running()
+        engine.end_last_steps()
         error = getattr(sys, "last_value", None)
         try:
             snapshot = self._final()

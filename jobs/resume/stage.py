@@ -17,13 +17,14 @@ from rekindle.jobs.capture.codec import Tensors, read_state
 from rekindle.jobs.capture.component import Caveat, Component, Json
 from rekindle.jobs.capture.model_state import ModelState
 from rekindle.jobs.files.stage_files import StageFiles
+from rekindle.jobs.proof.last_steps import LastSteps
 from rekindle.jobs.resume import model_config, warm_start
 from rekindle.jobs.resume.stage_state import Seekable, StageState
 from rekindle.state.run.training_state import TrainingState
 
 
-class StageEngine:
-    """Resume and save one stage.
+class RestorableStage:
+    """Find, check, restore and capture the state of one stage, and save it.
 
     Args:
         number: 0-based number of the stage in the script.
@@ -47,7 +48,6 @@ class StageEngine:
         self._point = session.store.restore_point(number, read_state)
         self.files = files
         self._state: StageState
-        self._step_began = 0.0
 
     @property
     def saved(self) -> TrainingState:
@@ -116,6 +116,7 @@ class StageEngine:
         self.session.grace.watch()
         self._restore_from()
         after_restore()
+        self._state.compare(self._point)
         self._write_receipt(self._state.receipt(self._point), epochs)
         self._open_grace_period()
 
@@ -173,6 +174,10 @@ class StageEngine:
         """Restore everything but the data from the checkpoint."""
         self._state.restore(self._point)
 
+    def restore_again(self) -> None:
+        """Restore within an epoch, once callbacks or code before the batches have run again."""
+        self._state.restore_again(self._point)
+
     def report(self, caveats: Iterable[Caveat]) -> None:
         """Report each caveat once, in receipts or as a warning."""
         self._state.caveats.add(caveats)
@@ -198,20 +203,33 @@ class StageEngine:
             at = dataclasses.replace(at, epoch_step=0, ended=True)
         return self._state.capture(at, self.begun_at, logs=logs, replaced=replaced or {})
 
-    # saving
-
-    def save(self, why: str, snapshot: Snapshot | None = None, *, best: bool = False) -> None:
-        """Commit a checkpoint of the current state, or of a snapshot.
+    def save(self, why: str, snapshot: Snapshot | None = None, *, best: bool = False) -> bool:
+        """Commit a checkpoint of the current state, or of a snapshot; return whether it is saved.
 
         Args:
             why: start, epoch, best, steps, time, signal or end.
         """
-        self.session.save(snapshot or self.capture(), why, best=best, policy=self._policy)
+        return self.session.save(snapshot or self.capture(), why, best=best, policy=self._policy)
+
+
+class StageEngine(RestorableStage):
+    """Resume one stage, and save it at its boundaries."""
+
+    def __init__(
+        self, session: Session, number: int, policy: SavePolicy, files: StageFiles
+    ) -> None:
+        super().__init__(session, number, policy, files)
+        self._step_began = 0.0
+        self._last_steps = LastSteps(session.run.root, session.grace)
 
     def exit_saved(self, snapshot: Snapshot | None = None) -> None:
         """Save, and end the process unless the script's own SIGTERM handler does."""
         self.save("signal", snapshot)
         shutdown.exit_saved()
+
+    def end_last_steps(self) -> None:
+        """End the process before code that is no step, if all is saved and it was asked to end."""
+        self._last_steps.end()
 
     def step_begins(self) -> None:
         """Mark that memory equals the last checkpoint while the first step is compiled."""
@@ -228,25 +246,41 @@ class StageEngine:
         session = self.session
         session.advance(progress)
         session.beat("step")
-        if session.must_stop():
-            if exact:
-                self.exit_saved()
-            else:
-                shutdown.exit_saved()  # this epoch is repeated
         now = time.monotonic()
-        if exact and self._policy.due_in_epoch(progress.step, now):
-            self.save("steps" if self._policy.policy.every_steps else "time")
-            if shutdown.requested():
-                shutdown.exit_saved()  # SIGTERM arrived during the save
+        seconds = now - self._step_began if self._step_began else 0.0
+        if self._last_steps.have_begun:
+            self._last_steps.step_done(progress.step, seconds)
+            self._step_began = now
+            return
+        if session.must_stop():
+            # if not exact, this epoch is repeated
+            self._leave(seconds, saved=exact and self.save("signal"))
             now = time.monotonic()
-        elif exact and self._step_began and session.grace.is_long(now - self._step_began):
+        elif exact and self._policy.due_in_epoch(progress.step, now):
+            saved = self.save("steps" if self._policy.policy.every_steps else "time")
+            if shutdown.requested():
+                self._leave(seconds, saved=saved)  # SIGTERM arrived during the save
+            now = time.monotonic()
+        elif exact and session.grace.is_long(seconds):
             snapshot = self.capture()
             session.grace.keep(lambda: self.save("signal", snapshot))
             now = time.monotonic()
         self._step_began = now
 
+    def _leave(self, seconds: float, *, saved: bool) -> None:
+        """End the process, after a few steps more where there is time for them.
+
+        Args:
+            seconds: duration of the last step.
+        """
+        asked = saved and shutdown.requested()
+        at = self.progress.step
+        if not asked or not self._last_steps.begin(at, seconds, self._state.cut_back()):
+            shutdown.exit_saved()
+
     def epoch_done(self, progress: Progress, seconds: float, logs: Json) -> None:
         """Finish an epoch: journal it, save if due, stop if requested."""
+        self.end_last_steps()
         self.progress = progress
         session = self.session
         session.advance(progress)
@@ -266,6 +300,7 @@ class StageEngine:
 
     def end(self, snapshot: Snapshot | None = None) -> None:
         """Commit the end of the stage."""
+        self.end_last_steps()
         snapshot = snapshot or self.capture(ended=True)
         at = snapshot.position
         self.session.advance(Progress.at(at), trained=False)

@@ -1,7 +1,7 @@
 """State of a stage: its components, and the checkpoint they are restored from."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
@@ -13,6 +13,8 @@ from rekindle.jobs.capture import fingerprint
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Component, Json
 from rekindle.jobs.capture.model_state import ModelState
+from rekindle.jobs.proof import decodable, round_trip
+from rekindle.jobs.proof.round_trip import Comparison
 from rekindle.state.run.training_state import TrainingState
 
 
@@ -59,6 +61,7 @@ class StageState:
         if found is not None and not session.job.allow_change:
             raise fingerprint.refuse(found)
         self.allowed = found
+        self._decoded = False
 
     def _difference(self, saved: TrainingState) -> str | None:
         was = "loop" if "loop" in saved else "fit"
@@ -78,6 +81,27 @@ class StageState:
         for component in self._components:
             component.restore(point.state, point.tensors, lenient=self.allowed is not None)
         self.look_for_caveats()
+
+    def restore_again(self, point: RestorePoint) -> None:
+        """Restore within an epoch, once callbacks or code before the batches have run again."""
+        self.restore(point)
+        self.compare(point)
+
+    def compare(self, point: RestorePoint) -> None:
+        """Capture the restored state again, and report what differs from the checkpoint."""
+        if self.allowed is not None or point.checkpoint is None:
+            return  # what does not fit was left out, as a person has allowed
+        arrays = Comparison(point.tensors)
+        state: dict[str, Any] = {}
+        for component in self._components:
+            state |= component.capture_again(arrays)
+        unchecked = {key for c in self._components for key in c.unchecked(point.state)}
+        found = round_trip.gaps(dict(point.state), state, arrays, unchecked=unchecked)
+        self.caveats.add(round_trip.caveats(point.checkpoint.name, found))
+
+    def cut_back(self) -> list[str]:
+        """List files that a relaunch cuts back to their size at the checkpoint."""
+        return [path for component in self._components for path in component.cut_back()]
 
     def receipt(self, point: RestorePoint) -> list[str]:
         """List in words what is restored."""
@@ -113,6 +137,9 @@ class StageState:
         for component in self._components:
             state |= component.capture(arrays)
         self.look_for_caveats()
+        if not self._decoded:
+            self._decoded = True
+            self.caveats.add(decodable.caveats(state, arrays))
         state |= {
             "position": {
                 "stage": at.stage,

@@ -26,6 +26,7 @@ class Validation:
         """Copy metrics and RNG state before Keras resets the metrics of the epoch."""
         if self._before is not None:
             return
+        self._engine.end_last_steps()
         arrays: Tensors = {}
         metrics = {"metrics": list(self._model.metrics_variables)}
         state = {
