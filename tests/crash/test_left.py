@@ -52,7 +52,7 @@ def test_a_fit_left_by_a_caught_exception_does_not_start_over(tmp_path: Path) ->
         (1, 1, 78, 0),
         # repeated: an epoch of the first fit, and the steps of the second after its last save
         (2, 0, 52, 26 + fell - 130),
-        (3, 0, saved, 0),
+        (3, 0, saved, 4),  # trained after the save
         (3, 1, 130, 0),
     ]
     # only one checkpoint of the first remains: the one to resume from
