@@ -1,14 +1,18 @@
 """Seed what a script or a library makes without a seed the same in every attempt.
 
 The n-th generator of a kind gets the n-th seed. The counts are a part of the random state, so that
-a generator made during the training gets the same seed after a relaunch.
+a generator made during the training gets the same seed after a relaunch. The worker processes of a
+pool have numbers of their own, so that they differ from each other; any other forked child gets
+seeds of the operating system, as without rekindle.
 
 This module imports neither numpy nor TensorFlow: it is called during their first imports.
 """
 
 import functools
 import hashlib
+import os
 import random
+import secrets
 import sys
 from typing import Any, Final
 
@@ -19,6 +23,7 @@ TENSORFLOW: Final = "tensorflow"
 
 _counts: dict[str, int] = {}
 _KEY: Final = 0x7E4D1E
+_owner = os.getpid()
 
 
 def counts() -> dict[str, int]:
@@ -55,10 +60,10 @@ def of_numpy(numpy: Any, job_seed: int) -> None:
 
     @functools.wraps(plain)
     def default_rng(seed: Any = None) -> Any:
-        if seed is None:
+        if seed is None and os.getpid() == _owner:
             number = _next(DEFAULT_RNG)
             seed = numpy.random.SeedSequence([job_seed % 2**64, _KEY, number])
-        return plain(seed)
+        return plain(seed)  # in a worker process SeedSequence asks for bits
 
     numpy.random.default_rng = default_rng
     # the only place where numpy asks the operating system
@@ -94,8 +99,20 @@ def _next(kind: str) -> int:
 
 def _bits(job_seed: int, kind: str, bits: int) -> int:
     """Derive the next number of ``bits`` bits of a kind."""
-    text = f"{job_seed} {kind} {_next(kind)}".encode()
+    worker = _worker()
+    if worker is None:
+        return secrets.randbits(bits)
+    text = f"{job_seed} {kind}{worker} {_next(kind)}".encode()
     return int.from_bytes(hashlib.shake_256(text).digest((bits + 7) // 8), "big") % (1 << bits)
+
+
+def _worker() -> str | None:
+    """Name the worker process of a pool; empty in the trainer, None in another forked child."""
+    if os.getpid() == _owner:
+        return ""
+    process: Any = sys.modules.get("multiprocessing.process")
+    numbers = process.current_process()._identity if process is not None else ()
+    return " in " + "-".join(map(str, numbers)) if numbers else None
 
 
 def _called_by_standard_library() -> bool:
