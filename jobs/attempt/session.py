@@ -20,6 +20,8 @@ from rekindle.jobs.attempt.save_policy import SavePolicy
 from rekindle.jobs.attempt.stage_gate import StageGate
 from rekindle.jobs.job import Job
 from rekindle.jobs.journal_writer import log_line
+from rekindle.jobs.stages import records
+from rekindle.jobs.stages.stage_table import StageTable
 from rekindle.state.counted import counted
 from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Run
@@ -39,7 +41,7 @@ class Session:
             from its newest checkpoint; nothing is trained then.
 
     Attributes:
-        stages: counts the stages of the script.
+        stages: numbers the stages of the script.
         store: the checkpoints of the run.
         grace: handles SIGTERM within a long step.
     """
@@ -60,12 +62,16 @@ class Session:
         self.job = job
         self.attempt = attempt
         self._on_restored = on_restored
-        self.stages = StageGate()
         # read first: the new heartbeat overwrites how far the last attempt came
         before = heartbeat.read(run.heartbeat)
-        self._history = RunHistory.of(summary.read(run).entries, attempt, before)
+        known = summary.read(run).entries
+        self._history = RunHistory.of(known, attempt, before)
         self._log = AttemptLog(run, attempt, self._history.unfollowed)
         self.store = CheckpointStore(run, job, attempt, self._log, set(self._history.committed))
+        stages = records.of_job(job, attempt, known, self.store.all())
+        self.stages = StageGate(
+            StageTable(stages, self._log.note, self.note_change), self.fail_permanently
+        )
         self.grace = GracePeriod(job.limits.stop_grace)
         self._at = _Whereabouts(heartbeat.Heartbeat(run.heartbeat, attempt), self._history.reached)
         self._on_failure = on_failure
@@ -164,10 +170,6 @@ class Session:
         return shutdown.requested() or self._at.is_far_enough()
 
     # stages
-
-    def enter_stage(self) -> int:
-        """Begin a ``fit`` or a loop and return its 0-based number in the script."""
-        return self.stages.enter()
 
     def leave_stage(self) -> None:
         """End a stage, however it ended."""

@@ -112,6 +112,10 @@ class TrackedState(ComponentBase):
         self._state = state
         self._found: dict[Caveat, None] = {}
 
+    def names(self) -> list[str]:
+        """List the names of the objects."""
+        return list(self._state)
+
     def check(self) -> None:
         """Check that everything in it can be saved.
 

@@ -21,6 +21,7 @@ from rekindle.jobs.capture import rng
 from rekindle.jobs.keras_compat import PLAIN_FIT, PLAIN_ITERATOR
 from rekindle.jobs.keras_support import NOT_FOLLOWED
 from rekindle.jobs.resume.fit_stage import FitStage
+from rekindle.jobs.stages import describe
 from rekindle.state.errors import RekindleError
 
 
@@ -74,7 +75,7 @@ class _Stages:
         bound.apply_defaults()
         arguments = dict(bound.arguments)
         del arguments["self"]
-        number = session.enter_stage()
+        number = session.stages.enter(lambda: describe.fit(model, arguments))
         shutdown.in_training(True)
         try:
             return FitStage(session, number, model, arguments).run()

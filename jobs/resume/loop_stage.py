@@ -23,6 +23,7 @@ from rekindle.jobs.data.loop_data import LoopData
 from rekindle.jobs.files.stage_files import StageFiles
 from rekindle.jobs.job import CheckpointPolicy
 from rekindle.jobs.resume.stage import StageEngine
+from rekindle.jobs.stages import describe
 from rekindle.state.errors import RekindleError, StateMismatch, UsageError
 from rekindle.state.run.training_state import TrainingState
 
@@ -89,7 +90,7 @@ class LoopStage:
         _check_place(session)
         if not daemon_or_with and threading.current_thread() is threading.main_thread():
             self._undo_signals = shutdown.install_alone()
-        number = session.enter_stage()
+        number = session.stages.enter(lambda: describe.loop(self._tracked, self._state.names()))
         shutdown.in_training(True)
         try:
             policy = _save_policy(session, self._policy, flat=flat)

@@ -42,7 +42,8 @@ class RestorableStage:
         self, session: Session, number: int, policy: SavePolicy, files: StageFiles
     ) -> None:
         self.session = session
-        self.progress = Progress(number, step=session.progress.step)
+        step = session.stages.table.step_before(number, session.progress.step)
+        self.progress = Progress(number, step=step)
         self.begun_at = self.progress.step
         self._policy = policy
         self._point = session.store.restore_point(number, read_state)

@@ -55,6 +55,7 @@ class StageState:
         self._data = data
         self._components = [models, *others, data]
         self.caveats = Caveats(session.warn, point.state.get("inexact", []))
+        self.caveats.add(Caveat(*one) for one in session.stages.table.caveats())
         self._kind = kind
         self._fingerprint = fingerprint.merged([c.fingerprint() for c in self._components])
         found = self._difference(point.state) if point.checkpoint is not None else None

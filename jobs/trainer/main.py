@@ -73,6 +73,8 @@ def main() -> NoReturn:
         finally:
             unfollowed.check(final=True)
         session.stages.settle()
+        if not shutdown.answered():
+            session.stages.table.check_met()
     except SystemExit as leaving:
         code = _status(leaving.code)
         if code != environment.EXIT_SAVED or not shutdown.requested():

@@ -255,6 +255,11 @@ def resumed(
     """Record that a stage began or was resumed: the receipt."""
 
 
+@_kind("attempt", "stage", unchecked=("key", "entry", "way"))
+def stage_begun(*, stage: Whole, key: Table, entry: Table, way: Table) -> None:
+    """Record by which content a stage is found again, when it is entered for the first time."""
+
+
 @_kind("attempt", "epoch")
 def epoch_ended(*, stage: Whole, epoch: Whole, step: Whole, seconds: float, logs: Table) -> None:
     """Record the end of an epoch."""

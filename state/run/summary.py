@@ -123,6 +123,8 @@ class Summary:
                 roles.append(("highest", attempt))
             if entry.get("end"):
                 roles.append(("end",))
+        elif kind == "stage_begun":
+            roles.append(("stage", entry.get("stage")))
         return roles
 
     def _give(self, role: Hashable, number: int) -> None:

@@ -15,10 +15,8 @@ pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
 COUNT = int(os.environ.get("REKINDLE_CORPUS", "4"))
 OPEN: dict[str, str] = {
-    "kaggle_kfold_skip_finished": "a training that is skipped shifts the stages of those after it",
     "keras_inference_noise": "generators that the script makes without a seed",
     "keras_siamese": "datasets that shuffle again under zip, take and skip",
-    "research_cached_split": "preparation that is kept on disk shifts the random stream",
     "research_closure_schedule": "the variables of a closure",
     "research_curriculum": "a dictionary that callbacks and data share",
     "research_dated_folder": "a folder named by the clock is another one in each attempt",
