@@ -107,6 +107,9 @@ class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         self.epoch_step = epoch_step
         self._boundary()
 
+    def stop_here(self) -> None:
+        pass  # it is never resumed within an epoch
+
     def epoch_over(self) -> None:
         self.epoch_step = 0
 

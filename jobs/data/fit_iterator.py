@@ -9,6 +9,7 @@ They follow ``keras/src/trainers/epoch_iterator.py`` and
 """
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,7 +23,17 @@ from rekindle.jobs.keras_compat import BASE_ITERATOR, PLAIN_ITERATOR
 from rekindle.state.run.training_state import IteratorState
 
 
-class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
+class _Stoppable(PLAIN_ITERATOR):  # type: ignore[misc]
+    """Stop within an epoch, where a callback has set ``stop_training`` in an earlier attempt."""
+
+    _stopped = False
+
+    def stop_here(self) -> None:
+        """Give no further batch in this epoch: Keras asks only after one."""
+        self._stopped = True
+
+
+class FitIterator(_Stoppable):
     """Iterate over the training batches of `fit`, from any position on.
 
     Args:
@@ -191,6 +202,8 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
             # only now: prefetching draws from generators, which have been restored meanwhile
             self._current_iterator, self._begin_later = self._begin_later(), None
         self._epoch_begins(resumed=resumed)
+        if self._stopped:
+            return
         per_execution = self.steps_per_execution
         steps_per_epoch, self.epoch_step = self.steps_per_epoch or self._num_batches or -1, start
         if steps_per_epoch > 0:
@@ -211,9 +224,7 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         else:
             iterator = self._current_iterator if resumed else iter(self._get_iterator())
             self._current_iterator = iterator
-            step = start - per_execution
-            while True:
-                step += per_execution
+            for step in itertools.count(start, per_execution):
                 self._steps_seen = step + per_execution
                 yield step, step + per_execution - 1, iterator
                 self._boundary()

@@ -208,6 +208,9 @@ class FitStage:
                 # callbacks saw on_epoch_begin of this epoch once more: undo what they changed
                 engine.restore_again()
                 self._run.carry_logs()
+                if self._model.stop_training:
+                    # Keras asks only after a batch: it would train one that was not to be
+                    self._data.iterator.stop_here()
             engine.drop_saved()
         engine.stand(self._at(epoch))
         session.advance(engine.progress, trained=False)
