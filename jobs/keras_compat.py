@@ -30,6 +30,7 @@ from rekindle.jobs.keras_support import TESTED, Support
 
 __all__ = [
     "BASE_ITERATOR",
+    "GLOBAL_GENERATOR",
     "PLAIN_FIT",
     "PLAIN_ITERATOR",
     "REMEDY",
@@ -64,7 +65,7 @@ PLAIN_ITERATOR: Final[Any] = TFEpochIterator
 BASE_ITERATOR: Final[Any] = EpochIterator
 SeedGenerator: Final[Any] = _seed_generator.SeedGenerator
 
-_GLOBAL_GENERATOR: Final = "global_seed_generator"
+GLOBAL_GENERATOR: Final = "global_seed_generator"
 """Keras' name of the generator used by everything without one of its own."""
 
 
@@ -134,7 +135,7 @@ def without_validation_split(arguments: dict[str, Any]) -> tuple[Any, Any, Any]:
 
 def existing_global_generator() -> Any:
     """Return Keras' global seed generator; None before its first use."""
-    return global_state.get_global_attribute(_GLOBAL_GENERATOR)
+    return global_state.get_global_attribute(GLOBAL_GENERATOR)
 
 
 def make_global_generator() -> None:

@@ -125,7 +125,7 @@ class CheckpointStore:
                 except (OSError, ValueError, KeyError) as error:
                     reason = f"its state cannot be read ({error})"
                 else:
-                    reason = _non_finite(tensors)
+                    reason = _non_finite(tensors, state)
                     if reason is None:
                         self._verdicts[checkpoint.name] = None
                         return RestorePoint(checkpoint, refused, tensors, state)
@@ -307,15 +307,17 @@ class CheckpointStore:
         )
 
 
-def _non_finite(tensors: "Tensors") -> str | None:
-    """Find non-finite variables in the arrays: the flag in the manifest may be wrong."""
+def _non_finite(tensors: "Tensors", state: TrainingState) -> str | None:
+    """Find variables that have diverged: the flag in the manifest may be wrong."""
     import numpy as np
 
+    by_design = state.get("non_finite", {})
     for name, array in tensors.items():
         if (
             name.startswith(("model/", "optimizer"))
             and array.dtype.kind == "f"
             and not np.isfinite(array).all()
+            and np.isnan(array).sum() > by_design.get(name.partition("/r")[0], -1)
         ):
             return f"it holds non-finite variables ({name})"
     return None

@@ -177,10 +177,12 @@ class CallbackStates(ComponentBase):
     def _restore_attributes(
         self, index: int, callback: Any, kind: str, state: Json, arrays: Tensors
     ) -> None:
+        plain = _class_attributes(callback)
         for key, text in state.get("class", {}).items():
             owner, _, name = key.partition(".")
             for base in type(callback).__mro__:
-                if base.__name__ == owner:
+                # only what was plain data before: a checkpoint must not replace a method
+                if base.__name__ == owner and key in plain and name in vars(base):
                     setattr(base, name, decode(json.loads(text), arrays))
         for name, value in state.get("attributes", {}).items():
             existing = callback.__dict__.get(name)

@@ -50,8 +50,11 @@ def decode(value: Any, tensors: Tensors, existing: Any = None) -> Any:
         return _items(value, tensors, existing)
     if not isinstance(value, dict):
         return value
-    ((tag, body),) = value.items()
-    return _DECODERS[tag](body, tensors, existing)
+    try:
+        ((tag, body),) = value.items()
+        return _DECODERS[tag](body, tensors, existing)
+    except (LookupError, TypeError, ArithmeticError) as error:
+        raise ValueError(f"not an encoded value: {error!r}") from error
 
 
 def read_state(path: Path) -> tuple[Tensors, TrainingState]:
@@ -127,6 +130,18 @@ class _Encoder:
         return [key, array.dtype.name]
 
 
+# a checkpoint names one of these; nothing else that it names is ever called
+_BIT_GENERATORS: Final[dict[str, Any]] = {
+    kind.__name__: kind
+    for kind in (
+        np.random.PCG64,
+        np.random.PCG64DXSM,
+        np.random.MT19937,
+        np.random.Philox,
+        np.random.SFC64,
+    )
+}
+
 _DICTS: Final[dict[type, str]] = {
     dict: "dict",
     collections.OrderedDict: "ordered",
@@ -164,7 +179,7 @@ def _generator(body: Any, tensors: Tensors, existing: Any) -> Any:
     if isinstance(existing, np.random.Generator):
         made = existing
     else:
-        made = np.random.Generator(getattr(np.random, state["bit_generator"])())
+        made = np.random.Generator(_BIT_GENERATORS[state["bit_generator"]]())
     made.bit_generator.state = state
     return made
 

@@ -98,6 +98,9 @@ class TrackedModels:
             kept = variables.plain(model)
             if kept:
                 found["plain" + label.removeprefix("model")] = kept
+        for label, model in self.models.items():
+            if hidden := variables.untracked(model, found):
+                found["untracked" + label.removeprefix("model")] = hidden
         return found
 
 

@@ -168,6 +168,11 @@ class _Names:
         return "state", key
 
 
+def _without_paths(described: Json) -> Json:
+    """Return shape and type of each variable."""
+    return {group: [entry[1:] for entry in entries] for group, entries in described.items()}
+
+
 def _json_gaps(saved: Json, again: Json) -> Iterator[Gap]:
     if "loop" in saved:
         # the other streams are opened when the script has come to them
@@ -185,7 +190,11 @@ def _json_gaps(saved: Json, again: Json) -> Iterator[Gap]:
         elif key == "generators":
             continue  # a script that loads its model in a relaunch makes more of them
         else:
-            place = first_difference(value, again.get(key))
+            pair = value, again.get(key)
+            if key == "variables" and pair[1] is not None:
+                # Keras may number the names in a path differently; they are compared before
+                pair = _without_paths(value), _without_paths(pair[1])
+            place = first_difference(*pair)
             if place is not None:
                 group = "data" if key in _DATA else "model" if key == "variables" else "state"
                 name = ".".join([key, *place[0]])

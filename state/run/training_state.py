@@ -29,10 +29,18 @@ class PositionState(TypedDict):
 
 
 class Fingerprint(TypedDict, total=False):
-    """Properties that must be equal in every attempt; older checkpoints lack ``rates``."""
+    """Properties that must be equal in every attempt.
+
+    Older checkpoints lack ``rates``, ``auto_names`` and the fourth item of each layer.
+
+    Attributes:
+        layers: class, name, digest of the settings, and that without automatic names.
+        auto_names: canonical form of each automatic name; these may differ.
+    """
 
     model: str
     layers: list[list[str]]
+    auto_names: dict[str, str]
     optimizers: dict[str, list[Any]]
     rates: dict[str, float]
     plan: dict[str, Any]
@@ -80,6 +88,9 @@ class TrainingState(TypedDict, total=False):
         iterator, live, evals, draws, callbacks, epochs: of a ``fit``; older checkpoints lack
             ``draws`` and ``epochs``.
         loop, state: of a loop.
+        non_finite: arrays that are not finite by design, and the number of NaN in each; older
+            checkpoints lack it, and ``tables``.
+        tables: lookup tables of layers: name, digest, and arrays where training changes it.
         inexact: caveats as text.
         files: records of what the stage wrote; older checkpoints lack it.
         versions: of Keras and TensorFlow.
@@ -92,6 +103,8 @@ class TrainingState(TypedDict, total=False):
     generators: int
     stop_training: bool
     logs: dict[str, Any]
+    non_finite: dict[str, int]
+    tables: list[Any]
     inexact: list[str]
     versions: dict[str, str]
     iterator: IteratorState
