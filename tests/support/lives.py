@@ -134,11 +134,14 @@ class Lives:
     def write(self) -> None:
         durable.write_bytes(self.run.job_file, self.job.to_json().encode(), 0o600)
 
-    def start(self, blow: "Blow | None" = None, report: Path | None = None) -> None:
+    def start(
+        self, blow: "Blow | None" = None, report: Path | None = None, *, fault: str = ""
+    ) -> None:
         """Start the next attempt, with a blow that hits it from within.
 
         Args:
             report: file in which the blow reports where it hit.
+            fault: makes the engine wrong; see `tests/support/strike/faults.py`.
         """
         self.attempt += 1
         lock = os.open(self.run.lock, os.O_RDWR | os.O_CREAT, 0o600)
@@ -151,6 +154,8 @@ class Lives:
         if blow is not None and blow.place != "early":
             assert report is not None
             env["STRIKE"] = blow.as_json(report)
+        if fault:
+            env["STRIKE_FAULT"] = fault
         argv = bootstrap.command(
             sys.executable,
             "rekindle.jobs.keeper.main",

@@ -1,0 +1,83 @@
+"""Make the engine of a trainer under test wrong on purpose, in one component at a time.
+
+Each fault patches one module of the product when it is loaded; the product does not know of it.
+"""
+
+
+def _after(owner, name, then):
+    """Run ``then(self)`` after a method."""
+    plain = getattr(owner, name)
+
+    def method(self, *args, **kwargs):
+        result = plain(self, *args, **kwargs)
+        then(self)
+        return result
+
+    setattr(owner, name, method)
+
+
+def weight(module):
+    """One weight is off by one unit in the last place."""
+    import numpy as np
+
+    def shift(state):
+        kernel = state.models["model"].trainable_variables[0]
+        value = np.array(kernel.numpy())
+        value.flat[0] = np.nextafter(value.flat[0], np.float32(9))
+        kernel.assign(value)
+
+    _after(module.ModelState, "restore", shift)
+
+
+def slot(module):
+    """One slot of the optimizer is zero."""
+
+    def clear(state):
+        momentum = state.models["model"].optimizer.variables[2]
+        momentum.assign(momentum.numpy() * 0)
+
+    _after(module.ModelState, "restore", clear)
+
+
+def generator(module):
+    """The seed generator of Dropout has drawn once more."""
+
+    def draw(_):
+        for _, one in module.generators():
+            one.next()
+
+    _after(module.RandomState, "restore", draw)
+
+
+def numpy(module):
+    """numpy's generator has drawn once more."""
+    import numpy as np
+
+    _after(module.RandomState, "restore", lambda _: np.random.random())
+
+
+def attribute(module):
+    """The attributes of a callback are not restored."""
+    module.CallbackStates._restore_attributes = lambda *args, **kwargs: None
+
+
+def order(module):
+    """The samples of a pass come one batch later."""
+    plain = module.order
+
+    def shifted(*args):
+        import numpy as np
+
+        return np.roll(plain(*args), 16)
+
+    module.order = shifted
+
+
+FAULTS = {
+    "weight": ("rekindle.jobs.capture.model_state", weight),
+    "slot": ("rekindle.jobs.capture.model_state", slot),
+    "generator": ("rekindle.jobs.capture.rng", generator),
+    "numpy": ("rekindle.jobs.capture.rng", numpy),
+    "attribute": ("rekindle.jobs.capture.callbacks", attribute),
+    "order": ("rekindle.jobs.data.sources", order),
+}
