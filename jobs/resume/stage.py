@@ -128,6 +128,7 @@ class RestorableStage:
             seek: restores the data as of the end of the stage; by default as for a resume.
         """
         self._restore_from(seek)
+        self._state.compare_models(self._point)
         self.files.put_back(self.saved, ended=True)
         self.session.stage_restored(self.progress.stage, self._point)
 

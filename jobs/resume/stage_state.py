@@ -100,6 +100,18 @@ class StageState:
         found = round_trip.gaps(dict(point.state), state, arrays, unchecked=unchecked)
         self.caveats.add(round_trip.caveats(point.checkpoint.name, found))
 
+    def compare_models(self, point: RestorePoint) -> None:
+        """Compare the variables of a finished stage alone: nothing of it is trained again."""
+        if self.allowed is not None or point.checkpoint is None:
+            return
+        groups = tuple(f"{name}/" for name in point.state["variables"])
+        arrays = Comparison({k: v for k, v in point.tensors.items() if k.startswith(groups)})
+        state = dict(self.models.capture_again(arrays))
+        saved = {"variables": point.state["variables"]}
+        found = round_trip.gaps(saved, state, arrays, unchecked=())
+        self.caveats.receipt_written()  # a finished stage has none: what differs is a warning
+        self.caveats.add(round_trip.caveats(point.checkpoint.name, found))
+
     def cut_back(self) -> list[str]:
         """List files that a relaunch cuts back to their size at the checkpoint."""
         return [path for component in self._components for path in component.cut_back()]
