@@ -101,7 +101,7 @@ class StageState:
         self.caveats.add(round_trip.caveats(point.checkpoint.name, found))
 
     def compare_models(self, point: RestorePoint) -> None:
-        """Compare the variables of a finished stage alone: nothing of it is trained again."""
+        """Compare the variables of a finished stage alone: it is not trained in this attempt."""
         if self.allowed is not None or point.checkpoint is None:
             return
         groups = tuple(f"{name}/" for name in point.state["variables"])

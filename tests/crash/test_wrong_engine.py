@@ -23,7 +23,7 @@ EVERY, KILLED = 12, 23
 
 
 class Found(NamedTuple):
-    """How a fault was found.
+    """Hold by which means a fault was found.
 
     Attributes:
         restored: the round trip, or the digest of everything reachable, named it.
