@@ -184,6 +184,7 @@ class Job:
     warm_start: str | None = None
     live: bool = False
     allow_change: bool = False
+    freeze_clock: bool = False
     resources: Resources = field(default_factory=Resources)
     checkpoint: CheckpointPolicy = field(default_factory=CheckpointPolicy)
     retry: RetryPolicy = field(default_factory=RetryPolicy)

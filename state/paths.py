@@ -75,6 +75,11 @@ class Run:
         return self.root / "kept_files"
 
     @property
+    def frozen_clock(self) -> Path:
+        """Time that a job with ``freeze_clock`` reads in all attempts, JSON."""
+        return self.root / "frozen_clock.json"
+
+    @property
     def quarantine(self) -> Path:
         """Folder of refused checkpoints; the journal holds the reason for each."""
         return self.checkpoints / "quarantine"

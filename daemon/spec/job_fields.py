@@ -358,6 +358,13 @@ SPEC: Final = Table(
             "Resume from a checkpoint although the script has changed since.",
             default=False,
         ),
+        Field(
+            "freeze_clock",
+            FLAG,
+            "Let the script's own code read the date of the first attempt in all attempts, so "
+            "that a folder named by the clock keeps its name.",
+            default=False,
+        ),
     ),
     (RESOURCES, CHECKPOINT, RETRY, LIMITS),
 )

@@ -42,10 +42,15 @@ class CallbackStates(ComponentBase):
     Args:
         callbacks: a flat list in the order of the script; attributes as the script set them.
         earlier: returns the trainers of earlier attempts, whose TensorBoard files may be truncated.
+        paths: for each callback, its attributes that name a path. Those that are still what the
+            script has set are not saved: the folder may have another name in each attempt.
     """
 
-    def __init__(self, callbacks: list[Any], earlier: Callable[[], list[Author]]) -> None:
+    def __init__(
+        self, callbacks: list[Any], earlier: Callable[[], list[Author]], paths: list[dict[str, str]]
+    ) -> None:
         self.callbacks = callbacks
+        self._paths = paths
         boards = any(isinstance(c, keras.callbacks.TensorBoard) for c in callbacks)
         self._earlier = earlier() if boards else []
         self._classes = {type(c).__name__: _class_attributes(c) for c in callbacks}
@@ -128,7 +133,10 @@ class CallbackStates(ComponentBase):
                 for (at, key), constant in self._constants.items()
                 if at == index and large_arrays.digest(vars(callback).get(key)) == constant.digest
             }
-            state = {"attributes": self._attributes(callback, name, arrays, prefix, same)}
+            given = self._paths[index].items()
+            paths = [key for key, path in given if str(vars(callback).get(key)) == path]
+            left_out = [*same, *paths]
+            state = {"attributes": self._attributes(callback, name, arrays, prefix, left_out)}
             if same:
                 state["constants"] = same
             changed = {
@@ -148,9 +156,9 @@ class CallbackStates(ComponentBase):
         return state
 
     def _attributes(
-        self, callback: Any, owner: str, arrays: Tensors, prefix: str, same: Iterable[str]
+        self, callback: Any, owner: str, arrays: Tensors, prefix: str, left_out: Iterable[str]
     ) -> Json:
-        skipped = {*_NEVER, *same}
+        skipped = {*_NEVER, *left_out}
         if hasattr(callback, "monitor_op"):
             skipped |= _MONITOR
         if isinstance(callback, keras.callbacks.CSVLogger):

@@ -9,7 +9,7 @@ from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.journal_writer import log_line
 from rekindle.state.run import checkpoints, entries, summary
 
-_SLACK_S: Final = 2.0
+SLACK_S: Final = 2.0
 """File systems round times, and a process is journalled a moment after its start."""
 
 
@@ -26,12 +26,11 @@ class PutBack:
         self._ended = ended
         self._times: list[tuple[float, float]] | None = None
 
-    def all(self, records: list[Record]) -> None:
-        """Put back what is another now."""
+    def all(self, records: dict[str, Record]) -> None:
+        """Put back what is another now, to the absolute paths of this attempt."""
         done: list[str] = []
-        for record in records:
-            target = Path(os.path.join(self._session.job.workdir, record.path))
-            target = Path(os.path.realpath(target))  # a link stays a link
+        for path, record in records.items():
+            target = Path(os.path.realpath(path))  # a link stays a link
             try:
                 if not _differs(record, target):
                     continue
@@ -96,10 +95,10 @@ def attempt_times(journal: list[dict[str, object]]) -> list[tuple[float, float]]
             continue
         if entry["kind"] == "attempt_started":
             if since is not None:  # its keeper was killed, too, and has journalled no end
-                times.append((since, at + _SLACK_S))
-            since = at - _SLACK_S
+                times.append((since, at + SLACK_S))
+            since = at - SLACK_S
         elif entry["kind"] == "attempt_ended" and since is not None:
-            times.append((since, at + _SLACK_S))
+            times.append((since, at + SLACK_S))
             since = None
     if since is not None:
         times.append((since, float("inf")))

@@ -10,17 +10,19 @@ import stat
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rekindle.jobs.attempt.kept_files import Record
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import ComponentBase
+from rekindle.jobs.files.moved import EARLIER, FREEZE, Move, OutputPaths, dated_like
 from rekindle.jobs.files.put_back import PutBack
 from rekindle.jobs.files.written import WRITTEN
 from rekindle.jobs.journal_writer import log_line
 from rekindle.state.run.training_state import TrainingState
 
+_FOLDERS: Final = 100
 _MOST: Final = 2_000
 """Files of a stage that are recorded: a callback may write an image for each step."""
 
@@ -30,14 +32,21 @@ class StageFiles(ComponentBase):
 
     Args:
         targets: paths that the stage writes in other ways than through Python's ``open``.
+        paths: those that the script has given to its callbacks.
     """
 
     def __init__(
-        self, session: Session, stage: int, targets: Callable[[], Iterable[str]] = tuple
+        self,
+        session: Session,
+        stage: int,
+        targets: Callable[[], Iterable[str]] = tuple,
+        paths: OutputPaths | None = None,
     ) -> None:
         self._session = session
         self._stage = stage
         self._targets = targets
+        self._outputs = paths or OutputPaths([])
+        self._folders: dict[str, None] = {}
         self._base = session.job.workdir
         self._paths: dict[str, None] = {}
         self._records: dict[str, tuple[tuple[int, ...], Record]] = {}
@@ -53,16 +62,52 @@ class StageFiles(ComponentBase):
             ended: the stage is finished, and its result is restored.
         """
         records = [r for value in saved.get("files", []) if (r := Record.of(value)) is not None]
-        for record in records:
-            self._paths[os.path.join(self._base, record.path)] = None
-        if records and not self._session.exports:
-            PutBack(self._session, self._stage, ended=ended).all(records)
+        earlier = [path for path in saved.get("folders", []) if isinstance(path, str)]
+        then = {os.path.join(self._base, record.path): record for record in records}
+        moves = [*self._outputs.moves(saved), *_folder_moves(earlier)]
+        found = {next(filter(None, (m.target(p) for m in moves)), p): r for p, r in then.items()}
+        self._paths.update(dict.fromkeys(found))
+        EARLIER.add([*then, *earlier])
+        self._folders = dict.fromkeys(earlier)
+        if not self._session.exports:
+            self._say_moved(moves)
+            PutBack(self._session, self._stage, ended=ended).all(found)
+
+    def _say_moved(self, moves: list[Move]) -> None:
+        """Name output paths that are others in this attempt."""
+        said: list[Move] = []
+        for move in moves:
+            old, new = os.path.abspath(move.old), os.path.abspath(move.new)
+            if all(one.target(old) != new for one in said):
+                said.append(move)
+        texts = [str(move) for move in said]
+        for text in texts:
+            self._session.note_change(text)
+        if not moves:
+            return
+        dated = moves[0].is_dated
+        why = ", named by the clock" if dated else ""
+        rest = f" (and {len(texts) - 1} more)" if len(texts) > 1 else ""
+        self._session.warn(
+            f"Output paths differ from those of earlier attempts{why}: {texts[0]}{rest}. Files of "
+            "the restored stages are put into the new ones.",
+            FREEZE if dated else "Give the same paths in every attempt.",
+        )
+
+    def _short(self, path: str) -> str:
+        inside = path.startswith(os.path.join(self._base, ""))
+        return os.path.relpath(path, self._base) if inside else path
 
     def capture(self, arrays: Tensors) -> TrainingState:
         for path in (*self._targets(), *WRITTEN.paths):
             self._paths.setdefault(os.path.abspath(path))
         records = self._record([path for path in self._paths if self._is_the_scripts(path)])
-        return {"files": [record.as_json() for record in records]}
+        folders = [*self._folders, *(one for one in WRITTEN.folders if one not in self._folders)]
+        return {
+            "files": [record.as_json() for record in records],
+            "folders": folders[-_FOLDERS:],
+            "paths": self._outputs.as_json(),
+        }
 
     def capture_again(self, arrays: Tensors) -> TrainingState:
         """Capture nothing: files are compared when they are put back."""
@@ -95,8 +140,7 @@ class StageFiles(ComponentBase):
         return found
 
     def _make(self, path: str, info: os.stat_result, *, keep: bool) -> Record:
-        inside = path.startswith(os.path.join(self._base, ""))
-        name = os.path.relpath(path, self._base) if inside else path
+        name = self._short(path)
         mode = stat.S_IMODE(info.st_mode) & 0o777
         if keep:
             try:
@@ -125,6 +169,17 @@ class StageFiles(ComponentBase):
 _LIBRARIES: Final = (sys.prefix, sys.base_prefix, os.path.expanduser("~/.cache"))
 
 
+def _folder_moves(earlier: list[str]) -> list[Move]:
+    """Compare the folders that the script has made with those of earlier attempts."""
+    now = WRITTEN.folders
+    found: list[Move] = []
+    for new in sorted(now):
+        old = [one for one in dated_like(new, earlier) if one not in now]
+        if new not in earlier and old and all(move.target(old[-1]) != new for move in found):
+            found.append(Move("", "", old[-1], new))
+    return found
+
+
 def _files(paths: list[str]) -> Iterable[tuple[str, os.stat_result]]:
     """Yield the regular files among some paths; a link counts as the file that it names."""
     for path in paths:
@@ -134,8 +189,3 @@ def _files(paths: list[str]) -> Iterable[tuple[str, os.stat_result]]:
             continue  # removed meanwhile, e.g. a temporary file
         if stat.S_ISREG(info.st_mode):
             yield path, info
-
-
-def names_of(records: Iterable[Any]) -> set[str]:
-    """Return the paths of records as they are in a checkpoint."""
-    return {str(value.get("path")) for value in records}

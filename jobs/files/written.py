@@ -10,7 +10,10 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
+from rekindle.jobs.files.moved import is_temporary
+
 _MOST: Final = 10_000
+_CODE: Final = (".py", ".pyc")
 _SPECIAL: Final = ("/dev/", "/proc/", "/sys/")
 
 
@@ -19,9 +22,19 @@ class Written:
 
     def __init__(self) -> None:
         self._paths: dict[str, None] = {}
+        self._folders: dict[str, None] = {}
         self._owner = os.getpid()
         self._active: Callable[[], bool] = lambda: False
         self._installed = False
+        self._read: Any = None
+        self._database: Any = None
+
+    def install(self) -> None:
+        """Begin to watch this process, once: folders are noted from now on."""
+        if not self._installed:
+            self._installed = True
+            self._owner = os.getpid()
+            sys.addaudithook(self._hook)
 
     def begin(self, active: Callable[[], bool]) -> None:
         """Begin to note paths, of a new stage.
@@ -29,12 +42,9 @@ class Written:
         Args:
             active: returns False once the stage is left.
         """
+        self.install()
         self._paths = {}
-        self._owner = os.getpid()
         self._active = active
-        if not self._installed:
-            self._installed = True
-            sys.addaudithook(self._hook)
         _wrap_hdf5(self.note)
 
     @property
@@ -42,26 +52,55 @@ class Written:
         """Absolute paths that were opened for writing since the stage began."""
         return list(self._paths)
 
+    @property
+    def folders(self) -> list[str]:
+        """Absolute paths of the folders that the script has made, outside of stages as well."""
+        return list(self._folders)
+
+    @property
+    def last_read(self) -> str | None:
+        """Absolute path of the file that was last opened for reading only."""
+        return _absolute(self._read)
+
+    @property
+    def last_database(self) -> str | None:
+        """Absolute path of the SQLite database that was last opened."""
+        return _absolute(self._database)
+
     def note(self, path: Any) -> None:
         """Note a path that is about to be written; anything else is passed over."""
-        if not self._active() or os.getpid() != self._owner or len(self._paths) >= _MOST:
+        if self._active():
+            self._add(path, self._paths)
+
+    def _add(self, path: Any, paths: dict[str, None]) -> None:
+        if os.getpid() != self._owner or len(paths) >= _MOST:
             return
-        if isinstance(path, int):
-            return
-        try:
-            text = os.path.abspath(os.fsdecode(path))
-        except (TypeError, ValueError, OSError):
-            return
-        if not text.startswith(_SPECIAL):
-            self._paths[text] = None
+        text = _absolute(path)
+        if text is not None and not text.startswith(_SPECIAL):
+            paths[text] = None
 
     def _hook(self, event: str, args: tuple[Any, ...]) -> None:
         # called for each audit event of the process: nothing may be raised, all must be cheap
         if event == "open":
             if isinstance(args[2], int) and args[2] & os.O_ACCMODE:
                 self.note(args[0])
+            elif not (isinstance(args[0], str) and args[0].endswith(_CODE)):
+                self._read = args[0]
         elif event == "os.rename":
             self.note(args[1])
+        elif event == "sqlite3.connect":
+            self._database = args[0]
+        elif event == "os.mkdir" and isinstance(args[0], str) and not is_temporary(args[0]):
+            self._add(args[0], self._folders)
+
+
+def _absolute(path: Any) -> str | None:
+    if path is None or isinstance(path, int):
+        return None
+    try:
+        return os.path.abspath(os.fsdecode(path))
+    except (TypeError, ValueError, OSError):
+        return None
 
 
 def _wrap_hdf5(note: Callable[[Any], None]) -> None:

@@ -16,7 +16,9 @@ from rekindle.state.json_difference import first_difference
 
 _NOTHING: Final = np.zeros(0)
 # they describe the checkpoint or the script, or are checked elsewhere
-_NOT_STATE: Final = frozenset({"position", "fingerprint", "versions", "inexact", "epochs", "files"})
+_NOT_STATE: Final = frozenset(
+    {"position", "fingerprint", "versions", "inexact", "epochs", "files", "folders", "paths"}
+)
 _DATA: Final = frozenset({"iterator", "live", "evals", "draws", "loop"})
 _GENERATORS: Final = {
     "python": "Python's random generator",
@@ -208,6 +210,9 @@ def _callback_gaps(saved: list[Any], again: list[Any]) -> Iterator[Gap]:
         for part in ("attributes", "own", "constants", "class", "size"):
             # an attribute that an on_train_begin added is none of the checkpoint's
             ours, theirs = mine.get(part), other.get(part)
+            if part == "attributes" and isinstance(ours, dict) and isinstance(theirs, dict):
+                # paths that the script sets itself; checkpoints of older versions have them
+                ours = {k: v for k, v in ours.items() if k in theirs or not isinstance(v, str)}
             if part in ("attributes", "class") and isinstance(theirs, dict):
                 theirs = {key: theirs[key] for key in theirs if key in (ours or {})}
             place = first_difference(ours or None, theirs or None)

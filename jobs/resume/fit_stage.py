@@ -21,6 +21,7 @@ from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.data import determinism
 from rekindle.jobs.data.fit_data import FitData
 from rekindle.jobs.files import targets
+from rekindle.jobs.files.moved import OutputPaths
 from rekindle.jobs.files.stage_files import StageFiles
 from rekindle.jobs.resume import fit_build
 from rekindle.jobs.resume.hook import Hook
@@ -46,15 +47,13 @@ class FitStage:
         self._model = model
         self._arguments = arguments
         callbacks = fit_build.user_callbacks(arguments["callbacks"], session.warn)
-        self._engine = StageEngine(
-            session,
-            number,
-            SavePolicy(session.job.checkpoint),
-            StageFiles(session, number, targets.of(callbacks, begun_at=time.time())),
-        )
+        paths = OutputPaths(callbacks)
+        written = targets.of(callbacks, begun_at=time.time())
+        files = StageFiles(session, number, written, paths)
         self._callbacks = CallbackStates(
-            callbacks, lambda: tensorboard_files.before(session.run, session.attempt)
+            callbacks, lambda: tensorboard_files.before(session.run, session.attempt), paths.given
         )
+        self._engine = StageEngine(session, number, SavePolicy(session.job.checkpoint), files)
         self._data = FitData(
             (session.job.seed, number),
             arguments["validation_data"],

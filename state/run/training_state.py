@@ -92,7 +92,8 @@ class TrainingState(TypedDict, total=False):
             checkpoints lack it, and ``tables``.
         tables: lookup tables of layers: name, digest, and arrays where training changes it.
         inexact: caveats as text.
-        files: records of what the stage wrote; older checkpoints lack it.
+        files, folders, paths: records of what the stage wrote, folders that the script made, and
+            paths that it gave to callbacks; older checkpoints lack them.
         versions: of Keras and TensorFlow.
     """
 
@@ -116,3 +117,5 @@ class TrainingState(TypedDict, total=False):
     loop: LoopState
     state: dict[str, Any]
     files: list[dict[str, Any]]
+    folders: list[str]
+    paths: list[Any]

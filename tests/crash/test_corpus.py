@@ -19,7 +19,6 @@ OPEN: dict[str, str] = {
     "keras_siamese": "datasets that shuffle again under zip, take and skip",
     "research_closure_schedule": "the variables of a closure",
     "research_curriculum": "a dictionary that callbacks and data share",
-    "research_dated_folder": "a folder named by the clock is another one in each attempt",
     "research_freeze_callback": "plain attributes of a layer",
     "research_mean_teacher": "a second model that a callback holds",
     "research_predict_in_callback": "a dataset that a callback iterates",

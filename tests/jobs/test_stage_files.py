@@ -4,54 +4,14 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
+from attempts import Script
 
-from rekindle.jobs.attempt.checkpoint_store import Snapshot
-from rekindle.jobs.attempt.save_policy import SavePolicy
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.files import targets
-from rekindle.jobs.files.stage_files import StageFiles
-from rekindle.jobs.job import CheckpointPolicy, Job
-from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints, journal
 from rekindle.state.run.checkpoints import Position
 from rekindle.state.run.training_state import TrainingState
-
-
-class Script:
-    """One attempt of a script: its session, and what it saves."""
-
-    def __init__(self, root: Path, attempt: int, limit: int = 10**6) -> None:
-        self.run, self.work = Run(root / "run"), root / "work"
-        for folder in (self.run.root, self.run.checkpoints, self.work):
-            folder.mkdir(exist_ok=True)
-        job = Job(
-            name="a",
-            id="a-1",
-            workdir=str(self.work),
-            script="/x.py",
-            checkpoint=CheckpointPolicy(keep_files=limit),
-        )
-        journal.append(
-            self.run.journal, "attempt_started", attempt=attempt, trainer_pid=1, python="", argv=[]
-        )
-        self.session = Session(self.run, job, attempt)
-
-    def stage(self) -> StageFiles:
-        return StageFiles(self.session, self.session.enter_stage())
-
-    def save(self, files: StageFiles, at: Position) -> TrainingState:
-        state = files.capture({})
-        snapshot = Snapshot(at, {"model/0": np.zeros(3)}, state, {})
-        assert self.session.save(snapshot, "end", policy=SavePolicy(self.session.job.checkpoint))
-        if at.end:
-            self.session.leave_stage()
-        return state
-
-    def said(self) -> list[str]:
-        found = journal.replay(self.run.journal).entries
-        return [entry["message"] for entry in found if entry["kind"] == "warned"]
 
 
 def test_the_best_file_of_a_finished_stage_is_put_back(tmp_path: Path) -> None:
@@ -102,16 +62,7 @@ def test_a_file_that_another_program_changed_is_left_and_named(tmp_path: Path) -
     files = script.stage()
     shared.write_text("ours\n")
     saved = script.save(files, Position(0, 1, 5))
-    journal.append(
-        script.run.journal,
-        "attempt_ended",
-        attempt=1,
-        exit_code=None,
-        signal=9,
-        cause="crash",
-        stop_requested=False,
-        seconds=1.0,
-    )
+    script.ended()
     shared.write_text("ours\nanother's\n")
     os.utime(shared, (10**9, 10**9))
 
