@@ -18,12 +18,14 @@ import numpy as np
 
 from rekindle.jobs.stages.key import DataKey
 
-_BUDGET: Final = 4 * 2**20
+_BUDGET: Final = 2 * 2**20
 """Bytes that are read of all arrays together; an array of fewer bytes is read as a whole."""
-_LEAST: Final = 4 * 2**10
+_LEAST: Final = 2**10
+_HEAD: Final = 4 * 2**10
 _BLOCKS: Final = 64
 _MOST_ITEMS: Final = 4096
 _MOST_FILES: Final = 16
+_MOST_TEXTS: Final = 2048
 _SAMPLE: Final = 24
 _MOST_DEPTH: Final = 6
 _TEXTS: Final = 6
@@ -152,11 +154,11 @@ class DataDigest:
             self.text(f"<{type(value).__name__}>")
 
     def sequence(self, values: Sequence[Any], depth: int = 0) -> None:
-        """Add a list; of a long one of plain values some, and a digest of all texts."""
+        """Add a list; of a long one some of its values."""
         self.text(f"list {len(values)}")
         if len(values) > 16 and all(isinstance(one, str | os.PathLike) for one in values):
-            texts = [_text_of(one) for one in values]
-            self.text(hashlib.blake2b("\0".join(texts).encode("utf-8", "replace")).hexdigest())
+            for one in _spread(values, _MOST_TEXTS):
+                self.text(_text_of(one))
             self.files(values)
         elif len(values) > 16 and all(isinstance(one, int | float | bool) for one in values):
             self.array(np.asarray(values), listed=False)
@@ -189,7 +191,7 @@ class DataDigest:
             try:
                 with open(path, "rb") as file:
                     self.text(f"{os.fstat(file.fileno()).st_size}")
-                    data = file.read(_LEAST)
+                    data = file.read(_HEAD)
             except (OSError, ValueError, TypeError):
                 continue
             self._exact.update(data)

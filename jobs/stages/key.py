@@ -7,6 +7,9 @@ from typing import Any, Final
 
 Json = dict[str, Any]
 
+FORMAT: Final = 1
+"""Of keys in the journal. Raise it where a digest changes: stages of another format are found by
+their order."""
 _CLOSE: Final = 1e-3
 """Relative difference up to which two samples are the same number with other last bits."""
 
@@ -91,7 +94,7 @@ class StageKey:
 
     def to_json(self) -> Json:
         """Return the key as JSON for the journal."""
-        made = asdict(self)
+        made = {"format": FORMAT, **asdict(self)}
         made["data"]["sample"] = [float(f"{value:.6g}") for value in self.data.sample]
         return made
 
@@ -99,6 +102,8 @@ class StageKey:
     def parse(cls, value: Any) -> "StageKey | None":
         """Read a key from the journal; None if it has another form."""
         try:
+            if value["format"] != FORMAT:
+                return None
             data = dict(value["data"])
             sample = tuple(float(one) for one in data.pop("sample"))
             texts = {name: data[name] for name in ("exact", "form", "seeds", "text")}
