@@ -122,6 +122,16 @@ def set_initial_epoch(model: Any, epoch: int | None) -> None:
     model._initial_epoch = epoch
 
 
+def is_built(model: Any) -> bool:
+    """Return whether Keras' symbolic build of a compiled model has nothing to create."""
+    parts = (getattr(model, name, None) for name in ("_compile_metrics", "_compile_loss"))
+    return (
+        getattr(model, "optimizer", None) is not None
+        and all(layer.built for layer in model._flatten_layers())
+        and all(part is None or part.built for part in (*parts, model.optimizer))
+    )
+
+
 def without_validation_split(arguments: dict[str, Any]) -> tuple[Any, Any, Any]:
     """Return x, y and sample weights of ``fit`` without the part split off for validation."""
     data = (arguments["x"], arguments["y"], arguments["sample_weight"])

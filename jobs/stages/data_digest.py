@@ -22,7 +22,8 @@ _BUDGET: Final = 2 * 2**20
 """Bytes that are read of all arrays together; an array of fewer bytes is read as a whole."""
 _LEAST: Final = 2**10
 _HEAD: Final = 4 * 2**10
-_BLOCKS: Final = 64
+_BLOCKS: Final = 1024
+_BLOCK_BYTES: Final = 64
 _MOST_ITEMS: Final = 4096
 _MOST_FILES: Final = 16
 _MOST_TEXTS: Final = 2048
@@ -42,7 +43,7 @@ Special = Callable[["DataDigest", Any], bool]
 
 def stable_text(text: str) -> str:
     """Replace what differs between processes in a text: dates, temporary names, addresses."""
-    return _VARYING.sub("#", text.replace(tempfile.gettempdir(), "#"))
+    return _VARYING.sub("#", text.replace(tempfile.gettempdir() + os.sep, "#" + os.sep))
 
 
 class DataDigest:
@@ -253,11 +254,12 @@ def _blocks(array: "np.ndarray[Any, Any]", budget: int) -> Iterable["np.ndarray[
         return
     if array.flags.c_contiguous:
         flat = array.reshape(-1)
-        length = max(budget // _BLOCKS // max(array.itemsize, 1), 1)
+        blocks = max(min(budget // _BLOCK_BYTES, _BLOCKS), 2)
+        length = max(budget // blocks // max(array.itemsize, 1), 1)
         last = flat.size - length
-        for number in range(_BLOCKS):
-            first = last * number // (_BLOCKS - 1)
-            yield flat[first : first + length]
+        # one array: a digest of each block would cost more than its bytes
+        firsts = [last * number // (blocks - 1) for number in range(blocks)]
+        yield np.concatenate([flat[first : first + length] for first in firsts])
         return
     row = max(array[0].nbytes, 1)
     rows = max(min(budget // row, 256), 4)

@@ -1,0 +1,68 @@
+"""The way of calls to a stage: the turns of the loops around it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rekindle.jobs.stages import way
+from rekindle.jobs.stages.key import Way
+
+SCRIPT = """
+def train(size, secret="hunter-2"):
+    ways.append(here())
+
+for fold in range(2):
+    train(fold)
+for rows in folds:
+    train(1)
+count = 0
+while count < 2:
+    count += 1
+    train(2)
+made = [train(3) for letter in "ab"]
+for thing in things:
+    train(4)
+train(5)
+"""
+
+
+@pytest.fixture
+def ways(tmp_path: Path) -> list[Way]:
+    file = tmp_path / "train.py"
+    file.write_text(SCRIPT)
+    found: list[Way] = []
+    names: dict[str, Any] = {
+        "here": way.here,
+        "ways": found,
+        "folds": [np.arange(3), np.arange(3) + 1],
+        "things": [object()],
+        "__name__": "__main__",
+    }
+    exec(compile(SCRIPT, str(file), "exec"), names)
+    return found
+
+
+def test_turns_of_each_kind_of_loop_are_told_apart(ways: list[Way]) -> None:
+    for first, second in ((0, 1), (2, 3), (4, 5), (6, 7)):
+        one, other = _inner(ways[first]), _inner(ways[second])
+        assert one != other, one
+        assert 1 == len(one)
+    assert ("fold = 0",) == _inner(ways[0])
+
+
+def test_a_loop_over_objects_tells_nothing(ways: list[Way]) -> None:
+    assert not ways[8].known
+    assert () == _inner(ways[9])
+
+
+def test_parameters_are_kept_as_a_digest_alone(ways: list[Way]) -> None:
+    assert ways[0].given != ways[1].given
+    assert "hunter" not in repr(ways)
+
+
+def _inner(one: Way) -> tuple[str, ...]:
+    """Leave out the loops of the test runner."""
+    names = ("fold", "rows", "count", "letter", "thing")
+    return tuple(turn for turn in one.turns if turn.split(" = ")[0] in names)
