@@ -115,7 +115,7 @@ class Clock:
         _set_method(dt.date, "today", classmethod(today))
 
     def _is_frozen(self, frame: Any) -> bool:
-        """Return whether a caller is told the frozen time."""
+        """Return whether a caller gets the frozen time."""
         file = frame.f_code.co_filename
         if any(part in file for part in _NAMING):
             return self._active()

@@ -28,7 +28,7 @@ assert date.today() == wanted.date() and imported.today().microsecond == 250000
 assert time.strftime("%Y-%m-%d %H") == wanted.strftime("%Y-%m-%d %H")
 assert time.localtime()[:3] == time.gmtime(None)[:3] == (2001, 9, 9)
 assert time.ctime() == time.asctime() == wanted.ctime()
-# a given time is that time, and durations go on
+# a given time is that time, and durations work
 assert time.strftime("%Y", time.gmtime(0)) == "1970" and time.localtime(0).tm_year < 1971
 assert time.time() > 1_500_000_000 and time.perf_counter() != time.perf_counter()
 # the class is the same: isinstance, pickle, copies, subclasses

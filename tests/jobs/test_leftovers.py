@@ -1,4 +1,4 @@
-"""What an earlier attempt left behind is named where the script fails because of it."""
+"""A leftover of an earlier attempt is named where the script fails because of it."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Text files that callbacks hold open, and one that they open anew for each line."""
+"""Text files that callbacks hold open, and one that they open for each line."""
 
 import numpy as np
 import tensorflow as tf
