@@ -8,6 +8,7 @@ from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, ComponentBase
 from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.capture.variables import Groups
+from rekindle.jobs.seeding import trace_draws
 from rekindle.jobs.weights import auto_names, finiteness
 from rekindle.jobs.weights.auto_names import Renaming
 from rekindle.jobs.weights.lookup_tables import LookupTables
@@ -32,6 +33,7 @@ class ModelState(ComponentBase):
         random: RandomState,
     ) -> None:
         self.models = models
+        trace_draws.number(models.values())
         self._optimizers = optimizers
         self._groups = groups
         self._random = random

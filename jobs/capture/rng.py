@@ -12,7 +12,7 @@ import numpy as np
 
 from rekindle.jobs.capture.codec import Tensors, decode, encode
 from rekindle.jobs.capture.component import Caveat, ComponentBase
-from rekindle.jobs.seeding import unseeded
+from rekindle.jobs.seeding import trace_draws, unseeded
 from rekindle.state.run.training_state import TrainingState
 
 _generators: list["weakref.ref[Any]"] = []
@@ -218,6 +218,7 @@ class RandomState(ComponentBase):
         self._in_data = in_data
         self._drawn = drawn
         self._unmatched = False
+        trace_draws.enter_stage()
 
     def match(self, saved: TrainingState, in_models: list[Any]) -> None:
         """Find the generators of the checkpoint where this process numbers them differently.
@@ -266,13 +267,18 @@ class RandomState(ComponentBase):
         ]
 
     def capture(self, arrays: Tensors) -> TrainingState:
-        return {"generators": self.made, "random": capture(arrays, **self._drawn())}
+        drawn = self._drawn()
+        state: TrainingState = {"generators": self.made, "random": capture(arrays, **drawn)}
+        if traced := trace_draws.captured(drawn):
+            state["traced"] = traced
+        return state
 
     def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
         in_data = set(self._in_data())
         seeds = saved["random"]["seeds"]
         kept = [entry for entry in seeds if _numbers.get(entry[0], entry[0]) not in in_data]
         restore({**saved["random"], "seeds": kept}, arrays)
+        trace_draws.restore(saved.get("traced", {}))
 
     def receipt(self, saved: TrainingState) -> list[str]:
         return ["random state"]

@@ -89,7 +89,8 @@ class TrainingState(TypedDict, total=False):
             ``draws`` and ``epochs``.
         loop, state: of a loop.
         non_finite: arrays that are not finite by design, and the number of NaN in each; older
-            checkpoints lack it, and ``tables``.
+            checkpoints lack it, ``tables`` and ``traced``.
+        traced: random states from which steps were traced that drew in it; only if there are any.
         tables: lookup tables of layers: name, digest, and arrays where training changes it.
         inexact: caveats as text.
         files, folders, paths: records of what the stage wrote, folders that the script made, and
@@ -106,6 +107,7 @@ class TrainingState(TypedDict, total=False):
     logs: dict[str, Any]
     non_finite: dict[str, int]
     tables: list[Any]
+    traced: dict[str, Any]
     inexact: list[str]
     versions: dict[str, str]
     iterator: IteratorState

@@ -23,6 +23,7 @@ FOREIGN = {
     "jobs/data/sources.py": ("adapter.generator", "options.*"),
     "jobs/resume/fit_stage.py": ("self._model.history", "self._model.stop_training"),
     "jobs/resume/unfollowed.py": ("tape.gradient", "BaseOptimizer.__init__"),
+    "jobs/seeding/trace_draws.py": ("tracing_compilation.*",),
     "jobs/seeding/unseeded.py": (
         "random.*",
         "numpy.random.default_rng",

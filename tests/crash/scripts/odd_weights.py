@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import sys
 
 import keras
@@ -148,6 +149,19 @@ def features_on_disk():
     np.savez("weights.npz", *model.get_weights())
     with open("history.json", "w") as file:
         json.dump(history.history, file)
+
+
+def draws_while_traced():
+    """The noise is drawn once in each trace; the models are traced by turns."""
+
+    class Noise(layers.Layer):
+        def call(self, x, training=False):
+            return x + np.float32(np.random.normal() + random.random()) if training else x
+
+    model = train(layers.Input((6,)), Noise())
+    model.fit(X, Y, batch_size=16, epochs=2, verbose=2)
+    train(layers.Input((6,)), Noise(), layers.Dense(6), validation_data=(X[:40], Y[:40]))
+    np.savez("first.npz", *model.get_weights(), np.random.normal(), random.random())
 
 
 def other_vocabulary():
