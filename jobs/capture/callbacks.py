@@ -7,7 +7,7 @@ Keras resets some of them.
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,15 +57,20 @@ class CallbackStates(ComponentBase):
         self._constants = large_arrays.of(callbacks)
         self._found: dict[Caveat, None] = {}
 
-    def prepare(self, saved: TrainingState) -> None:
-        """Truncate files to their size at the checkpoint; call before ``on_train_begin``."""
+    def prepare(self, saved: TrainingState, put_back: Collection[str] = ()) -> None:
+        """Truncate files to their size at the checkpoint; call before ``on_train_begin``.
+
+        Args:
+            put_back: absolute paths of files that are as of the checkpoint already.
+        """
         if self.difference(saved) is not None:
             return
         for callback, (_, state) in zip(self.callbacks, saved["callbacks"], strict=True):
             if isinstance(callback, keras.callbacks.CSVLogger) and state.get("size") is not None:
                 # append=False would delete all rows of earlier attempts
                 vars(callback)["append"] = True
-                tensorboard_files.cut(Path(callback.filename), state["size"])
+                if os.path.abspath(callback.filename) not in put_back:
+                    tensorboard_files.cut(Path(callback.filename), state["size"])
             if isinstance(callback, keras.callbacks.TensorBoard) and "files" in state:
                 tensorboard_files.cut_back(callback.log_dir, state["files"], self._earlier)
 

@@ -1,14 +1,17 @@
 """Put back files of a checkpoint that are another by now, or name those that cannot be."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Final
 
 from rekindle.jobs.attempt.kept_files import Record
 from rekindle.jobs.attempt.session import Session
+from rekindle.jobs.files import csv_rows
 from rekindle.jobs.journal_writer import log_line
 from rekindle.state.run import checkpoints, entries, summary
 
+_CHUNK: Final = 1 << 20
 SLACK_S: Final = 2.0
 """File systems round times, and a process is journalled a moment after its start."""
 
@@ -32,7 +35,7 @@ class PutBack:
         for path, record in records.items():
             target = Path(os.path.realpath(path))  # a link stays a link
             try:
-                if not _differs(record, target):
+                if not _differs(record, target) or self._is_log_of_several(record, target):
                     continue
                 if target.exists() and not self._is_ours(target.stat().st_mtime):
                     self._name(record, "was changed while no attempt of this job ran")
@@ -50,6 +53,24 @@ class PutBack:
             when = "at its end" if self._ended else "at the checkpoint"
             log_line(f"stage {self._stage}: put back {', '.join(done[:3])}{more}, as {when}.")
             self._session.note(entries.files_put_back(stage=self._stage, names=done))
+
+    def _is_log_of_several(self, record: Record, target: Path) -> bool:
+        """Cut only this job's own rows of a CSVLogger's file to which rows were appended."""
+        if not (csv_rows.is_log(target) and _begins_with(record, target)):
+            return False
+        known = csv_rows.epochs(self._session.run.journal)
+        done = csv_rows.cut(target, record.bytes, known, change=not self._ended)
+        if self._ended and not done.kept:
+            return False
+        if done.kept:
+            log_line(f"{record.path}: left {done.kept} rows that this job has not written.")
+        if done.unclear and not self._ended:
+            self._session.warn(
+                f"{record.path} has rows that this job has not written: a row of the epoch in "
+                "which it was killed may be in it twice.",
+                "Let each job write a file of its own.",
+            )
+        return True
 
     def _name(self, record: Record, what: str) -> None:
         if record.kept or record.sha256 is not None:
@@ -71,6 +92,19 @@ class PutBack:
         if self._times is None:
             self._times = attempt_times(summary.read(self._session.run).entries)
         return any(since <= changed <= until for since, until in self._times)
+
+
+def _begins_with(record: Record, target: Path) -> bool:
+    """Return whether a file has grown since the checkpoint."""
+    if target.stat().st_size <= record.bytes:
+        return False
+    found = hashlib.sha256()
+    with target.open("rb") as file:
+        left = record.bytes
+        while left and (data := file.read(min(left, _CHUNK))):
+            found.update(data)
+            left -= len(data)
+    return record.sha256 is None or found.hexdigest() == record.sha256
 
 
 def _differs(record: Record, target: Path) -> bool:

@@ -17,6 +17,7 @@ from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import ComponentBase
 from rekindle.jobs.files.moved import EARLIER, FREEZE, Move, OutputPaths, dated_like
+from rekindle.jobs.files.open_files import OPEN_FILES
 from rekindle.jobs.files.put_back import PutBack
 from rekindle.jobs.files.written import WRITTEN
 from rekindle.jobs.journal_writer import log_line
@@ -52,6 +53,11 @@ class StageFiles(ComponentBase):
         self._records: dict[str, tuple[tuple[int, ...], Record]] = {}
         self._said = False
         WRITTEN.begin(lambda: session.stages.inside)
+
+    @property
+    def paths(self) -> list[str]:
+        """Absolute paths of the files of this stage."""
+        return list(self._paths)
 
     def put_back(self, saved: TrainingState, *, ended: bool) -> None:
         """Put back the files of a checkpoint that are another now or missing.
@@ -99,6 +105,7 @@ class StageFiles(ComponentBase):
         return os.path.relpath(path, self._base) if inside else path
 
     def capture(self, arrays: Tensors) -> TrainingState:
+        OPEN_FILES.flush()
         for path in (*self._targets(), *WRITTEN.paths):
             self._paths.setdefault(os.path.abspath(path))
         records = self._record([path for path in self._paths if self._is_the_scripts(path)])

@@ -10,7 +10,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
+from rekindle.jobs.attempt import safe_output
 from rekindle.jobs.files.moved import is_temporary
+from rekindle.jobs.files.open_files import OPEN_FILES
 
 _MOST: Final = 10_000
 _CODE: Final = (".py", ".pyc")
@@ -35,6 +37,7 @@ class Written:
             self._installed = True
             self._owner = os.getpid()
             sys.addaudithook(self._hook)
+            safe_output.also_flush(OPEN_FILES.flush)
 
     def begin(self, active: Callable[[], bool]) -> None:
         """Begin to note paths, of a new stage.

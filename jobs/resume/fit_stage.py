@@ -84,7 +84,7 @@ class FitStage:
             if engine.has_ended:
                 return self._restore_ended()
             engine.files.put_back(engine.saved, ended=False)
-            self._callbacks.prepare(engine.saved)
+            self._callbacks.prepare(engine.saved, engine.files.paths)
             # set even for epoch 0: a script that resumes by itself passes another initial_epoch
             self._arguments["initial_epoch"] = engine.saved["position"]["epoch"]
         hook = Hook(self)
