@@ -113,6 +113,12 @@ def _finals(ours: Training, theirs: Training, until: Position | None) -> Iterato
             yield from _states(name, Layout.read(checkpoint.state), Layout.read(others[name].state))
 
 
+def of_checkpoints(ours: Checkpoint, theirs: Checkpoint) -> list[Difference]:
+    """List all differences between the states of two checkpoints, ordered by kind."""
+    found = list(_states(ours.name, Layout.read(ours.state), Layout.read(theirs.state)))
+    return sorted(found, key=lambda difference: _ORDER.index(difference.kind))
+
+
 def _states(at: str, ours: Layout, theirs: Layout) -> Iterator[Difference]:
     state, other = (json.loads(layout.metadata["state"]) for layout in (ours, theirs))
     names = _names(state)

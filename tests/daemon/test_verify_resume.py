@@ -12,11 +12,18 @@ import numpy as np
 import pytest
 from rig import environment
 
-from rekindle.daemon.verify_resume import comparison, nondeterminism_scan, trial, workcopy
+from rekindle.daemon.verify_resume import (
+    comparison,
+    nondeterminism_scan,
+    repeated_steps,
+    trial,
+    workcopy,
+)
 from rekindle.daemon.verify_resume.trial import Training
 from rekindle.state.errors import UsageError
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints, tensors
+from rekindle.state.run.checkpoints import Position
 from rekindle.state.run.tensor_layout import Layout
 
 # a training of some seconds: a shorter one would end before the kills
@@ -125,6 +132,34 @@ def test_state_outside_of_checkpoints_is_distinguished_from_nondeterminism(tmp_p
     code, answer = asked(script, "--kills", "2")
     assert (code, answer["verdict"]) == (1, "resume differs"), answer
     assert answer["differences"][0]["kind"] == "variable", answer["differences"]
+    # a part that is trained twice, over the start of the second epoch
+    overlap = answer["overlap"]
+    since, until = (Position.parse(overlap[key]) for key in ("since", "until"))
+    assert since is not None
+    assert until is not None
+    assert (since.epoch, until.epoch) == (0, 1)
+    assert 0 < since.step == until.step - overlap["steps"]
+    assert overlap["differences"], overlap
+
+
+def test_the_first_repeated_step_that_differs_is_read_from_the_journal() -> None:
+    """The last entry of each attempt counts; the first attempt that differs is named."""
+    differs = {"stage": 0, "epoch": 2, "step": 41, "group": "optimizer", "loss": 0.5, "was": 0.5}
+    same = {"kind": "proved", "stage": 0, "checkpoint": "e0001-s00000010", "differs": None}
+    journal: list[dict[str, Any]] = [
+        {**same, "attempt": 2, "steps": 3, "epoch_start": False},
+        {**same, "attempt": 2, "steps": 8, "epoch_start": True},
+        {"kind": "resumed", "attempt": 3, "stage": 0},
+    ]
+    assert str(repeated_steps.of(journal)) == (
+        "8 repeated steps compared, all identical, an epoch start among them"
+    )
+    journal.append({**same, "attempt": 3, "steps": 1, "epoch_start": False, "differs": differs})
+    found = repeated_steps.of(journal)
+    assert str(found.first) == (
+        "step 41 of epoch 3, group optimizer (attempt 3 after the resume from e0001-s00000010)"
+    )
+    assert str(repeated_steps.of([])) == "no repeated step was compared"
 
 
 @pytest.mark.crash
