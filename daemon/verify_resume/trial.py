@@ -103,7 +103,7 @@ class Training:
 
     @property
     def repeated(self) -> RepeatedSteps:
-        """What the steps that its attempts repeated showed."""
+        """Read what the steps that its attempts repeated showed."""
         return repeated_steps.of(journal.replay(self.run.journal).entries)
 
     @property

@@ -102,7 +102,9 @@ def gaps(saved: Json, again: Json, arrays: Comparison, *, unchecked: Iterable[st
         if not key.startswith((*left_out, "seeds/")):  # some generators are used by nothing
             found[key] = Gap(*names.of(key), "not captured")
     again = json.loads(json.dumps(again))
-    return [*found.values(), *_json_gaps(saved, again)]
+    # several arrays may have one name, of which the first is enough
+    named = {(gap.group, gap.name): gap for gap in reversed(found.values())}
+    return [*reversed(named.values()), *_json_gaps(saved, again)]
 
 
 def caveats(checkpoint: str, found: list[Gap]) -> list[Caveat]:
@@ -165,6 +167,8 @@ class _Names:
             return "seeds", _GENERATORS.get(rest[0], key)
         if first in _DATA or first in ("data", "epoch", "live"):
             return "data", "position in the data"
+        if first == "python":
+            return "callbacks", "an array that callbacks, closures or globals hold"
         if first == "state" and rest:
             return "state", f"state[{rest[0]!r}]"
         return "state", key
@@ -189,6 +193,8 @@ def _json_gaps(saved: Json, again: Json) -> Iterator[Gap]:
             yield from _callback_gaps(value, again.get(key, []))
         elif key == "random":
             yield from _random_gaps(value, again.get(key, {}))
+        elif key == "python":
+            yield from _python_gaps(value, again.get(key) or {})
         elif key == "generators":
             continue  # a script that loads its model in a relaunch makes more of them
         else:
@@ -220,6 +226,15 @@ def _callback_gaps(saved: list[Any], again: list[Any]) -> Iterator[Gap]:
                 path = [] if part in ("attributes", "class") else [part]
                 where = ".".join([name, *path, *place[0][:1]])
                 yield Gap("callbacks", where, f"{place[1]} and {place[2]}")
+
+
+def _python_gaps(saved: Json, again: Json) -> Iterator[Gap]:
+    """Compare what is reached from callbacks, closures and globals, by its path."""
+    ours, theirs = saved.get("changed") or {}, again.get("changed") or {}
+    for name, value in ours.items():
+        place = first_difference(value, theirs.get(name))
+        if place is not None:
+            yield Gap("callbacks", name, f"{place[1]} and {place[2]}")
 
 
 def _random_gaps(saved: Json, again: Json) -> Iterator[Gap]:

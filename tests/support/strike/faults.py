@@ -73,11 +73,23 @@ def order(module):
     module.order = shifted
 
 
+def python(module):
+    """Nothing reachable from callbacks and closures is restored."""
+    module.PythonState.restore = lambda *args, **kwargs: None
+
+
+_MODELS = "rekindle.jobs.capture.model_state"
+_GENERATORS = "rekindle.jobs.capture.rng"
+_CALLBACKS = "rekindle.jobs.capture.callbacks"
+_JOBS = "rekindle.jobs"
+_PYTHON = f"{_JOBS}.python_state.component"  # an earlier engine has none
+
 FAULTS = {
-    "weight": ("rekindle.jobs.capture.model_state", weight),
-    "slot": ("rekindle.jobs.capture.model_state", slot),
-    "generator": ("rekindle.jobs.capture.rng", generator),
-    "numpy": ("rekindle.jobs.capture.rng", numpy),
-    "attribute": ("rekindle.jobs.capture.callbacks", attribute),
-    "order": ("rekindle.jobs.data.sources", order),
+    "weight": {_MODELS: weight},
+    "slot": {_MODELS: slot},
+    "generator": {_GENERATORS: generator},
+    "numpy": {_GENERATORS: numpy},
+    "attribute": {_CALLBACKS: attribute, _PYTHON: python},
+    "order": {"rekindle.jobs.data.sources": order},
+    "python": {_PYTHON: python},
 }

@@ -130,8 +130,8 @@ class Finder(importlib.abc.MetaPathFinder):
         if fault:
             from faults import FAULTS
 
-            name, patch = FAULTS[fault]
-            self.patches[name] = lambda module, _: patch(module)
+            for name, patch in FAULTS[fault].items():
+                self.patches[name] = lambda module, _, patch=patch: patch(module)
 
     def find_spec(self, name, path, target=None):
         if name in UNUSED:
