@@ -59,6 +59,8 @@ class CheckpointPolicy:
         mode: ``auto``, ``min`` or ``max``, as in Keras.
         non_finite: ``hold`` or ``continue`` if the loss or a variable is NaN or infinity.
         keep_files: bytes of the copies of files that the stages of the script write.
+        prove_steps: repeated steps after which a relaunch reports its proof; 0 for no proof.
+        on_difference: ``warn`` or ``hold`` if a repeated step differs.
     """
 
     every_epochs: int | None = None
@@ -70,6 +72,8 @@ class CheckpointPolicy:
     save_best_only: bool = False
     non_finite: str = "hold"
     keep_files: int = DEFAULT_KEEP_FILES
+    prove_steps: int = 8
+    on_difference: str = "warn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,6 +346,7 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "checkpoint.every_epochs": (1, 2**53),
     "checkpoint.every_steps": (1, 2**53),
     "checkpoint.every_seconds": (0, 2**53),
+    "checkpoint.prove_steps": (0, 10**6),
     "retry.max_failures": (0, 10**6),
     "retry.backoff_min": (0, 2**53),
     "retry.backoff_max": (0, 2**53),
@@ -352,6 +357,7 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
 _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "checkpoint.mode": ("auto", "min", "max"),
     "checkpoint.non_finite": ("hold", "continue"),
+    "checkpoint.on_difference": ("warn", "hold"),
 }
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 

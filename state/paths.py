@@ -35,6 +35,11 @@ class Run:
         return self.root / "heartbeat"
 
     @property
+    def step_record(self) -> Path:
+        """Evidence of the latest steps, with which a relaunch compares those that it repeats."""
+        return self.root / "step_record"
+
+    @property
     def running_time(self) -> Path:
         """Seconds that the latest attempt has run, published by its keeper every second."""
         return self.root / "running_time"

@@ -238,6 +238,19 @@ CHECKPOINT: Final = Table(
             "CSVLogger, own callbacks), which a relaunch puts back.",
             default="2 GB",
         ),
+        Field(
+            "prove_steps",
+            whole(0, 10**6),
+            "How many steps that a relaunch repeats are compared with the earlier ones before the "
+            "first result is reported; 0 turns the comparison off.",
+            default=8,
+        ),
+        Field(
+            "on_difference",
+            one_of("warn", "hold"),
+            "What to do where a repeated step differs from the earlier one.",
+            default="warn",
+        ),
     ),
     makes=_make_checkpoint,
     foreign={

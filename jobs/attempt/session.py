@@ -18,6 +18,7 @@ from rekindle.jobs.attempt.progress import Progress
 from rekindle.jobs.attempt.run_history import RunHistory
 from rekindle.jobs.attempt.save_policy import SavePolicy
 from rekindle.jobs.attempt.stage_gate import StageGate
+from rekindle.jobs.evidence.proof import Proof, make_proof
 from rekindle.jobs.job import Job
 from rekindle.jobs.journal_writer import log_line
 from rekindle.jobs.stages import records
@@ -27,6 +28,7 @@ from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Run
 from rekindle.state.run import entries, summary
 from rekindle.state.run.checkpoints import Position
+from rekindle.state.run.entries import Entry
 
 OnFailure = Callable[[RekindleError], NoReturn]
 OnRestored = tuple[int, Callable[[dict[str, Any]], None]]
@@ -185,12 +187,15 @@ class Session:
         inexact: list[str],
         allowed: str | None = None,
         epochs: int | None = None,
-    ) -> None:
+    ) -> int:
         """Write the receipt, once for each stage in which training begins or resumes.
 
         Args:
             allowed: the change of the script that was allowed, in words.
             epochs: number of epochs of the whole stage, if known.
+
+        Returns:
+            How many steps are repeated, as far as known.
         """
         repeated, seconds = 0, 0.0
         if not self._at.placed:
@@ -199,31 +204,29 @@ class Session:
             )
         self._at.place(progress)
         self.store.take_best(point)
-        name = point.checkpoint.name if point.checkpoint else None
-        if name is not None:
-            log_line(
-                f"attempt {self.attempt} resumed from {name} (epoch {progress.epoch + 1}, "
-                f"step {progress.step}); repeating {counted(repeated, 'step')} ({seconds:.1f} s)."
-            )
-        self._log.note(
-            entries.resumed(
-                stage=progress.stage,
-                epoch=progress.epoch,
-                step=progress.step,
-                checkpoint=name,
-                refused=[{"name": r.name, "reason": r.reason} for r in point.refused],
-                lost_steps=repeated,
-                lost_seconds=seconds,
-                restored=restored,
-                inexact=inexact,
-                changed=list(self._changed),
-                allowed=allowed,
-                new_code=point.new_code(self.job.new_code, self.attempt),
-                unfollowed=self._log.unfollowed,
-                epochs=epochs,
-            )
+        receipt = entries.resumed(
+            **_resumed_from(point, progress),
+            lost_steps=repeated,
+            lost_seconds=seconds,
+            restored=restored,
+            inexact=inexact,
+            changed=list(self._changed),
+            allowed=allowed,
+            new_code=point.new_code(self.job.new_code, self.attempt),
+            unfollowed=self._log.unfollowed,
+            epochs=epochs,
+            differed_in=self._history.proofs.differed_in,
         )
+        if receipt["checkpoint"] is not None:
+            log_line(f"attempt {self.attempt} {_resumed_words(receipt)}.")
+        self._log.note(receipt)
         self.beat("step")
+        return repeated
+
+    def proof(self, stage: int) -> Proof:
+        """Make the proof of a stage."""
+        of = (self.run, self.job, self.attempt, stage)
+        return make_proof(*of, self._history.proofs, self._log, self._changed)
 
     def stage_restored(self, stage: int, point: RestorePoint) -> None:
         """Record that a finished stage was restored without training."""
@@ -280,6 +283,24 @@ class Session:
                 self.grace.note_save(seconds)
             self.beat("step")
             return seconds is not None
+
+
+def _resumed_from(point: RestorePoint, progress: Progress) -> dict[str, Any]:
+    return {
+        "stage": progress.stage,
+        "epoch": progress.epoch,
+        "step": progress.step,
+        "checkpoint": point.checkpoint.name if point.checkpoint else None,
+        "refused": [{"name": r.name, "reason": r.reason} for r in point.refused],
+    }
+
+
+def _resumed_words(receipt: Entry) -> str:
+    return (
+        f"resumed from {receipt['checkpoint']} (epoch {receipt['epoch'] + 1}, "
+        f"step {receipt['step']}); repeating {counted(receipt['lost_steps'], 'step')} "
+        f"({receipt['lost_seconds']:.1f} s)"
+    )
 
 
 class _Whereabouts:

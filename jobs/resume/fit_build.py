@@ -33,14 +33,15 @@ def user_callbacks(given: Any, warn: Warn) -> list[Any]:
     return found
 
 
-def with_hook(given: Any, callbacks: list[Any], hook: Any, model: Any) -> Any:
-    """Append the hook to the callbacks; replace the content of a CallbackList in place."""
+def with_hooks(given: Any, first: Any, callbacks: list[Any], last: Any, model: Any) -> Any:
+    """Put hooks around the callbacks; replace the content of a CallbackList in place."""
     if not isinstance(given, keras.callbacks.CallbackList):
-        return [*callbacks, hook]
+        return [first, *callbacks, last]
     # a CallbackList of the user keeps its own parameters
     progress = [c for c in given.callbacks if isinstance(c, keras.callbacks.ProgbarLogger)]
-    given.callbacks[:] = [*callbacks, *progress, hook]
-    hook.set_model(model)
+    given.callbacks[:] = [first, *callbacks, *progress, last]
+    for hook in (first, last):
+        hook.set_model(model)
     return given
 
 

@@ -24,7 +24,7 @@ from rekindle.jobs.files import targets
 from rekindle.jobs.files.moved import OutputPaths
 from rekindle.jobs.files.stage_files import StageFiles
 from rekindle.jobs.resume import fit_build
-from rekindle.jobs.resume.hook import Hook
+from rekindle.jobs.resume.hook import Hook, LogReader
 from rekindle.jobs.resume.stage import StageEngine
 from rekindle.jobs.resume.validation import Validation
 from rekindle.state.counted import counted
@@ -87,11 +87,14 @@ class FitStage:
             self._callbacks.prepare(engine.saved, engine.files.paths)
             # set even for epoch 0: a script that resumes by itself passes another initial_epoch
             self._arguments["initial_epoch"] = engine.saved["position"]["epoch"]
-        hook = Hook(self)
         arguments = {
             **self._arguments,
-            "callbacks": fit_build.with_hook(
-                self._arguments["callbacks"], self._callbacks.callbacks, hook, self._model
+            "callbacks": fit_build.with_hooks(
+                self._arguments["callbacks"],
+                LogReader(lambda: engine.proof),
+                self._callbacks.callbacks,
+                Hook(self),
+                self._model,
             ),
         }
         before = keras_compat.initial_epoch(self._model)
@@ -228,6 +231,9 @@ class FitStage:
             self._traced = True
             self._look_through_step()
         self._data.iterator.trained(batch + 1)
+        at = self._engine.progress
+        step = at.step - at.epoch_step + self._data.iterator.epoch_step
+        self._engine.proof.step(step, at.epoch)
 
     def _boundary(self) -> None:
         """Save or stop between two batches, in the main thread, after the callbacks."""

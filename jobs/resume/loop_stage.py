@@ -190,7 +190,9 @@ class LoopStage:
     def boundary(self) -> None:
         """Save or stop between two steps."""
         shutdown.mark_clean(False)
-        self._running().step_done(self._progress)
+        engine, at = self._running(), self._progress
+        engine.proof.step(at.step, at.epoch, self.flags.compared())
+        engine.step_done(at)
 
     def batches_over(self) -> None:
         """Record that all batches of a call are trained; more code of the epoch may follow."""
@@ -214,7 +216,9 @@ class LoopStage:
         self._data.end_epoch()
         at = self._progress
         self._progress = replace(at, epoch=at.epoch + 1, epoch_step=0)
-        self._running().epoch_done(self._progress, seconds, dict(self.flags.logs))
+        engine = self._running()
+        engine.proof.note_logs(self.flags.compared())
+        engine.epoch_done(self._progress, seconds, dict(self.flags.logs))
 
     # ending
 
@@ -330,6 +334,14 @@ class LoopFlags(ComponentBase):
 
     def clear_logs(self) -> None:
         self.logs.clear()
+
+    def compared(self) -> dict[str, float]:
+        """Return the logs that repeated steps must have, too; the script may log times as well."""
+        return {
+            name: value
+            for name, value in self.logs.items()
+            if name == "loss" or name.startswith("val_")
+        }
 
     def capture(self, arrays: Tensors) -> TrainingState:
         return {"stop_training": self.stopped, "logs": dict(self.logs)}

@@ -16,7 +16,9 @@ from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture.codec import Tensors, read_state
 from rekindle.jobs.capture.component import Caveat, Component, Json
 from rekindle.jobs.capture.model_state import ModelState
+from rekindle.jobs.evidence.proof import Proof
 from rekindle.jobs.files.stage_files import StageFiles
+from rekindle.jobs.proof import stage_proof
 from rekindle.jobs.proof.last_steps import LastSteps
 from rekindle.jobs.resume import model_config, warm_start
 from rekindle.jobs.resume.stage_state import Seekable, StageState
@@ -33,6 +35,7 @@ class RestorableStage:
     Attributes:
         progress: position of the stage at the last boundary.
         files: what the stage writes; a component.
+        proof: compares the steps that are repeated; set once the stage begins or is resumed.
         begun_at: the step at which it began.
         saved, saved_arrays: content of the checkpoint; empty if the stage begins, or once the
             content was dropped.
@@ -49,6 +52,7 @@ class RestorableStage:
         self._point = session.store.restore_point(number, read_state)
         self.files = files
         self._state: StageState
+        self.proof: Proof
 
     @property
     def saved(self) -> TrainingState:
@@ -85,9 +89,7 @@ class RestorableStage:
         """Restore only the models and pass them on, in an export of this stage."""
         give = self.session.wanted(self.progress.stage)
         if give is not None and self.checkpoint is not None:
-            models = self._state.models
-            models.restore(self.saved, self.saved_arrays, lenient=False)
-            give(models.models)
+            give(self._state.restored_models(self._point))
 
     def begin(self, epoch: int, *, epochs: int | None) -> None:
         """Begin the stage, and save its first checkpoint.
@@ -101,6 +103,7 @@ class RestorableStage:
         self.progress = Progress(stage, epoch, self.begun_at)
         snapshot = self.capture()
         self._write_receipt(begun, epochs)
+        self.proof = stage_proof.begin(self.session, self.progress)
         if models.is_complete():
             self.save("start", snapshot)
         self._open_grace_period()
@@ -118,7 +121,15 @@ class RestorableStage:
         self._restore_from()
         after_restore()
         self._state.compare(self._point)
-        self._write_receipt(self._state.receipt(self._point), epochs)
+        repeated = self._write_receipt(self._state.receipt(self._point), epochs)
+        self.proof = stage_proof.resume(
+            self.session,
+            self.progress,
+            self._point,
+            repeated,
+            allowed=self._state.allowed,
+            caveats=lambda: self._state.caveats.texts,
+        )
         self._open_grace_period()
 
     def restore_ended(self, seek: Callable[[], None] | None = None) -> None:
@@ -143,18 +154,12 @@ class RestorableStage:
         (seek or (lambda: self._state.seek(self._point)))()
         shutdown.mark_clean(False)
         self.restore()
-        for text in self._state.unused_rates(self._point):
-            self.session.note_change(text)
-            self.session.warn(
-                f"{text[:1].upper()}{text[1:]}.",
-                "To change it, set it in a callback or in the loop, or start over with "
-                "`rekindle retry JOB --from-scratch`.",
-            )
+        self._state.report_unused_rates(self._point, self.session)
 
-    def _write_receipt(self, restored: list[str], epochs: int | None) -> None:
+    def _write_receipt(self, restored: list[str], epochs: int | None) -> int:
         state = self._state
         state.look_for_caveats()
-        self.session.resumed(
+        repeated = self.session.resumed(
             self._point,
             self.progress,
             restored=restored,
@@ -164,6 +169,7 @@ class RestorableStage:
         )
         self._policy.saved(self.progress.epoch, self.progress.step, time.monotonic())
         state.caveats.receipt_written()
+        return repeated
 
     def _open_grace_period(self) -> None:
         self.session.grace.watch()
@@ -211,7 +217,14 @@ class RestorableStage:
         Args:
             why: start, epoch, best, steps, time, signal or end.
         """
-        return self.session.save(snapshot or self.capture(), why, best=best, policy=self._policy)
+        stage_proof.hold_if_different(self.proof, self.progress)
+        snapshot = snapshot or self.capture()
+        saved = self.session.save(snapshot, why, best=best, policy=self._policy)
+        if saved:
+            self.proof.saved(snapshot.position.step)
+        if why in ("signal", "end"):
+            self.proof.finish()  # the process may end at any moment, or the stage is over
+        return saved
 
 
 class StageEngine(RestorableStage):
@@ -275,6 +288,7 @@ class StageEngine(RestorableStage):
         Args:
             seconds: duration of the last step.
         """
+        self.proof.finish()
         asked = saved and shutdown.requested()
         at = self.progress.step
         if not asked or not self._last_steps.begin(at, seconds, self._state.cut_back()):
@@ -286,6 +300,7 @@ class StageEngine(RestorableStage):
         self.progress = progress
         session = self.session
         session.advance(progress)
+        self.proof.epoch(progress.step, progress.epoch - 1)
         best = session.epoch_ended(progress.stage, progress.epoch - 1, seconds, logs)
         asked = session.must_stop()
         due = self._policy.due_after_epoch(progress.epoch, progress.step, time.monotonic())

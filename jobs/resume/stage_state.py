@@ -77,6 +77,11 @@ class StageState:
         """Seek to the batch of the checkpoint."""
         self._data.seek(point.state, point.tensors, lenient=self.allowed is not None)
 
+    def restored_models(self, point: RestorePoint) -> dict[str, Any]:
+        """Restore only the models, and return them by label."""
+        self.models.restore(point.state, point.tensors, lenient=False)
+        return self.models.models
+
     def restore(self, point: RestorePoint) -> None:
         """Restore everything but the data from the checkpoint."""
         for component in self._components:
@@ -120,15 +125,21 @@ class StageState:
         """List in words what is restored."""
         return [words for c in self._components for words in c.receipt(point.state)]
 
-    def unused_rates(self, point: RestorePoint) -> list[str]:
-        """Name each learning rate of the script that the restored one replaces."""
+    def report_unused_rates(self, point: RestorePoint, session: Session) -> None:
+        """Report each learning rate of the script that the restored one replaces."""
         if self.allowed is not None:
-            return []  # the difference was reported, and a person has allowed it
+            return  # the difference was reported, and a person has allowed it
         saved = point.state["fingerprint"].get("rates", {})  # older ones have none
         found = fingerprint.unused_rates(self._fingerprint["rates"], saved, self.models.rates())
         # keep the first rates in the fingerprint: later attempts must report the change, too
         self._fingerprint["rates"] = {**self._fingerprint["rates"], **saved}
-        return found
+        for text in found:
+            session.note_change(text)
+            session.warn(
+                f"{text[:1].upper()}{text[1:]}.",
+                "To change it, set it in a callback or in the loop, or start over with "
+                "`rekindle retry JOB --from-scratch`.",
+            )
 
     def look_for_caveats(self) -> None:
         """Add the caveats that components have found since."""

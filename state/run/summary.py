@@ -17,7 +17,7 @@ from typing import Final
 
 from rekindle.state.paths import Run
 from rekindle.state.run import entries as records
-from rekindle.state.run import journal, reading
+from rekindle.state.run import journal, proof, reading
 from rekindle.state.run.entries import Entry
 
 FORMAT: Final = 1
@@ -108,6 +108,9 @@ class Summary:
             or (kind == "attempt_changed" and ("cause" in entry or "to_step" in entry))
             or (kind == "state_changed" and entry.get("was") in records.LEFT_ON_REQUEST)
         ):
+            roles.append(("own", number))
+        elif kind == "proved" and entry.get("result") == proof.DIFFERENT:
+            # a difference is sticky for the run
             roles.append(("own", number))
         elif kind in _LAST_OF_ATTEMPT:
             roles.append((kind, attempt))

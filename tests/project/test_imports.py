@@ -58,6 +58,7 @@ PROCESSES = {
         frozenset({"numpy", "tensorflow"}),
         (
             "jobs/attempt/*",
+            "jobs/evidence/*",
             "jobs/capture/__init__.py",
             "jobs/capture/codec.py",
             "jobs/stages/__init__.py",

@@ -28,7 +28,7 @@ from rekindle.jobs.job import CheckpointPolicy, Job, Limits
 from rekindle.jobs.process import Identity
 from rekindle.state import durable
 from rekindle.state.paths import Run
-from rekindle.state.run import checkpoints, journal, tensors
+from rekindle.state.run import checkpoints, journal, proof, tensors
 
 MAX_LIVES = 60
 
@@ -42,6 +42,7 @@ class Result:
         resumed: the receipt of each attempt that wrote one, in order.
         digests: of everything that must not depend on the kills.
         kills: signal, place, epoch and step of each kill, as text.
+        proofs: the last `proved` entry of each stage of each attempt.
     """
 
     run: Run
@@ -49,6 +50,12 @@ class Result:
     resumed: list[dict[str, Any]] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
     kills: list[str] = field(default_factory=list)
+    proofs: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def proved(self) -> int:
+        """Number of attempts of which repeated steps were compared and are identical."""
+        return len({p["attempt"] for p in self.proofs if p["result"] == proof.IDENTICAL})
 
     @property
     def in_mid_epoch(self) -> int:
@@ -232,7 +239,10 @@ class Lives:
 
     def result(self) -> Result:
         ends = [e["cause"] for e in self.entries("attempt_ended")]
-        return Result(self.run, ends, self.entries("resumed"), digests(self))
+        last = {(p["attempt"], p["stage"]): p for p in self.entries("proved")}
+        return Result(
+            self.run, ends, self.entries("resumed"), digests(self), proofs=[*last.values()]
+        )
 
     def close(self) -> None:
         if self.keeper is not None and self.keeper.poll() is None:
@@ -404,6 +414,10 @@ def digests(lives: Lives) -> dict[str, str]:
         epochs[entry["stage"], entry["epoch"]] = (entry["step"], entry["logs"])
     for where, what in epochs.items():
         found[f"epoch:{where}"] = repr(what)
+    # a proof that reports a difference in a run without one is a false alarm
+    for entry in lives.entries("proved"):
+        if entry["result"] == proof.DIFFERENT:
+            found[f"proof of attempt {entry['attempt']}"] = proof.words(entry)
     return found
 
 
