@@ -67,7 +67,56 @@ def read_state(path: Path) -> tuple[Tensors, TrainingState]:
     state: Any = json.loads(metadata["state"])
     if not isinstance(state, dict) or "position" not in state:
         raise ValueError("it contains no position")
+    check_state(state, arrays)
     return arrays, cast("TrainingState", state)
+
+
+def check_state(state: dict[str, Any], arrays: Tensors) -> None:
+    """Check the parts of a state that every stage has, before anything is restored from it.
+
+    Raises:
+        ValueError: something has another form than a capture gives it.
+    """
+    try:
+        _check_position(state["position"])
+        for group, entries in state["variables"].items():
+            for index, entry in enumerate(entries):
+                _check_entry(entry, (str, list | None, str))
+                _require(f"{group}/{index:05d}" in arrays, f"no array for {entry[0]}")
+        for layer in state["fingerprint"].get("layers", []):
+            _require(len(layer) >= 3 and all(isinstance(one, str) for one in layer), repr(layer))
+        for _, saved in state.get("callbacks", []):
+            _require(isinstance(saved, dict), f"a callback is {saved!r:.40}")
+        for key, count in state.get("non_finite", {}).items():
+            _require(isinstance(key, str) and type(count) is int, f"non_finite: {key!r:.40}")
+        generators = state["random"]
+        random.Random().setstate(decode(generators["python"], arrays))
+        np.random.RandomState().set_state(decode(generators["numpy"], arrays))
+        if generators["eager"] is not None:
+            random.Random().setstate(decode(generators["eager"], arrays))
+        for entry in generators["seeds"]:
+            _check_entry(entry, (int, str, str))
+            _require(entry[2] in arrays, f"no array {entry[2]}")
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise ValueError(f"its content is malformed: {error}") from error
+
+
+def _check_position(position: dict[str, Any]) -> None:
+    for key in ("stage", "epoch", "step", "epoch_step", "base"):
+        _require(type(position[key]) is int and position[key] >= 0, f"position: {key}")
+    _require(isinstance(position["end"], bool), "position: end")
+
+
+def _check_entry(entry: Any, types: tuple[Any, ...]) -> None:
+    _require(
+        isinstance(entry, list) and len(entry) == len(types) and all(map(isinstance, entry, types)),
+        f"{entry!r:.60}",
+    )
+
+
+def _require(good: bool, what: str) -> None:
+    if not good:
+        raise ValueError(what)
 
 
 class _Encoder:
