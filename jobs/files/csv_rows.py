@@ -65,7 +65,8 @@ def cut(file: Path, size: int, known: Iterable[dict[str, Any]], *, change: bool 
         stream.seek(size)
         tail = stream.read()
         lines = tail.splitlines(keepends=True)
-        rows = [_Row.of(line, header) for line in lines]
+        # of a file that was empty at the checkpoint the header is no row of another job
+        rows = [_Row.of(line, header) for line in lines if size or line != header]
         epochs_known = list(known)
         foreign = [row for row in rows if not row.is_of(epochs_known)]
         following = max((e["epoch"] for e in epochs_known), default=-1) + 1
@@ -73,7 +74,7 @@ def cut(file: Path, size: int, known: Iterable[dict[str, Any]], *, change: bool 
         unclear = [row for row in foreign if row.is_torn or row.epoch == following]
         if len(unclear) == len(foreign) <= 1:
             foreign = unclear = []
-        rest = b"".join(row.line for row in foreign)
+        rest = b"".join([header if foreign and not size else b"", *(row.line for row in foreign)])
         if change and rest != tail and os.fstat(stream.fileno()).st_size == size + len(tail):
             stream.seek(size)
             stream.write(rest)

@@ -44,6 +44,16 @@ def test_only_this_jobs_own_rows_are_cut(
     assert file.read_text() == "".join([begun, *left])
 
 
+def test_a_log_that_was_empty_at_the_checkpoint_is_empty_again(tmp_path: Path) -> None:
+    file = tmp_path / "all.csv"
+    file.write_text("".join([HEAD, *OURS[:3]]))
+    assert cut(file, 0, KNOWN) == Cut()
+    assert file.read_text() == ""
+    file.write_text("".join([HEAD, *OURS[:3], *THEIRS[:2]]))
+    assert cut(file, 0, KNOWN) == Cut(2, 0)
+    assert file.read_text() == "".join([HEAD, *THEIRS[:2]])
+
+
 def test_rows_of_another_job_stay_when_a_stage_is_resumed(tmp_path: Path) -> None:
     first = Script(tmp_path, 1)
     log = first.work / "all.csv"
