@@ -4,6 +4,7 @@ Defines which Keras can be resumed between batches: the versions, and the digest
 training loop.
 """
 
+import argparse
 import contextlib
 import functools
 import hashlib
@@ -41,6 +42,7 @@ __all__ = [
     "SeedGenerator",
     "TFDatasetAdapter",
     "array_slicing",
+    "compiled_parts",
     "epoch_iterator",
     "existing_global_generator",
     "initial_epoch",
@@ -58,6 +60,7 @@ REMEDY: Final = f"install a tested version ({', '.join(TESTED)})"
 
 _FOLLOWED: Final = "15eaf4a007e88f75"
 """Digest of Keras' own training loop in those versions; see :func:`is_known`."""
+_NOTHING: Final = argparse.Namespace()
 
 PLAIN_FIT: Final[Callable[..., Any]] = _trainer.TensorFlowTrainer.fit
 PLAIN_ITERATOR: Final[Any] = TFEpochIterator
@@ -130,6 +133,23 @@ def is_built(model: Any) -> bool:
         and all(layer.built for layer in model._flatten_layers())
         and all(part is None or part.built for part in (*parts, model.optimizer))
     )
+
+
+def compiled_parts(model: Any) -> list[tuple[str, Any]]:
+    """List optimizer, loss and metrics that a model was compiled with, and a name of each."""
+    found: list[tuple[str, Any]] = [(".optimizer", vars(model).get("optimizer"))]
+    losses = vars(vars(model).get("_compile_loss") or _NOTHING).get("_user_loss")
+    metrics = vars(vars(model).get("_compile_metrics") or _NOTHING)
+    for label, held in (
+        (".loss", losses),
+        (".metrics", metrics.get("_user_metrics")),
+        (".weighted_metrics", metrics.get("_user_weighted_metrics")),
+    ):
+        parts = tree.flatten(held)
+        found += [(f"{label}[{index}]", part) for index, part in enumerate(parts)]
+    return [
+        (label, part) for label, part in found if part is not None and not isinstance(part, str)
+    ]
 
 
 def without_validation_split(arguments: dict[str, Any]) -> tuple[Any, Any, Any]:

@@ -1,15 +1,16 @@
 """Capture and restore the state of callbacks.
 
-A callback with ``state_dict`` and ``load_state_dict`` is saved by these. Of all others the
-attributes that are plain data are saved. They are restored after ``on_train_begin``, in which
-Keras resets some of them.
+A callback with ``state_dict`` and ``load_state_dict`` is saved by these. The attributes of all
+others are Python state (:mod:`rekindle.jobs.python_state`); here are the files that callbacks
+write, and the attributes in checkpoints of earlier versions. All is restored after
+``on_train_begin``, in which Keras resets some of it.
 """
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import keras
 
@@ -19,22 +20,6 @@ from rekindle.jobs.capture.component import Caveat, ComponentBase, Json
 from rekindle.jobs.capture.tensorboard_files import Author
 from rekindle.state.run.training_state import TrainingState
 
-# Keras creates monitor_op at the first epoch end, which flips the sign of `min_delta`: restoring
-# only one of the two would be wrong
-_MONITOR: Final = {"monitor_op", "min_delta"}
-_NEVER: Final = {"model", "_model", "params"}
-_CSV: Final = {"writer", "csv_file", "append", "append_header"}
-# its other attributes are writers and wall-clock times
-_TENSORBOARD: Final = {
-    "_global_train_batch",
-    "_global_test_batch",
-    "_previous_epoch_iterations",
-    "_should_write_train_graph",
-}
-# not state: left out without a caveat
-_DESCRIPTORS: Final = (property, classmethod, staticmethod)
-_MACHINERY: Final = (type(os), type(len), type(lambda: None), type)
-
 
 class CallbackStates(ComponentBase):
     """Capture and restore the callbacks of a ``fit``; a component of its stage.
@@ -42,19 +27,13 @@ class CallbackStates(ComponentBase):
     Args:
         callbacks: a flat list in the order of the script; attributes as the script set them.
         earlier: returns the trainers of earlier attempts, whose TensorBoard files may be truncated.
-        paths: for each callback, its attributes that name a path. Those that are still what the
-            script has set are not saved: the folder may have another name in each attempt.
     """
 
-    def __init__(
-        self, callbacks: list[Any], earlier: Callable[[], list[Author]], paths: list[dict[str, str]]
-    ) -> None:
+    def __init__(self, callbacks: list[Any], earlier: Callable[[], list[Author]]) -> None:
         self.callbacks = callbacks
-        self._paths = paths
         boards = any(isinstance(c, keras.callbacks.TensorBoard) for c in callbacks)
         self._earlier = earlier() if boards else []
-        self._classes = {type(c).__name__: _class_attributes(c) for c in callbacks}
-        self._constants = large_arrays.of(callbacks)
+        self._constants: large_arrays.Constants = {}
         self._found: dict[Caveat, None] = {}
 
     def prepare(self, saved: TrainingState, put_back: Collection[str] = ()) -> None:
@@ -65,6 +44,8 @@ class CallbackStates(ComponentBase):
         """
         if self.difference(saved) is not None:
             return
+        if any("constants" in state for _, state in saved["callbacks"]):
+            self._constants = large_arrays.of(self.callbacks)
         for callback, (_, state) in zip(self.callbacks, saved["callbacks"], strict=True):
             if isinstance(callback, keras.callbacks.CSVLogger) and state.get("size") is not None:
                 # append=False would delete all rows of earlier attempts
@@ -114,7 +95,7 @@ class CallbackStates(ComponentBase):
         return list(self._found)
 
     def receipt(self, saved: TrainingState) -> list[str]:
-        names = [name for name, kept in saved["callbacks"] if kept]
+        names = [name for name, _ in saved["callbacks"]]
         return [f"callbacks: {', '.join(names)}"]
 
     def cut_back(self) -> list[str]:
@@ -132,25 +113,6 @@ class CallbackStates(ComponentBase):
                     f"The state_dict of the callback {name} holds {error}, which is not saved",
                     "return plain data and arrays from it",
                 )
-        else:
-            same = {
-                key: constant.digest
-                for (at, key), constant in self._constants.items()
-                if at == index and large_arrays.digest(vars(callback).get(key)) == constant.digest
-            }
-            given = self._paths[index].items()
-            paths = [key for key, path in given if str(vars(callback).get(key)) == path]
-            left_out = [*same, *paths]
-            state = {"attributes": self._attributes(callback, name, arrays, prefix, left_out)}
-            if same:
-                state["constants"] = same
-            changed = {
-                key: text
-                for key, text in _class_attributes(callback).items()
-                if self._classes.get(name, {}).get(key) != text
-            }
-            if changed:
-                state["class"] = changed
         if isinstance(callback, keras.callbacks.CSVLogger):
             state["size"] = _flushed_size(callback)
         if isinstance(callback, keras.callbacks.TensorBoard):
@@ -160,42 +122,16 @@ class CallbackStates(ComponentBase):
             state["files"] = tensorboard_files.sizes(callback.log_dir, trainers)
         return state
 
-    def _attributes(
-        self, callback: Any, owner: str, arrays: Tensors, prefix: str, left_out: Iterable[str]
-    ) -> Json:
-        skipped = {*_NEVER, *left_out}
-        if hasattr(callback, "monitor_op"):
-            skipped |= _MONITOR
-        if isinstance(callback, keras.callbacks.CSVLogger):
-            skipped |= _CSV
-        kept = {}
-        own = not type(callback).__module__.startswith("keras.")
-        for name, value in vars(callback).items():
-            if name in skipped or isinstance(value, _MACHINERY):
-                continue
-            if isinstance(callback, keras.callbacks.TensorBoard) and name not in _TENSORBOARD:
-                continue
-            try:
-                kept[name] = encode(value, arrays, f"{prefix}/{name}")
-            except Unsupported as error:
-                for key in [key for key in arrays if key.startswith(f"{prefix}/{name}/")]:
-                    del arrays[key]
-                if own and not isinstance(value, keras.Model | keras.layers.Layer):
-                    self._add(
-                        f"The attribute {name} of the callback {owner} ({error}) is not saved",
-                        "give the callback state_dict() and load_state_dict()",
-                    )
-        return kept
-
     def _restore_attributes(
         self, index: int, callback: Any, kind: str, state: Json, arrays: Tensors
     ) -> None:
-        plain = _class_attributes(callback)
+        """Restore attributes from a checkpoint of an earlier version."""
         for key, text in state.get("class", {}).items():
             owner, _, name = key.partition(".")
             for base in type(callback).__mro__:
-                # only what was plain data before: a checkpoint must not replace a method
-                if base.__name__ == owner and key in plain and name in vars(base):
+                # only plain data: a checkpoint must not replace a method
+                plain = base.__name__ == owner and name in vars(base)
+                if plain and not hasattr(vars(base)[name], "__get__"):
                     setattr(base, name, decode(json.loads(text), arrays))
         for name, value in state.get("attributes", {}).items():
             existing = callback.__dict__.get(name)
@@ -221,28 +157,6 @@ class CallbackStates(ComponentBase):
 
     def _add(self, what: str, remedy: str) -> None:
         self._found[Caveat(what, remedy)] = None
-
-
-def _class_attributes(callback: Any) -> dict[str, str]:
-    """Return plain data in the class attributes of a user's callback, as JSON by ``Class.name``.
-
-    A counter may be a class attribute, too. Arrays are left out: they are constants there.
-    """
-    found = {}
-    for base in type(callback).__mro__:
-        if base.__module__.startswith("keras.") or base is object:
-            continue
-        for name, value in vars(base).items():
-            if name.startswith("__") or callable(value) or isinstance(value, _DESCRIPTORS):
-                continue
-            tensors: Tensors = {}
-            try:
-                text = json.dumps(encode(value, tensors, "class"))
-            except Unsupported:
-                continue
-            if not tensors:
-                found[f"{base.__name__}.{name}"] = text
-    return found
 
 
 def _has_own_state(callback: Any) -> bool:

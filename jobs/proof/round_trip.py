@@ -17,7 +17,10 @@ from rekindle.state.json_difference import first_difference
 _NOTHING: Final = np.zeros(0)
 # they describe the checkpoint or the script, or are checked elsewhere
 _NOT_STATE: Final = frozenset(
-    {"position", "fingerprint", "versions", "inexact", "epochs", "files", "folders", "paths"}
+    {
+        *("position", "fingerprint", "versions", "inexact", "epochs"),
+        *("files", "folders", "paths", "python"),
+    }
 )
 _DATA: Final = frozenset({"iterator", "live", "evals", "draws", "loop"})
 _GENERATORS: Final = {
@@ -91,7 +94,8 @@ def gaps(saved: Json, again: Json, arrays: Comparison, *, unchecked: Iterable[st
         arrays: the arrays of the capture.
         unchecked: how keys of arrays begin that need not be equal.
     """
-    left_out = tuple(unchecked)
+    # Python state is compared by path, where it is restored
+    left_out = (*unchecked, "python/")
     names = _Names(saved)
     found = {
         key: Gap(*names.of(key), detail)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from rekindle.jobs import keras_compat
 from rekindle.jobs.capture.component import Json
 from rekindle.jobs.capture.model_state import ModelState
+from rekindle.jobs.python_state.component import named
 from rekindle.state.run.training_state import TrainingState
 
 Warn = Callable[[str, str], None]
@@ -54,6 +55,13 @@ def introduce(callbacks: list[Any], model: Any, arguments: Json, steps: int | No
             callback.set_params(
                 {"verbose": arguments["verbose"], "epochs": arguments["epochs"], "steps": steps}
             )
+
+
+def python_roots(model: Any, arguments: Json, callbacks: list[Any]) -> dict[str, Any]:
+    """Name the objects of a ``fit`` from which Python state is reached."""
+    data = {"data": arguments["x"], "validation data": arguments["validation_data"]}
+    followed = {name: one for name, one in data.items() if isinstance(one, keras.utils.PyDataset)}
+    return {"model": model, **followed, **named(callbacks)}
 
 
 def iterator_arguments(model: Any, arguments: Json) -> Json:

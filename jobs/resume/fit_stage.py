@@ -23,6 +23,7 @@ from rekindle.jobs.data.fit_data import FitData
 from rekindle.jobs.files import targets
 from rekindle.jobs.files.moved import OutputPaths
 from rekindle.jobs.files.stage_files import StageFiles
+from rekindle.jobs.python_state.component import PythonState
 from rekindle.jobs.resume import fit_build
 from rekindle.jobs.resume.hook import Hook, LogReader
 from rekindle.jobs.resume.stage import StageEngine
@@ -51,7 +52,7 @@ class FitStage:
         written = targets.of(callbacks, begun_at=time.time())
         files = StageFiles(session, number, written, paths)
         self._callbacks = CallbackStates(
-            callbacks, lambda: tensorboard_files.before(session.run, session.attempt), paths.given
+            callbacks, lambda: tensorboard_files.before(session.run, session.attempt)
         )
         self._engine = StageEngine(session, number, SavePolicy(session.job.checkpoint), files)
         self._data = FitData(
@@ -68,9 +69,12 @@ class FitStage:
             lambda: variables.of_model(model),
             self._random,
         )
+        self._python = PythonState(
+            fit_build.python_roots(model, arguments, callbacks),
+            lambda: [*self._models.components(), *self._random.variables()],
+        )
         self._run = _FitRun(model, arguments)
         self._validation = Validation(self._engine, model, self._random, self._data)
-        self._epoch_began = 0.0
         self._traced = False
 
     def run(self) -> Any:
@@ -181,9 +185,8 @@ class FitStage:
     def _open(self, train: Any) -> None:
         """Create all variables, so that they can be restored, and compare the script."""
         fit_build.build(self._model, train, self._models, self._engine.saved, self._session.warn)
-        self._engine.check(
-            self._models, self._data, [self._random, self._callbacks, self._run], "fit"
-        )
+        others = [self._random, self._callbacks, self._python, self._run]
+        self._engine.check(self._models, self._data, others, "fit")
 
     def _resume_run(self) -> None:
         """Let Keras' loop begin at the epoch of the checkpoint."""
@@ -202,7 +205,7 @@ class FitStage:
 
     def epoch_begins(self, epoch: int) -> None:
         """Begin an epoch at the end of ``on_epoch_begin``, after Keras has reset the metrics."""
-        self._epoch_began = time.monotonic()
+        self._run.epoch_begins()
         engine, session = self._engine, self._session
         position = engine.saved.get("position")
         if position:
@@ -247,8 +250,7 @@ class FitStage:
         # there may be no boundary after the last batch of an epoch
         done = dataclasses.replace(self._at(epoch + 1), epoch_step=0)
         self._data.iterator.epoch_over()
-        seconds = time.monotonic() - self._epoch_began
-        self._engine.epoch_done(done, seconds, plain_logs(logs))
+        self._engine.epoch_done(done, self._run.epoch_seconds(), plain_logs(logs))
 
     def validation_begins(self) -> None:
         """Begin the validation before Keras resets the metrics of the epoch."""
@@ -289,7 +291,16 @@ class _FitRun(ComponentBase):
         self._logs: Json = {}
         self._model = model
         self._epochs = arguments["epochs"]
+        self._epoch_began = time.monotonic()
         self._plan = {"validation_split": arguments["validation_split"]}
+
+    def epoch_begins(self) -> None:
+        """Start the clock of an epoch."""
+        self._epoch_began = time.monotonic()
+
+    def epoch_seconds(self) -> float:
+        """Return the seconds since the epoch began."""
+        return time.monotonic() - self._epoch_began
 
     def take_logs(self, logs: Json | None) -> None:
         """Store the logs of a batch."""

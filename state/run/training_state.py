@@ -95,6 +95,7 @@ class TrainingState(TypedDict, total=False):
         inexact: caveats as text.
         files, folders, paths: records of what the stage wrote, folders that the script made, and
             paths that it gave to callbacks; older checkpoints lack them.
+        python: Python state; older checkpoints lack it.
         versions: of Keras and TensorFlow.
     """
 
@@ -118,6 +119,7 @@ class TrainingState(TypedDict, total=False):
     epochs: int
     loop: LoopState
     state: dict[str, Any]
+    python: dict[str, Any]
     files: list[dict[str, Any]]
     folders: list[str]
     paths: list[Any]

@@ -17,10 +17,7 @@ COUNT = int(os.environ.get("REKINDLE_CORPUS", "4"))
 OPEN: dict[str, str] = {
     "keras_inference_noise": "generators that the script makes without a seed",
     "keras_siamese": "datasets that shuffle again under zip, take and skip",
-    "research_closure_schedule": "the variables of a closure",
-    "research_curriculum": "a dictionary that callbacks and data share",
     "research_freeze_callback": "plain attributes of a layer",
-    "research_mean_teacher": "a second model that a callback holds",
     "research_predict_in_callback": "a dataset that a callback iterates",
     "tf_overfit_underfit": "several datasets with cache, shuffle and repeat",
     "tf_tfrecord": "list_files shuffles with its own generator",

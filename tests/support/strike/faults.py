@@ -57,8 +57,14 @@ def numpy(module):
 
 
 def attribute(module):
-    """The attributes of a callback are not restored."""
-    module.CallbackStates._restore_attributes = lambda *args, **kwargs: None
+    """An attribute of a callback is not restored."""
+    plain = module.Restorer._bind
+
+    def bind(self, path, kind, value, label, *rest):
+        if label != ".factor":
+            plain(self, path, kind, value, label, *rest)
+
+    module.Restorer._bind = bind
 
 
 def order(module):
@@ -80,7 +86,6 @@ def python(module):
 
 _MODELS = "rekindle.jobs.capture.model_state"
 _GENERATORS = "rekindle.jobs.capture.rng"
-_CALLBACKS = "rekindle.jobs.capture.callbacks"
 _JOBS = "rekindle.jobs"
 _PYTHON = f"{_JOBS}.python_state.component"  # an earlier engine has none
 
@@ -89,7 +94,7 @@ FAULTS = {
     "slot": {_MODELS: slot},
     "generator": {_GENERATORS: generator},
     "numpy": {_GENERATORS: numpy},
-    "attribute": {_CALLBACKS: attribute, _PYTHON: python},
+    "attribute": {f"{_JOBS}.python_state.restore": attribute},
     "order": {"rekindle.jobs.data.sources": order},
     "python": {_PYTHON: python},
 }
