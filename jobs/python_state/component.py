@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, ComponentBase
 from rekindle.jobs.python_state import saved as records
-from rekindle.jobs.python_state.keras_objects import KINDS, Classifier
+from rekindle.jobs.python_state.keras_objects import KERAS, KINDS, Classifier
 from rekindle.jobs.python_state.reach import MOST, Reach
 from rekindle.jobs.python_state.restore import Restorer
 from rekindle.state.run.training_state import TrainingState
@@ -39,6 +39,7 @@ class PythonState(ComponentBase):
         self._entry = Reach(roots, self._classifier.look())
         self._restorer: Restorer | None = None
         self._begun: set[records.Unsaved] | None = None
+        self._traced: dict[str, Any] | None = None
         self._found: dict[Caveat, None] = {}
 
     def capture(self, arrays: Tensors) -> TrainingState:
@@ -47,6 +48,7 @@ class PythonState(ComponentBase):
         if self._begun is None:
             # on_train_begin makes these again
             self._begun = set(unsaved)
+        self._look_for_traced(now)
         for path, type_ in unsaved:
             if (path, type_) not in self._begun and _is_state(type_):
                 self._add(
@@ -102,6 +104,28 @@ class PythonState(ComponentBase):
 
     def caveats(self) -> list[Caveat]:
         return list(self._found)
+
+    def _look_for_traced(self, now: Reach) -> None:
+        """Name attributes of the model that have changed since its step was traced with them."""
+        model = self._roots.get("model")
+        if model is None or vars(model).get("_run_eagerly"):
+            return
+        parts = {
+            path: node.digests()
+            for path, node in now.nodes.items()
+            if node.kind is KERAS and path.startswith("model")
+        }
+        if self._traced is None:
+            self._traced = parts
+        for path, digests in parts.items():
+            before = self._traced.get(path, digests)
+            for label in digests:
+                if label in before and digests[label] != before[label]:
+                    self._add(
+                        f"{path}{label} was changed after the training step was traced, and a "
+                        "relaunch traces it with the new value",
+                        "make it a variable of the model, or compile with run_eagerly=True",
+                    )
 
     def _walk(self) -> Reach:
         return Reach(self._roots, self._classifier.look(), self._entry)
