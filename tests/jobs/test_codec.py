@@ -46,7 +46,7 @@ def test_a_state_as_it_is_captured_is_accepted() -> None:
 
 
 def test_any_malformed_state_is_refused_or_has_the_form_of_a_good_one() -> None:
-    """What is refused raises ValueError, which puts the checkpoint into quarantine."""
+    """Raise ValueError and nothing else, which puts the checkpoint into quarantine."""
     state, arrays = _state()
     dice = random.Random(3)
     refused = 0

@@ -152,7 +152,7 @@ def features_on_disk():
 
 
 def draws_while_traced():
-    """The noise is drawn once in each trace; the models are traced by turns."""
+    """The noise is drawn once in each trace; one model after the other."""
 
     class Noise(layers.Layer):
         def call(self, x, training=False):
