@@ -67,6 +67,9 @@ class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
     def drawn(self) -> dict[str, Any]:
         return {}
 
+    def abandon(self) -> bool:
+        return False
+
     def check_again(self) -> None:
         pass
 
@@ -90,14 +93,18 @@ class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         before_live: Callable[[], None],
         draws: Json | None,
         arrays: Tensors,
+        *,
+        replay: bool,
     ) -> None:
-        self._skip_passes(position["created"])
+        self._skip_passes(position["created"], replay=replay)
 
-    def restore_ended(self, position: IteratorState, draws: Json | None, arrays: Tensors) -> None:
-        self._skip_passes(position["created"])
+    def restore_ended(
+        self, position: IteratorState, draws: Json | None, arrays: Tensors, *, replay: bool
+    ) -> None:
+        self._skip_passes(position["created"], replay=replay)
 
-    def _skip_passes(self, passes: int) -> None:
-        if isinstance(self.data_adapter, TFDatasetAdapter):
+    def _skip_passes(self, passes: int, *, replay: bool) -> None:
+        if replay and isinstance(self.data_adapter, TFDatasetAdapter):
             for _ in range(passes - self._created):
                 self._beat()
                 iter(self._distributed_dataset)

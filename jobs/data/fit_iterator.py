@@ -17,6 +17,7 @@ import keras
 
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Json
+from rekindle.jobs.data.pipeline import caches
 from rekindle.jobs.data.rng_tracker import GLOBAL, RngTracker, differing
 from rekindle.jobs.data.sources import GeneratorSource, Opening, plan_of
 from rekindle.jobs.keras_compat import BASE_ITERATOR, PLAIN_ITERATOR
@@ -72,6 +73,7 @@ class FitIterator(_Stoppable):
         self._start_step = 0
         self._pass_over = False
         self._begin_later: Callable[[], Any] | None = None
+        self._current_iterator: Any = None
         opening = Opening(arguments["x"], seed, beat)
         # not TFEpochIterator's: it would hold a second copy of arrays in memory
         BASE_ITERATOR.__init__(self, **arguments)
@@ -120,6 +122,12 @@ class FitIterator(_Stoppable):
         if self.source.tracker is not None:
             self.source.tracker.close(self._taken_live)
 
+    def abandon(self) -> bool:
+        """Delete the iterator; True if a pass was begun and not finished."""
+        unfinished = self._current_iterator is not None and self._taken > 0
+        self._current_iterator = None
+        return unfinished
+
     def check_again(self) -> None:
         """Check that the data, read again, reached the restored random state."""
         if isinstance(self.source, GeneratorSource):
@@ -138,12 +146,15 @@ class FitIterator(_Stoppable):
         before_live: Callable[[], None],
         draws: Json | None,
         arrays: Tensors,
+        *,
+        replay: bool,
     ) -> None:
         """Begin at a position from :meth:`position`; call before the first batch.
 
         Args:
             before_live: called after the finished passes and before the current one begins.
             draws, arrays: what :meth:`draws` returned.
+            replay: begin each finished pass once more, so that a shuffle draws for it.
         """
         tracker, reordered = self.source.tracker, self.source.reordered
         if tracker is not None and draws is not None:
@@ -164,7 +175,7 @@ class FitIterator(_Stoppable):
                 within = live and self._start_step > 0
                 called = "e" + "be" * (begun - within) + "b" * within
                 tracker.epoch_calls.repeat(called, self._beat)
-        self._skip_passes(position["created"] - (1 if live else 0))
+        self._skip_passes(position["created"] - (1 if live else 0), replay=replay)
         if live:
             before_live()
             self._current_iterator = self._begin_pass(position["taken"])
@@ -172,17 +183,19 @@ class FitIterator(_Stoppable):
         if tracker is not None and draws is not None:
             tracker.load_own(draws, arrays)
 
-    def restore_ended(self, position: IteratorState, draws: Json | None, arrays: Tensors) -> None:
+    def restore_ended(
+        self, position: IteratorState, draws: Json | None, arrays: Tensors, *, replay: bool
+    ) -> None:
         """Restore the data as of the end of a finished stage; arguments as of :meth:`seek`."""
-        self._skip_passes(position["created"])
+        self._skip_passes(position["created"], replay=replay)
         tracker = self.source.tracker
         if tracker is not None and draws is not None:
             tracker.load(draws, arrays)
             tracker.epoch_calls.repeat(draws["called"], self._beat)
             tracker.load_own(draws, arrays)
 
-    def _skip_passes(self, passes: int) -> None:
-        for _ in range(passes - self._created):
+    def _skip_passes(self, passes: int, *, replay: bool) -> None:
+        for _ in range(passes - self._created if replay else 0):
             self.source.skip_pass()
         self._created = passes
 
@@ -277,6 +290,9 @@ class FitIterator(_Stoppable):
 
     def _begin_pass(self, first: int) -> Any:
         """Begin the next pass at batch ``first``."""
+        taken, limit = self._taken, self._num_batches
+        if self._current_iterator is not None and limit and taken >= limit:
+            caches.finish(self._current_iterator, self.source.dataset)
         self._pass_begins()
         begun = self.source.begin_pass(self._created, first)
         self._created += 1
@@ -285,14 +301,31 @@ class FitIterator(_Stoppable):
         return begun.iterator if begun.begin_later is None else begun.begin_later
 
 
-class EvalIterator(PLAIN_ITERATOR):  # type: ignore[misc]
+class CallbackIterator(PLAIN_ITERATOR):  # type: ignore[misc]
+    """Iterate over the batches of an ``evaluate`` or ``predict`` of a callback."""
+
+    _current_iterator: Any
+
+    def _get_iterator(self) -> Any:
+        self._finish()
+        return super()._get_iterator()
+
+    def _finish(self) -> None:
+        limit = self._num_batches
+        if self._current_iterator is not None and limit and self._steps_seen >= limit:
+            caches.finish(self._current_iterator, self._distributed_dataset)
+
+
+class EvalIterator(CallbackIterator):
     """Iterate over the validation batches of `fit`; count the passes, so that they can be repeated.
 
     Args:
+        begins: called before a pass begins.
         created: number of passes in earlier attempts.
     """
 
-    def __init__(self, created: int, **arguments: Any) -> None:
+    def __init__(self, begins: Callable[[], None], created: int, **arguments: Any) -> None:
+        self._begins = begins
         self.created = created
         self.own_generators = False
         data = arguments["x"]
@@ -308,7 +341,15 @@ class EvalIterator(PLAIN_ITERATOR):  # type: ignore[misc]
 
     def _get_iterator(self) -> Any:
         self.created += 1
-        return super()._get_iterator()
+        self._finish()
+        self._begins()
+        return PLAIN_ITERATOR._get_iterator(self)
+
+    def abandon(self) -> bool:
+        """Delete the iterator; True if a pass was begun and not finished."""
+        unfinished = self._current_iterator is not None and self._steps_seen > 0
+        self._current_iterator = None
+        return unfinished
 
 
 class _Lazy:

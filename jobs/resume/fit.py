@@ -18,6 +18,7 @@ from rekindle.jobs import keras_compat
 from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture import rng
+from rekindle.jobs.data.pipeline import watching
 from rekindle.jobs.keras_compat import PLAIN_FIT, PLAIN_ITERATOR
 from rekindle.jobs.keras_support import NOT_FOLLOWED
 from rekindle.jobs.resume.fit_stage import FitStage
@@ -34,6 +35,7 @@ def install(session: Session) -> Callable[[], None]:
     if support.what:
         session.warn(support.what, support.hint)
     rng.watch_seed_generators()
+    watching.watch()
     stages = _Stages(session)
 
     @functools.wraps(PLAIN_FIT)

@@ -20,6 +20,7 @@ from rekindle.jobs.capture.model_state import ModelState
 from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.data import determinism
 from rekindle.jobs.data.fit_data import FitData
+from rekindle.jobs.data.fit_iterator import CallbackIterator
 from rekindle.jobs.files import targets
 from rekindle.jobs.files.moved import OutputPaths
 from rekindle.jobs.files.stage_files import StageFiles
@@ -160,7 +161,7 @@ class FitStage:
     def _make_iterator(self, **arguments: Any) -> Any:
         """Create an iterator in place of ``TFEpochIterator`` while the stage runs."""
         if sys._getframe(1).f_code.co_name != "fit":
-            return keras_compat.PLAIN_ITERATOR(**arguments)  # evaluate or predict of a callback
+            return CallbackIterator(**arguments)  # evaluate or predict of a callback
         if self._data.train is None:
             return self._make_training(arguments)
         return self._data.make_validation(arguments)

@@ -33,6 +33,7 @@ class Validation:
             "metrics": variables.capture(metrics, arrays),
             "random": self._random.capture(arrays)["random"],
             "evals": self._data.evals,
+            "hidden": self._data.hidden.capture(arrays),
         }
         self._before = (state, arrays)
         self._engine.session.beat("validation")
@@ -49,7 +50,7 @@ class Validation:
         state, arrays = self._before
         self._engine.stand(at)
         snapshot = self._engine.capture(
-            replaced={"random": state["random"], "evals": state["evals"]}
+            replaced={"random": state["random"], "evals": state["evals"], "hidden": state["hidden"]}
         )
         snapshot.tensors.update(arrays)
         snapshot.state["variables"].update(state["metrics"])
@@ -58,3 +59,4 @@ class Validation:
     def over(self) -> None:
         """Drop the copy at the end of the epoch."""
         self._before = None
+        self._data.validation_over()

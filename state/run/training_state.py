@@ -85,8 +85,8 @@ class TrainingState(TypedDict, total=False):
 
     Attributes:
         generators: number of seed generators made; older checkpoints of loops lack it.
-        iterator, live, evals, draws, callbacks, epochs: of a ``fit``; older checkpoints lack
-            ``draws`` and ``epochs``.
+        iterator, live, evals, hidden, draws, callbacks, epochs: of a ``fit``; older checkpoints
+            lack ``hidden``, ``draws`` and ``epochs``.
         loop, state: of a loop.
         non_finite: arrays that are not finite by design, and the number of NaN in each; older
             checkpoints lack it, ``tables`` and ``traced``.
@@ -114,6 +114,7 @@ class TrainingState(TypedDict, total=False):
     iterator: IteratorState
     live: dict[str, Any]
     evals: int
+    hidden: dict[str, Any]
     draws: dict[str, Any] | None
     callbacks: list[Any]
     epochs: int
