@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rekindle.jobs.data import determinism
+from rekindle.jobs.data.pipeline import graph
 from rekindle.jobs.stages.data_digest import DataDigest, count_leaves, stable_text
 from rekindle.jobs.stages.key import DataKey
 
@@ -116,7 +116,7 @@ def _pipeline(digest: DataDigest, dataset: Any) -> None:
         digest.text(type(node).__name__)
         for name, value in sorted(vars(node).items()):
             _attribute(digest, name, value)
-        for function in determinism.functions(node):
+        for function in graph.functions(node):
             _function(digest, function, set())
 
 
@@ -133,7 +133,7 @@ def _spec(dataset: Any) -> str:
 
 def _in_order(dataset: Any) -> Iterator[Any]:
     """List the nodes of a pipeline, each after the one that reads it, in a fixed order."""
-    return determinism.nodes(dataset)
+    return graph.nodes(dataset)
 
 
 def _attribute(digest: DataDigest, name: str, value: Any) -> None:
