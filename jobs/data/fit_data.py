@@ -43,8 +43,7 @@ class FitData(ComponentBase):
         self._seed = seed
         self._validation = validation
         self._beat = beat
-        self._boundary = boundary
-        self._batches_over = batches_over
+        self._events = {"boundary": boundary, "batches_over": batches_over}
         self.train: FitIterator | EpochwiseIterator | None = None
         self._eval: EvalIterator | None = None
         self._evals_replayed = 0
@@ -75,12 +74,7 @@ class FitData(ComponentBase):
             begin_with(drawn, arrays)
         kind = FitIterator if keras_compat.is_known() else EpochwiseIterator
         self.train = kind(
-            self._seed,
-            boundary=self._boundary,
-            batches_over=self._batches_over,
-            pass_begins=self._pass_begins,
-            beat=self._beat,
-            **arguments,
+            self._seed, **self._events, pass_begins=self._pass_begins, beat=self._beat, **arguments
         )
         dataset = self.train.source.dataset if isinstance(self.train, FitIterator) else None
         if dataset is not None:

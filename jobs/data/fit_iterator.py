@@ -51,6 +51,7 @@ class FitIterator(_Stoppable):
     """
 
     exact = True
+    _current_iterator: Any
 
     def __init__(
         self,
@@ -73,7 +74,6 @@ class FitIterator(_Stoppable):
         self._start_step = 0
         self._pass_over = False
         self._begin_later: Callable[[], Any] | None = None
-        self._current_iterator: Any = None
         opening = Opening(arguments["x"], seed, beat)
         # not TFEpochIterator's: it would hold a second copy of arrays in memory
         BASE_ITERATOR.__init__(self, **arguments)

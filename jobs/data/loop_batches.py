@@ -21,7 +21,8 @@ import tensorflow as tf
 from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
 from rekindle.jobs.capture.component import Caveat, Json
-from rekindle.jobs.data import determinism, fast_forward
+from rekindle.jobs.data import determinism
+from rekindle.jobs.data.pipeline import fast_forward
 from rekindle.jobs.data.pipeline.variables import seed_generators
 from rekindle.jobs.data.shuffle import order
 from rekindle.state.errors import UsageError

@@ -23,7 +23,7 @@ import tensorflow as tf
 from rekindle.jobs import keras_compat
 from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.component import Caveat, Json
-from rekindle.jobs.data import fast_forward
+from rekindle.jobs.data.pipeline import fast_forward
 from rekindle.jobs.data.py_dataset import Reordered
 from rekindle.jobs.data.rng_tracker import RngTracker, differing
 from rekindle.jobs.data.shuffle import order

@@ -20,8 +20,7 @@ from tensorflow.python.ops import gen_dataset_ops
 from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Json
-from rekindle.jobs.data import fast_forward
-from rekindle.jobs.data.pipeline import graph, shuffles
+from rekindle.jobs.data.pipeline import fast_forward, graph, shuffles
 from rekindle.jobs.data.pipeline.shuffles import Draws
 from rekindle.jobs.data.pipeline.variables import PipelineVariables, seed_generators
 from rekindle.jobs.journal_writer import log_line
