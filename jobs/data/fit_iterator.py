@@ -19,7 +19,7 @@ from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.data.pipeline import caches
 from rekindle.jobs.data.rng_tracker import GLOBAL, RngTracker, differing
-from rekindle.jobs.data.sources import GeneratorSource, Opening, plan_of
+from rekindle.jobs.data.sources import GeneratorSource, Opening, Source, plan_of
 from rekindle.jobs.keras_compat import BASE_ITERATOR, PLAIN_ITERATOR
 from rekindle.state.run.training_state import IteratorState
 
@@ -34,7 +34,46 @@ class _Stoppable(PLAIN_ITERATOR):  # type: ignore[misc]
         self._stopped = True
 
 
-class FitIterator(_Stoppable):
+class _Drawing(_Stoppable):
+    """Save and restore what a generator or a ``PyDataset`` draws."""
+
+    source: Source
+    _current_iterator: Any
+    _taken: int
+
+    def draws(self, arrays: Tensors) -> Json | None:
+        """Return the states of the generators that the data draws from, as JSON and arrays."""
+        tracker = self.source.tracker
+        return None if tracker is None else tracker.capture(arrays, self._taken_live)
+
+    def drawn(self) -> dict[str, Any]:
+        """Return states of Python's and numpy's generators to save instead of the current ones."""
+        taken, tracker = self._taken_live, self.source.tracker
+        return {} if tracker is None or taken is None else tracker.behind(taken)
+
+    def close(self) -> None:
+        """Stop reading; set random generators to the last trained batch."""
+        if self.source.tracker is not None:
+            self.source.tracker.close(self._taken_live)
+
+    def abandon(self) -> bool:
+        """Delete the iterator; True if a pass was begun and not finished."""
+        unfinished = self._current_iterator is not None and self._taken > 0
+        self._current_iterator = None
+        return unfinished
+
+    def check_again(self) -> None:
+        """Check that the data, read again, reached the restored random state."""
+        if isinstance(self.source, GeneratorSource):
+            self.source.check_again()
+
+    @property
+    def _taken_live(self) -> int | None:
+        """Batches taken of the current pass; None between two passes."""
+        return self._taken if self._current_iterator is not None else None
+
+
+class FitIterator(_Drawing):
     """Iterate over the training batches of `fit`, from any position on.
 
     Args:
@@ -51,7 +90,6 @@ class FitIterator(_Stoppable):
     """
 
     exact = True
-    _current_iterator: Any
 
     def __init__(
         self,
@@ -106,37 +144,6 @@ class FitIterator(_Stoppable):
             "live": self._current_iterator is not None,
             "epochs_begun": reordered.epochs_begun if reordered else 0,
         }
-
-    def draws(self, arrays: Tensors) -> Json | None:
-        """Return the states of the generators that the data draws from, as JSON and arrays."""
-        tracker = self.source.tracker
-        return None if tracker is None else tracker.capture(arrays, self._taken_live)
-
-    def drawn(self) -> dict[str, Any]:
-        """Return states of Python's and numpy's generators to save instead of the current ones."""
-        taken, tracker = self._taken_live, self.source.tracker
-        return {} if tracker is None or taken is None else tracker.behind(taken)
-
-    def close(self) -> None:
-        """Stop reading; set random generators to the last trained batch."""
-        if self.source.tracker is not None:
-            self.source.tracker.close(self._taken_live)
-
-    def abandon(self) -> bool:
-        """Delete the iterator; True if a pass was begun and not finished."""
-        unfinished = self._current_iterator is not None and self._taken > 0
-        self._current_iterator = None
-        return unfinished
-
-    def check_again(self) -> None:
-        """Check that the data, read again, reached the restored random state."""
-        if isinstance(self.source, GeneratorSource):
-            self.source.check_again()
-
-    @property
-    def _taken_live(self) -> int | None:
-        """Batches taken of the current pass; None between two passes."""
-        return self._taken if self._current_iterator is not None else None
 
     # resuming
 
