@@ -90,10 +90,10 @@ def check_state(state: dict[str, Any], arrays: Tensors) -> None:
         for key, count in state.get("non_finite", {}).items():
             _require(isinstance(key, str) and type(count) is int, f"non_finite: {key!r:.40}")
         generators = state["random"]
-        random.Random().setstate(decode(generators["python"], arrays))
-        np.random.RandomState().set_state(decode(generators["numpy"], arrays))
+        random.Random(0).setstate(decode(generators["python"], arrays))
+        np.random.RandomState(np.random.MT19937(0)).set_state(decode(generators["numpy"], arrays))
         if generators["eager"] is not None:
-            random.Random().setstate(decode(generators["eager"], arrays))
+            random.Random(0).setstate(decode(generators["eager"], arrays))
         for entry in generators["seeds"]:
             _check_entry(entry, (int, str, str))
             _require(entry[2] in arrays, f"no array {entry[2]}")
@@ -218,7 +218,7 @@ def _hashable(key: Any) -> Any:
 
 
 def _random(body: Any, tensors: Tensors, existing: Any) -> Any:
-    made = existing if isinstance(existing, random.Random) else random.Random()
+    made = existing if isinstance(existing, random.Random) else random.Random(0)
     made.setstate(decode(body, tensors))
     return made
 
@@ -228,13 +228,17 @@ def _generator(body: Any, tensors: Tensors, existing: Any) -> Any:
     if isinstance(existing, np.random.Generator):
         made = existing
     else:
-        made = np.random.Generator(_BIT_GENERATORS[state["bit_generator"]]())
+        made = np.random.Generator(_BIT_GENERATORS[state["bit_generator"]](0))
     made.bit_generator.state = state
     return made
 
 
 def _random_state(body: Any, tensors: Tensors, existing: Any) -> Any:
-    made = existing if isinstance(existing, np.random.RandomState) else np.random.RandomState()
+    made = (
+        existing
+        if isinstance(existing, np.random.RandomState)
+        else np.random.RandomState(np.random.MT19937(0))
+    )
     made.set_state(decode(body, tensors))
     return made
 

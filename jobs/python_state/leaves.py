@@ -79,7 +79,7 @@ class RandomLeaf(Leaf):
 
     def new(self, body: Any, arrays: Tensors) -> Any:
         if isinstance(body, list):
-            made = random.Random()
+            made = random.Random(0)
             self.into(made, body, arrays)
             return made
         return decode(body, arrays)

@@ -3,6 +3,7 @@
 import copy
 import json
 import random
+import sys
 
 import numpy as np
 import pytest
@@ -86,3 +87,24 @@ def test_every_kind_of_generator_comes_back(kind: type) -> None:
     generator.random(3)
     back = codec.decode(json.loads(json.dumps(codec.encode(generator, arrays, "x"))), arrays)
     assert back.random() == generator.random()
+
+
+def test_no_generator_is_made_without_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The n-th one that the script makes gets the n-th seed: ours would be counted, too."""
+    state, arrays = _state()
+    values = [np.random.Generator(np.random.PCG64(1)), np.random.RandomState(1), random.Random(1)]
+    encoded = [codec.encode(value, arrays, f"v{n}") for n, value in enumerate(values)]
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a generator is made without a seed")
+
+    plain = random.Random.seed
+    monkeypatch.setattr(
+        random.Random,
+        "seed",
+        lambda self, a=None, *more: plain(self, refuse() if a is None else a, *more),
+    )
+    monkeypatch.setattr(sys.modules["numpy.random.bit_generator"], "randbits", refuse)
+    codec.check_state(state, arrays)
+    for one, value in zip(encoded, values, strict=True):
+        assert codec.decode(one, arrays).random() == value.random()
