@@ -146,24 +146,42 @@ class Way:
         given: digest of the parameters of these functions.
         known: False where code of a library calls the stage, or a loop's variable has no text:
             equal ways may then be of different stages.
+        columns: of each call in its line, which may hold several; empty where unknown.
     """
 
     lines: tuple[str, ...] = ()
     turns: tuple[str, ...] = ()
     given: str = ""
     known: bool = False
+    columns: tuple[str, ...] = ()
 
     def equals(self, other: "Way") -> bool:
         """Return whether both are known and the same."""
-        return self.known and self == other
+        return self.known and other.known and self.is_alike(other)
+
+    def is_alike(self, other: "Way") -> bool:
+        """Return whether all that is known of both is the same."""
+        return self.parts == other.parts and not self._is_other_column(other)
 
     def is_other_turn(self, other: "Way") -> bool:
         """Return whether both are known, and a loop's variable has another value."""
         return self.known and other.known and self.turns != other.turns
 
     def is_other_line(self, other: "Way") -> bool:
-        """Return whether both are known, and the calls are in other lines."""
-        return self.known and other.known and self.lines != other.lines
+        """Return whether both are known, and the calls are at other places."""
+        return (
+            self.known
+            and other.known
+            and (self.lines != other.lines or self._is_other_column(other))
+        )
+
+    def _is_other_column(self, other: "Way") -> bool:
+        return bool(self.columns and other.columns) and self.columns != other.columns
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """Return what is recorded of each way."""
+        return self.lines, self.turns, self.given, self.known
 
     @property
     def place(self) -> str:
@@ -175,8 +193,8 @@ class Way:
         """Read a way from the journal; an unknown one if it has another form."""
         if not isinstance(value, dict) or not isinstance(value.get("known"), bool):
             return cls()
-        parts = [value.get(name) for name in ("lines", "turns")]
+        parts = [value.get("lines"), value.get("turns"), value.get("columns", [])]
         if not all(isinstance(part, list) for part in parts):
             return cls()
-        lines, turns = (tuple(str(one) for one in part or ()) for part in parts)
-        return cls(lines, turns, str(value.get("given") or ""), value["known"])
+        lines, turns, columns = (tuple(str(one) for one in part or ()) for part in parts)
+        return cls(lines, turns, str(value.get("given") or ""), value["known"], columns)

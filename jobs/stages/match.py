@@ -54,10 +54,12 @@ class Found:
 
     Attributes:
         by_order: found by its order alone, since a person has accepted a difference; in words.
+        guessed_among: other stages that it may as well be, by number.
     """
 
     record: Record
     by_order: str = ""
+    guessed_among: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +82,19 @@ class Refused:
 Decision = Found | New | Refused
 
 
-def find(call: Call, unmet: Sequence[Record], next_number: int) -> Decision:
+def find(
+    call: Call, unmet: Sequence[Record], next_number: int, met: Sequence[Record] = ()
+) -> Decision:
     """Decide which stage a call is.
 
     Args:
         unmet: records of the stages that this attempt has not met yet, by number.
         next_number: number of the stage that follows the last one that this attempt has met.
+        met: records of the stages that it has met, in the order in which it met them.
     """
+    unmet = [record for record in unmet if not _is_passed(call, record, met)]
     same = [record for record in unmet if record.key is not None and call.key.fits(record.key)]
-    among = _among(call, same) if same else None
+    among = _among(call, same, met) if same else None
     if isinstance(among, Found):
         return among
     keyless = next((r for r in unmet if r.key is None and r.number == next_number), None)
@@ -103,34 +109,91 @@ def find(call: Call, unmet: Sequence[Record], next_number: int) -> Decision:
     return Refused(suspect, differences)
 
 
-def _among(call: Call, same: Sequence[Record]) -> Found | Record | None:
+def _is_passed(call: Call, record: Record, met: Sequence[Record]) -> bool:
+    """Return whether the script has passed a stage: it has met a later one of the same way."""
+    return call.entry.weights != record.entry.weights and any(
+        later.number > record.number and _are_alike(later, record) for later in met
+    )
+
+
+def _are_alike(one: Record, other: Record) -> bool:
+    """Return whether nothing but their order and their entry tells two stages apart."""
+    return (
+        one.key is not None
+        and other.key is not None
+        and one.key.fits(other.key)
+        and one.way.is_alike(other.way)
+    )
+
+
+def _among(call: Call, same: Sequence[Record], met: Sequence[Record]) -> Found | Record | None:
     """Choose among stages of the same content.
+
+    A relaunch that calls all of them again begins each with the weights that are recorded, so
+    that these decide before all else, and then the order: a finished stage is taken before an
+    unfinished one. A script that resumes itself begins with other weights, and resumes the
+    unfinished stage.
 
     Returns:
         The stage; or an open one that the call should be and is not; or None for a new one.
     """
     there = [record for record in same if call.way.equals(record.way)]
     begun_alike = [record for record in same if call.entry.weights == record.entry.weights]
-    both = [record for record in there if record in begun_alike]
     open_ = [record for record in same if not record.ended]
-    # an unfinished stage is the one that was interrupted: what is restored replaces all else
-    for choice in (both, there, begun_alike):
-        for record in choice:
-            if record in open_:
-                return Found(record)
-    if both or there:
-        return Found((both or there)[0])
+    both = [record for record in there if record in begun_alike]
+    if both:
+        return Found(_closest(call, both))
+    unfinished = [record for record in there if record in open_]
+    if unfinished:
+        return _unfinished(unfinished[0], there, met)
+    if len(begun_alike) == 1 and begun_alike[0] in open_:
+        return Found(begun_alike[0])  # what is restored replaces all else
+    if there:
+        return Found(there[0])
     undecided = [record for record in same if not _is_elsewhere(call, record)]
+    # the way does not tell them apart: the state they begin with does, and their order
+    begun = [record for record in begun_alike if record in undecided]
+    if begun:
+        return Found(_closest(call, begun))
+    unfinished = [record for record in undecided if record in open_]
+    if unfinished:
+        return _unfinished(unfinished[0], undecided, met)
     if undecided:
-        # the way does not tell them apart: the state they begin with does, and their order
-        for choice in (begun_alike, open_, undecided):
-            for record in choice:
-                if record in undecided:
-                    return Found(record)
+        return Found(undecided[0])
     if call.resumes_itself:
         return Found((open_ or same)[0])
     # another training with the same content
     return next((record for record in open_ if record.is_open), None)
+
+
+def _closest(call: Call, begun_alike: Sequence[Record]) -> Record:
+    """Choose among stages that began with the weights of a call: the first, if all else is equal.
+
+    They may all begin with the weights of one file, or with those of one seed.
+    """
+
+    def distance(record: Record) -> tuple[bool, bool, int]:
+        return (
+            not call.way.is_alike(record.way),
+            call.entry.random != record.entry.random,
+            record.number,
+        )
+
+    return min(begun_alike, key=distance)
+
+
+def _unfinished(record: Record, among: Sequence[Record], met: Sequence[Record]) -> Found:
+    """Choose between an unfinished stage and finished ones that the call may as well be.
+
+    The weights that the call begins with are those of none: the script has loaded its own, or
+    draws others in each attempt.
+    """
+    others = [one for one in among if one.ended and _are_alike(one, record)]
+    if not others:
+        return Found(record)
+    if met and _are_alike(met[-1], record):
+        return Found(others[0])  # the relaunch meets them in their order
+    return Found(record, guessed_among=tuple(one.number for one in others))
 
 
 def _is_elsewhere(call: Call, record: Record) -> bool:

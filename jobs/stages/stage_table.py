@@ -51,7 +51,8 @@ class StageTable:
         if call is None:
             number = following
         else:
-            decision = match.find(call, unmet, following)
+            met = [self._records[n] for n in self._met if n in self._records]
+            decision = match.find(call, unmet, following, met)
             if isinstance(decision, Refused):
                 raise _refuse(call, decision)
             if isinstance(decision, New):
@@ -67,6 +68,13 @@ class StageTable:
         record = found.record
         number = record.number
         self._restored = True
+        if found.guessed_among:
+            others = ", ".join(map(str, found.guessed_among))
+            what = (
+                f"Stage {number}, which is unfinished, has the same content as stage {others}, "
+                "which ended, and this training begins with the weights of none of them"
+            )
+            self._caveats.append((what, "call fit in a loop over numbers"))
         if found.by_order:
             text = f"stage {number} was found by its order: {found.by_order}"
             self._note_change(text)

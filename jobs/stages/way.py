@@ -7,6 +7,7 @@ relaunch skips those whose files exist.
 import ast
 import functools
 import hashlib
+import itertools
 import linecache
 import os
 import sys
@@ -37,6 +38,7 @@ def here() -> Way:
     lines: list[str] = []
     turns: list[str] = []
     given: list[str] = []
+    columns: list[str] = []
     known = bool(frames)
     for frame in frames:
         if frame is None:
@@ -44,6 +46,7 @@ def here() -> Way:
             continue
         code = frame.f_code
         lines.append(f"{os.path.basename(code.co_filename)}:{frame.f_lineno} {code.co_name}")
+        columns.append(_column(code, frame.f_lasti))
         for name in _loop_variables(code, frame.f_lineno):
             text = _text(frame.f_locals.get(name, frame.f_globals.get(name)))
             known = known and text is not None
@@ -54,7 +57,23 @@ def here() -> Way:
                 if text is not None:
                     given.append(f"{name} = {text}")
     # a digest: a parameter may be a secret
-    return Way(tuple(lines), tuple(turns), _digest("\n".join(given)) if given else "", known)
+    return Way(
+        tuple(lines),
+        tuple(turns),
+        _digest("\n".join(given)) if given else "",
+        known,
+        tuple(columns) if all(columns) else (),
+    )
+
+
+def _column(code: CodeType, instruction: int) -> str:
+    """Return where in its line a call stands; empty before Python 3.11, which does not tell."""
+    positions = getattr(code, "co_positions", None)
+    if positions is None or instruction < 0:
+        return ""
+    found = next(itertools.islice(positions(), instruction // 2, None), (None,) * 4)
+    first, last = found[2:]
+    return f"{first}-{last}" if first is not None and last is not None else ""
 
 
 def _frames() -> list[FrameType | None]:

@@ -87,6 +87,77 @@ def test_a_script_that_loads_its_own_weights_is_found(ended: bool, where: dict[s
     assert 0 == found(call("d", "loaded", **where), record(0, ended=ended))
 
 
+def replayed(calls: list[Call], records: list[Record]) -> list[Any]:
+    """List the stages that calls of one attempt are, the first of them at the script's start."""
+    numbers: list[Any] = []
+    for one in calls:
+        unmet = [record for record in records if record.number not in numbers]
+        met = [records[number] for number in numbers if isinstance(number, int)]
+        decision = match.find(one, unmet, len(numbers), met)
+        numbers.append(
+            decision.record.number if isinstance(decision, Found) else type(decision).__name__
+        )
+    return numbers
+
+
+BEGUN = {
+    "other weights in one line": (["w0", "w1", "w2"], [way()] * 3),
+    "the same weights in one line": (["w"] * 3, [way()] * 3),
+    "the same weights in other lines": (["w"] * 3, [way(line=f"train.py:{n}") for n in (3, 5, 9)]),
+    "the same weights in turns": (["w"] * 3, [way(f"rate = {n}") for n in range(3)]),
+    "the same weights, called by a library": (["w"] * 3, [way(known=False)] * 3),
+    "the same weights, turns in part": (
+        ["w"] * 3,
+        [way(f"n = {n}", "model = None", known=False) for n in range(3)],
+    ),
+}
+
+
+@pytest.mark.parametrize("ended", range(3))
+@pytest.mark.parametrize("begun", BEGUN)
+def test_stages_of_equal_content_are_met_in_their_order(begun: str, ended: int) -> None:
+    """An unfinished one that follows does not give its model to the first call of a relaunch."""
+    weights, ways = BEGUN[begun]
+    calls = [Call(key(), Entry(w, "r"), at) for w, at in zip(weights, ways, strict=True)]
+    records = [
+        Record(n, key(), calls[n].entry, calls[n].way, ended=n < ended) for n in range(ended + 1)
+    ]
+    expected = [n if n <= ended else "New" for n in range(3)]
+    assert expected == replayed(calls, records)
+
+
+def test_the_random_state_tells_trainings_apart_that_begin_with_the_weights_of_a_file() -> None:
+    records = [record(n, "d", "file", ended=n < 1, entry=Entry("file", f"r{n}")) for n in (0, 1)]
+    assert 1 == found(call(entry=Entry("file", "r1")), *records)
+    assert 0 == found(call(entry=Entry("file", "r0")), *records)
+
+
+def test_a_training_whose_way_tells_nothing_is_guessed_and_named() -> None:
+    records = [record(n, "d", f"w{n}", ended=n < 2) for n in range(3)]
+    decision = match.find(call("d", "other"), records, 0)
+    assert isinstance(decision, Found)
+    assert (2, (0, 1)) == (decision.record.number, decision.guessed_among)
+    # not where a relaunch has met the one before it
+    decision = match.find(call("d", "other"), records[1:], 1, records[:1])
+    assert isinstance(decision, Found)
+    assert (1, ()) == (decision.record.number, decision.guessed_among)
+
+
+def test_a_script_that_resumes_itself_does_not_go_back_to_stages_that_it_has_passed() -> None:
+    """It continues in `while True`, with the weights of its unfinished fit."""
+    records = [record(n, "d", f"w{n}", ended=n < 2) for n in range(3)]
+    assert [2, "New"] == replayed([call("d", "w2"), call("d", "w3")], records)
+
+
+def test_calls_of_one_line_are_told_apart_by_their_columns() -> None:
+    one, other = (replace(way(), columns=(column,)) for column in ("8-20", "30-42"))
+    records = [record(0, "d", "w0", ended=True, way=one), record(1, "d", "w1", way=other)]
+    assert 1 == found(call("d", "drawn again", way=other), *records)
+    assert New is found(call("d", "w0", way=other), records[0])
+    # a journal of an older version has no columns
+    assert 0 == found(call("d", "w0", way=one), record(0, "d", "w0", ended=True))
+
+
 def test_other_data_at_the_same_place_is_refused_and_named() -> None:
     for ended in (False, True):
         decision = match.find(call("other"), [record(0, ended=ended)], 0)

@@ -1,5 +1,7 @@
 """The way of calls to a stage: the turns of the loops around it."""
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ while count < 2:
 made = [train(3) for letter in "ab"]
 for thing in things:
     train(4)
-train(5)
+train(5), train(5)
 """
 
 
@@ -55,6 +57,13 @@ def test_turns_of_each_kind_of_loop_are_told_apart(ways: list[Way]) -> None:
 def test_a_loop_over_objects_tells_nothing(ways: list[Way]) -> None:
     assert not ways[8].known
     assert () == _inner(ways[9])
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="code has no columns before")
+def test_calls_in_one_line_are_told_apart(ways: list[Way]) -> None:
+    assert ways[9].lines == ways[10].lines
+    assert not ways[9].equals(ways[10])
+    assert ways[0].equals(replace(ways[0], columns=()))
 
 
 def test_parameters_are_kept_as_a_digest_alone(ways: list[Way]) -> None:
