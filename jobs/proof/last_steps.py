@@ -17,6 +17,7 @@ from rekindle.jobs.attempt import safe_output, shutdown
 from rekindle.jobs.attempt.grace_period import GracePeriod
 from rekindle.jobs.environment import EXIT_SAVED
 from rekindle.jobs.journal_writer import log_line
+from rekindle.state.counted import counted
 
 MOST: Final = 4
 """Steps that are trained after the save; one execution, if that has more."""
@@ -88,7 +89,8 @@ class LastSteps:
         if held is not None:
             log_line(f"no steps are trained after the save, since the script holds {held} open.")
             return False
-        log_line(f"saved; training {MOST} steps more, which the next attempt repeats and compares.")
+        more = counted(MOST, "step")
+        log_line(f"saved; training {more} more, which the next attempt repeats and compares.")
         safe_output.flush()
         self._last, self._until = step + MOST, time.monotonic() + SECONDS
         threading.Thread(target=self._end_in_time, name="rekindle-last-steps", daemon=True).start()

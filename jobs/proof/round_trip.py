@@ -190,6 +190,10 @@ def _json_gaps(saved: Json, again: Json) -> Iterator[Gap]:
         both = ours.keys() & opened.keys()
         saved = {**saved, "loop": {key: ours[key] for key in both}}
         again = {**again, "loop": {key: opened[key] for key in both}}
+    at = saved.get("iterator", {})
+    if at.get("epoch_step") and not at.get("live"):
+        # saved within a validation: its pass is begun once more, and has no batch left
+        again = {**again, "iterator": {**again.get("iterator", {}), "live": False}}
     for key, value in saved.items():
         if key in _NOT_STATE:
             continue

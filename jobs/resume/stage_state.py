@@ -59,8 +59,9 @@ class StageState:
         self._kind = kind
         self._fingerprint = fingerprint.merged([c.fingerprint() for c in self._components])
         found = self._difference(point.state) if point.checkpoint is not None else None
-        if found is not None and not session.job.allow_change:
-            raise fingerprint.refuse(found)
+        refusal = session.stages.table.refusal
+        if refusal is not None or (found is not None and not session.job.allow_change):
+            raise fingerprint.refuse(found or refusal or "")
         self.allowed = found
         self._decoded = False
 

@@ -37,9 +37,12 @@ class StageTable:
         self._met: list[int] = []
         self._restored = False
         self._caveats: list[tuple[str, str]] = []
+        self._refusal: str | None = None
 
     def enter(self, call: Call | None) -> int:
         """Return the number of the stage that a call is; None for a call that has no key.
+
+        An unfinished stage that differs now is found where it was, too: see `refusal`.
 
         Raises:
             StateMismatch: it is none of the recorded stages, and one of these is unfinished or was
@@ -47,15 +50,15 @@ class StageTable:
         """
         following = self._met[-1] + 1 if self._met else 0
         unmet = [self._records[n] for n in sorted(self._records) if n not in self._met]
-        self._caveats = []
+        self._caveats, self._refusal = [], None
         if call is None:
             number = following
         else:
             met = [self._records[n] for n in self._met if n in self._records]
             decision = match.find(call, unmet, following, met)
             if isinstance(decision, Refused):
-                raise _refuse(call, decision)
-            if isinstance(decision, New):
+                number = self._refused(call, decision)
+            elif isinstance(decision, New):
                 number = self._number_of_new(following)
                 self._name_skipped([record for record in unmet if record.ended], number)
                 self._begin(number, call)
@@ -63,6 +66,19 @@ class StageTable:
                 number = self._find(decision, call)
         self._met.append(number)
         return number
+
+    def _refused(self, call: Call, refused: Refused) -> int:
+        record = refused.record
+        if not record.is_open or call.way.place != record.way.place:
+            raise _refuse(call, refused)
+        # its checkpoint knows more than its key
+        self._refusal = "; ".join(refused.differences)
+        return record.number
+
+    @property
+    def refusal(self) -> str | None:
+        """How the stage that was entered last differs, so that it must not be trained."""
+        return self._refusal
 
     def _find(self, found: Found, call: Call) -> int:
         record = found.record

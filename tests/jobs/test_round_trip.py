@@ -120,3 +120,19 @@ def test_what_would_not_come_back_is_found_at_the_save(value: Any, *, comes_back
     assert bool(found) != comes_back, found
     if found:
         assert "The attribute kept of the callback Own could not be restored" in found[0]
+
+
+def test_a_pass_without_a_batch_left_may_be_begun_once_more() -> None:
+    """A checkpoint that was saved within a validation; within an epoch it would be an error."""
+    for step, found in ((26, []), (0, [("data", "position in the data: iterator.live")])):
+        at = {"iterator": {"epoch_step": step, "live": False}}
+        now = {"iterator": {"epoch_step": step, "live": True}}
+        all_of = round_trip.gaps({**SAVED, **at}, {**SAVED, **now}, again(), unchecked=())
+        assert [(gap.group, gap.name) for gap in all_of] == found
+
+
+def again() -> Comparison:
+    made = Comparison(ARRAYS)
+    for key, array in ARRAYS.items():
+        made[key] = array
+    return made
