@@ -43,7 +43,7 @@ def test_other_data_is_held_before_the_first_step_and_trained_once_it_is_accepte
     lives.start()
     assert "permanent" == lives.wait()["cause"], lives.log()
     failed = lives.entries("failed")[-1]
-    assert "is not stage 0 of the earlier attempts, which is unfinished" in failed["message"]
+    assert "has changed since the checkpoint was made" in failed["message"]
     assert "the content of the data differs" in failed["message"]
     assert "--allow-change" in failed["hint"]
     lives.change(allow_change=True)
