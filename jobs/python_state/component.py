@@ -39,7 +39,8 @@ class PythonState(ComponentBase):
         self._entry = Reach(roots, self._classifier.look())
         self._restorer: Restorer | None = None
         self._begun: set[records.Unsaved] | None = None
-        self._traced: dict[str, Any] | None = None
+        # the step, and what it was traced with
+        self._traced: tuple[Any, dict[str, Any]] | None = None
         self._found: dict[Caveat, None] = {}
 
     def capture(self, arrays: Tensors) -> TrainingState:
@@ -115,10 +116,12 @@ class PythonState(ComponentBase):
             for path, node in now.nodes.items()
             if node.kind is KERAS and path.startswith("model")
         }
-        if self._traced is None:
-            self._traced = parts
+        step = getattr(model, "train_function", None)
+        if self._traced is None or self._traced[0] is not step:
+            # a step that a callback makes again is traced with what the model holds then
+            self._traced = step, parts
         for path, digests in parts.items():
-            before = self._traced.get(path, digests)
+            before = self._traced[1].get(path, digests)
             for label in digests:
                 if label in before and digests[label] != before[label]:
                     self._add(

@@ -9,8 +9,8 @@ import inspect
 import random
 import threading
 import weakref
-from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, Final
 
 import numpy as np
 
@@ -20,6 +20,8 @@ try:
     _plain: Callable[..., Any] | None = tracing_compilation._create_concrete_function
 except (ImportError, AttributeError):
     _plain = None
+
+_DEPTH: Final = 3
 
 _models: "weakref.WeakKeyDictionary[Any, int]" = weakref.WeakKeyDictionary()
 """Models in the order in which stages train them, which is the same in each attempt."""
@@ -67,7 +69,7 @@ def _create(function_type: Any, type_context: Any, graph: Any, options: Any) -> 
     """Replace ``_create_concrete_function``: trace a function."""
     global _tracing
     assert _plain is not None
-    name = None if _tracing else _name(options.python_function)
+    name = None if _tracing else step_name(options.python_function)
     if name is None or threading.current_thread() is not threading.main_thread():
         return _plain(function_type, type_context, graph, options)
     count = _counts[name] = _counts.get(name, -1) + 1
@@ -97,16 +99,12 @@ def _earlier(name: str) -> dict[str, Any] | None:
     return _known[earlier[-1]] if earlier else None
 
 
-def _name(function: Callable[..., Any]) -> str | None:
+def step_name(function: Callable[..., Any]) -> str | None:
     """Name a step by its definition and its model; None for a function of a library."""
     plain = inspect.unwrap(function)
     found = f"{plain.__module__}.{plain.__qualname__}"
     owner = None
-    for cell in getattr(plain, "__closure__", None) or ():
-        try:
-            value = cell.cell_contents
-        except ValueError:
-            continue  # not assigned yet
+    for value in _closed_over(plain, _DEPTH):
         model = getattr(value, "__self__", value)
         try:
             at = _models.get(model)
@@ -119,6 +117,22 @@ def _name(function: Callable[..., Any]) -> str | None:
     if owner is not None:
         return f"{found} {owner}"
     return None if plain.__module__.partition(".")[0] in ("keras", "tensorflow") else found
+
+
+def _closed_over(function: Callable[..., Any], depth: int) -> Iterator[Any]:
+    """Return what a function closes over, through the functions in it.
+
+    The training and the validation step of Keras differ only in the innermost one.
+    """
+    for cell in getattr(function, "__closure__", None) or ():
+        try:
+            value = cell.cell_contents
+            inner = inspect.unwrap(value) if callable(value) else None
+        except ValueError:
+            continue  # not assigned yet, or it wraps itself
+        yield value
+        if depth and inspect.isfunction(inner):
+            yield from _closed_over(inner, depth - 1)
 
 
 def _states() -> dict[str, Any]:

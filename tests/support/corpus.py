@@ -23,6 +23,7 @@ from lives import Blow, Lives
 from rig import ROOT
 
 from rekindle.jobs.job import CheckpointPolicy
+from rekindle.state.run import proof
 
 FOLDER: Final = ROOT / "tests" / "scripts" / "corpus"
 EVERY: Final = 2
@@ -48,6 +49,8 @@ class Outcome:
         steps: of the undisturbed run, as far as it was followed.
         said: what journal and receipts say, without repetitions.
         different: names of the results that differ.
+        alarms: of an identical run, differences that repeated steps showed and caveats. Without a
+            reason in the script these are false alarms.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Outcome:
     steps: int
     said: tuple[str, ...] = ()
     different: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
 
 
 def names() -> list[str]:
@@ -119,17 +123,19 @@ def compared(
     kills, trouble = _strike(struck, undisturbed.steps, undisturbed.seconds, dice)
     different = tuple(driver.differences(undisturbed.results, _results(struck)))
     words = tuple(dict.fromkeys([*undisturbed.said, *said(struck)]))
+    alarms: tuple[str, ...] = ()
     if trouble:
         verdict = HELD if trouble.startswith("held") else FAILED
         words = (trouble, *words)
     elif not different:
         verdict = IDENTICAL
+        alarms = words
     else:
         verdict = NAMED if words else SILENT
     result = struck.result()
     result.kills = kills
     outcome = Outcome(
-        name, verdict, len(kills), result.resumes, undisturbed.steps, words, different
+        name, verdict, len(kills), result.resumes, undisturbed.steps, words, different, alarms
     )
     return outcome, result
 
@@ -205,6 +211,10 @@ def said(lives: Lives) -> Iterator[str]:
         for key in ("inexact", "unfollowed", "changed"):
             if isinstance(entry.get(key), list):
                 yield from map(str, entry[key])
+    for entry in lives.entries("proved"):
+        if entry["result"] == proof.DIFFERENT:
+            yield f"attempt {entry['attempt']}: {proof.words(entry)}"
+        yield from map(str, entry.get("state") or ())
 
 
 def table(outcomes: list[Outcome]) -> str:
@@ -221,6 +231,9 @@ def table(outcomes: list[Outcome]) -> str:
     total = ", ".join(f"{count} {result}" for result, count in counts.items())
     kills = sum(one.kills for one in outcomes)
     lines.append(f"| **{len(outcomes)} scripts** | {total} | {kills} | | |")
+    alarms = [f"- {one.name}: {text}" for one in outcomes for text in one.alarms]
+    if alarms:
+        lines += ["", "Identical, and reported all the same:", "", *alarms]
     return "\n".join(lines)
 
 
