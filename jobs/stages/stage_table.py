@@ -77,7 +77,7 @@ class StageTable:
 
     @property
     def refusal(self) -> str | None:
-        """How the stage that was entered last differs, so that it must not be trained."""
+        """Difference for which the stage that was entered last must not be trained."""
         return self._refusal
 
     def _find(self, found: Found, call: Call) -> int:
