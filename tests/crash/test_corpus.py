@@ -15,12 +15,8 @@ pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
 COUNT = int(os.environ.get("REKINDLE_CORPUS", "4"))
 OPEN: dict[str, str] = {
-    "keras_inference_noise": "generators that the script makes without a seed",
-    "keras_siamese": "datasets that shuffle again under zip, take and skip",
-    "research_freeze_callback": "plain attributes of a layer",
-    "research_predict_in_callback": "a dataset that a callback iterates",
-    "tf_overfit_underfit": "several datasets with cache, shuffle and repeat",
-    "tf_tfrecord": "list_files shuffles with its own generator",
+    "keras_inference_noise": "unseeded generators; only steps that were repeated name it",
+    "tuner_optuna_pruning": "an in-memory study does not hear again what callbacks reported",
 }
 """Scripts that still end in another result without a word, or fail after a kill, and why."""
 
