@@ -4,7 +4,10 @@ It tells two trainings of the same content apart, e.g. the members of an ensembl
 relaunch skips those whose files exist.
 """
 
+import argparse
 import ast
+import contextlib
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -12,6 +15,7 @@ import linecache
 import os
 import sys
 import sysconfig
+import types
 from collections.abc import Iterator
 from types import CodeType, FrameType
 from typing import Any, Final
@@ -28,6 +32,7 @@ _RUNS_SCRIPT: Final = os.path.join(_OURS, "trainer", "script.py")
 _LIBRARIES: Final = tuple(
     {sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
+_OPTIMIZERS: Final = "keras.src.optimizers"
 _PASSED: Final = ("keras", "tensorflow", "tf_keras")
 """Libraries whose own frames lie between a script and each stage."""
 
@@ -48,7 +53,8 @@ def here() -> Way:
         lines.append(f"{os.path.basename(code.co_filename)}:{frame.f_lineno} {code.co_name}")
         columns.append(_column(code, frame.f_lasti))
         for name in _loop_variables(code, frame.f_lineno):
-            text = _text(frame.f_locals.get(name, frame.f_globals.get(name)))
+            value = frame.f_locals.get(name, frame.f_globals.get(name))
+            text = _text(value, objects=True)
             known = known and text is not None
             turns.append(f"{name} = {text}")
         if code.co_name != "<module>":
@@ -150,8 +156,13 @@ def _names(target: ast.expr) -> Iterator[str]:
             yield node.id
 
 
-def _text(value: Any, depth: int = 0) -> str | None:
-    """Return a plain value as text that is the same in every process; None for others."""
+def _text(value: Any, depth: int = 0, *, objects: bool = False) -> str | None:
+    """Return a value as text that is the same in every process; None for others.
+
+    Args:
+        objects: also of objects, as loops have them. A parameter may hold all settings of a job,
+            of which a relaunch may have others.
+    """
     if value is None or isinstance(value, bool | int):
         return repr(value)
     if isinstance(value, float):
@@ -162,14 +173,33 @@ def _text(value: Any, depth: int = 0) -> str | None:
         digest = DataDigest()
         digest.array(np.asarray(value))
         return digest.key().exact
-    if isinstance(value, list | tuple | dict) and depth < 3 and len(value) <= 64:
+    if isinstance(value, list | tuple | dict) and depth < 5 and len(value) <= 64:
         items = value.items() if isinstance(value, dict) else enumerate(value)
-        parts = [(str(name), _text(one, depth + 1)) for name, one in items]
+        parts = [(str(name), _text(one, depth + 1, objects=objects)) for name, one in items]
         if any(text is None for _, text in parts):
             return None
         joined = f"{type(value).__name__} {parts}"
         return joined if len(joined) <= _MOST_TEXT else _digest(joined)
-    return None
+    return _object_text(value, depth) if objects else None
+
+
+def _object_text(value: Any, depth: int) -> str | None:
+    """Return an object of a loop as text: a function, a class, an optimizer, a plain record."""
+    if isinstance(value, types.FunctionType):
+        return f"{value.__qualname__} in line {value.__code__.co_firstlineno}"
+    if isinstance(value, type):
+        return value.__qualname__
+    fields = None
+    if any(base.__module__.startswith(_OPTIMIZERS) for base in type(value).__mro__):
+        with contextlib.suppress(Exception):
+            config = value.get_config()
+            fields = {name: config[name] for name in config if name != "name"}
+    elif dataclasses.is_dataclass(value) or isinstance(
+        value, types.SimpleNamespace | argparse.Namespace
+    ):
+        fields = dict(getattr(value, "__dict__", {}))
+    text = _text(fields, depth + 1, objects=True) if fields else None
+    return f"{type(value).__name__} {text}" if text is not None else None
 
 
 def _digest(text: str) -> str:

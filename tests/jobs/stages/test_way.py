@@ -1,8 +1,9 @@
 """The way of calls to a stage: the turns of the loops around it."""
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,42 @@ def test_turns_of_each_kind_of_loop_are_told_apart(ways: list[Way]) -> None:
 def test_a_loop_over_objects_tells_nothing(ways: list[Way]) -> None:
     assert not ways[8].known
     assert () == _inner(ways[9])
+
+
+@dataclass
+class Settings:
+    units: int
+    rate: float = 0.1
+
+
+def _small() -> None: ...
+
+
+def _large() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (_small, _large),
+        (dict, list),
+        (Settings(4), Settings(8)),
+        (SimpleNamespace(units=4), SimpleNamespace(units=8)),
+        ((Settings(4), "a"), (Settings(4), "b")),
+    ],
+)
+def test_plain_objects_of_a_loop_are_told_apart(one: Any, other: Any) -> None:
+    def turns() -> list[Way]:
+        found = []
+        for thing in (one, other):
+            assert thing
+            found.append(way.here())
+        return found
+
+    first, second = turns()
+    assert _inner(first) != _inner(second)
+    assert [_inner(first), _inner(second)] == [_inner(again) for again in turns()]
+    assert "0x" not in repr(_inner(first))
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="code has no columns before")
