@@ -6,6 +6,7 @@ from typing import Any, Final, cast
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, ComponentBase
 from rekindle.jobs.python_state import saved as records
+from rekindle.jobs.python_state import trials
 from rekindle.jobs.python_state.keras_objects import KERAS, KINDS, Classifier
 from rekindle.jobs.python_state.reach import MOST, Reach
 from rekindle.jobs.python_state.restore import Restorer
@@ -75,6 +76,7 @@ class PythonState(ComponentBase):
             )
         restorer = self._restorer
         restorer.restore()
+        self._found.update(dict.fromkeys(trials.caveats(self._entry)))
         if lenient:
             return
         for path in restorer.differing:

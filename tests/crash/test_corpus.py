@@ -15,8 +15,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
 COUNT = int(os.environ.get("REKINDLE_CORPUS", "4"))
 OPEN: dict[str, str] = {
-    "keras_inference_noise": "unseeded generators; only steps that were repeated name it",
-    "tuner_optuna_pruning": "an in-memory study does not hear again what callbacks reported",
+    "keras_inference_noise": "unseeded generators; only steps that were repeated name it"
 }
 """Scripts that still end in another result without a word, or fail after a kill, and why."""
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rekindle.jobs.python_state import saved
+from rekindle.jobs.python_state import saved, trials
 from rekindle.jobs.python_state.reach import Reach
 from rekindle.jobs.python_state.restore import Restorer
 
@@ -277,3 +277,25 @@ def test_the_end_of_a_walk_is_the_limit(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("rekindle.jobs.python_state.reach.MOST", 10)
     reach = Reach({"h": Holder(many=[[] for _ in range(100)])}, _nothing)
     assert reach.left_out and len(reach.nodes) < 20
+
+
+def test_a_trial_that_a_callback_reports_to_is_named_where_a_pruner_listens() -> None:
+    optuna = pytest.importorskip("optuna")
+
+    class Pruning:
+        def __init__(self, trial: Any) -> None:
+            self.trial = trial
+
+        def on_epoch_end(self, epoch: int) -> None:
+            self.trial.report(0.5, epoch)
+
+    def found(holder: Any, pruner: Any) -> list[str]:
+        study = optuna.create_study(pruner=pruner)
+        roots = {"callback": holder(study.ask())}
+        return [caveat.what for caveat in trials.caveats(Reach(roots, _nothing))]
+
+    (what,) = found(Pruning, optuna.pruners.MedianPruner())
+    assert "trial callback.trial is not reported again" in what
+    assert found(Pruning, optuna.pruners.NopPruner()) == []
+    assert found(lambda trial: lambda: trial.params, optuna.pruners.MedianPruner()) == []
+    assert found(lambda trial: lambda: trial.report(0.5, 1), optuna.pruners.MedianPruner())
