@@ -14,9 +14,7 @@ import pytest
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
 COUNT = int(os.environ.get("REKINDLE_CORPUS", "4"))
-OPEN: dict[str, str] = {
-    "keras_inference_noise": "unseeded generators; only steps that were repeated name it"
-}
+OPEN: dict[str, str] = {}
 """Scripts that still end in another result without a word, or fail after a kill, and why."""
 
 
