@@ -17,6 +17,8 @@ from rekindle.jobs.files.open_files import OPEN_FILES
 _MOST: Final = 10_000
 _CODE: Final = (".py", ".pyc")
 _SPECIAL: Final = ("/dev/", "/proc/", "/sys/")
+_AUTOGRAPH: Final = "/__autograph_generated_file"
+"""Code that TensorFlow writes to the folder for temporary files, and loads at once."""
 
 
 class Written:
@@ -79,7 +81,7 @@ class Written:
         if os.getpid() != self._owner or len(paths) >= _MOST:
             return
         text = _absolute(path)
-        if text is not None and not text.startswith(_SPECIAL):
+        if text is not None and not text.startswith(_SPECIAL) and _AUTOGRAPH not in text:
             paths[text] = None
 
     def _hook(self, event: str, args: tuple[Any, ...]) -> None:

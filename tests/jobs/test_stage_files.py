@@ -52,6 +52,7 @@ def test_only_files_of_the_stage_are_recorded(tmp_path: Path) -> None:
     os.replace(script.work / "made", script.work / "renamed")
     (script.work / "removed").write_text("x")
     (script.work / "removed").unlink()
+    (script.work / "__autograph_generated_file0a1b.py").write_text("by TensorFlow")
     found = {r["path"] for r in files.capture({})["files"]}
     assert found == {"log.txt", "renamed"}
 
