@@ -143,13 +143,15 @@ def compared(
 def _lives(root: Path, name: str) -> Lives:
     shutil.rmtree(root, ignore_errors=True)
     script = FOLDER / f"{name}.py"
+    text = script.read_text()
     return Lives(
         root,
         script,
         policy=CheckpointPolicy(every_steps=EVERY),
         grace=30.0,
-        # the warm interpreter of a test process may have been started without scikit-learn
-        cold="sklearn" in script.read_text(),
+        # the warm interpreter of a test process may have been started without scikit-learn, and
+        # TensorFlow, which it has loaded, may hang in the children that a script forks
+        cold="sklearn" in text or "multiprocessing" in text,
     )
 
 
