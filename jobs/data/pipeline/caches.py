@@ -119,7 +119,7 @@ def _noting_cache(plain: Any) -> Any:
     @functools.wraps(plain)
     def make(input_dataset: Any, filename: Any, *args: Any, **kwargs: Any) -> Any:
         variant = plain(input_dataset, filename, *args, **kwargs)
-        if tf.executing_eagerly() and not filename.numpy():
+        if tf.executing_eagerly() and not filename.numpy() and shuffles.supported():
             below = graph.dataset_of(input_dataset)
             name = None if below is None else _name(below)
             if name is not None:

@@ -22,20 +22,20 @@ Positions = dict[str, int]
 _streams: dict[str, tuple["weakref.ref[Any]", SeedStream]] = {}
 _made: "Counter[str]" = Counter()
 _MOST_PATHS = 256
-_watching = False
 
 
+@functools.cache
 def supported() -> bool:
-    """Return whether positions can be read and set with this version of TensorFlow."""
-    return _watching
+    """Return whether positions can be read and set with this version of TensorFlow.
+
+    It is tried once the script has made a dataset or trains: the trial starts TensorFlow, and a
+    script configures its devices before that.
+    """
+    return seed_stream.works()
 
 
 def watch() -> None:
     """Give each shuffle from now on a generator of ours, if its position can be read."""
-    global _watching
-    _watching = seed_stream.works()
-    if not _watching:
-        return
     for module, name in (
         (gen_dataset_ops, "shuffle_dataset_v3"),
         (gen_experimental_dataset_ops, "random_dataset_v2"),
@@ -49,6 +49,8 @@ def _with_stream(plain: Any) -> Any:
         again = kwargs.get("reshuffle_each_iteration", kwargs.get("rerandomize_each_iteration"))
         # within a function each call makes a dataset, and a generator, of its own
         if not again or "seed_generator" not in kwargs or not tf.executing_eagerly():
+            return plain(*args, **kwargs)
+        if not supported():
             return plain(*args, **kwargs)
         seeds = int(kwargs["seed"]), int(kwargs["seed2"])
         stream = SeedStream.make(*seeds)

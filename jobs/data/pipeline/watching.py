@@ -12,5 +12,4 @@ def watch() -> None:
     _watching.append(True)
     graph.watch()
     shuffles.watch()
-    if shuffles.supported():
-        caches.watch()
+    caches.watch()
