@@ -65,10 +65,9 @@ def test_a_fit_without_the_exception_of_an_earlier_attempt_is_reported(tmp_path:
     lives = Lives(tmp_path, SCRIPT, args=["once"], policy=EPOCH)
     struck(lives, Blow("step", 3 * STEPS + 5))
     driver.stormy(lives, [])
-    [warned] = lives.entries("warned")
-    assert (
-        "An exception left stage 0 in an earlier attempt, but not in this one." in warned["message"]
-    )
+    warned = [entry["message"] for entry in lives.entries("warned")]
+    what = "An exception left stage 0 in an earlier attempt, but not in this one."
+    assert any(what in message for message in warned), warned
 
 
 def names(lives: Lives) -> set[str]:
