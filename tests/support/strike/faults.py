@@ -81,13 +81,13 @@ def order(module):
 
 def python(module):
     """Nothing reachable from callbacks and closures is restored."""
-    module.PythonState.restore = lambda *args, **kwargs: None
+    module.Restorer.restore = lambda self: None
 
 
 _MODELS = "rekindle.jobs.capture.model_state"
 _GENERATORS = "rekindle.jobs.capture.rng"
 _JOBS = "rekindle.jobs"
-_PYTHON = f"{_JOBS}.python_state.component"  # an earlier engine has none
+_PYTHON = f"{_JOBS}.python_state.restore"  # an earlier engine has none
 
 FAULTS = {
     "weight": {_MODELS: weight},
