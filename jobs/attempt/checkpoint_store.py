@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rekindle.jobs.attempt import kept_files
 from rekindle.jobs.attempt.attempt_log import AttemptLog
-from rekindle.jobs.attempt.kept_files import KeptFiles
 from rekindle.jobs.attempt.save_policy import is_better
 from rekindle.jobs.job import Job, NewCode
 from rekindle.jobs.journal_writer import log_line
@@ -85,9 +83,6 @@ class CheckpointStore:
 
     Args:
         expected: names of checkpoints that exist according to the journal.
-
-    Attributes:
-        kept: copies of the script's files, which checkpoints need.
     """
 
     def __init__(
@@ -97,7 +92,6 @@ class CheckpointStore:
         self._job = job
         self._attempt = attempt
         self._log = log
-        self.kept = KeptFiles(run, job.checkpoint.keep_files)
         self._expected = expected
         self._best: float | None = None
         self._best_name: str | None = None
@@ -125,7 +119,7 @@ class CheckpointStore:
                 except (OSError, ValueError, KeyError) as error:
                     reason = f"its state cannot be read ({error})"
                 else:
-                    reason = _non_finite(tensors, state)
+                    reason = _non_finite(tensors)
                     if reason is None:
                         self._verdicts[checkpoint.name] = None
                         return RestorePoint(checkpoint, refused, tensors, state)
@@ -226,7 +220,6 @@ class CheckpointStore:
             "logs": _finite_only(snapshot.logs),
             "monitor": {"name": self._job.checkpoint.monitor, "best": value, "best_name": name},
             "fingerprint": snapshot.state.get("fingerprint", {}),
-            "kept": kept_files.needed_by(snapshot.state.get("files", [])),
         }
         try:
             made = checkpoints.commit(
@@ -280,8 +273,7 @@ class CheckpointStore:
             ):
                 self._expected.discard(gone.name)
                 self._log.note(entries.checkpoint_pruned(name=gone.name))
-            self.kept.collect()
-        except (OSError, ValueError) as error:
+        except OSError as error:
             log_line(f"older checkpoints not removed: {error}")
 
     def report_non_finite(self, at: Position, *, trained: bool) -> None:
@@ -307,17 +299,15 @@ class CheckpointStore:
         )
 
 
-def _non_finite(tensors: "Tensors", state: TrainingState) -> str | None:
-    """Find variables that have diverged: the flag in the manifest may be wrong."""
+def _non_finite(tensors: "Tensors") -> str | None:
+    """Find non-finite variables in the arrays: the flag in the manifest may be wrong."""
     import numpy as np
 
-    by_design = state.get("non_finite", {})
     for name, array in tensors.items():
         if (
             name.startswith(("model/", "optimizer"))
             and array.dtype.kind == "f"
             and not np.isfinite(array).all()
-            and np.isnan(array).sum() > by_design.get(name.partition("/r")[0], -1)
         ):
             return f"it holds non-finite variables ({name})"
     return None

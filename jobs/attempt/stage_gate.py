@@ -5,24 +5,13 @@ from collections.abc import Callable
 
 from rekindle.jobs import environment
 from rekindle.jobs.attempt import shutdown
-from rekindle.jobs.stages.match import Call
-from rekindle.jobs.stages.stage_table import StageTable
-from rekindle.state.errors import RekindleError
 
 
 class StageGate:
-    """Number stages and record how each was left.
+    """Count stages and record how each was left."""
 
-    Args:
-        refuse: ends the process of an attempt with the reason.
-
-    Attributes:
-        table: finds the number of each stage.
-    """
-
-    def __init__(self, table: StageTable, refuse: Callable[[RekindleError], None]) -> None:
-        self.table = table
-        self._refuse = refuse
+    def __init__(self) -> None:
+        self._entered = 0
         self._inside = False
         self._owner = os.getpid()
         self._listeners: list[tuple[Callable[[], None], Callable[[], None]]] = []
@@ -43,15 +32,8 @@ class StageGate:
         """Call ``entering`` before each stage and ``left`` after it."""
         self._listeners.append((entering, left))
 
-    def enter(self, describe: Callable[[], Call | None]) -> int:
-        """Begin a stage and return its 0-based number.
-
-        Args:
-            describe: describes the stage, by which it is found again.
-
-        Raises:
-            StateMismatch: it is not the stage that earlier attempts have begun.
-        """
+    def enter(self) -> int:
+        """Begin a stage and return its 0-based number in the script."""
         if shutdown.answered():
             # the script's own SIGTERM handler ended the last stage early: a later stage must not
             # train on its unfinished result
@@ -59,11 +41,7 @@ class StageGate:
         self.settle()
         for entering, _ in self._listeners:
             entering()
-        try:
-            number = self.table.enter(describe())
-        except RekindleError as error:
-            self._refuse(error)
-            raise
+        number, self._entered = self._entered, self._entered + 1
         self._inside = True
         return number
 

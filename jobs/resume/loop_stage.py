@@ -20,10 +20,8 @@ from rekindle.jobs.capture.tracked_objects import TrackedModels, TrackedState
 from rekindle.jobs.data import determinism
 from rekindle.jobs.data.loop_batches import Batches
 from rekindle.jobs.data.loop_data import LoopData
-from rekindle.jobs.files.stage_files import StageFiles
 from rekindle.jobs.job import CheckpointPolicy
 from rekindle.jobs.resume.stage import StageEngine
-from rekindle.jobs.stages import describe
 from rekindle.state.errors import RekindleError, StateMismatch, UsageError
 from rekindle.state.run.training_state import TrainingState
 
@@ -90,11 +88,12 @@ class LoopStage:
         _check_place(session)
         if not daemon_or_with and threading.current_thread() is threading.main_thread():
             self._undo_signals = shutdown.install_alone()
-        number = session.stages.enter(lambda: describe.loop(self._tracked, self._state.names()))
+        number = session.enter_stage()
         shutdown.in_training(True)
         try:
-            policy = _save_policy(session, self._policy, flat=flat)
-            self._engine = StageEngine(session, number, policy, StageFiles(session, number))
+            self._engine = StageEngine(
+                session, number, _save_policy(session, self._policy, flat=flat)
+            )
             self._open(self._engine)
         except RekindleError as error:
             session.fail_permanently(error)
@@ -128,7 +127,6 @@ class LoopStage:
         elif self._ended:
             engine.restore_ended()
         else:
-            engine.files.put_back(engine.saved, ended=False)
             engine.resume(epochs=None)
         self._progress, self._begun_at = engine.progress, engine.begun_at
         if not self._ended:
@@ -161,7 +159,7 @@ class LoopStage:
         has_batches, arrived = self._data.arrive()
         if arrived:
             # the script ran the code before this call once more: undo what that changed
-            engine.restore_again()
+            engine.restore()
             self._forget()
         return stream, has_batches
 
@@ -183,22 +181,15 @@ class LoopStage:
         at = self._progress
         self._progress = replace(at, step=at.step + 1, epoch_step=at.epoch_step + 1)
 
-    def batches_left(self) -> None:
-        """Record that the script left the batches of a call; more code of the epoch may follow."""
-        self._running().end_last_steps()
-
     def boundary(self) -> None:
         """Save or stop between two steps."""
         shutdown.mark_clean(False)
-        engine, at = self._running(), self._progress
-        engine.proof.step(at.step, at.epoch, self.flags.compared())
-        engine.step_done(at)
+        self._running().step_done(self._progress)
 
     def batches_over(self) -> None:
         """Record that all batches of a call are trained; more code of the epoch may follow."""
         self._data.exhaust()
         engine = self._running()
-        engine.end_last_steps()
         engine.session.beat("validation")
         if shutdown.requested():
             engine.exit_saved()
@@ -216,9 +207,7 @@ class LoopStage:
         self._data.end_epoch()
         at = self._progress
         self._progress = replace(at, epoch=at.epoch + 1, epoch_step=0)
-        engine = self._running()
-        engine.proof.note_logs(self.flags.compared())
-        engine.epoch_done(self._progress, seconds, dict(self.flags.logs))
+        self._running().epoch_done(self._progress, seconds, dict(self.flags.logs))
 
     # ending
 
@@ -232,7 +221,6 @@ class LoopStage:
     def left(self) -> None:
         """Record that the script left the loop: its end, if the script continues or succeeds."""
         engine = self._running()
-        engine.end_last_steps()
         error = getattr(sys, "last_value", None)
         try:
             snapshot = self._final()
@@ -334,14 +322,6 @@ class LoopFlags(ComponentBase):
 
     def clear_logs(self) -> None:
         self.logs.clear()
-
-    def compared(self) -> dict[str, float]:
-        """Return the logs that repeated steps must have, too; the script may log times as well."""
-        return {
-            name: value
-            for name, value in self.logs.items()
-            if name == "loss" or name.startswith("val_")
-        }
 
     def capture(self, arrays: Tensors) -> TrainingState:
         return {"stop_training": self.stopped, "logs": dict(self.logs)}

@@ -123,20 +123,14 @@ PATCHES = {
 class Finder(importlib.abc.MetaPathFinder):
     """Patch modules right after they are loaded, and hide the unused ones."""
 
-    def __init__(self, striker, fault):
+    def __init__(self, striker):
         self.striker = striker
-        self.patches = dict(PATCHES)
         self.busy = False
-        if fault:
-            from faults import FAULTS
-
-            for name, patch in FAULTS[fault].items():
-                self.patches[name] = lambda module, _, patch=patch: patch(module)
 
     def find_spec(self, name, path, target=None):
         if name in UNUSED:
             raise ModuleNotFoundError(f"{name} is hidden in this test", name=name)
-        if self.busy or name not in self.patches:
+        if self.busy or name not in PATCHES:
             return None
         self.busy = True
         try:
@@ -147,7 +141,7 @@ class Finder(importlib.abc.MetaPathFinder):
 
         def exec_module(module):
             execute(module)
-            self.patches[name](module, self.striker)
+            PATCHES[name](module, self.striker)
 
         spec.loader.exec_module = exec_module
         return spec
@@ -161,8 +155,7 @@ def arm():
     disarm()
     blow = json.loads(os.environ.pop("STRIKE", "null"))
     unknown_keras = bool(os.environ.pop("STRIKE_UNKNOWN_KERAS", ""))
-    fault = os.environ.pop("STRIKE_FAULT", "")
-    sys.meta_path.insert(0, Finder(Striker(blow or NOTHING, unknown_keras), fault))
+    sys.meta_path.insert(0, Finder(Striker(blow or NOTHING, unknown_keras)))
 
 
 def disarm():

@@ -1,1 +1,0 @@
-"""Files that the script writes: kept with checkpoints, and put back in a relaunch."""

@@ -1,1 +1,0 @@
-"""Proof that a relaunch is exact: round trips, step records, and what they showed."""

@@ -1,1 +1,0 @@
-"""Seeds of generators that a script, or a library that it uses, makes without one."""
