@@ -58,6 +58,11 @@ def version(package: str) -> str | None:
         return None
 
 
+def own_version() -> str:
+    """Find the version of rekindle; ``0`` where it runs without being installed."""
+    return version("rekindle") or "0"
+
+
 def machine() -> dict[str, Any]:
     """Describe CPU, usable cores, memory in bytes, kernel, GPUs and driver of the host."""
     gpus = _visible(_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))

@@ -169,9 +169,6 @@ class _Version(argparse.Action):
 
 
 def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
+    from rekindle.jobs import provenance
 
-    try:
-        return version("rekindle")
-    except PackageNotFoundError:
-        return "(not installed)"
+    return provenance.version("rekindle") or "(not installed)"

@@ -53,7 +53,7 @@ class Facts:
         slowdown: bits of the reasons for reduced clocks.
         error: what NVML says where the GPU could not be read.
         lost: the GPU is off the bus or needs a reset, as far as NVML says.
-        silent: seconds since it was last read.
+        silent: seconds since its latest reading began.
     """
 
     uncorrected: int | None = None

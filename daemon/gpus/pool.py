@@ -1,6 +1,5 @@
 """Manage the pool of GPUs: those that the monitor sees, attempts hold or a person accepted."""
 
-import math
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import replace
@@ -69,7 +68,8 @@ class Pool:
         stale = {
             gpu.uuid
             for gpu in self._gpus
-            if seen.at - gpu.facts.silent <= self._given_back.get(gpu.uuid, -math.inf)
+            if gpu.uuid in self._given_back
+            and seen.at - gpu.facts.silent <= self._given_back[gpu.uuid]
         }
         stock = placement.take_stock(
             self._gpus, held={*held, *stale}, settling=self._given_back, free_share=self._free_share

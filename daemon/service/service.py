@@ -141,8 +141,10 @@ class Service:
                 Step("queue at the start", queue.load),
                 # a full collection over ten thousand jobs would stop a tick for 150 ms
                 Step("memory", gc.freeze),
-                Step("presence", lambda: daemon_status.announce(home, _version())),
-                Step("service record", lambda: service_record.publish(home, _version())),
+                Step("presence", lambda: daemon_status.announce(home, provenance.own_version())),
+                Step(
+                    "service record", lambda: service_record.publish(home, provenance.own_version())
+                ),
             ),
             self._isolation,
         )
@@ -198,7 +200,7 @@ class Service:
             logger.info(
                 "daemon_started",
                 home=str(self._home.root),
-                version=_version(),
+                version=provenance.own_version(),
                 slots=self._options.slots,
             )
             sd_notify.notify("READY=1")
@@ -268,7 +270,3 @@ def run(home: Home, options: Options) -> int:
         return when_there_is_room(home, lambda: Service(home, options, log_dropped)).run()
     finally:
         lock.release(held)
-
-
-def _version() -> str:
-    return provenance.version("rekindle") or "0"

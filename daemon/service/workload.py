@@ -57,9 +57,8 @@ class Workload:
     def _is_behind(self) -> bool:
         """Return whether the next tick can work on what this one had no time for."""
         if not _CATCH_UP.isdisjoint(self._isolation.troubled):
-            return (
-                False  # a full disk: the backlog stays, and would be tried a hundred times a second
-            )
+            # a full disk: the backlog stays, and would be tried a hundred times a second
+            return False
         return self._attempts.is_behind or (self._queue.is_behind and self._may_start())
 
     def is_done(self) -> bool:

@@ -35,7 +35,7 @@ def main(args: argparse.Namespace) -> int:
             f"{job.id} is {job.state}: it would run here and on the other host.",
             hint=f"Stop it first: `rekindle stop {job.id}`.",
         )
-    ours = provenance.version("rekindle") or "0"
+    ours = provenance.own_version()
     packed = archive.pack(home.run(job.id), args.to, state=str(job.state), version=ours)
     if args.json:
         json_text.write(

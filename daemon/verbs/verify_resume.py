@@ -118,8 +118,8 @@ def main(args: argparse.Namespace) -> int:
         answer = verify_resume.find(question, home, report)
         text = ""
         if facts is not None:
-            version = provenance.version("rekindle") or "0"
-            text = gpu_report.compose(facts, version, _trial(args, answer))
+            trial = _trial(args, answer)
+            text = gpu_report.compose(facts, provenance.own_version(), trial)
         if args.json:
             seconds = time.monotonic() - began
             value = as_json(answer, question, seconds, home if args.keep else None)
@@ -152,7 +152,7 @@ def _facts(job: Job, report: Callable[[str], None]) -> GpuFacts:
 def _without_gpu(facts: GpuFacts, args: argparse.Namespace) -> int:
     """Print the report of a host where there is nothing to verify on."""
     trial = [("trial", "not run: TensorFlow sees no GPU")]
-    text = gpu_report.compose(facts, provenance.version("rekindle") or "0", trial)
+    text = gpu_report.compose(facts, provenance.own_version(), trial)
     if args.json:
         json_text.write({"verdict": None, "gpu_report": text})
     else:
