@@ -16,7 +16,7 @@ ifndef TENSORFLOW
   endif
 endif
 
-# kills in `make crash`
+# kills in `make crash` and `make series`
 N ?= 1000
 # seconds of `make fuzz`
 FUZZ_S ?= 180
@@ -37,7 +37,7 @@ MEASURED ?=
 REST := $(if $(MEASURED),$(addprefix --ignore=,$(COVERED)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check coverage corpus crash fuzz bench clean
+.PHONY: help setup demo test test-all check coverage corpus series crash fuzz bench clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' \
@@ -77,6 +77,9 @@ coverage: $(STAMP) ## run the quick tests of daemon and state; fail below the fl
 
 corpus: $(STAMP) ## kill scripts in public idioms, compare with undisturbed runs, print a table
 	STRIKE_USED=sklearn $(BIN)/python tests/support/corpus.py $(ARGS)
+
+series: $(STAMP) ## kill matrix and corpus N times (N=1000); the same command continues a series
+	STRIKE_USED=sklearn $(BIN)/python tests/support/series.py --kills $(N) $(ARGS)
 
 crash: $(STAMP) ## kill training N times (N=1000) and compare with undisturbed runs
 	REKINDLE_CRASH_KILLS=$(N) $(BIN)/python -m pytest -m crash -s $(ARGS) tests/crash

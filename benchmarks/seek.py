@@ -68,6 +68,7 @@ def seconds(make, k):
     iterator = FitIterator(
         (0, 0),
         boundary=lambda: None,
+        batches_over=lambda: None,
         pass_begins=lambda: None,
         beat=lambda: None,
         distribute_strategy=tf.distribute.get_strategy(),

@@ -23,6 +23,7 @@ NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 NAME_OR_ID: Final = re.compile(rf"{NAME.pattern}(-[0-9]{{1,9}})?")
 """Valid values of `after` and `warm_start`: the name of a job, or its id with the number."""
 DEFAULT_SEED: Final = 0
+DEFAULT_KEEP_FILES: Final = 2 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,9 @@ class CheckpointPolicy:
         monitor: metric that defines the best checkpoint, None for none.
         mode: ``auto``, ``min`` or ``max``, as in Keras.
         non_finite: ``hold`` or ``continue`` if the loss or a variable is NaN or infinity.
+        keep_files: bytes of the copies of files that the stages of the script write.
+        prove_steps: repeated steps after which a relaunch reports its proof; 0 for no proof.
+        on_difference: ``warn`` or ``hold`` if a repeated step differs.
     """
 
     every_epochs: int | None = None
@@ -67,6 +71,9 @@ class CheckpointPolicy:
     mode: str = "auto"
     save_best_only: bool = False
     non_finite: str = "hold"
+    keep_files: int = DEFAULT_KEEP_FILES
+    prove_steps: int = 8
+    on_difference: str = "warn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +188,7 @@ class Job:
     warm_start: str | None = None
     live: bool = False
     allow_change: bool = False
+    freeze_clock: bool = False
     resources: Resources = field(default_factory=Resources)
     checkpoint: CheckpointPolicy = field(default_factory=CheckpointPolicy)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -334,9 +342,11 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "resources.gpus": (0, 1024),
     "resources.memory": (1, 2**63),
     "checkpoint.keep": (1, 10**6),
+    "checkpoint.keep_files": (0, 2**63),
     "checkpoint.every_epochs": (1, 2**53),
     "checkpoint.every_steps": (1, 2**53),
     "checkpoint.every_seconds": (0, 2**53),
+    "checkpoint.prove_steps": (0, 10**6),
     "retry.max_failures": (0, 10**6),
     "retry.backoff_min": (0, 2**53),
     "retry.backoff_max": (0, 2**53),
@@ -347,6 +357,7 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
 _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "checkpoint.mode": ("auto", "min", "max"),
     "checkpoint.non_finite": ("hold", "continue"),
+    "checkpoint.on_difference": ("warn", "hold"),
 }
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 

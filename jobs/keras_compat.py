@@ -4,6 +4,7 @@ Defines which Keras can be resumed between batches: the versions, and the digest
 training loop.
 """
 
+import argparse
 import contextlib
 import functools
 import hashlib
@@ -30,6 +31,7 @@ from rekindle.jobs.keras_support import TESTED, Support
 
 __all__ = [
     "BASE_ITERATOR",
+    "GLOBAL_GENERATOR",
     "PLAIN_FIT",
     "PLAIN_ITERATOR",
     "REMEDY",
@@ -40,6 +42,7 @@ __all__ = [
     "SeedGenerator",
     "TFDatasetAdapter",
     "array_slicing",
+    "compiled_parts",
     "epoch_iterator",
     "existing_global_generator",
     "initial_epoch",
@@ -57,6 +60,7 @@ REMEDY: Final = f"install a tested version ({', '.join(TESTED)})"
 
 _FOLLOWED: Final = "15eaf4a007e88f75"
 """Digest of Keras' own training loop in those versions; see :func:`is_known`."""
+_NOTHING: Final = argparse.Namespace()
 
 PLAIN_FIT: Final[Callable[..., Any]] = _trainer.TensorFlowTrainer.fit
 PLAIN_ITERATOR: Final[Any] = TFEpochIterator
@@ -64,7 +68,7 @@ PLAIN_ITERATOR: Final[Any] = TFEpochIterator
 BASE_ITERATOR: Final[Any] = EpochIterator
 SeedGenerator: Final[Any] = _seed_generator.SeedGenerator
 
-_GLOBAL_GENERATOR: Final = "global_seed_generator"
+GLOBAL_GENERATOR: Final = "global_seed_generator"
 """Keras' name of the generator used by everything without one of its own."""
 
 
@@ -121,6 +125,33 @@ def set_initial_epoch(model: Any, epoch: int | None) -> None:
     model._initial_epoch = epoch
 
 
+def is_built(model: Any) -> bool:
+    """Return whether Keras' symbolic build of a compiled model has nothing to create."""
+    parts = (getattr(model, name, None) for name in ("_compile_metrics", "_compile_loss"))
+    return (
+        getattr(model, "optimizer", None) is not None
+        and all(layer.built for layer in model._flatten_layers())
+        and all(part is None or part.built for part in (*parts, model.optimizer))
+    )
+
+
+def compiled_parts(model: Any) -> list[tuple[str, Any]]:
+    """List optimizer, loss and metrics that a model was compiled with, and a name of each."""
+    found: list[tuple[str, Any]] = [(".optimizer", vars(model).get("optimizer"))]
+    losses = vars(vars(model).get("_compile_loss") or _NOTHING).get("_user_loss")
+    metrics = vars(vars(model).get("_compile_metrics") or _NOTHING)
+    for label, held in (
+        (".loss", losses),
+        (".metrics", metrics.get("_user_metrics")),
+        (".weighted_metrics", metrics.get("_user_weighted_metrics")),
+    ):
+        parts = tree.flatten(held)
+        found += [(f"{label}[{index}]", part) for index, part in enumerate(parts)]
+    return [
+        (label, part) for label, part in found if part is not None and not isinstance(part, str)
+    ]
+
+
 def without_validation_split(arguments: dict[str, Any]) -> tuple[Any, Any, Any]:
     """Return x, y and sample weights of ``fit`` without the part split off for validation."""
     data = (arguments["x"], arguments["y"], arguments["sample_weight"])
@@ -134,7 +165,7 @@ def without_validation_split(arguments: dict[str, Any]) -> tuple[Any, Any, Any]:
 
 def existing_global_generator() -> Any:
     """Return Keras' global seed generator; None before its first use."""
-    return global_state.get_global_attribute(_GLOBAL_GENERATOR)
+    return global_state.get_global_attribute(GLOBAL_GENERATOR)
 
 
 def make_global_generator() -> None:

@@ -137,3 +137,15 @@ class HookFailed(RekindleError):
     """Keras cannot be hooked, so nothing would be saved: no training starts."""
 
     exit_code = 1
+
+
+class LeftBehind(RekindleError):
+    """A file or folder of an earlier attempt makes the script fail; a person must move it."""
+
+    exit_code = 1
+
+
+class OutputMoved(RekindleError):
+    """The script looks for a file of an earlier attempt under another name."""
+
+    exit_code = 1

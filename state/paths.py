@@ -35,6 +35,11 @@ class Run:
         return self.root / "heartbeat"
 
     @property
+    def step_record(self) -> Path:
+        """Evidence of the latest steps, with which a relaunch compares those that it repeats."""
+        return self.root / "step_record"
+
+    @property
     def running_time(self) -> Path:
         """Seconds that the latest attempt has run, published by its keeper every second."""
         return self.root / "running_time"
@@ -68,6 +73,16 @@ class Run:
     def checkpoints(self) -> Path:
         """Folder of the job's checkpoints."""
         return self.root / "checkpoints"
+
+    @property
+    def kept_files(self) -> Path:
+        """Copies of files that the script wrote, which checkpoints need; named by digest."""
+        return self.root / "kept_files"
+
+    @property
+    def frozen_clock(self) -> Path:
+        """Time that a job with ``freeze_clock`` reads in all attempts, JSON."""
+        return self.root / "frozen_clock.json"
 
     @property
     def quarantine(self) -> Path:

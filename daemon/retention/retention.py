@@ -23,7 +23,7 @@ from rekindle.state.errors import LockHeld, SpecError
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.lifecycle import TERMINAL, JobState
 from rekindle.state.paths import Home, Run
-from rekindle.state.run import checkpoints, journal
+from rekindle.state.run import checkpoints, journal, kept_files
 
 UNUSED_S: Final = 3600.0
 """Age at which an unused snapshot is removed: a younger one may belong to a spec in progress."""
@@ -154,6 +154,9 @@ def reduce(run: Run, stock: Stock) -> Removed:
                 )
                 names.append(gone.name)
                 freed += sizes.get(gone.name, 0)
+            with contextlib.suppress(OSError, ValueError):
+                present = checkpoints.scan(run.checkpoints)
+                freed += kept_files.collect(run.kept_files, kept_files.needed(present))
             for path in _quarantined(run):
                 size = size_of(path)
                 journal.append(

@@ -231,6 +231,26 @@ CHECKPOINT: Final = Table(
             "What to do where the loss or a variable is NaN or infinity.",
             default="hold",
         ),
+        Field(
+            "keep_files",
+            either("none", 0, SIZE),
+            "Limit of the copies of files that each `fit` or loop writes (ModelCheckpoint, "
+            "CSVLogger, own callbacks), which a relaunch puts back.",
+            default="2 GB",
+        ),
+        Field(
+            "prove_steps",
+            whole(0, 10**6),
+            "How many steps that a relaunch repeats are compared with the earlier ones before the "
+            "first result is reported; 0 turns the comparison off.",
+            default=8,
+        ),
+        Field(
+            "on_difference",
+            one_of("warn", "hold"),
+            "What to do where a repeated step differs from the earlier one.",
+            default="warn",
+        ),
     ),
     makes=_make_checkpoint,
     foreign={
@@ -349,6 +369,13 @@ SPEC: Final = Table(
             "allow_change",
             FLAG,
             "Resume from a checkpoint although the script has changed since.",
+            default=False,
+        ),
+        Field(
+            "freeze_clock",
+            FLAG,
+            "Let the script's own code read the date of the first attempt in all attempts, so "
+            "that a folder named by the clock keeps its name.",
             default=False,
         ),
     ),

@@ -168,7 +168,7 @@ def _row(
 ) -> Row:
     latest = book.latest(job)
     far = progress.of(home, book, job, latest, now)
-    mark = "yellow" if latest.interruptions else ""
+    mark = "red" if latest.differed_in else "yellow" if latest.interruptions else ""
     why = plain(job.reason)
     if job.state == JobState.WAITING and job.next_at is not None:
         why += f" Next: in {terminal.duration(max(job.next_at - now, 0))}."
@@ -182,7 +182,9 @@ def _row(
             terminal.when(job.updated_at),
         ),
         (*([""] * (1 + users)), terminal.STYLES[job.state], mark),
-        " ".join(part for part in (far.estimate, why, _interruptions(latest)) if part),
+        " ".join(
+            part for part in (far.estimate, why, _interruptions(latest), _different(latest)) if part
+        ),
         name_home(plain(job.hint), args.home),
     )
 
@@ -197,6 +199,13 @@ def _interruptions(latest: Latest) -> str:
         for cause, count in latest.interruptions.items()
     )
     return f"Interrupted {times} and started again: {causes}."
+
+
+def _different(latest: Latest) -> str:
+    """Say that repeated steps of a relaunch were not identical to the earlier ones."""
+    if latest.differed_in is None:
+        return ""
+    return f"Not identical: repeated steps differ since attempt {latest.differed_in}."
 
 
 def _print_json(home: Home, book: Listing | None, args: argparse.Namespace) -> None:
@@ -240,4 +249,5 @@ def _as_json(home: Home, book: Listing, job: JobRow, now: float) -> dict[str, An
         "user": job.user,
         "uid": job.uid,
         "unfollowed": latest.unfollowed,
+        "differed_in": latest.differed_in,
     }

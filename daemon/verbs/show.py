@@ -21,7 +21,7 @@ from rekindle.state.hints import name_home
 from rekindle.state.ledger.listing import Listing
 from rekindle.state.ledger.rows import AttemptRow, CheckpointRow, EpochRow, JobRow
 from rekindle.state.paths import Home
-from rekindle.state.run import entries
+from rekindle.state.run import entries, proof
 
 _EPOCHS: Final = 12
 _ATTEMPTS: Final = 20
@@ -269,6 +269,7 @@ class _Page:
                 lines = [f"attempt {row.n} began at step 0"]
             else:
                 continue
+            lines += [f"  {_proof(one)}" for one in receipt.get("proved") or []]
             if receipt.get("allowed"):
                 lines.append(
                     f"  [yellow]changed, allowed by --allow-change:[/] {escape(receipt['allowed'])}"
@@ -421,6 +422,16 @@ def _repeated(row: AttemptRow) -> str:
     seconds = (row.receipt or {}).get("lost_seconds")
     took = f" ({seconds:.1f} s)" if seconds else ""
     return f"{counted(row.lost_steps, 'step')}{took}"
+
+
+def _proof(proved: dict[str, Any]) -> str:
+    """Describe what the repeated steps of a stage have proved."""
+    stage = f" of stage {proved['stage']}" if proved.get("stage") else ""
+    text = escape(proof.words(proved))
+    if proved.get("result") != proof.DIFFERENT:
+        return f"proof{stage}: {text}"
+    cause = f"; known cause: {escape(proved['cause'])}" if proved.get("cause") else ""
+    return f"[bold red]not identical[/]{stage}: {text}{cause}"
 
 
 def _mark(row: CheckpointRow) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import shutil
 import sys
 import tempfile
@@ -17,10 +18,11 @@ from rich.markup import escape
 from rekindle.daemon.client import json_text, terminal
 from rekindle.daemon.intake import submit
 from rekindle.daemon.spec import parse
-from rekindle.daemon.verify_resume import gpu_facts, gpu_report, gpu_script, verify_resume
+from rekindle.daemon.verify_resume import gpu_facts, gpu_report, gpu_script, overlap, verify_resume
 from rekindle.daemon.verify_resume.comparison import Difference
 from rekindle.daemon.verify_resume.gpu_facts import GpuFacts
 from rekindle.daemon.verify_resume.nondeterminism_scan import Suspect
+from rekindle.daemon.verify_resume.repeated_steps import FirstDifference, RepeatedSteps
 from rekindle.daemon.verify_resume.trial import Training
 from rekindle.daemon.verify_resume.verify_resume import Answer, Question, Verdict
 from rekindle.jobs import provenance, quantities
@@ -227,6 +229,8 @@ def as_json(
             "until": None if end is None else end.name,
         },
         "kills": answer.killed.hits,
+        "repeated": _repeated_json(answer.killed.repeated),
+        "overlap": overlap.as_json(answer.overlap),
         "resumed": len(answer.killed.resumed),
         "resumed_in_mid_epoch": answer.killed.in_mid_epoch,
         "differences": [_difference(d) for d in answer.differences],
@@ -253,6 +257,14 @@ def as_json(
     }
 
 
+def _repeated_json(found: RepeatedSteps) -> dict[str, Any]:
+    return {
+        "compared": found.steps,
+        "epoch_start": found.epoch_start,
+        "first_difference": None if found.first is None else dataclasses.asdict(found.first),
+    }
+
+
 def _difference(found: Difference) -> dict[str, str]:
     return {
         "kind": found.kind,
@@ -260,6 +272,10 @@ def _difference(found: Difference) -> dict[str, str]:
         "detail": found.detail,
         "checkpoint": found.checkpoint,
     }
+
+
+def _where(first: FirstDifference | None) -> str:
+    return "" if first is None else f" It began at {first}."
 
 
 def summary(answer: Answer) -> str:
@@ -282,7 +298,7 @@ def summary(answer: Answer) -> str:
         assert first is not None
         return (
             "The script is deterministic undisturbed, but its result after kills differs: "
-            f"the first difference is {_in_words(first)}."
+            f"the first difference is {_in_words(first)}." + _where(killed.repeated.first)
         )
     if answer.verdict is Verdict.RESUME_FAILED:
         return (
@@ -331,6 +347,9 @@ class _Page:
             f"{killed.in_mid_epoch} of them in mid-epoch; "
             f"{_repeated(killed)} of {counted(answer.undisturbed.steps, 'step')} repeated"
         )
+        console.print(f"  {escape(str(killed.repeated))}")
+        if answer.overlap is not None:
+            console.print(f"  {escape(str(answer.overlap))}")
         end = answer.undisturbed.end
         if end is not None:
             console.print(

@@ -15,6 +15,7 @@ from rekindle.jobs.environment import EXIT_DONE, EXIT_SAVED
 from rekindle.jobs.job import RetryPolicy
 from rekindle.state.errors import RekindleError
 from rekindle.state.lifecycle import JobState
+from rekindle.state.run import proof
 
 STOP_REASONS: Final = ("hold", "release", "cancel", "window", "pause", "runtime", "gpu")
 """Why an attempt is asked to end before its job is done: three by a person, four by the queue."""
@@ -24,7 +25,10 @@ _NEEDS_A_PERSON = {
     "ContainerNotEnded",
     "GpuMissing",
     "HookFailed",
+    "LeftBehind",
     "NonFinite",
+    "OutputMoved",
+    proof.ERROR,
     "SourceMissing",
     "SpecError",
     "StateMismatch",

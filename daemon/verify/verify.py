@@ -18,7 +18,7 @@ from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import JobRow
 from rekindle.state.lifecycle import TERMINAL
 from rekindle.state.paths import Home, Run
-from rekindle.state.run import checkpoints, entries, journal
+from rekindle.state.run import checkpoints, entries, journal, kept_files
 
 _GONE: Final = {entries.checkpoint_pruned.name, entries.checkpoint_refused.name}
 
@@ -212,6 +212,14 @@ def _checkpoints(home: Home, ledger: Ledger | None) -> Iterator[Finding]:
                     "The next attempt moves it to quarantine and resumes from an older one.",
                     run.id,
                 )
+        for name, reason in kept_files.damaged(run.kept_files, checkpoints.scan(run.checkpoints)):
+            yield Finding(
+                "warning",
+                str(run.kept_files / name),
+                f"This copy of a file of the script is damaged: {reason}.",
+                "A relaunch leaves the script's own file as it is, and names it if it is another.",
+                run.id,
+            )
         for row in [] if ledger is None else ledger.checkpoints(run.id):
             if row.good and row.name not in found and not (run.checkpoints / row.name).exists():
                 removed = {

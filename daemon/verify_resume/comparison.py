@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rekindle.daemon.verify_resume.trial import Training
+from rekindle.state.json_difference import first_difference, shortened
 from rekindle.state.run import checkpoints, entries
 from rekindle.state.run.checkpoints import Checkpoint, Position
 from rekindle.state.run.tensor_layout import Layout
@@ -112,6 +113,12 @@ def _finals(ours: Training, theirs: Training, until: Position | None) -> Iterato
             yield from _states(name, Layout.read(checkpoint.state), Layout.read(others[name].state))
 
 
+def of_checkpoints(ours: Checkpoint, theirs: Checkpoint) -> list[Difference]:
+    """List all differences between the states of two checkpoints, ordered by kind."""
+    found = list(_states(ours.name, Layout.read(ours.state), Layout.read(theirs.state)))
+    return sorted(found, key=lambda difference: _ORDER.index(difference.kind))
+
+
 def _states(at: str, ours: Layout, theirs: Layout) -> Iterator[Difference]:
     state, other = (json.loads(layout.metadata["state"]) for layout in (ours, theirs))
     names = _names(state)
@@ -121,7 +128,7 @@ def _states(at: str, ours: Layout, theirs: Layout) -> Iterator[Difference]:
             continue  # the state at the begin of a pass: the state after it is compared
         yield Difference(kind, name, _size(key, ours, theirs), at)
     for key, words in _PARTS.items():
-        place = _first(state.get(key), other.get(key))
+        place = first_difference(state.get(key), other.get(key))
         if place is not None:
             yield Difference(
                 "random" if key == "random" else "state",
@@ -132,7 +139,7 @@ def _states(at: str, ours: Layout, theirs: Layout) -> Iterator[Difference]:
     for (name, mine), (other_name, others) in zip(
         state.get("callbacks", []), other.get("callbacks", []), strict=False
     ):
-        place = _first(mine, others)
+        place = first_difference(mine, others)
         if name != other_name:
             yield Difference("callback", name, f"is {other_name} in the other training", at)
         elif place is not None:
@@ -193,32 +200,6 @@ def _size(key: str, ours: Layout, theirs: Layout) -> str:
     return f"{len(gaps)} of {math.prod(mine.shape)} elements differ, by {largest:.3g} at most"
 
 
-def _first(
-    ours: Any, theirs: Any, path: tuple[str, ...] = ()
-) -> tuple[tuple[str, ...], str, str] | None:
-    """Find the first difference of two JSON values: its path and both values, shortened."""
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        for key in [*ours, *(key for key in theirs if key not in ours)]:
-            found = _first(ours.get(key), theirs.get(key), (*path, str(key)))
-            if found is not None:
-                return found
-        return None
-    if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
-        for index, (mine, others) in enumerate(zip(ours, theirs, strict=True)):
-            found = _first(mine, others, (*path, str(index)))
-            if found is not None:
-                return found
-        return None
-    if ours == theirs or (ours != ours and theirs != theirs):  # noqa: PLR0124 - NaN
-        return None
-    return path, _short(ours), _short(theirs)
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
-
-
 # epochs
 
 
@@ -243,7 +224,7 @@ def _epochs(ours: Training, theirs: Training, until: Position | None) -> Iterato
         differing = [
             f"{key} {a.get(key)} and {b.get(key)}"
             for key in [*a, *(k for k in b if k not in a)]
-            if _first(a.get(key), b.get(key)) is not None
+            if first_difference(a.get(key), b.get(key)) is not None
         ]
         if differing:
             yield Difference("epoch", name, ", ".join(differing))
@@ -297,5 +278,5 @@ def _content(ours: Path, theirs: Path) -> str | None:
         return f"{len(a)} and {len(b)} bytes, which differ"
     for number, (line, other) in enumerate(zip(lines, other_lines, strict=False), 1):
         if line != other:
-            return f"line {number}: {_short(line)} and {_short(other)}"
+            return f"line {number}: {shortened(line)} and {shortened(other)}"
     return f"{len(lines)} and {len(other_lines)} lines"

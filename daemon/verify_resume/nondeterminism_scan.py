@@ -12,19 +12,7 @@ from typing import Final
 
 _MAX_FILES: Final = 50
 
-# `default_rng()` is not among them: the trainer gives it the same seed in each attempt
-_WITHOUT_SEED: Final = frozenset(
-    {
-        "numpy.random.RandomState",
-        "numpy.random.SeedSequence",
-        "numpy.random.seed",
-        "numpy.random.PCG64",
-        "numpy.random.Philox",
-        "numpy.random.MT19937",
-        "random.Random",
-        "random.seed",
-    }
-)
+# generators without a seed are not among them: the trainer gives them the same in each attempt
 _ENTROPY: Final = frozenset(
     {
         "os.urandom",
@@ -36,7 +24,6 @@ _ENTROPY: Final = frozenset(
         "secrets.choice",
         "secrets.randbelow",
         "random.SystemRandom",
-        "tensorflow.random.Generator.from_non_deterministic_state",
         "os.getpid",
     }
 )
@@ -78,7 +65,7 @@ class Suspect:
     """One place in the code that may be nondeterministic.
 
     Attributes:
-        kind: unseeded, entropy, clock, python, order, workers, stateful, global or device.
+        kind: entropy, clock, python, order, workers, stateful, global or device.
         file, line: its place; line 0 if it has none.
         code: its source, shortened.
         why: a sentence on the reason.
@@ -124,17 +111,7 @@ def of_script(script: Path, *, gpus: int = 0, env: dict[str, str] | None = None)
 
 
 # the likeliest first
-_ORDER: Final = (
-    "unseeded",
-    "entropy",
-    "global",
-    "workers",
-    "order",
-    "stateful",
-    "python",
-    "device",
-    "clock",
-)
+_ORDER: Final = ("entropy", "global", "workers", "order", "stateful", "python", "device", "clock")
 
 
 def _sources(script: Path) -> Iterator[tuple[Path, ast.Module]]:
@@ -216,15 +193,7 @@ class _Reader(ast.NodeVisitor):
         name = self._dotted(node.func) or ""
         if name.endswith("enable_op_determinism"):
             self.deterministic = True
-        if name in _WITHOUT_SEED and _is_unseeded(node):
-            self._add(
-                "unseeded",
-                node,
-                "The operating system seeds it in every process, so each attempt draws other "
-                "numbers.",
-                "Pass a fixed number as its seed.",
-            )
-        elif name in _ENTROPY:
+        if name in _ENTROPY:
             self._add(
                 "entropy",
                 node,
@@ -326,11 +295,6 @@ def _pipeline_functions(tree: ast.Module) -> Iterator[str | ast.Lambda]:
                     yield argument
                 elif isinstance(argument, ast.Name):
                     yield argument.id
-
-
-def _is_unseeded(node: ast.Call) -> bool:
-    given = [*node.args, *[keyword.value for keyword in node.keywords]]
-    return not given or (isinstance(given[0], ast.Constant) and given[0].value is None)
 
 
 def _draws_in_graph(name: str) -> bool:

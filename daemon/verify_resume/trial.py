@@ -15,6 +15,8 @@ from typing import Any, Final
 from rekindle.daemon.attempts import orphans
 from rekindle.daemon.attempts.launcher import Launcher
 from rekindle.daemon.verdict import outcome
+from rekindle.daemon.verify_resume import repeated_steps
+from rekindle.daemon.verify_resume.repeated_steps import RepeatedSteps
 from rekindle.jobs import environment, heartbeat
 from rekindle.jobs.job import CheckpointPolicy, Job
 from rekindle.jobs.process import Identity
@@ -93,6 +95,16 @@ class Training:
     def resumed(self) -> list[Entry]:
         """List the receipts of attempts that began above step zero."""
         return [r for r in self.receipts if r.get("checkpoint") and r.get("step")]
+
+    @property
+    def set_back(self) -> Path:
+        """The folder of the checkpoints that :meth:`Trial.overlapped` moved away."""
+        return self.run.root / "set_back"
+
+    @property
+    def repeated(self) -> RepeatedSteps:
+        """Read what the steps that its attempts repeated showed."""
+        return repeated_steps.of(journal.replay(self.run.journal).entries)
 
     @property
     def in_mid_epoch(self) -> int:
@@ -201,6 +213,33 @@ class Trial:
             "cause": "endless",
         }
         return self._training(self._until, hits=hits, failure=failure)
+
+    def overlapped(self, before: int) -> Training:
+        """Train to ``until``, and there once more from an earlier checkpoint.
+
+        Args:
+            before: the step before which that checkpoint lies.
+        """
+        failure: dict[str, Any] = {}
+        try:
+            for again in (False, True):
+                if again:
+                    self._set_back(before)
+                attempt = self._start()
+                if not self._is_good(attempt.wait()):
+                    failure = {**attempt.failure(), "attempt": attempt.number}
+                    break
+        finally:
+            self.close()
+        return self._training(self._until, failure=failure)
+
+    def _set_back(self, before: int) -> None:
+        """Move away the checkpoints that are not before a step."""
+        folder = self._run.root / "set_back"
+        folder.mkdir()
+        for found in checkpoints.scan(self._run.checkpoints):
+            if found.position.step >= before:
+                found.path.rename(folder / found.name)
 
     def close(self) -> None:
         """End a running attempt, by SIGKILL if its keeper does not react."""

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from rekindle.daemon.verify_resume import comparison, nondeterminism_scan, trial, workcopy
+from rekindle.daemon.verify_resume import comparison, nondeterminism_scan, overlap, trial, workcopy
 from rekindle.daemon.verify_resume.comparison import Difference
 from rekindle.daemon.verify_resume.nondeterminism_scan import Suspect
+from rekindle.daemon.verify_resume.overlap import Overlap
 from rekindle.daemon.verify_resume.trial import Training, Trial
 from rekindle.jobs.job import CheckpointPolicy, Job
 from rekindle.state.counted import counted
@@ -68,6 +69,8 @@ class Answer:
         noted: differences that undisturbed trainings also have, outside of the model.
         suspects: places in the code that may be the cause.
         arrays, epochs: the numbers of compared arrays and epochs.
+        overlap: a part of the training that was trained twice, where the kills prove nothing
+            or show a difference.
     """
 
     verdict: Verdict
@@ -79,6 +82,7 @@ class Answer:
     suspects: tuple[Suspect, ...] = ()
     arrays: int = 0
     epochs: int = 0
+    overlap: Overlap | None = None
 
     @property
     def inexact(self) -> list[str]:
@@ -125,6 +129,8 @@ class _Verification:
         answer = self._judge(undisturbed, killed)
         if killed.failure:
             return answer
+        if answer.verdict in (Verdict.RESUME_DIFFERS, Verdict.NOT_PROVEN):
+            answer = replace(answer, overlap=self._overlap(undisturbed))
         arrays, epochs = comparison.counted(killed)
         return replace(answer, arrays=arrays, epochs=epochs)
 
@@ -162,6 +168,20 @@ class _Verification:
         )
         own = comparison.compare(undisturbed, again, self._before)
         return self._separate(undisturbed, killed, again, found, own)
+
+    def _overlap(self, undisturbed: Training) -> Overlap | None:
+        """Resume once over an epoch's start, and compare the whole state a few steps later."""
+        chosen = overlap.Range.of(undisturbed)
+        if chosen is None:
+            return None
+        self._report("training the beginning, and a part of it once more from a checkpoint")
+        training = self._train(
+            "overlap",
+            chosen.until,
+            lambda it: it.overlapped(chosen.before),
+            every_steps=chosen.every,
+        )
+        return Overlap.of(training)
 
     def _separate(
         self,

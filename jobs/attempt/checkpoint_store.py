@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from rekindle.jobs.attempt import kept_files
 from rekindle.jobs.attempt.attempt_log import AttemptLog
+from rekindle.jobs.attempt.kept_files import KeptFiles
 from rekindle.jobs.attempt.save_policy import is_better
 from rekindle.jobs.job import Job, NewCode
 from rekindle.jobs.journal_writer import log_line
@@ -83,6 +85,9 @@ class CheckpointStore:
 
     Args:
         expected: names of checkpoints that exist according to the journal.
+
+    Attributes:
+        kept: copies of the script's files, which checkpoints need.
     """
 
     def __init__(
@@ -92,6 +97,7 @@ class CheckpointStore:
         self._job = job
         self._attempt = attempt
         self._log = log
+        self.kept = KeptFiles(run, job.checkpoint.keep_files)
         self._expected = expected
         self._best: float | None = None
         self._best_name: str | None = None
@@ -119,7 +125,7 @@ class CheckpointStore:
                 except (OSError, ValueError, KeyError) as error:
                     reason = f"its state cannot be read ({error})"
                 else:
-                    reason = _non_finite(tensors)
+                    reason = _non_finite(tensors, state)
                     if reason is None:
                         self._verdicts[checkpoint.name] = None
                         return RestorePoint(checkpoint, refused, tensors, state)
@@ -220,6 +226,7 @@ class CheckpointStore:
             "logs": _finite_only(snapshot.logs),
             "monitor": {"name": self._job.checkpoint.monitor, "best": value, "best_name": name},
             "fingerprint": snapshot.state.get("fingerprint", {}),
+            "kept": kept_files.needed_by(snapshot.state.get("files", [])),
         }
         try:
             made = checkpoints.commit(
@@ -273,7 +280,8 @@ class CheckpointStore:
             ):
                 self._expected.discard(gone.name)
                 self._log.note(entries.checkpoint_pruned(name=gone.name))
-        except OSError as error:
+            self.kept.collect()
+        except (OSError, ValueError) as error:
             log_line(f"older checkpoints not removed: {error}")
 
     def report_non_finite(self, at: Position, *, trained: bool) -> None:
@@ -299,15 +307,17 @@ class CheckpointStore:
         )
 
 
-def _non_finite(tensors: "Tensors") -> str | None:
-    """Find non-finite variables in the arrays: the flag in the manifest may be wrong."""
+def _non_finite(tensors: "Tensors", state: TrainingState) -> str | None:
+    """Find variables that have diverged: the flag in the manifest may be wrong."""
     import numpy as np
 
+    by_design = state.get("non_finite", {})
     for name, array in tensors.items():
         if (
             name.startswith(("model/", "optimizer"))
             and array.dtype.kind == "f"
             and not np.isfinite(array).all()
+            and np.isnan(array).sum() > by_design.get(name.partition("/r")[0], -1)
         ):
             return f"it holds non-finite variables ({name})"
     return None

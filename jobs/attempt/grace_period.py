@@ -28,7 +28,8 @@ class GracePeriod:
     """
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
+        self._asked_at: float | None = None
         self._saving = threading.RLock()
         self._fallback: Callable[[], object] | None = None
         self._save_seconds = 0.0
@@ -52,7 +53,12 @@ class GracePeriod:
 
     def is_long(self, seconds: float) -> bool:
         """Return whether an execution of this length may outlast the grace period."""
-        return seconds > self._seconds * LONG
+        return seconds > self.seconds * LONG
+
+    def left(self) -> float | None:
+        """Return the seconds until the keeper sends SIGKILL; None where that is not known."""
+        asked_at = self._asked_at
+        return None if asked_at is None else asked_at + self.seconds - time.monotonic()
 
     def keep(self, save: Callable[[], object]) -> None:
         """Set the function that saves the copy of the last boundary between two steps."""
@@ -76,7 +82,8 @@ class GracePeriod:
     def _run(self, reader: int) -> None:
         while signal.SIGTERM not in os.read(reader, 64):
             pass
-        end = time.monotonic() + self._seconds - self._reserve()
+        self._asked_at = time.monotonic()
+        end = self._asked_at + self.seconds - self._reserve()
         with self._saving:
             if shutdown.may_exit_at_once() and not shutdown.has_other_handler():
                 os._exit(EXIT_SAVED)
@@ -98,4 +105,4 @@ class GracePeriod:
 
     def _reserve(self) -> float:
         """Return the seconds to reserve for a save before the grace period ends."""
-        return min(max(1.0, 3 * self._save_seconds, self._seconds / 10), self._seconds / 2)
+        return min(max(1.0, 3 * self._save_seconds, self.seconds / 10), self.seconds / 2)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rekindle.jobs.evidence.earlier import EarlierProofs
 from rekindle.jobs.heartbeat import Beat
 from rekindle.state.run.checkpoints import Checkpoint
 from rekindle.state.run.summary import OF_DAEMON
@@ -33,6 +34,7 @@ class RunHistory:
         begun: the step at which each stage began.
         last: the last stage that was trained; -1 if there was none.
         unfollowed: messages of earlier attempts about training that is not saved.
+        proofs: what the proofs of earlier attempts found.
     """
 
     reached: int = 0
@@ -42,6 +44,7 @@ class RunHistory:
     last: int = -1
     spans: list[Span] = field(default_factory=list)
     unfollowed: list[str] = field(default_factory=list)
+    proofs: EarlierProofs = EarlierProofs()  # noqa: RUF009  frozen
 
     @classmethod
     def of(cls, entries: list[dict[str, Any]], attempt: int, beat: Beat | None) -> "RunHistory":
@@ -74,6 +77,7 @@ class RunHistory:
 
     def _read(self, entries: list[dict[str, Any]]) -> None:
         ended: set[int] = set()
+        self.proofs = EarlierProofs.of(entries)
         for entry in entries:
             kind, stage = entry["kind"], entry.get("stage") or 0
             if kind == "checkpoint_committed":

@@ -9,10 +9,12 @@ import contextlib
 import errno
 import io
 import sys
+from collections.abc import Callable
 from typing import Any, Final
 
 from rekindle.jobs import journal_writer
 
+_also: list[Callable[[], None]] = []
 _DISK: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
@@ -44,12 +46,21 @@ def install() -> None:
         setattr(sys, f"__{name}__", made)
 
 
+def also_flush(action: Callable[[], None]) -> None:
+    """Call ``action`` with each :func:`flush`: the process may end after it."""
+    if action not in _also:
+        _also.append(action)
+
+
 def flush() -> bool:
     """Flush both streams as Python does at exit; False if that fails.
 
     A stream may be None, closed, or any object that the script has assigned.
     """
     flushed = True
+    for action in _also:
+        with contextlib.suppress(Exception):
+            action()
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None and not getattr(stream, "closed", False):

@@ -18,13 +18,17 @@ from rekindle.jobs.attempt.progress import Progress
 from rekindle.jobs.attempt.run_history import RunHistory
 from rekindle.jobs.attempt.save_policy import SavePolicy
 from rekindle.jobs.attempt.stage_gate import StageGate
+from rekindle.jobs.evidence.proof import Proof, make_proof
 from rekindle.jobs.job import Job
 from rekindle.jobs.journal_writer import log_line
+from rekindle.jobs.stages import records
+from rekindle.jobs.stages.stage_table import StageTable
 from rekindle.state.counted import counted
 from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Run
 from rekindle.state.run import entries, summary
 from rekindle.state.run.checkpoints import Position
+from rekindle.state.run.entries import Entry
 
 OnFailure = Callable[[RekindleError], NoReturn]
 OnRestored = tuple[int, Callable[[dict[str, Any]], None]]
@@ -39,7 +43,7 @@ class Session:
             from its newest checkpoint; nothing is trained then.
 
     Attributes:
-        stages: counts the stages of the script.
+        stages: numbers the stages of the script.
         store: the checkpoints of the run.
         grace: handles SIGTERM within a long step.
     """
@@ -60,12 +64,16 @@ class Session:
         self.job = job
         self.attempt = attempt
         self._on_restored = on_restored
-        self.stages = StageGate()
         # read first: the new heartbeat overwrites how far the last attempt came
         before = heartbeat.read(run.heartbeat)
-        self._history = RunHistory.of(summary.read(run).entries, attempt, before)
+        known = summary.read(run).entries
+        self._history = RunHistory.of(known, attempt, before)
         self._log = AttemptLog(run, attempt, self._history.unfollowed)
         self.store = CheckpointStore(run, job, attempt, self._log, set(self._history.committed))
+        stages = records.of_job(job, attempt, known, self.store.all())
+        self.stages = StageGate(
+            StageTable(stages, self._log.note, self.note_change), self.fail_permanently
+        )
         self.grace = GracePeriod(job.limits.stop_grace)
         self._at = _Whereabouts(heartbeat.Heartbeat(run.heartbeat, attempt), self._history.reached)
         self._on_failure = on_failure
@@ -120,6 +128,15 @@ class Session:
             return None
         return self._on_restored[1]
 
+    @property
+    def exports(self) -> bool:
+        """True in an export, which changes no file of the script."""
+        return self._on_restored is not None
+
+    def note(self, entry: entries.Entry) -> None:
+        """Append an entry to the journal."""
+        self._log.note(entry)
+
     # progress
 
     @property
@@ -156,10 +173,6 @@ class Session:
 
     # stages
 
-    def enter_stage(self) -> int:
-        """Begin a ``fit`` or a loop and return its 0-based number in the script."""
-        return self.stages.enter()
-
     def leave_stage(self) -> None:
         """End a stage, however it ended."""
         self.grace.drop()  # an exception may have left a copy, which must not be saved later
@@ -174,12 +187,15 @@ class Session:
         inexact: list[str],
         allowed: str | None = None,
         epochs: int | None = None,
-    ) -> None:
+    ) -> int:
         """Write the receipt, once for each stage in which training begins or resumes.
 
         Args:
             allowed: the change of the script that was allowed, in words.
             epochs: number of epochs of the whole stage, if known.
+
+        Returns:
+            How many steps are repeated, as far as known.
         """
         repeated, seconds = 0, 0.0
         if not self._at.placed:
@@ -188,31 +204,29 @@ class Session:
             )
         self._at.place(progress)
         self.store.take_best(point)
-        name = point.checkpoint.name if point.checkpoint else None
-        if name is not None:
-            log_line(
-                f"attempt {self.attempt} resumed from {name} (epoch {progress.epoch + 1}, "
-                f"step {progress.step}); repeating {counted(repeated, 'step')} ({seconds:.1f} s)."
-            )
-        self._log.note(
-            entries.resumed(
-                stage=progress.stage,
-                epoch=progress.epoch,
-                step=progress.step,
-                checkpoint=name,
-                refused=[{"name": r.name, "reason": r.reason} for r in point.refused],
-                lost_steps=repeated,
-                lost_seconds=seconds,
-                restored=restored,
-                inexact=inexact,
-                changed=list(self._changed),
-                allowed=allowed,
-                new_code=point.new_code(self.job.new_code, self.attempt),
-                unfollowed=self._log.unfollowed,
-                epochs=epochs,
-            )
+        receipt = entries.resumed(
+            **_resumed_from(point, progress),
+            lost_steps=repeated,
+            lost_seconds=seconds,
+            restored=restored,
+            inexact=inexact,
+            changed=list(self._changed),
+            allowed=allowed,
+            new_code=point.new_code(self.job.new_code, self.attempt),
+            unfollowed=self._log.unfollowed,
+            epochs=epochs,
+            differed_in=self._history.proofs.differed_in,
         )
+        if receipt["checkpoint"] is not None:
+            log_line(f"attempt {self.attempt} {_resumed_words(receipt)}.")
+        self._log.note(receipt)
         self.beat("step")
+        return repeated
+
+    def proof(self, stage: int) -> Proof:
+        """Make the proof of a stage."""
+        of = (self.run, self.job, self.attempt, stage)
+        return make_proof(*of, self._history.proofs, self._log, self._changed)
 
     def stage_restored(self, stage: int, point: RestorePoint) -> None:
         """Record that a finished stage was restored without training."""
@@ -269,6 +283,24 @@ class Session:
                 self.grace.note_save(seconds)
             self.beat("step")
             return seconds is not None
+
+
+def _resumed_from(point: RestorePoint, progress: Progress) -> dict[str, Any]:
+    return {
+        "stage": progress.stage,
+        "epoch": progress.epoch,
+        "step": progress.step,
+        "checkpoint": point.checkpoint.name if point.checkpoint else None,
+        "refused": [{"name": r.name, "reason": r.reason} for r in point.refused],
+    }
+
+
+def _resumed_words(receipt: Entry) -> str:
+    return (
+        f"resumed from {receipt['checkpoint']} (epoch {receipt['epoch'] + 1}, "
+        f"step {receipt['step']}); repeating {counted(receipt['lost_steps'], 'step')} "
+        f"({receipt['lost_seconds']:.1f} s)"
+    )
 
 
 class _Whereabouts:

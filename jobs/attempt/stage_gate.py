@@ -5,13 +5,24 @@ from collections.abc import Callable
 
 from rekindle.jobs import environment
 from rekindle.jobs.attempt import shutdown
+from rekindle.jobs.stages.match import Call
+from rekindle.jobs.stages.stage_table import StageTable
+from rekindle.state.errors import RekindleError
 
 
 class StageGate:
-    """Count stages and record how each was left."""
+    """Number stages and record how each was left.
 
-    def __init__(self) -> None:
-        self._entered = 0
+    Args:
+        refuse: ends the process of an attempt with the reason.
+
+    Attributes:
+        table: finds the number of each stage.
+    """
+
+    def __init__(self, table: StageTable, refuse: Callable[[RekindleError], None]) -> None:
+        self.table = table
+        self._refuse = refuse
         self._inside = False
         self._owner = os.getpid()
         self._listeners: list[tuple[Callable[[], None], Callable[[], None]]] = []
@@ -32,8 +43,15 @@ class StageGate:
         """Call ``entering`` before each stage and ``left`` after it."""
         self._listeners.append((entering, left))
 
-    def enter(self) -> int:
-        """Begin a stage and return its 0-based number in the script."""
+    def enter(self, describe: Callable[[], Call | None]) -> int:
+        """Begin a stage and return its 0-based number.
+
+        Args:
+            describe: describes the stage, by which it is found again.
+
+        Raises:
+            StateMismatch: it is not the stage that earlier attempts have begun.
+        """
         if shutdown.answered():
             # the script's own SIGTERM handler ended the last stage early: a later stage must not
             # train on its unfinished result
@@ -41,7 +59,11 @@ class StageGate:
         self.settle()
         for entering, _ in self._listeners:
             entering()
-        number, self._entered = self._entered, self._entered + 1
+        try:
+            number = self.table.enter(describe())
+        except RekindleError as error:
+            self._refuse(error)
+            raise
         self._inside = True
         return number
 

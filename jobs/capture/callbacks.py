@@ -1,15 +1,16 @@
 """Capture and restore the state of callbacks.
 
-A callback with ``state_dict`` and ``load_state_dict`` is saved by these. Of all others the
-attributes that are plain data are saved. They are restored after ``on_train_begin``, in which
-Keras resets some of them.
+A callback with ``state_dict`` and ``load_state_dict`` is saved by these. The attributes of all
+others are Python state (:mod:`rekindle.jobs.python_state`); here are the files that callbacks
+write, and the attributes in checkpoints of earlier versions. All is restored after
+``on_train_begin``, in which Keras resets some of it.
 """
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import keras
 
@@ -18,22 +19,6 @@ from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
 from rekindle.jobs.capture.component import Caveat, ComponentBase, Json
 from rekindle.jobs.capture.tensorboard_files import Author
 from rekindle.state.run.training_state import TrainingState
-
-# Keras creates monitor_op at the first epoch end, which flips the sign of `min_delta`: restoring
-# only one of the two would be wrong
-_MONITOR: Final = {"monitor_op", "min_delta"}
-_NEVER: Final = {"model", "_model", "params"}
-_CSV: Final = {"writer", "csv_file", "append", "append_header"}
-# its other attributes are writers and wall-clock times
-_TENSORBOARD: Final = {
-    "_global_train_batch",
-    "_global_test_batch",
-    "_previous_epoch_iterations",
-    "_should_write_train_graph",
-}
-# not state: left out without a caveat
-_DESCRIPTORS: Final = (property, classmethod, staticmethod)
-_MACHINERY: Final = (type(os), type(len), type(lambda: None), type)
 
 
 class CallbackStates(ComponentBase):
@@ -48,19 +33,25 @@ class CallbackStates(ComponentBase):
         self.callbacks = callbacks
         boards = any(isinstance(c, keras.callbacks.TensorBoard) for c in callbacks)
         self._earlier = earlier() if boards else []
-        self._classes = {type(c).__name__: _class_attributes(c) for c in callbacks}
-        self._constants = large_arrays.of(callbacks)
+        self._constants: large_arrays.Constants = {}
         self._found: dict[Caveat, None] = {}
 
-    def prepare(self, saved: TrainingState) -> None:
-        """Truncate files to their size at the checkpoint; call before ``on_train_begin``."""
+    def prepare(self, saved: TrainingState, put_back: Collection[str] = ()) -> None:
+        """Truncate files to their size at the checkpoint; call before ``on_train_begin``.
+
+        Args:
+            put_back: absolute paths of files that are as of the checkpoint already.
+        """
         if self.difference(saved) is not None:
             return
+        if any("constants" in state for _, state in saved["callbacks"]):
+            self._constants = large_arrays.of(self.callbacks)
         for callback, (_, state) in zip(self.callbacks, saved["callbacks"], strict=True):
             if isinstance(callback, keras.callbacks.CSVLogger) and state.get("size") is not None:
                 # append=False would delete all rows of earlier attempts
                 vars(callback)["append"] = True
-                tensorboard_files.cut(Path(callback.filename), state["size"])
+                if os.path.abspath(callback.filename) not in put_back:
+                    tensorboard_files.cut(Path(callback.filename), state["size"])
             if isinstance(callback, keras.callbacks.TensorBoard) and "files" in state:
                 tensorboard_files.cut_back(callback.log_dir, state["files"], self._earlier)
 
@@ -104,8 +95,11 @@ class CallbackStates(ComponentBase):
         return list(self._found)
 
     def receipt(self, saved: TrainingState) -> list[str]:
-        names = [name for name, kept in saved["callbacks"] if kept]
+        names = [name for name, _ in saved["callbacks"]]
         return [f"callbacks: {', '.join(names)}"]
+
+    def cut_back(self) -> list[str]:
+        return [c.filename for c in self.callbacks if isinstance(c, keras.callbacks.CSVLogger)]
 
     def _state(self, index: int, callback: Any, arrays: Tensors) -> Json:
         prefix = f"callbacks/{index:02d}"
@@ -119,22 +113,6 @@ class CallbackStates(ComponentBase):
                     f"The state_dict of the callback {name} holds {error}, which is not saved",
                     "return plain data and arrays from it",
                 )
-        else:
-            same = {
-                key: constant.digest
-                for (at, key), constant in self._constants.items()
-                if at == index and large_arrays.digest(vars(callback).get(key)) == constant.digest
-            }
-            state = {"attributes": self._attributes(callback, name, arrays, prefix, same)}
-            if same:
-                state["constants"] = same
-            changed = {
-                key: text
-                for key, text in _class_attributes(callback).items()
-                if self._classes.get(name, {}).get(key) != text
-            }
-            if changed:
-                state["class"] = changed
         if isinstance(callback, keras.callbacks.CSVLogger):
             state["size"] = _flushed_size(callback)
         if isinstance(callback, keras.callbacks.TensorBoard):
@@ -144,44 +122,27 @@ class CallbackStates(ComponentBase):
             state["files"] = tensorboard_files.sizes(callback.log_dir, trainers)
         return state
 
-    def _attributes(
-        self, callback: Any, owner: str, arrays: Tensors, prefix: str, same: Iterable[str]
-    ) -> Json:
-        skipped = {*_NEVER, *same}
-        if hasattr(callback, "monitor_op"):
-            skipped |= _MONITOR
-        if isinstance(callback, keras.callbacks.CSVLogger):
-            skipped |= _CSV
-        kept = {}
-        own = not type(callback).__module__.startswith("keras.")
-        for name, value in vars(callback).items():
-            if name in skipped or isinstance(value, _MACHINERY):
-                continue
-            if isinstance(callback, keras.callbacks.TensorBoard) and name not in _TENSORBOARD:
-                continue
-            try:
-                kept[name] = encode(value, arrays, f"{prefix}/{name}")
-            except Unsupported as error:
-                for key in [key for key in arrays if key.startswith(f"{prefix}/{name}/")]:
-                    del arrays[key]
-                if own and not isinstance(value, keras.Model | keras.layers.Layer):
-                    self._add(
-                        f"The attribute {name} of the callback {owner} ({error}) is not saved",
-                        "give the callback state_dict() and load_state_dict()",
-                    )
-        return kept
-
     def _restore_attributes(
         self, index: int, callback: Any, kind: str, state: Json, arrays: Tensors
     ) -> None:
+        """Restore attributes from a checkpoint of an earlier version."""
         for key, text in state.get("class", {}).items():
             owner, _, name = key.partition(".")
             for base in type(callback).__mro__:
-                if base.__name__ == owner:
+                # only plain data: a checkpoint must not replace a method
+                plain = base.__name__ == owner and name in vars(base)
+                if plain and not hasattr(vars(base)[name], "__get__"):
                     setattr(base, name, decode(json.loads(text), arrays))
         for name, value in state.get("attributes", {}).items():
             existing = callback.__dict__.get(name)
-            decoded = decode(value, arrays, existing)
+            try:
+                decoded = decode(value, arrays, existing)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                self._add(
+                    f"The attribute {name} of the callback {kind} could not be restored ({error})",
+                    "give the callback state_dict() and load_state_dict()",
+                )
+                continue
             if decoded is not existing:
                 callback.__dict__[name] = decoded
         for name, digest in state.get("constants", {}).items():
@@ -196,28 +157,6 @@ class CallbackStates(ComponentBase):
 
     def _add(self, what: str, remedy: str) -> None:
         self._found[Caveat(what, remedy)] = None
-
-
-def _class_attributes(callback: Any) -> dict[str, str]:
-    """Return plain data in the class attributes of a user's callback, as JSON by ``Class.name``.
-
-    A counter may be a class attribute, too. Arrays are left out: they are constants there.
-    """
-    found = {}
-    for base in type(callback).__mro__:
-        if base.__module__.startswith("keras.") or base is object:
-            continue
-        for name, value in vars(base).items():
-            if name.startswith("__") or callable(value) or isinstance(value, _DESCRIPTORS):
-                continue
-            tensors: Tensors = {}
-            try:
-                text = json.dumps(encode(value, tensors, "class"))
-            except Unsupported:
-                continue
-            if not tensors:
-                found[f"{base.__name__}.{name}"] = text
-    return found
 
 
 def _has_own_state(callback: Any) -> bool:

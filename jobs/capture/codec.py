@@ -10,6 +10,7 @@ import collections
 import json
 import random
 import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -39,15 +40,21 @@ def encode(value: Any, tensors: Tensors, prefix: str) -> Any:
 def decode(value: Any, tensors: Tensors, existing: Any = None) -> Any:
     """Decode what :func:`encode` returned; restore generators and variables into ``existing``.
 
+    Lists, tuples and dicts are new; generators and variables in them are those of
+    ``existing``, at the same place. A variable that does not exist yet is created.
+
     Raises:
         ValueError: the value does not fit.
     """
     if isinstance(value, list):
-        return [decode(item, tensors) for item in value]
+        return _items(value, tensors, existing)
     if not isinstance(value, dict):
         return value
-    ((tag, body),) = value.items()
-    return _DECODERS[tag](body, tensors, existing)
+    try:
+        ((tag, body),) = value.items()
+        return _DECODERS[tag](body, tensors, existing)
+    except (LookupError, TypeError, ArithmeticError) as error:
+        raise ValueError(f"not an encoded value: {error!r}") from error
 
 
 def read_state(path: Path) -> tuple[Tensors, TrainingState]:
@@ -60,7 +67,56 @@ def read_state(path: Path) -> tuple[Tensors, TrainingState]:
     state: Any = json.loads(metadata["state"])
     if not isinstance(state, dict) or "position" not in state:
         raise ValueError("it contains no position")
+    check_state(state, arrays)
     return arrays, cast("TrainingState", state)
+
+
+def check_state(state: dict[str, Any], arrays: Tensors) -> None:
+    """Check the parts of a state that every stage has, before anything is restored from it.
+
+    Raises:
+        ValueError: something has another form than a capture gives it.
+    """
+    try:
+        _check_position(state["position"])
+        for group, entries in state["variables"].items():
+            for index, entry in enumerate(entries):
+                _check_entry(entry, (str, list | None, str))
+                _require(f"{group}/{index:05d}" in arrays, f"no array for {entry[0]}")
+        for layer in state["fingerprint"].get("layers", []):
+            _require(len(layer) >= 3 and all(isinstance(one, str) for one in layer), repr(layer))
+        for _, saved in state.get("callbacks", []):
+            _require(isinstance(saved, dict), f"a callback is {saved!r:.40}")
+        for key, count in state.get("non_finite", {}).items():
+            _require(isinstance(key, str) and type(count) is int, f"non_finite: {key!r:.40}")
+        generators = state["random"]
+        random.Random(0).setstate(decode(generators["python"], arrays))
+        np.random.RandomState(np.random.MT19937(0)).set_state(decode(generators["numpy"], arrays))
+        if generators["eager"] is not None:
+            random.Random(0).setstate(decode(generators["eager"], arrays))
+        for entry in generators["seeds"]:
+            _check_entry(entry, (int, str, str))
+            _require(entry[2] in arrays, f"no array {entry[2]}")
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise ValueError(f"its content is malformed: {error}") from error
+
+
+def _check_position(position: dict[str, Any]) -> None:
+    for key in ("stage", "epoch", "step", "epoch_step", "base"):
+        _require(type(position[key]) is int and position[key] >= 0, f"position: {key}")
+    _require(isinstance(position["end"], bool), "position: end")
+
+
+def _check_entry(entry: Any, types: tuple[Any, ...]) -> None:
+    _require(
+        isinstance(entry, list) and len(entry) == len(types) and all(map(isinstance, entry, types)),
+        f"{entry!r:.60}",
+    )
+
+
+def _require(good: bool, what: str) -> None:
+    if not good:
+        raise ValueError(what)
 
 
 class _Encoder:
@@ -123,6 +179,18 @@ class _Encoder:
         return [key, array.dtype.name]
 
 
+# a checkpoint names one of these; nothing else that it names is ever called
+_BIT_GENERATORS: Final[dict[str, Any]] = {
+    kind.__name__: kind
+    for kind in (
+        np.random.PCG64,
+        np.random.PCG64DXSM,
+        np.random.MT19937,
+        np.random.Philox,
+        np.random.SFC64,
+    )
+}
+
 _DICTS: Final[dict[type, str]] = {
     dict: "dict",
     collections.OrderedDict: "ordered",
@@ -131,8 +199,18 @@ _DICTS: Final[dict[type, str]] = {
 }
 
 
-def _pairs(body: Any, tensors: Tensors) -> list[tuple[Any, Any]]:
-    return [(_hashable(decode(k, tensors)), decode(v, tensors)) for k, v in body]
+def _items(body: list[Any], tensors: Tensors, existing: Any) -> list[Any]:
+    before = list(existing) if isinstance(existing, list | tuple | collections.deque) else []
+    before += [None] * (len(body) - len(before))
+    return [decode(item, tensors, one) for item, one in zip(body, before, strict=False)]
+
+
+def _pairs(body: Any, tensors: Tensors, existing: Any) -> list[tuple[Any, Any]]:
+    before = existing if isinstance(existing, Mapping) else {}
+    keys = [_hashable(decode(k, tensors)) for k, _ in body]
+    return [
+        (key, decode(v, tensors, before.get(key))) for key, (_, v) in zip(keys, body, strict=True)
+    ]
 
 
 def _hashable(key: Any) -> Any:
@@ -140,7 +218,7 @@ def _hashable(key: Any) -> Any:
 
 
 def _random(body: Any, tensors: Tensors, existing: Any) -> Any:
-    made = existing if isinstance(existing, random.Random) else random.Random()
+    made = existing if isinstance(existing, random.Random) else random.Random(0)
     made.setstate(decode(body, tensors))
     return made
 
@@ -150,20 +228,27 @@ def _generator(body: Any, tensors: Tensors, existing: Any) -> Any:
     if isinstance(existing, np.random.Generator):
         made = existing
     else:
-        made = np.random.Generator(getattr(np.random, state["bit_generator"])())
+        made = np.random.Generator(_BIT_GENERATORS[state["bit_generator"]](0))
     made.bit_generator.state = state
     return made
 
 
 def _random_state(body: Any, tensors: Tensors, existing: Any) -> Any:
-    made = existing if isinstance(existing, np.random.RandomState) else np.random.RandomState()
+    made = (
+        existing
+        if isinstance(existing, np.random.RandomState)
+        else np.random.RandomState(np.random.MT19937(0))
+    )
     made.set_state(decode(body, tensors))
     return made
 
 
 def _variable(body: Any, tensors: Tensors, existing: Any) -> Any:
     if existing is None or not hasattr(existing, "assign"):
-        raise ValueError("the variable to restore a value into does not exist")
+        import tensorflow as tf  # the script has imported it: the value was a variable
+
+        # the script creates it during the training, as a shadow copy in the first batch
+        return tf.Variable(_array(body, tensors), trainable=False)
     existing.assign(_array(body, tensors))
     return existing
 
@@ -184,17 +269,21 @@ _DECODERS: Final[dict[str, Any]] = {
     "scalar": lambda body, tensors, _: _array(body, tensors)[()],
     "array": lambda body, tensors, _: _array(body, tensors),
     "bytes": lambda body, tensors, _: base64.b64decode(body),
-    "tuple": lambda body, tensors, _: tuple(decode(item, tensors) for item in body),
+    "tuple": lambda body, tensors, existing: tuple(_items(body, tensors, existing)),
     "set": lambda body, tensors, _: {_hashable(decode(item, tensors)) for item in body},
     "frozenset": lambda body, tensors, _: frozenset(
         _hashable(decode(item, tensors)) for item in body
     ),
-    "deque": lambda body, tensors, _: collections.deque(
-        (decode(item, tensors) for item in body[1]), maxlen=body[0]
+    "deque": lambda body, tensors, existing: collections.deque(
+        _items(body[1], tensors, existing), maxlen=body[0]
     ),
-    "dict": lambda body, tensors, _: dict(_pairs(body, tensors)),
-    "ordered": lambda body, tensors, _: collections.OrderedDict(_pairs(body, tensors)),
-    "counter": lambda body, tensors, _: collections.Counter(dict(_pairs(body, tensors))),
+    "dict": lambda body, tensors, existing: dict(_pairs(body, tensors, existing)),
+    "ordered": lambda body, tensors, existing: collections.OrderedDict(
+        _pairs(body, tensors, existing)
+    ),
+    "counter": lambda body, tensors, existing: collections.Counter(
+        dict(_pairs(body, tensors, existing))
+    ),
     "random": _random,
     "generator": _generator,
     "random_state": _random_state,

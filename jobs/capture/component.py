@@ -60,6 +60,18 @@ class Component(Protocol):
         """List in words what is restored from a saved state."""
         ...
 
+    def capture_again(self, arrays: Tensors) -> TrainingState:
+        """Capture what must be equal right after a restore."""
+        ...
+
+    def unchecked(self, saved: TrainingState) -> Iterable[str]:
+        """List how keys of arrays begin that need not be equal right after a restore."""
+        ...
+
+    def cut_back(self) -> Iterable[str]:
+        """List files that a relaunch cuts back to their size at the checkpoint."""
+        ...
+
 
 class ComponentBase:
     """Implement the parts of a component that have nothing to do; others override them."""
@@ -85,4 +97,16 @@ class ComponentBase:
 
     def receipt(self, saved: TrainingState) -> Iterable[str]:
         """Return no words."""
+        return []
+
+    def capture_again(self, arrays: Tensors) -> TrainingState:
+        """Capture everything."""
+        return self.capture(arrays)
+
+    def unchecked(self, saved: TrainingState) -> Iterable[str]:
+        """Return no key."""
+        return []
+
+    def cut_back(self) -> Iterable[str]:
+        """Return no file."""
         return []

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from rekindle.jobs.capture.component import Json
 from rekindle.jobs.capture.variables import CHANGED_HINT, components
+from rekindle.jobs.weights import auto_names
 from rekindle.state.errors import StateMismatch
 from rekindle.state.run.training_state import Fingerprint
 
@@ -16,15 +17,19 @@ def of(models: list[Any], optimizers: dict[str, Any]) -> Fingerprint:
     """Describe models and optimizers.
 
     Learning rates are included for the report, not compared: they are variables and restored
-    with all others.
+    with all others. The last digest of a layer ignores automatic names; older versions lack it.
     """
+    names = auto_names.of_models(models, optimizers.values())
+    layers = []
+    for model in models:
+        for layer in model._flatten_layers(include_self=False, recursive=True):
+            config = _config(layer)
+            plain = auto_names.without_numbers(config, names)
+            layers.append([type(layer).__name__, layer.name, _digest(config), _digest(plain)])
     return {
         "model": "".join(type(model).__name__ for model in models),
-        "layers": [
-            [type(layer).__name__, layer.name, _digest(_config(layer))]
-            for model in models
-            for layer in model._flatten_layers(include_self=False, recursive=True)
-        ],
+        "layers": layers,
+        "auto_names": names,
         "optimizers": {
             name: [type(optimizer).__name__, _readable(_config(optimizer))]
             for name, optimizer in optimizers.items()
@@ -50,7 +55,7 @@ def compare(now: Fingerprint, saved: Fingerprint) -> str | None:
     for old, layer in zip(saved.get("layers", []), now["layers"], strict=False):
         if old[0] != layer[0]:
             return f"{count}the layer {old[1]} was a {old[0]}, and {layer[1]} is a {layer[0]}"
-        if old[2] != layer[2]:
+        if not _is_same_config(old, layer):
             return f"{count}the settings of the layer {layer[1]} ({layer[0]}) have changed"
     if count:
         more = (saved.get("layers", []) if before > after else now["layers"])[min(before, after)]
@@ -70,6 +75,11 @@ def compare(now: Fingerprint, saved: Fingerprint) -> str | None:
         if now["plan"].get(key) != value:
             return f"{key} was {value} and is {now['plan'].get(key)}"
     return None
+
+
+def _is_same_config(old: list[str], layer: list[str]) -> bool:
+    """Compare the digests of settings: the plain ones, or those without automatic names."""
+    return old[2] == layer[2] or (len(old) > 3 and old[3] == layer[3])
 
 
 def refuse(found: str) -> StateMismatch:

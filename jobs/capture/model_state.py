@@ -5,9 +5,13 @@ from typing import Any
 
 from rekindle.jobs.capture import fingerprint, variables
 from rekindle.jobs.capture.codec import Tensors
-from rekindle.jobs.capture.component import ComponentBase
+from rekindle.jobs.capture.component import Caveat, ComponentBase
 from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.capture.variables import Groups
+from rekindle.jobs.seeding import trace_draws
+from rekindle.jobs.weights import auto_names, finiteness
+from rekindle.jobs.weights.auto_names import Renaming
+from rekindle.jobs.weights.lookup_tables import LookupTables
 from rekindle.state.run.training_state import Fingerprint, TrainingState
 
 
@@ -29,12 +33,23 @@ class ModelState(ComponentBase):
         random: RandomState,
     ) -> None:
         self.models = models
+        trace_draws.number(models.values())
         self._optimizers = optimizers
         self._groups = groups
         self._random = random
+        self._finiteness = finiteness.Finiteness()
+        self._first_bad: str | None = None
+        self._tables = LookupTables(lambda: list(models.values()))
+        self._unreadable: dict[str, None] = {}
 
     def capture(self, arrays: Tensors) -> TrainingState:
-        return {"variables": variables.capture(self._groups(), arrays)}
+        groups = self._readable()
+        described = variables.capture(groups, arrays)
+        allowed, self._first_bad = self._finiteness.judge(
+            [one for one in variables.values(groups, arrays) if not finiteness.is_exempt(one[0])]
+        )
+        state: TrainingState = {"variables": described, "non_finite": allowed}
+        return state | self._tables.capture(arrays)
 
     def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
         variables.restore(
@@ -42,28 +57,39 @@ class ModelState(ComponentBase):
             saved["variables"],
             arrays,
             lenient=lenient,
-            renumbered=self._random.is_renumbered(saved),
+            names=self._renaming(saved),
         )
+        self._tables.restore(saved, arrays, lenient=lenient)
+        self._finiteness.allow(saved.get("non_finite", {}))
 
     def fingerprint(self) -> Fingerprint:
         return fingerprint.of(list(self.models.values()), self._optimizers())
 
     def difference(self, saved: TrainingState) -> str | None:
-        return variables.difference(
-            self._here(saved), saved["variables"], renumbered=self._random.is_renumbered(saved)
+        found = variables.difference(
+            self._here(saved), saved["variables"], names=self._renaming(saved)
         )
+        if found is None:
+            self._random.match(saved, self.components())
+        return found or self._tables.difference(saved)
+
+    def caveats(self) -> list[Caveat]:
+        return [
+            Caveat(f"The variable {path} has a type that is not saved", "use a type of numpy")
+            for path in self._unreadable
+        ]
 
     def receipt(self, saved: TrainingState) -> list[str]:
         counts = {group: len(entries) for group, entries in saved["variables"].items()}
         return [f"{count} {group} variables" for group, count in counts.items() if count]
 
     def is_finite(self, arrays: Tensors) -> bool:
-        """Return whether the captured arrays are finite."""
-        return variables.non_finite(self._groups(), arrays) is None
+        """Return whether the arrays captured last are finite, or by design not."""
+        return self._first_bad is None
 
     def components(self) -> list[Any]:
         """List the TensorFlow variables of all groups."""
-        return variables.components_of(v for group in self._groups().values() for v in group)
+        return variables.components_of(v for group in self._readable().values() for v in group)
 
     def trainable(self) -> list[Any]:
         """List the TensorFlow variables that training assigns."""
@@ -83,13 +109,25 @@ class ModelState(ComponentBase):
         """Return whether every layer and optimizer has created its variables."""
         return all(variables.are_all_there(model) for model in self.models.values())
 
+    def _readable(self) -> Groups:
+        """Return all variables but those whose values cannot be read."""
+        groups, left = variables.readable(self._groups())
+        self._unreadable |= dict.fromkeys(left)
+        return groups
+
+    def _renaming(self, saved: TrainingState) -> Renaming:
+        """Match automatic names with those of the checkpoint."""
+        before = saved["fingerprint"]
+        layers = before.get("layers", [])
+        then = before.get("auto_names") or auto_names.ranks((one[0], one[1]) for one in layers)
+        now = auto_names.of_models(self.models.values(), self._optimizers().values())
+        return Renaming(then, now)
+
     def _here(self, saved: TrainingState) -> Groups:
-        """Leave out plain variables of loops that a checkpoint of an earlier version lacks."""
-        groups = self._groups()
-        if "loop" not in saved:
-            return groups
+        """Leave out variables that a checkpoint of an earlier version lacks."""
         return {
             name: group
-            for name, group in groups.items()
-            if name in saved["variables"] or name.partition(".")[0] != "plain"
+            for name, group in self._readable().items()
+            if name in saved["variables"]
+            or name.partition(".")[0] not in ("untracked", "plain" if "loop" in saved else "")
         }

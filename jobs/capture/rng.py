@@ -1,7 +1,9 @@
 """RNG state of a process: Python, numpy, Keras' generators and TensorFlow's eager seeds."""
 
 import functools
+import gc
 import random
+import re
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,11 +11,14 @@ from typing import Any
 import numpy as np
 
 from rekindle.jobs.capture.codec import Tensors, decode, encode
-from rekindle.jobs.capture.component import ComponentBase
+from rekindle.jobs.capture.component import Caveat, ComponentBase
+from rekindle.jobs.seeding import trace_draws, unseeded
 from rekindle.state.run.training_state import TrainingState
 
 _generators: list["weakref.ref[Any]"] = []
 _watching = False
+_numbers: dict[int, int] = {}
+"""Numbers of generators in this process by those in the checkpoint, where they differ."""
 
 
 def watch_seed_generators() -> None:
@@ -88,8 +93,9 @@ def restore_seed_states(kept: list[list[Any]], tensors: Tensors) -> None:
     """Restore states of the generators that exist; skip the others, which nothing uses."""
     _make_global_generator(kept)
     for number, name, key in kept:
-        generator = _generators[number]() if number < len(_generators) else None
-        if generator is not None and _name(generator) == name:
+        here = _numbers.get(number, number)
+        generator = _generators[here]() if 0 <= here < len(_generators) else None
+        if generator is not None and _base(_name(generator)) == _base(name):
             _assign(variable_of(generator), tensors[key])
 
 
@@ -114,6 +120,7 @@ def capture(
     only: list[int] | None = None,
     python: Any = None,
     numpy: Any = None,
+    made_unseeded: Any = None,
 ) -> dict[str, Any]:
     """Capture the state of all generators of the process, as JSON and arrays.
 
@@ -121,7 +128,7 @@ def capture(
         prefix: of the arrays' names; unless it is the default, ``seeds`` of seed generators is
             below it.
         only: numbers of seed generators; None for all.
-        python, numpy: states to save instead of the current ones.
+        python, numpy, made_unseeded: states to save instead of the current ones.
     """
     from tensorflow.python.eager import context
 
@@ -131,6 +138,7 @@ def capture(
         "python": encode(python or random.getstate(), tensors, f"{prefix}/python"),
         "numpy": encode(numpy or np.random.get_state(), tensors, f"{prefix}/numpy"),
         "eager": None if rng is None else encode(rng.getstate(), tensors, f"{prefix}/eager"),
+        "unseeded": made_unseeded or unseeded.counts(),
         "seeds": seed_states(
             tensors, "seeds" if prefix == "random" else f"{prefix}/seeds", only=only
         ),
@@ -144,6 +152,8 @@ def restore(state: dict[str, Any], tensors: Tensors) -> None:
     restore_seed_states(state["seeds"], tensors)
     random.setstate(decode(state["python"], tensors))
     np.random.set_state(decode(state["numpy"], tensors))
+    if "unseeded" in state:  # older checkpoints have none
+        unseeded.restore(state["unseeded"])
     rng = getattr(context.context(), "_rng", None)
     if rng is not None and state["eager"] is not None:
         rng.setstate(decode(state["eager"], tensors))
@@ -158,6 +168,11 @@ def _make_global_generator(kept: list[list[Any]]) -> None:
         missing = [number for number, _, _ in kept if number not in live]
         if missing == [len(_generators)]:
             keras_compat.make_global_generator()
+
+
+def _base(name: str) -> str:
+    """Remove the number of an automatic name."""
+    return re.sub(r"(?<=seed_generator)_\d+$", "", name)
 
 
 def _name(generator: Any) -> str:
@@ -180,6 +195,13 @@ def _assign(variable: Any, array: np.ndarray[Any, Any]) -> None:
         variable.assign(array)
 
 
+def _in_data(saved: TrainingState) -> set[int]:
+    """Return the numbers of generators that the data drew from, at the checkpoint."""
+    streams = saved.get("loop", {}).get("streams", {}).values()
+    begun = [saved.get("live", {}), *(stream.get("begin", {}) for stream in streams)]
+    return {entry[0] for begin in begun for entry in begin.get("seeds", [])}
+
+
 class RandomState(ComponentBase):
     """Capture and restore all generators of the process; a component of every stage.
 
@@ -195,35 +217,88 @@ class RandomState(ComponentBase):
         self.made = made()
         self._in_data = in_data
         self._drawn = drawn
+        self._unmatched = False
+        trace_draws.enter_stage()
 
-    def is_renumbered(self, saved: TrainingState) -> bool:
-        """Return whether seed generators are renumbered and all of them belong to models.
+    def match(self, saved: TrainingState, in_models: list[Any]) -> None:
+        """Find the generators of the checkpoint where this process numbers them differently.
 
-        A script that builds its model and then loads another in its place creates more of them
-        on a relaunch. Generators outside of models are identified by their number alone.
+        A script that builds its model and then loads another in its place, or skips what it
+        finds on disk, creates more or fewer of them in a relaunch. Those of models are restored
+        as variables; the others are matched in their order.
+
+        Args:
+            in_models: TensorFlow variables of the models.
         """
-        in_models = sum(
-            "seed_generator" in path
-            for group, entries in saved.get("variables", {}).items()
-            if group.partition(".")[0] == "model"
-            for path, _, _ in entries
-        )
-        return (
-            saved.get("generators", self.made) != self.made
-            and len(saved["random"]["seeds"]) == in_models
-        )
+        from rekindle.jobs import keras_compat
+
+        _numbers.clear()
+        if saved.get("generators", self.made) == self.made:
+            return
+        _numbers.update((entry[0], -1) for entry in saved["random"]["seeds"])
+        gc.collect()  # a model that was replaced still refers to its generators
+        paths = "/".join(
+            path for group in saved.get("variables", {}).values() for path, *_ in group
+        ).split("/")
+        then = [entry for entry in saved["random"]["seeds"] if entry[1] not in paths]
+        if any(entry[1] == keras_compat.GLOBAL_GENERATOR for entry in then):
+            keras_compat.make_global_generator()  # its first use may come later in this process
+        models = {id(variable) for variable in in_models}
+        now = [pair for pair in generators() if id(variable_of(pair[1])) not in models]
+        in_data, were_in_data = set(self._in_data()), _in_data(saved)
+        for inside in (True, False):
+            old = [entry for entry in then if (entry[0] in were_in_data) is inside]
+            new = [pair for pair in now if (pair[0] in in_data) is inside]
+            same = [_base(entry[1]) for entry in old] == [_base(_name(one)) for _, one in new]
+            if same:
+                _numbers.update((entry[0], pair[0]) for entry, pair in zip(old, new, strict=True))
+            elif new:
+                self._unmatched = True
+
+    def caveats(self) -> list[Caveat]:
+        if not self._unmatched:
+            return []
+        return [
+            Caveat(
+                "The script made other random generators than in the attempt before, and those "
+                "outside of the model start over",
+                "build the same models and layers in every attempt",
+            )
+        ]
 
     def capture(self, arrays: Tensors) -> TrainingState:
-        return {"generators": self.made, "random": capture(arrays, **self._drawn())}
+        drawn = self._drawn()
+        state: TrainingState = {"generators": self.made, "random": capture(arrays, **drawn)}
+        if traced := trace_draws.captured(drawn):
+            state["traced"] = traced
+        return state
 
     def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
         in_data = set(self._in_data())
-        seeds = [] if self.is_renumbered(saved) else saved["random"]["seeds"]
-        kept = [entry for entry in seeds if entry[0] not in in_data]
+        seeds = saved["random"]["seeds"]
+        kept = [entry for entry in seeds if _numbers.get(entry[0], entry[0]) not in in_data]
         restore({**saved["random"], "seeds": kept}, arrays)
+        trace_draws.restore(saved.get("traced", {}))
 
     def receipt(self, saved: TrainingState) -> list[str]:
         return ["random state"]
+
+    def unchecked(self, saved: TrainingState) -> list[str]:
+        """List generators that data draws from ahead, or that have other numbers than before."""
+        in_data = set(self._in_data())
+        renumbered = bool(_numbers)
+        now = {number: _base(_name(generator)) for number, generator in generators()}
+        seeds = saved["random"]["seeds"]
+        known = {key for _, _, key in seeds}
+        return [
+            *(
+                key
+                for number, name, key in seeds
+                if renumbered or number in in_data or now.get(number) != _base(name)
+            ),
+            # made by the script since, e.g. by a model that it built for another purpose
+            *(key for number in now if (key := f"seeds/{number:05d}") not in known),
+        ]
 
     def variables(self) -> list[Any]:
         """List the TensorFlow variables of the seed generators."""

@@ -34,6 +34,7 @@ class TrackedModels:
         self.models = _named(model, "model")
         self.metrics = _named(metrics, "metrics")
         self.optimizers: dict[str, Any] = {}
+        self._compiled: dict[Any, Any] = {}
         for label, one in self.models.items():
             if not isinstance(one, keras.Model):
                 raise UsageError(
@@ -42,6 +43,8 @@ class TrackedModels:
                 )
             for name, found in variables.optimizers(one).items():
                 self.optimizers[name + label.removeprefix("model")] = found
+                if found is getattr(one, "optimizer", None):
+                    self._compiled[found] = one
         for label, one in _named(optimizer, "optimizer").items():
             if not any(one is known for known in self.optimizers.values()):
                 name = label if label not in self.optimizers else f"{label}.given"
@@ -59,11 +62,13 @@ class TrackedModels:
                     f"The {label} {model.name} is not built: its variables do not exist yet.",
                     hint="Build it before the loop: model.build(shape), or call it on a batch.",
                 )
-        paired = (
-            dict(zip(self.optimizers.values(), self.models.values(), strict=False))
-            if (len(self.optimizers) == len(self.models))
-            else {}
-        )
+        everything = list(self.optimizers.values())
+        # a loop with an optimizer of its own never builds the compiled one
+        own = [optimizer for optimizer in everything if optimizer not in self._compiled]
+        paired = dict(self._compiled)
+        for some in (everything, own):
+            if len(some) == len(self.models):
+                paired = {**dict(zip(some, self.models.values(), strict=True)), **paired}
         for label, optimizer in self.optimizers.items():
             if optimizer.built:
                 continue
@@ -93,6 +98,9 @@ class TrackedModels:
             kept = variables.plain(model)
             if kept:
                 found["plain" + label.removeprefix("model")] = kept
+        for label, model in self.models.items():
+            if hidden := variables.untracked(model, found):
+                found["untracked" + label.removeprefix("model")] = hidden
         return found
 
 
@@ -106,6 +114,10 @@ class TrackedState(ComponentBase):
     def __init__(self, state: dict[str, Any]) -> None:
         self._state = state
         self._found: dict[Caveat, None] = {}
+
+    def names(self) -> list[str]:
+        """List the names of the objects."""
+        return list(self._state)
 
     def check(self) -> None:
         """Check that everything in it can be saved.

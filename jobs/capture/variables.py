@@ -4,7 +4,6 @@ Under a `tf.distribute` strategy a variable has a component on each replica; all
 are saved, since metrics and seed states differ between replicas.
 """
 
-import re
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -12,6 +11,8 @@ import keras
 import numpy as np
 
 from rekindle.jobs.capture.codec import Tensors
+from rekindle.jobs.weights import raw_arrays
+from rekindle.jobs.weights.auto_names import Renaming
 from rekindle.state.errors import StateMismatch
 
 Groups = dict[str, list[Any]]
@@ -20,7 +21,8 @@ CHANGED_HINT: Final = (
     "Restore the code of the earlier attempts, or accept the change with `rekindle retry "
     "JOB --allow-change`, or start over with `--from-scratch`."
 )
-_SEED_NUMBER: Final = re.compile(r"(?<=seed_generator)_\d+(?=/)")
+_UNREADABLE: Final = frozenset({"variant", "resource"})
+_AS_THEY_ARE: Final = Renaming({}, {})
 
 
 def of_model(model: Any) -> Groups:
@@ -28,7 +30,7 @@ def of_model(model: Any) -> Groups:
 
     Groups: ``model`` (weights, statistics, seed states of layers), ``metrics``,
     ``optimizer``, for each further optimizer that is an attribute of the model
-    ``optimizer.<attribute>``, and ``plain``: see :func:`plain`.
+    ``optimizer.<attribute>``, ``plain`` and ``untracked``: see the functions of these names.
     """
     groups: Groups = {"model": list(model.variables), "metrics": list(model.metrics_variables)}
     for name, optimizer in optimizers(model).items():
@@ -36,6 +38,8 @@ def of_model(model: Any) -> Groups:
     kept = plain(model)
     if kept:
         groups["plain"] = kept
+    if hidden := untracked(model, groups):
+        groups["untracked"] = hidden
     return groups
 
 
@@ -63,6 +67,52 @@ def plain(model: Any) -> list[Any]:
             if not name.startswith("_"):
                 look(value)
     return found
+
+
+def untracked(model: Any, known: Groups) -> list[Any]:
+    """List variables in attributes of layers that neither Keras nor :func:`plain` lists.
+
+    Keras leaves out those of a stateful RNN, TensorFlow those in a `tf.Module` or behind an
+    underscore.
+
+    Args:
+        known: variables that are listed already.
+    """
+    import tensorflow as tf
+
+    found: list[Any] = []
+    seen = {id(value) for group in known.values() for one in group for value in components(one)}
+
+    def look(value: Any) -> None:
+        if isinstance(value, keras.Variable | tf.Variable):
+            mine = [id(component) for component in components(value)]
+            if not seen.issuperset(mine):
+                seen.update(mine)
+                found.append(value)
+        elif isinstance(value, dict):
+            for item in value.values():
+                look(item)
+        elif isinstance(value, list | tuple):
+            for item in value:
+                look(item)
+        elif isinstance(value, tf.Module) and not isinstance(value, keras.layers.Layer):
+            look(value.variables)
+
+    for layer in model._flatten_layers():
+        for name, value in sorted(vars(layer).items()):
+            if name not in ("_optimizer", "optimizer"):
+                look(value)
+    return found
+
+
+def readable(groups: Groups) -> tuple[Groups, list[str]]:
+    """Leave out variables whose values cannot be read; return their paths, too."""
+    kept = {
+        group: [one for one in variables if _dtype(one) not in _UNREADABLE]
+        for group, variables in groups.items()
+    }
+    left = [_path(one) for group in groups.values() for one in group if _dtype(one) in _UNREADABLE]
+    return kept, left
 
 
 def optimizers(model: Any) -> dict[str, Any]:
@@ -96,19 +146,19 @@ def capture(groups: Groups, tensors: Tensors) -> dict[str, list[list[Any]]]:
         for index, variable in enumerate(variables):
             for replica, component in enumerate(components(variable)):
                 array = np.array(component.numpy(), order="C", copy=True)
-                tensors[_key(group, index, replica)] = array
+                tensors[_key(group, index, replica)] = raw_arrays.packed(array)
             entries.append(_describe(variable))
         described[group] = entries
     return described
 
 
 def difference(
-    groups: Groups, saved: dict[str, list[list[Any]]], *, renumbered: bool = False
+    groups: Groups, saved: dict[str, list[list[Any]]], *, names: Renaming = _AS_THEY_ARE
 ) -> str | None:
     """Name the first difference between existing and saved variables.
 
     Args:
-        renumbered: ignore the numbers in names of seed generators.
+        names: compares paths whatever the automatic names in them.
     """
     for group, entries in saved.items():
         here = [_describe(v) for v in groups.get(group, [])]
@@ -118,19 +168,19 @@ def difference(
             now_path, now_shape, now_dtype = here[index]
             if now_shape != shape:
                 return (
-                    f"the {group} variable {path} has shape {tuple(shape)} in the checkpoint "
-                    f"and {now_path} has {tuple(now_shape)} now"
+                    f"the {group} variable {path} has shape {_words(shape)} in the checkpoint "
+                    f"and {now_path} has {_words(now_shape)} now"
                 )
             if now_dtype != dtype:
                 return (
                     f"the {group} variable {path} is {dtype} in the checkpoint and {now_dtype} now"
                 )
-            if not _is_same_place(path, now_path, renumbered=renumbered):
+            if not _is_same_place(path, now_path, names):
                 return f"the {group} variable {path} of the checkpoint is {now_path} now"
         if len(here) > len(entries):
             return f"the {group} variable {here[len(entries)][0]} is not in the checkpoint"
     for group, variables in groups.items():
-        if group not in saved and variables:
+        if group not in saved and variables and not group.startswith("untracked"):
             return f"the checkpoint has no {group} variables"
     return None
 
@@ -142,23 +192,21 @@ def restore(
     *,
     only: Iterable[str] | None = None,
     lenient: bool = False,
-    renumbered: bool = False,
+    names: Renaming = _AS_THEY_ARE,
 ) -> None:
     """Restore saved values, by position.
 
     Args:
         only: names of groups to restore; all by default.
         lenient: skip what does not fit (a change that was allowed).
-        renumbered: as in :func:`difference`.
+        names: as in :func:`difference`.
 
     Raises:
         StateMismatch: variables differ in number, path, shape or type.
     """
     wanted = saved if only is None else {name: saved[name] for name in only if name in saved}
     if not lenient:
-        found = difference(
-            {name: groups.get(name, []) for name in wanted}, wanted, renumbered=renumbered
-        )
+        found = difference({name: groups.get(name, []) for name in wanted}, wanted, names=names)
         if found is not None:
             raise StateMismatch(
                 f"The checkpoint does not fit the model: {found}.", hint=CHANGED_HINT
@@ -166,8 +214,8 @@ def restore(
     for group, entries in wanted.items():
         for index, (path, shape, _dtype) in enumerate(entries):
             if lenient:
-                variable = _at(path, groups.get(group, []))
-                if variable is None or list(variable.shape) != list(shape):
+                variable = _at(path, groups.get(group, []), names)
+                if variable is None or _shape(variable) != shape:
                     continue
             else:
                 variable = groups[group][index]
@@ -181,35 +229,49 @@ def restore(
                 component.assign(_typed(array, component))
 
 
-def non_finite(groups: Groups, tensors: Tensors) -> str | None:
-    """Return the path of the first variable of model or optimizer with NaN or infinity."""
-    for group, variables in groups.items():
-        if group.partition(".")[0] in ("metrics", "plain"):
-            continue  # a script's own variable, e.g. a best loss, may begin at infinity
-        for index, variable in enumerate(variables):
-            array = tensors[_key(group, index, 0)]
-            if array.dtype.kind == "V":
-                array = array.astype(np.float32)
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                return _path(variable)
-    return None
+def values(groups: Groups, tensors: Tensors) -> list[tuple[str, Any, np.ndarray[Any, Any]]]:
+    """List key, variable and captured value of each variable, of the first replica."""
+    return [
+        (key, variable, tensors[key])
+        for group, variables in groups.items()
+        for index, variable in enumerate(variables)
+        if (key := _key(group, index, 0)) in tensors
+    ]
 
 
 def _describe(variable: Any) -> list[Any]:
-    return [_path(variable), [int(d) for d in variable.shape], str(variable.dtype)]
+    return [_path(variable), _shape(variable), _dtype(variable)]
+
+
+def _shape(variable: Any) -> list[int | None] | None:
+    """Return the sizes of a variable, None for one that may change; None for any shape."""
+    shape = variable.shape
+    if getattr(shape, "rank", 0) is None:
+        return None
+    return [None if size is None else int(size) for size in shape]
+
+
+def _words(shape: list[int | None] | None) -> str:
+    return "any" if shape is None else str(tuple(shape))
+
+
+def _dtype(variable: Any) -> str:
+    dtype = variable.dtype
+    return str(getattr(dtype, "name", dtype))
 
 
 def _path(variable: Any) -> str:
     return str(getattr(variable, "path", None) or variable.name)
 
 
-def _is_same_place(then: str, now: str, *, renumbered: bool = False) -> bool:
+def _is_same_place(then: str, now: str, names: Renaming) -> bool:
     """Return whether two paths name the same variable.
 
     Paths of a model created by ``load_model`` lack the name of the model in front.
     """
-    if renumbered:
-        then, now = (_SEED_NUMBER.sub("", path) for path in (then, now))
+    if then == now:
+        return True
+    then, now = names.canonical(then, now)
     if then == now:
         return True
     short, long = sorted((then, now), key=len)
@@ -220,10 +282,14 @@ def _is_same_place(then: str, now: str, *, renumbered: bool = False) -> bool:
     return bool(name) and scope == long_scope and long_name.endswith(f"_{name}")
 
 
-def _at(path: str, variables: list[Any]) -> Any:
+def _at(path: str, variables: list[Any], names: Renaming) -> Any:
     """Find the variable of this path, or the only one that matches it; else None."""
-    exact = [variable for variable in variables if _path(variable) == path]
-    found = exact or [variable for variable in variables if _is_same_place(path, _path(variable))]
+    exact = [
+        variable for variable in variables if len({*names.canonical(path, _path(variable))}) == 1
+    ]
+    found = exact or [
+        variable for variable in variables if _is_same_place(path, _path(variable), names)
+    ]
     return found[0] if exact or len(found) == 1 else None
 
 
@@ -240,8 +306,7 @@ def components(variable: Any) -> list[Any]:
 
 
 def _typed(array: np.ndarray[Any, Any], component: Any) -> np.ndarray[Any, Any]:
-    wanted = component.dtype.as_numpy_dtype
-    return array if array.dtype == wanted else array.view(wanted)
+    return raw_arrays.unpacked(array, component.dtype.as_numpy_dtype)
 
 
 def _key(group: str, index: int, replica: int) -> str:

@@ -5,13 +5,14 @@ new process starts its sequence from the beginning. In a data pipeline that is c
 pass is read again from its start, unless several threads draw from it in an unknown order.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import tensorflow as tf
 
-from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.component import Caveat
+from rekindle.jobs.data.pipeline import graph, shuffles
+from rekindle.jobs.data.pipeline.variables import seed_generators
 from rekindle.jobs.journal_writer import log_line
 
 _RANDOM: Final = {
@@ -32,55 +33,92 @@ _RANDOM: Final = {
     "FractionalAvgPool",
 }
 _SHARED: Final = {"RngReadAndSkip", "StatefulUniform", "StatefulStandardNormalV2"}
+_OUTSIDE: Final = {"NonDeterministicInts"}
+_UNORDERED: Final = "an operation that returns results as they become ready"
 _PYTHON: Final = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 
+_IN_THREADS: Final = Caveat(
+    "The data pipeline draws random numbers in parallel threads, in an order "
+    "that differs each time",
+    "use tf.random.stateless_* with a seed from the data, or remove "
+    "num_parallel_calls from that map",
+)
+_RACED: Final = Caveat(
+    "Several threads of the data pipeline draw from one shuffle, in an order that differs each "
+    "time, as rejection_resample does",
+    "shuffle after that operation, or pass shuffle(..., reshuffle_each_iteration=False)",
+)
+_CACHED: Final = Caveat(
+    "The data pipeline shuffles or draws random numbers before cache(), and a relaunch fills the "
+    "cache with different ones",
+    "put cache() before shuffle() and before random functions",
+)
+_ORDER: Final = Caveat(
+    "The data pipeline may return the results of a parallel function in another order each time",
+    "remove deterministic=False",
+)
+_FROM_OUTSIDE: Final = Caveat(
+    "The data pipeline draws numbers that differ each time",
+    "use tf.random.stateless_* with a seed from the data",
+)
+_SNAPSHOT: Final = Caveat(
+    "The data pipeline reads a snapshot that an earlier attempt may have written",
+    "use cache() instead of snapshot()",
+)
 
-def of_data(dataset: Any, *, draws_from_generators: bool) -> list[Caveat]:
-    """Find caveats in the functions of a ``tf.data.Dataset``."""
-    found = []
-    random_in_threads = python = drawn_before_cache = False
-    cached = {id(below) for node in nodes(dataset) if _is_cache(node) for below in nodes(node)}
-    for node in nodes(dataset):
-        name = type(node).__name__.lstrip("_")
+
+def of_data(dataset: Any, *, fills_caches: bool) -> list[Caveat]:
+    """Find caveats in the functions of a ``tf.data.Dataset``.
+
+    Args:
+        fills_caches: a relaunch fills caches as they were filled first.
+    """
+    draws_from_generators = bool(seed_generators(dataset))
+    found: dict[Caveat, None] = {}
+    for node in graph.nodes(dataset):
+        name = graph.kind(node)
         parallel = name.startswith(("Parallel", "LegacyParallel"))
-        drawing = name.startswith("Shuffle")
-        for graph in _graphs(node):
-            kinds = _kinds(graph)
+        for inner in graph.graphs(node):
+            kinds = _kinds(inner)
             draws = bool(kinds & (_RANDOM | _SHARED)) or (
-                draws_from_generators and bool(graph.variables)
+                draws_from_generators and bool(inner.variables)
             )
-            random_in_threads |= parallel and draws
-            drawing |= draws
-            python |= bool(kinds & _PYTHON)
-        drawn_before_cache |= drawing and id(node) in cached
-    if random_in_threads:
-        found.append(
-            Caveat(
-                "The data pipeline draws random numbers in parallel threads, in an order "
-                "that differs each time",
-                "use tf.random.stateless_* with a seed from the data, or remove "
-                "num_parallel_calls from that map",
-            )
-        )
-    if drawn_before_cache:
-        found.append(
-            Caveat(
-                "The data pipeline shuffles or draws random numbers before cache(), and a "
-                "relaunch fills the cache with different ones",
-                "put cache() before shuffle() and before random functions",
-            )
-        )
-    if python:
-        found.append(_python("data pipeline"))
+            if parallel and draws:
+                found[_IN_THREADS] = None
+            if kinds & _OUTSIDE:
+                found[_FROM_OUTSIDE] = None
+            if _UNORDERED in kinds:
+                found[_ORDER] = None
+            if kinds & _PYTHON:
+                found[_python("data pipeline")] = None
+        if name == "Snapshot":
+            found[_SNAPSHOT] = None
+        if graph.is_unordered(node):
+            found[_ORDER] = None
+    if not fills_caches and _caches_draws(dataset):
+        found[_CACHED] = None
+    if shuffles.Draws(dataset).raced:
+        found[_RACED] = None
     options = getattr(dataset, "options", None)
     if options is not None and options().deterministic is False:
-        found.append(
+        found[
             Caveat(
                 "The data pipeline may return its elements in another order each time",
                 "remove options.deterministic = False",
             )
+        ] = None
+    return list(found)
+
+
+def _caches_draws(dataset: Any) -> bool:
+    """Return whether a cache is behind a shuffle, or behind generators of layers."""
+    return any(
+        graph.kind(node) == "Cache"
+        and (
+            any(graph.kind(one) == "Shuffle" for one in graph.nodes(node)) or seed_generators(node)
         )
-    return found
+        for node in graph.nodes(dataset)
+    )
 
 
 def of_graphs(graphs: Iterable[Any], known: list[Any], home: str) -> list[Caveat]:
@@ -93,9 +131,9 @@ def of_graphs(graphs: Iterable[Any], known: list[Any], home: str) -> list[Caveat
     kinds: set[str] = set()
     strangers: dict[str, None] = {}
     handles = {id(variable.handle) for variable in known if hasattr(variable, "handle")}
-    for graph in graphs:
-        kinds |= _kinds(graph)
-        for variable in graph.variables:
+    for traced in graphs:
+        kinds |= _kinds(traced)
+        for variable in traced.variables:
             # variables of the iterator and constants of a compilation have no handle
             if hasattr(variable, "handle") and id(variable.handle) not in handles:
                 strangers[variable.name.partition(":")[0]] = None
@@ -147,25 +185,6 @@ def checked(look: Callable[[], list[Caveat]]) -> list[Caveat]:
         return []
 
 
-def seed_generators(dataset: Any) -> list[int]:
-    """Return the numbers of the seed generators that functions of a dataset capture.
-
-    Prefetching advances these, so they are restored to the start of a pass over the data, and
-    the pass is read again.
-    """
-    handles = {
-        id(handle)
-        for node in nodes(dataset)
-        for function in functions(node)
-        for handle in getattr(function, "captured_inputs", ())
-    }
-    return [
-        number
-        for number, generator in rng.generators()
-        if id(rng.variable_of(generator).handle) in handles
-    ]
-
-
 def graphs_of(function: Any) -> list[Any]:
     """Return the graphs of the function that Keras builds from a step."""
     return [concrete.graph for concrete in _concrete(function)]
@@ -180,27 +199,6 @@ def writes(graph: Any, variables: list[Any]) -> bool:
         and any(id(one) in inside for one in operation.inputs)
         for operation in graph.get_operations()
     )
-
-
-def nodes(dataset: Any) -> Iterator[Any]:
-    """Iterate over a dataset and all its inputs."""
-    queue, seen = [dataset], set()
-    while queue:
-        current = queue.pop()
-        if id(current) not in seen:
-            seen.add(id(current))
-            yield current
-            queue.extend(_call(current, "_inputs"))
-
-
-def functions(dataset: Any) -> list[Any]:
-    """List the concrete functions of one node of a dataset."""
-    found = (getattr(wrapper, "function", None) for wrapper in _call(dataset, "_functions"))
-    return [function for function in found if function is not None]
-
-
-def _graphs(dataset: Any) -> list[Any]:
-    return [function.graph for function in functions(dataset) if hasattr(function, "graph")]
 
 
 def _concrete(function: Any) -> list[Any]:
@@ -230,25 +228,19 @@ def _kinds(graph: Any) -> set[str]:
         if id(current) in seen:
             continue
         seen.add(id(current))
-        kinds |= {operation.type for operation in current.get_operations()}
+        for operation in current.get_operations():
+            kinds.add(operation.type)
+            if (
+                "deterministic" in operation.node_def.attr
+                and operation.get_attr("deterministic") == b"false"
+            ):
+                kinds.add(_UNORDERED)
         queue.extend(
             function.graph
             for function in getattr(current, "_functions", {}).values()
             if hasattr(function, "graph")
         )
     return kinds
-
-
-def _call(dataset: Any, name: str) -> list[Any]:
-    method = getattr(dataset, name, None)
-    try:
-        return list(method()) if callable(method) else []
-    except NotImplementedError:
-        return []
-
-
-def _is_cache(node: Any) -> bool:
-    return type(node).__name__.lstrip("_").startswith("Cache")
 
 
 def _python(where: str) -> Caveat:

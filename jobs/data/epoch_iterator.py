@@ -31,6 +31,7 @@ class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         seed: tuple[int, int],
         *,
         boundary: Callable[[], None],
+        batches_over: Callable[[], None],
         pass_begins: Callable[[], None],
         beat: Callable[[], None],
         **arguments: Any,
@@ -66,6 +67,9 @@ class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
     def drawn(self) -> dict[str, Any]:
         return {}
 
+    def abandon(self) -> bool:
+        return False
+
     def check_again(self) -> None:
         pass
 
@@ -89,14 +93,18 @@ class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         before_live: Callable[[], None],
         draws: Json | None,
         arrays: Tensors,
+        *,
+        replay: bool,
     ) -> None:
-        self._skip_passes(position["created"])
+        self._skip_passes(position["created"], replay=replay)
 
-    def restore_ended(self, position: IteratorState, draws: Json | None, arrays: Tensors) -> None:
-        self._skip_passes(position["created"])
+    def restore_ended(
+        self, position: IteratorState, draws: Json | None, arrays: Tensors, *, replay: bool
+    ) -> None:
+        self._skip_passes(position["created"], replay=replay)
 
-    def _skip_passes(self, passes: int) -> None:
-        if isinstance(self.data_adapter, TFDatasetAdapter):
+    def _skip_passes(self, passes: int, *, replay: bool) -> None:
+        if replay and isinstance(self.data_adapter, TFDatasetAdapter):
             for _ in range(passes - self._created):
                 self._beat()
                 iter(self._distributed_dataset)
@@ -105,6 +113,9 @@ class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
     def trained(self, epoch_step: int) -> None:
         self.epoch_step = epoch_step
         self._boundary()
+
+    def stop_here(self) -> None:
+        pass  # it is never resumed within an epoch
 
     def epoch_over(self) -> None:
         self.epoch_step = 0

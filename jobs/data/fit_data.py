@@ -13,10 +13,12 @@ from rekindle.jobs.capture.component import Caveat, ComponentBase, Json
 from rekindle.jobs.data import determinism
 from rekindle.jobs.data.epoch_iterator import EpochwiseIterator
 from rekindle.jobs.data.fit_iterator import EvalIterator, FitIterator
-from rekindle.jobs.data.rng_tracker import NUMPY, PYTHON, begin_with
+from rekindle.jobs.data.pipeline.hidden_state import HiddenState
+from rekindle.jobs.data.pipeline.variables import seed_generators
+from rekindle.jobs.data.rng_tracker import NUMPY, PYTHON, UNSEEDED, begin_with
 from rekindle.state.run.training_state import Fingerprint, TrainingState
 
-_ARGUMENTS: Final = {PYTHON: "python", NUMPY: "numpy"}
+_ARGUMENTS: Final = {PYTHON: "python", NUMPY: "numpy", UNSEEDED: "made_unseeded"}
 
 
 class FitData(ComponentBase):
@@ -27,6 +29,7 @@ class FitData(ComponentBase):
         validation: the ``validation_data`` of ``fit``.
         beat: called while data is read again; may end the process.
         boundary: called between two executions with the batches trained of the epoch.
+        batches_over: called when all batches of an epoch are trained, before its validation.
     """
 
     def __init__(
@@ -35,11 +38,12 @@ class FitData(ComponentBase):
         validation: Any,
         beat: Callable[[], None],
         boundary: Callable[[], None],
+        batches_over: Callable[[], None],
     ) -> None:
         self._seed = seed
         self._validation = validation
         self._beat = beat
-        self._boundary = boundary
+        self._events = {"boundary": boundary, "batches_over": batches_over}
         self.train: FitIterator | EpochwiseIterator | None = None
         self._eval: EvalIterator | None = None
         self._evals_replayed = 0
@@ -47,6 +51,7 @@ class FitData(ComponentBase):
         self._live_arrays: Tensors = {}
         self._seed_generators: list[int] = []
         self._found: list[Caveat] = []
+        self.hidden = HiddenState()
 
     @property
     def iterator(self) -> FitIterator | EpochwiseIterator:
@@ -69,19 +74,18 @@ class FitData(ComponentBase):
             begin_with(drawn, arrays)
         kind = FitIterator if keras_compat.is_known() else EpochwiseIterator
         self.train = kind(
-            self._seed,
-            boundary=self._boundary,
-            pass_begins=self._pass_begins,
-            beat=self._beat,
-            **arguments,
+            self._seed, **self._events, pass_begins=self._pass_begins, beat=self._beat, **arguments
         )
         dataset = self.train.source.dataset if isinstance(self.train, FitIterator) else None
         if dataset is not None:
-            self._seed_generators = determinism.seed_generators(dataset)
+            self._seed_generators = seed_generators(dataset)
             if isinstance(self.train.data_adapter, keras_compat.TFDatasetAdapter):
-                self._found += determinism.of_data(
-                    dataset, draws_from_generators=bool(self._seed_generators)
-                )
+                self._found += determinism.of_data(dataset, fills_caches=HiddenState.is_complete())
+        if isinstance(self._validation, tf.data.Dataset):
+            self._found += determinism.of_data(
+                self._validation, fills_caches=HiddenState.is_complete()
+            )
+        self.hidden.open(dataset, self._validation)
         if isinstance(self._validation, types.GeneratorType):
             self._found.append(
                 Caveat(
@@ -93,7 +97,7 @@ class FitData(ComponentBase):
 
     def make_validation(self, arguments: Json) -> Any:
         """Create the iterator over validation data."""
-        self._eval = EvalIterator(self._evals_replayed, **arguments)
+        self._eval = EvalIterator(self.hidden.begin_validation, self._evals_replayed, **arguments)
         if self._eval.own_generators:
             self._found.append(
                 Caveat(
@@ -105,14 +109,24 @@ class FitData(ComponentBase):
 
     def close(self) -> None:
         """Stop reading training data."""
-        if self.train is not None:
-            self.train.close()
+        if self.train is None:
+            return
+        self.train.close()
+        if self.train.abandon():
+            self.hidden.end_pass()
+        self.hidden.close()
+
+    def validation_over(self) -> None:
+        """End a validation, which may have left batches."""
+        if self._eval is not None and self._eval.abandon():
+            self.hidden.end_validation()
 
     def _pass_begins(self) -> None:
         """Record the state at the start of a pass, from which the pass is read again."""
         self._live_arrays = {}
         self._live = {
             "evals": self.evals,
+            "hidden": self.hidden.begin_pass(self._live_arrays),
             "seeds": rng.seed_states(self._live_arrays, "live", only=self._seed_generators),
         }
 
@@ -140,25 +154,41 @@ class FitData(ComponentBase):
             "iterator": self.iterator.position(),
             "live": self._live,
             "evals": self.evals,
+            "hidden": self.hidden.capture(arrays),
             "draws": self.iterator.draws(arrays),
         }
 
     def seek(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
-        live = saved["live"]
+        live, at = saved["live"], saved.get("hidden")
+        replay = at is None or "shuffles" not in at  # an older checkpoint, another TensorFlow
+        if at is not None:
+            self.hidden.fill(at, arrays, self._beat)
 
         def before_live() -> None:
-            self._replay_evals(live.get("evals", 0))
+            if replay:
+                self._replay_evals(live.get("evals", 0))
+            self.hidden.restore_pass(live.get("hidden", {}), arrays)
             rng.restore_seed_states(live.get("seeds", []), arrays)
 
-        self.iterator.seek(saved["iterator"], before_live, saved.get("draws"), arrays)
+        self.iterator.seek(
+            saved["iterator"], before_live, saved.get("draws"), arrays, replay=replay
+        )
         self._live = live
         self._live_arrays = {key: value for key, value in arrays.items() if key.startswith("live/")}
-        self._replay_evals(saved["evals"])
+        self._restore_evals(saved["evals"], replay=replay)
+        if at is not None:
+            self.hidden.restore(at, arrays)
 
     def restore_ended(self, saved: TrainingState, arrays: Tensors) -> None:
         """Restore the data as of the end of a finished stage: a later one may share its shuffle."""
-        self.iterator.restore_ended(saved["iterator"], saved.get("draws"), arrays)
-        self._replay_evals(saved["evals"])
+        at = saved.get("hidden")
+        replay = at is None or "shuffles" not in at
+        self.iterator.restore_ended(saved["iterator"], saved.get("draws"), arrays, replay=replay)
+        self._restore_evals(saved["evals"], replay=replay)
+        seeds = saved["random"]["seeds"]
+        rng.restore_seed_states([one for one in seeds if one[0] in self._seed_generators], arrays)
+        if at is not None:
+            self.hidden.restore_ended(at, arrays)
 
     def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
         self.iterator.check_again()
@@ -170,7 +200,12 @@ class FitData(ComponentBase):
         return [*self.iterator.caveats(), *self._found]
 
     def receipt(self, saved: TrainingState) -> list[str]:
-        return ["position in the data"]
+        return ["position in the data", *self.hidden.words()]
+
+    def _restore_evals(self, count: int, *, replay: bool) -> None:
+        if replay:
+            self._replay_evals(count)
+        self._evals_replayed = count
 
     def _replay_evals(self, count: int) -> None:
         """Repeat validation passes: the validation set may share a shuffle with training data."""

@@ -8,6 +8,8 @@ They follow ``keras/src/trainers/epoch_iterator.py`` and
 ``keras/src/backend/tensorflow/trainer.py`` of the versions in :mod:`rekindle.jobs.keras_compat`.
 """
 
+import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,19 +17,70 @@ import keras
 
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Json
+from rekindle.jobs.data.pipeline import caches
 from rekindle.jobs.data.rng_tracker import GLOBAL, RngTracker, differing
-from rekindle.jobs.data.sources import GeneratorSource, Opening, plan_of
+from rekindle.jobs.data.sources import GeneratorSource, Opening, Source, plan_of
 from rekindle.jobs.keras_compat import BASE_ITERATOR, PLAIN_ITERATOR
 from rekindle.state.run.training_state import IteratorState
 
 
-class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
+class _Stoppable(PLAIN_ITERATOR):  # type: ignore[misc]
+    """Stop within an epoch, where a callback has set ``stop_training`` in an earlier attempt."""
+
+    _stopped = False
+
+    def stop_here(self) -> None:
+        """Give no further batch in this epoch: Keras asks only after one."""
+        self._stopped = True
+
+
+class _Drawing(_Stoppable):
+    """Save and restore what a generator or a ``PyDataset`` draws."""
+
+    source: Source
+    _current_iterator: Any
+    _taken: int
+
+    def draws(self, arrays: Tensors) -> Json | None:
+        """Return the states of the generators that the data draws from, as JSON and arrays."""
+        tracker = self.source.tracker
+        return None if tracker is None else tracker.capture(arrays, self._taken_live)
+
+    def drawn(self) -> dict[str, Any]:
+        """Return states of Python's and numpy's generators to save instead of the current ones."""
+        taken, tracker = self._taken_live, self.source.tracker
+        return {} if tracker is None or taken is None else tracker.behind(taken)
+
+    def close(self) -> None:
+        """Stop reading; set random generators to the last trained batch."""
+        if self.source.tracker is not None:
+            self.source.tracker.close(self._taken_live)
+
+    def abandon(self) -> bool:
+        """Delete the iterator; True if a pass was begun and not finished."""
+        unfinished = self._current_iterator is not None and self._taken > 0
+        self._current_iterator = None
+        return unfinished
+
+    def check_again(self) -> None:
+        """Check that the data, read again, reached the restored random state."""
+        if isinstance(self.source, GeneratorSource):
+            self.source.check_again()
+
+    @property
+    def _taken_live(self) -> int | None:
+        """Batches taken of the current pass; None between two passes."""
+        return self._taken if self._current_iterator is not None else None
+
+
+class FitIterator(_Drawing):
     """Iterate over the training batches of `fit`, from any position on.
 
     Args:
         seed: of the job, and the stage; with the number of the pass it determines the order of
             arrays.
-        boundary: called between two executions with the batches trained of the epoch.
+        boundary: called between two executions.
+        batches_over: called when all batches of an epoch are trained, before its validation.
         pass_begins: called before a pass over the data draws anything.
         beat: called while data is read again; may end the process.
         arguments: those of ``TFEpochIterator``.
@@ -43,6 +96,7 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         seed: tuple[int, int],
         *,
         boundary: Callable[[], None],
+        batches_over: Callable[[], None],
         pass_begins: Callable[[], None],
         beat: Callable[[], None],
         distribute_strategy: Any,
@@ -50,6 +104,7 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
     ) -> None:
         self.epoch_step = 0
         self._boundary = boundary
+        self._batches_over = batches_over
         self._pass_begins = pass_begins
         self._beat = beat
         self._created = 0
@@ -90,31 +145,6 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
             "epochs_begun": reordered.epochs_begun if reordered else 0,
         }
 
-    def draws(self, arrays: Tensors) -> Json | None:
-        """Return the states of the generators that the data draws from, as JSON and arrays."""
-        tracker = self.source.tracker
-        return None if tracker is None else tracker.capture(arrays, self._taken_live)
-
-    def drawn(self) -> dict[str, Any]:
-        """Return states of Python's and numpy's generators to save instead of the current ones."""
-        taken, tracker = self._taken_live, self.source.tracker
-        return {} if tracker is None or taken is None else tracker.behind(taken)
-
-    def close(self) -> None:
-        """Stop reading; set random generators to the last trained batch."""
-        if self.source.tracker is not None:
-            self.source.tracker.close(self._taken_live)
-
-    def check_again(self) -> None:
-        """Check that the data, read again, reached the restored random state."""
-        if isinstance(self.source, GeneratorSource):
-            self.source.check_again()
-
-    @property
-    def _taken_live(self) -> int | None:
-        """Batches taken of the current pass; None between two passes."""
-        return self._taken if self._current_iterator is not None else None
-
     # resuming
 
     def seek(
@@ -123,12 +153,15 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         before_live: Callable[[], None],
         draws: Json | None,
         arrays: Tensors,
+        *,
+        replay: bool,
     ) -> None:
         """Begin at a position from :meth:`position`; call before the first batch.
 
         Args:
             before_live: called after the finished passes and before the current one begins.
             draws, arrays: what :meth:`draws` returned.
+            replay: begin each finished pass once more, so that a shuffle draws for it.
         """
         tracker, reordered = self.source.tracker, self.source.reordered
         if tracker is not None and draws is not None:
@@ -149,7 +182,7 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
                 within = live and self._start_step > 0
                 called = "e" + "be" * (begun - within) + "b" * within
                 tracker.epoch_calls.repeat(called, self._beat)
-        self._skip_passes(position["created"] - (1 if live else 0))
+        self._skip_passes(position["created"] - (1 if live else 0), replay=replay)
         if live:
             before_live()
             self._current_iterator = self._begin_pass(position["taken"])
@@ -157,17 +190,19 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         if tracker is not None and draws is not None:
             tracker.load_own(draws, arrays)
 
-    def restore_ended(self, position: IteratorState, draws: Json | None, arrays: Tensors) -> None:
+    def restore_ended(
+        self, position: IteratorState, draws: Json | None, arrays: Tensors, *, replay: bool
+    ) -> None:
         """Restore the data as of the end of a finished stage; arguments as of :meth:`seek`."""
-        self._skip_passes(position["created"])
+        self._skip_passes(position["created"], replay=replay)
         tracker = self.source.tracker
         if tracker is not None and draws is not None:
             tracker.load(draws, arrays)
             tracker.epoch_calls.repeat(draws["called"], self._beat)
             tracker.load_own(draws, arrays)
 
-    def _skip_passes(self, passes: int) -> None:
-        for _ in range(passes - self._created):
+    def _skip_passes(self, passes: int, *, replay: bool) -> None:
+        for _ in range(passes - self._created if replay else 0):
             self.source.skip_pass()
         self._created = passes
 
@@ -187,9 +222,10 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
             # only now: prefetching draws from generators, which have been restored meanwhile
             self._current_iterator, self._begin_later = self._begin_later(), None
         self._epoch_begins(resumed=resumed)
+        if self._stopped:
+            return
         per_execution = self.steps_per_execution
-        steps_per_epoch = self.steps_per_epoch or self._num_batches or -1
-        self.epoch_step = start
+        steps_per_epoch, self.epoch_step = self.steps_per_epoch or self._num_batches or -1, start
         if steps_per_epoch > 0:
             if not resumed and (self._current_iterator is None or self.steps_per_epoch is None):
                 self._current_iterator = iter(self._get_iterator())
@@ -202,20 +238,25 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
                 self._steps_seen += per_execution
                 yield step, step + per_execution - 1, self._current_iterator
                 self._boundary()
+            self._batches_over()
             if self._num_batches and self._steps_seen >= self._num_batches:
                 self._end_pass()
         else:
             iterator = self._current_iterator if resumed else iter(self._get_iterator())
             self._current_iterator = iterator
-            step = start - per_execution
-            while True:
-                step += per_execution
+            for step in itertools.count(start, per_execution):
                 self._steps_seen = step + per_execution
                 yield step, step + per_execution - 1, iterator
                 self._boundary()
         if not self._pass_over:
             self.data_adapter.on_epoch_end()
         self._pass_over = False
+
+    @contextlib.contextmanager
+    def catch_stop_iteration(self) -> Iterator[None]:
+        with super().catch_stop_iteration():
+            yield
+        self._batches_over()  # also where the data ran out, or a callback stopped the training
 
     def _epoch_begins(self, *, resumed: bool) -> None:
         reordered = self.source.reordered
@@ -256,23 +297,42 @@ class FitIterator(PLAIN_ITERATOR):  # type: ignore[misc]
 
     def _begin_pass(self, first: int) -> Any:
         """Begin the next pass at batch ``first``."""
-        number = self._created
+        taken, limit = self._taken, self._num_batches
+        if self._current_iterator is not None and limit and taken >= limit:
+            caches.finish(self._current_iterator, self.source.dataset)
         self._pass_begins()
+        begun = self.source.begin_pass(self._created, first)
         self._created += 1
         self._taken = first
-        begun = self.source.begin_pass(number, first)
         self._begin_later = begun.begin_later
         return begun.iterator if begun.begin_later is None else begun.begin_later
 
 
-class EvalIterator(PLAIN_ITERATOR):  # type: ignore[misc]
+class CallbackIterator(PLAIN_ITERATOR):  # type: ignore[misc]
+    """Iterate over the batches of an ``evaluate`` or ``predict`` of a callback."""
+
+    _current_iterator: Any
+
+    def _get_iterator(self) -> Any:
+        self._finish()
+        return super()._get_iterator()
+
+    def _finish(self) -> None:
+        limit = self._num_batches
+        if self._current_iterator is not None and limit and self._steps_seen >= limit:
+            caches.finish(self._current_iterator, self._distributed_dataset)
+
+
+class EvalIterator(CallbackIterator):
     """Iterate over the validation batches of `fit`; count the passes, so that they can be repeated.
 
     Args:
+        begins: called before a pass begins.
         created: number of passes in earlier attempts.
     """
 
-    def __init__(self, created: int, **arguments: Any) -> None:
+    def __init__(self, begins: Callable[[], None], created: int, **arguments: Any) -> None:
+        self._begins = begins
         self.created = created
         self.own_generators = False
         data = arguments["x"]
@@ -288,7 +348,15 @@ class EvalIterator(PLAIN_ITERATOR):  # type: ignore[misc]
 
     def _get_iterator(self) -> Any:
         self.created += 1
-        return super()._get_iterator()
+        self._finish()
+        self._begins()
+        return PLAIN_ITERATOR._get_iterator(self)
+
+    def abandon(self) -> bool:
+        """Delete the iterator; True if a pass was begun and not finished."""
+        unfinished = self._current_iterator is not None and self._steps_seen > 0
+        self._current_iterator = None
+        return unfinished
 
 
 class _Lazy:

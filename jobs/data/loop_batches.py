@@ -21,7 +21,9 @@ import tensorflow as tf
 from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
 from rekindle.jobs.capture.component import Caveat, Json
-from rekindle.jobs.data import determinism, fast_forward
+from rekindle.jobs.data import determinism
+from rekindle.jobs.data.pipeline import fast_forward
+from rekindle.jobs.data.pipeline.variables import seed_generators
 from rekindle.jobs.data.shuffle import order
 from rekindle.state.errors import UsageError
 from rekindle.state.run.training_state import StreamState
@@ -65,10 +67,8 @@ class LoopSource:
                 hint="Write batches((x, y), batch_size=32).",
             )
         elif isinstance(data, tf.data.Dataset):
-            self.seed_generators = determinism.seed_generators(data)
-            self.caveats = determinism.of_data(
-                data, draws_from_generators=bool(self.seed_generators)
-            )
+            self.seed_generators = seed_generators(data)
+            self.caveats = determinism.of_data(data, fills_caches=False)
 
     def renewed(self, data: Any) -> "LoopSource":
         """Return the source of the next pass, for which the script passes its data again.

@@ -194,6 +194,12 @@ class LoopData(ComponentBase):
     def receipt(self, saved: TrainingState) -> list[str]:
         return ["position in the data"]
 
+    def unchecked(self, saved: TrainingState) -> list[str]:
+        """List what is restored later, when the script has come to it."""
+        streams = saved["loop"]["streams"]
+        later = [f"data/{index}/" for index in streams if int(index) not in self._streams]
+        return [*later, *([] if self._epoch_begin[1] else ["epoch/"])]
+
     def _replay(self, indices: set[int]) -> None:
         """Repeat the finished passes of these streams, and seek in the unfinished ones."""
         positions = {int(i): p for i, p in self._saved.get("streams", {}).items()}

@@ -10,8 +10,10 @@ threads draw in an unknown order: not even two undisturbed runs are equal, and t
 reports it.
 """
 
+import contextlib
 import ctypes
 import functools
+import inspect
 import random
 import threading
 from collections import deque
@@ -21,10 +23,13 @@ from typing import Any, Final
 import numpy as np
 
 from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
+from rekindle.jobs.python_state import own_code
+from rekindle.jobs.seeding import unseeded
 
 PYTHON: Final = "Python's global random generator"
 NUMPY: Final = "numpy's global random generator"
-GLOBAL: Final = frozenset({PYTHON, NUMPY})
+UNSEEDED: Final = "generators that are made without a seed"
+GLOBAL: Final = frozenset({PYTHON, NUMPY, UNSEEDED})
 _OWN: Final = "its attribute "
 _PATIENCE_S: Final = 5.0
 """Longest time that a checkpoint waits for a batch that is being read."""
@@ -63,14 +68,11 @@ class RngTracker:
 
     def now(self) -> States:
         """Return the current states."""
-        states = {PYTHON: random.getstate(), NUMPY: _numpy().state()}
+        states = {PYTHON: random.getstate(), NUMPY: _numpy().state(), UNSEEDED: unseeded.counts()}
         for name, value in list(getattr(self._owner, "__dict__", {}).items()):
-            if isinstance(value, random.Random):
-                states[_OWN + name] = value.getstate()
-            elif isinstance(value, np.random.Generator):
-                states[_OWN + name] = value.bit_generator.state
-            elif isinstance(value, np.random.RandomState):
-                states[_OWN + name] = value.get_state()
+            state = _state(value)
+            if state is not None:
+                states[_OWN + name] = state
         return states
 
     def put(self, states: States) -> None:
@@ -80,6 +82,8 @@ class RngTracker:
                 random.setstate(state)
             elif kind == NUMPY:
                 np.random.set_state(state)
+            elif kind == UNSEEDED:
+                unseeded.restore(state)
             else:
                 value = getattr(self._owner, kind.removeprefix(_OWN), None)
                 if isinstance(value, random.Random):
@@ -314,6 +318,36 @@ def _bits() -> Any:
 def _memory(bits: Any) -> bytes:
     """Copy the 624 words of an MT19937 and the position in them."""
     return ctypes.string_at(bits.ctypes.state_address, 2500)
+
+
+def outside(owner: Any) -> States:
+    """Return the states of generators that the class of a ``PyDataset`` takes from outside of it.
+
+    They are globals, or variables of the function around the class.
+    """
+    found: States = {}
+    for one in own_code.own_classes(owner):
+        for _, function in own_code.functions_of(one):
+            named = {name for name, _ in own_code.global_names(function.__code__)}
+            held = {name: function.__globals__.get(name) for name in named}
+            with contextlib.suppress(ValueError):  # a variable that is not assigned yet
+                held |= inspect.getclosurevars(function).nonlocals
+            for name, value in held.items():
+                state = _state(value)
+                if state is not None:
+                    found[name] = state
+    return found
+
+
+def _state(value: Any) -> Any:
+    """Return the state of a random generator; None for anything else."""
+    if isinstance(value, random.Random):
+        return value.getstate()
+    if isinstance(value, np.random.Generator):
+        return value.bit_generator.state
+    if isinstance(value, np.random.RandomState):
+        return value.get_state()
+    return None
 
 
 def begin_with(kept: dict[str, Any], tensors: Tensors) -> None:

@@ -23,7 +23,8 @@ import tensorflow as tf
 from rekindle.jobs import keras_compat
 from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.component import Caveat, Json
-from rekindle.jobs.data import fast_forward
+from rekindle.jobs.data import rng_tracker
+from rekindle.jobs.data.pipeline import fast_forward
 from rekindle.jobs.data.py_dataset import Reordered
 from rekindle.jobs.data.rng_tracker import RngTracker, differing
 from rekindle.jobs.data.shuffle import order
@@ -303,6 +304,17 @@ class PyDatasetSource(TrackedSource):
         super().__init__(adapter, strategy, beat, tracker, before)
         self.reordered: Reordered = Reordered(adapter, seed, tracker)
 
+    def name_outside(self, names: set[str]) -> None:
+        """Name generators outside of the data that reading it has advanced."""
+        for name in sorted(names):
+            self._found.append(
+                Caveat(
+                    f"The data draws from {name}, a random generator outside of it, and is "
+                    "prefetched to a position that differs each time",
+                    "make the generator an attribute of the PyDataset",
+                )
+            )
+
     def skip_pass(self) -> None:
         pass
 
@@ -346,11 +358,16 @@ class Opening:
             else None
         )
         self._before = rng.fingerprint() if self._tracker is not None else {}
+        of_class = isinstance(data, keras.utils.PyDataset)
+        self._outside = rng_tracker.outside(data) if of_class else {}
 
     def source(self, adapter: Any, strategy: Any) -> Source:
         """Create the source, once Keras has created its adapter of the data."""
         source = self._kind(adapter, strategy)
         source.open()
+        if isinstance(source, PyDatasetSource):
+            # Keras has read two batches
+            source.name_outside(differing(self._outside, rng_tracker.outside(self._data)))
         return source
 
     def _kind(self, adapter: Any, strategy: Any) -> Source:

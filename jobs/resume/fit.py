@@ -18,9 +18,11 @@ from rekindle.jobs import keras_compat
 from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture import rng
+from rekindle.jobs.data.pipeline import watching
 from rekindle.jobs.keras_compat import PLAIN_FIT, PLAIN_ITERATOR
 from rekindle.jobs.keras_support import NOT_FOLLOWED
 from rekindle.jobs.resume.fit_stage import FitStage
+from rekindle.jobs.stages import describe
 from rekindle.state.errors import RekindleError
 
 
@@ -33,6 +35,7 @@ def install(session: Session) -> Callable[[], None]:
     if support.what:
         session.warn(support.what, support.hint)
     rng.watch_seed_generators()
+    watching.watch()
     stages = _Stages(session)
 
     @functools.wraps(PLAIN_FIT)
@@ -74,7 +77,7 @@ class _Stages:
         bound.apply_defaults()
         arguments = dict(bound.arguments)
         del arguments["self"]
-        number = session.enter_stage()
+        number = session.stages.enter(lambda: describe.fit(model, arguments))
         shutdown.in_training(True)
         try:
             return FitStage(session, number, model, arguments).run()

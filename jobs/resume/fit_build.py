@@ -9,6 +9,7 @@ import tensorflow as tf
 from rekindle.jobs import keras_compat
 from rekindle.jobs.capture.component import Json
 from rekindle.jobs.capture.model_state import ModelState
+from rekindle.jobs.python_state.component import named
 from rekindle.state.run.training_state import TrainingState
 
 Warn = Callable[[str, str], None]
@@ -33,14 +34,15 @@ def user_callbacks(given: Any, warn: Warn) -> list[Any]:
     return found
 
 
-def with_hook(given: Any, callbacks: list[Any], hook: Any, model: Any) -> Any:
-    """Append the hook to the callbacks; replace the content of a CallbackList in place."""
+def with_hooks(given: Any, first: Any, callbacks: list[Any], last: Any, model: Any) -> Any:
+    """Put hooks around the callbacks; replace the content of a CallbackList in place."""
     if not isinstance(given, keras.callbacks.CallbackList):
-        return [*callbacks, hook]
+        return [first, *callbacks, last]
     # a CallbackList of the user keeps its own parameters
     progress = [c for c in given.callbacks if isinstance(c, keras.callbacks.ProgbarLogger)]
-    given.callbacks[:] = [*callbacks, *progress, hook]
-    hook.set_model(model)
+    given.callbacks[:] = [first, *callbacks, *progress, last]
+    for hook in (first, last):
+        hook.set_model(model)
     return given
 
 
@@ -53,6 +55,13 @@ def introduce(callbacks: list[Any], model: Any, arguments: Json, steps: int | No
             callback.set_params(
                 {"verbose": arguments["verbose"], "epochs": arguments["epochs"], "steps": steps}
             )
+
+
+def python_roots(model: Any, arguments: Json, callbacks: list[Any]) -> dict[str, Any]:
+    """Name the objects of a ``fit`` from which Python state is reached."""
+    data = {"data": arguments["x"], "validation data": arguments["validation_data"]}
+    followed = {name: one for name, one in data.items() if isinstance(one, keras.utils.PyDataset)}
+    return {"model": model, **followed, **named(callbacks)}
 
 
 def iterator_arguments(model: Any, arguments: Json) -> Json:
@@ -75,7 +84,9 @@ def build(model: Any, train: Any, models: ModelState, saved: TrainingState, warn
     """Create all variables before the first batch, so that they can be restored."""
     with model.distribute_strategy.scope():
         try:
-            model._symbolic_build(data_batch=_batch_of(train.element_spec))
+            # the specification of arrays costs 0.1 s, for each of hundreds of finished stages
+            if not keras_compat.is_built(model):
+                model._symbolic_build(data_batch=_batch_of(train.element_spec))
             built = True
         except Exception:
             built = False  # e.g. a custom train_step that creates variables itself

@@ -20,8 +20,13 @@ from rekindle.jobs.capture.model_state import ModelState
 from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.data import determinism
 from rekindle.jobs.data.fit_data import FitData
+from rekindle.jobs.data.fit_iterator import CallbackIterator
+from rekindle.jobs.files import targets
+from rekindle.jobs.files.moved import OutputPaths
+from rekindle.jobs.files.stage_files import StageFiles
+from rekindle.jobs.python_state.component import PythonState
 from rekindle.jobs.resume import fit_build
-from rekindle.jobs.resume.hook import Hook
+from rekindle.jobs.resume.hook import Hook, LogReader
 from rekindle.jobs.resume.stage import StageEngine
 from rekindle.jobs.resume.validation import Validation
 from rekindle.state.counted import counted
@@ -43,16 +48,20 @@ class FitStage:
         self._session = session
         self._model = model
         self._arguments = arguments
-        self._engine = StageEngine(session, number, SavePolicy(session.job.checkpoint))
+        callbacks = fit_build.user_callbacks(arguments["callbacks"], session.warn)
+        paths = OutputPaths(callbacks)
+        written = targets.of(callbacks, begun_at=time.time())
+        files = StageFiles(session, number, written, paths)
         self._callbacks = CallbackStates(
-            fit_build.user_callbacks(arguments["callbacks"], session.warn),
-            lambda: tensorboard_files.before(session.run, session.attempt),
+            callbacks, lambda: tensorboard_files.before(session.run, session.attempt)
         )
+        self._engine = StageEngine(session, number, SavePolicy(session.job.checkpoint), files)
         self._data = FitData(
             (session.job.seed, number),
             arguments["validation_data"],
             session.seeking,
             self._boundary,
+            self._engine.end_last_steps,
         )
         self._random = RandomState(self._data.seed_generators, self._data.drawn)
         self._models = ModelState(
@@ -61,9 +70,12 @@ class FitStage:
             lambda: variables.of_model(model),
             self._random,
         )
+        self._python = PythonState(
+            fit_build.python_roots(model, arguments, callbacks),
+            lambda: [*self._models.components(), *self._random.variables()],
+        )
         self._run = _FitRun(model, arguments)
         self._validation = Validation(self._engine, model, self._random, self._data)
-        self._epoch_began = 0.0
         self._traced = False
 
     def run(self) -> Any:
@@ -76,14 +88,18 @@ class FitStage:
             self._check_callbacks()
             if engine.has_ended:
                 return self._restore_ended()
-            self._callbacks.prepare(engine.saved)
+            engine.files.put_back(engine.saved, ended=False)
+            self._callbacks.prepare(engine.saved, engine.files.paths)
             # set even for epoch 0: a script that resumes by itself passes another initial_epoch
             self._arguments["initial_epoch"] = engine.saved["position"]["epoch"]
-        hook = Hook(self)
         arguments = {
             **self._arguments,
-            "callbacks": fit_build.with_hook(
-                self._arguments["callbacks"], self._callbacks.callbacks, hook, self._model
+            "callbacks": fit_build.with_hooks(
+                self._arguments["callbacks"],
+                LogReader(lambda: engine.proof),
+                self._callbacks.callbacks,
+                Hook(self),
+                self._model,
             ),
         }
         before = keras_compat.initial_epoch(self._model)
@@ -145,7 +161,7 @@ class FitStage:
     def _make_iterator(self, **arguments: Any) -> Any:
         """Create an iterator in place of ``TFEpochIterator`` while the stage runs."""
         if sys._getframe(1).f_code.co_name != "fit":
-            return keras_compat.PLAIN_ITERATOR(**arguments)  # evaluate or predict of a callback
+            return CallbackIterator(**arguments)  # evaluate or predict of a callback
         if self._data.train is None:
             return self._make_training(arguments)
         return self._data.make_validation(arguments)
@@ -170,9 +186,8 @@ class FitStage:
     def _open(self, train: Any) -> None:
         """Create all variables, so that they can be restored, and compare the script."""
         fit_build.build(self._model, train, self._models, self._engine.saved, self._session.warn)
-        self._engine.check(
-            self._models, self._data, [self._random, self._callbacks, self._run], "fit"
-        )
+        others = [self._random, self._callbacks, self._python, self._run]
+        self._engine.check(self._models, self._data, others, "fit")
 
     def _resume_run(self) -> None:
         """Let Keras' loop begin at the epoch of the checkpoint."""
@@ -191,14 +206,17 @@ class FitStage:
 
     def epoch_begins(self, epoch: int) -> None:
         """Begin an epoch at the end of ``on_epoch_begin``, after Keras has reset the metrics."""
-        self._epoch_began = time.monotonic()
+        self._run.epoch_begins()
         engine, session = self._engine, self._session
         position = engine.saved.get("position")
         if position:
             if position["epoch"] == epoch and position["epoch_step"]:
                 # callbacks saw on_epoch_begin of this epoch once more: undo what they changed
-                engine.restore()
+                engine.restore_again()
                 self._run.carry_logs()
+                if self._model.stop_training:
+                    # Keras asks only after a batch: it would train one that was not to be
+                    self._data.iterator.stop_here()
             engine.drop_saved()
         engine.stand(self._at(epoch))
         session.advance(engine.progress, trained=False)
@@ -217,6 +235,9 @@ class FitStage:
             self._traced = True
             self._look_through_step()
         self._data.iterator.trained(batch + 1)
+        at = self._engine.progress
+        step = at.step - at.epoch_step + self._data.iterator.epoch_step
+        self._engine.proof.step(step, at.epoch)
 
     def _boundary(self) -> None:
         """Save or stop between two batches, in the main thread, after the callbacks."""
@@ -230,8 +251,7 @@ class FitStage:
         # there may be no boundary after the last batch of an epoch
         done = dataclasses.replace(self._at(epoch + 1), epoch_step=0)
         self._data.iterator.epoch_over()
-        seconds = time.monotonic() - self._epoch_began
-        self._engine.epoch_done(done, seconds, plain_logs(logs))
+        self._engine.epoch_done(done, self._run.epoch_seconds(), plain_logs(logs))
 
     def validation_begins(self) -> None:
         """Begin the validation before Keras resets the metrics of the epoch."""
@@ -272,7 +292,16 @@ class _FitRun(ComponentBase):
         self._logs: Json = {}
         self._model = model
         self._epochs = arguments["epochs"]
+        self._epoch_began = time.monotonic()
         self._plan = {"validation_split": arguments["validation_split"]}
+
+    def epoch_begins(self) -> None:
+        """Start the clock of an epoch."""
+        self._epoch_began = time.monotonic()
+
+    def epoch_seconds(self) -> float:
+        """Return the seconds since the epoch began."""
+        return time.monotonic() - self._epoch_began
 
     def take_logs(self, logs: Json | None) -> None:
         """Store the logs of a batch."""

@@ -1,8 +1,11 @@
 """Callback that forwards Keras' events to a stage."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import keras
+
+from rekindle.jobs.evidence.proof import Proof
 
 
 class FitEvents(Protocol):
@@ -44,3 +47,17 @@ class Hook(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self._stage.epoch_ends(epoch, logs)
+
+
+class LogReader(keras.callbacks.Callback):  # type: ignore[misc]
+    """Pass on the logs of steps and epochs before other callbacks change them; the first of all."""
+
+    def __init__(self, proof: Callable[[], Proof]) -> None:
+        super().__init__()
+        self._proof = proof
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._proof().note_logs(logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._proof().note_logs(logs)

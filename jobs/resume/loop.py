@@ -146,6 +146,7 @@ class Loop:
                 yield batch
             except GeneratorExit:
                 stage.step_ended()
+                stage.batches_left()
                 stream.close()
                 raise
             stage.step_ended()

@@ -20,8 +20,10 @@ from rekindle.jobs.capture.tracked_objects import TrackedModels, TrackedState
 from rekindle.jobs.data import determinism
 from rekindle.jobs.data.loop_batches import Batches
 from rekindle.jobs.data.loop_data import LoopData
+from rekindle.jobs.files.stage_files import StageFiles
 from rekindle.jobs.job import CheckpointPolicy
 from rekindle.jobs.resume.stage import StageEngine
+from rekindle.jobs.stages import describe
 from rekindle.state.errors import RekindleError, StateMismatch, UsageError
 from rekindle.state.run.training_state import TrainingState
 
@@ -88,12 +90,11 @@ class LoopStage:
         _check_place(session)
         if not daemon_or_with and threading.current_thread() is threading.main_thread():
             self._undo_signals = shutdown.install_alone()
-        number = session.enter_stage()
+        number = session.stages.enter(lambda: describe.loop(self._tracked, self._state.names()))
         shutdown.in_training(True)
         try:
-            self._engine = StageEngine(
-                session, number, _save_policy(session, self._policy, flat=flat)
-            )
+            policy = _save_policy(session, self._policy, flat=flat)
+            self._engine = StageEngine(session, number, policy, StageFiles(session, number))
             self._open(self._engine)
         except RekindleError as error:
             session.fail_permanently(error)
@@ -127,6 +128,7 @@ class LoopStage:
         elif self._ended:
             engine.restore_ended()
         else:
+            engine.files.put_back(engine.saved, ended=False)
             engine.resume(epochs=None)
         self._progress, self._begun_at = engine.progress, engine.begun_at
         if not self._ended:
@@ -159,7 +161,7 @@ class LoopStage:
         has_batches, arrived = self._data.arrive()
         if arrived:
             # the script ran the code before this call once more: undo what that changed
-            engine.restore()
+            engine.restore_again()
             self._forget()
         return stream, has_batches
 
@@ -181,15 +183,22 @@ class LoopStage:
         at = self._progress
         self._progress = replace(at, step=at.step + 1, epoch_step=at.epoch_step + 1)
 
+    def batches_left(self) -> None:
+        """Record that the script left the batches of a call; more code of the epoch may follow."""
+        self._running().end_last_steps()
+
     def boundary(self) -> None:
         """Save or stop between two steps."""
         shutdown.mark_clean(False)
-        self._running().step_done(self._progress)
+        engine, at = self._running(), self._progress
+        engine.proof.step(at.step, at.epoch, self.flags.compared())
+        engine.step_done(at)
 
     def batches_over(self) -> None:
         """Record that all batches of a call are trained; more code of the epoch may follow."""
         self._data.exhaust()
         engine = self._running()
+        engine.end_last_steps()
         engine.session.beat("validation")
         if shutdown.requested():
             engine.exit_saved()
@@ -207,7 +216,9 @@ class LoopStage:
         self._data.end_epoch()
         at = self._progress
         self._progress = replace(at, epoch=at.epoch + 1, epoch_step=0)
-        self._running().epoch_done(self._progress, seconds, dict(self.flags.logs))
+        engine = self._running()
+        engine.proof.note_logs(self.flags.compared())
+        engine.epoch_done(self._progress, seconds, dict(self.flags.logs))
 
     # ending
 
@@ -221,6 +232,7 @@ class LoopStage:
     def left(self) -> None:
         """Record that the script left the loop: its end, if the script continues or succeeds."""
         engine = self._running()
+        engine.end_last_steps()
         error = getattr(sys, "last_value", None)
         try:
             snapshot = self._final()
@@ -322,6 +334,14 @@ class LoopFlags(ComponentBase):
 
     def clear_logs(self) -> None:
         self.logs.clear()
+
+    def compared(self) -> dict[str, float]:
+        """Return the logs that repeated steps must have, too; the script may log times as well."""
+        return {
+            name: value
+            for name, value in self.logs.items()
+            if name == "loss" or name.startswith("val_")
+        }
 
     def capture(self, arrays: Tensors) -> TrainingState:
         return {"stop_training": self.stopped, "logs": dict(self.logs)}

@@ -16,13 +16,17 @@ from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture.codec import Tensors, read_state
 from rekindle.jobs.capture.component import Caveat, Component, Json
 from rekindle.jobs.capture.model_state import ModelState
+from rekindle.jobs.evidence.proof import Proof
+from rekindle.jobs.files.stage_files import StageFiles
+from rekindle.jobs.proof import stage_proof
+from rekindle.jobs.proof.last_steps import LastSteps
 from rekindle.jobs.resume import model_config, warm_start
 from rekindle.jobs.resume.stage_state import Seekable, StageState
 from rekindle.state.run.training_state import TrainingState
 
 
-class StageEngine:
-    """Resume and save one stage.
+class RestorableStage:
+    """Find, check, restore and capture the state of one stage, and save it.
 
     Args:
         number: 0-based number of the stage in the script.
@@ -30,19 +34,25 @@ class StageEngine:
 
     Attributes:
         progress: position of the stage at the last boundary.
+        files: what the stage writes; a component.
+        proof: compares the steps that are repeated; set once the stage begins or is resumed.
         begun_at: the step at which it began.
         saved, saved_arrays: content of the checkpoint; empty if the stage begins, or once the
             content was dropped.
     """
 
-    def __init__(self, session: Session, number: int, policy: SavePolicy) -> None:
+    def __init__(
+        self, session: Session, number: int, policy: SavePolicy, files: StageFiles
+    ) -> None:
         self.session = session
-        self.progress = Progress(number, step=session.progress.step)
+        step = session.stages.table.step_before(number, session.progress.step)
+        self.progress = Progress(number, step=step)
         self.begun_at = self.progress.step
         self._policy = policy
         self._point = session.store.restore_point(number, read_state)
+        self.files = files
         self._state: StageState
-        self._step_began = 0.0
+        self.proof: Proof
 
     @property
     def saved(self) -> TrainingState:
@@ -72,15 +82,14 @@ class StageEngine:
         self, models: ModelState, data: Seekable, others: Sequence[Component], kind: str
     ) -> None:
         """Set the components and compare them with the checkpoint; see :class:`StageState`."""
+        others = [*others, self.files]  # last: the others flush the files that they write
         self._state = StageState(self.session, self._point, models, data, others, kind)
 
     def show(self) -> None:
         """Restore only the models and pass them on, in an export of this stage."""
         give = self.session.wanted(self.progress.stage)
         if give is not None and self.checkpoint is not None:
-            models = self._state.models
-            models.restore(self.saved, self.saved_arrays, lenient=False)
-            give(models.models)
+            give(self._state.restored_models(self._point))
 
     def begin(self, epoch: int, *, epochs: int | None) -> None:
         """Begin the stage, and save its first checkpoint.
@@ -94,6 +103,7 @@ class StageEngine:
         self.progress = Progress(stage, epoch, self.begun_at)
         snapshot = self.capture()
         self._write_receipt(begun, epochs)
+        self.proof = stage_proof.begin(self.session, self.progress)
         if models.is_complete():
             self.save("start", snapshot)
         self._open_grace_period()
@@ -110,7 +120,16 @@ class StageEngine:
         self.session.grace.watch()
         self._restore_from()
         after_restore()
-        self._write_receipt(self._state.receipt(self._point), epochs)
+        self._state.compare(self._point)
+        repeated = self._write_receipt(self._state.receipt(self._point), epochs)
+        self.proof = stage_proof.resume(
+            self.session,
+            self.progress,
+            self._point,
+            repeated,
+            allowed=self._state.allowed,
+            caveats=lambda: self._state.caveats.texts,
+        )
         self._open_grace_period()
 
     def restore_ended(self, seek: Callable[[], None] | None = None) -> None:
@@ -120,6 +139,8 @@ class StageEngine:
             seek: restores the data as of the end of the stage; by default as for a resume.
         """
         self._restore_from(seek)
+        self._state.compare_models(self._point)
+        self.files.put_back(self.saved, ended=True)
         self.session.stage_restored(self.progress.stage, self._point)
 
     def _restore_from(self, seek: Callable[[], None] | None = None) -> None:
@@ -130,24 +151,15 @@ class StageEngine:
         )
         # no batch is trained yet, so SIGTERM can end the process at once: reading may take hours
         shutdown.mark_clean(True)
-        if seek is None:
-            self._state.seek(self._point)
-        else:
-            seek()
+        (seek or (lambda: self._state.seek(self._point)))()
         shutdown.mark_clean(False)
         self.restore()
-        for text in self._state.unused_rates(self._point):
-            self.session.note_change(text)
-            self.session.warn(
-                f"{text[:1].upper()}{text[1:]}.",
-                "To change it, set it in a callback or in the loop, or start over with "
-                "`rekindle retry JOB --from-scratch`.",
-            )
+        self._state.report_unused_rates(self._point, self.session)
 
-    def _write_receipt(self, restored: list[str], epochs: int | None) -> None:
+    def _write_receipt(self, restored: list[str], epochs: int | None) -> int:
         state = self._state
         state.look_for_caveats()
-        self.session.resumed(
+        repeated = self.session.resumed(
             self._point,
             self.progress,
             restored=restored,
@@ -157,6 +169,7 @@ class StageEngine:
         )
         self._policy.saved(self.progress.epoch, self.progress.step, time.monotonic())
         state.caveats.receipt_written()
+        return repeated
 
     def _open_grace_period(self) -> None:
         self.session.grace.watch()
@@ -168,6 +181,10 @@ class StageEngine:
     def restore(self) -> None:
         """Restore everything but the data from the checkpoint."""
         self._state.restore(self._point)
+
+    def restore_again(self) -> None:
+        """Restore within an epoch, once callbacks or code before the batches have run again."""
+        self._state.restore_again(self._point)
 
     def report(self, caveats: Iterable[Caveat]) -> None:
         """Report each caveat once, in receipts or as a warning."""
@@ -194,20 +211,40 @@ class StageEngine:
             at = dataclasses.replace(at, epoch_step=0, ended=True)
         return self._state.capture(at, self.begun_at, logs=logs, replaced=replaced or {})
 
-    # saving
-
-    def save(self, why: str, snapshot: Snapshot | None = None, *, best: bool = False) -> None:
-        """Commit a checkpoint of the current state, or of a snapshot.
+    def save(self, why: str, snapshot: Snapshot | None = None, *, best: bool = False) -> bool:
+        """Commit a checkpoint of the current state, or of a snapshot; return whether it is saved.
 
         Args:
             why: start, epoch, best, steps, time, signal or end.
         """
-        self.session.save(snapshot or self.capture(), why, best=best, policy=self._policy)
+        stage_proof.hold_if_different(self.proof, self.progress)
+        snapshot = snapshot or self.capture()
+        saved = self.session.save(snapshot, why, best=best, policy=self._policy)
+        if saved:
+            self.proof.saved(snapshot.position.step)
+        if why in ("signal", "end"):
+            self.proof.finish()  # the process may end at any moment, or the stage is over
+        return saved
+
+
+class StageEngine(RestorableStage):
+    """Resume one stage, and save it at its boundaries."""
+
+    def __init__(
+        self, session: Session, number: int, policy: SavePolicy, files: StageFiles
+    ) -> None:
+        super().__init__(session, number, policy, files)
+        self._step_began = 0.0
+        self._last_steps = LastSteps(session.run.root, session.grace)
 
     def exit_saved(self, snapshot: Snapshot | None = None) -> None:
         """Save, and end the process unless the script's own SIGTERM handler does."""
         self.save("signal", snapshot)
         shutdown.exit_saved()
+
+    def end_last_steps(self) -> None:
+        """End the process before code that is no step, if all is saved and it was asked to end."""
+        self._last_steps.end()
 
     def step_begins(self) -> None:
         """Mark that memory equals the last checkpoint while the first step is compiled."""
@@ -224,28 +261,46 @@ class StageEngine:
         session = self.session
         session.advance(progress)
         session.beat("step")
-        if session.must_stop():
-            if exact:
-                self.exit_saved()
-            else:
-                shutdown.exit_saved()  # this epoch is repeated
         now = time.monotonic()
-        if exact and self._policy.due_in_epoch(progress.step, now):
-            self.save("steps" if self._policy.policy.every_steps else "time")
-            if shutdown.requested():
-                shutdown.exit_saved()  # SIGTERM arrived during the save
+        seconds = now - self._step_began if self._step_began else 0.0
+        if self._last_steps.have_begun:
+            self._last_steps.step_done(progress.step, seconds)
+            self._step_began = now
+            return
+        if session.must_stop():
+            # if not exact, this epoch is repeated
+            self._leave(seconds, saved=exact and self.save("signal"))
             now = time.monotonic()
-        elif exact and self._step_began and session.grace.is_long(now - self._step_began):
+        elif exact and self._policy.due_in_epoch(progress.step, now):
+            saved = self.save("steps" if self._policy.policy.every_steps else "time")
+            if shutdown.requested():
+                self._leave(seconds, saved=saved)  # SIGTERM arrived during the save
+            now = time.monotonic()
+        elif exact and session.grace.is_long(seconds):
             snapshot = self.capture()
             session.grace.keep(lambda: self.save("signal", snapshot))
             now = time.monotonic()
         self._step_began = now
 
+    def _leave(self, seconds: float, *, saved: bool) -> None:
+        """End the process, after a few steps more where there is time for them.
+
+        Args:
+            seconds: duration of the last step.
+        """
+        self.proof.finish()
+        asked = saved and shutdown.requested()
+        at = self.progress.step
+        if not asked or not self._last_steps.begin(at, seconds, self._state.cut_back()):
+            shutdown.exit_saved()
+
     def epoch_done(self, progress: Progress, seconds: float, logs: Json) -> None:
         """Finish an epoch: journal it, save if due, stop if requested."""
+        self.end_last_steps()
         self.progress = progress
         session = self.session
         session.advance(progress)
+        self.proof.epoch(progress.step, progress.epoch - 1)
         best = session.epoch_ended(progress.stage, progress.epoch - 1, seconds, logs)
         asked = session.must_stop()
         due = self._policy.due_after_epoch(progress.epoch, progress.step, time.monotonic())
@@ -262,6 +317,7 @@ class StageEngine:
 
     def end(self, snapshot: Snapshot | None = None) -> None:
         """Commit the end of the stage."""
+        self.end_last_steps()
         snapshot = snapshot or self.capture(ended=True)
         at = snapshot.position
         self.session.advance(Progress.at(at), trained=False)

@@ -1,7 +1,7 @@
 """State of a stage: its components, and the checkpoint they are restored from."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
@@ -13,6 +13,8 @@ from rekindle.jobs.capture import fingerprint
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Component, Json
 from rekindle.jobs.capture.model_state import ModelState
+from rekindle.jobs.proof import decodable, round_trip
+from rekindle.jobs.proof.round_trip import Comparison
 from rekindle.state.run.training_state import TrainingState
 
 
@@ -53,12 +55,15 @@ class StageState:
         self._data = data
         self._components = [models, *others, data]
         self.caveats = Caveats(session.warn, point.state.get("inexact", []))
+        self.caveats.add(Caveat(*one) for one in session.stages.table.caveats())
         self._kind = kind
         self._fingerprint = fingerprint.merged([c.fingerprint() for c in self._components])
         found = self._difference(point.state) if point.checkpoint is not None else None
-        if found is not None and not session.job.allow_change:
-            raise fingerprint.refuse(found)
+        refusal = session.stages.table.refusal
+        if refusal is not None or (found is not None and not session.job.allow_change):
+            raise fingerprint.refuse(found or refusal or "")
         self.allowed = found
+        self._decoded = False
 
     def _difference(self, saved: TrainingState) -> str | None:
         was = "loop" if "loop" in saved else "fit"
@@ -73,25 +78,69 @@ class StageState:
         """Seek to the batch of the checkpoint."""
         self._data.seek(point.state, point.tensors, lenient=self.allowed is not None)
 
+    def restored_models(self, point: RestorePoint) -> dict[str, Any]:
+        """Restore only the models, and return them by label."""
+        self.models.restore(point.state, point.tensors, lenient=False)
+        return self.models.models
+
     def restore(self, point: RestorePoint) -> None:
         """Restore everything but the data from the checkpoint."""
         for component in self._components:
             component.restore(point.state, point.tensors, lenient=self.allowed is not None)
         self.look_for_caveats()
 
+    def restore_again(self, point: RestorePoint) -> None:
+        """Restore within an epoch, once callbacks or code before the batches have run again."""
+        self.restore(point)
+        self.compare(point)
+
+    def compare(self, point: RestorePoint) -> None:
+        """Capture the restored state again, and report what differs from the checkpoint."""
+        if self.allowed is not None or point.checkpoint is None:
+            return  # what does not fit was left out, as a person has allowed
+        arrays = Comparison(point.tensors)
+        state: dict[str, Any] = {}
+        for component in self._components:
+            state |= component.capture_again(arrays)
+        unchecked = {key for c in self._components for key in c.unchecked(point.state)}
+        found = round_trip.gaps(dict(point.state), state, arrays, unchecked=unchecked)
+        self.caveats.add(round_trip.caveats(point.checkpoint.name, found))
+
+    def compare_models(self, point: RestorePoint) -> None:
+        """Compare the variables of a finished stage alone: it is not trained in this attempt."""
+        if self.allowed is not None or point.checkpoint is None:
+            return
+        groups = tuple(f"{name}/" for name in point.state["variables"])
+        arrays = Comparison({k: v for k, v in point.tensors.items() if k.startswith(groups)})
+        state = dict(self.models.capture_again(arrays))
+        saved = {"variables": point.state["variables"]}
+        found = round_trip.gaps(saved, state, arrays, unchecked=())
+        self.caveats.receipt_written()  # a finished stage has none: what differs is a warning
+        self.caveats.add(round_trip.caveats(point.checkpoint.name, found))
+
+    def cut_back(self) -> list[str]:
+        """List files that a relaunch cuts back to their size at the checkpoint."""
+        return [path for component in self._components for path in component.cut_back()]
+
     def receipt(self, point: RestorePoint) -> list[str]:
         """List in words what is restored."""
         return [words for c in self._components for words in c.receipt(point.state)]
 
-    def unused_rates(self, point: RestorePoint) -> list[str]:
-        """Name each learning rate of the script that the restored one replaces."""
+    def report_unused_rates(self, point: RestorePoint, session: Session) -> None:
+        """Report each learning rate of the script that the restored one replaces."""
         if self.allowed is not None:
-            return []  # the difference was reported, and a person has allowed it
+            return  # the difference was reported, and a person has allowed it
         saved = point.state["fingerprint"].get("rates", {})  # older ones have none
         found = fingerprint.unused_rates(self._fingerprint["rates"], saved, self.models.rates())
         # keep the first rates in the fingerprint: later attempts must report the change, too
         self._fingerprint["rates"] = {**self._fingerprint["rates"], **saved}
-        return found
+        for text in found:
+            session.note_change(text)
+            session.warn(
+                f"{text[:1].upper()}{text[1:]}.",
+                "To change it, set it in a callback or in the loop, or start over with "
+                "`rekindle retry JOB --from-scratch`.",
+            )
 
     def look_for_caveats(self) -> None:
         """Add the caveats that components have found since."""
@@ -113,6 +162,9 @@ class StageState:
         for component in self._components:
             state |= component.capture(arrays)
         self.look_for_caveats()
+        if not self._decoded:
+            self._decoded = True
+            self.caveats.add(decodable.caveats(state, arrays))
         state |= {
             "position": {
                 "stage": at.stage,

@@ -26,12 +26,14 @@ class Validation:
         """Copy metrics and RNG state before Keras resets the metrics of the epoch."""
         if self._before is not None:
             return
+        self._engine.end_last_steps()
         arrays: Tensors = {}
         metrics = {"metrics": list(self._model.metrics_variables)}
         state = {
             "metrics": variables.capture(metrics, arrays),
             "random": self._random.capture(arrays)["random"],
             "evals": self._data.evals,
+            "hidden": self._data.hidden.capture(arrays),
         }
         self._before = (state, arrays)
         self._engine.session.beat("validation")
@@ -48,7 +50,7 @@ class Validation:
         state, arrays = self._before
         self._engine.stand(at)
         snapshot = self._engine.capture(
-            replaced={"random": state["random"], "evals": state["evals"]}
+            replaced={"random": state["random"], "evals": state["evals"], "hidden": state["hidden"]}
         )
         snapshot.tensors.update(arrays)
         snapshot.state["variables"].update(state["metrics"])
@@ -57,3 +59,4 @@ class Validation:
     def over(self) -> None:
         """Drop the copy at the end of the epoch."""
         self._before = None
+        self._data.validation_over()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rekindle.jobs import keras_support
 from rekindle.jobs.job import Job
+from rekindle.jobs.seeding import unseeded
 from rekindle.jobs.trainer.after_import import AfterImport
 from rekindle.state.errors import HookFailed, RekindleError
 
@@ -28,6 +29,7 @@ def install(job: Job, session: "Session", unfollowed: "Unfollowed") -> None:
     its libraries read once.
     """
     random.seed(job.seed)
+    unseeded.of_python(job.seed)
     hooks = AfterImport(lambda name, error: session.fail_permanently(_hook_failed(name, error)))
     hooks.add("numpy", lambda numpy: _seed_numpy(numpy, job.seed))
     # TensorFlow imports Keras while it is only partly executed itself
@@ -47,10 +49,8 @@ def install(job: Job, session: "Session", unfollowed: "Unfollowed") -> None:
 
 
 def _seed_numpy(numpy: types.ModuleType, seed: int) -> None:
-    from rekindle.jobs.trainer import default_rng
-
     numpy.random.seed(seed % 2**32)
-    default_rng.make_repeatable(numpy, seed)
+    unseeded.of_numpy(numpy, seed)
 
 
 def _hook_keras(
@@ -67,6 +67,7 @@ def _hook_keras(
     from rekindle.jobs.resume import fit
 
     keras.utils.set_random_seed(seed)
+    unseeded.of_tensorflow(seed)
     fit.install(session)
     _watch(session, unfollowed.hook_keras, keras)
 

@@ -41,6 +41,8 @@ def main() -> NoReturn:
     run, attempt = Run(Path(sys.argv[1])), int(sys.argv[2])
     # late: the handler of SIGTERM must be installed before these slow imports
     from rekindle.jobs.attempt.session import Session
+    from rekindle.jobs.files import clock, leftovers
+    from rekindle.jobs.files.written import WRITTEN
     from rekindle.jobs.resume.unfollowed import Unfollowed
     from rekindle.jobs.trainer import reexec, required_gpu
 
@@ -64,6 +66,8 @@ def main() -> NoReturn:
     hooks.install(job, session, unfollowed)
     required_gpu.install(session)
     reexec.install(job, sys.argv[1:3], session.report_unfollowed)
+    WRITTEN.install()
+    clock.install(session)
     try:
         try:
             script.run(job, snapshot)
@@ -73,6 +77,8 @@ def main() -> NoReturn:
         finally:
             unfollowed.check(final=True)
         session.stages.settle()
+        if not shutdown.answered():
+            session.stages.table.check_met()
     except SystemExit as leaving:
         code = _status(leaving.code)
         if code != environment.EXIT_SAVED or not shutdown.requested():
@@ -82,8 +88,12 @@ def main() -> NoReturn:
     except RekindleError as error:
         _refuse(run, attempt, error)
     except BaseException as error:
-        _report(run, attempt, session, error)
+        explained = leftovers.explain(error, session, blame.place(error))
+        _report(run, attempt, session, error, explained)
         _print_exception(error)
+        if explained is not None:
+            journal_writer.log_line(str(explained))
+            _finish(environment.EXIT_PERMANENT)
         if isinstance(error, KeyboardInterrupt):
             _end_by(signal.SIGINT)
         _finish(1)
@@ -139,8 +149,18 @@ def _refuse(run: Run, attempt: int, error: RekindleError) -> NoReturn:
     _finish(environment.EXIT_PERMANENT)
 
 
-def _report(run: Run, attempt: int, session: "Session", error: BaseException) -> None:
-    """Record in the journal what ended the script, for ``show`` and for the verdict."""
+def _report(
+    run: Run,
+    attempt: int,
+    session: "Session",
+    error: BaseException,
+    explained: RekindleError | None = None,
+) -> None:
+    """Record in the journal what ended the script, for ``show`` and for the verdict.
+
+    Args:
+        explained: why a retry cannot help.
+    """
     lines = traceback.format_exception(error)
     text = "".join(lines).splitlines()[-_TRACEBACK_LINES:]
     with contextlib.suppress(OSError):
@@ -148,8 +168,9 @@ def _report(run: Run, attempt: int, session: "Session", error: BaseException) ->
             run.journal,
             attempt=attempt,
             **entries.failed(
-                error_type=type(error).__name__,
-                message=_text(error),
+                error_type=type(explained or error).__name__,
+                message=_text(error) if explained is None else explained.what,
+                hint="" if explained is None else explained.hint,
                 traceback="\n".join(text),
                 epoch=session.progress.epoch,
                 step=session.progress.step,

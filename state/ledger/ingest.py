@@ -12,7 +12,7 @@ from typing import Any
 
 from rekindle.state.ledger import events
 from rekindle.state.lifecycle import JobState
-from rekindle.state.run import entries
+from rekindle.state.run import entries, proof
 from rekindle.state.run.entries import Entry
 
 Handler = Callable[[sqlite3.Connection, str, Entry], None]
@@ -151,6 +151,22 @@ def _resumed(db: sqlite3.Connection, job: str, entry: Entry) -> None:
         to_step=step,
         receipt=json.dumps({**receipt, "lost_steps": lost}),
     )
+
+
+def _proved(db: sqlite3.Connection, job: str, entry: Entry) -> None:
+    """Add what was proved to the receipt: one entry for each stage, the latest."""
+    row = db.execute(
+        "SELECT receipt FROM attempts WHERE job = ? AND n = ?", (job, entry["attempt"])
+    ).fetchone()
+    if row is None or row[0] is None:
+        return  # no receipt, no proof of it
+    receipt = json.loads(row[0])
+    about = {k: v for k, v in entry.items() if k not in ("v", "t", "kind", "attempt")}
+    others = [one for one in receipt.get("proved") or [] if one["stage"] != entry["stage"]]
+    receipt["proved"] = [*others, about]
+    if entry["result"] == proof.DIFFERENT and receipt.get("differed_in") is None:
+        receipt["differed_in"] = entry["attempt"]
+    _update(db, job, entry, receipt=json.dumps(receipt))
 
 
 def _epoch_ended(db: sqlite3.Connection, job: str, entry: Entry) -> None:
@@ -330,6 +346,7 @@ _HANDLERS = {
     entries.attempt_started.name: _attempt_started,
     entries.attempt_ended.name: _attempt_measured,
     entries.resumed.name: _resumed,
+    entries.proved.name: _proved,
     entries.epoch_ended.name: _epoch_ended,
     entries.checkpoint_committed.name: _checkpoint_committed,
     entries.checkpoint_refused.name: _checkpoint_refused,

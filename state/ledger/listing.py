@@ -26,6 +26,7 @@ class Latest:
         stage: the stage that ``epochs`` is of.
         unfollowed: what it reported of training that is not saved.
         interruptions: how many earlier attempts were interrupted, by cause.
+        differed_in: the first attempt of the run whose repeated steps differ from the earlier ones.
     """
 
     epoch: int | None = None
@@ -34,6 +35,7 @@ class Latest:
     stage: int | None = None
     unfollowed: str | None = None
     interruptions: dict[str, int] = field(default_factory=dict)
+    differed_in: int | None = None
 
 
 class Listing(Reader):
@@ -107,7 +109,14 @@ class Listing(Reader):
             (job.id, job.attempts),
         )
         interruptions = {str(cause): int(count) for cause, count in causes}
-        return Latest(row[0], row[1], row[2], row[3], row[4], interruptions)
+        # sticky: an attempt that has no receipt yet has not changed it
+        receipts = self._query(
+            "SELECT json_extract(receipt, '$.differed_in') FROM attempts"
+            " WHERE job = ? AND receipt IS NOT NULL ORDER BY n DESC LIMIT 1",
+            (job.id,),
+        )
+        differed_in = next(receipts, (None,))[0]
+        return Latest(row[0], row[1], row[2], row[3], row[4], interruptions, differed_in)
 
     def seconds_of_epoch(self, job_id: str, stage: int) -> tuple[float, float] | None:
         """Return the median time of the latest epochs, and when the last one ended (unix time)."""

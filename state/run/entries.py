@@ -251,8 +251,37 @@ def resumed(
     new_code: Table | None = ...,
     unfollowed: Texts | None = ...,
     epochs: Whole | None = ...,
+    differed_in: Whole | None = ...,
 ) -> None:
     """Record that a stage began or was resumed: the receipt."""
+
+
+@_kind("attempt", "stage", unchecked=("key", "entry", "way"))
+def stage_begun(*, stage: Whole, key: Table, entry: Table, way: Table) -> None:
+    """Record by which content a stage is found again, when it is entered for the first time."""
+
+
+@_kind("attempt", "stage", "result")
+def proved(
+    *,
+    stage: Whole,
+    checkpoint: str | None,
+    result: str,
+    steps: Whole,
+    of: Whole,
+    epoch_start: bool,
+    epoch_end: bool,
+    digests: Whole,
+    differs: Table | None = ...,
+    cause: str | None = ...,
+    why: str | None = ...,
+    differed_in: Whole | None = ...,
+    state: Texts = ...,
+) -> None:
+    """Record what the repeated steps of a stage have proved; a later entry replaces an earlier one.
+
+    Fields: see :mod:`rekindle.state.run.proof`.
+    """
 
 
 @_kind("attempt", "epoch")
@@ -280,6 +309,11 @@ def checkpoint_committed(
     logs: Table = ...,
 ) -> None:
     """Record that a checkpoint is complete on disk."""
+
+
+@_kind("attempt", "names")
+def files_put_back(*, stage: Whole, names: Texts) -> None:
+    """Record files of the script that were another and were put back as of a checkpoint."""
 
 
 @_kind()

@@ -17,7 +17,7 @@ from typing import Final
 
 from rekindle.state.paths import Run
 from rekindle.state.run import entries as records
-from rekindle.state.run import journal, reading
+from rekindle.state.run import journal, proof, reading
 from rekindle.state.run.entries import Entry
 
 FORMAT: Final = 1
@@ -109,6 +109,9 @@ class Summary:
             or (kind == "state_changed" and entry.get("was") in records.LEFT_ON_REQUEST)
         ):
             roles.append(("own", number))
+        elif kind == "proved" and entry.get("result") == proof.DIFFERENT:
+            # a difference is sticky for the run
+            roles.append(("own", number))
         elif kind in _LAST_OF_ATTEMPT:
             roles.append((kind, attempt))
         elif kind == "warned" and entry.get("unfollowed") is True:
@@ -123,6 +126,8 @@ class Summary:
                 roles.append(("highest", attempt))
             if entry.get("end"):
                 roles.append(("end",))
+        elif kind == "stage_begun":
+            roles.append(("stage", entry.get("stage")))
         return roles
 
     def _give(self, role: Hashable, number: int) -> None:

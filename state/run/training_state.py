@@ -29,10 +29,18 @@ class PositionState(TypedDict):
 
 
 class Fingerprint(TypedDict, total=False):
-    """Properties that must be equal in every attempt; older checkpoints lack ``rates``."""
+    """Properties that must be equal in every attempt.
+
+    Older checkpoints lack ``rates``, ``auto_names`` and the fourth item of each layer.
+
+    Attributes:
+        layers: class, name, digest of the settings, and that without automatic names.
+        auto_names: canonical form of each automatic name; these may differ.
+    """
 
     model: str
     layers: list[list[str]]
+    auto_names: dict[str, str]
     optimizers: dict[str, list[Any]]
     rates: dict[str, float]
     plan: dict[str, Any]
@@ -77,10 +85,17 @@ class TrainingState(TypedDict, total=False):
 
     Attributes:
         generators: number of seed generators made; older checkpoints of loops lack it.
-        iterator, live, evals, draws, callbacks, epochs: of a ``fit``; older checkpoints lack
-            ``draws`` and ``epochs``.
+        iterator, live, evals, hidden, draws, callbacks, epochs: of a ``fit``; older checkpoints
+            lack ``hidden``, ``draws`` and ``epochs``.
         loop, state: of a loop.
+        non_finite: arrays that are not finite by design, and the number of NaN in each; older
+            checkpoints lack it, ``tables`` and ``traced``.
+        traced: random states from which steps were traced that drew in it; only if there are any.
+        tables: lookup tables of layers: name, digest, and arrays where training changes it.
         inexact: caveats as text.
+        files, folders, paths: records of what the stage wrote, folders that the script made, and
+            paths that it gave to callbacks; older checkpoints lack them.
+        python: Python state; older checkpoints lack it.
         versions: of Keras and TensorFlow.
     """
 
@@ -91,13 +106,21 @@ class TrainingState(TypedDict, total=False):
     generators: int
     stop_training: bool
     logs: dict[str, Any]
+    non_finite: dict[str, int]
+    tables: list[Any]
+    traced: dict[str, Any]
     inexact: list[str]
     versions: dict[str, str]
     iterator: IteratorState
     live: dict[str, Any]
     evals: int
+    hidden: dict[str, Any]
     draws: dict[str, Any] | None
     callbacks: list[Any]
     epochs: int
     loop: LoopState
     state: dict[str, Any]
+    python: dict[str, Any]
+    files: list[dict[str, Any]]
+    folders: list[str]
+    paths: list[Any]

@@ -38,7 +38,7 @@ def test_an_array_that_differs_between_attempts_is_reported(tmp_path: Path) -> N
     lives.change(args=["2"])
     result = driver.stormy(lives, [])
     found = " ".join(result.resumed[-1]["inexact"])
-    assert "The array x_val of the callback Validating is not that of earlier attempts" in found
+    assert "The array Validating.x_val is not that of earlier attempts" in found
     assert "pair" in found
     assert "moving" not in found
 

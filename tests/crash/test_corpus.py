@@ -14,21 +14,7 @@ import pytest
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
 COUNT = int(os.environ.get("REKINDLE_CORPUS", "4"))
-OPEN: dict[str, str] = {
-    "kaggle_kfold_one_best_file": "trainings that share one best file get the last one's weights",
-    "kaggle_kfold_skip_finished": "a training that is skipped shifts the stages of those after it",
-    "keras_inference_noise": "generators that the script makes without a seed",
-    "keras_siamese": "datasets that shuffle again under zip, take and skip",
-    "research_cached_split": "preparation that is kept on disk shifts the random stream",
-    "research_closure_schedule": "the variables of a closure",
-    "research_curriculum": "a dictionary that callbacks and data share",
-    "research_dated_folder": "a folder named by the clock is another one in each attempt",
-    "research_freeze_callback": "plain attributes of a layer",
-    "research_mean_teacher": "a second model that a callback holds",
-    "research_predict_in_callback": "a dataset that a callback iterates",
-    "tf_overfit_underfit": "several datasets with cache, shuffle and repeat",
-    "tf_tfrecord": "list_files shuffles with its own generator",
-}
+OPEN: dict[str, str] = {}
 """Scripts that still end in another result without a word, or fail after a kill, and why."""
 
 

@@ -52,7 +52,7 @@ def test_a_fit_left_by_a_caught_exception_does_not_start_over(tmp_path: Path) ->
         (1, 1, 78, 0),
         # repeated: an epoch of the first fit, and the steps of the second after its last save
         (2, 0, 52, 26 + fell - 130),
-        (3, 0, saved, 0),
+        (3, 0, saved, 4),  # trained after the save
         (3, 1, 130, 0),
     ]
     # only one checkpoint of the first remains: the one to resume from
@@ -65,10 +65,9 @@ def test_a_fit_without_the_exception_of_an_earlier_attempt_is_reported(tmp_path:
     lives = Lives(tmp_path, SCRIPT, args=["once"], policy=EPOCH)
     struck(lives, Blow("step", 3 * STEPS + 5))
     driver.stormy(lives, [])
-    [warned] = lives.entries("warned")
-    assert (
-        "An exception left stage 0 in an earlier attempt, but not in this one." in warned["message"]
-    )
+    warned = [entry["message"] for entry in lives.entries("warned")]
+    what = "An exception left stage 0 in an earlier attempt, but not in this one."
+    assert any(what in message for message in warned), warned
 
 
 def names(lives: Lives) -> set[str]:

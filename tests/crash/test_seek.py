@@ -90,4 +90,5 @@ def test_the_checkpoint_is_not_held_in_memory_during_training(tmp_path: Path) ->
     assert lives.wait(300)["signal"] == signal.SIGKILL, lives.log()
     result = driver.stormy(lives, [])
     assert (1, 4) == (result.resumed[-1]["epoch"], result.resumed[-1]["step"])
-    assert [0] * 8 == json.loads((lives.work / "weights.json").read_text())
+    # the list is a global of the script: those of the first attempt are in it, too
+    assert [0] * 12 == json.loads((lives.work / "weights.json").read_text())

@@ -46,12 +46,14 @@ def test_event_files_of_others_in_the_same_folder_are_not_changed(tmp_path: Path
         (others / came).write_bytes(b"c" * 1000)
     left = _content(others)
 
-    # the second attempt ends before it has saved: its files must be renamed
-    storm = driver.stormy(lives, [Blow("step", 3)])
+    # the second attempt ends before it has saved: its files must be renamed; the third trains
+    # steps after its save, whose events the fourth cuts off
+    storm = driver.stormy(lives, [Blow("step", 3), Blow("step", 5, signal.SIGTERM)])
     print(storm.kills, [f"e{r['epoch']}-s{r['step']}" for r in storm.resumed])
     assert left == _content(others)
-    assert 2 == storm.in_mid_epoch
-    assert [28, 28] == [receipt["step"] for receipt in storm.resumed[1:]]
+    assert 3 == storm.in_mid_epoch
+    assert [28, 28] == [receipt["step"] for receipt in storm.resumed[1:3]]
+    assert storm.resumed[3]["lost_steps"] == 4
     # each event exists once, unchanged
     assert [] == driver.differences(calm.digests, storm.digests)
     assert list((lives.work / "logs" / "train").glob("events.out.lost.*"))

@@ -82,7 +82,16 @@ def test_defaults_are_those_of_a_job() -> None:
     job = Job("x", "/")
     assert {f.name: f.default for f in SPEC.fields if f.default is not None} == {
         name: getattr(job, name)
-        for name in ("args", "env", "seed", "priority", "after", "live", "allow_change")
+        for name in (
+            "args",
+            "env",
+            "seed",
+            "priority",
+            "after",
+            "live",
+            "allow_change",
+            "freeze_clock",
+        )
     }
 
 

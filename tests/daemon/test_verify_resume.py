@@ -12,11 +12,18 @@ import numpy as np
 import pytest
 from rig import environment
 
-from rekindle.daemon.verify_resume import comparison, nondeterminism_scan, trial, workcopy
+from rekindle.daemon.verify_resume import (
+    comparison,
+    nondeterminism_scan,
+    repeated_steps,
+    trial,
+    workcopy,
+)
 from rekindle.daemon.verify_resume.trial import Training
 from rekindle.state.errors import UsageError
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints, tensors
+from rekindle.state.run.checkpoints import Position
 from rekindle.state.run.tensor_layout import Layout
 
 # a training of some seconds: a shorter one would end before the kills
@@ -88,16 +95,20 @@ def test_a_deterministic_script_is_identical_and_its_folder_unchanged(tmp_path: 
 
 @pytest.mark.crash
 @pytest.mark.slow  # the verb trains two to five times
-def test_an_unseeded_generator_is_found_and_named(tmp_path: Path) -> None:
+def test_a_seed_of_the_operating_system_is_found_and_named(tmp_path: Path) -> None:
     """The script is nondeterministic: the resume is not the cause."""
-    script = written(tmp_path, "x += np.random.RandomState().normal(size=x.shape) * 0.1\nmore = []")
+    script = written(
+        tmp_path,
+        "import os\nrng = np.random.RandomState(list(os.urandom(4)))\n"
+        "x += rng.normal(size=x.shape) * 0.1\nmore = []",
+    )
     code, answer = asked(script, "--kills", "1")
     assert (code, answer["verdict"]) == (1, "script differs"), answer
     assert answer["differences"][0]["kind"] == "variable"
     assert answer["differences"][0]["name"].endswith("hidden/kernel"), answer["differences"][0]
     first = answer["suspects"][0]
-    assert (first["kind"], first["code"]) == ("unseeded", "np.random.RandomState()")
-    assert "RandomState()" in script.read_text().splitlines()[first["line"] - 1]
+    assert (first["kind"], first["code"]) == ("entropy", "os.urandom(4)")
+    assert "os.urandom(4)" in script.read_text().splitlines()[first["line"] - 1]
 
 
 @pytest.mark.crash
@@ -121,6 +132,34 @@ def test_state_outside_of_checkpoints_is_distinguished_from_nondeterminism(tmp_p
     code, answer = asked(script, "--kills", "2")
     assert (code, answer["verdict"]) == (1, "resume differs"), answer
     assert answer["differences"][0]["kind"] == "variable", answer["differences"]
+    # a part that is trained twice, over the start of the second epoch
+    overlap = answer["overlap"]
+    since, until = (Position.parse(overlap[key]) for key in ("since", "until"))
+    assert since is not None
+    assert until is not None
+    assert (since.epoch, until.epoch) == (0, 1)
+    assert 0 < since.step == until.step - overlap["steps"]
+    assert overlap["differences"], overlap
+
+
+def test_the_first_repeated_step_that_differs_is_read_from_the_journal() -> None:
+    """The last entry of each attempt counts; the first attempt that differs is named."""
+    differs = {"stage": 0, "epoch": 2, "step": 41, "group": "optimizer", "loss": 0.5, "was": 0.5}
+    same = {"kind": "proved", "stage": 0, "checkpoint": "e0001-s00000010", "differs": None}
+    journal: list[dict[str, Any]] = [
+        {**same, "attempt": 2, "steps": 3, "epoch_start": False},
+        {**same, "attempt": 2, "steps": 8, "epoch_start": True},
+        {"kind": "resumed", "attempt": 3, "stage": 0},
+    ]
+    assert str(repeated_steps.of(journal)) == (
+        "8 repeated steps compared, all identical, an epoch start among them"
+    )
+    journal.append({**same, "attempt": 3, "steps": 1, "epoch_start": False, "differs": differs})
+    found = repeated_steps.of(journal)
+    assert str(found.first) == (
+        "step 41 of epoch 3, group optimizer (attempt 3 after the resume from e0001-s00000010)"
+    )
+    assert str(repeated_steps.of([])) == "no repeated step was compared"
 
 
 @pytest.mark.crash
@@ -161,9 +200,7 @@ def test_a_script_that_cannot_be_started_twice_fails_to_resume(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
-        ("import numpy as np\nnp.random.RandomState()", "unseeded"),
-        ("from numpy.random import RandomState as make\nmake(None)", "unseeded"),
-        ("import random\nrandom.seed()", "unseeded"),
+        ("from os import urandom as draw\ndraw(8)", "entropy"),
         ("import os\nos.urandom(8)", "entropy"),
         ("import uuid\nname = uuid.uuid4()", "entropy"),
         ("import time\nseed = int(time.time())", "clock"),
@@ -201,7 +238,8 @@ def test_nondeterministic_code_is_found(code: str, kind: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     "code",
     [
-        "import numpy as np\nnp.random.default_rng()\nnp.random.RandomState(3)\nnp.random.normal()",
+        "import numpy as np\nnp.random.default_rng()\nnp.random.RandomState()\nnp.random.normal()",
+        "import random\nrandom.seed()\nrandom.Random()",
         "import tensorflow as tf\nd.map(lambda x: tf.random.stateless_normal((3,), seed=(1, 2)))",
         "import tensorflow as tf\nw = tf.random.normal((3,))\nd.map(f, num_parallel_calls=2)",
         "import time\ntime.sleep(1)",
@@ -217,18 +255,18 @@ def test_deterministic_code_is_no_suspect(code: str, tmp_path: Path) -> None:
 
 def test_modules_beside_the_script_are_read_and_a_gpu_needs_determinism(tmp_path: Path) -> None:
     """The data code is often in another file."""
-    (tmp_path / "data.py").write_text("import numpy as np\nrng = np.random.RandomState()\n")
+    (tmp_path / "data.py").write_text("import os\nseed = os.urandom(4)\n")
     script = tmp_path / "s.py"
     script.write_text("import data\n")
     found = nondeterminism_scan.of_script(script, gpus=1)
     assert [(s.file, s.line, s.kind) for s in found] == [
-        ("data.py", 2, "unseeded"),
+        ("data.py", 2, "entropy"),
         ("s.py", 0, "device"),
     ]
     assert [
         s.kind
         for s in nondeterminism_scan.of_script(script, gpus=1, env={"TF_DETERMINISTIC_OPS": "1"})
-    ] == ["unseeded"]
+    ] == ["entropy"]
 
 
 def test_kills_are_planned_by_seed_and_lie_within_the_training() -> None:

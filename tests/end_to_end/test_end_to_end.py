@@ -69,7 +69,8 @@ def test_a_killed_job_ends_with_the_model_of_an_undisturbed_one(rig: Rig, tmp_pa
     # a second run from scratch would be equal as well: the relaunches must really have resumed
     assert shown["attempts"][1]["from_epoch"] >= 1
     assert shown["attempts"][2]["from_step"] > shown["attempts"][1]["from_step"]
-    assert shown["attempts"][2]["lost_steps"] == 0
+    # those that were trained after the save, to be repeated
+    assert shown["attempts"][2]["lost_steps"] in range(5)
     assert (
         shown["attempts"][2]["from_step"]
         < shown["attempts"][3]["from_step"]

@@ -81,7 +81,7 @@ def main() -> None:
     if found is not None:
         state = json.loads((found.path / STATE).read_text())
         step, digest = state["step"], state["digest"]
-    session.enter_stage()
+    session.stages.enter(lambda: None)
     session._log._record.add(
         "resumed",
         stage=0,

@@ -32,7 +32,7 @@ def session(run: Run, attempt: int) -> Session:
 
 def begin(session: Session) -> int:
     """Enter the next stage, restore or begin it, and return its number."""
-    stage = session.enter_stage()
+    stage = session.stages.enter(lambda: None)
     point = session.store.restore_point(stage, read)
     at = point.checkpoint.position if point.checkpoint else None
     if at is not None and at.end:

@@ -139,3 +139,22 @@ def test_a_replaced_global_generator_is_tracked_as_well() -> None:
         assert numbers[1:] == [np.random.rand(), np.random.rand()]
     finally:
         np.random.set_bit_generator(before)
+
+
+dice = np.random.default_rng(1)
+"""Outside of the data that draws from it."""
+
+
+def test_generators_outside_of_the_data_are_found_by_the_names_in_its_functions() -> None:
+    around = random.Random(2)
+
+    class Drawing:
+        def __getitem__(self, index: int) -> float:
+            return float(dice.normal()) + sum(around.random() for _ in range(2))
+
+    data = Drawing()
+    before = rng_tracker.outside(data)
+    assert {"dice", "around"} == before.keys()
+    around.random()
+    assert {"around"} == rng_tracker.differing(before, rng_tracker.outside(data))
+    assert {} == rng_tracker.outside(Owner())

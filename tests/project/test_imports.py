@@ -56,7 +56,15 @@ PROCESSES = {
     "attempt": Process(
         ("jobs/attempt/*",),
         frozenset({"numpy", "tensorflow"}),
-        ("jobs/attempt/*", "jobs/capture/__init__.py", "jobs/capture/codec.py", *SHARED),
+        (
+            "jobs/attempt/*",
+            "jobs/evidence/*",
+            "jobs/capture/__init__.py",
+            "jobs/capture/codec.py",
+            "jobs/stages/__init__.py",
+            *(f"jobs/stages/{name}.py" for name in ("key", "match", "records", "stage_table")),
+            *SHARED,
+        ),
     ),
     # in the user's interpreter: nothing of ours is installed there
     "trainer": Process(("jobs/*",), TRAINS, ("jobs/*", "state/*")),

@@ -23,6 +23,7 @@ from lives import Blow, Lives
 from rig import ROOT
 
 from rekindle.jobs.job import CheckpointPolicy
+from rekindle.state.run import proof
 
 FOLDER: Final = ROOT / "tests" / "scripts" / "corpus"
 EVERY: Final = 2
@@ -48,6 +49,8 @@ class Outcome:
         steps: of the undisturbed run, as far as it was followed.
         said: what journal and receipts say, without repetitions.
         different: names of the results that differ.
+        alarms: of an identical run, differences that repeated steps showed and caveats. Without a
+            reason in the script these are false alarms.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Outcome:
     steps: int
     said: tuple[str, ...] = ()
     different: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
 
 
 def names() -> list[str]:
@@ -83,47 +87,78 @@ def examine(name: str, root: Path, seed: int = 1) -> Outcome:
         AssertionError: the undisturbed run does not end with exit code 0.
     """
     dice = random.Random(zlib.crc32(f"{name} {seed}".encode()))
-    calm = _lives(root / "calm", name)
+    return compared(name, root, calm(name, root), dice)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Calm:
+    """Hold what an undisturbed run of a script wrote and said, its steps, and its seconds."""
+
+    results: dict[str, str]
+    said: list[str]
+    steps: int
+    seconds: float
+
+
+def calm(name: str, root: Path) -> Calm:
+    """Run a script undisturbed.
+
+    Raises:
+        AssertionError: it does not end with exit code 0.
+    """
+    lives = _lives(root / "calm", name)
     began = time.monotonic()
-    calm.start()
-    end = calm.wait(_LIMIT_S)
+    lives.start()
+    end = lives.wait(_LIMIT_S)
     took = time.monotonic() - began
-    assert end["cause"] == "done", f"{name}: {calm.log()}"
-    steps = _steps(calm)
+    assert end["cause"] == "done", f"{name}: {lives.log()}"
+    return Calm(_results(lives), list(dict.fromkeys(said(lives))), _steps(lives), took)
+
+
+def compared(
+    name: str, root: Path, undisturbed: Calm, dice: random.Random
+) -> tuple[Outcome, driver.Result]:
+    """Run a script under kills, and compare it with its undisturbed run."""
     struck = _lives(root / "struck", name)
-    kills, trouble = _strike(struck, steps, took, dice)
-    ours, theirs = _results(calm), _results(struck)
-    different = tuple(driver.differences(ours, theirs))
-    said = tuple(dict.fromkeys([*_said(calm), *_said(struck)]))
+    kills, trouble = _strike(struck, undisturbed.steps, undisturbed.seconds, dice)
+    different = tuple(driver.differences(undisturbed.results, _results(struck)))
+    words = tuple(dict.fromkeys([*undisturbed.said, *said(struck)]))
+    alarms: tuple[str, ...] = ()
     if trouble:
-        held = trouble.startswith("held")
-        result = HELD if held else FAILED
-        said = (trouble, *said)
+        verdict = HELD if trouble.startswith("held") else FAILED
+        words = (trouble, *words)
     elif not different:
-        result = IDENTICAL
+        verdict = IDENTICAL
+        alarms = words
     else:
-        result = NAMED if said else SILENT
-    resumes = struck.result().resumes
-    return Outcome(name, result, kills, resumes, steps, said, different)
+        verdict = NAMED if words else SILENT
+    result = struck.result()
+    result.kills = kills
+    outcome = Outcome(
+        name, verdict, len(kills), result.resumes, undisturbed.steps, words, different, alarms
+    )
+    return outcome, result
 
 
 def _lives(root: Path, name: str) -> Lives:
     shutil.rmtree(root, ignore_errors=True)
     script = FOLDER / f"{name}.py"
+    text = script.read_text()
     return Lives(
         root,
         script,
         policy=CheckpointPolicy(every_steps=EVERY),
         grace=30.0,
-        # the warm interpreter of a test process may have been started without scikit-learn
-        cold="sklearn" in script.read_text(),
+        # the warm interpreter of a test process may have been started without scikit-learn, and
+        # TensorFlow, which it has loaded, may hang in the children that a script forks
+        cold="sklearn" in text or "multiprocessing" in text,
     )
 
 
-def _strike(lives: Lives, steps: int, took: float, dice: random.Random) -> tuple[int, str]:
+def _strike(lives: Lives, steps: int, took: float, dice: random.Random) -> tuple[list[str], str]:
     """Kill attempts until the script is done; return the kills, and what stopped it else."""
     report = lives.run.root / "report.jsonl"
-    kills = 0
+    kills: list[str] = []
     for number in range(KILLS + 8):
         blow = None
         if number < KILLS and steps:
@@ -134,11 +169,13 @@ def _strike(lives: Lives, steps: int, took: float, dice: random.Random) -> tuple
         if not steps and number < 2:  # nothing is followed: a moment of the clock
             until = time.monotonic() + took * dice.uniform(0.5, 0.8)
             lives.until(lambda until=until: time.monotonic() > until)
-            kills += lives.kill(signal.SIGKILL)
+            if lives.kill(signal.SIGKILL):
+                kills.append("SIGKILL after a time")
         end = lives.wait(_LIMIT_S)
         if report.exists():
+            line = json.loads(report.read_text())
+            kills.append(f"{blow} {line['place']} (epoch {line['epoch']}, step {line['step']})")
             report.unlink()
-            kills += 1
         if end["cause"] == "done":
             return kills, ""
         if end["cause"] == "permanent":
@@ -167,7 +204,8 @@ def _results(lives: Lives) -> dict[str, str]:
     }
 
 
-def _said(lives: Lives) -> Iterator[str]:
+def said(lives: Lives) -> Iterator[str]:
+    """Return what journal and receipts say, with repetitions."""
     for entry in lives.entries("warned", "unfollowed", "resumed", "determinism", "changed"):
         for key in ("message", "unfollowed"):
             if isinstance(entry.get(key), str) and entry[key]:
@@ -175,6 +213,10 @@ def _said(lives: Lives) -> Iterator[str]:
         for key in ("inexact", "unfollowed", "changed"):
             if isinstance(entry.get(key), list):
                 yield from map(str, entry[key])
+    for entry in lives.entries("proved"):
+        if entry["result"] == proof.DIFFERENT:
+            yield f"attempt {entry['attempt']}: {proof.words(entry)}"
+        yield from map(str, entry.get("state") or ())
 
 
 def table(outcomes: list[Outcome]) -> str:
@@ -191,6 +233,9 @@ def table(outcomes: list[Outcome]) -> str:
     total = ", ".join(f"{count} {result}" for result, count in counts.items())
     kills = sum(one.kills for one in outcomes)
     lines.append(f"| **{len(outcomes)} scripts** | {total} | {kills} | | |")
+    alarms = [f"- {one.name}: {text}" for one in outcomes for text in one.alarms]
+    if alarms:
+        lines += ["", "Identical, and reported all the same:", "", *alarms]
     return "\n".join(lines)
 
 

@@ -28,7 +28,7 @@ from rekindle.jobs.job import CheckpointPolicy, Job, Limits
 from rekindle.jobs.process import Identity
 from rekindle.state import durable
 from rekindle.state.paths import Run
-from rekindle.state.run import checkpoints, journal, tensors
+from rekindle.state.run import checkpoints, journal, proof, tensors
 
 MAX_LIVES = 60
 
@@ -42,6 +42,7 @@ class Result:
         resumed: the receipt of each attempt that wrote one, in order.
         digests: of everything that must not depend on the kills.
         kills: signal, place, epoch and step of each kill, as text.
+        proofs: the last `proved` entry of each stage of each attempt.
     """
 
     run: Run
@@ -49,6 +50,12 @@ class Result:
     resumed: list[dict[str, Any]] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
     kills: list[str] = field(default_factory=list)
+    proofs: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def proved(self) -> int:
+        """Number of attempts of which repeated steps were compared and are identical."""
+        return len({p["attempt"] for p in self.proofs if p["result"] == proof.IDENTICAL})
 
     @property
     def in_mid_epoch(self) -> int:
@@ -134,11 +141,14 @@ class Lives:
     def write(self) -> None:
         durable.write_bytes(self.run.job_file, self.job.to_json().encode(), 0o600)
 
-    def start(self, blow: "Blow | None" = None, report: Path | None = None) -> None:
+    def start(
+        self, blow: "Blow | None" = None, report: Path | None = None, *, fault: str = ""
+    ) -> None:
         """Start the next attempt, with a blow that hits it from within.
 
         Args:
             report: file in which the blow reports where it hit.
+            fault: makes the engine wrong; see `tests/support/strike/faults.py`.
         """
         self.attempt += 1
         lock = os.open(self.run.lock, os.O_RDWR | os.O_CREAT, 0o600)
@@ -151,6 +161,8 @@ class Lives:
         if blow is not None and blow.place != "early":
             assert report is not None
             env["STRIKE"] = blow.as_json(report)
+        if fault:
+            env["STRIKE_FAULT"] = fault
         argv = bootstrap.command(
             sys.executable,
             "rekindle.jobs.keeper.main",
@@ -227,7 +239,10 @@ class Lives:
 
     def result(self) -> Result:
         ends = [e["cause"] for e in self.entries("attempt_ended")]
-        return Result(self.run, ends, self.entries("resumed"), digests(self))
+        last = {(p["attempt"], p["stage"]): p for p in self.entries("proved")}
+        return Result(
+            self.run, ends, self.entries("resumed"), digests(self), proofs=[*last.values()]
+        )
 
     def close(self) -> None:
         if self.keeper is not None and self.keeper.poll() is None:
@@ -355,6 +370,9 @@ def stormy(lives: Lives, blows: Iterable[Blow]) -> Result:
         if end["cause"] == "done":
             result = lives.result()
             result.kills = hits
+            said = [*lives.entries("resumed"), *lives.entries("warned")]
+            # a false alarm: no storm makes the engine wrong
+            assert "is not that of the checkpoint" not in json.dumps(said), said
             return result
         # only a blow may have ended the attempt
         assert len(hits) > before or (blow is not None and blow.place == "early"), lives.log()
@@ -396,6 +414,10 @@ def digests(lives: Lives) -> dict[str, str]:
         epochs[entry["stage"], entry["epoch"]] = (entry["step"], entry["logs"])
     for where, what in epochs.items():
         found[f"epoch:{where}"] = repr(what)
+    # a proof that reports a difference in a run without one is a false alarm
+    for entry in lives.entries("proved"):
+        if entry["result"] == proof.DIFFERENT:
+            found[f"proof of attempt {entry['attempt']}"] = proof.words(entry)
     return found
 
 

@@ -75,7 +75,8 @@ def train_on_batch():
 
 
 def gradient_tape():
-    model, optimizer = network(), keras.optimizers.AdamW(3e-3, use_ema=True)
+    # compiled for evaluate(), and trained with another optimizer
+    model, optimizer = compiled(), keras.optimizers.AdamW(3e-3, use_ema=True)
     loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     mean, accuracy = keras.metrics.Mean(), keras.metrics.SparseCategoricalAccuracy()
     shared = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(330)

@@ -290,8 +290,10 @@ def test_a_training_whose_window_closes_goes_on_at_the_same_batch_the_next_night
     night, calm = rig.show("night-1"), rig.show("calm-1")
     first, second = night["attempts"]
     assert (first["cause"], second["cause"], len(calm["attempts"])) == ("window", "done", 1)
-    assert 0 < first["to_step"] == second["from_step"] < calm["attempts"][0]["to_step"]
-    assert second["lost_steps"] == 0
+    # up to 4 steps are trained after the save, to be repeated
+    assert second["lost_steps"] in range(5)
+    assert first["to_step"] == second["from_step"] + second["lost_steps"]
+    assert 0 < second["from_step"] < calm["attempts"][0]["to_step"]
     assert [e["logs"] for e in night["epochs"]] == [e["logs"] for e in calm["epochs"]]
     states = [
         checkpoints.latest_good(rig.home.run(job).checkpoints).checkpoint

@@ -123,14 +123,20 @@ PATCHES = {
 class Finder(importlib.abc.MetaPathFinder):
     """Patch modules right after they are loaded, and hide the unused ones."""
 
-    def __init__(self, striker):
+    def __init__(self, striker, fault):
         self.striker = striker
+        self.patches = dict(PATCHES)
         self.busy = False
+        if fault:
+            from faults import FAULTS
+
+            for name, patch in FAULTS[fault].items():
+                self.patches[name] = lambda module, _, patch=patch: patch(module)
 
     def find_spec(self, name, path, target=None):
         if name in UNUSED:
             raise ModuleNotFoundError(f"{name} is hidden in this test", name=name)
-        if self.busy or name not in PATCHES:
+        if self.busy or name not in self.patches:
             return None
         self.busy = True
         try:
@@ -141,7 +147,7 @@ class Finder(importlib.abc.MetaPathFinder):
 
         def exec_module(module):
             execute(module)
-            PATCHES[name](module, self.striker)
+            self.patches[name](module, self.striker)
 
         spec.loader.exec_module = exec_module
         return spec
@@ -155,7 +161,8 @@ def arm():
     disarm()
     blow = json.loads(os.environ.pop("STRIKE", "null"))
     unknown_keras = bool(os.environ.pop("STRIKE_UNKNOWN_KERAS", ""))
-    sys.meta_path.insert(0, Finder(Striker(blow or NOTHING, unknown_keras)))
+    fault = os.environ.pop("STRIKE_FAULT", "")
+    sys.meta_path.insert(0, Finder(Striker(blow or NOTHING, unknown_keras), fault))
 
 
 def disarm():

@@ -1,0 +1,1 @@
+"""Evidence of each step, compared with that of the steps that a relaunch repeats."""

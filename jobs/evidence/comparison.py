@@ -1,0 +1,114 @@
+"""Compare repeated steps with the earlier ones. Pure: no file, no clock, no Keras."""
+
+from typing import Final
+
+from rekindle.jobs.evidence.step_record import Digest, Evidence
+from rekindle.state.run.proof import Difference
+
+GROUPS: Final = ("model", "optimizer", "metrics", "seeds")
+"""Groups of the sums of a digest, in their order."""
+
+
+class Comparison:
+    """Collect what the repeated steps of one stage have proved, up to the first difference.
+
+    Args:
+        begun: the step at which the stage is resumed.
+        epoch: its epoch.
+        at_start: the epoch begins there.
+
+    Attributes:
+        steps: repeated steps that were compared and are identical.
+        digests: steps at which the digests were compared and are identical.
+        epoch_start, epoch_end: an epoch began or ended among them.
+        difference: the first difference.
+    """
+
+    def __init__(self, begun: int, epoch: int, *, at_start: bool = False) -> None:
+        self.steps = 0
+        self.digests = 0
+        self.epoch_start = False
+        self.epoch_end = False
+        self.difference: Difference | None = None
+        self._at = begun
+        self._epoch = -1 if at_start else epoch
+        self._before = begun
+        # the last step after which the whole state was equal: at first the restored one
+        self._equal_at = begun
+
+    def step(self, now: Evidence, was: Evidence) -> bool:
+        """Compare a step, with digests where both have one of the same kind; True if identical.
+
+        Call it again with digests for the step that it was called for last.
+        """
+        digests = _comparable(now.digest, was.digest)
+        same = _same_logs(now, was)
+        if not same or (digests is not None and digests[0] != digests[1]):
+            self._differ(now, was, digests, ended=False)
+            return False
+        if now.step != self._at:
+            # an execution may be several steps
+            self.steps += max(now.step - self._at, 1)
+            self.epoch_start |= now.epoch != self._epoch
+            self.skip(now.step, now.epoch)
+        if digests is not None:
+            self.digests += 1
+            self._equal_at = now.step
+        return True
+
+    def skip(self, step: int, epoch: int) -> None:
+        """Pass a step without an earlier one to compare with."""
+        self._before, self._at, self._epoch = self._at, step, epoch
+
+    def epoch(self, now: Evidence, was: Evidence) -> bool:
+        """Compare the logs of an epoch, validation included; True if they are identical."""
+        if not _same_logs(now, was):
+            self._differ(now, was, None, ended=True)
+            return False
+        self.epoch_end = True
+        return True
+
+    def _differ(
+        self, now: Evidence, was: Evidence, digests: tuple[Digest, Digest] | None, *, ended: bool
+    ) -> None:
+        self.difference = Difference(
+            now.stage,
+            now.epoch,
+            now.step,
+            ended,
+            self._group(now, was, digests),
+            now.loss,
+            was.loss,
+        )
+
+    def _group(
+        self, now: Evidence, was: Evidence, digests: tuple[Digest, Digest] | None
+    ) -> str | None:
+        """Name the group that differs first; None if it is unknown."""
+        if digests is None:
+            return None
+        pairs = zip(GROUPS, digests[0].sums, digests[1].sums, strict=True)
+        found = {group for group, left, right in pairs if left != right}
+        before = self._before if now.step == self._at else self._at
+        if "seeds" in found:
+            return "seeds"
+        if (
+            self._equal_at == before
+            and (not _same_logs(now, was) or "metrics" in found)
+            and "model" in found
+        ):
+            # from an equal state: another batch gives another loss
+            return "data"
+        # an optimizer that differs changes the model in the same step
+        return next((g for g in ("optimizer", "model", "metrics") if g in found), None)
+
+
+def _comparable(now: Digest | None, was: Digest | None) -> tuple[Digest, Digest] | None:
+    return (now, was) if now is not None and was is not None and now.kind == was.kind else None
+
+
+def _same_logs(now: Evidence, was: Evidence) -> bool:
+    """Return whether the logs are identical, as far as both have them."""
+    if now.logs is None or was.logs is None:
+        return True
+    return now.logs == was.logs

@@ -1,0 +1,198 @@
+"""Files of a stage: what was written while it ran, recorded and kept with its checkpoints.
+
+A later ``fit`` may overwrite them, and repeated steps may read them: a relaunch puts back those
+that are another by then, so that ``load_weights(best)`` after a ``fit`` reads the file of this
+``fit``.
+"""
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+from rekindle.jobs.attempt.kept_files import Record
+from rekindle.jobs.attempt.session import Session
+from rekindle.jobs.capture.codec import Tensors
+from rekindle.jobs.capture.component import ComponentBase
+from rekindle.jobs.files.moved import EARLIER, FREEZE, Move, OutputPaths, dated_like
+from rekindle.jobs.files.open_files import OPEN_FILES
+from rekindle.jobs.files.put_back import PutBack
+from rekindle.jobs.files.written import WRITTEN
+from rekindle.jobs.journal_writer import log_line
+from rekindle.state.run.training_state import TrainingState
+
+_FOLDERS: Final = 100
+_MOST: Final = 2_000
+"""Files of a stage that are recorded: a callback may write an image for each step."""
+
+
+class StageFiles(ComponentBase):
+    """Record, keep and put back the files of one stage; a component of it.
+
+    Args:
+        targets: paths that the stage writes in other ways than through Python's ``open``.
+        paths: those that the script has given to its callbacks.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        stage: int,
+        targets: Callable[[], Iterable[str]] = tuple,
+        paths: OutputPaths | None = None,
+    ) -> None:
+        self._session = session
+        self._stage = stage
+        self._targets = targets
+        self._outputs = paths or OutputPaths([])
+        self._folders: dict[str, None] = {}
+        self._base = session.job.workdir
+        self._paths: dict[str, None] = {}
+        self._records: dict[str, tuple[tuple[int, ...], Record]] = {}
+        self._said = False
+        WRITTEN.begin(lambda: session.stages.inside)
+
+    @property
+    def paths(self) -> list[str]:
+        """Absolute paths of the files of this stage."""
+        return list(self._paths)
+
+    def put_back(self, saved: TrainingState, *, ended: bool) -> None:
+        """Put back the files of a checkpoint that are another now or missing.
+
+        Call it before the stage opens a file.
+
+        Args:
+            ended: the stage is finished, and its result is restored.
+        """
+        records = [r for value in saved.get("files", []) if (r := Record.of(value)) is not None]
+        earlier = [path for path in saved.get("folders", []) if isinstance(path, str)]
+        then = {os.path.join(self._base, record.path): record for record in records}
+        moves = [*self._outputs.moves(saved), *_folder_moves(earlier)]
+        found = {next(filter(None, (m.target(p) for m in moves)), p): r for p, r in then.items()}
+        self._paths.update(dict.fromkeys(found))
+        EARLIER.add([*then, *earlier])
+        self._folders = dict.fromkeys(earlier)
+        if not self._session.exports:
+            self._say_moved(moves)
+            PutBack(self._session, self._stage, ended=ended).all(found)
+
+    def _say_moved(self, moves: list[Move]) -> None:
+        """Name output paths that are others in this attempt."""
+        said: list[Move] = []
+        for move in moves:
+            old, new = os.path.abspath(move.old), os.path.abspath(move.new)
+            if all(one.target(old) != new for one in said):
+                said.append(move)
+        texts = [str(move) for move in said]
+        for text in texts:
+            self._session.note_change(text)
+        if not moves:
+            return
+        dated = moves[0].is_dated
+        why = ", named by the clock" if dated else ""
+        rest = f" (and {len(texts) - 1} more)" if len(texts) > 1 else ""
+        self._session.warn(
+            f"Output paths differ from those of earlier attempts{why}: {texts[0]}{rest}. Files of "
+            "the restored stages are put into the new ones.",
+            FREEZE if dated else "Give the same paths in every attempt.",
+        )
+
+    def _short(self, path: str) -> str:
+        inside = path.startswith(os.path.join(self._base, ""))
+        return os.path.relpath(path, self._base) if inside else path
+
+    def capture(self, arrays: Tensors) -> TrainingState:
+        OPEN_FILES.flush()
+        for path in (*self._targets(), *WRITTEN.paths):
+            self._paths.setdefault(os.path.abspath(path))
+        records = self._record([path for path in self._paths if self._is_the_scripts(path)])
+        folders = [*self._folders, *(one for one in WRITTEN.folders if one not in self._folders)]
+        return {
+            "files": [record.as_json() for record in records],
+            "folders": folders[-_FOLDERS:],
+            "paths": self._outputs.as_json(),
+        }
+
+    def capture_again(self, arrays: Tensors) -> TrainingState:
+        """Capture nothing: files are compared when they are put back."""
+        return {}
+
+    def receipt(self, saved: TrainingState) -> list[str]:
+        names = [str(value.get("path")) for value in saved.get("files", [])]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        return [f"files: {', '.join(names[:3])}{more}"] if names else []
+
+    def _record(self, paths: list[str]) -> list[Record]:
+        kept = self._session.store.kept
+        room = kept.left_for(self._stage)
+        found: list[Record] = []
+        left: list[str] = []
+        # the newest first: the limit is for the files that matter
+        for path, info in sorted(_files(paths), key=lambda one: -one[1].st_mtime_ns)[:_MOST]:
+            identity = (info.st_size, info.st_mtime_ns, info.st_ino)
+            known, record = self._records.get(path, (None, None))
+            fits = info.st_size <= room
+            if record is None or known != identity or (fits and not record.kept):
+                record = self._make(path, info, keep=fits)
+                self._records[path] = (identity, record)
+            found.append(record)
+            if record.kept:
+                room -= record.bytes
+            elif info.st_size:
+                left.append(record.path)
+        self._say_left(left)
+        return found
+
+    def _make(self, path: str, info: os.stat_result, *, keep: bool) -> Record:
+        name = self._short(path)
+        mode = stat.S_IMODE(info.st_mode) & 0o777
+        if keep:
+            try:
+                digest, size = self._session.store.kept.add(Path(path))
+                return Record(name, size, info.st_mtime_ns, mode, digest, kept=True)
+            except OSError as error:
+                log_line(f"{name} is not kept with the checkpoint: {error.strerror or error}.")
+        return Record(name, info.st_size, info.st_mtime_ns, mode, None, kept=False)
+
+    def _say_left(self, names: list[str]) -> None:
+        if names and not self._said:
+            self._said = True
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            limit = self._session.store.kept.limit
+            log_line(
+                f"{names[0]}{more}: above the limit of {limit} bytes (`checkpoint.keep_files`), "
+                "not kept with the checkpoint."
+            )
+
+    def _is_the_scripts(self, path: str) -> bool:
+        """Check that a file is the script's own: none of ours, of a library or of a cache."""
+        ours = (str(self._session.run.root.absolute()), *_LIBRARIES)
+        return not path.startswith(tuple(os.path.join(folder, "") for folder in ours))
+
+
+_LIBRARIES: Final = (sys.prefix, sys.base_prefix, os.path.expanduser("~/.cache"))
+
+
+def _folder_moves(earlier: list[str]) -> list[Move]:
+    """Compare the folders that the script has made with those of earlier attempts."""
+    now = WRITTEN.folders
+    found: list[Move] = []
+    for new in sorted(now):
+        old = [one for one in dated_like(new, earlier) if one not in now]
+        if new not in earlier and old and all(move.target(old[-1]) != new for move in found):
+            found.append(Move("", "", old[-1], new))
+    return found
+
+
+def _files(paths: list[str]) -> Iterable[tuple[str, os.stat_result]]:
+    """Yield the regular files among some paths; a link counts as the file that it names."""
+    for path in paths:
+        try:
+            info = os.stat(path)
+        except OSError:
+            continue  # removed meanwhile, e.g. a temporary file
+        if stat.S_ISREG(info.st_mode):
+            yield path, info

@@ -1,0 +1,155 @@
+"""Python state of a stage: a component of ``fit`` and of loops."""
+
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from rekindle.jobs.capture.codec import Tensors
+from rekindle.jobs.capture.component import Caveat, ComponentBase
+from rekindle.jobs.python_state import saved as records
+from rekindle.jobs.python_state import trials
+from rekindle.jobs.python_state.keras_objects import KERAS, KINDS, Classifier
+from rekindle.jobs.python_state.reach import MOST, Reach
+from rekindle.jobs.python_state.restore import Restorer
+from rekindle.state.run.training_state import TrainingState
+
+_NO_STATE: Final = (
+    "builtins. _io. io. threading. _thread. weakref. _weakref. logging. socket. queue. "
+    "module types. functools. _functools. concurrent. multiprocessing. subprocess. "
+    "contextlib. tempfile. tensorflow. keras. tf_keras. tqdm. wandb. mlflow. comet_ml. "
+    "neptune. clearml. tensorboard. rich. rekindle. typing. abc. inspect. "
+    "collections.abc. _abc. re. operator. itertools. "
+)
+"""Beginnings of the types that are no state: files, locks, loggers, functions, what libraries
+hold for themselves."""
+_STATE: Final = ("builtins.generator", "builtins.list_iterator", "itertools.")
+_NAMED: Final = 3
+
+
+class PythonState(ComponentBase):
+    """Capture and restore what the roots of a stage reach; a component.
+
+    Args:
+        roots: objects by the path that names them, in the order of the script.
+        saved: returns the variables that other components save.
+    """
+
+    def __init__(self, roots: dict[str, Any], saved: Callable[[], list[Any]]) -> None:
+        self._roots = roots
+        self._classifier = Classifier(saved)
+        # as the script made it, before `fit` or a callback changes anything
+        self._entry = Reach(roots, self._classifier.look())
+        self._restorer: Restorer | None = None
+        self._begun: set[records.Unsaved] | None = None
+        # the step, and what it was traced with
+        self._traced: tuple[Any, dict[str, Any]] | None = None
+        self._found: dict[Caveat, None] = {}
+
+    def capture(self, arrays: Tensors) -> TrainingState:
+        now = self._walk()
+        kept, unsaved = records.out(self._entry, now, arrays)
+        if self._begun is None:
+            # on_train_begin makes these again
+            self._begun = set(unsaved)
+        self._look_for_traced(now)
+        for path, type_ in unsaved:
+            if (path, type_) not in self._begun and _is_state(type_):
+                self._add(
+                    f"{path} holds a {type_} that was made during the training, which is not saved",
+                    "keep plain data, arrays or variables in it, or make it before the training",
+                )
+        for path in now.left_out[:1]:
+            self._add(
+                f"{path} and {len(now.left_out) - 1} more are beyond the {MOST:,} Python objects "
+                "that are followed",
+                "keep what training changes in fewer objects",
+            )
+        return {"python": {"begun": kept["begun"], "changed": kept["changed"]}}
+
+    def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
+        """Restore in place; call after ``on_train_begin``, and once more within an epoch."""
+        kept = saved.get("python")
+        if kept is None:
+            return  # a checkpoint of an earlier version
+        if self._restorer is None:
+            self._restorer = Restorer(
+                self._entry, self._walk, cast("records.PythonRecords", kept), arrays, KINDS
+            )
+        restorer = self._restorer
+        restorer.restore()
+        self._found.update(dict.fromkeys(trials.caveats(self._entry)))
+        if lenient:
+            return
+        for path in restorer.differing:
+            self._add(
+                f"{path} began this attempt with another value than earlier ones, so that what "
+                "training had made of it was not restored",
+                "give it the same value in every attempt",
+            )
+        for kind, path in restorer.others:
+            self._add(
+                f"The {kind} {path} is not that of earlier attempts",
+                f"create the same {kind} in every attempt",
+            )
+        for path in restorer.missing:
+            self._add(
+                f"{path} was changed by the training and cannot be restored",
+                "keep plain data, arrays or variables in it, or make it before the training",
+            )
+        named = {*restorer.missing, *restorer.differing}
+        wrong = [path for path in dict.fromkeys(restorer.wrong()) if path not in named]
+        if wrong:
+            more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+            self._add(
+                "The Python state is not that of the checkpoint: "
+                f"{', '.join(wrong[:_NAMED])}{more}",
+                "keep it in a callback with state_dict() and load_state_dict()",
+            )
+
+    def caveats(self) -> list[Caveat]:
+        return list(self._found)
+
+    def _look_for_traced(self, now: Reach) -> None:
+        """Name attributes of the model that have changed since its step was traced with them."""
+        model = self._roots.get("model")
+        if model is None or vars(model).get("_run_eagerly"):
+            return
+        parts = {
+            path: node.digests()
+            for path, node in now.nodes.items()
+            if node.kind is KERAS and path.startswith("model")
+        }
+        step = getattr(model, "train_function", None)
+        if self._traced is None or self._traced[0] is not step:
+            # a step that a callback makes again is traced with what the model holds then
+            self._traced = step, parts
+        for path, digests in parts.items():
+            before = self._traced[1].get(path, digests)
+            for label in digests:
+                if label in before and digests[label] != before[label]:
+                    self._add(
+                        f"{path}{label} was changed after the training step was traced, and a "
+                        "relaunch traces it with the new value",
+                        "make it a variable of the model, or compile with run_eagerly=True",
+                    )
+
+    def _walk(self) -> Reach:
+        return Reach(self._roots, self._classifier.look(), self._entry)
+
+    def _add(self, what: str, remedy: str) -> None:
+        self._found[Caveat(what, remedy)] = None
+
+
+def named(callbacks: list[Any]) -> dict[str, Any]:
+    """Name callbacks by their classes, several of one class by number."""
+    found: dict[str, Any] = {}
+    for callback in callbacks:
+        name = type(callback).__name__
+        number = 1
+        while (label := f"{name}#{number}" if number > 1 else name) in found:
+            number += 1
+        found[label] = callback
+    return found
+
+
+def _is_state(type_: str) -> bool:
+    return type_.startswith(_STATE) or not type_.startswith(tuple(_NO_STATE.split()))

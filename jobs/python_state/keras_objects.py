@@ -1,0 +1,253 @@
+"""Models, layers, metrics, optimizers and variables, as the walk through Python state sees them.
+
+What Keras keeps in attributes of its own is left out: it is made again by the script, or saved
+with the variables. What a script's class adds is followed, and public settings of layers.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from rekindle.jobs import keras_compat
+from rekindle.jobs.capture import variables
+from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
+from rekindle.jobs.python_state import kinds, leaves, own_code
+from rekindle.jobs.python_state.kinds import Kind, Leaf, ObjectKind, Slot
+from rekindle.jobs.python_state.reach import OPAQUE
+from rekindle.jobs.python_state.values import Unresolvable
+
+_TRAINABLE: Final = ".trainable"
+_SAMPLED: Final = 1 << 16
+"""Least items of a variable that is compared by a sample."""
+
+_OWN: Final = (
+    "name built compiled optimizer loss train_function test_function predict_function "
+    "history stop_training steps_per_execution unrolled_steps_per_execution build "
+    "quantize autocast supports_jit call_signature_parameters activity_regularizer "
+    "_trainable _get_metrics_result_or_logs params model _model "
+)
+"""Attributes that ``fit`` sets or that are restored elsewhere."""
+
+_GENERATORS: Final = (random.Random, np.random.Generator, np.random.RandomState)
+_PARTS: Final = (keras.layers.Layer, keras.metrics.Metric, keras_compat.BaseOptimizer)
+
+# of stock callbacks: what Keras sets again, or what is restored from files
+_CALLBACK: Final = frozenset({"model", "_model", "params"})
+_MONITOR: Final = frozenset({"monitor_op", "min_delta"})
+_CSV: Final = frozenset({"writer", "csv_file", "append", "append_header"})
+_TENSORBOARD: Final = frozenset(
+    {
+        "_global_train_batch",
+        "_global_test_batch",
+        "_previous_epoch_iterations",
+        "_should_write_train_graph",
+    }
+)
+
+
+class VariableLeaf(Leaf):
+    """A variable that no model of the stage owns."""
+
+    name = "variable"
+
+    def digest(self, value: Any) -> str:
+        found = []
+        for part in variables.components(value):
+            size = int(np.prod(part.shape))
+            if size >= _SAMPLED:
+                sample = tf.reshape(part, [-1])[:: size // _SAMPLED + 1]
+                found.append(leaves.digest_array(sample.numpy()))
+            else:
+                found.append(leaves.digest_array(np.asarray(part.numpy())))
+        return " ".join(found)
+
+    def out(self, value: Any, arrays: Tensors, prefix: str) -> Any:
+        try:
+            return [
+                encode(np.asarray(part.numpy()), arrays, f"{prefix}/{replica}")
+                for replica, part in enumerate(variables.components(value))
+            ]
+        except (TypeError, NotImplementedError) as error:
+            raise Unsupported(str(error)) from None
+
+    def into(self, value: Any, body: Any, arrays: Tensors) -> None:
+        parts = variables.components(value)
+        if len(parts) != len(body):
+            raise Unresolvable(f"a variable with {len(body)} replicas")
+        for part, item in zip(parts, body, strict=True):
+            part.assign(decode(item, arrays))
+
+
+class TensorLeaf(Leaf):
+    """A tensor: it never changes, and a new one can be made."""
+
+    name, made = "tensor", True
+
+    def digest(self, value: Any) -> str:
+        size = int(np.prod(value.shape))
+        if size < _SAMPLED:
+            return leaves.digest_array(np.asarray(value.numpy()))
+        return leaves.digest_array(tf.reshape(value, [-1])[:: size // _SAMPLED + 1].numpy())
+
+    def out(self, value: Any, arrays: Tensors, prefix: str) -> Any:
+        return encode(np.asarray(value.numpy()), arrays, prefix)
+
+    def into(self, value: Any, body: Any, arrays: Tensors) -> None:
+        raise Unresolvable("a tensor of the script")
+
+    def new(self, body: Any, arrays: Tensors) -> Any:
+        return tf.constant(decode(body, arrays))
+
+
+class KerasKind(ObjectKind):
+    """A layer, model, metric or optimizer: settings, the script's own attributes, and parts."""
+
+    name = "keras"
+
+    def slots(self, value: Any) -> Iterator[Slot]:
+        own = set()
+        for slot in super().slots(value):
+            if slot.label.startswith("<") or self._is_state(value, slot):
+                own.add(id(slot.value))
+                yield slot
+        if isinstance(value, keras.layers.Layer):
+            yield Slot(_TRAINABLE, "trainable", bool(vars(value).get("_trainable", True)))
+        for label, part in _parts(value):
+            if id(part) not in own:
+                yield Slot(label, None, part, settable=False)
+
+    def put(self, value: Any, slot_key: Any, item: Any) -> None:
+        if slot_key == "trainable":
+            # Keras' own setter, which sets that of variables and sublayers, too
+            keras.layers.Layer.trainable.fset(value, item)
+        else:
+            super().put(value, slot_key, item)
+
+    def _is_state(self, value: Any, slot: Slot) -> bool:
+        if slot.key in _OWN.split() or str(slot.key).startswith("_self_"):
+            return False
+        if not str(slot.key).startswith("_"):
+            return not isinstance(slot.value, keras.KerasTensor)
+        return slot.key not in own_code.names_written(_class_of(value))
+
+
+def _class_of(value: Any) -> Any:
+    return type(value)
+
+
+class CallbackKind(ObjectKind):
+    """A callback without methods of its own to save it."""
+
+    name = "callback"
+
+    def slots(self, value: Any) -> Iterator[Slot]:
+        left = set(_CALLBACK)
+        if "monitor_op" in vars(value):
+            # Keras makes monitor_op at the first epoch end, which flips the sign of min_delta
+            left |= _MONITOR
+        if isinstance(value, keras.callbacks.CSVLogger):
+            left |= _CSV
+        board = isinstance(value, keras.callbacks.TensorBoard)
+        own = has_own_state(value)
+        for slot in super().slots(value):
+            if slot.label.startswith("<") or (
+                slot.key not in left and not own and (not board or slot.key in _TENSORBOARD)
+            ):
+                yield slot
+
+
+class DataKind(ObjectKind):
+    """A ``PyDataset``; the random generators in its attributes are restored with the data."""
+
+    name = "data"
+
+    def slots(self, value: Any) -> Iterator[Slot]:
+        for slot in super().slots(value):
+            if type(slot.value) not in _GENERATORS:
+                yield slot
+
+
+def has_own_state(callback: Any) -> bool:
+    """Return whether a callback has ``state_dict`` and ``load_state_dict``."""
+    names = {name for base in type(callback).__mro__ for name in vars(base)}
+    return {"state_dict", "load_state_dict"} <= names
+
+
+VARIABLE, TENSOR, KERAS, CALLBACK = VariableLeaf(), TensorLeaf(), KerasKind(), CallbackKind()
+DATA = DataKind()
+KINDS: Final[dict[str, Kind]] = {kind.name: kind for kind in (VARIABLE, TENSOR)}
+
+
+class Classifier:
+    """Choose the kind of an object of Keras or TensorFlow.
+
+    Args:
+        saved: returns the variables that other components save.
+    """
+
+    def __init__(self, saved: Callable[[], list[Any]]) -> None:
+        self._saved = saved
+        self._known: set[int] = set()
+
+    def look(self) -> "Classifier":
+        """Ask again which variables other components save; return self."""
+        self._known = {id(part) for part in self._saved()}
+        return self
+
+    def __call__(self, value: Any) -> Kind | None:
+        if isinstance(value, keras.Variable | tf.Variable):
+            return self._variable(value)
+        if isinstance(value, tf.Tensor):
+            return TENSOR if hasattr(value, "numpy") else OPAQUE
+        if isinstance(value, _PARTS):
+            return KERAS
+        if isinstance(value, keras.callbacks.Callback):
+            return CALLBACK
+        if isinstance(value, keras.utils.PyDataset):
+            return DATA
+        if isinstance(value, keras.random.SeedGenerator | tf.random.Generator | tf.data.Dataset):
+            return OPAQUE  # followed by other components
+        if type(value).__module__.startswith("tensorflow.") and "_python_function" in (
+            kinds.attributes(value)
+        ):
+            return FUNCTION
+        return None
+
+    def _variable(self, value: Any) -> Kind:
+        try:
+            parts = variables.components(value)
+        except Exception:
+            return OPAQUE
+        is_known = any(id(part) in self._known for part in parts)
+        readable = all(hasattr(part, "numpy") and part.shape.rank is not None for part in parts)
+        return OPAQUE if is_known or not readable else VARIABLE
+
+
+class TracedFunctionKind(Kind):
+    """A ``tf.function``: the Python function in it."""
+
+    name = "bound"
+
+    def slots(self, value: Any) -> Iterator[Slot]:
+        yield Slot("", None, vars(value)["_python_function"], settable=False)
+
+
+FUNCTION = TracedFunctionKind()
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the layers, metrics, losses and variables that an object of Keras holds."""
+    held = vars(value)
+    for index, layer in enumerate(list(held.get("_layers") or ())):
+        yield f".layers[{index}]", layer
+    if isinstance(value, keras.Model):
+        yield from keras_compat.compiled_parts(value)
+    for group in ("_trainable_variables", "_non_trainable_variables", "_variables"):
+        for index, variable in enumerate(list(held.get(group) or ())):
+            yield f".{group.strip('_')}[{index}]", variable
+    if isinstance(value, keras_compat.BaseOptimizer):
+        yield ".learning_rate", held.get("_learning_rate")

@@ -1,0 +1,134 @@
+"""Mutable objects whose content are numbers: arrays, random generators, large plain data."""
+
+import hashlib
+import json
+import marshal
+import random
+import zlib
+from typing import Any, Final
+
+import numpy as np
+
+from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
+from rekindle.jobs.python_state.kinds import Leaf
+from rekindle.jobs.python_state.values import Unresolvable, type_name
+
+WHOLE: Final = 1 << 20
+"""Most bytes of an array that are digested in full; of a larger one a sample is."""
+_SAMPLES: Final = 1 << 14
+LARGE: Final = 512
+"""Least items of a list or dictionary of plain data that is saved as one object."""
+_MOST: Final = 1 << 22
+
+
+def digest_array(array: np.ndarray[Any, Any]) -> str:
+    """Digest an array, a large one by a sample of its items."""
+    head = f"{array.dtype.str} {array.shape}"
+    flat = array.reshape(-1) if array.flags.c_contiguous else np.ascontiguousarray(array).ravel()
+    if array.nbytes > WHOLE:
+        step = max(1, flat.size // _SAMPLES)
+        flat = np.concatenate([flat[:256], flat[::step], flat[-256:]])
+    return f"{zlib.crc32(flat.view(np.uint8).data, zlib.crc32(head.encode())):08x}"
+
+
+class ArrayLeaf(Leaf):
+    """A numpy array without objects."""
+
+    name, made = "array", True
+
+    def digest(self, value: Any) -> str:
+        return digest_array(value)
+
+    def out(self, value: Any, arrays: Tensors, prefix: str) -> Any:
+        return encode(value, arrays, prefix)
+
+    def into(self, value: Any, body: Any, arrays: Tensors) -> None:
+        wanted = decode(body, arrays)
+        if value.shape != wanted.shape or value.dtype != wanted.dtype or not value.flags.writeable:
+            raise Unresolvable(f"an array of shape {wanted.shape}")
+        value[...] = wanted
+
+    def new(self, body: Any, arrays: Tensors) -> Any:
+        return decode(body, arrays)
+
+
+class RandomLeaf(Leaf):
+    """A generator of Python's or numpy's random numbers."""
+
+    name, made = "random", True
+
+    def digest(self, value: Any) -> str:
+        arrays: Tensors = {}
+        found = hashlib.blake2b(json.dumps(self.out(value, arrays, "")).encode(), digest_size=8)
+        for array in arrays.values():
+            found.update(array.tobytes())
+        return found.hexdigest()
+
+    def out(self, value: Any, arrays: Tensors, prefix: str) -> Any:
+        if type(value) is random.Random:
+            version, numbers, gauss = value.getstate()
+            return ["random", version, encode(np.array(numbers, np.uint64), arrays, prefix), gauss]
+        return encode(value, arrays, prefix)
+
+    def into(self, value: Any, body: Any, arrays: Tensors) -> None:
+        if isinstance(body, list):
+            numbers = tuple(int(number) for number in decode(body[2], arrays))
+            value.setstate((body[1], numbers, body[3]))
+        else:
+            decode(body, arrays, value)
+
+    def new(self, body: Any, arrays: Tensors) -> Any:
+        if isinstance(body, list):
+            made = random.Random(0)
+            self.into(made, body, arrays)
+            return made
+        return decode(body, arrays)
+
+
+class PlainLeaf(Leaf):
+    """A long list or large dictionary of plain data: one object, whatever it holds."""
+
+    name, made = "plain", True
+
+    def digest(self, value: Any) -> str:
+        text = marshal.dumps(value, 2)
+        if len(text) > _MOST:
+            step = len(text) // _MOST + 1
+            text = text[:65536] + text[::step] + text[-65536:]
+        return f"{len(value)}:{zlib.crc32(text):08x}"
+
+    def out(self, value: Any, arrays: Tensors, prefix: str) -> Any:
+        if type(value) is list and set(map(type, value)) == {float}:
+            return {"floats": encode(np.array(value), arrays, prefix)}
+        return encode(value, arrays, prefix)
+
+    def into(self, value: Any, body: Any, arrays: Tensors) -> None:
+        wanted = self.new(body, arrays)
+        if type(wanted) is not type(value):
+            raise Unresolvable(type_name(type(wanted)))
+        value.clear()
+        (value.extend if type(value) is list else value.update)(wanted)
+
+    def new(self, body: Any, arrays: Tensors) -> Any:
+        if isinstance(body, dict) and "floats" in body:
+            return decode(body["floats"], arrays).tolist()
+        return decode(body, arrays)
+
+
+def is_large_plain(value: Any) -> bool:
+    """Return whether a list or dictionary has many items and is plain data throughout."""
+    if len(value) < LARGE:
+        return False
+    try:
+        marshal.dumps(value, 2)
+    except ValueError:
+        return False
+    items = value if type(value) is list else value.values()
+    return not any(isinstance(item, np.ndarray | list | dict | set) for item in items) or (
+        len(value) > 8 * LARGE
+    )
+
+
+ARRAY, RANDOM, PLAIN = ArrayLeaf(), RandomLeaf(), PlainLeaf()
+
+__all__ = ["ARRAY", "PLAIN", "RANDOM", "Unsupported", "digest_array", "is_large_plain"]

@@ -1,0 +1,123 @@
+"""Tell the code of the job from libraries, and list the globals that its functions name."""
+
+import dis
+import functools
+import sys
+import sysconfig
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+_OURS: Final = tuple(
+    str(Path(__file__).resolve().parents[2] / name) + "/" for name in ("jobs", "state", "daemon")
+)
+_LIBRARY: Final = tuple({sysconfig.get_paths()[name] + "/" for name in ("stdlib", "platstdlib")})
+_INSTALLED: Final = ("/site-packages/", "/dist-packages/")
+
+
+@functools.lru_cache(maxsize=4096)
+def is_own_file(file: str) -> bool:
+    """Return whether a source file belongs to the job: to no library, and not to rekindle."""
+    if file.startswith(("<", *_OURS)) or "__autograph_generated_file" in file:
+        return False
+    return not file.startswith(_LIBRARY) and not any(part in file for part in _INSTALLED)
+
+
+def is_own_function(value: Any) -> bool:
+    """Return whether a value is a Python function defined in the job's own code."""
+    return type(value) is types.FunctionType and is_own_file(value.__code__.co_filename)
+
+
+def is_own_class(value: Any) -> bool:
+    """Return whether a value is a class defined in the job's own code."""
+    if not isinstance(value, type):
+        return False
+    module = sys.modules.get(value.__module__)
+    file = vars(module).get("__file__") if module is not None else None
+    return isinstance(file, str) and is_own_file(file)
+
+
+def own_classes(value: Any) -> list[type]:
+    """List the classes of an object that the job defines, the most special one first."""
+    return [base for base in type.__getattribute__(type(value), "__mro__") if is_own_class(base)]
+
+
+def functions_of(owner: type) -> Iterator[tuple[str, Any]]:
+    """List the functions in the body of a class, those of properties included."""
+    for name, value in list(vars(owner).items()):
+        found = [value]
+        if isinstance(value, staticmethod | classmethod):
+            found = [value.__func__]
+        elif isinstance(value, property):
+            found = [value.fget, value.fset]
+        elif isinstance(value, functools.cached_property):
+            found = [value.func]
+        for function in map(unwrapped, found):
+            if is_own_function(function):
+                yield name, function
+
+
+def unwrapped(value: Any) -> Any:
+    """Return the function that decorators such as ``functools.wraps`` have wrapped."""
+    for _ in range(16):
+        kind = type(value)
+        if kind is not types.FunctionType and kind.__module__ != "functools":
+            break
+        if kind is functools.partial or "__wrapped__" not in vars(value):
+            break
+        value = vars(value)["__wrapped__"]
+    return value
+
+
+@functools.lru_cache(maxsize=4096)
+def global_names(code: types.CodeType) -> tuple[tuple[str, bool], ...]:
+    """List the globals that a function's bytecode names, and whether it stores into each."""
+    found: dict[str, bool] = {}
+    for instruction in dis.get_instructions(code):
+        name = instruction.argval
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            found.setdefault(name, False)
+        elif instruction.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
+            found[name] = True
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            for name, stores in global_names(constant):
+                found[name] = found.get(name, False) or stores
+    return tuple(found.items())
+
+
+@functools.lru_cache(maxsize=1024)
+def names_written(owner: Any) -> frozenset[str]:
+    """List the attributes that a library's classes among the bases of a class assign."""
+    found: set[str] = set()
+    for base in owner.__mro__:
+        if not is_own_class(base):
+            for value in vars(base).values():
+                function = unwrapped(getattr(value, "fset", None) or value)
+                if type(function) is types.FunctionType:
+                    found |= _stored(function.__code__)
+    return frozenset(found)
+
+
+def _stored(code: types.CodeType) -> set[str]:
+    found = {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_ATTR"}
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            found |= _stored(constant)
+    return found
+
+
+def is_descriptor(value: Any) -> bool:
+    """Return whether a class attribute is a function, property or the like, and no state."""
+    kind = type(value)
+    return "__get__" in _names(kind) or "__set__" in _names(kind) or isinstance(value, type)
+
+
+def _names(kind: type) -> set[str]:
+    return {name for base in kind.__mro__ for name in vars(base)}
+
+
+def is_standard_library(top: str) -> bool:
+    """Return whether a top-level module belongs to Python itself."""
+    return top in sys.stdlib_module_names

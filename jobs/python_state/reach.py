@@ -1,0 +1,285 @@
+"""Reach: every mutable object that the roots of a stage lead to, each with one path.
+
+The walk goes breadth first and in the order of the script, so that an object has the same path in
+every attempt. It enters the job's own functions (closures, defaults, bound objects, the globals
+that their bytecode names), and no module, file, lock, thread or library function.
+"""
+
+import collections
+import enum
+import functools
+import random
+import types
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from rekindle.jobs.python_state import kinds, leaves, own_code, values
+from rekindle.jobs.python_state.kinds import Globals, Kind, Leaf, Slot
+from rekindle.jobs.python_state.values import Expr, type_name
+
+MOST: Final = 10_000
+"""Most objects that are followed."""
+
+Classify = Callable[[Any], Kind | None]
+"""Choose the kind of an object that is none of Python's own; None to leave the choice."""
+
+OPAQUE: Final = Kind()
+"""A kind for what is never entered."""
+
+_WALKED: Final = frozenset(
+    {"argparse.Namespace", "types.SimpleNamespace", "collections.UserDict", "collections.UserList"}
+)
+_CLOSED: Final = (
+    "tensorflow keras tf_keras jax torch numpy pandas scipy PIL matplotlib h5py builtins "
+    "tqdm wandb mlflow comet_ml neptune clearml tensorboard tensorboardX rich optuna ray "
+    "requests urllib3 psutil pynvml rekindle "
+)
+
+
+@dataclass(slots=True)
+class Node:
+    """Hold one object as it was found.
+
+    Attributes:
+        path: unique.
+        content: label, key and value of each settable binding, keys and values expressed.
+        keys: the key of each binding, itself.
+        digest: of a leaf.
+    """
+
+    path: str
+    kind: Kind
+    value: Any
+    content: list[tuple[str, Expr, Expr]] = field(default_factory=list)
+    keys: dict[str, Any] = field(default_factory=dict)
+    digest: str = ""
+
+    def read_leaf(self, kind: Leaf) -> None:
+        """Digest the content of a leaf."""
+        self.digest = kind.digest(self.value)
+
+    def hold(self, content: list[tuple[str, Expr, Expr]], keys: dict[str, Any]) -> None:
+        """Set what was read."""
+        self.content, self.keys = content, keys
+
+    @property
+    def type(self) -> str:
+        """Name of its type, with what a new object of it needs."""
+        text = type_name(type(self.value))
+        if type(self.value) is collections.deque and self.value.maxlen is not None:
+            text += f":{self.value.maxlen}"
+        if type(self.value) is collections.defaultdict:
+            factory = self.value.default_factory
+            text += f":{type_name(factory) if isinstance(factory, type) else ''}"
+        return text
+
+    def digests(self) -> Any:
+        """Return digests of all bindings, or of the object where it is restored as a whole."""
+        if isinstance(self.kind, Leaf):
+            return self.digest
+        if self.kind.whole:
+            return values.digest([expr for _, _, expr in self.content])
+        return {label: values.digest(expr) for label, _, expr in self.content}
+
+
+class Reach:
+    """Walk from the roots and hold what was found.
+
+    Args:
+        roots: objects by the path that names them; None is left out.
+        classify: chooses kinds for objects of Keras and TensorFlow.
+        known: the graph of an earlier walk; objects that it holds keep their paths there.
+
+    Attributes:
+        nodes: by path, in the order of the walk.
+        classes: enumerations and named tuples that were met, by name.
+        left_out: paths of objects beyond the limit.
+        adopted: paths of objects that a restore has made.
+    """
+
+    def __init__(
+        self, roots: dict[str, Any], classify: Classify, known: "Reach | None" = None
+    ) -> None:
+        self.nodes: dict[str, Node] = {}
+        self.classes: dict[str, type] = dict(known.classes) if known is not None else {}
+        self.left_out: list[str] = []
+        self._paths: dict[int, str] = {}
+        self._adopted: dict[int, tuple[str, Any]] = {}
+        self.adopted: set[str] = set()
+        self._classify = classify
+        self._known = known
+        self._globals: dict[int, Globals] = dict(known._globals) if known is not None else {}
+        self._queue: collections.deque[Node] = collections.deque()
+        for path, root in roots.items():
+            if root is not None:
+                self._enter(path, root)
+        self._run()
+
+    def at(self, path: str) -> Any:
+        """Return the object at a path.
+
+        Raises:
+            Unresolvable: there is none.
+        """
+        if path not in self.nodes:
+            raise values.Unresolvable(path)
+        return self.nodes[path].value
+
+    def path_of(self, value: Any) -> str | None:
+        """Return the path of an object that was found."""
+        return self._paths.get(id(value)) or self._adopted.get(id(value), (None,))[0]
+
+    def adopt(self, path: str, value: Any) -> None:
+        """Give an object that a restore has made the path that it had in the checkpoint."""
+        self._adopted[id(value)] = (path, value)
+        self.adopted.add(path)
+
+    def _run(self) -> None:
+        """Walk until neither objects nor names of globals are left."""
+        done: dict[int, int] = {}
+        while True:
+            while self._queue:
+                self._read(self._queue.popleft())
+            grown = False
+            for number, found in list(self._globals.items()):
+                if done.get(number) != len(found.names):
+                    done[number] = len(found.names)
+                    grown = True
+                    path = f"globals of {found.label.rstrip('.') or '__main__'}"
+                    node = self.nodes.setdefault(path, Node(path, kinds.GLOBALS, found))
+                    self._read(node)
+            if not grown:
+                return
+
+    def _read(self, node: Node) -> None:
+        if isinstance(node.kind, Leaf):
+            node.read_leaf(node.kind)
+            return
+        if type(node.value) is types.FunctionType:
+            self._name_globals(node.value)
+        content: list[tuple[str, Expr, Expr]] = []
+        keys: dict[str, Any] = {}
+        for slot in _copied(node.kind, node.value):
+            path = node.kind.path(node.value, node.path, slot)
+            refer = functools.partial(self._enter, path)
+            expr = values.express(slot.value, refer)
+            self._meet(slot.value)
+            if not slot.settable:
+                continue
+            label = slot.label
+            while label in keys:
+                label += "~"
+            keys[label] = slot.key
+            key = values.express(slot.key, refer) if node.kind is kinds.DICT else None
+            content.append((label, key, expr))
+        if node.kind is kinds.SET:
+            content.sort(key=lambda entry: values.canonical(entry[2]))
+        node.hold(content, keys)
+
+    def _enter(self, path: str, value: Any) -> str | None:
+        """Return the path of an object, a new one unless it is known; None where it is opaque."""
+        found = self._paths.get(id(value))
+        if found is not None:
+            return found
+        kind = self._kind(value)
+        if kind is None:
+            return None
+        before = self._known.path_of(value) if self._known is not None else None
+        if before is not None:
+            path = before
+        else:
+            if len(self.nodes) >= MOST:
+                self.left_out.append(path)
+                return None
+            if self._known is not None:
+                path = f"+{path.removeprefix('+')}"
+            while path in self.nodes or (self._known is not None and path in self._known.adopted):
+                path += "~"
+        node = Node(path, kind, value)
+        self.nodes[path] = node
+        self._paths[id(value)] = path
+        self._queue.append(node)
+        return path
+
+    def _kind(self, value: Any) -> Kind | None:
+        type_ = type(value)
+        if type_ in _SIMPLE:
+            if type_ in (list, dict) and leaves.is_large_plain(value):
+                return leaves.PLAIN
+            return _SIMPLE[type_]
+        if type_ is types.FunctionType:
+            return kinds.FUNCTION if own_code.is_own_function(own_code.unwrapped(value)) else None
+        if type_ is np.ndarray:
+            return None if value.dtype.hasobject else leaves.ARRAY
+        if type_ is types.BuiltinMethodType:  # e.g. losses.append; len and the like have a module
+            return kinds.BOUND if isinstance(value.__self__, list | dict | set) else None
+        chosen = self._classify(value)
+        if chosen is not None:
+            return None if chosen is OPAQUE else chosen
+        for base, kind in _DERIVED:
+            if isinstance(value, base):
+                return kind
+        if isinstance(value, type):
+            return kinds.CLASS if own_code.is_own_class(value) else None
+        if isinstance(value, enum.Enum | BaseException) or own_code.is_descriptor(value):
+            return None
+        return kinds.OBJECT if _is_followed(type_, value) else None
+
+    def _meet(self, value: Any) -> None:
+        """Record the class of an enumeration's member or of a named tuple."""
+        if isinstance(value, enum.Enum | tuple | type) and type(value) is not tuple:
+            kind = value if isinstance(value, type) else type(value)
+            self.classes.setdefault(type_name(kind), kind)
+
+    def _name_globals(self, function: Any) -> None:
+        namespace = function.__globals__
+        for name, stores in own_code.global_names(function.__code__):
+            if stores or name in namespace:
+                found = self._globals.setdefault(id(namespace), Globals(namespace))
+                found.names[name] = None
+
+
+_SIMPLE: Final[dict[type, Kind]] = {
+    list: kinds.LIST,
+    dict: kinds.DICT,
+    set: kinds.SET,
+    collections.OrderedDict: kinds.DICT,
+    collections.defaultdict: kinds.DICT,
+    collections.Counter: kinds.DICT,
+    collections.deque: kinds.DEQUE,
+    types.MethodType: kinds.BOUND,
+    functools.partial: kinds.BOUND,
+    random.Random: leaves.RANDOM,
+    np.random.Generator: leaves.RANDOM,
+    np.random.RandomState: leaves.RANDOM,
+}
+_DERIVED: Final[tuple[tuple[type, Kind], ...]] = (
+    (list, kinds.LIST),
+    (dict, kinds.DICT),
+    (set, kinds.SET),
+)
+
+
+def _is_followed(kind: type, value: Any) -> bool:
+    """Return whether the attributes of an object are followed."""
+    if own_code.is_own_class(kind):
+        return True
+    if type_name(kind) in _WALKED or own_code.own_classes(value):
+        return True
+    top = kind.__module__.partition(".")[0]
+    if top in _CLOSED.split() or own_code.is_standard_library(top):
+        return False
+    return bool(kinds.attributes(value))
+
+
+def _copied(kind: Kind, value: Any) -> Iterable[Slot]:
+    """List the bindings of an object that another thread may be changing."""
+    for _ in range(16):
+        try:
+            return list(kind.slots(value))
+        except RuntimeError:  # it changed its size meanwhile
+            continue
+    return []

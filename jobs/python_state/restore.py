@@ -1,0 +1,269 @@
+"""Restore Python state in place: three values of each binding decide.
+
+A binding that the script set, at the entry of the stage, to what it was in the attempt that
+saved gets what training made of it. One that the script set to something else is left alone.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from rekindle.jobs.capture.codec import Tensors
+from rekindle.jobs.python_state import clocks, kinds, leaves, values
+from rekindle.jobs.python_state.kinds import Kind, Leaf
+from rekindle.jobs.python_state.reach import Node, Reach
+from rekindle.jobs.python_state.saved import PythonRecords, Record
+from rekindle.jobs.python_state.values import Expr, Unresolvable
+
+_KINDS: Final[dict[str, Kind]] = {
+    kind.name: kind
+    for kind in (
+        kinds.LIST,
+        kinds.DEQUE,
+        kinds.SET,
+        kinds.DICT,
+        leaves.ARRAY,
+        leaves.RANDOM,
+        leaves.PLAIN,
+    )
+}
+"""Kinds of Python and numpy, by name; others are chosen by the object itself."""
+
+_ERRORS: Final = (Unresolvable, ValueError, KeyError, TypeError, AttributeError)
+
+
+class Restorer:
+    """Restore one checkpoint into the objects of this attempt.
+
+    Args:
+        entry: the objects as of the entry of the stage in this attempt.
+        walk: walks from the roots again.
+        more: further kinds by name.
+
+    Attributes:
+        differing: paths that training had changed, and that the script set to another value than
+            the attempt that saved; they are left alone.
+        missing: paths whose value cannot be restored.
+        others: kinds and paths of unchanged arrays and the like that are others in this attempt.
+    """
+
+    def __init__(
+        self,
+        entry: Reach,
+        walk: Callable[[], Reach],
+        saved: PythonRecords,
+        arrays: Tensors,
+        more: dict[str, Kind],
+    ) -> None:
+        self._entry = entry
+        self._walk = walk
+        self._begun = saved["begun"]
+        self._changed = saved["changed"]
+        self._arrays = arrays
+        self._kinds = {**_KINDS, **more}
+        self._made: dict[str, Any] = {}
+        self._made_kinds: dict[str, Kind] = {}
+        self.differing: dict[str, None] = {}
+        self.missing: dict[str, None] = {}
+        self.others: dict[tuple[str, str], None] = {}
+
+    def restore(self) -> None:
+        """Restore every object; may be called again."""
+        # a second time: a layer's `trainable` sets that of all layers in it, too
+        for _ in range(2):
+            now = self._walk()
+            self._find_made(now)
+            for path, kind in self._made_kinds.items():
+                self._restore_made(path, kind, now.nodes.get(path))
+            for path, node in self._entry.nodes.items():
+                record, current = self._changed.get(path), now.nodes.get(path)
+                if isinstance(node.kind, Leaf) or node.kind.whole:
+                    self._restore_whole(path, node, record, current)
+                else:
+                    self._restore_bindings(path, node, record, current)
+
+    def wrong(self) -> list[str]:
+        """Walk again and list the paths that hold another value than the checkpoint says."""
+        now, found = self._walk(), []
+        for path, node in now.nodes.items():
+            before, record = self._entry.nodes.get(path), self._changed.get(path)
+            if before is None and record is None:
+                continue
+            if isinstance(node.kind, Leaf) or node.kind.whole:
+                wanted = record["digest"] if record is not None else _digests(before)
+                if self._is_same(path, before) and wanted != node.digests():
+                    found.append(values.readable(path))
+                continue
+            digests, theirs = node.digests(), record["digest"] if record else _digests(before)
+            for label, digest in digests.items() if isinstance(theirs, dict) else ():
+                if self._is_same(path, before, label) and theirs.get(label) != digest:
+                    found.append(values.readable(path, label))
+        return [path for path in found if path not in self.missing]
+
+    # objects that did not exist at the entry
+
+    def _find_made(self, now: Reach) -> None:
+        """Find each among what ``on_train_begin`` has made again, or make it."""
+        for path, record in self._changed.items():
+            if path in self._entry.nodes or path in self._made:
+                continue
+            node = now.nodes.get(path)
+            if node is not None and (node.kind.name, node.type) == (record["kind"], record["type"]):
+                self._adopt(path, node.kind, node.value)
+            else:
+                self._make(path, record)
+
+    def _make(self, path: str, record: Record) -> None:
+        """Make a new object, if its kind can be made."""
+        kind = self._kinds.get(record["kind"])
+        if kind is None or not kind.made:
+            return
+        try:
+            if isinstance(kind, Leaf):
+                made = kind.new(record["content"], self._arrays)
+            else:
+                made = kind.make(record["type"])
+        except _ERRORS:
+            self.missing[values.readable(path)] = None
+        else:
+            self._adopt(path, kind, made)
+
+    def _adopt(self, path: str, kind: Kind, value: Any) -> None:
+        self._made[path] = value
+        self._made_kinds[path] = kind
+        self._entry.adopt(path, value)
+
+    def _restore_made(self, path: str, kind: Kind, current: Node | None) -> None:
+        record = self._changed[path]
+        if current is not None and current.digests() == record["digest"]:
+            return
+        if isinstance(kind, Leaf):
+            if current is not None:
+                self._put_leaf(path, kind, self._made[path], record)
+        elif kind.whole or kind is kinds.DICT:
+            self._fill(path, kind, self._made[path], record["content"])
+        else:
+            wanted = {label: expr for label, _, expr in record["content"]}
+            keys = current.keys if current is not None else {}
+            for label in wanted:
+                key = keys.get(label, kind.key_of(self._made[path], label, None))
+                self._bind(path, kind, self._made[path], label, key, wanted)
+
+    def _find(self, path: str) -> Any:
+        return self._made[path] if path in self._made else self._entry.at(path)
+
+    def _resolve(self, expr: Expr) -> Any:
+        return values.resolve(expr, self._find, self._entry.classes)
+
+    # objects of this attempt
+
+    def _restore_whole(
+        self, path: str, node: Node, record: Record | None, current: Node | None
+    ) -> None:
+        if record is None and path in self._begun and not self._is_same(path, node):
+            if isinstance(node.kind, Leaf) and node.kind.name in ("array", "variable", "tensor"):
+                self.others[node.kind.name, values.readable(path)] = None
+            return
+        wanted = record["digest"] if record is not None else node.digests()
+        if current is not None and current.digests() == wanted:
+            return
+        if not self._is_same(path, node):
+            if record is not None:
+                self.differing[values.readable(path)] = None
+        elif record is not None:
+            self._apply(path, node, record)
+        elif isinstance(node.kind, Leaf):
+            if current is not None:
+                self.missing[values.readable(path)] = None
+        else:
+            self._fill(path, node.kind, node.value, node.content)
+
+    def _apply(self, path: str, node: Node, record: Record) -> None:
+        kind = self._kinds.get(record["kind"], node.kind)
+        if not isinstance(kind, Leaf):
+            self._fill(path, kind, node.value, record["content"])
+        else:
+            self._put_leaf(path, kind, node.value, record)
+
+    def _put_leaf(self, path: str, kind: Leaf, value: Any, record: Record) -> None:
+        try:
+            kind.into(value, record["content"], self._arrays)
+        except _ERRORS:
+            self.missing[values.readable(path)] = None
+
+    def _restore_bindings(
+        self, path: str, node: Node, record: Record | None, current: Node | None
+    ) -> None:
+        begun = self._begun.get(path, {})
+        if record is not None and record["kind"] != node.kind.name:  # it became large
+            if begun == node.digests():
+                self._apply(path, node, record)
+            else:
+                self.differing[values.readable(path)] = None
+            return
+        content = record["content"] if record is not None else node.content
+        now = current.content if current is not None else []
+        if content == now:
+            return
+        wanted = {label: expr for label, _, expr in content}
+        here = {label: expr for label, _, expr in now}
+        known = [label for label, _, _ in node.content]
+        labels = dict.fromkeys([*wanted, *known, *here, *begun])
+        same = {label: self._is_same(path, node, label) for label in labels}
+        if node.kind is kinds.DICT and all(same.values()):
+            self._fill(path, node.kind, node.value, content)
+            return
+        keys = {**node.keys, **(current.keys if current is not None else {})}
+        for label, key, _ in content:
+            if label not in keys:
+                keys[label] = node.kind.key_of(node.value, label, self._resolve(key))
+        for label in labels:
+            absent = label not in wanted
+            if absent == (label not in here) and wanted.get(label) == here.get(label):
+                continue
+            if same[label]:
+                self._bind(path, node.kind, node.value, label, keys[label], wanted)
+            elif record is not None:
+                digest = None if absent else values.digest(wanted[label])
+                if digest != begun.get(label) and not clocks.is_reading(here.get(label)):
+                    self.differing[values.readable(path, label)] = None
+
+    def _bind(
+        self, path: str, kind: Kind, value: Any, label: str, key: Any, wanted: dict[str, Expr]
+    ) -> None:
+        if label not in wanted:
+            kind.remove(value, key)
+            return
+        try:
+            kind.put(value, key, self._resolve(wanted[label]))
+        except _ERRORS:
+            self._miss(path, label, wanted[label])
+
+    def _miss(self, path: str, label: str, expr: Expr) -> None:
+        """Name what cannot be restored, unless the checkpoint names it or it is a function."""
+        absent = [self._changed.get(ref, {}) for ref in values.references(expr)]
+        if not values.opaque(expr) and not any(
+            record.get("kind") in ("function", "bound", "class") for record in absent
+        ):
+            self.missing[values.readable(path, label)] = None
+
+    def _fill(self, path: str, kind: Kind, value: Any, content: list[Any]) -> None:
+        items = []
+        for label, key, expr in content:
+            try:
+                items.append((self._resolve(key), self._resolve(expr)))
+            except _ERRORS:
+                self._miss(path, label, expr)
+        kind.fill(value, items)
+
+    def _is_same(self, path: str, node: Node | None, label: str | None = None) -> bool:
+        """Return whether the script made the same of a binding as in the attempt that saved."""
+        if node is None:
+            return True
+        here, begun = node.digests(), self._begun.get(path, {} if label is not None else None)
+        if label is None or not isinstance(here, dict) or not isinstance(begun, dict):
+            return bool(here == begun)
+        return bool(here.get(label) == begun.get(label))
+
+
+def _digests(node: Node | None) -> Any:
+    return node.digests() if node is not None else None

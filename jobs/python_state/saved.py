@@ -1,0 +1,101 @@
+"""Python state in a checkpoint: what it was when the attempt began, and what has changed."""
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple, TypedDict
+
+from rekindle.jobs.capture.codec import Tensors, Unsupported
+from rekindle.jobs.python_state import values
+from rekindle.jobs.python_state.kinds import Leaf
+from rekindle.jobs.python_state.reach import Node, Reach
+
+
+class Record(TypedDict, total=False):
+    """Hold an object that has changed.
+
+    Attributes:
+        kind, type: of the object.
+        content: label, key and value of each binding; of a leaf, what its kind made.
+        digest: of its content, as in ``begun``.
+    """
+
+    kind: str
+    type: str
+    content: Any
+    digest: Any
+
+
+class PythonRecords(TypedDict):
+    """Hold the Python state of a stage.
+
+    Attributes:
+        begun: digests of every object by path, as of the entry of the attempt that saved it.
+        changed: records of those that are others now, and of new ones, by path.
+    """
+
+    begun: dict[str, Any]
+    changed: dict[str, Record]
+
+
+class Unsaved(NamedTuple):
+    """Name a binding whose new value is not saved, and the type of that value."""
+
+    path: str
+    type: str
+
+
+def changed_nodes(entry: Reach, now: Reach) -> Iterator[Node]:
+    """Yield the objects that are new, or whose content is another than at the entry."""
+    for path, node in now.nodes.items():
+        before = entry.nodes.get(path)
+        if before is None or before.kind is not node.kind:
+            yield node
+        elif isinstance(node.kind, Leaf):
+            if node.digest != before.digest:
+                yield node
+        elif node.content != before.content and repr(node.content) != repr(before.content):
+            yield node
+
+
+def digests(reach: Reach) -> dict[str, Any]:
+    """Return the digests of every object by path; objects without bindings are left out."""
+    found = {path: node.digests() for path, node in reach.nodes.items()}
+    return {path: digest for path, digest in found.items() if digest != {}}
+
+
+def out(entry: Reach, now: Reach, arrays: Tensors) -> tuple[PythonRecords, list[Unsaved]]:
+    """Return what a checkpoint holds, and what a new process cannot make or find again.
+
+    An object that cannot be made is restored where the next attempt has its like at the same path.
+    """
+    changed: dict[str, Record] = {}
+    unsaved: list[Unsaved] = []
+    for number, node in enumerate(changed_nodes(entry, now)):
+        record: Record = {"kind": node.kind.name, "type": node.type, "digest": node.digests()}
+        if node.path not in entry.nodes and not node.kind.made and node.kind.name in _OBJECTS:
+            unsaved.append(Unsaved(values.readable(node.path), node.type))
+        if isinstance(node.kind, Leaf):
+            prefix = f"python/{number:05d}"
+            try:
+                record["content"] = node.kind.out(node.value, arrays, prefix)
+            except (Unsupported, ValueError) as error:
+                for key in [key for key in arrays if key.startswith(prefix)]:
+                    del arrays[key]
+                unsaved.append(Unsaved(values.readable(node.path), str(error)))
+                continue
+        else:
+            record["content"] = node.content
+            unsaved += _opaque(entry.nodes.get(node.path), node)
+        changed[node.path] = record
+    return {"begun": digests(entry), "changed": changed}, unsaved
+
+
+_OBJECTS: Final = frozenset({"object", "keras", "callback", "variable"})
+
+
+def _opaque(before: Node | None, node: Node) -> Iterator[Unsaved]:
+    """Name bindings to something that cannot be saved, and that the entry had not."""
+    known = {label: expr for label, _, expr in before.content} if before is not None else {}
+    for label, _, expr in node.content:
+        if expr != known.get(label):
+            for type_ in values.opaque(expr):
+                yield Unsaved(values.readable(node.path, label), type_)

@@ -1,0 +1,153 @@
+"""Draws while tracing: random numbers that a step takes from Python or numpy when it is traced.
+
+TensorFlow runs the Python code of a step once and keeps what it drew as a constant. A relaunch
+traces the step again, in the middle of a training: it does so from the random state of the first
+trace, and puts the current one back.
+"""
+
+import inspect
+import random
+import threading
+import weakref
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, Final
+
+import numpy as np
+
+try:
+    from tensorflow.python.eager.polymorphic_function import tracing_compilation
+
+    _plain: Callable[..., Any] | None = tracing_compilation._create_concrete_function
+except (ImportError, AttributeError):
+    _plain = None
+
+_DEPTH: Final = 3
+
+_models: "weakref.WeakKeyDictionary[Any, int]" = weakref.WeakKeyDictionary()
+"""Models in the order in which stages train them, which is the same in each attempt."""
+_stage = 0
+_counts: dict[str, int] = {}
+_known: dict[str, dict[str, Any]] = {}
+"""States before each trace that drew, as JSON, by function, stage and number."""
+_tracing = False
+
+
+def enter_stage() -> None:
+    """Count a stage, and watch the traces in it."""
+    global _stage
+    _stage += 1
+    _counts.clear()
+    if _plain is not None:
+        tracing_compilation._create_concrete_function = _create
+
+
+def number(models: Iterable[Any]) -> None:
+    """Count models in the order of the stages that train them."""
+    for model in models:
+        _models.setdefault(model, len(_models))
+
+
+def captured(data_draws: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Return the state before each trace that drew, as JSON.
+
+    Args:
+        data_draws: generators that the data draws from, maybe in another thread: left out.
+    """
+    kept = {
+        key: {kind: state for kind, state in states.items() if kind not in data_draws}
+        for key, states in _known.items()
+    }
+    return {key: states for key, states in kept.items() if states}
+
+
+def restore(kept: dict[str, dict[str, Any]]) -> None:
+    """Trace each function from the state that it was traced from before."""
+    _known.update(kept)
+
+
+def _create(function_type: Any, type_context: Any, graph: Any, options: Any) -> Any:
+    """Replace ``_create_concrete_function``: trace a function."""
+    global _tracing
+    assert _plain is not None
+    name = None if _tracing else step_name(options.python_function)
+    if name is None or threading.current_thread() is not threading.main_thread():
+        return _plain(function_type, type_context, graph, options)
+    count = _counts[name] = _counts.get(name, -1) + 1
+    key = f"{name} {_stage} {count}"
+    before = _states()
+    known = _known.get(key) or (_earlier(name) if count == 0 else None)
+    _tracing = True
+    try:
+        if known is not None:
+            _set(known)
+        made = _plain(function_type, type_context, graph, options)
+    finally:
+        _tracing = False
+        if known is not None:
+            _set({kind: before[kind] for kind in known})  # it is behind this trace already
+    if known is None:
+        after = _states()
+        drew = {kind: state for kind, state in before.items() if after[kind] != state}
+        if drew:
+            _known[key] = drew
+    return made
+
+
+def _earlier(name: str) -> dict[str, Any] | None:
+    """Return the state of a function that an earlier stage traced."""
+    earlier = [key for key in _known if key.rsplit(" ", 2)[0] == name]
+    return _known[earlier[-1]] if earlier else None
+
+
+def step_name(function: Callable[..., Any]) -> str | None:
+    """Name a step by its definition and its model; None for a function of a library."""
+    plain = inspect.unwrap(function)
+    found = f"{plain.__module__}.{plain.__qualname__}"
+    owner = None
+    for value in _closed_over(plain, _DEPTH):
+        model = getattr(value, "__self__", value)
+        try:
+            at = _models.get(model)
+        except TypeError:
+            continue  # it cannot be hashed or referred to weakly
+        if at is not None:
+            owner = at
+        if callable(value):
+            found += f" {getattr(value, '__name__', '')}".rstrip()
+    if owner is not None:
+        return f"{found} {owner}"
+    return None if plain.__module__.partition(".")[0] in ("keras", "tensorflow") else found
+
+
+def _closed_over(function: Callable[..., Any], depth: int) -> Iterator[Any]:
+    """Return what a function closes over, through the functions in it.
+
+    The training and the validation step of Keras differ only in the innermost one.
+    """
+    for cell in getattr(function, "__closure__", None) or ():
+        try:
+            value = cell.cell_contents
+            inner = inspect.unwrap(value) if callable(value) else None
+        except ValueError:
+            continue  # not assigned yet, or it wraps itself
+        yield value
+        if depth and inspect.isfunction(inner):
+            yield from _closed_over(inner, depth - 1)
+
+
+def _states() -> dict[str, Any]:
+    kind, keys, *rest = np.random.get_state()
+    version, inner, gauss = random.getstate()
+    return {
+        "numpy": [kind, np.asarray(keys).tolist(), *rest],
+        "python": [version, list(inner), gauss],
+    }
+
+
+def _set(states: dict[str, Any]) -> None:
+    if "numpy" in states:
+        kind, keys, *rest = states["numpy"]
+        np.random.set_state((kind, np.array(keys, np.uint32), *rest))
+    if "python" in states:
+        version, inner, gauss = states["python"]
+        random.setstate((version, tuple(inner), gauss))

@@ -1,0 +1,1 @@
+"""Weights: which values they may hold, how odd types are stored, and their automatic names."""

@@ -1,0 +1,69 @@
+"""Raw arrays: types that safetensors cannot hold, stored as bytes and read back bit for bit."""
+
+import base64
+import json
+from typing import Any, Final
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+_PLAIN: Final = frozenset("biuf")
+
+
+def packed(array: Array) -> Array:
+    """Return an array that a checkpoint can hold; :func:`unpacked` reverses it.
+
+    Raises:
+        TypeError: an array of objects that are not strings.
+    """
+    if array.dtype.kind in "OSU":
+        return _packed_strings(array)
+    if array.dtype.kind in _PLAIN and array.dtype.itemsize <= 8:
+        return array
+    if array.dtype.itemsize in (1, 2, 4, 8):
+        return array  # bfloat16, int4 or complex64: stored as unsigned integers of their width
+    # complex128 or longdouble: the last axis holds the bytes of a value
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return flat.reshape(*array.shape, array.dtype.itemsize)
+
+
+def unpacked(array: Array, wanted: Any) -> Array:
+    """Return what was packed, as ``wanted``, a type of numpy.
+
+    Raises:
+        ValueError: it is no such array.
+    """
+    wanted = np.dtype(wanted)
+    if wanted.kind in "OSU":
+        return _unpacked_strings(array)
+    if array.dtype == wanted:
+        return array
+    if array.dtype.itemsize == wanted.itemsize:
+        return _viewed(array, wanted)
+    if array.dtype != np.uint8 or array.shape[-1:] != (wanted.itemsize,):
+        raise ValueError(f"an array of {array.dtype} {array.shape} cannot hold {wanted}")
+    return _viewed(np.ascontiguousarray(array), wanted).reshape(array.shape[:-1])
+
+
+def _viewed(array: Array, wanted: Any) -> Array:
+    viewed: Array = array.view(wanted)
+    return viewed
+
+
+def _packed_strings(array: Array) -> Array:
+    items = []
+    for item in array.reshape(-1).tolist():
+        if not isinstance(item, bytes | str):
+            raise TypeError(f"{type(item).__module__}.{type(item).__qualname__}")
+        raw = item if isinstance(item, bytes) else item.encode()
+        items.append(base64.b64encode(raw).decode())
+    text = json.dumps([list(array.shape), items])
+    return np.frombuffer(text.encode(), np.uint8).copy()
+
+
+def _unpacked_strings(array: Array) -> Array:
+    shape, items = json.loads(array.tobytes())
+    made = np.empty(len(items), dtype=object)
+    made[:] = [base64.b64decode(item) for item in items]
+    return made.reshape(shape)

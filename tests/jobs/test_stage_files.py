@@ -1,0 +1,134 @@
+"""Files of a stage are kept with its checkpoints, and put back where they are another by then."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from attempts import Script
+
+from rekindle.jobs.attempt.session import Session
+from rekindle.jobs.files import targets
+from rekindle.state.run import checkpoints, journal
+from rekindle.state.run.checkpoints import Position
+from rekindle.state.run.training_state import TrainingState
+
+
+def test_the_best_file_of_a_finished_stage_is_put_back(tmp_path: Path) -> None:
+    script = Script(tmp_path, 1)
+    best = script.work / "best.bin"
+    first = script.stage()
+    best.write_bytes(b"first")
+    ended = script.save(first, Position(0, 1, 5, end=True))
+    second = script.stage()
+    assert second.capture({})["files"] == []  # not written in this stage yet
+    best.write_bytes(b"second")
+    middle = script.save(second, Position(1, 1, 9))
+    best.write_bytes(b"third")
+
+    again = Script(tmp_path, 2)
+    again.stage().put_back(ended, ended=True)
+    assert best.read_bytes() == b"first"
+    again.session.leave_stage()
+    files = again.stage()
+    files.put_back(middle, ended=False)
+    assert best.read_bytes() == b"second"
+    # not written since: the next checkpoint has it all the same
+    assert [r["sha256"] for r in files.capture({})["files"]] == [middle["files"][0]["sha256"]]
+    kinds = [e for e in journal.replay(again.run.journal).entries if e["kind"] == "files_put_back"]
+    assert [entry["names"] for entry in kinds] == [["best.bin"], ["best.bin"]]
+    assert not again.said()
+
+
+def test_only_files_of_the_stage_are_recorded(tmp_path: Path) -> None:
+    script = Script(tmp_path, 1)
+    (script.work / "before.txt").write_text("before the stage")
+    files = script.stage()
+    (script.work / "before.txt").read_text()
+    (script.run.root / "heartbeat").write_text("ours")
+    with (script.work / "log.txt").open("a") as log:
+        log.write("0\n")
+    (script.work / "made").write_text("x")
+    os.replace(script.work / "made", script.work / "renamed")
+    (script.work / "removed").write_text("x")
+    (script.work / "removed").unlink()
+    (script.work / "__autograph_generated_file0a1b.py").write_text("by TensorFlow")
+    found = {r["path"] for r in files.capture({})["files"]}
+    assert found == {"log.txt", "renamed"}
+
+
+def test_a_file_that_another_program_changed_is_left_and_named(tmp_path: Path) -> None:
+    script = Script(tmp_path, 1)
+    shared = script.work / "shared.txt"
+    files = script.stage()
+    shared.write_text("ours\n")
+    saved = script.save(files, Position(0, 1, 5))
+    script.ended()
+    shared.write_text("ours\nanother's\n")
+    os.utime(shared, (10**9, 10**9))
+
+    again = Script(tmp_path, 2)
+    again.stage().put_back(saved, ended=False)
+    assert shared.read_text() == "ours\nanother's\n"
+    (message,) = again.said()
+    assert "shared.txt, a file of stage 0, was changed while no attempt of this job ran" in message
+
+
+def test_copies_stay_below_the_limit_and_what_is_above_is_named(tmp_path: Path) -> None:
+    script = Script(tmp_path, 1, limit=100)
+    large, small = script.work / "large", script.work / "small"
+    files = script.stage()
+    large.write_bytes(b"l" * 90)
+    small.write_bytes(b"s" * 20)
+    saved = script.save(files, Position(0, 1, 5, end=True))
+    assert {r["path"]: r["kept"] for r in saved["files"]} == {"small": True, "large": False}
+    files = script.stage()
+    (script.work / "other").write_bytes(b"o" * 85)  # 20 of 100 are those of the end of stage 0
+    assert [r["kept"] for r in script.save(files, Position(1, 1, 9))["files"]] == [False]
+    large.write_bytes(b"another")
+    small.unlink()
+
+    again = Script(tmp_path, 2, limit=100)
+    again.stage().put_back(saved, ended=True)
+    assert small.read_bytes() == b"s" * 20
+    (message,) = again.said()
+    assert message.startswith("large, a file of stage 0, is another file now")
+
+
+def test_copies_go_with_the_checkpoints_that_need_them(tmp_path: Path) -> None:
+    script = Script(tmp_path, 1)
+    files = script.stage()
+    for number in range(6):
+        (script.work / "best").write_bytes(b"%d" % number)
+        script.save(files, Position(0, number, number * 5))
+    assert len(checkpoints.scan(script.run.checkpoints)) == 3
+    assert len(os.listdir(script.run.kept_files)) == 3
+    manifest = checkpoints.scan(script.run.checkpoints)[0].read_manifest()
+    assert list(manifest["kept"].values()) == [1]
+
+
+def test_a_write_in_c_is_found_from_the_callbacks(tmp_path: Path) -> None:
+    class Callback:
+        def __init__(self) -> None:
+            self.filepath = str(tmp_path / "model-{epoch:02d}.h5")
+            self.log = tmp_path / "log.txt"
+            self.text = "not a path"
+            self.old = str(tmp_path / "old.txt")
+
+    for name in ("model-01.h5", "log.txt", "old.txt"):
+        (tmp_path / name).write_text("x")
+    os.utime(tmp_path / "old.txt", (10**9, 10**9))
+    found = targets.of([Callback()], begun_at=(tmp_path / "log.txt").stat().st_mtime)
+    assert sorted(map(os.path.basename, found())) == ["log.txt", "model-01.h5"]
+
+
+def test_an_unreadable_record_is_passed_over(tmp_path: Path) -> None:
+    script = Script(tmp_path, 1)
+    state: TrainingState = {"files": [json.loads('{"path": 3}'), json.loads("[]")]}
+    script.stage().put_back(state, ended=True)
+    assert not script.said()
+
+
+@pytest.fixture(autouse=True)
+def _clean() -> None:
+    Session.drop()

@@ -1,0 +1,119 @@
+"""Values that may be infinite, types that a file lacks, and names that Keras numbers."""
+
+import types
+
+import numpy as np
+import pytest
+
+from rekindle.jobs.weights import auto_names, raw_arrays
+from rekindle.jobs.weights.finiteness import Finiteness
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array([1 + 2j, np.nan], np.complex128),
+        np.array(3 - 1j, np.complex64),
+        np.array([[b"a", b"\xff\x00"], [b"", b"ccc"]], dtype=object),
+        np.array(b"one", dtype=object),
+        np.array([True, False]),
+        np.array([1, 255], np.uint8),
+        np.zeros((0, 3), np.complex128),
+    ],
+)
+def test_an_array_of_any_type_comes_back(array: np.ndarray) -> None:
+    packed = raw_arrays.packed(array)
+    assert packed.dtype.itemsize <= 8 and not packed.dtype.hasobject
+    back = raw_arrays.unpacked(packed, array.dtype)
+    assert back.dtype == array.dtype and back.shape == array.shape
+    assert back.tolist() == array.tolist() or back.tobytes() == array.tobytes()
+
+
+def test_an_array_of_other_objects_is_refused() -> None:
+    with pytest.raises(TypeError, match="dict"):
+        raw_arrays.packed(np.array([{}], dtype=object))
+
+
+MASK = types.SimpleNamespace(path="net/mask", trainable=False)
+KERNEL = types.SimpleNamespace(path="net/kernel", trainable=True)
+MOVING = types.SimpleNamespace(path="net/moving_variance", trainable=False)
+
+
+def _judge(judge: Finiteness, variable: object, *values: float, key: str = "model/0") -> str | None:
+    return judge.judge([(key, variable, np.array(values, "float32"))])[1]
+
+
+def test_infinities_of_the_begin_stay_allowed() -> None:
+    for variable in (MASK, KERNEL, MOVING):
+        judge = Finiteness()
+        assert _judge(judge, variable, -np.inf, 1) is None
+        assert _judge(judge, variable, -np.inf, np.inf) is None
+        assert _judge(judge, variable, -np.inf, np.nan) == "model/0"
+
+
+def test_a_value_that_diverges_is_found() -> None:
+    for variable, key in ((KERNEL, "model/0"), (MOVING, "model/0"), (MASK, "optimizer/0")):
+        judge = Finiteness()
+        assert _judge(judge, variable, 1, 2, key=key) is None
+        assert _judge(judge, variable, 1, np.inf, key=key) == key
+    assert _judge(Finiteness(), KERNEL, np.nan) == "model/0"
+
+
+def test_a_buffer_of_nan_may_be_filled_and_a_mask_may_move() -> None:
+    judge = Finiteness()
+    assert _judge(judge, MASK, np.nan, np.nan) is None
+    assert _judge(judge, MASK, np.nan, 1) is None
+    assert judge.judge([("model/1", MASK, np.array([np.inf]))]) == (
+        {"model/0": 2, "model/1": 0},
+        None,
+    )
+
+
+def test_a_checkpoint_says_what_is_allowed() -> None:
+    judge = Finiteness()
+    judge.allow({"model/0": 0})
+    assert _judge(judge, KERNEL, -np.inf) is None
+    assert _judge(judge, KERNEL, 1.0, key="model/1") is None
+    assert _judge(judge, KERNEL, np.inf, key="model/1") == "model/1"
+
+
+THEN = [
+    ("Functional", "functional_3"),
+    ("Dense", "dense_4"),
+    ("Dense", "dense_5"),
+    ("LSTM", "lstm"),
+]
+NOW = [("Functional", "functional"), ("Dense", "dense"), ("Dense", "dense_1"), ("LSTM", "lstm_7")]
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "same"),
+    [
+        ("functional_3/dense_5/kernel", "functional/dense_1/kernel", True),
+        ("functional_3/dense_4/kernel", "functional/dense_1/kernel", False),
+        (
+            "adam/functional_3_dense_5_kernel_momentum",
+            "adam/functional_dense_1_kernel_momentum",
+            True,
+        ),
+        ("dropout/seed_generator_12/state", "dropout/seed_generator/state", True),
+        ("x/seed_generator_12/state", "x/seed_generator_3/state", True),
+        ("own_1/kernel", "own_2/kernel", False),
+        ("dense_45/kernel", "dense_15/kernel", False),
+    ],
+)
+def test_paths_are_compared_without_automatic_numbers(then: str, now: str, *, same: bool) -> None:
+    renaming = auto_names.Renaming(auto_names.ranks(THEN), auto_names.ranks(NOW))
+    assert len(set(renaming.canonical(then, now))) == 2 - same
+
+
+def test_settings_are_compared_without_automatic_numbers() -> None:
+    def config(name: str, activation: str) -> dict:
+        nodes = {"config": {"keras_history": [name, 0, 0]}, "class_name": "__keras_tensor__"}
+        return {"name": name, "activation": activation, "layers": [nodes]}
+
+    then, now = auto_names.ranks(THEN), auto_names.ranks(NOW)
+    first = auto_names.without_numbers(config("dense_5", "dense"), then)
+    assert first == auto_names.without_numbers(config("dense_1", "dense"), now)
+    assert first != auto_names.without_numbers(config("dense", "dense"), now)
+    assert first["activation"] == "dense"
