@@ -13,11 +13,11 @@ import gc
 import json
 import os
 import sys
-import sysconfig
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from rekindle.jobs import code_origin
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.files.moved import is_temporary
 from rekindle.jobs.files.put_back import SLACK_S
@@ -25,15 +25,10 @@ from rekindle.state import durable
 from rekindle.state.paths import Run
 from rekindle.state.run import entries, reading, summary
 
-_LIBRARIES: Final = (
-    sysconfig.get_paths()["stdlib"] + "/",
-    sysconfig.get_paths()["platstdlib"] + "/",
-)
 # not the constant of Python 3.11: a job's Python may be 3.10
 _UTC: Final = dt.timezone(dt.timedelta(0))
-_INSTALLED: Final = ("/site-packages/", "/dist-packages/")
-_NAMING: Final = ("/site-packages/hydra/",)
-"""Libraries that name a script's output folder."""
+_NAMING: Final = ("/hydra/",)
+"""Folders of libraries that name a script's output folder."""
 
 
 def install(session: Session) -> None:
@@ -117,10 +112,9 @@ class Clock:
     def _is_frozen(self, frame: Any) -> bool:
         """Return whether a caller gets the frozen time."""
         file = frame.f_code.co_filename
-        if any(part in file for part in _NAMING):
-            return self._active()
-        library = file.startswith(_LIBRARIES) or any(part in file for part in _INSTALLED)
-        return not library and self._active()
+        if code_origin.is_library(file) and not any(part in file for part in _NAMING):
+            return False
+        return self._active()
 
     def _of_seconds(self, plain: Callable[..., Any], position: int) -> Callable[..., Any]:
         @functools.wraps(plain)

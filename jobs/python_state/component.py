@@ -1,6 +1,8 @@
 """Python state of a stage: a component of ``fit`` and of loops."""
 
-from collections.abc import Callable
+import contextlib
+import traceback
+from collections.abc import Callable, Iterator
 from typing import Any, Final, cast
 
 from rekindle.jobs.capture.codec import Tensors
@@ -36,15 +38,49 @@ class PythonState(ComponentBase):
     def __init__(self, roots: dict[str, Any], saved: Callable[[], list[Any]]) -> None:
         self._roots = roots
         self._classifier = Classifier(saved)
+        self._found: dict[Caveat, None] = {}
+        self._is_off = False
         # as the script made it, before `fit` or a callback changes anything
-        self._entry = Reach(roots, self._classifier.look())
+        self._entry = Reach({}, self._classifier)
+        with self._guard():
+            self._entry = Reach(roots, self._classifier.look())
         self._restorer: Restorer | None = None
         self._begun: set[records.Unsaved] | None = None
         # the step, and what it was traced with
         self._traced: tuple[Any, dict[str, Any]] | None = None
-        self._found: dict[Caveat, None] = {}
 
     def capture(self, arrays: Tensors) -> TrainingState:
+        captured: TrainingState = {}
+        if not self._is_off:
+            with self._guard():
+                captured = self._capture(arrays)
+        return captured
+
+    def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
+        """Restore in place; call after ``on_train_begin``, and once more within an epoch."""
+        if not self._is_off:
+            with self._guard():
+                self._restore(saved, arrays, lenient=lenient)
+
+    def caveats(self) -> list[Caveat]:
+        return list(self._found)
+
+    @contextlib.contextmanager
+    def _guard(self) -> Iterator[None]:
+        """Name an error and go on without Python state: no object of a script ends its training."""
+        try:
+            yield
+        except Exception as error:
+            self._is_off = True
+            traceback.print_exc()
+            self._add(
+                "Python objects of the script could not be followed "
+                f"({type(error).__name__}: {error}), so that their state is not restored",
+                "report this with the traceback in the log; keep what training changes in a "
+                "callback with state_dict() and load_state_dict()",
+            )
+
+    def _capture(self, arrays: Tensors) -> TrainingState:
         now = self._walk()
         kept, unsaved = records.out(self._entry, now, arrays)
         if self._begun is None:
@@ -65,8 +101,7 @@ class PythonState(ComponentBase):
             )
         return {"python": {"begun": kept["begun"], "changed": kept["changed"]}}
 
-    def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
-        """Restore in place; call after ``on_train_begin``, and once more within an epoch."""
+    def _restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
         kept = saved.get("python")
         if kept is None:
             return  # a checkpoint of an earlier version
@@ -104,9 +139,6 @@ class PythonState(ComponentBase):
                 f"{', '.join(wrong[:_NAMED])}{more}",
                 "keep it in a callback with state_dict() and load_state_dict()",
             )
-
-    def caveats(self) -> list[Caveat]:
-        return list(self._found)
 
     def _look_for_traced(self, now: Reach) -> None:
         """Name attributes of the model that have changed since its step was traced with them."""

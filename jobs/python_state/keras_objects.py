@@ -211,10 +211,11 @@ class Classifier:
             return DATA
         if isinstance(value, keras.random.SeedGenerator | tf.random.Generator | tf.data.Dataset):
             return OPAQUE  # followed by other components
-        if type(value).__module__.startswith("tensorflow.") and "_python_function" in (
-            kinds.attributes(value)
-        ):
-            return FUNCTION
+        if type(value).__module__.startswith("tensorflow."):
+            if type(value).__name__ == "_DictWrapper":
+                return kinds.WRAPPED_DICT
+            if "_python_function" in kinds.attributes(value):
+                return FUNCTION
         return None
 
     def _variable(self, value: Any) -> Kind:

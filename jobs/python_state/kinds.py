@@ -196,7 +196,26 @@ class DictKind(Kind):
 
 
 def _dict(value: Any) -> Any:
-    return collections.OrderedDict if isinstance(value, collections.OrderedDict) else dict
+    return collections.OrderedDict if issubclass(type(value), collections.OrderedDict) else dict
+
+
+class WrappedDictKind(DictKind):
+    """A dictionary in the proxy that TensorFlow puts around it in attributes of a module."""
+
+    name, made = "wrapped dict", False
+
+    def slots(self, value: Any) -> Iterator[Slot]:
+        return super().slots(value.__wrapped__)
+
+    def put(self, value: Any, slot_key: Any, item: Any) -> None:
+        value[slot_key] = item
+
+    def remove(self, value: Any, slot_key: Any) -> None:
+        value.pop(slot_key, None)
+
+    def fill(self, value: Any, items: list[tuple[Any, Any]]) -> None:
+        value.clear()
+        value.update(items)
 
 
 def _is_plain(key: Any) -> bool:
@@ -377,6 +396,7 @@ class GlobalsKind(Kind):
 
 
 LIST, DEQUE, SET, DICT = ListKind(), DequeKind(), SetKind(), DictKind()
+WRAPPED_DICT = WrappedDictKind()
 OBJECT, CLASS, FUNCTION, BOUND, GLOBALS = (
     ObjectKind(),
     ClassKind(),

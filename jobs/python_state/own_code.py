@@ -1,32 +1,18 @@
-"""Tell the code of the job from libraries, and list the globals that its functions name."""
+"""Read the functions and classes of the job's own code, and the globals that they name."""
 
 import dis
 import functools
 import sys
-import sysconfig
 import types
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-_OURS: Final = tuple(
-    str(Path(__file__).resolve().parents[2] / name) + "/" for name in ("jobs", "state", "daemon")
-)
-_LIBRARY: Final = tuple({sysconfig.get_paths()[name] + "/" for name in ("stdlib", "platstdlib")})
-_INSTALLED: Final = ("/site-packages/", "/dist-packages/")
-
-
-@functools.lru_cache(maxsize=4096)
-def is_own_file(file: str) -> bool:
-    """Return whether a source file belongs to the job: to no library, and not to rekindle."""
-    if file.startswith(("<", *_OURS)) or "__autograph_generated_file" in file:
-        return False
-    return not file.startswith(_LIBRARY) and not any(part in file for part in _INSTALLED)
+from rekindle.jobs import code_origin
 
 
 def is_own_function(value: Any) -> bool:
     """Return whether a value is a Python function defined in the job's own code."""
-    return type(value) is types.FunctionType and is_own_file(value.__code__.co_filename)
+    return type(value) is types.FunctionType and code_origin.is_own(value.__code__.co_filename)
 
 
 def is_own_class(value: Any) -> bool:
@@ -35,7 +21,7 @@ def is_own_class(value: Any) -> bool:
         return False
     module = sys.modules.get(value.__module__)
     file = vars(module).get("__file__") if module is not None else None
-    return isinstance(file, str) and is_own_file(file)
+    return isinstance(file, str) and code_origin.is_own(file)
 
 
 def own_classes(value: Any) -> list[type]:

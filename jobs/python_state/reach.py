@@ -173,7 +173,7 @@ class Reach:
             while label in keys:
                 label += "~"
             keys[label] = slot.key
-            key = values.express(slot.key, refer) if node.kind is kinds.DICT else None
+            key = values.express(slot.key, refer) if isinstance(node.kind, kinds.DictKind) else None
             content.append((label, key, expr))
         if node.kind is kinds.SET:
             content.sort(key=lambda entry: values.canonical(entry[2]))
@@ -219,12 +219,13 @@ class Reach:
         chosen = self._classify(value)
         if chosen is not None:
             return None if chosen is OPAQUE else chosen
+        # by the type itself: a proxy's ``__class__`` is that of what it stands for
         for base, kind in _DERIVED:
-            if isinstance(value, base):
+            if issubclass(type_, base):
                 return kind
-        if isinstance(value, type):
+        if issubclass(type_, type):
             return kinds.CLASS if own_code.is_own_class(value) else None
-        if isinstance(value, enum.Enum | BaseException) or own_code.is_descriptor(value):
+        if issubclass(type_, enum.Enum | BaseException) or own_code.is_descriptor(value):
             return None
         return kinds.OBJECT if _is_followed(type_, value) else None
 

@@ -139,7 +139,7 @@ class Restorer:
         if isinstance(kind, Leaf):
             if current is not None:
                 self._put_leaf(path, kind, self._made[path], record)
-        elif kind.whole or kind is kinds.DICT:
+        elif kind.whole or isinstance(kind, kinds.DictKind):
             self._fill(path, kind, self._made[path], record["content"])
         else:
             wanted = {label: expr for label, _, expr in record["content"]}
@@ -209,7 +209,7 @@ class Restorer:
         known = [label for label, _, _ in node.content]
         labels = dict.fromkeys([*wanted, *known, *here, *begun])
         same = {label: self._is_same(path, node, label) for label in labels}
-        if node.kind is kinds.DICT and all(same.values()):
+        if isinstance(node.kind, kinds.DictKind) and all(same.values()):
             self._fill(path, node.kind, node.value, content)
             return
         keys = {**node.keys, **(current.keys if current is not None else {})}

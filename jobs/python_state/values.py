@@ -56,7 +56,7 @@ def express(value: Any, refer: Refer) -> Expr:
         return {"bytes": base64.b64encode(value).decode()}
     if kind is complex:
         return {"complex": [value.real, value.imag]}
-    if isinstance(value, np.generic) and kind.__module__ == "numpy" and not value.dtype.hasobject:
+    if issubclass(kind, np.generic) and kind.__module__ == "numpy" and not value.dtype.hasobject:
         return {"scalar": [value.dtype.str, base64.b64encode(value.tobytes()).decode()]}
     if kind in _BY_TEXT:
         return {_BY_TEXT[kind]: str(value)}
@@ -67,9 +67,9 @@ def express(value: Any, refer: Refer) -> Expr:
     if kind is range or kind is slice:
         parts = (value.start, value.stop, value.step)
         return {kind.__name__: [express(part, refer) for part in parts]}
-    if isinstance(value, enum.Enum):
+    if issubclass(kind, enum.Enum):
         return {"enum": [type_name(kind), value._name_]}
-    if isinstance(value, tuple) and isinstance(vars(kind).get("_fields"), tuple):
+    if issubclass(kind, tuple) and isinstance(vars(kind).get("_fields"), tuple):
         items = [express(item, refer) for item in tuple.__iter__(value)]
         return {"named": [type_name(kind), items]}
     path = refer(value)

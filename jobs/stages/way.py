@@ -14,7 +14,6 @@ import itertools
 import linecache
 import os
 import sys
-import sysconfig
 import types
 from collections.abc import Iterator
 from types import CodeType, FrameType
@@ -22,6 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from rekindle.jobs import code_origin
 from rekindle.jobs.stages.data_digest import DataDigest, stable_text
 from rekindle.jobs.stages.key import Way
 
@@ -29,9 +29,6 @@ _MOST_FRAMES: Final = 12
 _MOST_TEXT: Final = 120
 _OURS: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _RUNS_SCRIPT: Final = os.path.join(_OURS, "trainer", "script.py")
-_LIBRARIES: Final = tuple(
-    {sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-)
 _OPTIMIZERS: Final = "keras.src.optimizers"
 _PASSED: Final = ("keras", "tensorflow", "tf_keras")
 """Libraries whose own frames lie between a script and each stage."""
@@ -91,7 +88,7 @@ def _frames() -> list[FrameType | None]:
         if file == _RUNS_SCRIPT:
             break
         if not file.startswith(_OURS) and not file.startswith("<frozen "):
-            if _is_library(file):
+            if code_origin.is_library(file):
                 if not _is_passed(file) and (not found or found[-1] is not None):
                     found.append(None)
             else:
@@ -100,10 +97,6 @@ def _frames() -> list[FrameType | None]:
     while found and found[-1] is None:
         found.pop()  # runpy, or a test, that runs the script
     return found[::-1]
-
-
-def _is_library(file: str) -> bool:
-    return file.startswith(_LIBRARIES) or "site-packages" in file
 
 
 def _is_passed(file: str) -> bool:

@@ -1,15 +1,11 @@
 """Locate the exception that ended a script, and classify it as transient or permanent."""
 
 import re
-import sysconfig
-from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-_OURS: Final = tuple(
-    str(Path(__file__).resolve().parent.parent.with_name(name)) + "/" for name in ("jobs", "state")
-)
-_LIBRARY: Final = (sysconfig.get_paths()["stdlib"] + "/", "/site-packages/", "/dist-packages/")
+from rekindle.jobs import code_origin
+
 _TRANSIENT: Final = re.compile(
     r"Connect|Time(d)?Out|Unavailable|Network|DeadlineExceeded", re.IGNORECASE
 )
@@ -31,7 +27,7 @@ def place(error: BaseException) -> str:
     trace: TracebackType | None = error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if not (file.startswith((*_OURS, "<")) or any(part in file for part in _LIBRARY)):
+        if code_origin.is_own(file):
             found = f"{file}:{trace.tb_lineno}"
         trace = trace.tb_next
     return found

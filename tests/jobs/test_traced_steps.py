@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 import pytest
+import tensorflow as tf
 
 from rekindle.jobs.python_state.component import PythonState
 from rekindle.jobs.seeding import trace_draws
@@ -46,3 +47,40 @@ def test_the_steps_of_training_and_validation_have_different_names() -> None:
     names = [trace_draws.step_name(step) for step in steps]
     assert None not in names
     assert len(set(names)) == 3, names
+
+
+class Counting(tf.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = {"batches": 0}
+
+
+def test_a_dictionary_in_tensorflows_proxy_is_restored() -> None:
+    """Its ``__class__`` is ``dict``, its type is not."""
+    first = Counting()
+    state = PythonState({"module": first}, list)
+    first.seen["batches"] = 7
+    arrays: dict[str, Any] = {}
+    kept = state.capture(arrays)
+    second = Counting()
+    PythonState({"module": second}, list).restore(kept, arrays, lenient=False)
+    assert dict(second.seen) == {"batches": 7}
+
+
+class Holder:
+    nested: Any = None
+
+
+def test_an_object_that_cannot_be_read_is_named_and_ends_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    holder = Holder()
+    state = PythonState({"holder": holder}, list)
+    nested: tuple[Any, ...] = ()
+    for _ in range(5000):
+        nested = (nested,)
+    holder.nested = nested
+    assert state.capture({}) == {}
+    (caveat,) = state.caveats()
+    assert "RecursionError" in caveat.what
+    assert "Traceback" in capsys.readouterr().err

@@ -3,6 +3,9 @@
 import tensorflow as tf
 from slow import data, pause
 
+# fails once TensorFlow has started its context
+tf.config.threading.set_inter_op_parallelism_threads(2)
+
 x, y = data()
 model = tf.keras.models.Sequential(
     [
