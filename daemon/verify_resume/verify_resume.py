@@ -155,7 +155,10 @@ class _Verification:
 
     def _judge(self, undisturbed: Training, killed: Training) -> Answer:
         if killed.failure:
-            return Answer(Verdict.RESUME_FAILED, undisturbed, killed)
+            # other data or another model in each attempt has the same causes as other results
+            differs = killed.failure.get("error_type") == "StateMismatch"
+            suspected = self._suspects() if differs else ()
+            return Answer(Verdict.RESUME_FAILED, undisturbed, killed, suspects=suspected)
         found = comparison.compare(undisturbed, killed, self._before)
         if not found:
             proven = bool(killed.resumed)
@@ -192,18 +195,10 @@ class _Verification:
         own: list[Difference],
     ) -> Answer:
         """Separate the script's own differences, which say nothing about the resume."""
-        job = self._question.job
         known = {difference.key for difference in own}
         noted = tuple(difference for difference in found if difference.key in known)
         remaining = tuple(difference for difference in found if difference.key not in known)
-        script = (
-            Path(job.script)
-            if job.script
-            else Path(job.workdir, *(job.module or "").split(".")).with_suffix(".py")
-        )
-        suspected = tuple(
-            nondeterminism_scan.of_script(script, gpus=job.resources.gpus or 0, env=job.env)
-        )
+        suspected = self._suspects()
         if any(difference.kind in ("variable", "epoch") for difference in own):
             return Answer(
                 Verdict.SCRIPT_DIFFERS, undisturbed, killed, again, tuple(own), (), suspected
@@ -222,6 +217,17 @@ class _Verification:
             (),
             noted,
             suspected,
+        )
+
+    def _suspects(self) -> tuple[Suspect, ...]:
+        job = self._question.job
+        script = (
+            Path(job.script)
+            if job.script
+            else Path(job.workdir, *(job.module or "").split(".")).with_suffix(".py")
+        )
+        return tuple(
+            nondeterminism_scan.of_script(script, gpus=job.resources.gpus or 0, env=job.env)
         )
 
     def _train(

@@ -195,7 +195,6 @@ def test_a_long_job_is_compared_up_to_the_limit(tmp_path: Path) -> None:
     assert answer["compared"]["arrays"] > 10
     assert answer["resumed"] > 0
     assert answer["noted"] == [], answer
-    assert [s["code"] for s in answer["suspects"] if s["kind"] == "clock"] == ["time.time()"]
 
 
 @pytest.mark.crash
@@ -206,7 +205,7 @@ def test_a_script_that_cannot_be_started_twice_fails_to_resume(tmp_path: Path) -
     code, answer = asked(script, "--kills", "1")
     assert (code, answer["verdict"]) == (1, "resume failed"), answer
     assert answer["failure"]["error_type"] == "LeftBehind"
-    assert "results" in answer["failure"]["error"], answer["failure"]
+    assert "results" in answer["failure"]["message"], answer["failure"]
 
 
 @pytest.mark.parametrize(
