@@ -73,6 +73,21 @@ def global_names(code: types.CodeType) -> tuple[tuple[str, bool], ...]:
     return tuple(found.items())
 
 
+@functools.lru_cache(maxsize=4096)
+def all_names(code: types.CodeType) -> frozenset[str]:
+    """List the globals, attributes and modules that a function's bytecode names."""
+    inner = (all_names(part) for part in code.co_consts if isinstance(part, types.CodeType))
+    return frozenset(code.co_names).union(*inner)
+
+
+def own_module(value: Any) -> types.ModuleType | None:
+    """Return a value if it is a module of the job's own code."""
+    if type(value) is not types.ModuleType:
+        return None
+    file = vars(value).get("__file__")
+    return value if isinstance(file, str) and code_origin.is_own(file) else None
+
+
 @functools.lru_cache(maxsize=1024)
 def names_written(owner: Any) -> frozenset[str]:
     """List the attributes that a library's classes among the bases of a class assign."""

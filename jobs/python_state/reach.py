@@ -9,6 +9,7 @@ import collections
 import enum
 import functools
 import random
+import sys
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -239,8 +240,32 @@ class Reach:
         namespace = function.__globals__
         for name, stores in own_code.global_names(function.__code__):
             if stores or name in namespace:
-                found = self._globals.setdefault(id(namespace), Globals(namespace))
-                found.names[name] = None
+                self._name(namespace, name)
+        names = own_code.all_names(function.__code__)
+        for name in sorted(names):
+            # `config.count`, and `import config` within the function
+            for value in (namespace.get(name), sys.modules.get(name)):
+                module = own_code.own_module(value)
+                if module is not None:
+                    self._name_module(module, names)
+
+    def _name(self, namespace: dict[str, Any], name: str) -> None:
+        self._globals.setdefault(id(namespace), Globals(namespace)).names[name] = None
+
+    def _name_module(self, module: types.ModuleType, names: frozenset[str]) -> None:
+        """Follow what a function names of a module of the job, and of modules in it."""
+        namespace = vars(module)
+        for name in sorted(names & namespace.keys()):
+            if name in self._names_of(namespace):
+                continue
+            self._name(namespace, name)
+            inner = own_code.own_module(namespace[name])
+            if inner is not None:
+                self._name_module(inner, names)
+
+    def _names_of(self, namespace: dict[str, Any]) -> Iterable[str]:
+        found = self._globals.get(id(namespace))
+        return found.names if found is not None else ()
 
 
 _SIMPLE: Final[dict[type, Kind]] = {

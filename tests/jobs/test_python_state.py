@@ -3,9 +3,11 @@
 import collections
 import dataclasses
 import enum
+import importlib
 import json
 import pathlib
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -299,3 +301,38 @@ def test_a_trial_that_a_callback_reports_to_is_named_where_a_pruner_listens() ->
     assert found(Pruning, optuna.pruners.NopPruner()) == []
     assert found(lambda trial: lambda: trial.params, optuna.pruners.MedianPruner()) == []
     assert found(lambda trial: lambda: trial.report(0.5, 1), optuna.pruners.MedianPruner())
+
+
+def test_values_in_a_module_of_the_job_are_restored(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``import settings`` in the script or in a function, and values that training adds."""
+    (tmp_path / "settings_of_test.py").write_text("count = 0\nseen = []\nuntouched = object()\n")
+    (tmp_path / "lazy_of_test.py").write_text("import settings_of_test as settings\nlevel = 1\n")
+    source = """
+import settings_of_test as settings
+
+def on_batch():
+    import lazy_of_test
+    settings.count += 1
+    settings.seen.append(settings.count)
+    lazy_of_test.level *= 2
+    lazy_of_test.settings.best = settings.count
+"""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def make() -> Roots:
+        for name in ("settings_of_test", "lazy_of_test"):
+            sys.modules.pop(name, None)
+        namespace: dict[str, Any] = {"__name__": "__main__"}
+        exec(compile(source, str(tmp_path / "train.py"), "exec"), namespace)
+        importlib.import_module("lazy_of_test")
+        return {"callback": namespace["on_batch"]}
+
+    def train(roots: Roots) -> None:
+        for _ in range(3):
+            roots["callback"]()
+
+    _relaunch(make, train)
+    settings, lazy = sys.modules["settings_of_test"], sys.modules["lazy_of_test"]
+    assert (settings.count, settings.seen, settings.best, lazy.level) == (3, [1, 2, 3], 3, 8)
