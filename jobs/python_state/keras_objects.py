@@ -50,9 +50,9 @@ _TENSORBOARD: Final = frozenset(
 
 
 class VariableLeaf(Leaf):
-    """A variable that no model of the stage owns."""
+    """A variable that no model of the stage owns; one that training makes can be made again."""
 
-    name = "variable"
+    name, made = "variable", True
 
     def digest(self, value: Any) -> str:
         found = []
@@ -67,19 +67,34 @@ class VariableLeaf(Leaf):
 
     def out(self, value: Any, arrays: Tensors, prefix: str) -> Any:
         try:
-            return [
+            parts = [
                 encode(np.asarray(part.numpy()), arrays, f"{prefix}/{replica}")
                 for replica, part in enumerate(variables.components(value))
             ]
         except (TypeError, NotImplementedError) as error:
             raise Unsupported(str(error)) from None
+        return {
+            "parts": parts,
+            "keras": issubclass(type(value), keras.Variable),
+            "trainable": bool(value.trainable),
+            "name": str(value.name).partition(":")[0],
+        }
 
     def into(self, value: Any, body: Any, arrays: Tensors) -> None:
         parts = variables.components(value)
-        if len(parts) != len(body):
-            raise Unresolvable(f"a variable with {len(body)} replicas")
-        for part, item in zip(parts, body, strict=True):
+        if len(parts) != len(body["parts"]):
+            raise Unresolvable(f"a variable with {len(body['parts'])} replicas")
+        for part, item in zip(parts, body["parts"], strict=True):
             part.assign(decode(item, arrays))
+
+    def new(self, body: Any, arrays: Tensors) -> Any:
+        if len(body["parts"]) != 1:
+            raise Unresolvable(f"a new variable with {len(body['parts'])} replicas")
+        content = decode(body["parts"][0], arrays)
+        make = keras.Variable if body["keras"] else tf.Variable
+        return make(
+            content, trainable=body["trainable"], name=body["name"], dtype=content.dtype.name
+        )
 
 
 class TensorLeaf(Leaf):

@@ -254,6 +254,20 @@ class ObjectKind(Kind):
         return slot.value.__qualname__ if slot.label.startswith("<") else parent + slot.label
 
 
+def is_plain_class(owner: Any) -> bool:
+    """Return whether a new object of a class is one that ``object.__new__`` has made.
+
+    So do ``copy`` and ``pickle``; a class that has a way of its own is left to the script.
+    """
+    own = ("__new__", "__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__")
+    return own_code.is_own_class(owner) and all(
+        base is object
+        or base.__module__ in ("abc", "typing")
+        or (own_code.is_own_class(base) and not any(name in vars(base) for name in own))
+        for base in owner.__mro__
+    )
+
+
 def attributes(value: Any) -> dict[str, Any]:
     """Return the dictionary of an object, itself; an empty one where it has none."""
     try:

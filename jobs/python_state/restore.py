@@ -11,7 +11,7 @@ from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.python_state import clocks, kinds, leaves, values
 from rekindle.jobs.python_state.kinds import Kind, Leaf
 from rekindle.jobs.python_state.reach import Node, Reach
-from rekindle.jobs.python_state.saved import PythonRecords, Record
+from rekindle.jobs.python_state.saved import PythonRecords, Record, is_made_again
 from rekindle.jobs.python_state.values import Expr, Unresolvable
 
 _KINDS: Final[dict[str, Kind]] = {
@@ -114,6 +114,11 @@ class Restorer:
 
     def _make(self, path: str, record: Record) -> None:
         """Make a new object, if its kind can be made."""
+        if record["kind"] == kinds.OBJECT.name:
+            owner = self._entry.classes.get(record["type"])
+            if owner is not None and is_made_again(owner, record["content"]):
+                self._adopt(path, kinds.OBJECT, object.__new__(owner))
+            return
         kind = self._kinds.get(record["kind"])
         if kind is None or not kind.made:
             return

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, TypedDict
 
 from rekindle.jobs.capture.codec import Tensors, Unsupported
-from rekindle.jobs.python_state import values
+from rekindle.jobs.python_state import kinds, values
 from rekindle.jobs.python_state.kinds import Leaf
 from rekindle.jobs.python_state.reach import Node, Reach
 
@@ -71,7 +71,11 @@ def out(entry: Reach, now: Reach, arrays: Tensors) -> tuple[PythonRecords, list[
     unsaved: list[Unsaved] = []
     for number, node in enumerate(changed_nodes(entry, now)):
         record: Record = {"kind": node.kind.name, "type": node.type, "digest": node.digests()}
-        if node.path not in entry.nodes and not node.kind.made and node.kind.name in _OBJECTS:
+        if (
+            node.path not in entry.nodes
+            and node.kind.name in _OBJECTS
+            and not (node.kind.made or is_made_again(type(node.value), node.content))
+        ):
             unsaved.append(Unsaved(values.readable(node.path), node.type))
         if isinstance(node.kind, Leaf):
             prefix = f"python/{number:05d}"
@@ -90,6 +94,11 @@ def out(entry: Reach, now: Reach, arrays: Tensors) -> tuple[PythonRecords, list[
 
 
 _OBJECTS: Final = frozenset({"object", "keras", "callback", "variable"})
+
+
+def is_made_again(owner: type, content: list[Any]) -> bool:
+    """Return whether a relaunch can make an object of a class, given all that it holds."""
+    return kinds.is_plain_class(owner) and not any(values.opaque(expr) for _, _, expr in content)
 
 
 def _opaque(before: Node | None, node: Node) -> Iterator[Unsaved]:

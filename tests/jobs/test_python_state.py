@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -241,7 +241,8 @@ def test_what_on_train_begin_makes_again_gets_its_state() -> None:
     assert log == [1, 2] and second.roots["h"].log is log
     assert not restorer.missing and restorer.wrong() == []
     third = Life(lambda: {"h": Holder()})
-    assert "h.inner" in third.restore(kept, arrays).missing
+    assert not third.restore(kept, arrays).missing
+    assert third.roots["h"].inner.n == 3
 
 
 def test_unreadable_things_are_neither_entered_nor_reported() -> None:
@@ -268,11 +269,19 @@ def test_unreadable_things_are_neither_entered_nor_reported() -> None:
     assert life.roots["h"].slotted.n == 4 and not restorer.missing
 
 
-def test_a_new_object_of_the_scripts_class_is_reported() -> None:
+class Made(Holder):
+    def __new__(cls, **held: Any) -> Self:
+        return super().__new__(cls)
+
+
+@pytest.mark.parametrize("made", [Made, lambda: Holder(lock=threading.Lock())])
+def test_a_new_object_that_a_relaunch_cannot_make_is_reported(made: Callable[[], Any]) -> None:
+    """One of a class with a ``__new__`` of its own, or one that holds a lock."""
     life = Life(lambda: {"h": Holder(found=[])})
-    life.roots["h"].found.append(Holder())
-    life.save()
-    assert [entry.path for entry in life.unsaved] == ["h.found[0]"]
+    life.roots["h"].found.append(made())
+    kept, arrays = life.save()
+    assert life.unsaved[0].path == "h.found[0]"
+    assert "h.found[0]" in Life(lambda: {"h": Holder(found=[])}).restore(kept, arrays).missing
 
 
 def test_the_end_of_a_walk_is_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,3 +345,48 @@ def on_batch():
     _relaunch(make, train)
     settings, lazy = sys.modules["settings_of_test"], sys.modules["lazy_of_test"]
     assert (settings.count, settings.seen, settings.best, lazy.level) == (3, [1, 2, 3], 3, 8)
+
+
+@dataclasses.dataclass
+class Transition:
+    reward: float
+    state: list[float]
+
+
+class Best:
+    only: "Best | None" = None
+
+    @classmethod
+    def get(cls) -> "Best":
+        if cls.only is None:
+            cls.only = Best()
+            cls.only.losses = []
+        return cls.only
+
+    losses: list[float]
+
+
+def test_objects_of_the_jobs_classes_that_training_makes_are_made_again() -> None:
+    """As in a replay buffer, or an object that is made when it is first used."""
+
+    class Memory:
+        def __init__(self) -> None:
+            self.seen: collections.deque[Transition] = collections.deque(maxlen=8)
+
+        def on_batch(self, loss: float) -> None:
+            shared = [loss]
+            self.seen.append(Transition(loss, shared))
+            Best.get().losses.append(loss)
+
+    def make() -> Roots:
+        Best.only = None
+        return {"memory": Memory()}
+
+    def train(roots: Roots) -> None:
+        for loss in (0.5, 0.25):
+            roots["memory"].on_batch(loss)
+
+    life, _ = _relaunch(make, train)
+    memory = life.roots["memory"]
+    assert list(memory.seen) == [Transition(0.5, [0.5]), Transition(0.25, [0.25])]
+    assert Best.only is not None and Best.only.losses == [0.5, 0.25]
