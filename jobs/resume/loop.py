@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import keras  # noqa: F401  # first: the hook that its import runs imports the modules below, too
+
 from rekindle.jobs.attempt import shutdown, standalone
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture import rng
