@@ -99,6 +99,7 @@ class CheckpointStore:
         self._log = log
         self.kept = KeptFiles(run, job.checkpoint.keep_files)
         self._expected = expected
+        self._by_stage: dict[int, list[Checkpoint]] | None = None
         self._best: float | None = None
         self._best_name: str | None = None
         # reason against each verified checkpoint, by name: None for a good one
@@ -115,9 +116,7 @@ class CheckpointStore:
             CheckpointsUnreadable: this stage has checkpoints and none is good.
         """
         refused: list[Refusal] = []
-        for checkpoint in checkpoints.scan(self._run.checkpoints):
-            if checkpoint.position.stage != stage:
-                continue
+        for checkpoint in self._of_stage(stage):
             reason = checkpoints.verify(checkpoint)
             if reason is None:
                 try:
@@ -129,6 +128,7 @@ class CheckpointStore:
                     if reason is None:
                         self._verdicts[checkpoint.name] = None
                         return RestorePoint(checkpoint, refused, tensors, state)
+            self._by_stage = None
             where = checkpoints.quarantine(checkpoint, reason)
             refused.append(Refusal(checkpoint.name, reason))
             log_line(f"checkpoint {checkpoint.name} refused: {reason}.")
@@ -146,6 +146,15 @@ class CheckpointStore:
             )
         self._check_expected(stage)
         return RestorePoint(None)
+
+    def _of_stage(self, stage: int) -> list[Checkpoint]:
+        """List the checkpoints of a stage, newest first."""
+        if self._by_stage is None:
+            # once for hundreds of finished stages: each look would list those of all
+            self._by_stage = {}
+            for checkpoint in self.all():
+                self._by_stage.setdefault(checkpoint.position.stage, []).append(checkpoint)
+        return self._by_stage.get(stage, [])
 
     def _check_expected(self, stage: int) -> None:
         """Check that no checkpoint of the stage has disappeared.
@@ -211,6 +220,7 @@ class CheckpointStore:
         from rekindle.state.run import tensors
 
         began = time.monotonic()
+        self._by_stage = None
         position = snapshot.position
         finite = self.may_resume_from(snapshot)
         best = best and finite

@@ -41,6 +41,11 @@ class ModelState(ComponentBase):
         self._first_bad: str | None = None
         self._tables = LookupTables(lambda: list(models.values()))
         self._unreadable: dict[str, None] = {}
+        self._all: Groups | None = None
+
+    def fix(self) -> None:
+        """List the variables once: nothing creates more in a stage that is not trained."""
+        self._all = self._readable()
 
     def capture(self, arrays: Tensors) -> TrainingState:
         groups = self._readable()
@@ -111,6 +116,8 @@ class ModelState(ComponentBase):
 
     def _readable(self) -> Groups:
         """Return all variables but those whose values cannot be read."""
+        if self._all is not None:
+            return self._all
         groups, left = variables.readable(self._groups())
         self._unreadable |= dict.fromkeys(left)
         return groups

@@ -23,6 +23,7 @@ CHANGED_HINT: Final = (
 )
 _UNREADABLE: Final = frozenset({"variant", "resource"})
 _AS_THEY_ARE: Final = Renaming({}, {})
+_ATOMS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
 
 
 def of_model(model: Any) -> Groups:
@@ -51,6 +52,8 @@ def plain(model: Any) -> list[Any]:
     seen: set[int] = set()
 
     def look(value: Any) -> None:
+        if type(value) in _ATOMS:
+            return
         if isinstance(value, tf.Variable):
             if id(value) not in seen:
                 seen.add(id(value))
@@ -84,6 +87,8 @@ def untracked(model: Any, known: Groups) -> list[Any]:
     seen = {id(value) for group in known.values() for one in group for value in components(one)}
 
     def look(value: Any) -> None:
+        if type(value) in _ATOMS:
+            return
         if isinstance(value, keras.Variable | tf.Variable):
             mine = [id(component) for component in components(value)]
             if not seen.issuperset(mine):

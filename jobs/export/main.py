@@ -20,6 +20,7 @@ from rekindle.state import durable
 from rekindle.state.errors import RekindleError, StateMismatch, UsageError
 from rekindle.state.paths import Run
 from rekindle.state.run import tensors
+from rekindle.state.run.training_state import TrainingState
 
 _SCRIPT_HINT = (
     "Weights can be exported as .safetensors without it; for the rest add "
@@ -55,7 +56,7 @@ def _export(order: dict[str, Any], run: Run) -> str:
     if label not in state["variables"]:
         known = [name for name in state["variables"] if name.split(".")[0] == "model"]
         raise UsageError(f"The checkpoint has no {label}.", hint=f"It has: {', '.join(known)}.")
-    entry = _entry(run, state["position"]["stage"], label)
+    entry = _entry(run, state, label)
     if order["format"] == "safetensors" and not order["ema"]:
         _write_safetensors(target, state["variables"][label], arrays, label, entry, order)
         return str(target)
@@ -74,9 +75,9 @@ def _export(order: dict[str, Any], run: Run) -> str:
     return write(model, order)
 
 
-def _entry(run: Run, stage: int, label: str) -> dict[str, Any]:
+def _entry(run: Run, state: TrainingState, label: str) -> dict[str, Any]:
     try:
-        return model_config.load(run).get(str(stage), {}).get(label, {})
+        return model_config.load(run, state).get(label, {})
     except (OSError, ValueError) as error:
         return {"problem": str(error)}
 

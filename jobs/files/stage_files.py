@@ -109,7 +109,8 @@ class StageFiles(ComponentBase):
         for path in (*self._targets(), *WRITTEN.paths):
             self._paths.setdefault(os.path.abspath(path))
         records = self._record([path for path in self._paths if self._is_the_scripts(path)])
-        folders = [*self._folders, *(one for one in WRITTEN.folders if one not in self._folders)]
+        made = [one for one in WRITTEN.folders if self._is_the_scripts(os.path.join(one, ""))]
+        folders = [*self._folders, *(one for one in made if one not in self._folders)]
         return {
             "files": [record.as_json() for record in records],
             "folders": folders[-_FOLDERS:],

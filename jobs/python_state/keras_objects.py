@@ -31,6 +31,7 @@ _OWN: Final = (
     "_trainable _get_metrics_result_or_logs params model _model "
 )
 """Attributes that ``fit`` sets or that are restored elsewhere."""
+_OWN_NAMES: Final = frozenset(_OWN.split())
 
 _GENERATORS: Final = (random.Random, np.random.Generator, np.random.RandomState)
 _PARTS: Final = (keras.layers.Layer, keras.metrics.Metric, keras_compat.BaseOptimizer)
@@ -143,7 +144,7 @@ class KerasKind(ObjectKind):
             super().put(value, slot_key, item)
 
     def _is_state(self, value: Any, slot: Slot) -> bool:
-        if slot.key in _OWN.split() or str(slot.key).startswith("_self_"):
+        if slot.key in _OWN_NAMES or str(slot.key).startswith("_self_"):
             return False
         if not str(slot.key).startswith("_"):
             return not isinstance(slot.value, keras.KerasTensor)

@@ -57,6 +57,7 @@ class Node:
     content: list[tuple[str, Expr, Expr]] = field(default_factory=list)
     keys: dict[str, Any] = field(default_factory=dict)
     digest: str = ""
+    _digests: Any = None
 
     def read_leaf(self, kind: Leaf) -> None:
         """Digest the content of a leaf."""
@@ -64,7 +65,7 @@ class Node:
 
     def hold(self, content: list[tuple[str, Expr, Expr]], keys: dict[str, Any]) -> None:
         """Set what was read."""
-        self.content, self.keys = content, keys
+        self.content, self.keys, self._digests = content, keys, None
 
     @property
     def type(self) -> str:
@@ -81,9 +82,14 @@ class Node:
         """Return digests of all bindings, or of the object where it is restored as a whole."""
         if isinstance(self.kind, Leaf):
             return self.digest
-        if self.kind.whole:
-            return values.digest([expr for _, _, expr in self.content])
-        return {label: values.digest(expr) for label, _, expr in self.content}
+        if self._digests is None:
+            # asked for once for each binding
+            self._digests = (
+                values.digest([expr for _, _, expr in self.content])
+                if self.kind.whole
+                else {label: values.digest(expr) for label, _, expr in self.content}
+            )
+        return self._digests
 
 
 class Reach:

@@ -62,14 +62,15 @@ class Restorer:
         self._kinds = {**_KINDS, **more}
         self._made: dict[str, Any] = {}
         self._made_kinds: dict[str, Kind] = {}
+        self._sets_others = False
         self.differing: dict[str, None] = {}
         self.missing: dict[str, None] = {}
         self.others: dict[tuple[str, str], None] = {}
 
     def restore(self) -> None:
         """Restore every object; may be called again."""
-        # a second time: a layer's `trainable` sets that of all layers in it, too
         for _ in range(2):
+            self._sets_others = False
             now = self._walk()
             self._find_made(now)
             for path, kind in self._made_kinds.items():
@@ -80,6 +81,9 @@ class Restorer:
                     self._restore_whole(path, node, record, current)
                 else:
                     self._restore_bindings(path, node, record, current)
+            # a second time: a layer's `trainable` sets that of all layers in it, too
+            if not self._sets_others:
+                return
 
     def wrong(self) -> list[str]:
         """Walk again and list the paths that hold another value than the checkpoint says."""
@@ -235,6 +239,7 @@ class Restorer:
     def _bind(
         self, path: str, kind: Kind, value: Any, label: str, key: Any, wanted: dict[str, Expr]
     ) -> None:
+        self._sets_others |= kind.name == "keras"
         if label not in wanted:
             kind.remove(value, key)
             return

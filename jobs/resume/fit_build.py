@@ -101,6 +101,8 @@ def build(model: Any, train: Any, models: ModelState, saved: TrainingState, warn
                 f"The model could not be built before training: {error}.",
                 "Build it in the script: model.build(input_shape).",
             )
+    if saved["position"]["end"]:
+        models.fix()
 
 
 def _batch_of(spec: Any) -> Any:

@@ -1,6 +1,7 @@
-"""``architecture.json``: the models of each stage, as Keras serialises them.
+"""``architecture.json``: the models of all stages, as Keras serialises them, each once.
 
-It is written when a stage begins, so that an export needs neither the script nor its data.
+It is written when a stage begins, so that an export needs neither the script nor its data. The
+checkpoint names its architecture by digest.
 """
 
 import hashlib
@@ -8,21 +9,26 @@ import json
 from typing import Any, Final, NamedTuple
 
 from rekindle.jobs.journal_writer import log_line
+from rekindle.jobs.stages.model_digest import without_numbers, without_rates
 from rekindle.state import durable
 from rekindle.state.paths import Run
+from rekindle.state.run.training_state import TrainingState
 
-FORMAT: Final = 2
-"""Format 1 repeats the models in each stage."""
+FORMAT: Final = 3
+"""Format 1 repeats the models in each stage; up to format 2 the file names that of each stage."""
 
 Models = dict[str, dict[str, Any]]
 
 
-def store(run: Run, stage: int, models: dict[str, Any]) -> None:
-    """Add the models of a stage; ``models`` by the label of their variables.
+def store(run: Run, models: dict[str, Any]) -> str:
+    """Add an architecture that is not in the file yet, and return its digest.
 
-    Each architecture is written once, however many stages train it. For a model that Keras cannot
-    serialise the reason is stored. On a full disk the file is not written and the training
-    continues.
+    Models that differ in the numbers of automatic names or in learning rates have one architecture.
+    For a model that Keras cannot serialise the reason is stored. On a full disk the file is not
+    written and the training continues.
+
+    Args:
+        models: by the label of their variables.
     """
     try:
         known = _read(run)
@@ -30,36 +36,38 @@ def store(run: Run, stage: int, models: dict[str, Any]) -> None:
         known = _Known({}, {})
     entries = {label: _entry(model) for label, model in models.items()}
     digest = _digest(entries)
-    if known.stages.get(str(stage)) == digest and digest in known.architectures:
-        return
-    stages = {**known.stages, str(stage): digest}
-    used = set(stages.values())
-    architectures = {**known.architectures, digest: entries}
+    if digest in known.architectures:
+        return digest
     try:
         durable.write_json(
             run.architecture,
             {
                 "format": FORMAT,
-                "architectures": {one: architectures[one] for one in architectures if one in used},
-                "stages": stages,
+                "architectures": {**known.architectures, digest: entries},
+                "stages": known.stages,
             },
         )
     except OSError as error:
         log_line(f"architecture.json not written: {error}")
+    return digest
 
 
-def load(run: Run) -> dict[str, Models]:
-    """Read stage → label → ``{"class", "keras", "model" or "problem"}``; empty without a file.
+def load(run: Run, state: TrainingState) -> Models:
+    """Read label → ``{"class", "keras", "model" or "problem"}`` of a checkpoint; empty if unknown.
+
+    Args:
+        state: of the checkpoint. One of an earlier version lacks the digest.
 
     Raises:
         ValueError: the file is damaged, or of a newer version.
     """
     known = _read(run)
-    return {stage: known.architectures[digest] for stage, digest in known.stages.items()}
+    digest = state.get("architecture") or known.stages.get(str(state["position"]["stage"]), "")
+    return known.architectures.get(digest, {})
 
 
 class _Known(NamedTuple):
-    """Hold the models of each architecture by digest, and the architecture of each stage."""
+    """Hold the models of each architecture by digest, and that of each stage of older versions."""
 
     architectures: dict[str, Models]
     stages: dict[str, str]
@@ -84,13 +92,17 @@ def _read(run: Run) -> _Known:
                 {stages[stage]: models for stage, models in value["stages"].items()}, stages
             )
         stages = {stage: str(digest) for stage, digest in value["stages"].items()}
-        return _Known({one: value["architectures"][one] for one in stages.values()}, stages)
-    except (LookupError, TypeError, AttributeError) as error:
+        return _Known({str(one): dict(of) for one, of in value["architectures"].items()}, stages)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"architecture.json is damaged: {error!r}") from error
 
 
 def _digest(models: Models) -> str:
-    return hashlib.sha256(json.dumps(models, sort_keys=True).encode()).hexdigest()[:16]
+    canonical = {
+        label: {key: without_rates(without_numbers(value)) for key, value in entry.items()}
+        for label, entry in models.items()
+    }
+    return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _entry(model: Any) -> dict[str, Any]:

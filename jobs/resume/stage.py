@@ -52,6 +52,7 @@ class RestorableStage:
         self._point = session.store.restore_point(number, read_state)
         self.files = files
         self._state: StageState
+        self._architecture = ""
         self.proof: Proof
 
     @property
@@ -98,7 +99,7 @@ class RestorableStage:
             epochs: number of epochs of the whole stage, if known.
         """
         stage, models = self.progress.stage, self._state.models
-        model_config.store(self.session.run, stage, models.models)
+        self._architecture = model_config.store(self.session.run, models.models)
         begun = warm_start.apply(self.session, stage, models.models)
         self.progress = Progress(stage, epoch, self.begun_at)
         snapshot = self.capture()
@@ -116,7 +117,7 @@ class RestorableStage:
         Args:
             after_restore: called before the receipt is written.
         """
-        model_config.store(self.session.run, self.progress.stage, self._state.models.models)
+        self._architecture = model_config.store(self.session.run, self._state.models.models)
         self.session.grace.watch()
         self._restore_from()
         after_restore()
@@ -209,7 +210,8 @@ class RestorableStage:
         at = self.progress
         if ended:
             at = dataclasses.replace(at, epoch_step=0, ended=True)
-        return self._state.capture(at, self.begun_at, logs=logs, replaced=replaced or {})
+        known: TrainingState = {"architecture": self._architecture}
+        return self._state.capture(at, self.begun_at, logs=logs, replaced=known | (replaced or {}))
 
     def save(self, why: str, snapshot: Snapshot | None = None, *, best: bool = False) -> bool:
         """Commit a checkpoint of the current state, or of a snapshot; return whether it is saved.

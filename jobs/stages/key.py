@@ -70,7 +70,7 @@ class StageKey:
 
     def fits(self, other: "StageKey") -> bool:
         """Return whether two keys are of the same training."""
-        return next(self.differences(other), None) is None
+        return self == other or next(self.differences(other), None) is None
 
     def differences(self, recorded: "StageKey") -> Iterator[str]:
         """Say in words which parts differ from a recorded key."""

@@ -92,7 +92,9 @@ def find(
         next_number: number of the stage that follows the last one that this attempt has met.
         met: records of the stages that it has met, in the order in which it met them.
     """
-    unmet = [record for record in unmet if not _is_passed(call, record, met)]
+    last = max((record.number for record in met), default=-1)
+    # most scripts pass none: hundreds of stages would be compared with hundreds
+    unmet = [r for r in unmet if r.number > last or not _is_passed(call, r, met)]
     same = [record for record in unmet if record.key is not None and call.key.fits(record.key)]
     among = _among(call, same, met) if same else None
     if isinstance(among, Found):
@@ -112,7 +114,7 @@ def find(
 def _is_passed(call: Call, record: Record, met: Sequence[Record]) -> bool:
     """Return whether the script has passed a stage: it has met a later one of the same way."""
     return call.entry.weights != record.entry.weights and any(
-        later.number > record.number and _are_alike(later, record) for later in met
+        later.number > record.number and _are_alike(later, record) for later in reversed(met)
     )
 
 

@@ -96,6 +96,7 @@ class TrainingState(TypedDict, total=False):
         files, folders, paths: records of what the stage wrote, folders that the script made, and
             paths that it gave to callbacks; older checkpoints lack them.
         python: Python state; older checkpoints lack it.
+        architecture: digest of the models' settings; older checkpoints lack it.
         versions: of Keras and TensorFlow.
     """
 
@@ -121,6 +122,7 @@ class TrainingState(TypedDict, total=False):
     loop: LoopState
     state: dict[str, Any]
     python: dict[str, Any]
+    architecture: str
     files: list[dict[str, Any]]
     folders: list[str]
     paths: list[Any]

@@ -132,3 +132,14 @@ def test_an_unreadable_record_is_passed_over(tmp_path: Path) -> None:
 @pytest.fixture(autouse=True)
 def _clean() -> None:
     Session.drop()
+
+
+def test_folders_of_the_run_are_not_taken_for_those_of_the_script(tmp_path: Path) -> None:
+    """Those of its own saves would displace what the script has made: only the newest are kept."""
+    script = Script(tmp_path, 1)
+    made = script.work / "results_2024-01-02"
+    made.mkdir()
+    for number in range(3):
+        state = script.save(script.stage(), Position(number, 1, number + 1, end=True))
+    assert str(made) in state["folders"]
+    assert [] == [one for one in state["folders"] if one.startswith(str(script.run.root))]

@@ -1,5 +1,6 @@
 """Read what earlier attempts have recorded of their stages."""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -77,23 +78,24 @@ def test_a_damaged_entry_is_a_stage_without_a_key() -> None:
 
 
 class Model:
-    def __init__(self, units: int) -> None:
-        self.units = units
+    def __init__(self, units: int, number: int, rate: float = 0.1) -> None:
+        self.config = {"units": units, "name": f"dense_{number}", "learning_rate": rate}
 
     def to_json(self) -> str:
-        return f'{{"units": {self.units}}}'
+        return json.dumps(self.config)
 
 
-def test_an_architecture_is_written_once_and_the_older_format_is_read(tmp_path: Path) -> None:
+def test_an_architecture_is_written_once_and_older_formats_are_read(tmp_path: Path) -> None:
+    """Automatic names and learning rates make no other architecture."""
     run = Run(tmp_path)
     old = {"model": {"class": "Old", "keras": "3", "model": {"units": 1}}}
     durable.write_json(run.architecture, {"format": 1, "stages": {"0": old}})
-    for stage in range(1, 30):
-        model_config.store(run, stage, {"model": Model(stage % 2)})
-    known = model_config.load(run)
-    assert old == known["0"]
-    assert {"units": 1} == known["29"]["model"]["model"]
-    assert {"units": 0} == known["28"]["model"]["model"]
-    assert 2 == run.architecture.read_text().count('"class": "Model"') or (
-        2 == run.architecture.read_text().count('"class":"Model"')
-    )
+    digests = [model_config.store(run, {"model": Model(n % 2, n)}) for n in range(30)]
+    written = run.architecture.stat()
+    digests += [model_config.store(run, {"model": Model(n % 2, n, 1.0 / n)}) for n in range(1, 30)]
+    assert 2 == len(set(digests))
+    assert written.st_mtime_ns == run.architecture.stat().st_mtime_ns
+    assert 1 == model_config.load(run, {"architecture": digests[1]})["model"]["model"]["units"]
+    at = {"stage": 0, "epoch": 0, "step": 0, "epoch_step": 0, "base": 0, "end": False}
+    assert old == model_config.load(run, {"position": at})
+    assert {} == model_config.load(run, {"position": {**at, "stage": 7}})
