@@ -9,6 +9,7 @@ import dataclasses
 import math
 import mmap
 import os
+import re
 import struct
 import zlib
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ _HEADER: Final = struct.Struct("<4sII32s")
 _ENTRY: Final = struct.Struct("<4sIIIQdIIIIIB3x")
 _SUM: Final = struct.Struct("<I")
 _STRIDE: Final = 64
+_NUMBER: Final = re.compile(r"_\d+$")
 STEPS: Final = 4096
 EPOCHS: Final = 512
 PROTECTED: Final = 64
@@ -255,12 +257,17 @@ class LogDigest:
         self._pack = struct.Struct("").pack
 
     def of(self, logs: Mapping[str, Any]) -> tuple[float | None, int | None]:
-        """Return the loss, and a CRC over names and values."""
+        """Return the loss, and a CRC over names and values.
+
+        A number that ends a name is left out: ``auc_3`` may be ``auc_1`` in a relaunch that skips
+        what it finds on disk.
+        """
         if not logs:
             return None, None
         names = tuple(logs)
         if names != self._names:
-            self._start = zlib.crc32("\0".join(map(str, names)).encode(errors="replace"))
+            plain = "\0".join(_NUMBER.sub("", str(name)) for name in names)
+            self._start = zlib.crc32(plain.encode(errors="replace"))
             self._pack = struct.Struct(f"<{len(names)}d").pack
             self._names = names
         try:

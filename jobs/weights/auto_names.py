@@ -9,6 +9,10 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+import keras
+
+from rekindle.jobs import keras_compat
+
 Ranks = dict[str, str]
 """Canonical form of each automatic name, e.g. ``dense#0`` of ``dense_3``."""
 
@@ -32,14 +36,21 @@ def ranks(named: Iterable[tuple[str, str]]) -> Ranks:
 
 
 def of_models(models: Iterable[Any], optimizers: Iterable[Any] = ()) -> Ranks:
-    """Rank the automatic names of models, their layers and operations, and optimizers."""
+    """Rank the automatic names of models, their layers, operations and metrics, and optimizers."""
     named: list[tuple[str, str]] = []
+    models = list(models)
     for model in models:
         for layer in model._flatten_layers():
             named.append(_pair(layer))
             # `a + b` in a functional model is an operation with a name, not a layer
             named += map(_pair, getattr(layer, "_operations", ()))
     named += map(_pair, optimizers)
+    for model in models:
+        for _, part in keras_compat.compiled_parts(model):
+            if isinstance(part, keras.metrics.Metric):
+                named.append(_pair(part))
+        for layer in model._flatten_layers():
+            named += map(_pair, vars(layer).get("_metrics") or ())
     return ranks(named)
 
 
