@@ -39,6 +39,11 @@ class Move:
         """True if only numbers and names of days and months differ."""
         return masked(self.old) == masked(self.new)
 
+    @property
+    def is_temporary(self) -> bool:
+        """True if both are below the folder for temporary files."""
+        return all(is_temporary(os.path.abspath(path)) for path in (self.old, self.new))
+
     def __str__(self) -> str:
         """Return the text for receipts."""
         name = f"{self.callback}.{self.attribute}" if self.callback else "the output folder"

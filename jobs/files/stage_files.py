@@ -80,8 +80,14 @@ class StageFiles(ComponentBase):
             PutBack(self._session, self._stage, ended=ended).all(found)
 
     def _say_moved(self, moves: list[Move]) -> None:
-        """Name output paths that are others in this attempt."""
+        """Name output paths that are others in this attempt; those of ``tempfile`` always are."""
         said: list[Move] = []
+        inside = os.path.join(self._base, "")  # the job itself may be below that folder
+        moves = [
+            move
+            for move in moves
+            if not move.is_temporary or os.path.abspath(move.new).startswith(inside)
+        ]
         for move in moves:
             old, new = os.path.abspath(move.old), os.path.abspath(move.new)
             if all(one.target(old) != new for one in said):

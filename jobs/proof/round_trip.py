@@ -28,6 +28,7 @@ _GENERATORS: Final = {
     "numpy": "numpy's random generator",
     "eager": "TensorFlow's eager seed",
 }
+_GLOBAL_GENERATORS: Final = frozenset({_GENERATORS["python"], _GENERATORS["numpy"]})
 _MOST_NAMED: Final = 3
 
 
@@ -119,6 +120,12 @@ def caveats(checkpoint: str, found: list[Gap]) -> list[Caveat]:
     remedy = "report this, with the script: the checkpoint was read correctly"
     if all(gap.group == "callbacks" for gap in found):
         remedy = "give the callback state_dict() and load_state_dict()"
+    elif all(gap.name in _GLOBAL_GENERATORS for gap in found):
+        # a thread draws from it between restore and comparison
+        remedy = (
+            "let functions of a data pipeline, and all code in threads, draw from a generator of "
+            "their own, numpy.random.default_rng(seed)"
+        )
     what = f"The state restored from {checkpoint} is not that of the checkpoint: {shown}"
     return [Caveat(what + (f" and {more} more" if more > 0 else ""), remedy)]
 

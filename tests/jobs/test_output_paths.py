@@ -1,6 +1,7 @@
 """Output paths that differ between attempts: files follow them, and both names are said."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,14 @@ def test_names_that_differ_by_the_clock_are_recognised() -> None:
     earlier.add(["/w/runs/1/best.h5", "/w/runs/2/best.h5", "/w/other.txt"])
     assert earlier.of("/w/runs/3/best.h5") == "/w/runs/2/best.h5"
     assert earlier.of("/w/elsewhere.txt") is None
+
+
+def test_names_of_tempfile_differ_in_each_attempt_and_are_no_news() -> None:
+    folder = tempfile.gettempdir()
+    assert Move(
+        "TensorBoard", "log_dir", f"{folder}/tmpa1/logs", f"{folder}/tmpb2/logs"
+    ).is_temporary
+    assert not Move("TensorBoard", "log_dir", f"{folder}/tmpa1/logs", "/r/logs").is_temporary
 
 
 def test_a_checkpoint_of_an_older_version_has_no_paths() -> None:

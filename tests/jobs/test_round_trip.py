@@ -136,3 +136,11 @@ def again() -> Comparison:
     for key, array in ARRAYS.items():
         made[key] = array
     return made
+
+
+def test_a_generator_that_a_thread_draws_from_has_a_remedy_of_its_own() -> None:
+    gap = round_trip.Gap("seeds", "Python's random generator", "another state")
+    (caveat,) = round_trip.caveats("e0001-s00000008", [gap])
+    assert "default_rng" in caveat.remedy and "report" not in caveat.remedy
+    other = round_trip.Gap("model", "model variable kernel", "1 of 2 elements differ")
+    assert "report this" in round_trip.caveats("e0001-s00000008", [gap, other])[0].remedy
