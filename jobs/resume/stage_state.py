@@ -63,6 +63,7 @@ class StageState:
         if refusal is not None or (found is not None and not session.job.allow_change):
             raise fingerprint.refuse(found or refusal or "")
         self.allowed = found
+        self._is_complete = models.is_complete()
         self._decoded = False
 
     def _difference(self, saved: TrainingState) -> str | None:
@@ -142,6 +143,14 @@ class StageState:
                 "`rekindle retry JOB --from-scratch`.",
             )
 
+    def _complete_fingerprint(self) -> None:
+        """Describe layers that were built since: those of a GAN are by its first step."""
+        if not self._is_complete:
+            self._is_complete = self.models.is_complete()
+            rates = self._fingerprint["rates"]
+            self._fingerprint |= self.models.fingerprint()
+            self._fingerprint["rates"] |= rates
+
     def look_for_caveats(self) -> None:
         """Add the caveats that components have found since."""
         self.caveats.add(one for c in self._components for one in c.caveats())
@@ -159,6 +168,7 @@ class StageState:
         """
         arrays: Tensors = {}
         state: TrainingState = {}
+        self._complete_fingerprint()
         for component in self._components:
             state |= component.capture(arrays)
         self.look_for_caveats()

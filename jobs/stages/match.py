@@ -163,7 +163,10 @@ def _among(call: Call, same: Sequence[Record], met: Sequence[Record]) -> Found |
     if undecided:
         return Found(undecided[0])
     if call.resumes_itself:
-        return Found((open_ or same)[0])
+        # of finished ones not that of another turn: `fit(initial_epoch=epoch)` in a loop
+        turns = [record for record in same if not call.way.is_other_turn(record.way)]
+        if open_ or turns:
+            return Found((open_ or turns)[0])
     # another training with the same content
     return next((record for record in open_ if record.is_open), None)
 

@@ -81,6 +81,15 @@ def test_a_loop_of_fits_that_resumes_itself_goes_on_with_its_unfinished_epoch() 
     assert 3 == found(call("d", "w3", "epoch = 0"), *EPOCHS)
 
 
+def test_an_epoch_after_those_that_a_script_has_skipped_by_itself_is_new() -> None:
+    """``fit(epochs=epoch + 1, initial_epoch=epoch)`` in a loop that begins where a file says."""
+    third = replace(call("d", "w3", "epoch = 3"), resumes_itself=True)
+    decision = match.find(third, EPOCHS[:2], 3, (EPOCHS[2],))
+    assert decision == New()
+    again = replace(call("d", "other", "epoch = 1"), resumes_itself=True)
+    assert 1 == found(again, *EPOCHS)
+
+
 @pytest.mark.parametrize("ended", [False, True])
 @pytest.mark.parametrize("where", [{}, {"way": way(line="train.py:5 <module>")}])
 def test_a_script_that_loads_its_own_weights_is_found(ended: bool, where: dict[str, Any]) -> None:
