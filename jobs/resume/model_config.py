@@ -9,7 +9,6 @@ import json
 from typing import Any, Final, NamedTuple
 
 from rekindle.jobs.journal_writer import log_line
-from rekindle.jobs.stages.model_digest import without_numbers, without_rates
 from rekindle.state import durable
 from rekindle.state.paths import Run
 from rekindle.state.run.training_state import TrainingState
@@ -98,6 +97,9 @@ def _read(run: Run) -> _Known:
 
 
 def _digest(models: Models) -> str:
+    # not above: an export may run the script, which sets up Keras before it imports it
+    from rekindle.jobs.stages.model_digest import without_numbers, without_rates
+
     canonical = {
         label: {key: without_rates(without_numbers(value)) for key, value in entry.items()}
         for label, entry in models.items()
