@@ -128,6 +128,19 @@ def _are_alike(one: Record, other: Record) -> bool:
     )
 
 
+def only_random_differs(one: Record, other: Record) -> bool:
+    """Return whether nothing but their order and their random state tells two stages apart.
+
+    A script that skips the first may have drawn nothing for it, and so begin the second with the
+    random state of the first.
+    """
+    return (
+        _are_alike(one, other)
+        and one.entry.weights == other.entry.weights
+        and one.entry.random != other.entry.random
+    )
+
+
 def _among(call: Call, same: Sequence[Record], met: Sequence[Record]) -> Found | Record | None:
     """Choose among stages of the same content.
 

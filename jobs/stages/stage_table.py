@@ -140,6 +140,9 @@ class StageTable:
     def check_met(self) -> None:
         """Check at the end of the script that it has met each stage that had begun.
 
+        Finished ones that it has not met are named where one of them may have been meant by a call
+        that got the result of another.
+
         Raises:
             StateMismatch: it has not met an unfinished stage.
         """
@@ -153,6 +156,30 @@ class StageTable:
                     "then `rekindle release`; or start over with `rekindle retry JOB "
                     "--from-scratch`.",
                 )
+        unmet = [r for r in self._records.values() if r.ended and r.number not in self._met]
+        for number in self._met:
+            met = self._records.get(number)
+            if met is not None and met.ended:
+                others = [r.number for r in unmet if match.only_random_differs(met, r)]
+                if others:
+                    self._name_equal(met, others)
+                    return
+
+    def _name_equal(self, record: Record, others: list[int]) -> None:
+        """Name finished stages that a call may have meant that got the result of another."""
+        what = (
+            f"A training got the result of stage {record.number}, and the script has not called "
+            f"stage {', '.join(map(str, others))} of the same content, which had ended: where it "
+            "skips what it has finished, that may be the result of another training."
+        )
+        log_line(what)
+        self._note(
+            entries.warned(
+                message=what,
+                hint="Compare the results, or call fit in a loop over numbers and start over with "
+                "`rekindle retry JOB --from-scratch`.",
+            )
+        )
 
 
 def _refuse(call: Call, refused: Refused) -> StateMismatch:

@@ -8,6 +8,7 @@ import pytest
 from rekindle.jobs.stages import match
 from rekindle.jobs.stages.key import DataKey, Entry, StageKey, Way
 from rekindle.jobs.stages.match import Call, Found, New, Record, Refused
+from rekindle.jobs.stages.stage_table import StageTable
 
 
 def key(data: str = "d", **parts: Any) -> StageKey:
@@ -210,3 +211,25 @@ def test_a_key_is_read_as_it_was_written() -> None:
     assert made == StageKey.parse(made.to_json())
     assert None is StageKey.parse({"kind": "fit"})
     assert None is StageKey.parse("fit")
+
+
+def said(*weights_and_random: tuple[str, str]) -> list[str]:
+    """What a relaunch says that calls the first of some finished stages, and then ends."""
+    records = {
+        number: record(number, ended=True, entry=Entry(*one))
+        for number, one in enumerate(weights_and_random)
+    }
+    notes: list[Any] = []
+    table = StageTable(records, notes.append, lambda _: None)
+    assert 0 == table.enter(call(entry=Entry(*weights_and_random[0])))
+    table.check_met()
+    return [note["message"] for note in notes if note["kind"] == "warned"]
+
+
+def test_equal_trainings_of_which_some_are_skipped_are_named() -> None:
+    """The script may skip the first, and the call be the second: both begin with the same."""
+    (message,) = said(("w", "r0"), ("w", "r1"))
+    assert "stage 0" in message and "stage 1" in message
+    assert [] == said(("w", "r0"), ("w", "r0"))  # equal in all, hence in their results
+    assert [] == said(("w", "r0"), ("v", "r1"))
+    assert [] == said(("w", "r0"))
