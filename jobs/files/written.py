@@ -4,6 +4,7 @@ An audit hook sees every ``open`` of Python code (``open``, ``os.open``, numpy, 
 json, ...) and every rename; HDF5 opens its files in C, so that ``h5py.File`` is wrapped.
 """
 
+import contextlib
 import functools
 import os
 import sys
@@ -30,6 +31,7 @@ class Written:
         self._owner = os.getpid()
         self._active: Callable[[], bool] = lambda: False
         self._installed = False
+        self._outside: Callable[[str, int], None] | None = None
         self._read: Any = None
         self._database: Any = None
 
@@ -40,6 +42,10 @@ class Written:
             self._owner = os.getpid()
             sys.addaudithook(self._hook)
             safe_output.also_flush(OPEN_FILES.flush)
+
+    def outside(self, opened: Callable[[str, int], None]) -> None:
+        """Call a function with path and flags of each file that is opened outside of stages."""
+        self._outside = opened
 
     def begin(self, active: Callable[[], bool]) -> None:
         """Begin to note paths, of a new stage.
@@ -87,6 +93,8 @@ class Written:
     def _hook(self, event: str, args: tuple[Any, ...]) -> None:
         # called for each audit event of the process: nothing may be raised, all must be cheap
         if event == "open":
+            if self._outside is not None and isinstance(args[2], int) and not self._active():
+                self._pass_on(args[0], args[2])
             if isinstance(args[2], int) and args[2] & os.O_ACCMODE:
                 self.note(args[0])
             elif not (isinstance(args[0], str) and args[0].endswith(_CODE)):
@@ -97,6 +105,14 @@ class Written:
             self._database = args[0]
         elif event == "os.mkdir" and isinstance(args[0], str) and not is_temporary(args[0]):
             self._add(args[0], self._folders)
+
+    def _pass_on(self, path: Any, flags: int) -> None:
+        text = _absolute(path)
+        if self._outside is None or text is None or os.getpid() != self._owner:
+            return
+        if not text.startswith(_SPECIAL) and not text.endswith(_CODE):
+            with contextlib.suppress(Exception):
+                self._outside(text, flags)
 
 
 def _absolute(path: Any) -> str | None:

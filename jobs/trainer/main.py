@@ -42,6 +42,7 @@ def main() -> NoReturn:
     # late: the handler of SIGTERM must be installed before these slow imports
     from rekindle.jobs.attempt.session import Session
     from rekindle.jobs.files import clock, leftovers
+    from rekindle.jobs.files.appended import Appended
     from rekindle.jobs.files.written import WRITTEN
     from rekindle.jobs.resume.unfollowed import Unfollowed
     from rekindle.jobs.trainer import reexec, required_gpu
@@ -67,6 +68,7 @@ def main() -> NoReturn:
     required_gpu.install(session)
     reexec.install(job, sys.argv[1:3], session.report_unfollowed)
     WRITTEN.install()
+    WRITTEN.outside(Appended(session).opened)
     clock.install(session)
     try:
         try:

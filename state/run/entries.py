@@ -327,6 +327,11 @@ def warned(*, message: str, hint: str, unfollowed: bool = ...) -> None:
 
 
 @_kind("attempt")
+def appended(*, file: str) -> None:
+    """Record that the script has appended to a file outside of its trainings."""
+
+
+@_kind("attempt")
 def failed(
     *,
     error_type: str,

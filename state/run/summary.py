@@ -114,6 +114,8 @@ class Summary:
             roles.append(("own", number))
         elif kind in _LAST_OF_ATTEMPT:
             roles.append((kind, attempt))
+        elif kind == "appended":
+            roles.append(("appended", entry.get("file")))
         elif kind == "warned" and entry.get("unfollowed") is True:
             roles.append(("unfollowed", attempt))
             if ("message", entry.get("message")) not in self._holder:
