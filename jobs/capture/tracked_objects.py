@@ -87,6 +87,10 @@ class TrackedModels:
                     hint="Build it before the loop: metric.build(y, y_pred).",
                 )
 
+    def roots(self) -> dict[str, Any]:
+        """Return models, optimizers and metrics by the name of their argument."""
+        return {**self.models, **self.optimizers, **self.metrics}
+
     def groups(self) -> Groups:
         """Return all their variables, each group in an order fixed by the script."""
         found: Groups = {label: list(model.variables) for label, model in self.models.items()}
@@ -151,6 +155,10 @@ class TrackedState(ComponentBase):
 
     def receipt(self, saved: TrainingState) -> list[str]:
         return [f"state: {', '.join(saved['state'])}"] if saved["state"] else []
+
+    def held(self) -> list[Any]:
+        """List the dict of the script, and the objects in it."""
+        return [self._state, *self._state.values()]
 
     def variables(self) -> list[Any]:
         """List the TensorFlow variables in it."""

@@ -22,8 +22,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from rekindle.jobs.bytecode import own_code
 from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
-from rekindle.jobs.python_state import own_code
 from rekindle.jobs.seeding import unseeded
 
 PYTHON: Final = "Python's global random generator"

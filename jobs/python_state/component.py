@@ -5,13 +5,15 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, Final, cast
 
+from rekindle.jobs.capture import variables
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, ComponentBase
 from rekindle.jobs.python_state import saved as records
 from rekindle.jobs.python_state import trials
-from rekindle.jobs.python_state.keras_objects import KERAS, KINDS, Classifier
+from rekindle.jobs.python_state.keras_objects import KERAS, KINDS, VARIABLE, Classifier
 from rekindle.jobs.python_state.reach import MOST, Reach
 from rekindle.jobs.python_state.restore import Restorer
+from rekindle.jobs.python_state.stack import NoStack
 from rekindle.state.run.training_state import TrainingState
 
 _NO_STATE: Final = (
@@ -33,17 +35,25 @@ class PythonState(ComponentBase):
     Args:
         roots: objects by the path that names them, in the order of the script.
         saved: returns the variables that other components save.
+        stack: finds the frames of the script that a loop runs in.
     """
 
-    def __init__(self, roots: dict[str, Any], saved: Callable[[], list[Any]]) -> None:
+    def __init__(
+        self,
+        roots: dict[str, Any],
+        saved: Callable[[], list[Any]],
+        stack: Callable[[], NoStack] = NoStack,
+    ) -> None:
         self._roots = roots
         self._classifier = Classifier(saved)
         self._found: dict[Caveat, None] = {}
         self._is_off = False
+        self._stack = NoStack()
         # as the script made it, before `fit` or a callback changes anything
-        self._entry = Reach({}, self._classifier)
+        self._entry = self._latest = Reach({}, self._classifier)
         with self._guard():
-            self._entry = Reach(roots, self._classifier.look())
+            self._stack = stack()
+            self._entry = self._latest = self._walk()
         self._restorer: Restorer | None = None
         self._begun: set[records.Unsaved] | None = None
         # the step, and what it was traced with
@@ -63,7 +73,12 @@ class PythonState(ComponentBase):
                 self._restore(saved, arrays, lenient=lenient)
 
     def caveats(self) -> list[Caveat]:
-        return list(self._found)
+        return [*self._stack.caveats(), *self._found]
+
+    def variables(self) -> list[Any]:
+        """List the TensorFlow variables among what was reached last."""
+        held = [node.value for node in self._latest.nodes.values() if node.kind is VARIABLE]
+        return [part for one in held for part in variables.components(one)]
 
     @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:
@@ -76,8 +91,8 @@ class PythonState(ComponentBase):
             self._add(
                 "Python objects of the script could not be followed "
                 f"({type(error).__name__}: {error}), so that their state is not restored",
-                "report this with the traceback in the log; keep what training changes in a "
-                "callback with state_dict() and load_state_dict()",
+                "report this with the traceback in the log; keep what training changes "
+                f"{self._stack.home}",
             )
 
     def _capture(self, arrays: Tensors) -> TrainingState:
@@ -87,8 +102,11 @@ class PythonState(ComponentBase):
             # on_train_begin makes these again
             self._begun = set(unsaved)
         self._look_for_traced(now)
+        self._found.update(dict.fromkeys(self._stack.traced(self._entry, now)))
         for path, type_ in unsaved:
-            if (path, type_) not in self._begun and _is_state(type_):
+            if (path, type_) in self._begun or self._stack.is_made_again(path):
+                continue
+            if _is_state(type_):
                 self._add(
                     f"{path} holds a {type_} that was made during the training, which is not saved",
                     "keep plain data, arrays or variables in it, or make it before the training",
@@ -107,7 +125,11 @@ class PythonState(ComponentBase):
             return  # a checkpoint of an earlier version
         if self._restorer is None:
             self._restorer = Restorer(
-                self._entry, self._walk, cast("records.PythonRecords", kept), arrays, KINDS
+                self._entry,
+                self._walk,
+                cast("records.PythonRecords", kept),
+                {key: array for key, array in arrays.items() if key.startswith("python/")},
+                KINDS,
             )
         restorer = self._restorer
         restorer.restore()
@@ -137,7 +159,7 @@ class PythonState(ComponentBase):
             self._add(
                 "The Python state is not that of the checkpoint: "
                 f"{', '.join(wrong[:_NAMED])}{more}",
-                "keep it in a callback with state_dict() and load_state_dict()",
+                f"keep it {self._stack.home}",
             )
 
     def _look_for_traced(self, now: Reach) -> None:
@@ -151,6 +173,8 @@ class PythonState(ComponentBase):
             if node.kind is KERAS and path.startswith("model")
         }
         step = getattr(model, "train_function", None)
+        if step is None:
+            return
         if self._traced is None or self._traced[0] is not step:
             # a step that a callback makes again is traced with what the model holds then
             self._traced = step, parts
@@ -165,7 +189,10 @@ class PythonState(ComponentBase):
                     )
 
     def _walk(self) -> Reach:
-        return Reach(self._roots, self._classifier.look(), self._entry)
+        known = self._entry if self._entry.nodes else None
+        roots = {**self._roots, **self._stack.roots()}
+        self._latest = Reach(roots, self._classifier.look(), known, self._stack.closed())
+        return self._latest
 
     def _add(self, what: str, remedy: str) -> None:
         self._found[Caveat(what, remedy)] = None

@@ -13,9 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from rekindle.jobs import keras_compat
+from rekindle.jobs.bytecode import own_code
 from rekindle.jobs.capture import variables
 from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
-from rekindle.jobs.python_state import kinds, leaves, own_code
+from rekindle.jobs.python_state import kinds, leaves
 from rekindle.jobs.python_state.kinds import Kind, Leaf, ObjectKind, Slot
 from rekindle.jobs.python_state.reach import OPAQUE
 from rekindle.jobs.python_state.values import Unresolvable

@@ -10,8 +10,8 @@ import types
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
+from rekindle.jobs.bytecode import own_code
 from rekindle.jobs.capture.codec import Tensors
-from rekindle.jobs.python_state import own_code
 from rekindle.jobs.python_state.values import type_name
 
 
@@ -38,11 +38,13 @@ class Kind:
         name: in checkpoints.
         whole: all bindings are restored together, or none.
         made: a new object of this kind can be made.
+        partial: a binding that is absent was not removed.
     """
 
     name = ""
     whole = False
     made = False
+    partial = False
 
     def slots(self, value: Any) -> Iterable[Slot]:
         """List the bindings of an object."""
@@ -54,6 +56,10 @@ class Kind:
 
     def remove(self, value: Any, slot_key: Any) -> None:
         """Remove a binding."""
+
+    def is_open(self, value: Any, label: str) -> bool:
+        """Return whether a binding is restored now."""
+        return True
 
     def key_of(self, value: Any, label: str, key: Any) -> Any:
         """Return the key of a binding that does not exist now, given that of the checkpoint."""

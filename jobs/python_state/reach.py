@@ -17,7 +17,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from rekindle.jobs.python_state import kinds, leaves, own_code, values
+from rekindle.jobs.bytecode import own_code
+from rekindle.jobs.python_state import kinds, leaves, values
+from rekindle.jobs.python_state.frame import FRAME, Frame
 from rekindle.jobs.python_state.kinds import Globals, Kind, Leaf, Slot
 from rekindle.jobs.python_state.values import Expr, type_name
 
@@ -99,24 +101,29 @@ class Reach:
         roots: objects by the path that names them; None is left out.
         classify: chooses kinds for objects of Keras and TensorFlow.
         known: the graph of an earlier walk; objects that it holds keep their paths there.
+        closed: identities of objects that others restore.
 
     Attributes:
         nodes: by path, in the order of the walk.
         classes: enumerations and named tuples that were met, by name.
         left_out: paths of objects beyond the limit.
-        adopted: paths of objects that a restore has made.
     """
 
     def __init__(
-        self, roots: dict[str, Any], classify: Classify, known: "Reach | None" = None
+        self,
+        roots: dict[str, Any],
+        classify: Classify,
+        known: "Reach | None" = None,
+        closed: frozenset[int] = frozenset(),
     ) -> None:
         self.nodes: dict[str, Node] = {}
         self.classes: dict[str, type] = dict(known.classes) if known is not None else {}
         self.left_out: list[str] = []
         self._paths: dict[int, str] = {}
         self._adopted: dict[int, tuple[str, Any]] = {}
-        self.adopted: set[str] = set()
+        self._adopted_as: dict[str, int] = {}
         self._classify = classify
+        self._closed = closed
         self._known = known
         self._globals: dict[int, Globals] = dict(known._globals) if known is not None else {}
         self._queue: collections.deque[Node] = collections.deque()
@@ -141,8 +148,9 @@ class Reach:
 
     def adopt(self, path: str, value: Any) -> None:
         """Give an object that a restore has made the path that it had in the checkpoint."""
+        self._adopted.pop(self._adopted_as.get(path, 0), None)
         self._adopted[id(value)] = (path, value)
-        self.adopted.add(path)
+        self._adopted_as[path] = id(value)
 
     def _run(self) -> None:
         """Walk until neither objects nor names of globals are left."""
@@ -166,7 +174,10 @@ class Reach:
             node.read_leaf(node.kind)
             return
         if type(node.value) is types.FunctionType:
-            self._name_globals(node.value)
+            self._name_globals(node.value.__code__, node.value.__globals__)
+        elif type(node.value) is Frame:
+            name = self._name_globals if node.value.is_function else self._name_modules
+            name(node.value.code, node.value.namespace)
         content: list[tuple[str, Expr, Expr]] = []
         keys: dict[str, Any] = {}
         for slot in _copied(node.kind, node.value):
@@ -192,10 +203,10 @@ class Reach:
         if found is not None:
             return found
         kind = self._kind(value)
-        if kind is None:
+        if kind is None or id(value) in self._closed:
             return None
         before = self._known.path_of(value) if self._known is not None else None
-        if before is not None:
+        if before is not None and before not in self.nodes:
             path = before
         else:
             if len(self.nodes) >= MOST:
@@ -203,7 +214,7 @@ class Reach:
                 return None
             if self._known is not None:
                 path = f"+{path.removeprefix('+')}"
-            while path in self.nodes or (self._known is not None and path in self._known.adopted):
+            while path in self.nodes:
                 path += "~"
         node = Node(path, kind, value)
         self.nodes[path] = node
@@ -242,12 +253,14 @@ class Reach:
             kind = value if isinstance(value, type) else type(value)
             self.classes.setdefault(type_name(kind), kind)
 
-    def _name_globals(self, function: Any) -> None:
-        namespace = function.__globals__
-        for name, stores in own_code.global_names(function.__code__):
+    def _name_globals(self, code: types.CodeType, namespace: dict[str, Any]) -> None:
+        for name, stores in own_code.global_names(code):
             if stores or name in namespace:
                 self._name(namespace, name)
-        names = own_code.all_names(function.__code__)
+        self._name_modules(code, namespace)
+
+    def _name_modules(self, code: types.CodeType, namespace: dict[str, Any]) -> None:
+        names = own_code.all_names(code)
         for name in sorted(names):
             # `config.count`, and `import config` within the function
             for value in (namespace.get(name), sys.modules.get(name)):
@@ -287,6 +300,7 @@ _SIMPLE: Final[dict[type, Kind]] = {
     random.Random: leaves.RANDOM,
     np.random.Generator: leaves.RANDOM,
     np.random.RandomState: leaves.RANDOM,
+    Frame: FRAME,
 }
 _DERIVED: Final[tuple[tuple[type, Kind], ...]] = (
     (list, kinds.LIST),

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from rekindle.jobs.capture.codec import Tensors
-from rekindle.jobs.python_state import clocks, kinds, leaves, values
+from rekindle.jobs.python_state import kinds, leaves, values
 from rekindle.jobs.python_state.kinds import Kind, Leaf
 from rekindle.jobs.python_state.reach import Node, Reach
-from rekindle.jobs.python_state.saved import PythonRecords, Record, is_made_again
+from rekindle.jobs.python_state.saved import PythonRecords, Record, new_object
 from rekindle.jobs.python_state.values import Expr, Unresolvable
 
 _KINDS: Final[dict[str, Kind]] = {
@@ -99,6 +99,10 @@ class Restorer:
                 continue
             digests, theirs = node.digests(), record["digest"] if record else _digests(before)
             for label, digest in digests.items() if isinstance(theirs, dict) else ():
+                if node.kind.partial and (
+                    label not in theirs or not node.kind.is_open(node.value, label)
+                ):
+                    continue
                 if self._is_same(path, before, label) and theirs.get(label) != digest:
                     found.append(values.readable(path, label))
         return [path for path in found if path not in self.missing]
@@ -106,31 +110,30 @@ class Restorer:
     # objects that did not exist at the entry
 
     def _find_made(self, now: Reach) -> None:
-        """Find each among what ``on_train_begin`` has made again, or make it."""
+        """Find each among what the script has made again, or make it."""
         for path, record in self._changed.items():
-            if path in self._entry.nodes or path in self._made:
+            if path in self._entry.nodes:
                 continue
             node = now.nodes.get(path)
             if node is not None and (node.kind.name, node.type) == (record["kind"], record["type"]):
-                self._adopt(path, node.kind, node.value)
-            else:
+                if self._made.get(path) is not node.value:
+                    self._adopt(path, node.kind, node.value)
+            elif path not in self._made:
                 self._make(path, record)
 
     def _make(self, path: str, record: Record) -> None:
         """Make a new object, if its kind can be made."""
         if record["kind"] == kinds.OBJECT.name:
-            owner = self._entry.classes.get(record["type"])
-            if owner is not None and is_made_again(owner, record["content"]):
-                self._adopt(path, kinds.OBJECT, object.__new__(owner))
+            made = new_object(record, self._entry.classes)
+            if made is not None:
+                self._adopt(path, kinds.OBJECT, made)
             return
         kind = self._kinds.get(record["kind"])
         if kind is None or not kind.made:
             return
+        content, type_ = record["content"], record["type"]
         try:
-            if isinstance(kind, Leaf):
-                made = kind.new(record["content"], self._arrays)
-            else:
-                made = kind.make(record["type"])
+            made = kind.new(content, self._arrays) if isinstance(kind, Leaf) else kind.make(type_)
         except _ERRORS:
             self.missing[values.readable(path)] = None
         else:
@@ -154,6 +157,8 @@ class Restorer:
             wanted = {label: expr for label, _, expr in record["content"]}
             keys = current.keys if current is not None else {}
             for label in wanted:
+                if not kind.is_open(self._made[path], label):
+                    continue
                 key = keys.get(label, kind.key_of(self._made[path], label, None))
                 self._bind(path, kind, self._made[path], label, key, wanted)
 
@@ -227,13 +232,15 @@ class Restorer:
                 keys[label] = node.kind.key_of(node.value, label, self._resolve(key))
         for label in labels:
             absent = label not in wanted
+            if (absent and node.kind.partial) or not node.kind.is_open(node.value, label):
+                continue
             if absent == (label not in here) and wanted.get(label) == here.get(label):
                 continue
             if same[label]:
                 self._bind(path, node.kind, node.value, label, keys[label], wanted)
             elif record is not None:
                 digest = None if absent else values.digest(wanted[label])
-                if digest != begun.get(label) and not clocks.is_reading(here.get(label)):
+                if digest != begun.get(label) and not values.is_clock_reading(here.get(label)):
                     self.differing[values.readable(path, label)] = None
 
     def _bind(

@@ -101,6 +101,14 @@ def is_made_again(owner: type, content: list[Any]) -> bool:
     return kinds.is_plain_class(owner) and not any(values.opaque(expr) for _, _, expr in content)
 
 
+def new_object(record: Record, classes: dict[str, type]) -> Any:
+    """Make an object of one of the job's classes, still without attributes; None if not."""
+    owner = classes.get(record["type"])
+    if owner is None or not is_made_again(owner, record["content"]):
+        return None
+    return object.__new__(owner)
+
+
 def _opaque(before: Node | None, node: Node) -> Iterator[Unsaved]:
     """Name bindings to something that cannot be saved, and that the entry had not."""
     known = {label: expr for label, _, expr in before.content} if before is not None else {}

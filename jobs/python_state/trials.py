@@ -7,8 +7,8 @@ import types
 from collections.abc import Iterator
 from typing import Any, Final
 
+from rekindle.jobs.bytecode import own_code
 from rekindle.jobs.capture.component import Caveat
-from rekindle.jobs.python_state import own_code
 from rekindle.jobs.python_state.kinds import Leaf
 from rekindle.jobs.python_state.reach import Reach
 from rekindle.jobs.python_state.values import type_name

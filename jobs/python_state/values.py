@@ -8,6 +8,7 @@ import fractions
 import hashlib
 import json
 import pathlib
+import time
 import types
 from collections.abc import Callable
 from typing import Any, Final
@@ -36,6 +37,10 @@ _FROM_TEXT: Final[dict[str, Callable[[str], Any]]] = {
     "datetime": dt.datetime.fromisoformat,
 }
 _LONG: Final = 24
+
+
+_WITHIN_S: Final = 30 * 86400
+_CLOCKS: Final = (time.time, time.monotonic, time.perf_counter)
 
 
 class Unresolvable(LookupError):
@@ -154,7 +159,7 @@ def digest(expr: Expr) -> str:
 def readable(path: str, label: str = "") -> str:
     """Return a path as a message shows it."""
     path = path.replace("+", "").replace("~", "")
-    return label if path.startswith("globals of ") else path + label
+    return label if path.startswith(("globals of ", "locals of ")) else path + label
 
 
 def type_name(kind: type) -> str:
@@ -173,3 +178,17 @@ def is_callable_type(kind: type) -> bool:
         | types.WrapperDescriptorType
         | type,
     )
+
+
+def is_clock_reading(value: Any) -> bool:
+    """Return whether a number is a recent reading of a clock: another attempt has another."""
+    if type(value) not in (int, float) or not value:
+        return False
+    for clock in _CLOCKS:
+        now = clock()
+        for scale in (1.0, 1e3, 1e9):
+            age = now - value / scale
+            fractional = type(value) is float and value != int(value)
+            if -60 < age < min(_WITHIN_S, now / 2) and (fractional or value > 1e9):
+                return True
+    return False

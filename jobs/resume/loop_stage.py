@@ -13,7 +13,7 @@ from rekindle.jobs.attempt.save_policy import SavePolicy
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture import trace_order
 from rekindle.jobs.capture.codec import Tensors
-from rekindle.jobs.capture.component import Caveat, ComponentBase
+from rekindle.jobs.capture.component import Caveat, Component, ComponentBase
 from rekindle.jobs.capture.model_state import ModelState
 from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.capture.tracked_objects import TrackedModels, TrackedState
@@ -22,6 +22,8 @@ from rekindle.jobs.data.loop_batches import Batches
 from rekindle.jobs.data.loop_data import LoopData
 from rekindle.jobs.files.stage_files import StageFiles
 from rekindle.jobs.job import CheckpointPolicy
+from rekindle.jobs.python_state.component import PythonState
+from rekindle.jobs.python_state.stack import Stack
 from rekindle.jobs.resume.stage import StageEngine
 from rekindle.jobs.stages import describe
 from rekindle.state.errors import RekindleError, StateMismatch, UsageError
@@ -114,11 +116,8 @@ class LoopStage:
             )
         self._tracked.build()
         random = RandomState(lambda: self._data.seed_generators)
-        models = ModelState(
-            self._tracked.models, lambda: self._tracked.optimizers, self._tracked.groups, random
-        )
-        graphs = _Graphs(models, random, self._state)
-        engine.check(models, self._data, [self._state, random, self.flags, graphs], "loop")
+        models, others = _components(self._tracked, self._state, random)
+        engine.check(models, self._data, [self.flags, *others], "loop")
         engine.show()
         engine.report(determinism.of_process())
         self.resumed, self._ended = engine.checkpoint, engine.has_ended
@@ -352,11 +351,27 @@ class LoopFlags(ComponentBase):
         self.logs.update(saved["logs"])
 
 
+def _components(
+    tracked: TrackedModels, state: TrackedState, random: RandomState
+) -> tuple[ModelState, list[Component]]:
+    """Make the components of a loop, in the order of their restore."""
+    models = ModelState(tracked.models, lambda: tracked.optimizers, tracked.groups, random)
+    python = PythonState(
+        tracked.roots(),
+        lambda: [*models.components(), *random.variables(), *state.variables()],
+        lambda: Stack(state.held),
+    )
+    return models, [state, random, _Graphs(models, random, state, python), python]
+
+
 class _Graphs(ComponentBase):
     """Find caveats in the graphs that the loop traces; a component without state."""
 
-    def __init__(self, models: ModelState, random: RandomState, state: TrackedState) -> None:
+    def __init__(
+        self, models: ModelState, random: RandomState, state: TrackedState, python: PythonState
+    ) -> None:
         self._models = models
+        self._python = python
         self._random = random
         self._state = state
         self._found: dict[Caveat, None] = {}
@@ -369,7 +384,12 @@ class _Graphs(ComponentBase):
         return list(self._found)
 
     def _look(self, graphs: list[Any]) -> list[Caveat]:
-        known = [*self._models.components(), *self._random.variables(), *self._state.variables()]
+        known = [
+            *self._models.components(),
+            *self._random.variables(),
+            *self._state.variables(),
+            *self._python.variables(),
+        ]
         trainable = self._models.trainable()
         # only graphs that train: others, e.g. an evaluation, may have variables of their own
         steps = [graph for graph in graphs if determinism.writes(graph, trainable)]

@@ -3,8 +3,10 @@
 Each writes its final state to ``end.npz`` and what it observed in between to ``seen.json``.
 """
 
+import collections
 import json
 import sys
+import types
 
 import keras
 import numpy as np
@@ -185,6 +187,83 @@ def handmade_statistics():
         for x, y in loop.batches((X, Y), BATCH):
             seen.append([epoch, float(model.train_on_batch(x, y))])
     keep(seen, model, mean=normalize.mean, variance=normalize.moments[0])
+
+
+class Meter:
+    """Hold what training makes of it, one object deep."""
+
+    def __init__(self):
+        self.seen, self.recent = [], collections.deque(maxlen=5)
+        self.inner = types.SimpleNamespace(worst=0.0)
+
+    def add(self, loss):
+        self.seen.append(loss)
+        self.recent.append(loss)
+        self.inner.worst = max(self.inner.worst, loss)
+
+
+called = 0
+
+
+def scaled(x):
+    global called
+    called += 1
+    return x * (1.0 + called / 1000.0)
+
+
+def python_objects():
+    """Change Python objects that `resumable` does not get: in place, and by rebinding."""
+    model = compiled()
+    losses, counts, meter, best, since = [], collections.Counter(), Meter(), float("inf"), 0
+    table, own = np.zeros(4), np.random.default_rng(5)
+    calls = 0
+
+    def smoothed(loss):
+        nonlocal calls
+        calls += 1
+        return loss / calls
+
+    loop = resumable(STEPS, model=model, every=7)
+    batches = loop.data(mixed())
+    for step in loop:
+        x, y = next(batches)
+        # what the loop holds decides the next step
+        noise = own.normal(scale=0.01 + 0.001 * since, size=x.shape[1:]).astype("float32")
+        loss = float(model.train_on_batch(scaled(x) + noise, y)[0])
+        losses.append(loss)
+        counts[int(y[0])] += 1
+        meter.add(smoothed(loss))
+        table[step % 4] += loss
+        best, since = (loss, 0) if loss < best else (best, since + 1)
+        last = loss
+    keep(
+        [losses, sorted(counts.items()), vars(meter.inner), best, since, calls, called, last],
+        model,
+        trail=meter.seen,
+        recent=meter.recent,
+        table=table,
+    )
+
+
+def epochs_in_functions():
+    """Train an epoch in a function of its own, which holds statistics of the epoch."""
+    model, history, best = compiled(), [], 0.0
+    loop = resumable(model=model, every=7)
+    train = loop.data((X, Y), BATCH)
+
+    def train_epoch(epoch):
+        total, right, meter = 0.0, 0, Meter()
+        for x, y in loop.batches(train):
+            loss, accuracy = model.train_on_batch(x * (1.0 + total / 1e4), y)
+            total += float(loss)
+            right += round(float(accuracy) * len(x))
+            meter.add(float(loss))
+        history.append([epoch, total, right, meter.seen])
+        return right / len(X)
+
+    for epoch in loop.epochs(EPOCHS):
+        best = max(best, train_epoch(epoch))
+    keep([history, best], model)
 
 
 if __name__ == "__main__":

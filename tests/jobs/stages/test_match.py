@@ -214,7 +214,7 @@ def test_a_key_is_read_as_it_was_written() -> None:
 
 
 def said(*weights_and_random: tuple[str, str]) -> list[str]:
-    """What a relaunch says that calls the first of some finished stages, and then ends."""
+    """Return what a relaunch says that calls the first of some finished stages, and then ends."""
     records = {
         number: record(number, ended=True, entry=Entry(*one))
         for number, one in enumerate(weights_and_random)
