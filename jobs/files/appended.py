@@ -6,11 +6,11 @@ file that an attempt reads or empties first is left out: the script knows then w
 
 import os
 import sys
+import tempfile
 from typing import Any, Final
 
 from rekindle.jobs import code_origin
 from rekindle.jobs.attempt.session import Session
-from rekindle.jobs.files.moved import is_temporary
 from rekindle.state.run import entries, summary
 
 _MOST: Final = 1000
@@ -50,7 +50,7 @@ class Appended:
         name = os.path.relpath(path, self._base) if path.startswith(self._base) else path
         if self._is_busy or name in self._done or len(self._done) >= _MOST:
             return
-        if name == path and is_temporary(path):
+        if name == path and path.startswith(_temporary()):
             return
         if not appends:
             if name in self._earlier:
@@ -73,6 +73,12 @@ class Appended:
                 'Open it with "w" at the beginning of the script, or append to it in a callback, '
                 "whose files are restored.",
             )
+
+
+def _temporary() -> str:
+    """Return how paths of ``tempfile`` begin; it opens files itself to find that out."""
+    folder = tempfile.tempdir or os.environ.get("TMPDIR") or os.path.join(os.sep, "tmp")
+    return os.path.join(os.fsdecode(folder), "tmp")
 
 
 def _is_opened_by_the_script(frame: Any) -> bool:

@@ -1,11 +1,14 @@
 """A file that a script appends to in one attempt after another is named."""
 
 import os
+import tempfile
 from pathlib import Path
 
+import pytest
 from attempts import Script
 
 from rekindle.jobs.files.appended import Appended
+from rekindle.jobs.files.written import WRITTEN
 
 APPENDS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 
@@ -44,3 +47,13 @@ def test_a_file_that_is_read_or_emptied_first_is_not(tmp_path: Path) -> None:
         appended.opened(name, flags)
         appended.opened(name, APPENDS)
     assert second.said() == []
+
+
+def test_a_look_for_the_folder_of_temporary_files_does_not_wait_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``tempfile`` opens a file while it holds its lock."""
+    first = Script(tmp_path, 1)
+    monkeypatch.setattr(WRITTEN, "_outside", Appended(first.session).opened)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert tempfile.gettempdir()
