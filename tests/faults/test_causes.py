@@ -217,7 +217,8 @@ def test_a_loss_that_is_not_finite_is_held_at_the_last_finite_checkpoint(
         "model.fit(x, y, batch_size=4, epochs=3, verbose=0, callbacks=[Spoil()])\n"
     )
     night.drop(
-        f'name = "nan"\nscript = "{script}"\nlive = true\n[checkpoint]\nnon_finite = "{says}"\n',
+        f'name = "nan"\nscript = "{script}"\nlive = true\n[checkpoint]\nevery = "epoch"\n'
+        f'non_finite = "{says}"\n',
         "nan.toml",
     )
     night.until_idle(seconds=120)
