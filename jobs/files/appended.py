@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from rekindle.jobs import code_origin
 from rekindle.jobs.attempt.session import Session
+from rekindle.jobs.files.moved import short
 from rekindle.state.run import entries, summary
 
 _MOST: Final = 1000
@@ -30,7 +31,6 @@ class Appended:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._base = os.path.join(session.job.workdir, "")
         self._earlier = {
             str(entry["file"])
             for entry in entries.appended.among(summary.read(session.run).entries)
@@ -47,7 +47,7 @@ class Appended:
             flags: of ``os.open``.
         """
         appends = bool(flags & os.O_APPEND) and flags & os.O_ACCMODE == os.O_WRONLY
-        name = os.path.relpath(path, self._base) if path.startswith(self._base) else path
+        name = short(path, self._session.job.workdir)
         if self._is_busy or name in self._done or len(self._done) >= _MOST:
             return
         if name == path and path.startswith(_temporary()):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from rekindle.jobs.attempt.session import Session
-from rekindle.jobs.files.moved import EARLIER, FREEZE
+from rekindle.jobs.files.moved import EARLIER, FREEZE, short
 from rekindle.jobs.files.put_back import SLACK_S, attempt_times
 from rekindle.jobs.files.written import WRITTEN
 from rekindle.state.errors import LeftBehind, OutputMoved, RekindleError
@@ -146,8 +146,7 @@ class _Search:
         return at < self._began and any(fits(since, until, at) for since, until in self._earlier)
 
     def _short(self, path: str) -> str:
-        inside = path.startswith(os.path.join(self._session.job.workdir, ""))
-        return os.path.relpath(path, self._session.job.workdir) if inside else path
+        return short(path, self._session.job.workdir)
 
 
 def _chain(error: Exception) -> Iterator[Exception]:

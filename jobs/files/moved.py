@@ -124,6 +124,12 @@ def dated_like(path: str, others: Iterable[str]) -> list[str]:
     return [other for other in others if other != path and masked(other) == form]
 
 
+def short(path: str, folder: str) -> str:
+    """Return an absolute path relative to a folder that it is in; else as it is."""
+    inside = path.startswith(os.path.join(folder, ""))
+    return os.path.relpath(path, folder) if inside else path
+
+
 def is_temporary(path: str) -> bool:
     """Return whether a path is below the folder for temporary files, whose names are random."""
     return path.startswith(os.path.join(tempfile.gettempdir(), "tmp"))

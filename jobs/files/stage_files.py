@@ -16,7 +16,7 @@ from rekindle.jobs.attempt.kept_files import Record
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import ComponentBase
-from rekindle.jobs.files.moved import EARLIER, FREEZE, Move, OutputPaths, dated_like
+from rekindle.jobs.files.moved import EARLIER, FREEZE, Move, OutputPaths, dated_like, short
 from rekindle.jobs.files.open_files import OPEN_FILES
 from rekindle.jobs.files.put_back import PutBack
 from rekindle.jobs.files.written import WRITTEN
@@ -106,10 +106,6 @@ class StageFiles(ComponentBase):
             FREEZE if dated else "Give the same paths in every attempt.",
         )
 
-    def _short(self, path: str) -> str:
-        inside = path.startswith(os.path.join(self._base, ""))
-        return os.path.relpath(path, self._base) if inside else path
-
     def capture(self, arrays: Tensors) -> TrainingState:
         OPEN_FILES.flush()
         for path in (*self._targets(), *WRITTEN.paths):
@@ -154,7 +150,7 @@ class StageFiles(ComponentBase):
         return found
 
     def _make(self, path: str, info: os.stat_result, *, keep: bool) -> Record:
-        name = self._short(path)
+        name = short(path, self._base)
         mode = stat.S_IMODE(info.st_mode) & 0o777
         if keep:
             try:

@@ -93,12 +93,14 @@ class Written:
     def _hook(self, event: str, args: tuple[Any, ...]) -> None:
         # called for each audit event of the process: nothing may be raised, all must be cheap
         if event == "open":
-            if self._outside is not None and isinstance(args[2], int) and not self._active():
-                self._pass_on(args[0], args[2])
-            if isinstance(args[2], int) and args[2] & os.O_ACCMODE:
-                self.note(args[0])
-            elif not (isinstance(args[0], str) and args[0].endswith(_CODE)):
-                self._read = args[0]
+            path, flags = args[0], args[2] if isinstance(args[2], int) else 0
+            is_code = isinstance(path, str) and path.endswith(_CODE)
+            if not is_code and not self._active():
+                self._pass_on(path, flags)
+            if flags & os.O_ACCMODE:
+                self.note(path)
+            elif not is_code:
+                self._read = path
         elif event == "os.rename":
             self.note(args[1])
         elif event == "sqlite3.connect":
@@ -107,10 +109,10 @@ class Written:
             self._add(args[0], self._folders)
 
     def _pass_on(self, path: Any, flags: int) -> None:
-        text = _absolute(path)
-        if self._outside is None or text is None or os.getpid() != self._owner:
+        if self._outside is None or os.getpid() != self._owner:
             return
-        if not text.startswith(_SPECIAL) and not text.endswith(_CODE):
+        text = _absolute(path)
+        if text is not None and not text.startswith(_SPECIAL):
             with contextlib.suppress(Exception):
                 self._outside(text, flags)
 

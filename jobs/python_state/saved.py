@@ -74,7 +74,7 @@ def out(entry: Reach, now: Reach, arrays: Tensors) -> tuple[PythonRecords, list[
         if (
             node.path not in entry.nodes
             and node.kind.name in _OBJECTS
-            and not (node.kind.made or is_made_again(type(node.value), node.content))
+            and not (node.kind.made or can_be_made(type(node.value), node.content))
         ):
             unsaved.append(Unsaved(values.readable(node.path), node.type))
         if isinstance(node.kind, Leaf):
@@ -96,7 +96,7 @@ def out(entry: Reach, now: Reach, arrays: Tensors) -> tuple[PythonRecords, list[
 _OBJECTS: Final = frozenset({"object", "keras", "callback", "variable"})
 
 
-def is_made_again(owner: type, content: list[Any]) -> bool:
+def can_be_made(owner: type, content: list[Any]) -> bool:
     """Return whether a relaunch can make an object of a class, given all that it holds."""
     return kinds.is_plain_class(owner) and not any(values.opaque(expr) for _, _, expr in content)
 
@@ -104,7 +104,7 @@ def is_made_again(owner: type, content: list[Any]) -> bool:
 def new_object(record: Record, classes: dict[str, type]) -> Any:
     """Make an object of one of the job's classes, still without attributes; None if not."""
     owner = classes.get(record["type"])
-    if owner is None or not is_made_again(owner, record["content"]):
+    if owner is None or not can_be_made(owner, record["content"]):
         return None
     return object.__new__(owner)
 

@@ -38,18 +38,18 @@ def ranks(named: Iterable[tuple[str, str]]) -> Ranks:
 def of_models(models: Iterable[Any], optimizers: Iterable[Any] = ()) -> Ranks:
     """Rank the automatic names of models, their layers, operations and metrics, and optimizers."""
     named: list[tuple[str, str]] = []
-    models = list(models)
-    for model in models:
-        for layer in model._flatten_layers():
+    layers_of = [(model, list(model._flatten_layers())) for model in models]
+    for _, layers in layers_of:
+        for layer in layers:
             named.append(_pair(layer))
             # `a + b` in a functional model is an operation with a name, not a layer
             named += map(_pair, getattr(layer, "_operations", ()))
     named += map(_pair, optimizers)
-    for model in models:
+    for model, layers in layers_of:
         for _, part in keras_compat.compiled_parts(model):
             if isinstance(part, keras.metrics.Metric):
                 named.append(_pair(part))
-        for layer in model._flatten_layers():
+        for layer in layers:
             named += map(_pair, vars(layer).get("_metrics") or ())
     return ranks(named)
 

@@ -408,7 +408,7 @@ def digests(lives: Lives) -> dict[str, str]:
             ).hexdigest()
     for file in sorted(lives.work.rglob("*")):
         if file.is_file() and file.suffix in (".csv", ".txt", ".npz", ".json"):
-            found[f"file:{file.relative_to(lives.work)}"] = _file_digest(file)
+            found[f"file:{file.relative_to(lives.work)}"] = file_digest(file)
     epochs: dict[tuple[int, int], Any] = {}
     for entry in lives.entries("epoch_ended"):
         epochs[entry["stage"], entry["epoch"]] = (entry["step"], entry["logs"])
@@ -426,7 +426,8 @@ def _digest(array: np.ndarray[Any, Any]) -> str:
     return hashlib.sha256(head + array.tobytes()).hexdigest()
 
 
-def _file_digest(file: Path) -> str:
+def file_digest(file: Path) -> str:
+    """Digest the bytes of a file."""
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
