@@ -6,6 +6,7 @@
 
 import argparse
 import hashlib
+import io
 import json
 import random
 import shutil
@@ -18,9 +19,11 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import h5py
 import lives as driver
+import numpy as np
 from lives import Blow, Lives
 from rig import ROOT
 
@@ -206,12 +209,29 @@ def _results(lives: Lives) -> dict[str, str]:
     }
     for file in sorted(lives.work.rglob("*")):
         name = f"file:{file.relative_to(lives.work)}"
-        if file.suffix in (".npy", ".pkl", ".h5", ".hdf5"):
-            found[name] = driver.file_digest(file)
+        if file.suffix in (".npy", ".pkl"):
+            found[name] = hashlib.sha256(file.read_bytes()).hexdigest()
+        elif file.suffix in (".h5", ".hdf5"):
+            found[name] = _weights_digest(file)
         elif file.suffix == ".keras" and file.is_file():
             with zipfile.ZipFile(file) as parts:
-                found[name] = hashlib.sha256(parts.read("model.weights.h5")).hexdigest()
+                found[name] = _weights_digest(io.BytesIO(parts.read("model.weights.h5")))
     return found
+
+
+def _weights_digest(file: Any) -> str:
+    """Digest the arrays alone: automatic names of layers, in it too, count those of a process."""
+    found = hashlib.sha256()
+
+    def add(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            content = np.asarray(item[()])
+            raw = repr(content.tolist()).encode() if content.dtype.hasobject else content.tobytes()
+            found.update(f"{name} {content.dtype} {content.shape}".encode() + raw)
+
+    with h5py.File(file) as weights:
+        weights.visititems(add)
+    return found.hexdigest()
 
 
 def said(lives: Lives) -> Iterator[str]:

@@ -408,7 +408,7 @@ def digests(lives: Lives) -> dict[str, str]:
             ).hexdigest()
     for file in sorted(lives.work.rglob("*")):
         if file.is_file() and file.suffix in (".csv", ".txt", ".npz", ".json"):
-            found[f"file:{file.relative_to(lives.work)}"] = file_digest(file)
+            found[f"file:{file.relative_to(lives.work)}"] = _file_digest(file)
     epochs: dict[tuple[int, int], Any] = {}
     for entry in lives.entries("epoch_ended"):
         epochs[entry["stage"], entry["epoch"]] = (entry["step"], entry["logs"])
@@ -426,8 +426,7 @@ def _digest(array: np.ndarray[Any, Any]) -> str:
     return hashlib.sha256(head + array.tobytes()).hexdigest()
 
 
-def file_digest(file: Path) -> str:
-    """Digest the bytes of a file."""
+def _file_digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
