@@ -26,7 +26,7 @@ from matrix import EVERY, NAMES, STORM
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
 # one for each kind of data; the others differ in one property each
-PROMISE = {"dataset_shuffled", "pydataset_that_draws"}
+PROMISE = {"dataset_shuffled"}
 KILLS = int(os.environ.get("REKINDLE_CRASH_KILLS", "0"))
 SEED = int(os.environ.get("REKINDLE_CRASH_SEED", "1"))
 RECORD = os.environ.get("REKINDLE_CRASH_RECORD")

@@ -19,7 +19,6 @@ def _lives(root: Path, kind: str, **more: object) -> Lives:
     return Lives(root, SCRIPT, args=[kind], policy=CheckpointPolicy(every_steps=5), **more)
 
 
-@pytest.mark.promise
 def test_fit_and_loop_end_with_the_same_bits_after_the_same_kills(tmp_path: Path) -> None:
     """Weights, optimizer, and a layer's counter in a variable that Keras does not list."""
     ends = {}

@@ -29,9 +29,27 @@ def final_state(rig: Rig, job: str) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in tensors.load(found.state)[0].items()}
 
 
-@pytest.mark.slow  # five starts of TensorFlow
+@pytest.mark.slow  # three starts of TensorFlow
 @pytest.mark.promise
 def test_a_killed_job_ends_with_the_model_of_an_undisturbed_one(rig: Rig, tmp_path: Path) -> None:
+    """Both at once, on one daemon: the same bits, and the same numbers for each epoch."""
+    for name in ("calm", "killed"):
+        rig.drop(spec(tmp_path, name=name, epochs=5), f"{name}.toml")
+    rig.start("--until-idle", "--slots", "2")
+    rig.wait_epochs("killed-1", 1)
+    assert rig.trainer("killed-1", 1).send(signal.SIGKILL)
+    assert rig.daemon is not None
+    assert rig.daemon.wait(300) == 0
+    shown, calm = rig.show("killed-1"), rig.show("calm-1")
+    assert [a["outcome"] for a in shown["attempts"]] == ["crashed", "done"]
+    assert shown["attempts"][1]["from_epoch"] >= 1
+    assert [e["epoch"] for e in shown["epochs"]] == list(range(5))
+    assert [e["logs"] for e in shown["epochs"]] == [e["logs"] for e in calm["epochs"]]
+    assert final_state(rig, "killed-1") == final_state(rig, "calm-1")
+
+
+@pytest.mark.slow  # five starts of TensorFlow
+def test_a_job_survives_every_end_in_one_night(rig: Rig, tmp_path: Path) -> None:
     """SIGKILL, SIGTERM, a killed daemon, a damaged checkpoint: same bits, each end recorded."""
     rig.drop(spec(tmp_path, name="calm", epochs=12))
     assert rig.start("--until-idle").wait(300) == 0

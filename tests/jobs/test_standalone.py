@@ -69,7 +69,6 @@ def test_a_script_run_by_hand_is_resumed_where_it_was_stopped(tmp_path: Path) ->
 
 
 @pytest.mark.slow  # two starts of TensorFlow
-@pytest.mark.promise
 def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
     """The second reports it and ends; the first is not disturbed."""
     first = start(tmp_path / "work", "--slowly")

@@ -48,6 +48,7 @@ def test_the_wheel_has_the_command_the_licence_and_its_type_marks(wheel: zipfile
         assert f"rekindle/{part}/py.typed" in wheel.namelist()
 
 
+@pytest.mark.slow  # it imports TensorFlow
 def test_every_module_imports_from_the_unpacked_wheel(
     wheel: zipfile.ZipFile, tmp_path: Path
 ) -> None:

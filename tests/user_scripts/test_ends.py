@@ -178,6 +178,7 @@ SPINS = {
 }
 
 
+@pytest.mark.slow  # twelve starts
 def test_saved_without_a_request_or_a_checkpoint_ends_in_a_hold(rig: Rig, tmp_path: Path) -> None:
     """Counted as failures, with backoff; the job behind them runs."""
     runs = {}
