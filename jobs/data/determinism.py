@@ -11,7 +11,7 @@ from typing import Any, Final
 import tensorflow as tf
 
 from rekindle.jobs.capture.component import Caveat
-from rekindle.jobs.data.pipeline import graph, shuffles
+from rekindle.jobs.data.pipeline import graph, held, shuffles
 from rekindle.jobs.data.pipeline.variables import seed_generators
 from rekindle.jobs.journal_writer import log_line
 
@@ -130,6 +130,7 @@ def of_graphs(graphs: Iterable[Any], known: list[Any], home: str) -> list[Caveat
     """
     kinds: set[str] = set()
     strangers: dict[str, None] = {}
+    known = [*known, *held.counters()]
     handles = {id(variable.handle) for variable in known if hasattr(variable, "handle")}
     for traced in graphs:
         kinds |= _kinds(traced)

@@ -191,12 +191,17 @@ class FitData(ComponentBase):
             self.hidden.restore_ended(at, arrays)
 
     def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
+        if "hidden" in saved:
+            # on_epoch_begin, called again, may have begun iterators, which draw from shuffles
+            self.hidden.restore(saved["hidden"], arrays)
         self.iterator.check_again()
 
     def fingerprint(self) -> Fingerprint:
         return {"plan": self.iterator.fingerprint()}
 
     def caveats(self) -> list[Caveat]:
+        for dataset in self.hidden.held_datasets():
+            self._found += determinism.of_data(dataset, fills_caches=HiddenState.is_complete())
         return [*self.iterator.caveats(), *self._found]
 
     def receipt(self, saved: TrainingState) -> list[str]:

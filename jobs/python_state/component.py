@@ -36,16 +36,18 @@ class PythonState(ComponentBase):
         roots: objects by the path that names them, in the order of the script.
         saved: returns the variables that other components save.
         stack: finds the frames of the script that a loop runs in.
+        beat: called while an iterator is read again; may end the process.
     """
 
     def __init__(
         self,
         roots: dict[str, Any],
         saved: Callable[[], list[Any]],
+        beat: Callable[[], None] = lambda: None,
         stack: Callable[[], NoStack] = NoStack,
     ) -> None:
         self._roots = roots
-        self._classifier = Classifier(saved)
+        self._classifier = Classifier(saved, beat)
         self._found: dict[Caveat, None] = {}
         self._is_off = False
         self._stack = NoStack()
@@ -98,15 +100,22 @@ class PythonState(ComponentBase):
     def _capture(self, arrays: Tensors) -> TrainingState:
         now = self._walk()
         kept, unsaved = records.out(self._entry, now, arrays)
+        is_first = self._begun is None
         if self._begun is None:
             # on_train_begin makes these again
             self._begun = set(unsaved)
         self._look_for_traced(now)
         self._found.update(dict.fromkeys(self._stack.traced(self._entry, now)))
-        for path, type_ in unsaved:
-            if (path, type_) in self._begun or self._stack.is_made_again(path):
+        for path, references in self._restorer.made_later.items() if self._restorer else ():
+            if not any(reference in now.nodes for reference in references):
+                self._add(*_advanced(path))
+        for path, type_, is_iterator in unsaved:
+            if self._stack.is_made_again(path):
                 continue
-            if _is_state(type_):
+            if is_iterator:
+                if not is_first:
+                    self._add(*_advanced(path))
+            elif (path, type_, False) not in self._begun and _is_state(type_):
                 self._add(
                     f"{path} holds a {type_} that was made during the training, which is not saved",
                     "keep plain data, arrays or variables in it, or make it before the training",
@@ -147,7 +156,10 @@ class PythonState(ComponentBase):
                 f"The {kind} {path} is not that of earlier attempts",
                 f"create the same {kind} in every attempt",
             )
-        for path in restorer.missing:
+        for path, is_iterator in restorer.missing.items():
+            if is_iterator:
+                self._add(*_advanced(path))
+                continue
             self._add(
                 f"{path} was changed by the training and cannot be restored",
                 "keep plain data, arrays or variables in it, or make it before the training",
@@ -208,6 +220,13 @@ def named(callbacks: list[Any]) -> dict[str, Any]:
             number += 1
         found[label] = callback
     return found
+
+
+def _advanced(path: str) -> tuple[str, str]:
+    return (
+        f"{path}, an iterator, was advanced by the training, and a relaunch begins it again",
+        "iterate over a tf.data.Dataset there, or choose what is taken by epoch and step",
+    )
 
 
 def _is_state(type_: str) -> bool:

@@ -17,6 +17,7 @@ from rekindle.jobs.bytecode import own_code
 from rekindle.jobs.capture import variables
 from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
 from rekindle.jobs.python_state import kinds, leaves
+from rekindle.jobs.python_state.iterators import IteratorKinds
 from rekindle.jobs.python_state.kinds import Kind, Leaf, ObjectKind, Slot
 from rekindle.jobs.python_state.reach import OPAQUE
 from rekindle.jobs.python_state.values import Unresolvable
@@ -204,10 +205,14 @@ class Classifier:
 
     Args:
         saved: returns the variables that other components save.
+        beat: called while an iterator is read again; may end the process.
     """
 
-    def __init__(self, saved: Callable[[], list[Any]]) -> None:
+    def __init__(
+        self, saved: Callable[[], list[Any]], beat: Callable[[], None] = lambda: None
+    ) -> None:
         self._saved = saved
+        self._iterators = IteratorKinds(beat)
         self._known: set[int] = set()
 
     def look(self) -> "Classifier":
@@ -228,6 +233,9 @@ class Classifier:
             return DATA
         if isinstance(value, keras.random.SeedGenerator | tf.random.Generator | tf.data.Dataset):
             return OPAQUE  # followed by other components
+        kind = self._iterators.of(value)
+        if kind is not None:
+            return kind
         if type(value).__module__.startswith("tensorflow."):
             if type(value).__name__ == "_DictWrapper":
                 return kinds.WRAPPED_DICT

@@ -80,9 +80,14 @@ class Kind:
 
 
 class Leaf(Kind):
-    """Read and restore objects whose content are numbers, all at once."""
+    """Read and restore objects whose content are numbers, all at once.
+
+    Attributes:
+        is_iterator: its objects are iterators, which are restored by taking from them.
+    """
 
     whole = True
+    is_iterator = False
 
     def digest(self, value: Any) -> str:
         """Return a short text that differs for different contents."""

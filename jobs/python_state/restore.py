@@ -42,7 +42,9 @@ class Restorer:
     Attributes:
         differing: paths that training had changed, and that the script set to another value than
             the attempt that saved; they are left alone.
-        missing: paths whose value cannot be restored.
+        missing: paths whose value cannot be restored; True for an iterator.
+        made_later: paths of iterators that are not there yet, with what they refer to:
+            ``on_epoch_begin`` may make them again.
         others: kinds and paths of unchanged arrays and the like that are others in this attempt.
     """
 
@@ -64,7 +66,8 @@ class Restorer:
         self._made_kinds: dict[str, Kind] = {}
         self._sets_others = False
         self.differing: dict[str, None] = {}
-        self.missing: dict[str, None] = {}
+        self.missing: dict[str, bool] = {}
+        self.made_later: dict[str, list[str]] = {}
         self.others: dict[tuple[str, str], None] = {}
 
     def restore(self) -> None:
@@ -75,7 +78,10 @@ class Restorer:
             self._find_made(now)
             for path, kind in self._made_kinds.items():
                 self._restore_made(path, kind, now.nodes.get(path))
-            for path, node in self._entry.nodes.items():
+            # first the iterators: reading them again may draw from what is restored after them
+            for path, node in sorted(
+                self._entry.nodes.items(), key=lambda one: not _is_iterator(one[1].kind)
+            ):
                 record, current = self._changed.get(path), now.nodes.get(path)
                 if isinstance(node.kind, Leaf) or node.kind.whole:
                     self._restore_whole(path, node, record, current)
@@ -135,7 +141,7 @@ class Restorer:
         try:
             made = kind.new(content, self._arrays) if isinstance(kind, Leaf) else kind.make(type_)
         except _ERRORS:
-            self.missing[values.readable(path)] = None
+            self.missing[values.readable(path)] = False
         else:
             self._adopt(path, kind, made)
 
@@ -187,7 +193,7 @@ class Restorer:
             self._apply(path, node, record)
         elif isinstance(node.kind, Leaf):
             if current is not None:
-                self.missing[values.readable(path)] = None
+                self.missing[values.readable(path)] = False
         else:
             self._fill(path, node.kind, node.value, node.content)
 
@@ -202,7 +208,7 @@ class Restorer:
         try:
             kind.into(value, record["content"], self._arrays)
         except _ERRORS:
-            self.missing[values.readable(path)] = None
+            self.missing[values.readable(path)] = kind.is_iterator
 
     def _restore_bindings(
         self, path: str, node: Node, record: Record | None, current: Node | None
@@ -257,11 +263,15 @@ class Restorer:
 
     def _miss(self, path: str, label: str, expr: Expr) -> None:
         """Name what cannot be restored, unless the checkpoint names it or it is a function."""
-        absent = [self._changed.get(ref, {}) for ref in values.references(expr)]
+        refs = values.references(expr)
+        absent = [self._changed.get(ref, {}) for ref in refs]
+        if any(str(record.get("kind", "")).startswith("iterator") for record in absent):
+            self.made_later[values.readable(path, label)] = refs
+            return
         if not values.opaque(expr) and not any(
             record.get("kind") in ("function", "bound", "class") for record in absent
         ):
-            self.missing[values.readable(path, label)] = None
+            self.missing[values.readable(path, label)] = False
 
     def _fill(self, path: str, kind: Kind, value: Any, content: list[Any]) -> None:
         items = []
@@ -284,3 +294,7 @@ class Restorer:
 
 def _digests(node: Node | None) -> Any:
     return node.digests() if node is not None else None
+
+
+def _is_iterator(kind: Kind) -> bool:
+    return isinstance(kind, Leaf) and kind.is_iterator

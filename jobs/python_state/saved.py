@@ -41,6 +41,7 @@ class Unsaved(NamedTuple):
 
     path: str
     type: str
+    is_iterator: bool = False
 
 
 def changed_nodes(entry: Reach, now: Reach) -> Iterator[Node]:
@@ -84,7 +85,8 @@ def out(entry: Reach, now: Reach, arrays: Tensors) -> tuple[PythonRecords, list[
             except (Unsupported, ValueError) as error:
                 for key in [key for key in arrays if key.startswith(prefix)]:
                     del arrays[key]
-                unsaved.append(Unsaved(values.readable(node.path), str(error)))
+                path = values.readable(node.path)
+                unsaved.append(Unsaved(path, str(error), node.kind.is_iterator))
                 continue
         else:
             record["content"] = node.content

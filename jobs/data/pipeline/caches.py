@@ -17,16 +17,14 @@ import tensorflow as tf
 from tensorflow.python.data.ops import dataset_ops, iterator_ops, multi_device_iterator_ops
 from tensorflow.python.ops import gen_dataset_ops
 
-from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Json
 from rekindle.jobs.data.pipeline import fast_forward, graph, shuffles
-from rekindle.jobs.data.pipeline.shuffles import Draws
-from rekindle.jobs.data.pipeline.variables import PipelineVariables, seed_generators
+from rekindle.jobs.data.pipeline.below import Below, State, is_same
 from rekindle.jobs.journal_writer import log_line
 
 _caches: dict[str, "_Cache"] = {}
-_waiting: dict[str, tuple[Json, Tensors]] = {}
+_waiting: dict[str, State] = {}
 """States of caches that earlier attempts have filled, by name."""
 _made: "Counter[str]" = Counter()
 _busy: list[str] = []
@@ -43,34 +41,15 @@ class _Cache:
     def __init__(self, name: str, variant: Any, below: Any) -> None:
         self.name = name
         self.variant = weakref.ref(variant)
-        self._names = Draws(below).names
-        self._seeds = seed_generators(below)
-        self._variables = PipelineVariables(below)
-        self.begin: tuple[Json, Tensors] | None = None
+        self._below = Below(below)
+        self.begin: State | None = None
         self.complete = False
-
-    @property
-    def state(self) -> tuple[Json, Tensors]:
-        """The state of all that is random below the cache."""
-        arrays: Tensors = {}
-        return {
-            "shuffles": shuffles.positions(self._names),
-            "seeds": rng.seed_states(arrays, "seeds", only=self._seeds),
-            "variables": self._variables.capture(arrays, "variables"),
-        }, arrays
-
-    def put(self, state: tuple[Json, Tensors]) -> None:
-        """Restore such a state."""
-        values, arrays = state
-        shuffles.seek(values["shuffles"])
-        rng.restore_seed_states(values["seeds"], arrays)
-        self._variables.restore(arrays, "variables", counted=True)
 
     def before_iterator(self) -> None:
         """Note the state before an iterator begins, unless the cache is complete."""
         if self.complete:
             return
-        now = self.state
+        now = self._below.state
         if self.begin is None or not self._is_filled(now):
             self.begin = now
         else:
@@ -79,19 +58,19 @@ class _Cache:
     def _is_filled(self, now: tuple[Json, Tensors]) -> bool:
         """Read an element: only a cache that is not complete draws for it."""
         next(iter(self._dataset()), None)
-        after = self.state
-        if _same(now, after):
+        after = self._below.state
+        if is_same(now, after):
             return True
-        self.put(now)
+        self._below.put(now)
         return False
 
-    def fill(self, begin: tuple[Json, Tensors], beat: Callable[[], None]) -> None:
+    def fill(self, begin: State, beat: Callable[[], None]) -> None:
         """Read the cache to its end from the state of the first attempt."""
-        now, began = self.state, time.monotonic()
-        self.put(begin)
+        now, began = self._below.state, time.monotonic()
+        self._below.put(begin)
         dataset = self._dataset()
         fast_forward.forward(iter(dataset), 1 << 60, beat)
-        self.put(now)
+        self._below.put(now)
         self.begin, self.complete = begin, True
         count = int(dataset.cardinality())
         elements = f"{count} elements" if count >= 0 else "all elements"
@@ -133,10 +112,8 @@ def _noting_cache(plain: Any) -> Any:
 
 def _name(below: Any) -> str | None:
     """Name a cache after what is random below it; None if nothing is."""
-    parts = [*sorted(Draws(below).names), *map(str, seed_generators(below))]
-    if PipelineVariables(below).counted:
-        parts.append("variables")
-    return ", ".join(parts) if parts else None
+    words = Below(below).words
+    return ", ".join(words) if words else None
 
 
 def _noting_iterator(plain: Any) -> Any:
@@ -223,9 +200,3 @@ def load(kept: Json, arrays: Tensors) -> None:
                 if key.startswith(prefix)
             }
             _waiting[name] = {k: v for k, v in state.items() if k != "prefix"}, values
-
-
-def _same(one: tuple[Json, Tensors], other: tuple[Json, Tensors]) -> bool:
-    return one[0] == other[0] and all(
-        one[1][key].tobytes() == other[1][key].tobytes() for key in one[1]
-    )

@@ -5,7 +5,7 @@ from typing import Any
 
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Json
-from rekindle.jobs.data.pipeline import caches, shuffles
+from rekindle.jobs.data.pipeline import caches, held, shuffles
 from rekindle.jobs.data.pipeline.shuffles import Draws, Positions
 from rekindle.jobs.data.pipeline.variables import PipelineVariables
 from rekindle.state.counted import counted
@@ -27,6 +27,7 @@ class HiddenState:
         self._begin: Positions = {}
         self._eval_begin: Positions = {}
         self._filled = 0
+        self._held: set[int] = set()
 
     @staticmethod
     def is_complete() -> bool:
@@ -43,6 +44,12 @@ class HiddenState:
     def words(self) -> list[str]:
         """List what was restored, for a receipt."""
         return [f"{counted(self._filled, 'filled cache')}"] if self._filled else []
+
+    def held_datasets(self) -> list[Any]:
+        """List the datasets of iterators that the script takes from, each once."""
+        found = [(number, data) for number, data in held.datasets() if number not in self._held]
+        self._held.update(number for number, _ in found)
+        return [data for _, data in found]
 
     def begin_pass(self, arrays: Tensors) -> Json:
         """Return the state before a pass over the training data begins."""
@@ -78,7 +85,8 @@ class HiddenState:
         """Restore the current state, once the pass is read again."""
         self._variables.restore(arrays, "pipeline", counted=False)
         positions = saved.get("shuffles", {})
-        shuffles.seek({name: at for name, at in positions.items() if name not in self._train.later})
+        ahead = self._train.later | held.read_ahead()
+        shuffles.seek({name: at for name, at in positions.items() if name not in ahead})
 
     def restore_ended(self, saved: Json, arrays: Tensors) -> None:
         """Restore the state as of the end of a finished stage."""

@@ -1,0 +1,58 @@
+"""Random state below a dataset: what an iterator over it draws from."""
+
+from typing import Any
+
+from rekindle.jobs.capture import rng
+from rekindle.jobs.capture.codec import Tensors
+from rekindle.jobs.capture.component import Json
+from rekindle.jobs.data.pipeline import shuffles
+from rekindle.jobs.data.pipeline.shuffles import Draws
+from rekindle.jobs.data.pipeline.variables import PipelineVariables, seed_generators
+
+State = tuple[Json, Tensors]
+
+
+class Below:
+    """Read and restore the shuffles, seed generators and variables below a dataset.
+
+    Attributes:
+        shuffles: their names.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.shuffles = Draws(dataset).names if shuffles.supported() else set()
+        self._seeds = seed_generators(dataset)
+        self._variables = PipelineVariables(dataset)
+
+    def __bool__(self) -> bool:
+        return bool(self.shuffles or self._seeds or self._variables.counted)
+
+    @property
+    def words(self) -> list[str]:
+        """Name what is random, the same in each attempt."""
+        found = [*sorted(self.shuffles), *map(str, self._seeds)]
+        return [*found, "variables"] if self._variables.counted else found
+
+    @property
+    def state(self) -> State:
+        """The current state; no thread may draw meanwhile."""
+        arrays: Tensors = {}
+        return {
+            "shuffles": shuffles.positions(self.shuffles),
+            "seeds": rng.seed_states(arrays, "seeds", only=self._seeds),
+            "variables": self._variables.capture(arrays, "variables"),
+        }, arrays
+
+    def put(self, state: State) -> None:
+        """Restore such a state."""
+        values, arrays = state
+        shuffles.seek(values["shuffles"])
+        rng.restore_seed_states(values["seeds"], arrays)
+        self._variables.restore(arrays, "variables", counted=True)
+
+
+def is_same(one: State, other: State) -> bool:
+    """Return whether two states are equal."""
+    return one[0] == other[0] and all(
+        one[1][key].tobytes() == other[1][key].tobytes() for key in one[1]
+    )

@@ -1,0 +1,129 @@
+"""Iterators that a callback or a model holds: read, begun again, and taken from as often."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from rekindle.jobs.capture.codec import Unsupported
+from rekindle.jobs.data.pipeline import held, shuffles, watching
+from rekindle.jobs.python_state.iterators import PythonIterator
+from rekindle.jobs.python_state.values import Unresolvable
+
+
+def windows() -> Iterator[int]:
+    while True:
+        yield from range(0, 24, 4)
+
+
+def noise(seed: int) -> Iterator[float]:
+    own = np.random.default_rng(seed)
+    while True:
+        yield own.normal()
+
+
+def shuffled(seed: int) -> Iterator[int]:
+    own = np.random.default_rng(seed)
+    while True:
+        yield from own.permutation(5).tolist()
+
+
+def of_a_file() -> Iterator[str]:
+    with open(__file__) as file:
+        yield from file
+
+
+MADE: dict[str, Callable[[], Iterator[Any]]] = {
+    "generator": windows,
+    "generator with numbers of its own": lambda: noise(3),
+    "generator that shuffles": lambda: shuffled(4),
+    "expression": lambda: (2 * number for number in range(50)),
+    "list": lambda: iter(list(range(50))),
+    "range": lambda: iter(range(50)),
+    "dict": lambda: iter(dict.fromkeys(range(50))),
+    "cycle": lambda: itertools.cycle([1, 2, 3, 4]),
+    "cycle of a generator": lambda: itertools.cycle(number for number in range(9)),
+    "count": lambda: itertools.count(3),
+    "chain": lambda: itertools.chain([1, 2], windows()),
+    "islice": lambda: itertools.islice(windows(), 40),
+    "enumerate": lambda: enumerate(windows()),
+    "zip": lambda: zip(windows(), noise(5), strict=False),
+    "map": lambda: map(abs, noise(6)),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("taken", [0, 1, 7])
+def test_an_iterator_of_python_goes_on_where_it_was(name: str, taken: int) -> None:
+    kind = PythonIterator(lambda: None)
+    before, after = MADE[name](), MADE[name]()
+    begun = kind.digest(before)
+    assert kind.digest(after) == begun
+    for _ in range(taken):
+        next(before)
+    assert (kind.digest(before) == begun) == (taken == 0)
+    kind.into(after, kind.out(before, {}, ""), {})
+    assert [next(after) for _ in range(4)] == [next(before) for _ in range(4)]
+
+
+def test_an_iterator_over_something_unknown_is_noticed_and_not_restored() -> None:
+    kind, lines = PythonIterator(lambda: None), of_a_file()
+    begun = kind.digest(lines)
+    next(lines)
+    assert kind.digest(lines) != begun
+    with pytest.raises(Unsupported):
+        kind.out(lines, {}, "")
+
+
+def test_an_iterator_that_never_comes_to_the_state_is_left_and_named() -> None:
+    kind, other = PythonIterator(lambda: None), noise(3)
+    next(other)
+    numbers = np.random.get_state()[1].copy()
+    with pytest.raises(Unresolvable):
+        kind.into(iter([1, 2]), kind.out(other, {}, ""), {})
+    assert np.array_equal(numbers, np.random.get_state()[1])
+
+
+def rows() -> tf.data.Dataset:
+    watching.watch()
+    return tf.data.Dataset.range(10)
+
+
+PIPELINES: dict[str, Callable[[], tf.data.Dataset]] = {
+    "plain": lambda: rows().repeat(),
+    "shuffled in each repetition": lambda: rows().shuffle(10).repeat(),
+    "read ahead": lambda: rows().shuffle(10).repeat().prefetch(2),
+    "cached behind a shuffle": lambda: rows().shuffle(10).cache().repeat(),
+    "random in a function": lambda: (
+        rows().map(lambda one: tf.random.uniform((), seed=3) + tf.cast(one, tf.float32)).repeat()
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_an_iterator_over_a_dataset_goes_on_where_it_was(name: str, in_graph: bool) -> None:
+    data = PIPELINES[name]()
+    before = iter(data)
+
+    def take(iterator: Any) -> Any:
+        return next(iterator)
+
+    taking = tf.function(lambda: take(before)) if in_graph else lambda: take(before)
+    for _ in range(13):
+        taking()
+    known = held.known(before)
+    assert known is not None and known.taken == 13
+    arrays: dict[str, Any] = {}
+    kept, positions = known.capture(arrays, "one"), shuffles.positions(shuffles.live())
+    wanted = [float(taking()) for _ in range(12)]
+    after = iter(data)  # a shuffle has drawn for it meanwhile
+    again = held.known(after)
+    assert again is not None and again.digest != known.digest
+    shuffles.seek(positions)  # as a relaunch does before
+    again.restore(after, kept, arrays, "one", lambda: None)
+    assert [float(next(after)) for _ in range(12)] == wanted
+    assert again.taken == 25
