@@ -43,8 +43,8 @@ class PythonState(ComponentBase):
         self,
         roots: dict[str, Any],
         saved: Callable[[], list[Any]],
-        beat: Callable[[], None] = lambda: None,
         stack: Callable[[], NoStack] = NoStack,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._roots = roots
         self._classifier = Classifier(saved, beat)
@@ -106,9 +106,10 @@ class PythonState(ComponentBase):
             self._begun = set(unsaved)
         self._look_for_traced(now)
         self._found.update(dict.fromkeys(self._stack.traced(self._entry, now)))
-        for path, references in self._restorer.made_later.items() if self._restorer else ():
-            if not any(reference in now.nodes for reference in references):
-                self._add(*_advanced(path))
+        if self._restorer is not None and not is_first:
+            for path, references in self._restorer.made_later.items():
+                if not any(reference in now.nodes for reference in references):
+                    self._add(*_advanced(path))
         for path, type_, is_iterator in unsaved:
             if self._stack.is_made_again(path):
                 continue
