@@ -70,6 +70,9 @@ class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
     def abandon(self) -> bool:
         return False
 
+    def put_values(self, draws: Json, arrays: Tensors) -> None:
+        pass
+
     def check_again(self) -> None:
         pass
 

@@ -194,6 +194,9 @@ class FitData(ComponentBase):
         if "hidden" in saved:
             # on_epoch_begin, called again, may have begun iterators, which draw from shuffles
             self.hidden.restore(saved["hidden"], arrays)
+        draws = saved.get("draws")
+        if draws is not None:
+            self.iterator.put_values(draws, arrays)
         self.iterator.check_again()
 
     def fingerprint(self) -> Fingerprint:

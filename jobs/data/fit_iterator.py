@@ -18,7 +18,7 @@ import keras
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.data.pipeline import caches
-from rekindle.jobs.data.rng_tracker import GLOBAL, RngTracker, differing
+from rekindle.jobs.data.rng_tracker import GLOBAL, RngTracker, differing, generators
 from rekindle.jobs.data.sources import GeneratorSource, Opening, Source, plan_of
 from rekindle.jobs.keras_compat import BASE_ITERATOR, PLAIN_ITERATOR
 from rekindle.state.run.training_state import IteratorState
@@ -61,6 +61,11 @@ class _Drawing(_Stoppable):
         unfinished = self._current_iterator is not None and self._taken > 0
         self._current_iterator = None
         return unfinished
+
+    def put_values(self, draws: Json, arrays: Tensors) -> None:
+        """Restore attributes of a ``PyDataset`` that reading it changes."""
+        if self.source.tracker is not None:
+            self.source.tracker.load_values(draws, arrays)
 
     def check_again(self) -> None:
         """Check that the data, read again, reached the restored random state."""
@@ -342,7 +347,7 @@ class EvalIterator(CallbackIterator):
         tracker = RngTracker(data)
         before = tracker.now()
         super().__init__(**arguments)
-        self.own_generators = bool(differing(before, tracker.now()) - GLOBAL)
+        self.own_generators = bool(differing(generators(before), tracker.now()) - GLOBAL)
         # Keras reads two batches for their shapes, at another time in each attempt
         tracker.put(before)
 

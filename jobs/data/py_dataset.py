@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from rekindle.jobs.data.rng_tracker import RngTracker, differing
+from rekindle.jobs.data.rng_tracker import RngTracker, differing, generators
 from rekindle.jobs.data.shuffle import Order, order
 
 
@@ -71,7 +71,7 @@ class Reordered:
         chosen = position if self._order is None else int(self._order[position])
         if self._in_order:
             return self._draws.draw(lambda: self._inner[chosen])
-        before = self._draws.now()
+        before = generators(self._draws.now())
         batch = self._inner[chosen]
         if differing(before, self._draws.now()):
             self.drawn_in_threads = True

@@ -31,6 +31,9 @@ NUMPY: Final = "numpy's global random generator"
 UNSEEDED: Final = "generators that are made without a seed"
 GLOBAL: Final = frozenset({PYTHON, NUMPY, UNSEEDED})
 _OWN: Final = "its attribute "
+_VALUE: Final = "the value of its attribute "
+_LARGEST: Final = 4096
+"""Bytes of the largest array that is copied for each batch."""
 _PATIENCE_S: Final = 5.0
 """Longest time that a checkpoint waits for a batch that is being read."""
 
@@ -73,6 +76,8 @@ class RngTracker:
             state = _state(value)
             if state is not None:
                 states[_OWN + name] = state
+            elif _is_plain(value):
+                states[_VALUE + name] = value.copy() if type(value) is np.ndarray else value
         return states
 
     def put(self, states: States) -> None:
@@ -84,6 +89,8 @@ class RngTracker:
                 np.random.set_state(state)
             elif kind == UNSEEDED:
                 unseeded.restore(state)
+            elif kind.startswith(_VALUE):
+                self._put_value(kind.removeprefix(_VALUE), state)
             else:
                 value = getattr(self._owner, kind.removeprefix(_OWN), None)
                 if isinstance(value, random.Random):
@@ -92,6 +99,15 @@ class RngTracker:
                     value.bit_generator.state = state
                 elif isinstance(value, np.random.RandomState):
                     value.set_state(state)
+
+    def _put_value(self, name: str, value: Any) -> None:
+        held = vars(self._owner).get(name)
+        if type(value) is not np.ndarray:
+            vars(self._owner)[name] = value
+        elif type(held) is np.ndarray and held.shape == value.shape and held.flags.writeable:
+            held[...] = value  # others may hold the array, too
+        else:
+            vars(self._owner)[name] = value.copy()
 
     # reading
 
@@ -186,10 +202,14 @@ class RngTracker:
             taken: as in :meth:`close`.
         """
         states = {**self.now(), **({} if taken is None else self.behind(taken))}
-        own = {kind: state for kind, state in states.items() if kind.startswith(_OWN)}
+        # values that reading has not changed are restored with the Python state
+        read = {kind for kind in self.moved - self.foreign if kind.startswith(_VALUE)}
+        own = {
+            kind: state for kind, state in states.items() if kind.startswith(_OWN) or kind in read
+        }
         return {
-            "made": _out(self.made, tensors, "draws/made"),
-            "begin": _out(self.begin, tensors, "draws/begin"),
+            "made": _out(generators(self.made), tensors, "draws/made"),
+            "begin": _out(generators(self.begin), tensors, "draws/begin"),
             "own": _out(own, tensors, "draws/own"),
             "moved": sorted(self.moved),
             "foreign": sorted(self.foreign),
@@ -205,8 +225,18 @@ class RngTracker:
         self.epoch_calls.load(kept, tensors)
 
     def load_own(self, kept: dict[str, Any], tensors: Tensors) -> None:
-        """Restore the generators that are attributes of the ``PyDataset``."""
+        """Restore the generators that are attributes of the ``PyDataset``, and values read."""
         self.put(_in(kept["own"], tensors))
+
+    def load_values(self, kept: dict[str, Any], tensors: Tensors) -> None:
+        """Restore values that reading changes, not as far as batches were only prefetched."""
+        own = _in(kept["own"], tensors)
+        self.put({kind: state for kind, state in own.items() if kind.startswith(_VALUE)})
+
+    @property
+    def raced(self) -> list[tuple[str, bool]]:
+        """What both the data and the script advance; True for a value and not a generator."""
+        return [(kind, kind.startswith(_VALUE)) for kind in sorted(self.moved & self.foreign)]
 
 
 class EpochCalls:
@@ -348,6 +378,18 @@ def _state(value: Any) -> Any:
     if isinstance(value, np.random.RandomState):
         return value.get_state()
     return None
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a value is a number, a text or a small array."""
+    if type(value) is np.ndarray:
+        return not value.dtype.hasobject and value.nbytes <= _LARGEST
+    return type(value) in (bool, int, float, str) or isinstance(value, np.number)
+
+
+def generators(states: States) -> States:
+    """Return the states of generators alone, without values of attributes."""
+    return {kind: state for kind, state in states.items() if not kind.startswith(_VALUE)}
 
 
 def begin_with(kept: dict[str, Any], tensors: Tensors) -> None:

@@ -26,7 +26,7 @@ from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.data import rng_tracker
 from rekindle.jobs.data.pipeline import fast_forward
 from rekindle.jobs.data.py_dataset import Reordered
-from rekindle.jobs.data.rng_tracker import RngTracker, differing
+from rekindle.jobs.data.rng_tracker import RngTracker, differing, generators
 from rekindle.jobs.data.shuffle import order
 from rekindle.jobs.keras_compat import array_slicing, tree
 
@@ -185,7 +185,7 @@ class TrackedSource(Source):
         self._found: list[Caveat] = []
 
     def open(self) -> None:
-        before = self.tracker.now()
+        before = generators(self.tracker.now())
         super().open()
         # Keras has read two batches, in this thread, to know their shapes. A generator created
         # meanwhile counts, too: Keras creates its global one at the first use
@@ -205,14 +205,7 @@ class TrackedSource(Source):
     def caveats(self, steps_per_epoch: int | None, num_batches: int | None) -> list[Caveat]:
         return [
             *self._found,
-            *[
-                Caveat(
-                    f"Both the data and the script draw from {kind} during the training, in "
-                    "an order that differs each time",
-                    "let the data draw from its own generator, numpy.random.default_rng(seed)",
-                )
-                for kind in sorted(self.tracker.moved & self.tracker.foreign)
-            ],
+            *[_raced(kind, is_value=is_value) for kind, is_value in self.tracker.raced],
         ]
 
 
@@ -379,6 +372,20 @@ class Opening:
         if tracker is not None and isinstance(adapter, keras_compat.GeneratorDataAdapter):
             return GeneratorSource(adapter, strategy, self._beat, tracker, before, self._data)
         return Source(adapter, strategy, self._beat)
+
+
+def _raced(kind: str, *, is_value: bool) -> Caveat:
+    if is_value:
+        return Caveat(
+            f"Both reading the PyDataset and the script change {kind} during the training, in an "
+            "order that differs each time",
+            "change it in __getitem__ alone, or not there",
+        )
+    return Caveat(
+        f"Both the data and the script draw from {kind} during the training, in an order that "
+        "differs each time",
+        "let the data draw from its own generator, numpy.random.default_rng(seed)",
+    )
 
 
 def plan_of(iterator: Any) -> Json:

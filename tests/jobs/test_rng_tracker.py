@@ -158,3 +158,40 @@ def test_generators_outside_of_the_data_are_found_by_the_names_in_its_functions(
     around.random()
     assert {"around"} == rng_tracker.differing(before, rng_tracker.outside(data))
     assert {} == rng_tracker.outside(Owner())
+
+
+class Counting:
+    """Change numbers and an array of its own when it is read."""
+
+    def __init__(self) -> None:
+        self.served, self.mean = 0, np.zeros(3)
+        self.level = 1
+
+    def batch(self) -> list[float]:
+        self.served += 1
+        self.mean *= 0.5
+        self.mean[self.served % 3] += self.level
+        return [self.served, *self.mean]
+
+
+def test_values_that_reading_changes_are_those_of_the_last_trained_batch() -> None:
+    owner = Counting()
+    before = RngTracker(owner)
+    before.begin_pass(0)
+    batches = [before.draw(owner.batch) for _ in range(6)]
+    before.passed(3)
+    tensors: Tensors = {}
+    kept = json.loads(json.dumps(before.capture(tensors, 3)))
+    again = Counting()
+    mean, again.level = again.mean, 1
+    after = RngTracker(again)
+    after.load(kept, tensors)
+    after.load_values(kept, tensors)
+    after.begin_pass(3)
+    assert [after.draw(again.batch) for _ in range(3)] == batches[3:]
+    assert again.mean is mean
+    assert after.raced == []
+    again.served = 0  # the script changes it, too
+    after.draw(again.batch)
+    assert after.raced == [("the value of its attribute served", True)]
+    assert "level" not in json.dumps(kept)
