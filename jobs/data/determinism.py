@@ -35,6 +35,8 @@ _RANDOM: Final = {
 _SHARED: Final = {"RngReadAndSkip", "StatefulUniform", "StatefulStandardNormalV2"}
 _OUTSIDE: Final = {"NonDeterministicInts"}
 _UNORDERED: Final = "an operation that returns results as they become ready"
+_CLOCK: Final = {"Timestamp"}
+_TABLE_CHANGES: Final = ("LookupTableInsert", "LookupTableRemove", "LookupTableImport")
 _PYTHON: Final = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 
 _IN_THREADS: Final = Caveat(
@@ -48,6 +50,12 @@ _RACED: Final = Caveat(
     "time, as rejection_resample does",
     "shuffle after that operation, or pass shuffle(..., reshuffle_each_iteration=False)",
 )
+SHARED_SHUFFLE: Final = Caveat(
+    "Several iterators draw from one shuffle while they are read ahead, in an order that differs "
+    "each time",
+    "make a dataset with a shuffle of its own for each iterator, or pass "
+    "shuffle(..., reshuffle_each_iteration=False)",
+)
 _CACHED: Final = Caveat(
     "The data pipeline shuffles or draws random numbers before cache(), and a relaunch fills the "
     "cache with different ones",
@@ -60,6 +68,14 @@ _ORDER: Final = Caveat(
 _FROM_OUTSIDE: Final = Caveat(
     "The data pipeline draws numbers that differ each time",
     "use tf.random.stateless_* with a seed from the data",
+)
+_OF_THE_CLOCK: Final = Caveat(
+    "The data pipeline reads the clock, which differs each time",
+    "take a seed from the data instead of tf.timestamp()",
+)
+_TABLE: Final = Caveat(
+    "The data pipeline changes a lookup table, whose content before the pass is not restored",
+    "keep the counts in a tf.Variable, or fill the table before the training",
 )
 _SNAPSHOT: Final = Caveat(
     "The data pipeline reads a snapshot that an earlier attempt may have written",
@@ -87,6 +103,10 @@ def of_data(dataset: Any, *, fills_caches: bool) -> list[Caveat]:
                 found[_IN_THREADS] = None
             if kinds & _OUTSIDE:
                 found[_FROM_OUTSIDE] = None
+            if kinds & _CLOCK:
+                found[_OF_THE_CLOCK] = None
+            if any(kind.startswith(_TABLE_CHANGES) for kind in kinds):
+                found[_TABLE] = None
             if _UNORDERED in kinds:
                 found[_ORDER] = None
             if kinds & _PYTHON:

@@ -205,7 +205,8 @@ class FitData(ComponentBase):
     def caveats(self) -> list[Caveat]:
         for dataset in self.hidden.held_datasets():
             self._found += determinism.of_data(dataset, fills_caches=HiddenState.is_complete())
-        return [*self.iterator.caveats(), *self._found]
+        raced = [determinism.SHARED_SHUFFLE] if self.hidden.is_raced() else []
+        return [*self.iterator.caveats(), *self._found, *raced]
 
     def receipt(self, saved: TrainingState) -> list[str]:
         return ["position in the data", *self.hidden.words()]

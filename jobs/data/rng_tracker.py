@@ -235,7 +235,7 @@ class RngTracker:
 
     @property
     def raced(self) -> list[tuple[str, bool]]:
-        """What both the data and the script advance; True for a value and not a generator."""
+        """List what both the data and the script advance; True for a value and not a generator."""
         return [(kind, kind.startswith(_VALUE)) for kind in sorted(self.moved & self.foreign)]
 
 

@@ -10,6 +10,7 @@ from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, ComponentBase
 from rekindle.jobs.python_state import saved as records
 from rekindle.jobs.python_state import trials
+from rekindle.jobs.python_state.findings import advanced
 from rekindle.jobs.python_state.keras_objects import KERAS, KINDS, VARIABLE, Classifier
 from rekindle.jobs.python_state.reach import MOST, Reach
 from rekindle.jobs.python_state.restore import Restorer
@@ -26,7 +27,6 @@ _NO_STATE: Final = (
 """Beginnings of the types that are no state: files, locks, loggers, functions, what libraries
 hold for themselves."""
 _STATE: Final = ("builtins.generator", "builtins.list_iterator", "itertools.")
-_NAMED: Final = 3
 
 
 class PythonState(ComponentBase):
@@ -107,15 +107,13 @@ class PythonState(ComponentBase):
         self._look_for_traced(now)
         self._found.update(dict.fromkeys(self._stack.traced(self._entry, now)))
         if self._restorer is not None and not is_first:
-            for path, references in self._restorer.made_later.items():
-                if not any(reference in now.nodes for reference in references):
-                    self._add(*_advanced(path))
+            self._found.update(dict.fromkeys(self._restorer.found.never_made(now.nodes)))
         for path, type_, is_iterator in unsaved:
             if self._stack.is_made_again(path):
                 continue
             if is_iterator:
                 if not is_first:
-                    self._add(*_advanced(path))
+                    self._found[advanced(path)] = None
             elif (path, type_, False) not in self._begun and _is_state(type_):
                 self._add(
                     f"{path} holds a {type_} that was made during the training, which is not saved",
@@ -146,34 +144,9 @@ class PythonState(ComponentBase):
         self._found.update(dict.fromkeys(trials.caveats(self._entry)))
         if lenient:
             return
-        for path in restorer.differing:
-            self._add(
-                f"{path} began this attempt with another value than earlier ones, so that what "
-                "training had made of it was not restored",
-                "give it the same value in every attempt",
-            )
-        for kind, path in restorer.others:
-            self._add(
-                f"The {kind} {path} is not that of earlier attempts",
-                f"create the same {kind} in every attempt",
-            )
-        for path, is_iterator in restorer.missing.items():
-            if is_iterator:
-                self._add(*_advanced(path))
-                continue
-            self._add(
-                f"{path} was changed by the training and cannot be restored",
-                "keep plain data, arrays or variables in it, or make it before the training",
-            )
-        named = {*restorer.missing, *restorer.differing}
-        wrong = [path for path in dict.fromkeys(restorer.wrong()) if path not in named]
-        if wrong:
-            more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
-            self._add(
-                "The Python state is not that of the checkpoint: "
-                f"{', '.join(wrong[:_NAMED])}{more}",
-                f"keep it {self._stack.home}",
-            )
+        self._found.update(
+            dict.fromkeys(restorer.found.caveats(restorer.wrong(), self._stack.home))
+        )
 
     def _look_for_traced(self, now: Reach) -> None:
         """Name attributes of the model that have changed since its step was traced with them."""
@@ -221,13 +194,6 @@ def named(callbacks: list[Any]) -> dict[str, Any]:
             number += 1
         found[label] = callback
     return found
-
-
-def _advanced(path: str) -> tuple[str, str]:
-    return (
-        f"{path}, an iterator, was advanced by the training, and a relaunch begins it again",
-        "iterate over a tf.data.Dataset there, or choose what is taken by epoch and step",
-    )
 
 
 def _is_state(type_: str) -> bool:

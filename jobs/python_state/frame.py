@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rekindle.jobs.bytecode.liveness import flow_of
-from rekindle.jobs.python_state.kinds import Kind, Slot
+from rekindle.jobs.object_kinds.kinds import Kind, Slot
 
 
 class Frame:

@@ -16,11 +16,11 @@ from rekindle.jobs import keras_compat
 from rekindle.jobs.bytecode import own_code
 from rekindle.jobs.capture import variables
 from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
-from rekindle.jobs.python_state import kinds, leaves
-from rekindle.jobs.python_state.iterators import IteratorKinds
-from rekindle.jobs.python_state.kinds import Kind, Leaf, ObjectKind, Slot
+from rekindle.jobs.object_kinds import kinds, leaves
+from rekindle.jobs.object_kinds.iterators import IteratorKinds
+from rekindle.jobs.object_kinds.kinds import Kind, Leaf, ObjectKind, Slot
+from rekindle.jobs.object_kinds.values import Unresolvable
 from rekindle.jobs.python_state.reach import OPAQUE
-from rekindle.jobs.python_state.values import Unresolvable
 
 _TRAINABLE: Final = ".trainable"
 _SAMPLED: Final = 1 << 16

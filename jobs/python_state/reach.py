@@ -18,10 +18,10 @@ from typing import Any, Final
 import numpy as np
 
 from rekindle.jobs.bytecode import own_code
-from rekindle.jobs.python_state import kinds, leaves, values
+from rekindle.jobs.object_kinds import kinds, leaves, values
+from rekindle.jobs.object_kinds.kinds import Globals, Kind, Leaf, Slot
+from rekindle.jobs.object_kinds.values import Expr, type_name
 from rekindle.jobs.python_state.frame import FRAME, Frame
-from rekindle.jobs.python_state.kinds import Globals, Kind, Leaf, Slot
-from rekindle.jobs.python_state.values import Expr, type_name
 
 MOST: Final = 10_000
 """Most objects that are followed."""

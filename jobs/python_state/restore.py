@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from rekindle.jobs.capture.codec import Tensors
-from rekindle.jobs.python_state import kinds, leaves, values
-from rekindle.jobs.python_state.kinds import Kind, Leaf
+from rekindle.jobs.object_kinds import kinds, leaves, values
+from rekindle.jobs.object_kinds.kinds import Kind, Leaf
+from rekindle.jobs.object_kinds.values import Expr, Unresolvable
+from rekindle.jobs.python_state.findings import Findings
 from rekindle.jobs.python_state.reach import Node, Reach
 from rekindle.jobs.python_state.saved import PythonRecords, Record, new_object
-from rekindle.jobs.python_state.values import Expr, Unresolvable
 
 _KINDS: Final[dict[str, Kind]] = {
     kind.name: kind
@@ -40,12 +41,7 @@ class Restorer:
         more: further kinds by name.
 
     Attributes:
-        differing: paths that training had changed, and that the script set to another value than
-            the attempt that saved; they are left alone.
-        missing: paths whose value cannot be restored; True for an iterator.
-        made_later: paths of iterators that are not there yet, with what they refer to:
-            ``on_epoch_begin`` may make them again.
-        others: kinds and paths of unchanged arrays and the like that are others in this attempt.
+        found: what could not be restored.
     """
 
     def __init__(
@@ -65,10 +61,7 @@ class Restorer:
         self._made: dict[str, Any] = {}
         self._made_kinds: dict[str, Kind] = {}
         self._sets_others = False
-        self.differing: dict[str, None] = {}
-        self.missing: dict[str, bool] = {}
-        self.made_later: dict[str, list[str]] = {}
-        self.others: dict[tuple[str, str], None] = {}
+        self.found = Findings()
 
     def restore(self) -> None:
         """Restore every object; may be called again."""
@@ -78,10 +71,7 @@ class Restorer:
             self._find_made(now)
             for path, kind in self._made_kinds.items():
                 self._restore_made(path, kind, now.nodes.get(path))
-            # first the iterators: reading them again may draw from what is restored after them
-            for path, node in sorted(
-                self._entry.nodes.items(), key=lambda one: not _is_iterator(one[1].kind)
-            ):
+            for path, node in _iterators_first(self._entry.nodes):
                 record, current = self._changed.get(path), now.nodes.get(path)
                 if isinstance(node.kind, Leaf) or node.kind.whole:
                     self._restore_whole(path, node, record, current)
@@ -111,7 +101,7 @@ class Restorer:
                     continue
                 if self._is_same(path, before, label) and theirs.get(label) != digest:
                     found.append(values.readable(path, label))
-        return [path for path in found if path not in self.missing]
+        return found
 
     # objects that did not exist at the entry
 
@@ -141,7 +131,7 @@ class Restorer:
         try:
             made = kind.new(content, self._arrays) if isinstance(kind, Leaf) else kind.make(type_)
         except _ERRORS:
-            self.missing[values.readable(path)] = False
+            self.found.miss(values.readable(path))
         else:
             self._adopt(path, kind, made)
 
@@ -181,19 +171,19 @@ class Restorer:
     ) -> None:
         if record is None and path in self._begun and not self._is_same(path, node):
             if isinstance(node.kind, Leaf) and node.kind.name in ("array", "variable", "tensor"):
-                self.others[node.kind.name, values.readable(path)] = None
+                self.found.others[node.kind.name, values.readable(path)] = None
             return
         wanted = record["digest"] if record is not None else node.digests()
         if current is not None and current.digests() == wanted:
             return
         if not self._is_same(path, node):
             if record is not None:
-                self.differing[values.readable(path)] = None
+                self.found.differing[values.readable(path)] = None
         elif record is not None:
             self._apply(path, node, record)
         elif isinstance(node.kind, Leaf):
             if current is not None:
-                self.missing[values.readable(path)] = False
+                self.found.miss(values.readable(path))
         else:
             self._fill(path, node.kind, node.value, node.content)
 
@@ -208,7 +198,7 @@ class Restorer:
         try:
             kind.into(value, record["content"], self._arrays)
         except _ERRORS:
-            self.missing[values.readable(path)] = kind.is_iterator
+            self.found.miss(values.readable(path), is_iterator=kind.is_iterator)
 
     def _restore_bindings(
         self, path: str, node: Node, record: Record | None, current: Node | None
@@ -218,7 +208,7 @@ class Restorer:
             if begun == node.digests():
                 self._apply(path, node, record)
             else:
-                self.differing[values.readable(path)] = None
+                self.found.differing[values.readable(path)] = None
             return
         content = record["content"] if record is not None else node.content
         now = current.content if current is not None else []
@@ -247,7 +237,7 @@ class Restorer:
             elif record is not None:
                 digest = None if absent else values.digest(wanted[label])
                 if digest != begun.get(label) and not values.is_clock_reading(here.get(label)):
-                    self.differing[values.readable(path, label)] = None
+                    self.found.differing[values.readable(path, label)] = None
 
     def _bind(
         self, path: str, kind: Kind, value: Any, label: str, key: Any, wanted: dict[str, Expr]
@@ -266,12 +256,12 @@ class Restorer:
         refs = values.references(expr)
         absent = [self._changed.get(ref, {}) for ref in refs]
         if any(str(record.get("kind", "")).startswith("iterator") for record in absent):
-            self.made_later[values.readable(path, label)] = refs
+            self.found.made_later[values.readable(path, label)] = refs
             return
         if not values.opaque(expr) and not any(
             record.get("kind") in ("function", "bound", "class") for record in absent
         ):
-            self.missing[values.readable(path, label)] = False
+            self.found.miss(values.readable(path, label))
 
     def _fill(self, path: str, kind: Kind, value: Any, content: list[Any]) -> None:
         items = []
@@ -296,5 +286,11 @@ def _digests(node: Node | None) -> Any:
     return node.digests() if node is not None else None
 
 
-def _is_iterator(kind: Kind) -> bool:
-    return isinstance(kind, Leaf) and kind.is_iterator
+def _iterators_first(nodes: dict[str, Node]) -> list[tuple[str, Node]]:
+    """Order nodes: reading an iterator again may draw from what is restored after it."""
+
+    def comes_later(item: tuple[str, Node]) -> bool:
+        kind = item[1].kind
+        return not (isinstance(kind, Leaf) and kind.is_iterator)
+
+    return sorted(nodes.items(), key=comes_later)

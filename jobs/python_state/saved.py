@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, TypedDict
 
 from rekindle.jobs.capture.codec import Tensors, Unsupported
-from rekindle.jobs.python_state import kinds, values
-from rekindle.jobs.python_state.kinds import Leaf
+from rekindle.jobs.object_kinds import kinds, values
+from rekindle.jobs.object_kinds.kinds import Leaf
 from rekindle.jobs.python_state.reach import Node, Reach
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from rekindle.jobs.bytecode import own_code
 from rekindle.jobs.capture.component import Caveat
-from rekindle.jobs.python_state import kinds, values
+from rekindle.jobs.object_kinds import kinds, values
 from rekindle.jobs.python_state.reach import Node, Reach
 
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from rekindle.jobs.bytecode import own_code
 from rekindle.jobs.capture.component import Caveat
-from rekindle.jobs.python_state.kinds import Leaf
+from rekindle.jobs.object_kinds.kinds import Leaf
+from rekindle.jobs.object_kinds.values import type_name
 from rekindle.jobs.python_state.reach import Reach
-from rekindle.jobs.python_state.values import type_name
 
 _TRIAL: Final = "optuna.trial._trial.Trial"
 _NO_PRUNER: Final = "NopPruner"

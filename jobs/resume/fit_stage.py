@@ -73,7 +73,7 @@ class FitStage:
         self._python = PythonState(
             fit_build.python_roots(model, arguments, callbacks),
             lambda: [*self._models.components(), *self._random.variables()],
-            session.seeking,
+            beat=session.seeking,
         )
         self._run = _FitRun(model, arguments)
         self._validation = Validation(self._engine, model, self._random, self._data)

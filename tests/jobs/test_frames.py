@@ -140,7 +140,7 @@ class Attempt:
         return self
 
     def missing(self) -> list[str]:
-        return list(self._restorer.missing) if self._restorer is not None else ["all"]
+        return list(self._restorer.found.missing) if self._restorer is not None else ["all"]
 
     def _save(self, *at: int) -> None:
         arrays: dict[str, Any] = {}

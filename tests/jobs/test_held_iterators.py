@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from rekindle.jobs.capture.codec import Unsupported
 from rekindle.jobs.data.pipeline import held, shuffles, watching
-from rekindle.jobs.python_state.iterators import PythonIterator
-from rekindle.jobs.python_state.values import Unresolvable
+from rekindle.jobs.object_kinds.iterators import PythonIterator
+from rekindle.jobs.object_kinds.values import Unresolvable
 
 
 def windows() -> Iterator[int]:

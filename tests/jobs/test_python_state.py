@@ -225,7 +225,7 @@ def test_what_the_script_set_otherwise_is_left_alone_and_named_where_training_ch
     life, restorer = _relaunch(make, train)
     h = life.roots["h"]
     assert (h.option, h.changed, h.n, h.out) == (2, 2, 4, "2")
-    assert list(restorer.differing) == ["h.changed"] and not restorer.missing
+    assert list(restorer.found.differing) == ["h.changed"] and not restorer.found.missing
 
 
 def test_what_on_train_begin_makes_again_gets_its_state() -> None:
@@ -239,9 +239,9 @@ def test_what_on_train_begin_makes_again_gets_its_state() -> None:
     restorer = second.restore(kept, arrays)
     assert inner.n == 3 and second.roots["h"].inner is inner
     assert log == [1, 2] and second.roots["h"].log is log
-    assert not restorer.missing and restorer.wrong() == []
+    assert not restorer.found.missing and restorer.wrong() == []
     third = Life(lambda: {"h": Holder()})
-    assert not third.restore(kept, arrays).missing
+    assert not third.restore(kept, arrays).found.missing
     assert third.roots["h"].inner.n == 3
 
 
@@ -266,7 +266,7 @@ def test_unreadable_things_are_neither_entered_nor_reported() -> None:
         roots["h"].lock = threading.Lock()
 
     life, restorer = _relaunch(make, train)
-    assert life.roots["h"].slotted.n == 4 and not restorer.missing
+    assert life.roots["h"].slotted.n == 4 and not restorer.found.missing
 
 
 class Made(Holder):
@@ -281,7 +281,7 @@ def test_a_new_object_that_a_relaunch_cannot_make_is_reported(made: Callable[[],
     life.roots["h"].found.append(made())
     kept, arrays = life.save()
     assert life.unsaved[0].path == "h.found[0]"
-    assert "h.found[0]" in Life(lambda: {"h": Holder(found=[])}).restore(kept, arrays).missing
+    assert "h.found[0]" in Life(lambda: {"h": Holder(found=[])}).restore(kept, arrays).found.missing
 
 
 def test_the_end_of_a_walk_is_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,10 +17,12 @@ class Below:
 
     Attributes:
         shuffles: their names.
+        later: shuffles that an iterator draws from while it is read.
     """
 
     def __init__(self, dataset: Any) -> None:
-        self.shuffles = Draws(dataset).names if shuffles.supported() else set()
+        draws = Draws(dataset if shuffles.supported() else None)
+        self.shuffles, self.later = draws.names, draws.later
         self._seeds = seed_generators(dataset)
         self._variables = PipelineVariables(dataset)
 
@@ -42,6 +44,11 @@ class Below:
             "seeds": rng.seed_states(arrays, "seeds", only=self._seeds),
             "variables": self._variables.capture(arrays, "variables"),
         }, arrays
+
+    def put_begun(self, state: State) -> None:
+        """Restore only the shuffles that nothing draws from while it is read."""
+        positions = state[0]["shuffles"]
+        shuffles.seek({name: at for name, at in positions.items() if name not in self.later})
 
     def put(self, state: State) -> None:
         """Restore such a state."""

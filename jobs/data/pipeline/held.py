@@ -21,7 +21,7 @@ from tensorflow.python.ops import gen_dataset_ops, resource_variable_ops
 
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Json
-from rekindle.jobs.data.pipeline import caches, fast_forward, graph
+from rekindle.jobs.data.pipeline import caches, fast_forward
 from rekindle.jobs.data.pipeline.below import Below, State
 from rekindle.jobs.journal_writer import log_line
 
@@ -30,6 +30,8 @@ _WRAPPERS: Final = ("rekindle.jobs.data.pipeline.held", "rekindle.jobs.data.pipe
 _NOT_THE_SCRIPT: Final = ("keras.", "tf_keras.", "rekindle.")
 
 _held: "weakref.WeakKeyDictionary[Any, Held]" = weakref.WeakKeyDictionary()
+_ahead: dict[str, set[int]] = {}
+"""Shuffles, with the numbers of the iterators whose threads draw from them."""
 _busy: list[str] = []
 _numbers = itertools.count()
 
@@ -42,21 +44,19 @@ class Held:
 
     Attributes:
         number: of its own in this process.
-        reads_ahead: threads take elements before they are asked for.
     """
 
     def __init__(self, dataset: Any) -> None:
         self.number = next(_numbers)
-        self.reads_ahead = any(map(graph.is_parallel, graph.nodes(dataset)))
         self._below = Below(dataset)
         self._begin: State = self._below.state
         self._count = 0
         self._in_graphs: Any = None
 
     @property
-    def shuffles(self) -> set[str]:
-        """The shuffles that it draws from."""
-        return self._below.shuffles
+    def later(self) -> set[str]:
+        """The shuffles that it draws from while it is read: TensorFlow reads ahead in threads."""
+        return self._below.later
 
     @property
     def taken(self) -> int:
@@ -75,6 +75,8 @@ class Held:
 
     def took(self) -> None:
         """Count an element taken, now or whenever the graph that is being traced runs."""
+        for name in self.later:
+            _ahead.setdefault(name, set()).add(self.number)
         if tf.executing_eagerly():
             self._count += 1
             return
@@ -85,6 +87,11 @@ class Held:
                     0, trainable=False, dtype=tf.int64, name="rekindle_taken"
                 )
         self._in_graphs.assign_add(1)
+
+    def ended(self) -> None:
+        """Note that nothing is left to read ahead."""
+        for name in self.later:
+            _ahead.get(name, set()).discard(self.number)
 
     def counter(self) -> Any:
         """Return the variable that counts in graphs; None if there is none."""
@@ -116,9 +123,8 @@ class Held:
             fast_forward.forward(iterator, kept["taken"], beat)
         finally:
             _busy.pop()
-        if not self.reads_ahead:
-            # what was restored already may be shared; threads that read ahead go on from here
-            self._below.put(now)
+        # what was restored already may be shared; threads that read ahead draw from here on
+        self._below.put_begun(now)
         self._count = kept["taken"]
         if self._in_graphs is not None:
             self._in_graphs.assign(0)
@@ -148,8 +154,23 @@ def datasets() -> list[tuple[int, Any]]:
 
 def read_ahead() -> set[str]:
     """Name the shuffles that threads of such iterators draw from."""
-    ahead = [held for held in list(_held.values()) if held.reads_ahead and held.taken]
-    return {name for held in ahead for name in held.shuffles}
+    return {name for held in list(_held.values()) if held.taken for name in held.later}
+
+
+def forget_ended() -> None:
+    """Forget the iterators that are deleted: what they have drawn so far is part of the state."""
+    alive = {held.number for held in list(_held.values())}
+    for numbers in _ahead.values():
+        numbers.intersection_update(alive)
+
+
+def shares(names: set[str]) -> bool:
+    """Return whether threads of two iterators draw from one shuffle.
+
+    Args:
+        names: the shuffles that the training data draws from while it is read.
+    """
+    return any(len(numbers) + (name in names) > 1 for name, numbers in _ahead.items())
 
 
 def counters() -> list[Any]:
@@ -174,8 +195,13 @@ def _noting(plain: Any) -> Any:
 def _counting(plain: Any) -> Any:
     @functools.wraps(plain)
     def take(self: Any) -> Any:
-        element = plain(self)
         held = _held.get(self) if not _busy else None
+        try:
+            element = plain(self)
+        except (StopIteration, tf.errors.OutOfRangeError):
+            if held is not None:
+                held.ended()
+            raise
         if held is not None:
             held.took()
         return element

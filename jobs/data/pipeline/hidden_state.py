@@ -40,6 +40,7 @@ class HiddenState:
         self._train = Draws(train)
         self._eval = Draws(validation)
         self._variables = PipelineVariables(train)
+        held.forget_ended()
 
     def words(self) -> list[str]:
         """List what was restored, for a receipt."""
@@ -50,6 +51,10 @@ class HiddenState:
         found = [(number, data) for number, data in held.datasets() if number not in self._held]
         self._held.update(number for number, _ in found)
         return [data for _, data in found]
+
+    def is_raced(self) -> bool:
+        """Return whether several iterators read ahead from one shuffle."""
+        return held.shares(self._train.later)
 
     def begin_pass(self, arrays: Tensors) -> Json:
         """Return the state before a pass over the training data begins."""
@@ -72,7 +77,7 @@ class HiddenState:
             return {"variables": variables}
         return {
             "variables": variables,
-            "shuffles": self._positions(self._train.later),
+            "shuffles": self._positions(self._train.later | held.read_ahead()),
             "caches": caches.capture(arrays),
         }
 

@@ -82,9 +82,9 @@ class Model(keras.Model):
             rank = tf.range(1, 13, dtype="float32")
             total = tf.reduce_sum(tf.reshape(value, (12, -1)) * rank[:, None])
             self.seen[name].assign(
-                tf.tensor_scatter_nd_update(self.seen[name], [[self.at]], [total])
+                tf.tensor_scatter_nd_update(self.seen[name].value, [[self.at.value]], [total])
             )
-        self.at.assign_add(1)
+        self.at.assign(self.at + 1)
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(self(data["batch"], training=True) ** 2)
         grads = tape.gradient(loss, self.trainable_variables)

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from rekindle.jobs.bytecode import own_code
 from rekindle.jobs.capture.codec import Tensors
-from rekindle.jobs.python_state.values import type_name
+from rekindle.jobs.object_kinds.values import type_name
 
 
 class Slot(NamedTuple):

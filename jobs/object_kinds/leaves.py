@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 
 from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
-from rekindle.jobs.python_state.kinds import Leaf
-from rekindle.jobs.python_state.values import Unresolvable, type_name
+from rekindle.jobs.object_kinds.kinds import Leaf
+from rekindle.jobs.object_kinds.values import Unresolvable, type_name
 
 WHOLE: Final = 1 << 20
 """Most bytes of an array that are digested in full; of a larger one a sample is."""

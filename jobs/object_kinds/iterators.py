@@ -20,9 +20,9 @@ from tensorflow.python.data.ops import dataset_ops, iterator_ops
 from rekindle.jobs.bytecode import own_code
 from rekindle.jobs.capture.codec import Tensors, Unsupported
 from rekindle.jobs.data.pipeline import held
-from rekindle.jobs.python_state import leaves
-from rekindle.jobs.python_state.kinds import Kind, Leaf, Slot
-from rekindle.jobs.python_state.values import Unresolvable, type_name
+from rekindle.jobs.object_kinds import leaves
+from rekindle.jobs.object_kinds.kinds import Kind, Leaf, Slot
+from rekindle.jobs.object_kinds.values import Unresolvable, type_name
 
 _MOST_TAKEN: Final = 100_000
 _LONGEST_S: Final = 60.0

@@ -1,0 +1,1 @@
+"""Kinds of Python objects: what each holds, its digest, and how it is saved and restored."""
