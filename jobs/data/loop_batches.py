@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from rekindle.jobs.bytecode import enumerations
 from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
 from rekindle.jobs.capture.component import Caveat, Json
@@ -221,7 +222,7 @@ class Batches:
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate over one pass, or the rest of it in the first epoch after a relaunch."""
-        self.open()
+        enumerations.advance(self.open())
         try:
             while True:
                 try:
@@ -251,13 +252,14 @@ class Batches:
                     "generator, not a generator.",
                 ) from None
 
-    def open(self) -> None:
-        """Begin a pass, or resume the one of the checkpoint."""
+    def open(self) -> int:
+        """Begin a pass, or resume the one of the checkpoint; return the batches already taken."""
         if self._resumed:
             self._resumed = False
-            return
+            return self._taken
         self._began()
         self._iterator = self._from(0)
+        return 0
 
     def take(self) -> Any:
         """Return the next batch.

@@ -15,6 +15,7 @@ import keras  # noqa: F401  # first: the hook that its import runs imports the m
 
 from rekindle.jobs.attempt import shutdown, standalone
 from rekindle.jobs.attempt.session import Session
+from rekindle.jobs.bytecode import enumerations
 from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.tracked_objects import TrackedModels
 from rekindle.jobs.data.loop_batches import Batches
@@ -138,7 +139,7 @@ class Loop:
         stream, has_batches = stage.next_call(data, batch_size, shuffle=shuffle)
         if not has_batches:
             return
-        stream.open()
+        enumerations.advance(stream.open())
         while True:
             try:
                 batch = stream.take()
@@ -217,6 +218,7 @@ class Loop:
 
     def _flat(self, steps: int) -> Iterator[int]:
         stage = self._stage
+        enumerations.advance(stage.step)
         while stage.step < steps and not stage.over:
             yield stage.step
             stage.step_ended()
@@ -224,6 +226,7 @@ class Loop:
 
     def _epochs(self, count: int) -> Iterator[int]:
         stage = self._stage
+        enumerations.advance(stage.epoch)
         while stage.epoch < count and not stage.over:
             stage.epoch_begins()
             began = time.monotonic()
