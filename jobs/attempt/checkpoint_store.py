@@ -176,7 +176,7 @@ class CheckpointStore:
 
     def take_best(self, point: RestorePoint) -> None:
         """Restore the best value so far from a checkpoint with the same monitored metric."""
-        if point.checkpoint is None:
+        if point.checkpoint is None or self._job.checkpoint.monitor is None:
             return
         monitor = point.checkpoint.read_manifest().get("monitor") or {}
         if monitor.get("name") == self._job.checkpoint.monitor:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rekindle.jobs import code_origin
+from rekindle.jobs.bytecode.per_type import PerType
 
 
 def is_own_function(value: Any) -> bool:
@@ -26,7 +27,15 @@ def is_own_class(value: Any) -> bool:
 
 def own_classes(value: Any) -> list[type]:
     """List the classes of an object that the job defines, the most special one first."""
-    return [base for base in type.__getattribute__(type(value), "__mro__") if is_own_class(base)]
+    kind = type(value)
+    return list(_own_bases(kind)) if _has_own_base(kind) else []
+
+
+def _own_bases(kind: type) -> Iterator[type]:
+    return (base for base in type.__getattribute__(kind, "__mro__") if is_own_class(base))
+
+
+_has_own_base = PerType(lambda kind: any(True for _ in _own_bases(kind)))
 
 
 def functions_of(owner: type) -> Iterator[tuple[str, Any]]:
@@ -111,12 +120,12 @@ def _stored(code: types.CodeType) -> set[str]:
 
 def is_descriptor(value: Any) -> bool:
     """Return whether a class attribute is a function, property or the like, and no state."""
-    kind = type(value)
-    return "__get__" in _names(kind) or "__set__" in _names(kind) or isinstance(value, type)
+    return _is_descriptor(type(value)) or isinstance(value, type)
 
 
-def _names(kind: type) -> set[str]:
-    return {name for base in kind.__mro__ for name in vars(base)}
+_is_descriptor = PerType(
+    lambda kind: any("__get__" in vars(base) or "__set__" in vars(base) for base in kind.__mro__)
+)
 
 
 def is_standard_library(top: str) -> bool:

@@ -199,7 +199,12 @@ _DICTS: Final[dict[type, str]] = {
 }
 
 
+_COMPOUND: Final = frozenset({list, dict})
+
+
 def _items(body: list[Any], tensors: Tensors, existing: Any) -> list[Any]:
+    if _COMPOUND.isdisjoint(map(type, body)):
+        return body[:]  # e.g. the 624 numbers of a generator
     before = list(existing) if isinstance(existing, list | tuple | collections.deque) else []
     before += [None] * (len(body) - len(before))
     return [decode(item, tensors, one) for item, one in zip(body, before, strict=False)]

@@ -7,6 +7,7 @@ from typing import Any, Final
 from rekindle.jobs.capture.component import Json
 from rekindle.jobs.capture.variables import CHANGED_HINT, components
 from rekindle.jobs.weights import auto_names
+from rekindle.jobs.weights.raw_arrays import value_of
 from rekindle.state.errors import StateMismatch
 from rekindle.state.run.training_state import Fingerprint
 
@@ -92,7 +93,7 @@ def refuse(found: str) -> StateMismatch:
 def rates(optimizers: dict[str, Any]) -> dict[str, float]:
     """Return the current learning rate of each optimizer without a schedule."""
     return {
-        name: float(f"{float(components(variable)[0].numpy()):.7g}")
+        name: float(f"{float(value_of(components(variable)[0])):.7g}")
         for name, optimizer in optimizers.items()
         for variable in optimizer.variables
         if variable.name == _RATE

@@ -42,10 +42,19 @@ class ModelState(ComponentBase):
         self._tables = LookupTables(lambda: list(models.values()))
         self._unreadable: dict[str, None] = {}
         self._all: Groups | None = None
+        self._parts: list[Any] | None = None
+        # the state that was found to fit, and the names in it: compared once while fixed
+        self._fits: TrainingState | None = None
+        self._renamed: tuple[TrainingState, Renaming] | None = None
 
     def fix(self) -> None:
-        """List the variables once: nothing creates more in a stage that is not trained."""
+        """List the variables once: nothing creates more in a stage that is not trained.
+
+        Call it again where that is not so.
+        """
+        self._all = self._parts = self._fits = self._renamed = None
         self._all = self._readable()
+        self._parts = self.components()
 
     def capture(self, arrays: Tensors) -> TrainingState:
         groups = self._readable()
@@ -63,6 +72,7 @@ class ModelState(ComponentBase):
             arrays,
             lenient=lenient,
             names=self._renaming(saved),
+            checked=self._fits is saved,
         )
         self._tables.restore(saved, arrays, lenient=lenient)
         self._finiteness.allow(saved.get("non_finite", {}))
@@ -71,12 +81,17 @@ class ModelState(ComponentBase):
         return fingerprint.of(list(self.models.values()), self._optimizers())
 
     def difference(self, saved: TrainingState) -> str | None:
+        if self._fits is saved:
+            return None
         found = variables.difference(
             self._here(saved), saved["variables"], names=self._renaming(saved)
         )
         if found is None:
             self._random.match(saved, self.components())
-        return found or self._tables.difference(saved)
+        found = found or self._tables.difference(saved)
+        if found is None and self._all is not None:
+            self._fits = saved
+        return found
 
     def caveats(self) -> list[Caveat]:
         return [
@@ -94,6 +109,8 @@ class ModelState(ComponentBase):
 
     def components(self) -> list[Any]:
         """List the TensorFlow variables of all groups."""
+        if self._parts is not None:
+            return self._parts
         return variables.components_of(v for group in self._readable().values() for v in group)
 
     def trainable(self) -> list[Any]:
@@ -124,11 +141,16 @@ class ModelState(ComponentBase):
 
     def _renaming(self, saved: TrainingState) -> Renaming:
         """Match automatic names with those of the checkpoint."""
+        if self._renamed is not None and self._renamed[0] is saved:
+            return self._renamed[1]
         before = saved["fingerprint"]
         layers = before.get("layers", [])
         then = before.get("auto_names") or auto_names.ranks((one[0], one[1]) for one in layers)
         now = auto_names.of_models(self.models.values(), self._optimizers().values())
-        return Renaming(then, now)
+        renaming = Renaming(then, now)
+        if self._all is not None:
+            self._renamed = saved, renaming
+        return renaming
 
     def _here(self, saved: TrainingState) -> Groups:
         """Leave out variables that a checkpoint of an earlier version lacks."""

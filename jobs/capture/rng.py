@@ -13,6 +13,7 @@ import numpy as np
 from rekindle.jobs.capture.codec import Tensors, decode, encode
 from rekindle.jobs.capture.component import Caveat, ComponentBase
 from rekindle.jobs.seeding import trace_draws, unseeded
+from rekindle.jobs.weights.raw_arrays import value_of
 from rekindle.state.run.training_state import TrainingState
 
 _generators: list["weakref.ref[Any]"] = []
@@ -182,8 +183,8 @@ def _name(generator: Any) -> str:
 def _replicas(variable: Any) -> np.ndarray[Any, Any]:
     values = getattr(variable, "values", None)
     if isinstance(values, tuple):
-        return np.stack([component.numpy() for component in values])
-    return np.array(variable.numpy(), copy=True)
+        return np.stack([value_of(component) for component in values])
+    return np.array(value_of(variable), copy=True)
 
 
 def _assign(variable: Any, array: np.ndarray[Any, Any]) -> None:

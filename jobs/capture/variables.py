@@ -11,8 +11,9 @@ import keras
 import numpy as np
 
 from rekindle.jobs.capture.codec import Tensors
-from rekindle.jobs.weights import raw_arrays
+from rekindle.jobs.weights import layer_attributes, raw_arrays
 from rekindle.jobs.weights.auto_names import Renaming
+from rekindle.jobs.weights.layer_attributes import ATOMS
 from rekindle.state.errors import StateMismatch
 
 Groups = dict[str, list[Any]]
@@ -23,7 +24,6 @@ CHANGED_HINT: Final = (
 )
 _UNREADABLE: Final = frozenset({"variant", "resource"})
 _AS_THEY_ARE: Final = Renaming({}, {})
-_ATOMS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
 
 
 def of_model(model: Any) -> Groups:
@@ -48,13 +48,14 @@ def plain(model: Any) -> list[Any]:
     """List the TensorFlow variables in attributes of layers, which Keras does not list."""
     import tensorflow as tf
 
+    variable = tf.Variable  # looked up once: each attribute of each layer is compared
     found: list[Any] = []
     seen: set[int] = set()
 
     def look(value: Any) -> None:
-        if type(value) in _ATOMS:
+        if type(value) in ATOMS:
             return
-        if isinstance(value, tf.Variable):
+        if isinstance(value, variable):
             if id(value) not in seen:
                 seen.add(id(value))
                 found.append(value)
@@ -66,7 +67,7 @@ def plain(model: Any) -> list[Any]:
                 look(item)
 
     for layer in model._flatten_layers():
-        for name, value in sorted(vars(layer).items()):
+        for name, value in layer_attributes.of(layer):
             if not name.startswith("_"):
                 look(value)
     return found
@@ -83,13 +84,14 @@ def untracked(model: Any, known: Groups) -> list[Any]:
     """
     import tensorflow as tf
 
+    variable, module = (keras.Variable, tf.Variable), tf.Module
     found: list[Any] = []
     seen = {id(value) for group in known.values() for one in group for value in components(one)}
 
     def look(value: Any) -> None:
-        if type(value) in _ATOMS:
+        if type(value) in ATOMS:
             return
-        if isinstance(value, keras.Variable | tf.Variable):
+        if isinstance(value, variable):
             mine = [id(component) for component in components(value)]
             if not seen.issuperset(mine):
                 seen.update(mine)
@@ -100,11 +102,11 @@ def untracked(model: Any, known: Groups) -> list[Any]:
         elif isinstance(value, list | tuple):
             for item in value:
                 look(item)
-        elif isinstance(value, tf.Module) and not isinstance(value, keras.layers.Layer):
+        elif isinstance(value, module) and not isinstance(value, keras.layers.Layer):
             look(value.variables)
 
     for layer in model._flatten_layers():
-        for name, value in sorted(vars(layer).items()):
+        for name, value in layer_attributes.of(layer):
             if name not in ("_optimizer", "optimizer"):
                 look(value)
     return found
@@ -150,7 +152,7 @@ def capture(groups: Groups, tensors: Tensors) -> dict[str, list[list[Any]]]:
         entries = []
         for index, variable in enumerate(variables):
             for replica, component in enumerate(components(variable)):
-                array = np.array(component.numpy(), order="C", copy=True)
+                array = np.array(raw_arrays.value_of(component), order="C", copy=True)
                 tensors[_key(group, index, replica)] = raw_arrays.packed(array)
             entries.append(_describe(variable))
         described[group] = entries
@@ -198,6 +200,7 @@ def restore(
     only: Iterable[str] | None = None,
     lenient: bool = False,
     names: Renaming = _AS_THEY_ARE,
+    checked: bool = False,
 ) -> None:
     """Restore saved values, by position.
 
@@ -205,12 +208,13 @@ def restore(
         only: names of groups to restore; all by default.
         lenient: skip what does not fit (a change that was allowed).
         names: as in :func:`difference`.
+        checked: they were compared with the existing ones and do not differ.
 
     Raises:
         StateMismatch: variables differ in number, path, shape or type.
     """
     wanted = saved if only is None else {name: saved[name] for name in only if name in saved}
-    if not lenient:
+    if not (lenient or checked):
         found = difference({name: groups.get(name, []) for name in wanted}, wanted, names=names)
         if found is not None:
             raise StateMismatch(
@@ -231,7 +235,7 @@ def restore(
                         f"The checkpoint has fewer replicas ({replica}) than this attempt.",
                         hint="Train with the same number of devices in every attempt.",
                     )
-                component.assign(_typed(array, component))
+                raw_arrays.assign(component, _typed(array, component))
 
 
 def values(groups: Groups, tensors: Tensors) -> list[tuple[str, Any, np.ndarray[Any, Any]]]:

@@ -92,6 +92,8 @@ class Written:
 
     def _hook(self, event: str, args: tuple[Any, ...]) -> None:
         # called for each audit event of the process: nothing may be raised, all must be cheap
+        if event not in _EVENTS:
+            return
         if event == "open":
             path, flags = args[0], args[2] if isinstance(args[2], int) else 0
             is_code = isinstance(path, str) and path.endswith(_CODE)
@@ -115,6 +117,9 @@ class Written:
         if text is not None and not text.startswith(_SPECIAL):
             with contextlib.suppress(Exception):
                 self._outside(text, flags)
+
+
+_EVENTS: Final = frozenset({"open", "os.rename", "sqlite3.connect", "os.mkdir"})
 
 
 def _absolute(path: Any) -> str | None:

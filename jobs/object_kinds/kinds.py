@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from rekindle.jobs.bytecode import own_code
+from rekindle.jobs.bytecode.per_type import PerType
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.object_kinds.values import type_name
 
@@ -243,13 +244,20 @@ class ObjectKind(Kind):
     def slots(self, value: Any) -> Iterator[Slot]:
         for owner in own_code.own_classes(value):
             yield Slot(f"<{owner.__name__}>", owner, owner, settable=False)
+        left_out = self.left_out(value)
         for key, item in list(attributes(value).items()):
-            yield Slot(f".{key}", key, item)
+            if key not in left_out:
+                yield Slot(f".{key}", key, item)
         for key, member in members(value).items():
             try:
-                yield Slot(f".{key}", key, member.__get__(value))
+                if key not in left_out:
+                    yield Slot(f".{key}", key, member.__get__(value))
             except AttributeError:
                 continue
+
+    def left_out(self, value: Any) -> frozenset[Any]:
+        """Return the names of attributes that are no state of the script."""
+        return frozenset()
 
     def put(self, value: Any, slot_key: Any, item: Any) -> None:
         member = members(value).get(slot_key)
@@ -291,12 +299,20 @@ def attributes(value: Any) -> dict[str, Any]:
 def members(value: Any) -> dict[str, Any]:
     """Return the slots of an object, by name."""
     found: dict[str, Any] = {}
-    for owner in type.__getattribute__(type(value), "__mro__"):
+    kind = type(value)
+    if not _has_slots(kind):
+        return found
+    for owner in type.__getattribute__(kind, "__mro__"):
         if "__slots__" in vars(owner):
             for name, member in vars(owner).items():
                 if isinstance(member, types.MemberDescriptorType):
                     found.setdefault(name, member)
     return found
+
+
+_has_slots = PerType(
+    lambda kind: any("__slots__" in vars(owner) for owner in type.__getattribute__(kind, "__mro__"))
+)
 
 
 class ClassKind(Kind):

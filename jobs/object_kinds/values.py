@@ -5,6 +5,7 @@ import datetime as dt
 import decimal
 import enum
 import fractions
+import functools
 import hashlib
 import json
 import pathlib
@@ -21,7 +22,8 @@ Expr = Any
 Refer = Callable[[Any], "str | None"]
 """Return the path of a mutable object; None for one that is not followed."""
 
-_PLAIN: Final = frozenset({bool, int, float, str, type(None)})
+PLAIN: Final = frozenset({bool, int, float, str, type(None)})
+"""Types whose values are JSON themselves."""
 _BY_TEXT: Final[dict[type, str]] = {
     decimal.Decimal: "decimal",
     fractions.Fraction: "fraction",
@@ -37,6 +39,7 @@ _FROM_TEXT: Final[dict[str, Callable[[str], Any]]] = {
     "datetime": dt.datetime.fromisoformat,
 }
 _LONG: Final = 24
+_REMEMBERED: Final = 200
 
 
 _WITHIN_S: Final = 30 * 86400
@@ -50,7 +53,7 @@ class Unresolvable(LookupError):
 def express(value: Any, refer: Refer) -> Expr:
     """Express a value as JSON."""
     kind = type(value)
-    if kind in _PLAIN:
+    if kind in PLAIN:
         return value
     if kind is tuple:
         return {"tuple": [express(item, refer) for item in value]}
@@ -150,6 +153,19 @@ def canonical(expr: Expr) -> str:
 
 def digest(expr: Expr) -> str:
     """Return a short text that differs for different values."""
+    if type(expr) is dict and len(expr) == 1:
+        ((tag, body),) = expr.items()
+        if type(body) is str and len(body) < _REMEMBERED:
+            return _digest_of_tagged(tag, body)  # paths and types: the same at each walk
+    return _digest(expr)
+
+
+@functools.lru_cache(maxsize=8192)
+def _digest_of_tagged(tag: str, body: str) -> str:
+    return _digest({tag: body})
+
+
+def _digest(expr: Expr) -> str:
     text = canonical(expr)
     if len(text) <= _LONG:
         return text

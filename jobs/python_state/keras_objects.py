@@ -4,6 +4,7 @@ What Keras keeps in attributes of its own is left out: it is made again by the s
 with the variables. What a script's class adds is followed, and public settings of layers.
 """
 
+import functools
 import random
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -19,7 +20,7 @@ from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
 from rekindle.jobs.object_kinds import kinds, leaves
 from rekindle.jobs.object_kinds.iterators import IteratorKinds
 from rekindle.jobs.object_kinds.kinds import Kind, Leaf, ObjectKind, Slot
-from rekindle.jobs.object_kinds.values import Unresolvable
+from rekindle.jobs.object_kinds.values import PLAIN, Unresolvable
 from rekindle.jobs.python_state.reach import OPAQUE
 
 _TRAINABLE: Final = ".trainable"
@@ -36,6 +37,13 @@ _OWN: Final = (
 _OWN_NAMES: Final = frozenset(_OWN.split())
 
 _GENERATORS: Final = (random.Random, np.random.Generator, np.random.RandomState)
+# looked up once: each object of each walk is compared
+_VARIABLES: Final = (keras.Variable, tf.Variable)
+_TENSOR: Final = tf.Tensor
+_SYMBOLIC: Final = keras.KerasTensor
+_CALLBACKS: Final = keras.callbacks.Callback
+_DATA: Final = keras.utils.PyDataset
+_ELSEWHERE: Final = (keras.random.SeedGenerator, tf.random.Generator, tf.data.Dataset)
 _PARTS: Final = (keras.layers.Layer, keras.metrics.Metric, keras_compat.BaseOptimizer)
 
 # of stock callbacks: what Keras sets again, or what is restored from files
@@ -129,8 +137,9 @@ class KerasKind(ObjectKind):
     def slots(self, value: Any) -> Iterator[Slot]:
         own = set()
         for slot in super().slots(value):
-            if slot.label.startswith("<") or self._is_state(value, slot):
-                own.add(id(slot.value))
+            if not _is_of_keras(slot):
+                if type(slot.value) not in PLAIN:
+                    own.add(id(slot.value))
                 yield slot
         if isinstance(value, keras.layers.Layer):
             yield Slot(_TRAINABLE, "trainable", bool(vars(value).get("_trainable", True)))
@@ -145,16 +154,22 @@ class KerasKind(ObjectKind):
         else:
             super().put(value, slot_key, item)
 
-    def _is_state(self, value: Any, slot: Slot) -> bool:
-        if slot.key in _OWN_NAMES or str(slot.key).startswith("_self_"):
-            return False
-        if not str(slot.key).startswith("_"):
-            return not isinstance(slot.value, keras.KerasTensor)
-        return slot.key not in own_code.names_written(_class_of(value))
+    def left_out(self, value: Any) -> frozenset[Any]:
+        owner: Any = type(value)
+        return _left_out(owner)
 
 
-def _class_of(value: Any) -> Any:
-    return type(value)
+@functools.lru_cache(maxsize=1024)
+def _left_out(owner: Any) -> frozenset[str]:
+    private = (name for name in own_code.names_written(owner) if name.startswith("_"))
+    return _OWN_NAMES.union(private)
+
+
+def _is_of_keras(slot: Slot) -> bool:
+    """Return whether an attribute is a symbolic tensor, or one of Keras' notes to itself."""
+    if slot.label.startswith("._"):
+        return slot.label.startswith("._self_")
+    return isinstance(slot.value, _SYMBOLIC)
 
 
 class CallbackKind(ObjectKind):
@@ -221,17 +236,17 @@ class Classifier:
         return self
 
     def __call__(self, value: Any) -> Kind | None:
-        if isinstance(value, keras.Variable | tf.Variable):
+        if isinstance(value, _VARIABLES):
             return self._variable(value)
-        if isinstance(value, tf.Tensor):
+        if isinstance(value, _TENSOR):
             return TENSOR if hasattr(value, "numpy") else OPAQUE
         if isinstance(value, _PARTS):
             return KERAS
-        if isinstance(value, keras.callbacks.Callback):
+        if isinstance(value, _CALLBACKS):
             return CALLBACK
-        if isinstance(value, keras.utils.PyDataset):
+        if isinstance(value, _DATA):
             return DATA
-        if isinstance(value, keras.random.SeedGenerator | tf.random.Generator | tf.data.Dataset):
+        if isinstance(value, _ELSEWHERE):
             return OPAQUE  # followed by other components
         kind = self._iterators.of(value)
         if kind is not None:

@@ -180,18 +180,21 @@ class Reach:
             name(node.value.code, node.value.namespace)
         content: list[tuple[str, Expr, Expr]] = []
         keys: dict[str, Any] = {}
+        is_dict = isinstance(node.kind, kinds.DictKind)
         for slot in _copied(node.kind, node.value):
-            path = node.kind.path(node.value, node.path, slot)
-            refer = functools.partial(self._enter, path)
-            expr = values.express(slot.value, refer)
-            self._meet(slot.value)
+            expr, refer = slot.value, None
+            if is_dict or type(slot.value) not in values.PLAIN:
+                path = node.kind.path(node.value, node.path, slot)
+                refer = functools.partial(self._enter, path)
+                expr = values.express(slot.value, refer)
+                self._meet(slot.value)
             if not slot.settable:
                 continue
             label = slot.label
             while label in keys:
                 label += "~"
             keys[label] = slot.key
-            key = values.express(slot.key, refer) if isinstance(node.kind, kinds.DictKind) else None
+            key = values.express(slot.key, refer) if is_dict and refer is not None else None
             content.append((label, key, expr))
         if node.kind is kinds.SET:
             content.sort(key=lambda entry: values.canonical(entry[2]))
@@ -199,11 +202,12 @@ class Reach:
 
     def _enter(self, path: str, value: Any) -> str | None:
         """Return the path of an object, a new one unless it is known; None where it is opaque."""
-        found = self._paths.get(id(value))
+        identity = id(value)  # once: each call raises an audit event
+        found = self._paths.get(identity)
         if found is not None:
             return found
         kind = self._kind(value)
-        if kind is None or id(value) in self._closed:
+        if kind is None or identity in self._closed:
             return None
         before = self._known.path_of(value) if self._known is not None else None
         if before is not None and before not in self.nodes:
@@ -218,7 +222,7 @@ class Reach:
                 path += "~"
         node = Node(path, kind, value)
         self.nodes[path] = node
-        self._paths[id(value)] = path
+        self._paths[identity] = path
         self._queue.append(node)
         return path
 

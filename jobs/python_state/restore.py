@@ -60,13 +60,13 @@ class Restorer:
         self._kinds = {**_KINDS, **more}
         self._made: dict[str, Any] = {}
         self._made_kinds: dict[str, Kind] = {}
-        self._sets_others = False
+        self._unchanged: Reach | None = None
         self.found = Findings()
 
     def restore(self) -> None:
         """Restore every object; may be called again."""
         for _ in range(2):
-            self._sets_others = False
+            self._written: set[str] = set()
             now = self._walk()
             self._find_made(now)
             for path, kind in self._made_kinds.items():
@@ -77,13 +77,14 @@ class Restorer:
                     self._restore_whole(path, node, record, current)
                 else:
                     self._restore_bindings(path, node, record, current)
+            self._unchanged = None if self._written else now
             # a second time: a layer's `trainable` sets that of all layers in it, too
-            if not self._sets_others:
+            if "keras" not in self._written:
                 return
 
     def wrong(self) -> list[str]:
-        """Walk again and list the paths that hold another value than the checkpoint says."""
-        now, found = self._walk(), []
+        """List the paths that hold another value than the checkpoint says, after a restore."""
+        now, found = self._unchanged or self._walk(), []
         for path, node in now.nodes.items():
             before, record = self._entry.nodes.get(path), self._changed.get(path)
             if before is None and record is None:
@@ -136,6 +137,7 @@ class Restorer:
             self._adopt(path, kind, made)
 
     def _adopt(self, path: str, kind: Kind, value: Any) -> None:
+        self._written.add("new")
         self._made[path] = value
         self._made_kinds[path] = kind
         self._entry.adopt(path, value)
@@ -195,6 +197,7 @@ class Restorer:
             self._put_leaf(path, kind, node.value, record)
 
     def _put_leaf(self, path: str, kind: Leaf, value: Any, record: Record) -> None:
+        self._written.add(kind.name)
         try:
             kind.into(value, record["content"], self._arrays)
         except _ERRORS:
@@ -242,7 +245,7 @@ class Restorer:
     def _bind(
         self, path: str, kind: Kind, value: Any, label: str, key: Any, wanted: dict[str, Expr]
     ) -> None:
-        self._sets_others |= kind.name == "keras"
+        self._written.add(kind.name)
         if label not in wanted:
             kind.remove(value, key)
             return
@@ -254,16 +257,14 @@ class Restorer:
     def _miss(self, path: str, label: str, expr: Expr) -> None:
         """Name what cannot be restored, unless the checkpoint names it or it is a function."""
         refs = values.references(expr)
-        absent = [self._changed.get(ref, {}) for ref in refs]
-        if any(str(record.get("kind", "")).startswith("iterator") for record in absent):
+        absent = {str(self._changed.get(ref, {}).get("kind", "")) for ref in refs}
+        if any(kind.startswith("iterator") for kind in absent):
             self.found.made_later[values.readable(path, label)] = refs
-            return
-        if not values.opaque(expr) and not any(
-            record.get("kind") in ("function", "bound", "class") for record in absent
-        ):
+        elif not values.opaque(expr) and absent.isdisjoint(("function", "bound", "class")):
             self.found.miss(values.readable(path, label))
 
     def _fill(self, path: str, kind: Kind, value: Any, content: list[Any]) -> None:
+        self._written.add(kind.name)
         items = []
         for label, key, expr in content:
             try:

@@ -3,6 +3,7 @@
 What was reported is in the memory of the study. A relaunch restores the steps and not the reports.
 """
 
+import sys
 import types
 from collections.abc import Iterator
 from typing import Any, Final
@@ -19,6 +20,8 @@ _NO_PRUNER: Final = "NopPruner"
 
 def caveats(reach: Reach) -> Iterator[Caveat]:
     """Name each trial whose reports before a checkpoint a relaunch does not repeat."""
+    if "optuna" not in sys.modules:
+        return
     for node in reach.nodes.values():
         if isinstance(node.kind, Leaf):
             continue

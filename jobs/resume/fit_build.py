@@ -57,6 +57,11 @@ def introduce(callbacks: list[Any], model: Any, arguments: Json, steps: int | No
             )
 
 
+def history_of(callbacks: list[Any]) -> Any:
+    """Return the History among callbacks."""
+    return next(c for c in callbacks if isinstance(c, keras.callbacks.History))
+
+
 def python_roots(model: Any, arguments: Json, callbacks: list[Any]) -> dict[str, Any]:
     """Name the objects of a ``fit`` from which Python state is reached."""
     data = {"data": arguments["x"], "validation data": arguments["validation_data"]}
@@ -92,6 +97,8 @@ def build(model: Any, train: Any, models: ModelState, saved: TrainingState, warn
             built = False  # e.g. a custom train_step that creates variables itself
     if not saved:
         return
+    if saved["position"]["end"]:
+        models.fix()
     if not built or ("callbacks" in saved and models.difference(saved) is not None):
         try:
             # tracing a step without running it creates the other variables
@@ -101,8 +108,8 @@ def build(model: Any, train: Any, models: ModelState, saved: TrainingState, warn
                 f"The model could not be built before training: {error}.",
                 "Build it in the script: model.build(input_shape).",
             )
-    if saved["position"]["end"]:
-        models.fix()
+        if saved["position"]["end"]:
+            models.fix()
 
 
 def _batch_of(spec: Any) -> Any:

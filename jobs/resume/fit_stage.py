@@ -5,8 +5,6 @@ import sys
 import time
 from typing import Any
 
-import keras
-
 from rekindle.jobs import keras_compat
 from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.progress import Progress
@@ -70,6 +68,8 @@ class FitStage:
             lambda: variables.of_model(model),
             self._random,
         )
+        if self._engine.has_ended:
+            self._models.fix()
         self._python = PythonState(
             fit_build.python_roots(model, arguments, callbacks),
             lambda: [*self._models.components(), *self._random.variables()],
@@ -151,10 +151,7 @@ class FitStage:
             )
 
         engine.restore_ended(seek)
-        history = next(
-            c for c in self._callbacks.callbacks if isinstance(c, keras.callbacks.History)
-        )
-        self._model.history = history
+        self._model.history = history = fit_build.history_of(self._callbacks.callbacks)
         return history
 
     # iterators

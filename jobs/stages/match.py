@@ -95,7 +95,7 @@ def find(
     last = max((record.number for record in met), default=-1)
     # most scripts pass none: hundreds of stages would be compared with hundreds
     unmet = [r for r in unmet if r.number > last or not _is_passed(call, r, met)]
-    same = [record for record in unmet if record.key is not None and call.key.fits(record.key)]
+    same = _fitting(call, unmet)
     among = _among(call, same, met) if same else None
     if isinstance(among, Found):
         return among
@@ -109,6 +109,19 @@ def find(
     if suspect.accepted:
         return Found(suspect, ", ".join(differences))
     return Refused(suspect, differences)
+
+
+def _fitting(call: Call, unmet: Sequence[Record]) -> list[Record]:
+    """List the stages of the content of a call; many of them may have one key."""
+    known: dict[int, bool] = {}
+    found = []
+    for record in unmet:
+        if record.key is not None:
+            if id(record.key) not in known:
+                known[id(record.key)] = call.key.fits(record.key)
+            if known[id(record.key)]:
+                found.append(record)
+    return found
 
 
 def _is_passed(call: Call, record: Record, met: Sequence[Record]) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from rekindle.jobs.capture import rng, variables
 from rekindle.jobs.stages.data_digest import DataDigest
 from rekindle.jobs.stages.key import Entry
+from rekindle.jobs.weights.raw_arrays import value_of
 
 _SEEDS: Final = re.compile(r"seed_generator(_\d+)?/")
 _NUMBER: Final = re.compile(r"_\d+$")
@@ -78,7 +79,7 @@ def _add_variable(digest: DataDigest, variable: Any) -> None:
     if component.dtype.name == "string":
         return
     if size <= 2**16:
-        array = np.asarray(component.numpy())
+        array = np.asarray(value_of(component))
     else:
         # on the device: only what is compared is copied to the host
         flat = tf.reshape(component, [-1])

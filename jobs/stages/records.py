@@ -1,5 +1,6 @@
 """Records of stages of a run, read from the journal and the checkpoints on disk."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -40,6 +41,7 @@ def read(
     active: dict[int, int] = {}  # attempt in which each stage was last begun or resumed
     recorded: dict[int, int] = {}
     requested = attempt
+    keys: dict[str, StageKey | None] = {}
     for entry in entries:
         kind, stage = entry["kind"], entry.get("stage") or 0
         number = entry.get("attempt") or 0
@@ -58,7 +60,7 @@ def read(
                 recorded[stage] = number
                 found[stage] = replace(
                     known,
-                    key=StageKey.parse(entry.get("key")),
+                    key=_key(entry.get("key"), keys),
                     entry=Entry.parse(entry.get("entry")),
                     way=Way.parse(entry.get("way")),
                 )
@@ -78,6 +80,14 @@ def read(
         )
         found[stage] = replace(record, accepted=allowed)
     return found
+
+
+def _key(value: object, keys: dict[str, StageKey | None]) -> StageKey | None:
+    """Read a key, one object for equal ones: hundreds of stages may have the same."""
+    text = json.dumps(value, sort_keys=True)
+    if text not in keys:
+        keys[text] = StageKey.parse(value)
+    return keys[text]
 
 
 def _leave(found: dict[int, Record], active: dict[int, int], stage: int, attempt: int) -> None:

@@ -49,7 +49,8 @@ class StageTable:
                 at the same place.
         """
         following = self._met[-1] + 1 if self._met else 0
-        unmet = [self._records[n] for n in sorted(self._records) if n not in self._met]
+        passed = set(self._met)
+        unmet = [self._records[n] for n in sorted(self._records) if n not in passed]
         self._caveats, self._refusal = [], None
         if call is None:
             number = following

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from rekindle.jobs.weights import raw_arrays
+from rekindle.jobs.weights import layer_attributes, raw_arrays
 from rekindle.state.run.training_state import TrainingState
 
 Tensors = dict[str, np.ndarray[Any, Any]]
@@ -87,7 +87,7 @@ class LookupTables:
         seen: set[int] = set()
         for model in self._models():
             for layer in model._flatten_layers():
-                for _, value in sorted(vars(layer).items()):
+                for _, value in layer_attributes.of(layer):
                     table = getattr(value, "_table", value) if _is_vocabulary(value) else value
                     if isinstance(table, (*_FIXED, *_MUTABLE)) and id(table) not in seen:
                         seen.add(id(table))

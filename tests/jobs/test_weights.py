@@ -117,3 +117,32 @@ def test_settings_are_compared_without_automatic_numbers() -> None:
     assert first == auto_names.without_numbers(config("dense_1", "dense"), now)
     assert first != auto_names.without_numbers(config("dense", "dense"), now)
     assert first["activation"] == "dense"
+
+
+class ResourceVariable:
+    """Stands in by its name for a variable of TensorFlow, of which the shape may change."""
+
+    def __init__(self, shape: tuple[int | None, ...]) -> None:
+        self.shape = shape
+        self.dtype = types.SimpleNamespace(as_numpy_dtype=np.float32)
+        self.assigned: list[np.ndarray] = []
+
+    def assign(self, array: np.ndarray) -> None:
+        self.assigned.append(array)
+
+
+@pytest.mark.parametrize(
+    ("shape", "array"),
+    [
+        ((3,), np.zeros((2,), np.float32)),
+        ((None,), np.zeros((2,), np.float32)),
+        ((2,), np.zeros((2,), np.float64)),
+        ((2,), np.array([b"a", b"b"], object)),
+    ],
+)
+def test_a_value_of_another_shape_or_type_is_left_to_the_variables_own_checks(
+    shape: tuple[int | None, ...], array: np.ndarray
+) -> None:
+    variable = ResourceVariable(shape)
+    raw_arrays.assign(variable, array)
+    assert len(variable.assigned) == 1 and variable.assigned[0] is array

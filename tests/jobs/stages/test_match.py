@@ -233,3 +233,21 @@ def test_equal_trainings_of_which_some_are_skipped_are_named() -> None:
     assert [] == said(("w", "r0"), ("w", "r0"))  # equal in all, hence in their results
     assert [] == said(("w", "r0"), ("v", "r1"))
     assert [] == said(("w", "r0"))
+
+
+def test_one_key_of_hundreds_of_stages_is_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of 300 stages of one content would compare the keys of all others."""
+    shared = key("d")
+    records = [
+        replace(record(n, "d", f"w{n}", f"epoch = {n}", ended=True), key=shared) for n in range(300)
+    ]
+    compared = []
+    plain = StageKey.fits
+
+    def fits(self: StageKey, other: StageKey) -> bool:
+        compared.append(other)
+        return plain(self, other)
+
+    monkeypatch.setattr(StageKey, "fits", fits)
+    assert found(call("d", "w7", "epoch = 7"), *records) == 7
+    assert len(compared) == 1

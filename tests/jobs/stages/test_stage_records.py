@@ -99,3 +99,14 @@ def test_an_architecture_is_written_once_and_older_formats_are_read(tmp_path: Pa
     at = {"stage": 0, "epoch": 0, "step": 0, "epoch_step": 0, "base": 0, "end": False}
     assert old == model_config.load(run, {"position": at})
     assert {} == model_config.load(run, {"position": {**at, "stage": 7}})
+
+
+def test_equal_keys_are_one_object_so_that_hundreds_are_compared_once() -> None:
+    keys = [StageKey("fit", "dense", "adam", {"batch_size": size}) for size in ("16", "16", "32")]
+    journal = [
+        {"kind": "stage_begun", "attempt": 1, "stage": number, "key": one.to_json()}
+        for number, one in enumerate(keys)
+    ]
+    first, second, third = (found.key for found in records.read(journal, [], 2).values())
+    assert first == keys[0] and first is second
+    assert third == keys[2]
