@@ -25,7 +25,7 @@ from rekindle.jobs.python_state.reach import OPAQUE
 
 _TRAINABLE: Final = ".trainable"
 _SAMPLED: Final = 1 << 16
-"""Least items of a variable that is compared by a sample."""
+"""Least items of a variable outside of main memory that is compared by a sample."""
 
 _OWN: Final = (
     "name built compiled optimizer loss train_function test_function predict_function "
@@ -66,15 +66,7 @@ class VariableLeaf(Leaf):
     name, made = "variable", True
 
     def digest(self, value: Any) -> str:
-        found = []
-        for part in variables.components(value):
-            size = int(np.prod(part.shape))
-            if size >= _SAMPLED:
-                sample = tf.reshape(part, [-1])[:: size // _SAMPLED + 1]
-                found.append(leaves.digest_array(sample.numpy()))
-            else:
-                found.append(leaves.digest_array(np.asarray(part.numpy())))
-        return " ".join(found)
+        return " ".join(map(_digest, variables.components(value)))
 
     def out(self, value: Any, arrays: Tensors, prefix: str) -> Any:
         try:
@@ -114,10 +106,7 @@ class TensorLeaf(Leaf):
     name, made = "tensor", True
 
     def digest(self, value: Any) -> str:
-        size = int(np.prod(value.shape))
-        if size < _SAMPLED:
-            return leaves.digest_array(np.asarray(value.numpy()))
-        return leaves.digest_array(tf.reshape(value, [-1])[:: size // _SAMPLED + 1].numpy())
+        return _digest(value)
 
     def out(self, value: Any, arrays: Tensors, prefix: str) -> Any:
         return encode(np.asarray(value.numpy()), arrays, prefix)
@@ -292,3 +281,11 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
             yield f".{group.strip('_')}[{index}]", variable
     if isinstance(value, keras_compat.BaseOptimizer):
         yield ".learning_rate", held.get("_learning_rate")
+
+
+def _digest(value: Any) -> str:
+    """Digest a variable or tensor; on another device than the processor a sample of a large one."""
+    size = int(np.prod(value.shape))
+    if size < _SAMPLED or "CPU" in str(value.device):
+        return leaves.digest_array(np.asarray(value.numpy()))
+    return leaves.digest_array(tf.reshape(value, [-1])[:: size // _SAMPLED + 1].numpy())

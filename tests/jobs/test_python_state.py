@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
+from rekindle.jobs.object_kinds import leaves
 from rekindle.jobs.python_state import saved, trials
 from rekindle.jobs.python_state.reach import Reach
 from rekindle.jobs.python_state.restore import Restorer
@@ -390,3 +391,21 @@ def test_objects_of_the_jobs_classes_that_training_makes_are_made_again() -> Non
     memory = life.roots["memory"]
     assert list(memory.seen) == [Transition(0.5, [0.5]), Transition(0.25, [0.25])]
     assert Best.only is not None and Best.only.losses == [0.5, 0.25]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_one_changed_item_of_a_large_array_is_found(dtype: str, order: str) -> None:
+    """A table of visits, or a replay buffer: few items change between two checkpoints."""
+    table = np.zeros((1031, 2053), dtype, order=order)  # no multiple of anything
+    digests = {leaves.digest_array(table)}
+    places = [(0, 1), (1030, 2052), (517, 1000), (1030, 2051), (3, 2), (2, 3)]
+    for place in places:
+        table[place] = 1
+        digests.add(leaves.digest_array(table))
+        table[place] = 0
+    table[0, 1], table[517, 1000] = 1, 2
+    digests.add(leaves.digest_array(table))
+    table[0, 1], table[517, 1000] = 2, 1
+    digests.add(leaves.digest_array(table))
+    assert len(digests) == len(places) + 3
