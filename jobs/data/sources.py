@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from rekindle.jobs import keras_compat
@@ -127,7 +128,14 @@ class ArraySource(Source):
 
     @property
     def element_spec(self) -> Any:
-        return self._batches(0, 0).element_spec
+        inputs, size = self._converted(), self.adapter._batch_size
+        if not all(map(_is_dense, tf.nest.flatten(inputs))):
+            return self._batches(0, 0).element_spec
+        # a pipeline that tells the same costs 0.1 s, for the model of each of hundreds of folds
+        rows = None if self.adapter._num_samples % size else size
+        return tf.nest.map_structure(
+            lambda one: tf.TensorSpec([rows, *one.shape[1:]], tf.as_dtype(one.dtype)), inputs
+        )
 
     def plan(self) -> Json:
         return {
@@ -152,13 +160,8 @@ class ArraySource(Source):
         indices = tf.data.Dataset.from_tensor_slices(rows[:full].reshape(-1, size))
         if full < len(rows):
             indices = indices.concatenate(tf.data.Dataset.from_tensors(rows[full:]))
-        if self._inputs is None:
-            # converted once: a new pass must not copy all of the data
-            inputs = array_slicing.convert_to_sliceable(
-                adapter._inputs, target_backend="tensorflow"
-            )
-            self._inputs = tree.lists_to_tuples(inputs)
-        data = tf.data.Dataset.zip((indices, tf.data.Dataset.from_tensors(self._inputs).repeat()))
+        inputs = tf.data.Dataset.from_tensors(self._converted())
+        data = tf.data.Dataset.zip((indices, inputs.repeat()))
         data = data.map(_gather, num_parallel_calls=tf.data.AUTOTUNE)
         options = tf.data.Options()
         options.experimental_optimization.apply_default_optimizations = False
@@ -166,6 +169,15 @@ class ArraySource(Source):
             tf.data.experimental.AutoShardPolicy.DATA
         )
         return data.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+    def _converted(self) -> Any:
+        """Return the data as tensors, converted once: a new pass must not copy all of it."""
+        if self._inputs is None:
+            inputs = array_slicing.convert_to_sliceable(
+                self.adapter._inputs, target_backend="tensorflow"
+            )
+            self._inputs = tree.lists_to_tuples(inputs)
+        return self._inputs
 
 
 class TrackedSource(Source):
@@ -395,6 +407,12 @@ def plan_of(iterator: Any) -> Json:
         "the number of batches": iterator.num_batches,
         "steps_per_execution": iterator.steps_per_execution,
     }
+
+
+def _is_dense(array: Any) -> bool:
+    return isinstance(array, tf.Tensor) or (
+        type(array) is np.ndarray and array.dtype.kind in "biuf"
+    )
 
 
 def _gather(indices: Any, data: Any) -> Any:
