@@ -19,6 +19,7 @@ from rekindle.jobs.attempt.run_history import RunHistory
 from rekindle.jobs.attempt.save_policy import SavePolicy
 from rekindle.jobs.attempt.stage_gate import StageGate
 from rekindle.jobs.evidence.proof import Proof, make_proof
+from rekindle.jobs.evidence.state_digest import Parts
 from rekindle.jobs.job import Job
 from rekindle.jobs.journal_writer import log_line
 from rekindle.jobs.stages import records
@@ -223,10 +224,10 @@ class Session:
         self.beat("step")
         return repeated
 
-    def proof(self, stage: int) -> Proof:
-        """Make the proof of a stage."""
+    def proof(self, stage: int, parts: Callable[[], Parts]) -> Proof:
+        """Make the proof of a stage, whose variables ``parts`` returns."""
         of = (self.run, self.job, self.attempt, stage)
-        return make_proof(*of, self._history.proofs, self._log, self._changed)
+        return make_proof(*of, self._history.proofs, self._log, self._changed, parts)
 
     def stage_restored(self, stage: int, point: RestorePoint) -> None:
         """Record that a finished stage was restored without training."""

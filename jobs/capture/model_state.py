@@ -8,6 +8,7 @@ from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, ComponentBase
 from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.capture.variables import Groups
+from rekindle.jobs.evidence.state_digest import Parts, groups_of
 from rekindle.jobs.seeding import trace_draws
 from rekindle.jobs.weights import auto_names, finiteness
 from rekindle.jobs.weights.auto_names import Renaming
@@ -22,6 +23,7 @@ class ModelState(ComponentBase):
         models: by the label of their variables.
         optimizers: returns them by label; called each time, since some are created late.
         groups: returns all variables, in an order fixed by the script.
+        listed: returns those that Keras lists itself; quicker.
         random: knows whether seed generators are numbered differently than before.
     """
 
@@ -31,12 +33,14 @@ class ModelState(ComponentBase):
         optimizers: Callable[[], dict[str, Any]],
         groups: Callable[[], Groups],
         random: RandomState,
+        listed: Callable[[], Groups],
     ) -> None:
         self.models = models
         trace_draws.number(models.values())
         self._optimizers = optimizers
         self._groups = groups
         self._random = random
+        self._listed = listed
         self._finiteness = finiteness.Finiteness()
         self._first_bad: str | None = None
         self._tables = LookupTables(lambda: list(models.values()))
@@ -122,6 +126,12 @@ class ModelState(ComponentBase):
         """List the TensorFlow variables of the models' compiled metrics."""
         models = self.models.values()
         return variables.components_of(v for model in models for v in model.metrics_variables)
+
+    def parts(self) -> Parts:
+        """Return the TensorFlow variables of model, optimizer, metrics and seed generators."""
+        groups, _ = variables.readable(self._listed())
+        found = [(label, variables.components_of(group)) for label, group in groups.items()]
+        return groups_of(found, variables.components_of(self._random.variables()))
 
     def rates(self) -> dict[str, float]:
         """Return the current learning rates."""

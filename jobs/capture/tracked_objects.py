@@ -93,11 +93,7 @@ class TrackedModels:
 
     def groups(self) -> Groups:
         """Return all their variables, each group in an order fixed by the script."""
-        found: Groups = {label: list(model.variables) for label, model in self.models.items()}
-        for label, optimizer in self.optimizers.items():
-            found[label] = list(optimizer.variables)
-        for label, metric in self.metrics.items():
-            found[label] = list(metric.variables)
+        found = self.listed()
         for label, model in self.models.items():
             kept = variables.plain(model)
             if kept:
@@ -105,6 +101,15 @@ class TrackedModels:
         for label, model in self.models.items():
             if hidden := variables.untracked(model, found):
                 found["untracked" + label.removeprefix("model")] = hidden
+        return found
+
+    def listed(self) -> Groups:
+        """Return the variables that Keras lists itself."""
+        found: Groups = {label: list(model.variables) for label, model in self.models.items()}
+        for label, optimizer in self.optimizers.items():
+            found[label] = list(optimizer.variables)
+        for label, metric in self.metrics.items():
+            found[label] = list(metric.variables)
         return found
 
 

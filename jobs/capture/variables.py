@@ -33,14 +33,20 @@ def of_model(model: Any) -> Groups:
     ``optimizer``, for each further optimizer that is an attribute of the model
     ``optimizer.<attribute>``, ``plain`` and ``untracked``: see the functions of these names.
     """
-    groups: Groups = {"model": list(model.variables), "metrics": list(model.metrics_variables)}
-    for name, optimizer in optimizers(model).items():
-        groups[name] = list(optimizer.variables)
+    groups = listed(model)
     kept = plain(model)
     if kept:
         groups["plain"] = kept
     if hidden := untracked(model, groups):
         groups["untracked"] = hidden
+    return groups
+
+
+def listed(model: Any) -> Groups:
+    """Return the variables that Keras lists itself; the others take a walk over all layers."""
+    groups: Groups = {"model": list(model.variables), "metrics": list(model.metrics_variables)}
+    for name, optimizer in optimizers(model).items():
+        groups[name] = list(optimizer.variables)
     return groups
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from rekindle.jobs.evidence.comparison import Comparison
 from rekindle.jobs.evidence.earlier import EarlierProofs
+from rekindle.jobs.evidence.state_digest import Parts, StateDigests, no_parts
 from rekindle.jobs.evidence.step_record import Evidence, LogDigest, StepRecord
 from rekindle.jobs.evidence.verdict import Log, Verdict
 from rekindle.jobs.job import Job
@@ -43,17 +44,19 @@ def make_proof(
     earlier: EarlierProofs,
     log: Log,
     changes: list[str],
+    parts: Callable[[], Parts] = no_parts,
 ) -> "Proof":
     """Make the proof of a stage, with the record of the run.
 
     Args:
         changes: changes from the previous attempt; more may be added.
+        parts: returns the variables of the stage.
     """
     policy = job.checkpoint
     hold = policy.on_difference == "hold" and not earlier.accepted
     verdict = Verdict(log, job.id, attempt, stage, earlier.differed_in, changes, hold=hold)
     record = open_record(run, job, earlier.scratches)
-    return Proof(record, stage, attempt, policy.prove_steps, verdict)
+    return Proof(record, stage, attempt, policy.prove_steps, verdict, StateDigests(parts))
 
 
 class Proof:
@@ -62,16 +65,24 @@ class Proof:
     Args:
         least: repeated steps after which a first result is reported.
         verdict: reports results.
+        states: digests the variables of the stage.
     """
 
     def __init__(
-        self, record: StepRecord | None, stage: int, attempt: int, least: int, verdict: Verdict
+        self,
+        record: StepRecord | None,
+        stage: int,
+        attempt: int,
+        least: int,
+        verdict: Verdict,
+        states: StateDigests,
     ) -> None:
         self._record = record
         self._stage = stage
         self._attempt = attempt
         self._least = least
         self._verdict = verdict
+        self._states = states
         self._digest = LogDigest()
         self._logs: Mapping[str, Any] = {}
         self._comparison: Comparison | None = None
@@ -128,6 +139,7 @@ class Proof:
         """Keep the entries of the steps after a new checkpoint."""
         if self._record is not None:
             self._record.protect(step)
+            self._states.want()
 
     def note_logs(self, logs: Mapping[str, Any] | None) -> None:
         """Set the logs of the step or epoch that ends, before callbacks change them."""
@@ -146,7 +158,11 @@ class Proof:
             return
         loss, crc = self._digest.of(self._logs if logs is None else logs)
         if step > self._until:
-            record.write_step(self._stage, epoch, step, self._attempt, loss, crc)
+            if self._states.due(epoch):
+                now = Evidence(self._stage, epoch, step, self._attempt, loss, crc)
+                record.write(now.with_digest(self._states.take(epoch)))
+            else:
+                record.write_step(self._stage, epoch, step, self._attempt, loss, crc)
             return
         self._compare(record, Evidence(self._stage, epoch, step, self._attempt, loss, crc))
 
@@ -154,6 +170,8 @@ class Proof:
         comparison = self._comparison
         assert comparison is not None
         was = record.step(self._stage, now.step)
+        if was is not None and was.digest is not None:
+            now = now.with_digest(self._states.take(now.epoch))
         if was is None:
             comparison.skip(now.step, now.epoch)
             record.write(now)

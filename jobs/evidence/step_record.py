@@ -35,6 +35,8 @@ _EPOCH: Final = b"epoc"
 _HAS_LOSS: Final = 1
 _HAS_LOGS: Final = 2
 _KIND_SHIFT: Final = 2
+MOST_KINDS: Final = 63
+"""Highest kind of a digest that an entry can hold."""
 _U32: Final = 0xFFFFFFFF
 
 Sums = tuple[int, int, int, int]
@@ -71,7 +73,7 @@ class Evidence:
     logs: int | None
     digest: Digest | None = None
 
-    def with_digest(self, digest: Digest) -> "Evidence":
+    def with_digest(self, digest: Digest | None) -> "Evidence":
         """Return the same evidence with a digest."""
         return dataclasses.replace(self, digest=digest)
 

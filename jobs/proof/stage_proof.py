@@ -7,12 +7,13 @@ from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.checkpoint_store import RestorePoint
 from rekindle.jobs.attempt.progress import Progress
 from rekindle.jobs.attempt.session import Session
+from rekindle.jobs.capture.model_state import ModelState
 from rekindle.jobs.evidence.proof import Proof
 
 
-def begin(session: Session, at: Progress) -> Proof:
+def begin(session: Session, at: Progress, models: ModelState) -> Proof:
     """Record the steps of a stage that begins; nothing is compared."""
-    proof = session.proof(at.stage)
+    proof = session.proof(at.stage, models.parts)
     proof.begin(at.step)
     return proof
 
@@ -22,6 +23,7 @@ def resume(
     at: Progress,
     point: RestorePoint,
     repeated: int,
+    models: ModelState,
     *,
     allowed: str | None,
     caveats: Callable[[], Iterable[str]],
@@ -38,7 +40,7 @@ def resume(
         changed = "a change of the script was allowed"
     elif point.new_code(session.job.new_code, session.attempt) is not None:
         changed = "the code was replaced"
-    proof = session.proof(at.stage)
+    proof = session.proof(at.stage, models.parts)
     proof.resume(
         at.step,
         at.epoch,

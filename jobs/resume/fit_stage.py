@@ -67,6 +67,7 @@ class FitStage:
             lambda: variables.optimizers(model),
             lambda: variables.of_model(model),
             self._random,
+            lambda: variables.listed(model),
         )
         if self._engine.has_ended:
             self._models.fix()

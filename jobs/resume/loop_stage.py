@@ -355,7 +355,8 @@ def _components(
     tracked: TrackedModels, state: TrackedState, random: RandomState
 ) -> tuple[ModelState, list[Component]]:
     """Make the components of a loop, in the order of their restore."""
-    models = ModelState(tracked.models, lambda: tracked.optimizers, tracked.groups, random)
+    of = tracked
+    models = ModelState(of.models, lambda: of.optimizers, of.groups, random, of.listed)
     python = PythonState(
         tracked.roots(),
         lambda: [*models.components(), *random.variables(), *state.variables()],

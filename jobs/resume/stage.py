@@ -104,7 +104,7 @@ class RestorableStage:
         self.progress = Progress(stage, epoch, self.begun_at)
         snapshot = self.capture()
         self._write_receipt(begun, epochs)
-        self.proof = stage_proof.begin(self.session, self.progress)
+        self.proof = stage_proof.begin(self.session, self.progress, models)
         if models.is_complete():
             self.save("start", snapshot)
         self._open_grace_period()
@@ -128,6 +128,7 @@ class RestorableStage:
             self.progress,
             self._point,
             repeated,
+            self._state.models,
             allowed=self._state.allowed,
             caveats=lambda: self._state.caveats.texts,
         )
