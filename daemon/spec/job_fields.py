@@ -248,7 +248,7 @@ CHECKPOINT: Final = Table(
         Field(
             "on_difference",
             one_of("warn", "hold"),
-            "What to do where a repeated step differs from the earlier one.",
+            "What to do where a repeated step or the restored state differs from the earlier one.",
             default="warn",
         ),
     ),

@@ -1,5 +1,6 @@
 """Compare repeated steps with the earlier ones. Pure: no file, no clock, no Keras."""
 
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from rekindle.jobs.evidence.step_record import Digest, Evidence
@@ -7,6 +8,9 @@ from rekindle.state.run.proof import Difference
 
 GROUPS: Final = ("model", "optimizer", "metrics", "seeds")
 """Groups of the sums of a digest, in their order."""
+
+Gaps = Callable[[], Iterable[tuple[str, str]]]
+"""Return group and text of each value that was not restored, as of now."""
 
 
 class Comparison:
@@ -16,6 +20,7 @@ class Comparison:
         begun: the step at which the stage is resumed.
         epoch: its epoch.
         at_start: the epoch begins there.
+        gaps: returns what was not restored.
 
     Attributes:
         steps: repeated steps that were compared and are identical.
@@ -24,7 +29,9 @@ class Comparison:
         difference: the first difference.
     """
 
-    def __init__(self, begun: int, epoch: int, *, at_start: bool = False) -> None:
+    def __init__(
+        self, begun: int, epoch: int, *, at_start: bool = False, gaps: Gaps = tuple
+    ) -> None:
         self.steps = 0
         self.digests = 0
         self.epoch_start = False
@@ -35,6 +42,8 @@ class Comparison:
         self._before = begun
         # the last step after which the whole state was equal: at first the restored one
         self._equal_at = begun
+        self._begun = begun
+        self._gaps = gaps
 
     def step(self, now: Evidence, was: Evidence) -> bool:
         """Compare a step, with digests where both have one of the same kind; True if identical.
@@ -43,7 +52,7 @@ class Comparison:
         """
         digests = _comparable(now.digest, was.digest)
         same = _same_logs(now, was)
-        if not same or (digests is not None and digests[0] != digests[1]):
+        if not same or (digests is not None and not _same_state(*digests)):
             self._differ(now, was, digests, ended=False)
             return False
         if now.step != self._at:
@@ -85,6 +94,12 @@ class Comparison:
         self, now: Evidence, was: Evidence, digests: tuple[Digest, Digest] | None
     ) -> str | None:
         """Name the group that differs first; None if it is unknown."""
+        if self._equal_at == self._begun:
+            # no state was equal since, so what was not restored comes before what follows from it
+            named = [group for group, _ in self._gaps()]
+            if named:
+                # the state of a seed generator is a variable of its model as well
+                return "seeds" if "seeds" in named else named[0]
         if digests is None:
             return None
         pairs = zip(GROUPS, digests[0].sums, digests[1].sums, strict=True)
@@ -105,6 +120,15 @@ class Comparison:
 
 def _comparable(now: Digest | None, was: Digest | None) -> tuple[Digest, Digest] | None:
     return (now, was) if now is not None and was is not None and now.kind == was.kind else None
+
+
+def _same_state(now: Digest, was: Digest) -> bool:
+    """Return whether the variables are identical, seeds aside.
+
+    A seed generator that data draws from is ahead of the step by a varying number of batches; one
+    that a step draws from changes the model.
+    """
+    return now.sums[:3] == was.sums[:3]
 
 
 def _same_logs(now: Evidence, was: Evidence) -> bool:

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from rekindle.jobs.evidence.comparison import Comparison
+from rekindle.jobs.evidence.comparison import Comparison, Gaps
 from rekindle.jobs.evidence.earlier import EarlierProofs
 from rekindle.jobs.evidence.state_digest import Parts, StateDigests, no_parts
 from rekindle.jobs.evidence.step_record import Evidence, LogDigest, StepRecord
@@ -107,6 +107,7 @@ class Proof:
         *,
         changed: str | None,
         caveats: Callable[[], Iterable[str]],
+        gaps: Gaps = tuple,
     ) -> None:
         """Resume the stage: the next steps are compared, up to the furthest recorded one.
 
@@ -115,18 +116,19 @@ class Proof:
             repeated: steps that this attempt repeats, as far as known without a record.
             changed: why they are not comparable with the earlier ones; None if they are.
             caveats: returns what cannot be restored exactly, as text.
+            gaps: returns what was not restored.
         """
         record, verdict = self._record, self._verdict
+        verdict.resumed(checkpoint, caveats, gaps)
         if record is None:
             return
         if changed is not None:
             record.clear()
         record.protect(step)
-        verdict.resumed(checkpoint, caveats)
         until = record.furthest(self._stage)
         if until > step:
             self._until = until
-            self._comparison = Comparison(step, epoch, at_start=epoch_step == 0)
+            self._comparison = Comparison(step, epoch, at_start=epoch_step == 0, gaps=gaps)
             verdict.expect(until - step)
         elif repeated:
             verdict.no_record(repeated, changed or "it is missing, damaged or was cleared")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from rekindle.jobs.evidence.comparison import Comparison
+from rekindle.jobs.evidence.comparison import Comparison, Gaps
 from rekindle.jobs.journal_writer import log_line
 from rekindle.state.run import entries, proof
 from rekindle.state.run.entries import Entry
@@ -58,14 +58,18 @@ class Verdict:
         self._hold = hold
         self._changes = changes
         self._caveats: Callable[[], Iterable[str]] = tuple
+        self._gaps: Gaps = tuple
         self._checkpoint: str | None = None
         self._of = 0
         self._written: Entry = {}
 
-    def resumed(self, checkpoint: str | None, caveats: Callable[[], Iterable[str]]) -> None:
-        """Set the checkpoint, and what returns the caveats of the stage, as text."""
+    def resumed(
+        self, checkpoint: str | None, caveats: Callable[[], Iterable[str]], gaps: Gaps
+    ) -> None:
+        """Set the checkpoint, and what returns the caveats of the stage and what it lacks."""
         self._checkpoint = checkpoint
         self._caveats = caveats
+        self._gaps = gaps
 
     def expect(self, of: int) -> None:
         """Set how many steps are repeated."""
@@ -116,6 +120,7 @@ class Verdict:
             cause=cause,
             why=why,
             differed_in=self._differed_in,
+            state=[text for _, text in self._gaps()],
         )
         if entry == self._written:
             return
@@ -134,14 +139,19 @@ class Verdict:
     # holding
 
     def must_hold(self) -> bool:
-        """Return whether this attempt may not save again: a step differs, and that is held."""
-        return self._hold and self._written.get("result") == proof.DIFFERENT
+        """Return whether this attempt may not save again: it differs, and that is held."""
+        return self._hold and (
+            self._written.get("result") == proof.DIFFERENT or any(True for _ in self._gaps())
+        )
 
     def hold(self, epoch: int, step: int) -> None:
         """Journal the failure for which the daemon holds the job."""
-        message = (
-            f"A repeated step is not identical to the earlier one: {proof.words(self._written)}."
-        )
+        if self._written.get("result") == proof.DIFFERENT:
+            what = proof.words(self._written)
+            message = f"A repeated step is not identical to the earlier one: {what}."
+        else:
+            what = proof.not_restored([text for _, text in self._gaps()])
+            message = f"The restored state is not that of {self._checkpoint}: {what}."
         log_line(message)
         self._log.note(
             entries.failed(

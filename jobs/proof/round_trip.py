@@ -22,7 +22,7 @@ _NOT_STATE: Final = frozenset(
         *("files", "folders", "paths", "python", "architecture"),
     }
 )
-_DATA: Final = frozenset({"iterator", "live", "evals", "draws", "loop"})
+_DATA: Final = frozenset({"iterator", "live", "evals", "draws", "loop", "hidden"})
 _GENERATORS: Final = {
     "python": "Python's random generator",
     "numpy": "numpy's random generator",

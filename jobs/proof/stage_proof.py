@@ -9,6 +9,7 @@ from rekindle.jobs.attempt.progress import Progress
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture.model_state import ModelState
 from rekindle.jobs.evidence.proof import Proof
+from rekindle.jobs.proof.round_trip import Gap
 
 
 def begin(session: Session, at: Progress, models: ModelState) -> Proof:
@@ -27,6 +28,7 @@ def resume(
     *,
     allowed: str | None,
     caveats: Callable[[], Iterable[str]],
+    gaps: Callable[[], Iterable[Gap]],
 ) -> Proof:
     """Compare the steps that follow a checkpoint with those of the earlier attempts.
 
@@ -34,6 +36,7 @@ def resume(
         repeated: how many steps are repeated, as far as known.
         allowed: the change of the script that was allowed, in words.
         caveats: returns what cannot be restored exactly, as text.
+        gaps: returns what was not restored.
     """
     changed = None
     if allowed is not None:
@@ -49,12 +52,13 @@ def resume(
         repeated,
         changed=changed,
         caveats=caveats,
+        gaps=lambda: [(gap.group, str(gap)) for gap in gaps()],
     )
     return proof
 
 
 def hold_if_different(proof: Proof, at: Progress) -> None:
-    """End the process if a repeated step differs and the spec holds the job for that.
+    """End the process if a repeated step, or what was restored, differs and that is held.
 
     Call it before a save: its checkpoint would replace the last one from before the difference.
     """

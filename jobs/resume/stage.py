@@ -131,6 +131,7 @@ class RestorableStage:
             self._state.models,
             allowed=self._state.allowed,
             caveats=lambda: self._state.caveats.texts,
+            gaps=lambda: self._state.gaps,
         )
         self._open_grace_period()
 

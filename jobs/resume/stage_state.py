@@ -14,7 +14,7 @@ from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Component, Json
 from rekindle.jobs.capture.model_state import ModelState
 from rekindle.jobs.proof import decodable, round_trip
-from rekindle.jobs.proof.round_trip import Comparison
+from rekindle.jobs.proof.round_trip import Comparison, Gap
 from rekindle.state.run.training_state import TrainingState
 
 
@@ -37,6 +37,7 @@ class StageState:
 
     Attributes:
         allowed: the change of the script that was allowed, in words.
+        gaps: what was not restored, as last compared.
 
     Raises:
         StateMismatch: the script differs from that of the checkpoint.
@@ -64,6 +65,7 @@ class StageState:
             raise fingerprint.refuse(found or refusal or "")
         self.allowed = found
         self._is_complete = models.is_complete()
+        self.gaps: list[Gap] = []
         self._decoded = False
 
     def _difference(self, saved: TrainingState) -> str | None:
@@ -104,8 +106,8 @@ class StageState:
         for component in self._components:
             state |= component.capture_again(arrays)
         unchecked = {key for c in self._components for key in c.unchecked(point.state)}
-        found = round_trip.gaps(dict(point.state), state, arrays, unchecked=unchecked)
-        self.caveats.add(round_trip.caveats(point.checkpoint.name, found))
+        self.gaps = round_trip.gaps(dict(point.state), state, arrays, unchecked=unchecked)
+        self.caveats.add(round_trip.caveats(point.checkpoint.name, self.gaps))
 
     def compare_models(self, point: RestorePoint) -> None:
         """Compare the variables of a finished stage alone: it is not trained in this attempt."""

@@ -9,10 +9,11 @@ Fields of the entry:
     cause: the nearest known cause of it.
     why: why there is no record.
     differed_in: the first attempt of the run whose repeated steps differ; None if none did.
-    state: what else of the restored state differs from that of the checkpoint, as text.
+    state: what of the restored state differs from that of the checkpoint, as text; an entry of an
+        older version has none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,7 +35,8 @@ class Difference:
         epoch: 0-based.
         step: batches trained in the whole run after it.
         ended: the logs of the epoch's end differ, validation included, and no step before.
-        group: data, model, optimizer, metrics or seeds, whichever differs first; None if unknown.
+        group: data, model, optimizer, metrics or seeds, whichever differs first, or the group of
+            what was not restored, callbacks and state as well; None if unknown.
         loss, was: of the repeated and the earlier step; None if it has none.
         relative: the relative difference of the loss.
     """
@@ -85,7 +87,14 @@ def words(entry: Mapping[str, Any]) -> str:
     since = entry.get("differed_in")
     if since is not None and result != DIFFERENT:
         text += f"; the run differs since attempt {since}"
+    if entry.get("state"):
+        text += f"; not restored: {not_restored(entry['state'])}"
     return text
+
+
+def not_restored(state: Sequence[str]) -> str:
+    """Say what of the state was not restored: the first, and how many others."""
+    return str(state[0]) + (f" and {len(state) - 1} more" if len(state) > 1 else "")
 
 
 def _difference(differs: Mapping[str, Any]) -> str:

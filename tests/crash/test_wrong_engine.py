@@ -14,7 +14,6 @@ import pytest
 from lives import Blow, Lives
 
 from rekindle.jobs.job import CheckpointPolicy
-from rekindle.state.run import entries
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
@@ -30,7 +29,7 @@ class Found(NamedTuple):
     Attributes:
         restored: the round trip, or the digest of everything reachable, named it.
         step: the first repeated step that differs, 1-based; None if none does.
-        group: the first group whose digest differs there; None without a digest.
+        group: the first group that differs there; None where it is not known.
         loss: the loss differs there.
     """
 
@@ -91,30 +90,40 @@ def test_an_engine_that_is_right_is_not_accused(killed: dict[str, Lives], tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("fault", "named"),
+    ("fault", "group", "named"),
     [
-        ("weight", "model variable sequential/dense/kernel (1 of 192 elements differ"),
-        ("slot", "optimizer variable adam/sequential_dense_kernel_momentum"),
-        ("generator", "seed generator"),
-        ("numpy", "numpy's random generator"),
-        ("attribute", "Clipped"),
+        ("weight", "model", "model variable sequential/dense/kernel (1 of 192 elements differ"),
+        ("slot", "optimizer", "optimizer variable adam/sequential_dense_kernel_momentum"),
+        ("generator", "seeds", "seed generator"),
+        ("numpy", "seeds", "numpy's random generator"),
+        ("attribute", "optimizer", "Clipped"),
     ],
 )
-def test_a_wrong_restore_is_named(
-    fault: str, named: str, killed: dict[str, Lives], tmp_path: Path
+def test_a_wrong_restore_is_named_and_found_at_the_first_repeated_step(
+    fault: str, group: str, named: str, killed: dict[str, Lives], tmp_path: Path
 ) -> None:
+    """By the digest of the variables, whatever the loss of that step shows."""
     found = relaunch(killed, tmp_path, "plain", fault)
     assert found.restored is not None
     assert named in found.restored
+    assert (found.step, found.group) == (1, group)
 
 
-@pytest.mark.skipif(not hasattr(entries, "proved"), reason="repeated steps are not compared")
 def test_another_order_of_the_samples_is_found_at_the_first_repeated_step(
     killed: dict[str, Lives], tmp_path: Path
 ) -> None:
     """No checkpoint holds the order, so that a round trip cannot see it."""
     found = relaunch(killed, tmp_path, "plain", "order")
-    assert (found.restored, found.step) == (None, 1)
+    assert (found.restored, found.step, found.group) == (None, 1, "data")
+
+
+def test_a_cache_that_is_filled_in_another_order_is_found_at_the_first_repeated_step(
+    killed: dict[str, Lives], tmp_path: Path
+) -> None:
+    found = relaunch(killed, tmp_path, "cached", "cache")
+    assert found.restored is not None
+    assert "hidden.caches" in found.restored
+    assert (found.step, found.group) == (1, "data")
 
 
 @pytest.mark.skipif(

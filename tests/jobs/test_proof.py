@@ -312,6 +312,48 @@ def test_the_first_group_that_differs_is_named(
     assert found.digests == 1
 
 
+def test_what_was_not_restored_is_the_group_until_a_state_is_equal() -> None:
+    """A wrong weight makes a wrong slot in one step, and a digest cannot tell which was first."""
+    gaps = [("model", "dense/kernel (1 element)")]
+    for number in (0, 1):
+        found = Comparison(10, 0, gaps=lambda: gaps)
+        for step in range(11, 11 + number):
+            same = evidence(step, digest=Digest(1, (0, 0, 0, 0)))
+            assert found.step(same, same)
+        was = evidence(11 + number, digest=Digest(1, (1, 1, 1, 1)))
+        assert not found.step(evidence(11 + number, digest=Digest(1, (2, 2, 1, 1))), was)
+        assert found.difference is not None
+        assert found.difference.group == ("optimizer" if number else "model")
+
+
+def test_a_state_that_was_not_restored_holds_as_well(tmp_path: Path) -> None:
+    """Though every repeated step is identical, e.g. where nothing shows it yet."""
+    job = JOB.replace(checkpoint=CheckpointPolicy(on_difference="hold"))
+    begun(tmp_path, 12)
+    second = Attempt(tmp_path, 2, job)
+    gaps = [("callbacks", "Clipped.factor (1.0 and 0.9)"), ("model", "kernel (1 element)")]
+    second.proof.resume(10, 0, 1, "s10", 2, changed=None, caveats=tuple, gaps=lambda: gaps)
+    second.steps(11, 12)
+    assert second.words().endswith("; not restored: Clipped.factor (1.0 and 0.9) and 1 more")
+    assert second.proved()[-1]["state"] == [text for _, text in gaps]
+    assert second.proof.hold_if_different(0, 12)
+    (failed,) = (e for e in journal.replay(second.run.journal).entries if e["kind"] == "failed")
+    assert failed["message"] == (
+        "The restored state is not that of s10: Clipped.factor (1.0 and 0.9) and 1 more."
+    )
+    accepted = make_proof(
+        second.run, job, 3, 0, EarlierProofs(accepted=True), AttemptLog(second.run, 3, []), []
+    )
+    accepted.resume(10, 0, 1, "s10", 2, changed=None, caveats=tuple, gaps=lambda: gaps)
+    assert not accepted.hold_if_different(0, 10)
+
+
+def test_a_seed_generator_of_data_read_ahead_is_no_difference() -> None:
+    found = Comparison(10, 0)
+    was = evidence(11, digest=Digest(1, (1, 2, 3, 4)))
+    assert found.step(evidence(11, digest=Digest(1, (1, 2, 3, 5))), was)
+
+
 def test_digests_of_another_kind_are_not_compared() -> None:
     found = Comparison(10, 0)
     assert found.step(

@@ -95,5 +95,12 @@ def average():
     network().fit(X, Y, batch_size=16, epochs=EPOCHS, verbose=2, callbacks=[Average()])
 
 
+def cached():
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(128, seed=3).cache().batch(16)
+    network().fit(data, epochs=EPOCHS, verbose=2)
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]]()

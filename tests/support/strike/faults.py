@@ -79,6 +79,11 @@ def order(module):
     module.order = shifted
 
 
+def cache(module):
+    """A cache behind a shuffle is not filled again in the order of the first pass."""
+    module.HiddenState.fill = lambda *_: None
+
+
 def python(module):
     """Nothing reachable from callbacks and closures is restored."""
     module.Restorer.restore = lambda self: None
@@ -96,5 +101,6 @@ FAULTS = {
     "numpy": {_GENERATORS: numpy},
     "attribute": {f"{_JOBS}.python_state.restore": attribute},
     "order": {"rekindle.jobs.data.sources": order},
+    "cache": {f"{_JOBS}.data.pipeline.hidden_state": cache},
     "python": {_PYTHON: python},
 }
