@@ -60,9 +60,9 @@ class Watched:
         self.taken = []
         plain = StateDigests.take
 
-        def take(digests, epoch):
+        def take(digests):
             begun = time.perf_counter()
-            found = plain(digests, epoch)
+            found = plain(digests)
             self.taken.append(time.perf_counter() - begun)
             return found
 

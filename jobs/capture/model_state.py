@@ -7,7 +7,7 @@ from rekindle.jobs.capture import fingerprint, variables
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, ComponentBase
 from rekindle.jobs.capture.rng import RandomState
-from rekindle.jobs.capture.variables import Groups
+from rekindle.jobs.capture.variables import Groups, Listing
 from rekindle.jobs.evidence.state_digest import Parts, groups_of
 from rekindle.jobs.seeding import trace_draws
 from rekindle.jobs.weights import auto_names, finiteness
@@ -22,8 +22,7 @@ class ModelState(ComponentBase):
     Args:
         models: by the label of their variables.
         optimizers: returns them by label; called each time, since some are created late.
-        groups: returns all variables, in an order fixed by the script.
-        listed: returns those that Keras lists itself; quicker.
+        groups: return the variables, in an order fixed by the script.
         random: knows whether seed generators are numbered differently than before.
     """
 
@@ -31,16 +30,14 @@ class ModelState(ComponentBase):
         self,
         models: dict[str, Any],
         optimizers: Callable[[], dict[str, Any]],
-        groups: Callable[[], Groups],
+        groups: Listing,
         random: RandomState,
-        listed: Callable[[], Groups],
     ) -> None:
         self.models = models
         trace_draws.number(models.values())
         self._optimizers = optimizers
         self._groups = groups
         self._random = random
-        self._listed = listed
         self._finiteness = finiteness.Finiteness()
         self._first_bad: str | None = None
         self._tables = LookupTables(lambda: list(models.values()))
@@ -129,7 +126,7 @@ class ModelState(ComponentBase):
 
     def parts(self) -> Parts:
         """Return the TensorFlow variables of model, optimizer, metrics and seed generators."""
-        groups, _ = variables.readable(self._listed())
+        groups, _ = variables.readable(self._groups.listed())
         found = [(label, variables.components_of(group)) for label, group in groups.items()]
         return groups_of(found, variables.components_of(self._random.variables()))
 
@@ -145,7 +142,7 @@ class ModelState(ComponentBase):
         """Return all variables but those whose values cannot be read."""
         if self._all is not None:
             return self._all
-        groups, left = variables.readable(self._groups())
+        groups, left = variables.readable(self._groups.every())
         self._unreadable |= dict.fromkeys(left)
         return groups
 

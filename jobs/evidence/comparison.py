@@ -56,14 +56,18 @@ class Comparison:
             self._differ(now, was, digests, ended=False)
             return False
         if now.step != self._at:
-            # an execution may be several steps
-            self.steps += max(now.step - self._at, 1)
-            self.epoch_start |= now.epoch != self._epoch
-            self.skip(now.step, now.epoch)
+            self.same(now.step, now.epoch)
         if digests is not None:
             self.digests += 1
             self._equal_at = now.step
         return True
+
+    def same(self, step: int, epoch: int) -> None:
+        """Count a step that is identical."""
+        # an execution may be several steps
+        self.steps += max(step - self._at, 1)
+        self.epoch_start |= epoch != self._epoch
+        self.skip(step, epoch)
 
     def skip(self, step: int, epoch: int) -> None:
         """Pass a step without an earlier one to compare with."""

@@ -138,7 +138,7 @@ class Proof:
     # steps
 
     def saved(self, step: int) -> None:
-        """Keep the entries of the steps after a new checkpoint."""
+        """Keep the entries of the steps after a new checkpoint; not for that of the beginning."""
         if self._record is not None:
             self._record.protect(step)
             self._states.want()
@@ -162,26 +162,30 @@ class Proof:
         if step > self._until:
             if self._states.due(epoch):
                 now = Evidence(self._stage, epoch, step, self._attempt, loss, crc)
-                record.write(now.with_digest(self._states.take(epoch)))
+                record.write(now.with_digest(self._states.take()))
             else:
                 record.write_step(self._stage, epoch, step, self._attempt, loss, crc)
             return
-        self._compare(record, Evidence(self._stage, epoch, step, self._attempt, loss, crc))
-
-    def _compare(self, record: StepRecord, now: Evidence) -> None:
         comparison = self._comparison
         assert comparison is not None
+        if record.agrees(self._stage, step, crc):
+            comparison.same(step, epoch)
+        else:
+            now = Evidence(self._stage, epoch, step, self._attempt, loss, crc)
+            self._compare(record, comparison, now)
+        if step >= self._until or comparison.steps >= self._least > self._reported:
+            self._report()
+
+    def _compare(self, record: StepRecord, comparison: Comparison, now: Evidence) -> None:
         was = record.step(self._stage, now.step)
         if was is not None and was.digest is not None:
-            now = now.with_digest(self._states.take(now.epoch))
+            now = now.with_digest(self._states.take())
         if was is None:
             comparison.skip(now.step, now.epoch)
             record.write(now)
         elif not comparison.step(now, was):
             self._deviate(record, now)
             record.write(now)
-        if now.step >= self._until or comparison.steps >= self._least > self._reported:
-            self._report()
 
     def epoch(self, step: int, epoch: int) -> None:
         """Record or compare the end of an epoch: all its logs, validation included."""

@@ -5,12 +5,13 @@ place; on another device each variable is first reduced there to sums of its bit
 are copied. It draws nothing, assigns nothing and traces nothing.
 """
 
+import itertools
 import math
 import struct
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -18,12 +19,21 @@ from rekindle.jobs.evidence.step_record import MOST_KINDS, Digest
 from rekindle.jobs.journal_writer import log_line
 
 SHARE: Final = 0.001
-"""Part of the training time that digests may take, beyond one after each save."""
-_OWED: Final = 8
-"""Digests whose time may be spent ahead: for those after saves, and at the starts of epochs."""
+"""Part of the training time that digests may take."""
+AHEAD_S: Final = 0.002
+"""Seconds that they may take besides: a training killed early has some to compare, too."""
+_AFTER_SAVE: Final = 1
+_EPOCH: Final = 2
+_ANY: Final = 8
+"""For how many digests there must be time at a step: some is left for the steps after saves."""
+_BYTES_A_SECOND: Final = 1e9
+_EACH_S: Final = 4e-5
+_EACH_ELSEWHERE_S: Final = 5e-4
+_HOST: Final = ":CPU:0"
 _COLUMNS: Final = 1024
 _LAYOUT: Final = struct.Struct("<QQ")
 
+_Result = TypeVar("_Result")
 Parts = tuple[Sequence[Any], Sequence[Any], Sequence[Any], Sequence[Any]]
 """TensorFlow variables of model, optimizer, metrics and seeds."""
 
@@ -36,33 +46,53 @@ def no_parts() -> Parts:
 class DigestPlan:
     """Choose the steps whose state is digested, by what digests have cost until now. Pure.
 
-    The first step after a save always is, since a relaunch repeats it; starts of epochs are
-    where the time allows, then any step.
+    The first step after a save comes first, since a relaunch repeats it; then starts of epochs,
+    then any step. Together they stay within their share of the time. Before the first save there
+    is none: a relaunch has restored nothing there that could be wrong.
+
+    Args:
+        now: when the training begins, in seconds.
     """
 
-    def __init__(self) -> None:
-        self._wanted = True
+    def __init__(self, now: float) -> None:
+        self._open = False
+        self._wanted = False
         self._epoch = -1
-        self._each = 0.0
-        self._next = 0.0
+        self._from = now - AHEAD_S / SHARE
+        self._each: float | None = None
+        self._first = True
+        self._spent = 0.0
+
+    @property
+    def priced(self) -> bool:
+        """True if it is known what a digest costs."""
+        return self._each is not None
+
+    def price(self, each: float, spent: float) -> None:
+        """Set what a digest will about cost, and what it took to find out."""
+        self._each = each
+        self._spent += spent
 
     def want(self) -> None:
-        """Digest the next step: it is the first after a save, or of this attempt."""
-        self._wanted = True
+        """Digest the next step: it is the first after a save or a restore."""
+        self._open = self._wanted = True
 
     def due(self, epoch: int, now: float) -> bool:
         """Return whether the state after this step is to be digested."""
-        if epoch == self._epoch:
-            return self._wanted or now >= self._next
-        self._epoch = epoch
-        return self._wanted or now >= self._next - (_OWED - 1) * self._each
+        begins, self._epoch = epoch != self._epoch, epoch
+        number = _AFTER_SAVE if self._wanted else _EPOCH if begins else _ANY
+        return self._open and SHARE * (now - self._from) >= self._spent + number * (
+            self._each or 0.0
+        )
 
-    def taken(self, epoch: int, seconds: float, now: float) -> None:
+    def taken(self, seconds: float) -> None:
         """Count a digest that took so many seconds."""
         self._wanted = False
-        self._epoch = epoch
-        self._each = seconds / SHARE
-        self._next = min(max(self._next, now) + self._each, now + _OWED * self._each)
+        # the quickest: one that was interrupted tells nothing of the next
+        self._each = min(self._each or seconds, seconds)
+        # the first one of a process loads what reads variables: that is not spent again
+        self._spent += self._each if self._first else seconds
+        self._first = False
 
 
 class StateDigests:
@@ -74,8 +104,8 @@ class StateDigests:
 
     def __init__(self, parts: Callable[[], Parts]) -> None:
         self._parts: Callable[[], Parts] | None = parts
-        self._plan = DigestPlan()
         self._clock = time.perf_counter
+        self._plan = DigestPlan(self._clock())
 
     def want(self) -> None:
         """Digest the next step."""
@@ -83,23 +113,44 @@ class StateDigests:
 
     def due(self, epoch: int) -> bool:
         """Return whether the state after this step is to be digested."""
-        return self._parts is not None and self._plan.due(epoch, self._clock())
+        if self._parts is None:
+            return False
+        begun = self._clock()
+        if not self._plan.priced:
+            each = self._try(estimate)
+            if not each:
+                self._parts = None  # there are none
+                return False
+            self._plan.price(each, self._clock() - begun)
+        return self._plan.due(epoch, begun)
 
-    def take(self, epoch: int) -> Digest | None:
+    def take(self) -> Digest | None:
         """Digest the state; None if there is none, or if it cannot be read."""
+        begun = self._clock()
+        found = self._try(digest)
+        self._plan.taken(self._clock() - begun)
+        return found
+
+    def _try(self, of: Callable[[Parts], _Result]) -> _Result | None:
         if self._parts is None:
             return None
-        begun = self._clock()
         try:
-            found = digest(self._parts())
+            return of(self._parts())
         except Exception as error:
             # a kind of variable that is not known: the training is not to end for it
             self._parts = None
             log_line(f"variables are not compared step by step: {type(error).__name__}: {error}")
             return None
-        now = self._clock()
-        self._plan.taken(epoch, now - begun, now)
-        return found
+
+
+def estimate(parts: Parts) -> float:
+    """Estimate the seconds of a digest, before there was one."""
+    total = 0.0
+    for one in itertools.chain(*parts):
+        size = (one.shape.num_elements() or 0) * one.dtype.size
+        each = _EACH_S if one.device.endswith(_HOST) else _EACH_ELSEWHERE_S
+        total += each + size / _BYTES_A_SECOND
+    return total
 
 
 def digest(parts: Parts) -> Digest | None:
@@ -121,13 +172,23 @@ def digest(parts: Parts) -> Digest | None:
 
 def _bits(variable: Any) -> Any:
     """Return the bits of a variable, or sums of them that depend on their places."""
-    value = variable.value()
-    if not value.device.endswith(":CPU:0") and value.dtype.is_numpy_compatible:
+    value = _value(variable)
+    if not value.device.endswith(_HOST) and value.dtype.is_numpy_compatible:
         return folded(value)
     array = np.asarray(value)  # shares the buffer of the variable
     if array.dtype.hasobject:
         return repr(array.tolist()).encode(errors="replace")
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def _value(variable: Any) -> Any:
+    import tensorflow as tf
+
+    handle = getattr(variable, "handle", None)
+    if handle is None:
+        return variable.value()
+    # half the time of value(), which also places the operation and tells tapes of it
+    return tf.raw_ops.ReadVariableOp(resource=handle, dtype=variable.dtype)
 
 
 def folded(value: Any) -> bytes:

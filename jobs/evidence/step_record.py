@@ -21,8 +21,9 @@ from rekindle.state.run import reading
 
 _MAGIC: Final = b"rkp1"
 _HEADER: Final = struct.Struct("<4sII32s")
-_ENTRY: Final = struct.Struct("<4sIIIQdIIIIIB3x")
+_ENTRY: Final = struct.Struct("<4sIIIQdIIIIII")
 _SUM: Final = struct.Struct("<I")
+_CHECKED: Final = struct.Struct(_ENTRY.format + "I")
 _STRIDE: Final = 64
 _NUMBER: Final = re.compile(r"_\d+$")
 STEPS: Final = 4096
@@ -34,8 +35,9 @@ _STEP: Final = b"step"
 _EPOCH: Final = b"epoc"
 _HAS_LOSS: Final = 1
 _HAS_LOGS: Final = 2
+_HAS_LOSS_AND_LOGS: Final = 3
 _KIND_SHIFT: Final = 2
-MOST_KINDS: Final = 63
+MOST_KINDS: Final = 2**30 - 1
 """Highest kind of a digest that an entry can hold."""
 _U32: Final = 0xFFFFFFFF
 
@@ -207,6 +209,20 @@ class StepRecord:
         """Read the entry of a step; None if it has none, or a torn one."""
         found = self._get(_STRIDE * (1 + step % STEPS), _STEP)
         return found if found is not None and (found.stage, found.step) == (stage, step) else None
+
+    def agrees(self, stage: int, step: int, logs: int | None) -> bool:
+        """Return whether a step has an entry with these logs and no digest."""
+        start = _STRIDE * (1 + step % STEPS)
+        body = self._map[start : start + _ENTRY.size + _SUM.size]
+        found = _CHECKED.unpack(body)
+        return bool(
+            found[6] == logs
+            and found[4] == step
+            and found[1] == stage
+            and found[0] == _STEP
+            and found[11] == _HAS_LOSS_AND_LOGS
+            and found[12] == zlib.crc32(body[: _ENTRY.size])
+        )
 
     def epoch(self, stage: int, epoch: int) -> Evidence | None:
         """Read the entry of an epoch; None if it has none, or a torn one."""

@@ -7,12 +7,21 @@ import keras
 import tensorflow as tf
 
 from rekindle.jobs import keras_compat
+from rekindle.jobs.capture import variables
 from rekindle.jobs.capture.component import Json
 from rekindle.jobs.capture.model_state import ModelState
+from rekindle.jobs.capture.rng import RandomState
+from rekindle.jobs.capture.variables import Listing
 from rekindle.jobs.python_state.component import named
 from rekindle.state.run.training_state import TrainingState
 
 Warn = Callable[[str, str], None]
+
+
+def model_state(model: Any, random: RandomState) -> ModelState:
+    """Make the component of the model of a `fit`."""
+    groups = Listing(lambda: variables.of_model(model), lambda: variables.listed(model))
+    return ModelState({"model": model}, lambda: variables.optimizers(model), groups, random)
 
 
 def user_callbacks(given: Any, warn: Warn) -> list[Any]:

@@ -10,11 +10,10 @@ from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.progress import Progress
 from rekindle.jobs.attempt.save_policy import SavePolicy
 from rekindle.jobs.attempt.session import Session
-from rekindle.jobs.capture import tensorboard_files, variables
+from rekindle.jobs.capture import tensorboard_files
 from rekindle.jobs.capture.callbacks import CallbackStates
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import ComponentBase, Json
-from rekindle.jobs.capture.model_state import ModelState
 from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.data import determinism
 from rekindle.jobs.data.fit_data import FitData
@@ -62,13 +61,7 @@ class FitStage:
             self._engine.end_last_steps,
         )
         self._random = RandomState(self._data.seed_generators, self._data.drawn)
-        self._models = ModelState(
-            {"model": model},
-            lambda: variables.optimizers(model),
-            lambda: variables.of_model(model),
-            self._random,
-            lambda: variables.listed(model),
-        )
+        self._models = fit_build.model_state(model, self._random)
         if self._engine.has_ended:
             self._models.fix()
         self._python = PythonState(

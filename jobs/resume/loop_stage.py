@@ -17,6 +17,7 @@ from rekindle.jobs.capture.component import Caveat, Component, ComponentBase
 from rekindle.jobs.capture.model_state import ModelState
 from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.capture.tracked_objects import TrackedModels, TrackedState
+from rekindle.jobs.capture.variables import Listing
 from rekindle.jobs.data import determinism
 from rekindle.jobs.data.loop_batches import Batches
 from rekindle.jobs.data.loop_data import LoopData
@@ -355,8 +356,8 @@ def _components(
     tracked: TrackedModels, state: TrackedState, random: RandomState
 ) -> tuple[ModelState, list[Component]]:
     """Make the components of a loop, in the order of their restore."""
-    of = tracked
-    models = ModelState(of.models, lambda: of.optimizers, of.groups, random, of.listed)
+    groups = Listing(tracked.groups, tracked.listed)
+    models = ModelState(tracked.models, lambda: tracked.optimizers, groups, random)
     python = PythonState(
         tracked.roots(),
         lambda: [*models.components(), *random.variables(), *state.variables()],

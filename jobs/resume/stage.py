@@ -224,7 +224,7 @@ class RestorableStage:
         stage_proof.hold_if_different(self.proof, self.progress)
         snapshot = snapshot or self.capture()
         saved = self.session.save(snapshot, why, best=best, policy=self._policy)
-        if saved:
+        if saved and why != "start":
             self.proof.saved(snapshot.position.step)
         if why in ("signal", "end"):
             self.proof.finish()  # the process may end at any moment, or the stage is over

@@ -354,6 +354,24 @@ def test_a_seed_generator_of_data_read_ahead_is_no_difference() -> None:
     assert found.step(evidence(11, digest=Digest(1, (1, 2, 3, 5))), was)
 
 
+def test_an_entry_agrees_only_with_a_step_of_equal_logs_and_no_digest(tmp_path: Path) -> None:
+    record = StepRecord(tmp_path / "record", b"key")
+    record.write(evidence(11))
+    record.write(evidence(12, digest=Digest(step_record.MOST_KINDS, (1, 2, 3, 4))))
+    found = record.step(0, 12)
+    assert found is not None
+    assert found.digest == Digest(step_record.MOST_KINDS, (1, 2, 3, 4))
+    logs = evidence(11).logs
+    assert record.agrees(0, 11, logs)
+    for stage, step, other in ((0, 11, 1), (0, 11, None), (1, 11, logs), (0, 12, logs)):
+        assert not record.agrees(stage, step, other)
+    assert not record.agrees(0, 11 + step_record.STEPS, logs)
+    torn = bytearray((tmp_path / "record").read_bytes())
+    torn[torn.index(b"step") + 4 * 7 + 4] ^= 1
+    (tmp_path / "record").write_bytes(torn)
+    assert not StepRecord(tmp_path / "record", b"key").agrees(0, 11, logs)
+
+
 def test_digests_of_another_kind_are_not_compared() -> None:
     found = Comparison(10, 0)
     assert found.step(

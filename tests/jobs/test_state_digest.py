@@ -13,10 +13,12 @@ from rekindle.jobs.attempt.attempt_log import AttemptLog
 from rekindle.jobs.evidence.earlier import EarlierProofs
 from rekindle.jobs.evidence.proof import Proof, make_proof
 from rekindle.jobs.evidence.state_digest import (
+    AHEAD_S,
     SHARE,
     DigestPlan,
     Parts,
     digest,
+    estimate,
     folded,
     groups_of,
     no_parts,
@@ -82,7 +84,7 @@ def test_other_variables_are_not_comparable() -> None:
     """Or a layer that was added by permission would be taken for a wrong restore."""
     one, two = tf.Variable([1.0, 2.0]), tf.Variable([1.0])
     found = {digest((group, (), (), ())).kind for group in ([one], [two], [two, two], [one, two])}
-    assert len(found) > 1
+    assert len(found) == 4
 
 
 def test_seeds_of_layers_are_told_from_their_weights() -> None:
@@ -91,34 +93,78 @@ def test_seeds_of_layers_are_told_from_their_weights() -> None:
     assert groups_of(groups, [seed]) == ([weight, label], [slot], [], [seed])
 
 
-def test_digests_take_their_share_of_the_time_and_one_after_each_save() -> None:
-    plan, now, cost, spent, epochs = DigestPlan(), 100.0, 0.002, 0.0, 0
-    steps = []
+def spend(plan: DigestPlan, *, epochs: int, saves: int, cost: float = 0.002) -> list[int]:
+    """Train 100,000 steps of 5 ms; return the steps that were digested."""
+    now, steps = 100.0, []
     for step in range(100_000):
         now += 0.005
-        epoch = step // 10_000
-        if step == 50_000:
+        if step % (100_000 // saves) == 0:
             plan.want()
-        if plan.due(epoch, now):
+        if plan.due(step // (100_000 // epochs), now):
             now += cost
-            spent += cost
-            epochs += step % 10_000 == 0
+            plan.taken(cost)
             steps.append(step)
-            plan.taken(epoch, cost, now)
-    assert {0, 50_000} <= set(steps)
-    assert epochs == 10
-    assert 0.5 * SHARE < spent / (now - 100.0) < 1.2 * SHARE
+    return steps
 
 
-def test_saves_in_quick_succession_do_not_use_up_the_later_time() -> None:
-    plan, now = DigestPlan(), 0.0
-    for _ in range(1000):
-        now += 0.005
-        plan.want()
-        assert plan.due(0, now)
-        plan.taken(0, 0.001, now)
-    assert not plan.due(0, now + 7 * 0.001 / SHARE)
-    assert plan.due(0, now + 9 * 0.001 / SHARE)
+def share(steps: list[int], cost: float = 0.002) -> float:
+    return cost * len(steps) / (100_000 * 0.005)
+
+
+def planned(each: float) -> DigestPlan:
+    plan = DigestPlan(100.0)
+    assert not plan.priced
+    plan.price(each, 0.0)
+    return plan
+
+
+def test_digests_take_their_share_of_the_time_those_after_saves_first() -> None:
+    steps = spend(planned(0.002), epochs=10, saves=5)
+    assert {0, 20_000, 40_000, 60_000, 80_000} <= set(steps)
+    assert {step for step in steps if step % 10_000 == 0} == set(range(0, 100_000, 10_000))
+    assert 0.9 * SHARE < share(steps) <= SHARE + AHEAD_S / 500
+
+
+def test_saves_in_quick_succession_stay_within_the_share() -> None:
+    assert share(spend(planned(0.002), epochs=10, saves=50_000)) <= SHARE + AHEAD_S / 500
+
+
+def test_digests_that_are_too_dear_for_a_training_are_not_taken() -> None:
+    """One that took 0.1 s was 1.5 % of a training of some seconds."""
+    plan = planned(0.1)
+    plan.want()
+    assert not plan.due(0, 100.1)
+    assert not plan.due(0, 190.0)
+    assert plan.due(0, 200.0)
+
+
+def test_nothing_is_digested_before_the_first_save() -> None:
+    """The dear first digest would use up the time of those that a relaunch repeats."""
+    plan = planned(0.001)
+    assert not plan.due(0, 200.0)
+    assert not plan.due(1, 300.0)
+    plan.want()
+    assert plan.due(1, 100.0)
+
+
+def test_one_slow_digest_delays_the_next_and_no_others() -> None:
+    plan = planned(0.001)
+    plan.want()
+    plan.taken(0.5)  # the first one loads what it needs
+    plan.want()
+    assert plan.due(0, 100.1)
+    plan.taken(0.4)  # the process was stopped for that time
+    assert not plan.due(0, 490.0)
+    steps = spend(plan, epochs=1, saves=1)
+    assert 0 < len(steps) * 0.002 < 500 * SHARE
+
+
+def test_the_first_digest_is_priced_by_size() -> None:
+    little, much = tf.Variable([1.0]), tf.Variable(tf.zeros((1000, 1000)))
+    assert estimate(no_parts()) == 0
+    assert 0 < 50 * estimate(((little,), (), (), ())) < estimate(((little,), (much,), (), ()))
+    odd = (tf.Variable(["a"]), tf.Variable([1.0], shape=tf.TensorShape(None)))
+    assert estimate((odd, (), (), ())) > 0
 
 
 # in a proof
