@@ -66,12 +66,17 @@ class KeptFiles:
         """
         return kept_files.add(self._run.kept_files, path)
 
-    def give_back(self, record: Record, target: Path) -> bool:
+    def give_back(self, record: Record, target: Path, *, in_place: bool = False) -> bool:
         """Replace ``target`` by its copy; False if there is no good one.
+
+        Args:
+            in_place: the file is open, and stays the same one.
 
         Raises:
             OSError: the target cannot be written.
         """
+        if in_place and record.sha256 is not None:
+            return kept_files.write_into(self._run.kept_files, record.sha256, target)
         return record.sha256 is not None and kept_files.give_back(
             self._run.kept_files, record.sha256, target, mode=record.mode, mtime_ns=record.mtime_ns
         )

@@ -10,7 +10,7 @@ import os
 import stat
 from typing import Any, Final
 
-_KINDS: Final = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
+_KINDS: Final = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom, io.FileIO)
 _FDS: Final = "/proc/self/fd"
 
 
@@ -24,12 +24,21 @@ class OpenFiles:
         self._seen: frozenset[tuple[int, int, int]] = frozenset()
         self._objects: list[Any] = []
 
+    @property
+    def objects(self) -> list[Any]:
+        """Python's files among them, as of the last call of :meth:`flush`."""
+        return list(self._objects)
+
+    def descriptors(self) -> list[int]:
+        """Return the descriptors, as of the last call of :meth:`flush`."""
+        return sorted(fd for fd, _, _ in self._seen)
+
     def flush(self) -> None:
         """Write out the buffers of regular files; a failure is the script's to meet, later."""
         seen = _writable()
         if not seen:
             self._objects = []
-        elif seen != self._seen:
+        elif seen != self._seen or any(one.closed for one in self._objects):
             fds = {fd for fd, _, _ in seen}
             self._objects = [
                 one for one in gc.get_objects() if type(one) in _KINDS and _fd(one) in fds

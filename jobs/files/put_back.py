@@ -7,7 +7,7 @@ from typing import Final
 
 from rekindle.jobs.attempt.kept_files import Record
 from rekindle.jobs.attempt.session import Session
-from rekindle.jobs.files import csv_rows
+from rekindle.jobs.files import csv_rows, held_files
 from rekindle.jobs.journal_writer import log_line
 from rekindle.state.run import checkpoints, entries, summary
 
@@ -39,7 +39,9 @@ class PutBack:
                     continue
                 if target.exists() and not self._is_ours(target.stat().st_mtime):
                     self._name(record, "was changed while no attempt of this job ran")
-                elif record.kept and self._session.store.kept.give_back(record, target):
+                elif record.kept and self._session.store.kept.give_back(
+                    record, target, in_place=held_files.is_held(str(target))
+                ):
                     done.append(record.path)
                 elif target.exists():
                     lost = ", and its copy is missing" if record.kept else ""

@@ -15,7 +15,9 @@ from typing import Final
 from rekindle.jobs.attempt.kept_files import Record
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture.codec import Tensors
-from rekindle.jobs.capture.component import ComponentBase
+from rekindle.jobs.capture.component import Caveat, ComponentBase
+from rekindle.jobs.files import held_files
+from rekindle.jobs.files.held_files import HeldFiles
 from rekindle.jobs.files.moved import EARLIER, FREEZE, Move, OutputPaths, dated_like, short
 from rekindle.jobs.files.open_files import OPEN_FILES
 from rekindle.jobs.files.put_back import PutBack
@@ -52,6 +54,7 @@ class StageFiles(ComponentBase):
         self._paths: dict[str, None] = {}
         self._records: dict[str, tuple[tuple[int, ...], Record]] = {}
         self._said = False
+        self._held = HeldFiles()
         WRITTEN.begin(lambda: session.stages.inside)
 
     @property
@@ -71,13 +74,15 @@ class StageFiles(ComponentBase):
         earlier = [path for path in saved.get("folders", []) if isinstance(path, str)]
         then = {os.path.join(self._base, record.path): record for record in records}
         moves = [*self._outputs.moves(saved), *_folder_moves(earlier)]
-        found = {next(filter(None, (m.target(p) for m in moves)), p): r for p, r in then.items()}
+        found = {_moved(path, moves): record for path, record in then.items()}
         self._paths.update(dict.fromkeys(found))
         EARLIER.add([*then, *earlier])
         self._folders = dict.fromkeys(earlier)
         if not self._session.exports:
             self._say_moved(moves)
             PutBack(self._session, self._stage, ended=ended).all(found)
+            for name, position in saved.get("held", []):
+                held_files.seek(_moved(os.path.join(self._base, name), moves), position)
 
     def _say_moved(self, moves: list[Move]) -> None:
         """Name output paths that are others in this attempt; those of ``tempfile`` always are."""
@@ -108,8 +113,11 @@ class StageFiles(ComponentBase):
 
     def capture(self, arrays: Tensors) -> TrainingState:
         OPEN_FILES.flush()
-        for path in (*self._targets(), *WRITTEN.paths):
+        held = self._held.written(self._is_the_scripts)
+        for path in (*self._targets(), *WRITTEN.paths, *held):
             self._paths.setdefault(os.path.abspath(path))
+        for path in (path for path, is_mapped in held.items() if is_mapped):
+            self._records.pop(path, None)  # its time does not tell that it was written
         records = self._record([path for path in self._paths if self._is_the_scripts(path)])
         made = [one for one in WRITTEN.folders if self._is_the_scripts(os.path.join(one, ""))]
         folders = [*self._folders, *(one for one in made if one not in self._folders)]
@@ -117,11 +125,15 @@ class StageFiles(ComponentBase):
             "files": [record.as_json() for record in records],
             "folders": folders[-_FOLDERS:],
             "paths": self._outputs.as_json(),
+            "held": [(short(path, self._base), at) for path, at in self._held.positions.items()],
         }
 
     def capture_again(self, arrays: Tensors) -> TrainingState:
         """Capture nothing: files are compared when they are put back."""
         return {}
+
+    def caveats(self) -> list[Caveat]:
+        return self._held.caveats()
 
     def receipt(self, saved: TrainingState) -> list[str]:
         names = [str(value.get("path")) for value in saved.get("files", [])]
@@ -177,6 +189,11 @@ class StageFiles(ComponentBase):
 
 
 _LIBRARIES: Final = (sys.prefix, sys.base_prefix, os.path.expanduser("~/.cache"))
+
+
+def _moved(path: str, moves: list[Move]) -> str:
+    """Return the path in this attempt."""
+    return next(filter(None, (move.target(path) for move in moves)), path)
 
 
 def _folder_moves(earlier: list[str]) -> list[Move]:

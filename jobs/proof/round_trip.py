@@ -19,7 +19,7 @@ _NOTHING: Final = np.zeros(0)
 _NOT_STATE: Final = frozenset(
     {
         *("position", "fingerprint", "versions", "inexact", "epochs"),
-        *("files", "folders", "paths", "python", "architecture"),
+        *("files", "folders", "paths", "held", "python", "architecture"),
     }
 )
 _DATA: Final = frozenset({"iterator", "live", "evals", "draws", "loop", "hidden"})

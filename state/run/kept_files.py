@@ -82,6 +82,29 @@ def give_back(folder: Path, digest: str, target: Path, *, mode: int, mtime_ns: i
     return True
 
 
+def write_into(folder: Path, digest: str, target: Path) -> bool:
+    """Write a kept copy into a file that is open, which stays the same file.
+
+    Returns:
+        False if there is no good copy; ``target`` is unchanged then.
+
+    Raises:
+        OSError: the target cannot be written.
+    """
+    try:
+        if checkpoints.digest(folder / digest) != digest:
+            return False
+    except FileNotFoundError:
+        return False
+    with (folder / digest).open("rb", buffering=0) as source, target.open("r+b") as file:
+        while data := source.read(_CHUNK):
+            file.write(data)
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())
+    return True
+
+
 def _copy(source: int, target: int) -> tuple[str, int]:
     """Copy one descriptor's file to another, with shared blocks if possible; digest the copy."""
     found, size = hashlib.sha256(), 0

@@ -95,6 +95,7 @@ class TrainingState(TypedDict, total=False):
         inexact: caveats as text.
         files, folders, paths: records of what the stage wrote, folders that the script made, and
             paths that it gave to callbacks; older checkpoints lack them.
+        held: path and position of files that the script had opened before the stage.
         python: Python state; older checkpoints lack it.
         architecture: digest of the models' settings; older checkpoints lack it.
         versions: of Keras and TensorFlow.
@@ -126,3 +127,4 @@ class TrainingState(TypedDict, total=False):
     files: list[dict[str, Any]]
     folders: list[str]
     paths: list[Any]
+    held: list[tuple[str, int]]

@@ -1,9 +1,12 @@
 """Files of a stage are kept with its checkpoints, and put back where they are another by then."""
 
+import io
 import json
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from attempts import Script
 
@@ -143,3 +146,68 @@ def test_folders_of_the_run_are_not_taken_for_those_of_the_script(tmp_path: Path
         state = script.save(script.stage(), Position(number, 1, number + 1, end=True))
     assert str(made) in state["folders"]
     assert [] == [one for one in state["folders"] if one.startswith(str(script.run.root))]
+
+
+@pytest.mark.parametrize("mode", ["w", "a", "w+b", "fd"])
+def test_a_file_opened_before_the_stage_is_restored_below_its_handle(
+    tmp_path: Path, mode: str
+) -> None:
+    """After the restore the script writes behind what the checkpoint had."""
+    script = Script(tmp_path, 1)
+    path = script.work / "train.log"
+    open_log = {
+        "w": lambda: open(path, "w", encoding="utf-8"),
+        "a": lambda: open(path, "a", encoding="utf-8"),
+        "w+b": lambda: open(path, "w+b"),
+        "fd": lambda: os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC),
+    }[mode]
+
+    def write(log: Any, text: str) -> None:
+        if isinstance(log, int):
+            os.write(log, text.encode())
+        else:
+            log.write(text if isinstance(log, io.TextIOWrapper) else text.encode())
+
+    log = open_log()
+    write(log, "begin\n")
+    files = script.stage()
+    write(log, "epoch 0\n")
+    kept = script.save(files, Position(0, 1, 5))
+    write(log, "epoch 1, of which nothing is kept\n")
+    os.close(log) if isinstance(log, int) else log.close()
+    expected = "begin\nepoch 0\nepoch 1\n"
+
+    again = Script(tmp_path, 2)
+    log = open_log()
+    write(log, "begin\n")
+    files = again.stage()
+    files.put_back(kept, ended=False)
+    write(log, "epoch 1\n")
+    files.capture({})
+    if mode == "fd":
+        # nothing of Python holds it, so that it is named and left
+        found = [c.what for c in files.caveats()]
+        assert len(found) == 1 and "writes to train.log, which a library opened" in found[0]
+    else:
+        assert path.read_text() == expected and not files.caveats()
+    os.close(log) if isinstance(log, int) else log.close()
+
+
+def test_an_array_in_a_mapped_file_is_restored_in_the_mapping(tmp_path: Path) -> None:
+    script = Script(tmp_path, 1)
+
+    def opened() -> Any:
+        return np.lib.format.open_memmap(
+            script.work / "seen.npy", mode="w+", dtype="float32", shape=(3, 4)
+        )
+
+    rows = opened()
+    files = script.stage()
+    rows[0] = 1
+    kept = script.save(files, Position(0, 1, 5))
+    rows[1] = 2
+    del rows
+    again = Script(tmp_path, 2)
+    rows = opened()
+    again.stage().put_back(kept, ended=False)
+    assert rows.tolist() == [[1.0] * 4, [0.0] * 4, [0.0] * 4]

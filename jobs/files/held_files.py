@@ -1,0 +1,185 @@
+"""Files that the script opened before a stage, and that are written while it runs.
+
+A log (``logging.FileHandler``, ``open("log.txt", "w")``) or an array in a mapped file: the script
+opens it again in a relaunch, before the stage. So its content is restored below the same handle,
+and the position of the handle with it. A file that a library holds itself, such as a database, is
+named.
+"""
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from rekindle.jobs.capture.component import Caveat
+from rekindle.jobs.files.open_files import OPEN_FILES
+from rekindle.state.paths import Run
+
+_OF_DATABASES: Final = ("-shm", "-wal", ".mdb")
+_EVENTS: Final = "events.out.tfevents"
+"""Each attempt has a file of its own: TensorBoard reads all of a folder."""
+_NO_FILES: Final = ("/dev/", "/proc/", "/sys/", "/memfd:")
+_FDS: Final = "/proc/self/fd"
+_MAPS: Final = "/proc/self/maps"
+
+Identity = tuple[int, int]
+
+
+@dataclass
+class _Held:
+    """Describe one file that is held.
+
+    Attributes:
+        fds: descriptors that may write.
+        objects: Python's files on them.
+        is_mapped: it is mapped into memory, and what is written there changes no time.
+    """
+
+    fds: list[int] = field(default_factory=list)
+    objects: list[Any] = field(default_factory=list)
+    is_mapped: bool = False
+
+    def map(self, path: str) -> None:
+        """Note a mapping; one of a database is the library's."""
+        self.is_mapped = not path.endswith(_OF_DATABASES)
+
+    @property
+    def is_of_python(self) -> bool:
+        """Return whether Python alone holds it: a library would not notice another content."""
+        if self.is_mapped:
+            return True  # of numpy, mostly
+        found = {fd for one in self.objects if (fd := _fd(one)) is not None}
+        return found.issuperset(self.fds)
+
+
+class HeldFiles:
+    """Find, for one stage, those that have changed since it began."""
+
+    def __init__(self) -> None:
+        self._begun = {path: _identity(path) for path in _held()}
+        self._foreign: dict[str, None] = {}
+        self._positions: dict[str, int] = {}
+
+    def written(self, is_wanted: Callable[[str], bool]) -> dict[str, bool]:
+        """Return the files that changed, and whether they are mapped; flush Python's first."""
+        found: dict[str, bool] = {}
+        for path, held in _held().items():
+            if path not in self._begun or not is_wanted(path):
+                continue  # opened within the stage, or none of the script's
+            if not held.is_mapped and _identity(path) == self._begun[path]:
+                continue
+            if held.is_of_python:
+                found[path] = held.is_mapped
+                if held.fds:
+                    self._positions[path] = os.lseek(held.fds[0], 0, os.SEEK_CUR)
+            else:
+                self._foreign[path] = None
+        return found
+
+    @property
+    def positions(self) -> dict[str, int]:
+        """Positions in the files that changed, as of the last call of :meth:`written`."""
+        return dict(self._positions)
+
+    def caveats(self) -> list[Caveat]:
+        """Name the files that libraries hold."""
+        return [
+            Caveat(
+                f"The training writes to {os.path.basename(path)}, which a library opened before "
+                "it, and a relaunch does not restore its content",
+                "open it in a callback for each write, or write each row under its epoch, so that "
+                "a repeated one replaces it",
+            )
+            for path in list(self._foreign)[:3]
+        ]
+
+
+def seek(path: str, position: int) -> None:
+    """Set the position of Python's files that hold a path open; those that append need none."""
+    held = _held().get(path)
+    for fd in held.fds if held is not None else ():
+        with contextlib.suppress(OSError):
+            os.lseek(fd, position, os.SEEK_SET)
+    for one in held.objects if held is not None else ():
+        with contextlib.suppress(Exception):  # a file of another mode, of a class of the script
+            one.seek(position)
+
+
+def is_held(path: str) -> bool:
+    """Return whether replacing a file would leave a handle or mapping on the earlier one."""
+    return path in _held()
+
+
+def _held() -> dict[str, _Held]:
+    found: dict[str, _Held] = {}
+    OPEN_FILES.flush()
+    for fd, path in _writable():
+        found.setdefault(path, _Held()).fds.append(fd)
+    by_fd = {fd: held for held in found.values() for fd in held.fds}
+    for one in OPEN_FILES.objects:
+        number = _fd(one)
+        if number is not None and number in by_fd:
+            by_fd[number].objects.append(one)
+    for path in _mapped():
+        found.setdefault(path, _Held()).map(path)
+    return found
+
+
+def _writable() -> list[tuple[int, str]]:
+    """List the descriptors of regular files that are open for writing, with their paths."""
+    found = []
+    for fd in OPEN_FILES.descriptors():
+        with contextlib.suppress(OSError):
+            path = os.readlink(f"{_FDS}/{fd}")
+            if _is_file(path):
+                found.append((fd, path))
+    return found
+
+
+def _mapped() -> set[str]:
+    """List the files that are mapped shared and for writing."""
+    found = set()
+    with contextlib.suppress(OSError), open(_MAPS, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            parts = line.rstrip("\n").split(maxsplit=5)
+            if len(parts) == 6 and parts[1].startswith("rw") and parts[1][3] == "s":
+                path = parts[5]
+                if _is_file(path):
+                    found.add(path)
+    return found
+
+
+def _is_file(path: str) -> bool:
+    if not path.startswith("/") or path.startswith(_NO_FILES):
+        return False
+    if os.path.basename(path).startswith(_EVENTS) or _is_of_a_run(Path(path)):
+        return False
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)  # none of a deleted file
+    except OSError:
+        return False
+
+
+def _is_of_a_run(path: Path) -> bool:
+    """Return whether a file is of a run, this one or an earlier one of the same process."""
+    run = Run(path.parent)
+    ours = (run.heartbeat, run.step_record, run.journal, run.keeper_log)
+    return path in ours and run.journal.exists()
+
+
+def _identity(path: str) -> Identity | None:
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    return info.st_size, info.st_mtime_ns
+
+
+def _fd(one: Any) -> int | None:
+    try:
+        return int(one.fileno())
+    except Exception:  # closed meanwhile
+        return None
