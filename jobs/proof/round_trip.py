@@ -12,6 +12,7 @@ import numpy as np
 
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Json
+from rekindle.jobs.data.pipeline import shuffles
 from rekindle.state.json_difference import first_difference
 
 _NOTHING: Final = np.zeros(0)
@@ -197,6 +198,14 @@ def _json_gaps(saved: Json, again: Json) -> Iterator[Gap]:
         both = ours.keys() & opened.keys()
         saved = {**saved, "loop": {key: ours[key] for key in both}}
         again = {**again, "loop": {key: opened[key] for key in both}}
+    if "shuffles" in saved.get("hidden", {}):
+        # a finished stage has left its datasets to the garbage collector, which was here sooner
+        ours = saved["hidden"]["shuffles"]
+        theirs = again.get("hidden", {}).get("shuffles", {})
+        ours = {name: at for name, at in ours.items() if not shuffles.is_gone(name)}
+        theirs = {name: at for name, at in theirs.items() if name in ours}
+        saved = {**saved, "hidden": {**saved["hidden"], "shuffles": ours}}
+        again = {**again, "hidden": {**again.get("hidden", {}), "shuffles": theirs}}
     at = saved.get("iterator", {})
     if at.get("epoch_step") and not at.get("live"):
         # saved within a validation: its pass is begun once more, and has no batch left

@@ -1,5 +1,6 @@
 """Iterators that a callback or a model holds: read, begun again, and taken from as often."""
 
+import gc
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +13,8 @@ from rekindle.jobs.capture.codec import Unsupported
 from rekindle.jobs.data.pipeline import held, shuffles, watching
 from rekindle.jobs.object_kinds.iterators import PythonIterator
 from rekindle.jobs.object_kinds.values import Unresolvable
+from rekindle.jobs.proof import round_trip
+from rekindle.jobs.proof.round_trip import Comparison
 
 
 def windows() -> Iterator[int]:
@@ -127,3 +130,21 @@ def test_an_iterator_over_a_dataset_goes_on_where_it_was(name: str, in_graph: bo
     again.restore(after, kept, arrays, "one", lambda: None)
     assert [float(next(after)) for _ in range(12)] == wanted
     assert again.taken == 25
+
+
+def test_a_shuffle_that_was_deleted_since_is_no_gap() -> None:
+    """A finished stage leaves its datasets to the garbage collector; one of the future is a gap."""
+
+    def gaps(saved: dict[str, int], again: dict[str, int]) -> int:
+        states = ({"hidden": {"shuffles": one}} for one in (saved, again))
+        return len(round_trip.gaps(*states, Comparison({}), unchecked=()))
+
+    before = set(shuffles.live())
+    data = rows().shuffle(10, seed=77)
+    (name,) = set(shuffles.live()) - before
+    assert gaps({name: 4}, {name: 6}) == gaps({name: 4}, {}) == 1
+    assert gaps({name: 4}, {name: 4, "of the relaunch": 2}) == 0
+    del data
+    gc.collect()
+    assert gaps({name: 4}, {}) == 0
+    assert gaps({f"{name.rpartition(' ')[0]} 7": 4}, {}) == 1

@@ -70,6 +70,12 @@ def live() -> list[str]:
     return list(_streams)
 
 
+def is_gone(name: str) -> bool:
+    """Return whether a shuffle existed in this process and was deleted."""
+    seeds, _, number = name.rpartition(" ")
+    return name not in live() and _made[seeds] > int(number)
+
+
 def positions(names: Iterable[str]) -> Positions:
     """Read positions; no iterator may draw from these shuffles in a thread meanwhile."""
     return {name: _streams[name][1].position() for name in names if name in _streams}
