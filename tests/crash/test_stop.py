@@ -38,6 +38,7 @@ def test_a_stop_repeats_only_the_steps_that_prove_it(blow: Blow, tmp_path: Path)
     end = lives.wait()
     assert ("preempted", 75) == (end["cause"], end["exit_code"]), lives.log()
     assert not end["killed_after_grace"]
+    more = "training 4 steps more" in lives.log()
     reached = heartbeat.read(lives.run.heartbeat)
     assert reached is not None
     assert report.exists()
@@ -45,9 +46,10 @@ def test_a_stop_repeats_only_the_steps_that_prove_it(blow: Blow, tmp_path: Path)
     result = driver.stormy(lives, [])
     receipt = result.resumed[-1]
     assert reached.step == receipt["step"] + receipt["lost_steps"]
-    # only a save between two steps of an epoch is followed by others
-    expected = {"batch": (4,), "compile": (0, 4)}.get(blow.place, (0,))
-    assert receipt["lost_steps"] in expected
+    # only a save between two steps of an epoch is followed by others, where there is time for them
+    assert receipt["lost_steps"] in (range(1, 5) if more else (0,))
+    if blow.place not in ("batch", "compile"):
+        assert not more
     if blow.place != "compile":
         assert receipt["step"] > 0
 
