@@ -13,8 +13,6 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
-import numpy as np
-
 from rekindle.jobs.evidence.step_record import MOST_KINDS, Digest
 from rekindle.jobs.journal_writer import log_line
 
@@ -172,6 +170,8 @@ def digest(parts: Parts) -> Digest | None:
 
 def _bits(variable: Any) -> Any:
     """Return the bits of a variable, or sums of them that depend on their places."""
+    import numpy as np
+
     value = _value(variable)
     if not value.device.endswith(_HOST) and value.dtype.is_numpy_compatible:
         return folded(value)

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from rekindle.jobs.capture.component import Caveat
 from rekindle.jobs.files.open_files import OPEN_FILES
 from rekindle.state.paths import Run
 
@@ -59,7 +58,8 @@ class HeldFiles:
     """Find, for one stage, those that have changed since it began."""
 
     def __init__(self) -> None:
-        self._begun = {path: _identity(path) for path in _held()}
+        inherited = _inherited()
+        self._begun = {path: _identity(path) for path in _held() if _file(path) not in inherited}
         self._foreign: dict[str, None] = {}
         self._positions: dict[str, int] = {}
 
@@ -84,17 +84,10 @@ class HeldFiles:
         """Positions in the files that changed, as of the last call of :meth:`written`."""
         return dict(self._positions)
 
-    def caveats(self) -> list[Caveat]:
-        """Name the files that libraries hold."""
-        return [
-            Caveat(
-                f"The training writes to {os.path.basename(path)}, which a library opened before "
-                "it, and a relaunch does not restore its content",
-                "open it in a callback for each write, or write each row under its epoch, so that "
-                "a repeated one replaces it",
-            )
-            for path in list(self._foreign)[:3]
-        ]
+    @property
+    def foreign(self) -> list[str]:
+        """Names of the files that changed and that libraries hold."""
+        return [os.path.basename(path) for path in self._foreign]
 
 
 def seek(path: str, position: int) -> None:
@@ -168,6 +161,24 @@ def _is_of_a_run(path: Path) -> bool:
     run = Run(path.parent)
     ours = (run.heartbeat, run.step_record, run.journal, run.keeper_log)
     return path in ours and run.journal.exists()
+
+
+def _inherited() -> set[tuple[int, int]]:
+    """Return device and inode of the standard streams, and of what the parent has open, too."""
+    found: set[tuple[int, int] | None] = set()
+    found.update(_file(f"{_FDS}/{number}") for number in range(3))
+    parent = f"/proc/{os.getppid()}/fd"
+    with contextlib.suppress(OSError):  # another user's process
+        found.update(_file(f"{parent}/{number}") for number in os.listdir(parent))
+    return {one for one in found if one is not None}
+
+
+def _file(path: str) -> tuple[int, int] | None:
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino
 
 
 def _identity(path: str) -> Identity | None:

@@ -26,6 +26,7 @@ from rekindle.jobs.journal_writer import log_line
 from rekindle.state.run.training_state import TrainingState
 
 _FOLDERS: Final = 100
+_NAMED: Final = 3
 _MOST: Final = 2_000
 """Files of a stage that are recorded: a callback may write an image for each step."""
 
@@ -133,7 +134,15 @@ class StageFiles(ComponentBase):
         return {}
 
     def caveats(self) -> list[Caveat]:
-        return self._held.caveats()
+        return [
+            Caveat(
+                f"The training writes to {name}, which a library opened before it, and a relaunch "
+                "does not restore its content",
+                "open it in a callback for each write, or write each row under its epoch, so that "
+                "a repeated one replaces it",
+            )
+            for name in self._held.foreign[:_NAMED]
+        ]
 
     def receipt(self, saved: TrainingState) -> list[str]:
         names = [str(value.get("path")) for value in saved.get("files", [])]
