@@ -37,7 +37,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lives]:
     [
         ("wider", "the settings of the layer dense (Dense) have changed"),
         ("deeper", "the model had 4 layers and has 5"),
-        pytest.param("sgd", "the optimizer was Adam and is SGD", marks=pytest.mark.promise),
+        ("sgd", "the optimizer was Adam and is SGD"),
         ("schedule", "learning_rate of the optimizer was 0.001 and is {"),
         ("shorter", "the number of batches was 26 and is 20"),
         (

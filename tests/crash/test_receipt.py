@@ -12,7 +12,6 @@ from rekindle.jobs.job import CheckpointPolicy, NewCode
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
 
-@pytest.mark.promise
 def test_what_cannot_be_restored_exactly_is_reported_with_its_remedy(tmp_path: Path) -> None:
     """For the data before the first step, for the step once it is traced, and in later receipts."""
     lives = Lives(

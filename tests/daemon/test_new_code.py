@@ -66,6 +66,7 @@ def assert_agrees(rig: Rig, job: str) -> str:
     return digest
 
 
+@pytest.mark.slow  # three attempts
 def test_a_failed_job_runs_the_corrected_script_on_request(rig: Rig, folder: Path) -> None:
     """The whole way: the hint, the changes without the option, with it, and what is recorded."""
     rig.start()

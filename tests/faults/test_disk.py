@@ -50,7 +50,6 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
-@pytest.mark.promise
 def test_a_full_disk_stops_no_training_and_starts_none(small: Path, tmp_path: Path) -> None:
     """Checkpoint, journal, ledger and log are on it: the training continues and still prints."""
     night = Night(small / "home", tmp_path / "work")

@@ -116,6 +116,7 @@ def test_only_the_newest_logs_of_a_job_are_kept(tmp_path: Path) -> None:
     assert log_cap.remove_older(tmp_path, 3) == []
 
 
+@pytest.mark.slow  # it prints for seconds
 def test_a_trainer_that_prints_endlessly_does_not_fill_the_disk(tmp_path: Path) -> None:
     """The keeper of a real job cuts; `rekindle.toml` sets the size and the number of logs."""
     (tmp_path / "loud.py").write_text(

@@ -116,6 +116,7 @@ def test_the_commit_of_live_code_is_read_without_git(tmp_path: Path) -> None:
     assert provenance.code(other)["commit"] == head
 
 
+@pytest.mark.slow  # two attempts
 def test_an_update_between_two_attempts_is_reported(tmp_path: Path) -> None:
     """A changed package version is in show, events and the log."""
     packages = tmp_path / "packages"

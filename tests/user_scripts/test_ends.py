@@ -204,6 +204,7 @@ def test_saved_without_a_request_or_a_checkpoint_ends_in_a_hold(rig: Rig, tmp_pa
         assert "without a new checkpoint" in shown["reason"]
 
 
+@pytest.mark.slow  # five attempts
 def test_a_command_may_save_and_ask_to_be_resumed(rig: Rig, tmp_path: Path) -> None:
     """Exit 75 after a new checkpoint, e.g. at its own time limit, is no failure."""
     code = (
@@ -224,6 +225,7 @@ def test_a_command_may_save_and_ask_to_be_resumed(rig: Rig, tmp_path: Path) -> N
     )
 
 
+@pytest.mark.slow  # two attempts
 def test_what_a_killed_command_repeats_is_unknown_and_never_nothing(
     rig: Rig, tmp_path: Path
 ) -> None:

@@ -71,24 +71,15 @@ def check_resumed(rig: Rig, name: str) -> None:
     assert [] == receipts[2]["unfollowed"]
 
 
-def test_a_script_that_imports_tensorflow_first_resumes(rig: Rig, tmp_path: Path) -> None:
-    """The most common kind of script."""
-    rig.drop(spec("tensorflow_first", tmp_path))
-    rig.start()
-    wait_for(rig.home.run(job("tensorflow_first")).journal.exists, "it is accepted", 60)
-    kill_after_a_checkpoint(rig, "tensorflow_first")
-    check_resumed(rig, "tensorflow_first")
-
-
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """Run one daemon with a job for each idiom, and kill each once."""
     folder = tmp_path_factory.mktemp("idioms")
     rig = Rig(folder / "home")
-    for name in FOLLOWED[1:]:
+    for name in FOLLOWED:
         rig.drop(spec(name, folder), f"{name}.toml")
     rig.start("--slots", "2")
-    waiting = set(FOLLOWED[1:])
+    waiting = set(FOLLOWED)
 
     def kill_one() -> bool:
         for name in sorted(waiting):
@@ -106,7 +97,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("idioms")  # otherwise every worker would run the trainings of the fixture
-@pytest.mark.parametrize("name", FOLLOWED[1:])
+@pytest.mark.parametrize("name", FOLLOWED)
 def test_an_idiom_resumes(killed: Rig, name: str) -> None:
     """However Keras is imported, the killed training resumes from a checkpoint."""
     check_resumed(killed, name)
@@ -234,15 +225,8 @@ BURN = (
 )
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "sklearn",
-        pytest.param("script", marks=pytest.mark.slow),
-        pytest.param("child", marks=pytest.mark.slow),
-        pytest.param("command", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow  # computing is reported after seconds
+@pytest.mark.parametrize("kind", ["sklearn", "script", "child", "command"])
 def test_computing_without_a_training_is_reported(rig: Rig, tmp_path: Path, kind: str) -> None:
     """CPU time with a framework loaded and no stage; also in a child process of the script."""
     library = "sklearn.linear_model" if kind == "sklearn" else "tensorflow"

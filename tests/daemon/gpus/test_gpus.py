@@ -42,6 +42,7 @@ def sees(rig: Rig, job: str) -> str:
     return wait_for(find, f"{job} prints what it sees").removeprefix("cuda=")
 
 
+@pytest.mark.slow  # four jobs
 def test_each_attempt_gets_gpus_of_its_own_by_uuid(rig: Rig, box: Box) -> None:
     """One each where the spec says nothing, none for `gpus = 0`, and the third waits."""
     for n, (name, wanted) in enumerate((("a", None), ("b", 1), ("cpu", 0), ("c", 1))):
@@ -123,6 +124,7 @@ def test_a_gpu_in_use_by_another_program_is_left_alone(rig: Rig, box: Box) -> No
     rig.trainer("a-1", 2)
 
 
+@pytest.mark.slow  # a daemon is started twice
 def test_a_gpu_with_a_fatal_error_is_set_aside_until_a_person_takes_it_back(
     rig: Rig, box: Box
 ) -> None:

@@ -276,6 +276,7 @@ def test_a_writer_of_another_user_is_hidden_only_behind_that_users_file(
         process.communicate()
 
 
+@pytest.mark.slow  # pauses of seconds
 def test_the_daemon_takes_a_spec_that_was_written_with_a_pause_whole(rig: Rig) -> None:
     """One before it starts and one under it; a renamed one beside them is not delayed by them."""
     inbox = rig.home.inbox
