@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from rekindle.jobs.files.open_files import OPEN_FILES
+from rekindle.jobs.files.open_files import FDS, OPEN_FILES, fd_of
 from rekindle.state.paths import Run
 
 _OF_DATABASES: Final = ("-shm", "-wal", ".mdb")
 _EVENTS: Final = "events.out.tfevents"
 """Each attempt has a file of its own: TensorBoard reads all of a folder."""
 _NO_FILES: Final = ("/dev/", "/proc/", "/sys/", "/memfd:")
-_FDS: Final = "/proc/self/fd"
 _MAPS: Final = "/proc/self/maps"
 
 Identity = tuple[int, int]
@@ -50,8 +49,7 @@ class _Held:
         """Return whether Python alone holds it: a library would not notice another content."""
         if self.is_mapped:
             return True  # of numpy, mostly
-        found = {fd for one in self.objects if (fd := _fd(one)) is not None}
-        return found.issuperset(self.fds)
+        return set(self.fds) <= set(map(fd_of, self.objects))
 
 
 class HeldFiles:
@@ -113,9 +111,8 @@ def _held() -> dict[str, _Held]:
         found.setdefault(path, _Held()).fds.append(fd)
     by_fd = {fd: held for held in found.values() for fd in held.fds}
     for one in OPEN_FILES.objects:
-        number = _fd(one)
-        if number is not None and number in by_fd:
-            by_fd[number].objects.append(one)
+        if (fd := fd_of(one)) in by_fd:
+            by_fd[fd].objects.append(one)
     for path in _mapped():
         found.setdefault(path, _Held()).map(path)
     return found
@@ -126,7 +123,7 @@ def _writable() -> list[tuple[int, str]]:
     found = []
     for fd in OPEN_FILES.descriptors():
         with contextlib.suppress(OSError):
-            path = os.readlink(f"{_FDS}/{fd}")
+            path = os.readlink(f"{FDS}/{fd}")
             if _is_file(path):
                 found.append((fd, path))
     return found
@@ -166,7 +163,7 @@ def _is_of_a_run(path: Path) -> bool:
 def _inherited() -> set[tuple[int, int]]:
     """Return device and inode of the standard streams, and of what the parent has open, too."""
     found: set[tuple[int, int] | None] = set()
-    found.update(_file(f"{_FDS}/{number}") for number in range(3))
+    found.update(_file(f"{FDS}/{number}") for number in range(3))
     parent = f"/proc/{os.getppid()}/fd"
     with contextlib.suppress(OSError):  # another user's process
         found.update(_file(f"{parent}/{number}") for number in os.listdir(parent))
@@ -187,10 +184,3 @@ def _identity(path: str) -> Identity | None:
     except OSError:
         return None
     return info.st_size, info.st_mtime_ns
-
-
-def _fd(one: Any) -> int | None:
-    try:
-        return int(one.fileno())
-    except Exception:  # closed meanwhile
-        return None

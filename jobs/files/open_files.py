@@ -11,7 +11,7 @@ import stat
 from typing import Any, Final
 
 _KINDS: Final = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom, io.FileIO)
-_FDS: Final = "/proc/self/fd"
+FDS: Final = "/proc/self/fd"
 
 
 class OpenFiles:
@@ -41,7 +41,7 @@ class OpenFiles:
         elif seen != self._seen or any(one.closed for one in self._objects):
             fds = {fd for fd, _, _ in seen}
             self._objects = [
-                one for one in gc.get_objects() if type(one) in _KINDS and _fd(one) in fds
+                one for one in gc.get_objects() if type(one) in _KINDS and fd_of(one) in fds
             ]
         self._seen = seen
         for one in self._objects:
@@ -55,13 +55,13 @@ def _writable() -> frozenset[tuple[int, int, int]]:
     """Find the descriptors of regular files that are open for writing, without standard output."""
     found = []
     try:
-        names = os.listdir(_FDS)
+        names = os.listdir(FDS)
     except OSError:
         return frozenset()
     for name in names:
         try:
-            info = os.stat(f"{_FDS}/{name}")
-            mode = os.lstat(f"{_FDS}/{name}").st_mode
+            info = os.stat(f"{FDS}/{name}")
+            mode = os.lstat(f"{FDS}/{name}").st_mode
         except OSError:
             continue
         # the link's mode says how the file is open
@@ -70,7 +70,8 @@ def _writable() -> frozenset[tuple[int, int, int]]:
     return frozenset(found)
 
 
-def _fd(one: Any) -> int:
+def fd_of(one: Any) -> int:
+    """Return the descriptor of a file object; -1 if it has none, e.g. once it is closed."""
     try:
         return int(one.fileno())
     except Exception:

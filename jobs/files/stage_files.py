@@ -19,7 +19,6 @@ from rekindle.jobs.capture.component import Caveat, ComponentBase
 from rekindle.jobs.files import held_files
 from rekindle.jobs.files.held_files import HeldFiles
 from rekindle.jobs.files.moved import EARLIER, FREEZE, Move, OutputPaths, dated_like, short
-from rekindle.jobs.files.open_files import OPEN_FILES
 from rekindle.jobs.files.put_back import PutBack
 from rekindle.jobs.files.written import WRITTEN
 from rekindle.jobs.journal_writer import log_line
@@ -113,7 +112,6 @@ class StageFiles(ComponentBase):
         )
 
     def capture(self, arrays: Tensors) -> TrainingState:
-        OPEN_FILES.flush()
         held = self._held.written(self._is_the_scripts)
         for path in (*self._targets(), *WRITTEN.paths, *held):
             self._paths.setdefault(os.path.abspath(path))

@@ -26,9 +26,6 @@ class Below:
         self._seeds = seed_generators(dataset)
         self._variables = PipelineVariables(dataset)
 
-    def __bool__(self) -> bool:
-        return bool(self.shuffles or self._seeds or self._variables.counted)
-
     @property
     def words(self) -> list[str]:
         """Name what is random, the same in each attempt."""

@@ -55,7 +55,7 @@ class _Cache:
         else:
             self.complete = True
 
-    def _is_filled(self, now: tuple[Json, Tensors]) -> bool:
+    def _is_filled(self, now: State) -> bool:
         """Read an element: only a cache that is not complete draws for it."""
         next(iter(self._dataset()), None)
         after = self._below.state
