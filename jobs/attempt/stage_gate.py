@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from rekindle.jobs import environment
 from rekindle.jobs.attempt import shutdown
-from rekindle.jobs.stages.match import Call
+from rekindle.jobs.stages.decision import Call
 from rekindle.jobs.stages.stage_table import StageTable
 from rekindle.state.errors import RekindleError
 

@@ -147,6 +147,9 @@ class Way:
         known: False where code of a library calls the stage, or a loop's variable has no text:
             equal ways may then be of different stages.
         columns: of each call in its line, which may hold several; empty where unknown.
+        code: digest of the source files of these functions; empty where unknown.
+        repeats: a loop without a variable surrounds a call, or a function calls itself: a script
+            may pass the place several times in one turn.
     """
 
     lines: tuple[str, ...] = ()
@@ -154,6 +157,8 @@ class Way:
     given: str = ""
     known: bool = False
     columns: tuple[str, ...] = ()
+    code: str = ""
+    repeats: bool = False
 
     def equals(self, other: "Way") -> bool:
         """Return whether both are known and the same."""
@@ -164,8 +169,24 @@ class Way:
         return self.parts == other.parts and not self._is_other_column(other)
 
     def is_other_turn(self, other: "Way") -> bool:
-        """Return whether both are known, and a loop's variable has another value."""
-        return self.known and other.known and self.turns != other.turns
+        """Return whether a loop's variable has another value, as far as values are known."""
+        if self.known and other.known:
+            return self.turns != other.turns
+        return self.lines == other.lines and self.is_other_value(other)
+
+    def is_other_value(self, other: "Way") -> bool:
+        """Return whether a variable of the same loops has another value.
+
+        A change of the script may have renamed variables.
+        """
+        pairs = [[turn.split(" = ", 1) for turn in way.turns] for way in (self, other)]
+        if [name for name, *_ in pairs[0]] != [name for name, *_ in pairs[1]]:
+            return False
+        known = self.known and other.known
+        return any(
+            now != then and (known or "None" not in (now[-1], then[-1]))
+            for now, then in zip(*pairs, strict=True)
+        )
 
     def is_other_line(self, other: "Way") -> bool:
         """Return whether both are known, and the calls are at other places."""
@@ -197,4 +218,6 @@ class Way:
         if not all(isinstance(part, list) for part in parts):
             return cls()
         lines, turns, columns = (tuple(str(one) for one in part or ()) for part in parts)
-        return cls(lines, turns, str(value.get("given") or ""), value["known"], columns)
+        given, code = (str(value.get(name) or "") for name in ("given", "code"))
+        repeats = value.get("repeats") is True
+        return cls(lines, turns, given, value["known"], columns, code, repeats)

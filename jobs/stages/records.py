@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from rekindle.jobs.job import Job
+from rekindle.jobs.stages.decision import Record
 from rekindle.jobs.stages.key import Entry, StageKey, Way
-from rekindle.jobs.stages.match import Record
 from rekindle.state.run import entries as kinds
 from rekindle.state.run.checkpoints import Checkpoint
 

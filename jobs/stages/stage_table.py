@@ -1,11 +1,11 @@
 """Table of the stages of a run: find the number of each stage that a script enters."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from rekindle.jobs.journal_writer import log_line
-from rekindle.jobs.stages import match
-from rekindle.jobs.stages.match import Call, Found, New, Record, Refused
+from rekindle.jobs.stages import equal_stages, match
+from rekindle.jobs.stages.decision import Call, Found, New, Record, Refused
 from rekindle.state.errors import StateMismatch
 from rekindle.state.run import entries
 
@@ -13,6 +13,10 @@ _HINT = (
     "Restore the code and the data of the earlier attempts, or accept the change with `rekindle "
     "retry JOB --allow-change`, which takes the stages in their order, or start over with "
     "`--from-scratch`."
+)
+_COMPARE = (
+    "Compare the results, or call fit in a loop over numbers and start over with `rekindle retry "
+    "JOB --from-scratch`."
 )
 
 
@@ -38,6 +42,7 @@ class StageTable:
         self._restored = False
         self._caveats: list[tuple[str, str]] = []
         self._refusal: str | None = None
+        self._by_order: set[str] = set()
 
     def enter(self, call: Call | None) -> int:
         """Return the number of the stage that a call is; None for a call that has no key.
@@ -92,9 +97,13 @@ class StageTable:
                 "which ended, and this training begins with the weights of none of them"
             )
             self._caveats.append((what, "call fit in a loop over numbers"))
+        if found.doubt:
+            self._name_doubt(found)
         if found.by_order:
             text = f"stage {number} was found by its order: {found.by_order}"
-            self._note_change(text)
+            if found.by_order not in self._by_order:  # each receipt lists all changes
+                self._note_change(text)
+            self._by_order.add(found.by_order)
             log_line(f"{text}.")
         if found.by_order or record.key is None:
             self._begin(number, call)
@@ -105,6 +114,18 @@ class StageTable:
             what = f"The data pipeline of stage {number} draws with other seeds than before"
             self._caveats.append((what, "give a seed to each shuffle and random operation of it"))
         return number
+
+    def _name_doubt(self, found: Found) -> None:
+        """Name a finished stage whose result a call gets that may be another training."""
+        self._warn(
+            f"A training got the result of stage {found.record.number}, which has the same content "
+            f"and had ended, though {found.doubt}: it may be the result of another training.",
+            _COMPARE,
+        )
+
+    def _warn(self, what: str, hint: str) -> None:
+        log_line(what)
+        self._note(entries.warned(message=what, hint=hint))
 
     def _number_of_new(self, following: int) -> int:
         if not any(record.key is not None for record in self._records.values()):
@@ -122,7 +143,8 @@ class StageTable:
             self._caveats.append((what, "set the seed before each model is built"))
 
     def _begin(self, number: int, call: Call) -> None:
-        self._records[number] = Record(number, call.key, call.entry, call.way)
+        known = self._records.get(number, Record(number))
+        self._records[number] = replace(known, key=call.key, entry=call.entry, way=call.way)
         self._note(
             entries.stage_begun(
                 stage=number, key=call.key.to_json(), entry=asdict(call.entry), way=asdict(call.way)
@@ -161,7 +183,7 @@ class StageTable:
         for number in self._met:
             met = self._records.get(number)
             if met is not None and met.ended:
-                others = [r.number for r in unmet if match.only_random_differs(met, r)]
+                others = [r.number for r in unmet if equal_stages.may_be_mistaken(met, r)]
                 if others:
                     self._name_equal(met, others)
                     return
@@ -173,14 +195,7 @@ class StageTable:
             f"stage {', '.join(map(str, others))} of the same content, which had ended: where it "
             "skips what it has finished, that may be the result of another training."
         )
-        log_line(what)
-        self._note(
-            entries.warned(
-                message=what,
-                hint="Compare the results, or call fit in a loop over numbers and start over with "
-                "`rekindle retry JOB --from-scratch`.",
-            )
-        )
+        self._warn(what, _COMPARE)
 
 
 def _refuse(call: Call, refused: Refused) -> StateMismatch:

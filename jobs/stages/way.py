@@ -42,6 +42,7 @@ def here() -> Way:
     given: list[str] = []
     columns: list[str] = []
     known = bool(frames)
+    own = [frame for frame in frames if frame is not None]
     for frame in frames:
         if frame is None:
             known = False
@@ -66,7 +67,24 @@ def here() -> Way:
         _digest("\n".join(given)) if given else "",
         known,
         tuple(columns) if all(columns) else (),
+        _digest("\n".join(sorted({_source_digest(one.f_code.co_filename) for one in own}))),
+        _repeats(own),
     )
+
+
+def _repeats(frames: list[FrameType]) -> bool:
+    """Return whether a script may pass the same way twice without another turn of a loop."""
+    codes = [frame.f_code for frame in frames]
+    return len(set(codes)) < len(codes) or any(
+        first <= frame.f_lineno <= last and first >= frame.f_code.co_firstlineno and not names
+        for frame in frames
+        for first, last, names in _loops(frame.f_code.co_filename)
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _source_digest(file: str) -> str:
+    return _digest("".join(linecache.getlines(file)))
 
 
 def _column(code: CodeType, instruction: int) -> str:
@@ -138,7 +156,7 @@ def _loops(file: str) -> list[tuple[int, int, tuple[str, ...]]]:
             )
         elif isinstance(node, ast.ListComp | ast.DictComp | ast.SetComp | ast.GeneratorExp):
             names = tuple(name for one in node.generators for name in _names(one.target))
-        if names and isinstance(node, ast.stmt | ast.expr):
+        if isinstance(node, ast.While) or (names and isinstance(node, ast.expr | ast.stmt)):
             found.append((node.lineno, node.end_lineno or node.lineno, names))
     return sorted(found)
 

@@ -62,7 +62,10 @@ PROCESSES = {
             "jobs/capture/__init__.py",
             "jobs/capture/codec.py",
             "jobs/stages/__init__.py",
-            *(f"jobs/stages/{name}.py" for name in ("key", "match", "records", "stage_table")),
+            *(
+                f"jobs/stages/{name}.py"
+                for name in ("decision", "equal_stages", "key", "match", "records", "stage_table")
+            ),
             *SHARED,
         ),
     ),

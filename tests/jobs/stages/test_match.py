@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from rekindle.jobs.stages import match
+from rekindle.jobs.stages.decision import Call, Found, New, Record, Refused
 from rekindle.jobs.stages.key import DataKey, Entry, StageKey, Way
-from rekindle.jobs.stages.match import Call, Found, New, Record, Refused
 from rekindle.jobs.stages.stage_table import StageTable
 
 
@@ -231,7 +231,8 @@ def test_equal_trainings_of_which_some_are_skipped_are_named() -> None:
     (message,) = said(("w", "r0"), ("w", "r1"))
     assert "stage 0" in message and "stage 1" in message
     assert [] == said(("w", "r0"), ("w", "r0"))  # equal in all, hence in their results
-    assert [] == said(("w", "r0"), ("v", "r1"))
+    # the first training after those that are skipped draws the initial weights of the first
+    assert 1 == len(said(("w", "r0"), ("v", "r1")))
     assert [] == said(("w", "r0"))
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from rekindle.jobs.resume import model_config
 from rekindle.jobs.stages import records
+from rekindle.jobs.stages.decision import Record
 from rekindle.jobs.stages.key import DataKey, StageKey
-from rekindle.jobs.stages.match import Record
 from rekindle.state import durable
 from rekindle.state.paths import Run
 from rekindle.state.run.checkpoints import Checkpoint, Position

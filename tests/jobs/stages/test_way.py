@@ -1,7 +1,8 @@
 """The way of calls to a stage: the turns of the loops around it."""
 
+import json
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +29,13 @@ made = [train(3) for letter in "ab"]
 for thing in things:
     train(4)
 train(5), train(5)
+while len(ways) < 12:
+    train(6)
+def again(n):
+    train(n)
+    if n > 7:
+        again(n - 1)
+again(8)
 """
 
 
@@ -101,6 +109,28 @@ def test_calls_in_one_line_are_told_apart(ways: list[Way]) -> None:
     assert ways[9].lines == ways[10].lines
     assert not ways[9].is_alike(ways[10])
     assert ways[0].is_alike(replace(ways[0], columns=()))
+
+
+def test_a_place_that_a_script_passes_several_times_in_one_turn_is_known(ways: list[Way]) -> None:
+    """In ``while True`` or a function that calls itself."""
+    assert [False] * 11 + [True, False, True] == [one.repeats for one in ways]
+
+
+def test_the_way_tells_whether_the_code_is_the_same(ways: list[Way], tmp_path: Path) -> None:
+    def made(name: str, script: str) -> Way:
+        (tmp_path / name).mkdir()
+        file = tmp_path / name / "train.py"
+        file.write_text(script)
+        found: list[Way] = []
+        exec(compile(script, str(file), "exec"), {"ways": found, "here": way.here})
+        return found[0]
+
+    one, same, other = (
+        made(name, f"{comment}ways.append(here())")
+        for name, comment in (("a", ""), ("b", ""), ("c", "#\n"))
+    )
+    assert one.code == same.code != other.code
+    assert one == Way.parse(json.loads(json.dumps(asdict(one))))
 
 
 def test_parameters_are_kept_as_a_digest_alone(ways: list[Way]) -> None:
