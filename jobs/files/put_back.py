@@ -28,6 +28,7 @@ class PutBack:
         self._stage = stage
         self._ended = ended
         self._times: list[tuple[float, float]] | None = None
+        self._held: frozenset[str] | None = None
 
     def all(self, records: dict[str, Record]) -> None:
         """Put back what is another now, to the absolute paths of this attempt."""
@@ -40,7 +41,7 @@ class PutBack:
                 if target.exists() and not self._is_ours(target.stat().st_mtime):
                     self._name(record, "was changed while no attempt of this job ran")
                 elif record.kept and self._session.store.kept.give_back(
-                    record, target, in_place=held_files.is_held(str(target))
+                    record, target, in_place=self._is_held(target)
                 ):
                     done.append(record.path)
                 elif target.exists():
@@ -89,6 +90,12 @@ class PutBack:
             "undisturbed run.",
             way,
         )
+
+    def _is_held(self, target: Path) -> bool:
+        """Return whether replacing a file would leave a handle or mapping on the earlier one."""
+        if self._held is None:
+            self._held = held_files.paths()
+        return str(target) in self._held
 
     def _is_ours(self, changed: float) -> bool:
         if self._times is None:

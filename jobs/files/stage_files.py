@@ -62,6 +62,10 @@ class StageFiles(ComponentBase):
         """Absolute paths of the files of this stage."""
         return list(self._paths)
 
+    def begin(self) -> None:
+        """Note what the script holds; call it before anything is written in the stage."""
+        self._held.begin()
+
     def put_back(self, saved: TrainingState, *, ended: bool) -> None:
         """Put back the files of a checkpoint that are another now or missing.
 
@@ -81,8 +85,12 @@ class StageFiles(ComponentBase):
         if not self._session.exports:
             self._say_moved(moves)
             PutBack(self._session, self._stage, ended=ended).all(found)
-            for name, position in saved.get("held", []):
-                held_files.seek(_moved(os.path.join(self._base, name), moves), position)
+            held_files.seek(
+                {
+                    _moved(os.path.join(self._base, name), moves): position
+                    for name, position in saved.get("held", [])
+                }
+            )
 
     def _say_moved(self, moves: list[Move]) -> None:
         """Name output paths that are others in this attempt; those of ``tempfile`` always are."""

@@ -41,6 +41,7 @@ class Written:
             self._installed = True
             self._owner = os.getpid()
             sys.addaudithook(self._hook)
+            OPEN_FILES.watch()
             safe_output.also_flush(OPEN_FILES.flush)
 
     def outside(self, opened: Callable[[str, int], None]) -> None:
@@ -100,6 +101,7 @@ class Written:
             if not is_code and not self._active():
                 self._pass_on(path, flags)
             if flags & os.O_ACCMODE:
+                OPEN_FILES.opened(path)
                 self.note(path)
             elif not is_code:
                 self._read = path

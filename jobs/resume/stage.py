@@ -51,6 +51,8 @@ class RestorableStage:
         self._policy = policy
         self._point = session.store.restore_point(number, read_state)
         self.files = files
+        if not self.has_ended:
+            files.begin()
         self._state: StageState
         self._architecture = ""
         self.proof: Proof

@@ -95,3 +95,85 @@ def test_what_the_script_has_written_is_not_left_in_buffers(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "text.txt").read_text() == "a line\nanother\n"
     assert (tmp_path / "binary.bin").read_bytes() == b"bytes"
+
+
+SEARCHES = """
+import ctypes, gc, io, os, sys, tempfile
+from rekindle.jobs.files.written import WRITTEN
+from rekindle.jobs.files.open_files import OPEN_FILES
+os.chdir(sys.argv[1])
+count = 0
+def hook(event, args):
+    global count
+    count += event == "gc.get_objects"
+sys.addaudithook(hook)
+WRITTEN.install()
+
+def searches(flushed=None):
+    global count
+    count = 0
+    OPEN_FILES.flush()
+    OPEN_FILES.flush()
+    if flushed is not None:
+        assert open(flushed).read(), flushed
+    return count
+
+names = "journal.jsonl", "heartbeat", "step_record"
+ours = [open(name, "w") for name in names]
+deleted = tempfile.TemporaryFile("w")
+named = tempfile.NamedTemporaryFile("w", dir=".")
+os.unlink(named.name)
+native = os.O_CREAT | os.O_WRONLY
+assert ctypes.CDLL(None).open(b"events.out.tfevents.1", native, 0o600) > 0
+print("of no script:", searches())
+log = open("log.txt", "w")
+log.write("a")
+print("a log:", searches("log.txt"))
+log.write("b")
+ours.append(open("keeper.log", "w"))
+print("one more of ours:", searches())
+log.close()
+print("closed:", searches())
+log = open("log.txt", "a")
+log.write("c")
+first = log.fileno()
+print("opened:", searches())
+log.close()
+log = open("log.txt", "a")
+log.write("d")
+assert log.fileno() == first
+print("opened again as the same descriptor:", searches())
+assert open("log.txt").read() == "abcd"
+log.write("e")
+log = None
+assert open("log.txt").read() == "abcde"
+print("dropped:", searches())
+text = open("text.txt", "w")
+searches()
+rest = text.detach()
+rest.write(b"f")
+print("detached:", searches("text.txt"))
+events = open("events.out.tfevents.2", "w")
+events.write("g")
+print("events of a Python writer:", searches(events.name))
+os._exit(0)
+"""
+
+
+def test_only_another_file_of_the_script_causes_a_search_through_all_objects(
+    tmp_path: Path,
+) -> None:
+    argv = [sys.executable, "-uc", SEARCHES, str(tmp_path)]
+    done = subprocess.run(argv, env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "of no script: 0",
+        "a log: 1",
+        "one more of ours: 0",
+        "closed: 0",
+        "opened: 1",
+        "opened again as the same descriptor: 1",
+        "dropped: 0",
+        "detached: 1",
+        "events of a Python writer: 1",
+    ]

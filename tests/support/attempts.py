@@ -37,7 +37,9 @@ class Script:
         WRITTEN.install()
 
     def stage(self) -> StageFiles:
-        return StageFiles(self.session, self.session.stages.enter(lambda: None))
+        files = StageFiles(self.session, self.session.stages.enter(lambda: None))
+        files.begin()
+        return files
 
     def save(self, files: StageFiles, at: Position) -> TrainingState:
         state = files.capture({})
