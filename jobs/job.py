@@ -24,6 +24,7 @@ NAME_OR_ID: Final = re.compile(rf"{NAME.pattern}(-[0-9]{{1,9}})?")
 """Valid values of `after` and `warm_start`: the name of a job, or its id with the number."""
 DEFAULT_SEED: Final = 0
 DEFAULT_KEEP_FILES: Final = 2 * 10**9
+DEFAULT_KEEP_ENDS: Final = 2 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class CheckpointPolicy:
         mode: ``auto``, ``min`` or ``max``, as in Keras.
         non_finite: ``hold`` or ``continue`` if the loss or a variable is NaN or infinity.
         keep_files: bytes of the copies of files that the stages of the script write.
+        keep_ends: bytes of the checkpoints at the ends of stages, above which the weights of those
+            are dropped that the next stage continued with.
         prove_steps: repeated steps after which a relaunch reports its proof; 0 for no proof.
         on_difference: ``warn`` or ``hold`` if a repeated step differs.
     """
@@ -72,6 +75,7 @@ class CheckpointPolicy:
     save_best_only: bool = False
     non_finite: str = "hold"
     keep_files: int = DEFAULT_KEEP_FILES
+    keep_ends: int = DEFAULT_KEEP_ENDS
     prove_steps: int = 8
     on_difference: str = "warn"
 
@@ -343,6 +347,7 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "resources.memory": (1, 2**63),
     "checkpoint.keep": (1, 10**6),
     "checkpoint.keep_files": (0, 2**63),
+    "checkpoint.keep_ends": (0, 2**63),
     "checkpoint.every_epochs": (1, 2**53),
     "checkpoint.every_steps": (1, 2**53),
     "checkpoint.every_seconds": (0, 2**53),

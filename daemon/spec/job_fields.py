@@ -239,6 +239,13 @@ CHECKPOINT: Final = Table(
             default="2 GB",
         ),
         Field(
+            "keep_ends",
+            either("none", 0, SIZE),
+            "Limit of the checkpoints at the ends of finished stages; above it the weights of the "
+            "oldest are dropped where the next stage continued with them at once.",
+            default="2 GB",
+        ),
+        Field(
             "prove_steps",
             whole(0, 10**6),
             "How many steps that a relaunch repeats are compared with the earlier ones before the "

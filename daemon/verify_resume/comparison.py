@@ -122,10 +122,13 @@ def of_checkpoints(ours: Checkpoint, theirs: Checkpoint) -> list[Difference]:
 def _states(at: str, ours: Layout, theirs: Layout) -> Iterator[Difference]:
     state, other = (json.loads(layout.metadata["state"]) for layout in (ours, theirs))
     names = _names(state)
+    dropped = "dropped" in state or "dropped" in other
     for key in ours.differing(theirs):
         kind, name = names.get(key, ("state", key))
         if key.startswith("live/"):
             continue  # the state at the begin of a pass: the state after it is compared
+        if dropped and not (key in ours.entries and key in theirs.entries):
+            continue  # weights that one training has dropped, within its limit
         yield Difference(kind, name, _size(key, ours, theirs), at)
     for key, words in _PARTS.items():
         place = first_difference(state.get(key), other.get(key))

@@ -88,6 +88,7 @@ class CheckpointStore:
 
     Attributes:
         kept: copies of the script's files, which checkpoints need.
+        best_name: name of the best checkpoint so far.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class CheckpointStore:
         self._expected = expected
         self._by_stage: dict[int, list[Checkpoint]] | None = None
         self._best: float | None = None
-        self._best_name: str | None = None
+        self.best_name: str | None = None
         # reason against each verified checkpoint, by name: None for a good one
         self._verdicts: dict[str, str | None] = {}
 
@@ -180,7 +181,7 @@ class CheckpointStore:
             return
         monitor = point.checkpoint.read_manifest().get("monitor") or {}
         if monitor.get("name") == self._job.checkpoint.monitor:
-            self._best, self._best_name = monitor.get("best"), monitor.get("best_name")
+            self._best, self.best_name = monitor.get("best"), monitor.get("best_name")
 
     def all(self) -> list[Checkpoint]:
         """List the checkpoints of the run, newest first."""
@@ -224,7 +225,7 @@ class CheckpointStore:
         position = snapshot.position
         finite = self.may_resume_from(snapshot)
         best = best and finite
-        value, name = self._best, self._best_name
+        value, name = self._best, self.best_name
         if best:
             value, name = float(snapshot.logs[self._job.checkpoint.monitor or ""]), position.name
         metadata = {"state": json.dumps(snapshot.state, separators=(",", ":"))}
@@ -254,7 +255,7 @@ class CheckpointStore:
             return None
         seconds = time.monotonic() - began
         # not before the commit: a failed save must leave the best checkpoint protected from pruning
-        self._best, self._best_name = value, name
+        self._best, self.best_name = value, name
         self._verdicts[made.name] = None if finite else checkpoints.NON_FINITE
         if not finite:
             self._log.warn(
@@ -282,8 +283,8 @@ class CheckpointStore:
 
     def _prune(self, stage: int) -> None:
         policy = self._job.checkpoint
-        keep = 1 if policy.save_best_only and self._best_name else policy.keep
-        protected = {self._best_name} if self._best_name else set()
+        keep = 1 if policy.save_best_only and self.best_name else policy.keep
+        protected = {self.best_name} if self.best_name else set()
         try:
             for gone in checkpoints.prune(
                 self._run.checkpoints, keep, protected, stage=stage, verdicts=self._verdicts

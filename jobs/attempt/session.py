@@ -18,6 +18,8 @@ from rekindle.jobs.attempt.progress import Progress
 from rekindle.jobs.attempt.run_history import RunHistory
 from rekindle.jobs.attempt.save_policy import SavePolicy
 from rekindle.jobs.attempt.stage_gate import StageGate
+from rekindle.jobs.ends.limit import EndLimit
+from rekindle.jobs.ends.stage_ends import StageEnds
 from rekindle.jobs.evidence.proof import Proof, make_proof
 from rekindle.jobs.evidence.state_digest import Parts
 from rekindle.jobs.job import Job
@@ -72,9 +74,9 @@ class Session:
         self._log = AttemptLog(run, attempt, self._history.unfollowed)
         self.store = CheckpointStore(run, job, attempt, self._log, set(self._history.committed))
         stages = records.of_job(job, attempt, known, self.store.all())
-        self.stages = StageGate(
-            StageTable(stages, self._log.note, self.note_change), self.fail_permanently
-        )
+        limit = EndLimit(run, job.checkpoint.keep_ends, self._log.note, self._log.warn)
+        refuse, table = self.fail_permanently, StageTable(stages, self._log.note, self.note_change)
+        self.stages = StageGate(table, StageEnds(limit, refuse), refuse)
         self.grace = GracePeriod(job.limits.stop_grace)
         self._at = _Whereabouts(heartbeat.Heartbeat(run.heartbeat, attempt), self._history.reached)
         self._on_failure = on_failure
@@ -252,6 +254,7 @@ class Session:
     def stage_ended(self, stage: int, epoch: int) -> None:
         """Journal a finished stage."""
         self._log.note(entries.stage_ended(stage=stage, epoch=epoch, step=self.progress.step))
+        self.stages.ends.drop(self.store.best_name)
         if stage in self._history.left:
             self.warn(
                 f"An exception left stage {stage} in an earlier attempt, but not in this one.",

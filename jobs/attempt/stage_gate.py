@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 from rekindle.jobs import environment
 from rekindle.jobs.attempt import shutdown
+from rekindle.jobs.ends.stage_ends import StageEnds
 from rekindle.jobs.stages.decision import Call
 from rekindle.jobs.stages.stage_table import StageTable
 from rekindle.state.errors import RekindleError
@@ -18,10 +20,14 @@ class StageGate:
 
     Attributes:
         table: finds the number of each stage.
+        ends: what the script does between two stages.
     """
 
-    def __init__(self, table: StageTable, refuse: Callable[[RekindleError], None]) -> None:
+    def __init__(
+        self, table: StageTable, ends: StageEnds, refuse: Callable[[RekindleError], None]
+    ) -> None:
         self.table = table
+        self.ends = ends
         self._refuse = refuse
         self._inside = False
         self._owner = os.getpid()
@@ -43,11 +49,12 @@ class StageGate:
         """Call ``entering`` before each stage and ``left`` after it."""
         self._listeners.append((entering, left))
 
-    def enter(self, describe: Callable[[], Call | None]) -> int:
+    def enter(self, describe: Callable[[], Call | None], model: Any = None) -> int:
         """Begin a stage and return its 0-based number.
 
         Args:
             describe: describes the stage, by which it is found again.
+            model: of a call of ``fit``.
 
         Raises:
             StateMismatch: it is not the stage that earlier attempts have begun.
@@ -56,14 +63,19 @@ class StageGate:
             # the script's own SIGTERM handler ended the last stage early: a later stage must not
             # train on its unfinished result
             shutdown.end(environment.EXIT_SAVED)
+        self.ends.pause()
         self.settle()
         for entering, _ in self._listeners:
             entering()
         try:
-            number = self.table.enter(describe())
+            if model is None:
+                self.ends.require_weights()
+            call = describe()
+            number = self.table.enter(call)
         except RekindleError as error:
             self._refuse(error)
             raise
+        self.ends.begun(number, model, call)
         self._inside = True
         return number
 

@@ -82,7 +82,8 @@ def check_state(state: dict[str, Any], arrays: Tensors) -> None:
         for group, entries in state["variables"].items():
             for index, entry in enumerate(entries):
                 _check_entry(entry, (str, list | None, str))
-                _require(f"{group}/{index:05d}" in arrays, f"no array for {entry[0]}")
+                there = f"{group}/{index:05d}" in arrays or "dropped" in state
+                _require(there, f"no array for {entry[0]}")
         for layer in state["fingerprint"].get("layers", []):
             _require(len(layer) >= 3 and all(isinstance(one, str) for one in layer), repr(layer))
         for _, saved in state.get("callbacks", []):

@@ -74,6 +74,7 @@ class ModelState(ComponentBase):
             lenient=lenient,
             names=self._renaming(saved),
             checked=self._fits is saved,
+            partial="dropped" in saved,
         )
         self._tables.restore(saved, arrays, lenient=lenient)
         self._finiteness.allow(saved.get("non_finite", {}))

@@ -219,6 +219,7 @@ def restore(
     lenient: bool = False,
     names: Renaming = _AS_THEY_ARE,
     checked: bool = False,
+    partial: bool = False,
 ) -> None:
     """Restore saved values, by position.
 
@@ -227,6 +228,7 @@ def restore(
         lenient: skip what does not fit (a change that was allowed).
         names: as in :func:`difference`.
         checked: they were compared with the existing ones and do not differ.
+        partial: leave variables alone of which there is no array.
 
     Raises:
         StateMismatch: variables differ in number, path, shape or type.
@@ -248,6 +250,8 @@ def restore(
                 variable = groups[group][index]
             for replica, component in enumerate(components(variable)):
                 array = tensors.get(_key(group, index, replica))
+                if array is None and partial:
+                    continue
                 if array is None:
                     raise StateMismatch(
                         f"The checkpoint has fewer replicas ({replica}) than this attempt.",

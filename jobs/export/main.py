@@ -56,6 +56,12 @@ def _export(order: dict[str, Any], run: Run) -> str:
     if label not in state["variables"]:
         known = [name for name in state["variables"] if name.split(".")[0] == "model"]
         raise UsageError(f"The checkpoint has no {label}.", hint=f"It has: {', '.join(known)}.")
+    if "dropped" in state:
+        raise UsageError(
+            f"The weights of {order['name']} were dropped (`checkpoint.keep_ends`): the next "
+            "stage continued with them.",
+            hint="Export a newer checkpoint: `rekindle show JOB` lists them.",
+        )
     entry = _entry(run, state, label)
     if order["format"] == "safetensors" and not order["ema"]:
         _write_safetensors(target, state["variables"][label], arrays, label, entry, order)

@@ -19,6 +19,7 @@ from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture import rng
 from rekindle.jobs.data.pipeline import watching
+from rekindle.jobs.ends.uses import VariableUses
 from rekindle.jobs.keras_compat import PLAIN_FIT, PLAIN_ITERATOR
 from rekindle.jobs.keras_support import NOT_FOLLOWED
 from rekindle.jobs.resume.fit_stage import FitStage
@@ -37,6 +38,7 @@ def install(session: Session) -> Callable[[], None]:
     rng.watch_seed_generators()
     watching.watch()
     stages = _Stages(session)
+    session.stages.ends.notice_by(VariableUses())
 
     @functools.wraps(PLAIN_FIT)
     def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -77,10 +79,14 @@ class _Stages:
         bound.apply_defaults()
         arguments = dict(bound.arguments)
         del arguments["self"]
-        number = session.stages.enter(lambda: describe.fit(model, arguments))
+        ends = session.stages.ends
+        number = session.stages.enter(
+            lambda: describe.fit(model, arguments, ends.weights_of(model)), model
+        )
         shutdown.in_training(True)
         try:
-            return FitStage(session, number, model, arguments).run()
+            stage = FitStage(session, number, model, arguments)
+            history = stage.run()
         except RekindleError as error:
             session.fail_permanently(error)
             raise
@@ -91,6 +97,8 @@ class _Stages:
             session.leave_stage()
             shutdown.in_training(False)
             session.beat("script")
+        ends.ended(number, model, stage.dropped)
+        return history
 
 
 def _fit_plain(model: Any, *args: Any, **kwargs: Any) -> Any:

@@ -73,6 +73,11 @@ class FitStage:
         self._validation = Validation(self._engine, model, self._random, self._data)
         self._traced = False
 
+    @property
+    def dropped(self) -> Any:
+        """The entry of that name in the state of a finished stage; None if it has its weights."""
+        return self._engine.saved.get("dropped")
+
     def run(self) -> Any:
         """Run Keras' loop, or restore its result; return the History."""
         engine, number = self._engine, self._engine.progress.stage

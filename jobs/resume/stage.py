@@ -22,6 +22,7 @@ from rekindle.jobs.proof import stage_proof
 from rekindle.jobs.proof.last_steps import LastSteps
 from rekindle.jobs.resume import model_config, warm_start
 from rekindle.jobs.resume.stage_state import Seekable, StageState
+from rekindle.state.errors import UsageError
 from rekindle.state.run.training_state import TrainingState
 
 
@@ -87,11 +88,18 @@ class RestorableStage:
         """Set the components and compare them with the checkpoint; see :class:`StageState`."""
         others = [*others, self.files]  # last: the others flush the files that they write
         self._state = StageState(self.session, self._point, models, data, others, kind)
+        if self.checkpoint is None or self._state.allowed is not None:
+            self.session.stages.ends.require_weights()
 
     def show(self) -> None:
         """Restore only the models and pass them on, in an export of this stage."""
         give = self.session.wanted(self.progress.stage)
         if give is not None and self.checkpoint is not None:
+            if "dropped" in self.saved:
+                raise UsageError(
+                    f"The weights of {self.checkpoint} were dropped (`checkpoint.keep_ends`).",
+                    hint="Export a newer checkpoint: `rekindle show JOB` lists them.",
+                )
             give(self._state.restored_models(self._point))
 
     def begin(self, epoch: int, *, epochs: int | None) -> None:

@@ -111,7 +111,7 @@ class StageState:
 
     def compare_models(self, point: RestorePoint) -> None:
         """Compare the variables of a finished stage alone: it is not trained in this attempt."""
-        if self.allowed is not None or point.checkpoint is None:
+        if self.allowed is not None or point.checkpoint is None or "dropped" in point.state:
             return
         groups = tuple(f"{name}/" for name in point.state["variables"])
         arrays = Comparison({k: v for k, v in point.tensors.items() if k.startswith(groups)})

@@ -16,8 +16,12 @@ _DATA: Final = ("x", "y", "sample_weight", "validation_data", "class_weight")
 _NOT_DECIDING: Final = frozenset({"epochs", "initial_epoch", "verbose", "callbacks"})
 
 
-def fit(model: Any, arguments: dict[str, Any]) -> Call | None:
-    """Describe a call of ``fit`` by its arguments; None where that fails."""
+def fit(model: Any, arguments: dict[str, Any], weights: str | None = None) -> Call | None:
+    """Describe a call of ``fit`` by its arguments; None where that fails.
+
+    Args:
+        weights: digest of the weights, if the model does not have them.
+    """
 
     def made() -> Call:
         key = StageKey(
@@ -36,7 +40,7 @@ def fit(model: Any, arguments: dict[str, Any]) -> Call | None:
         )
         return Call(
             key,
-            model_digest.entry({"model": list(model.variables)}, [model]),
+            model_digest.entry({"model": list(model.variables)}, [model], weights),
             way.here(),
             bool(arguments["initial_epoch"] or keras_compat.initial_epoch(model)),
         )

@@ -44,8 +44,14 @@ def loss(model: Any) -> str:
     return _loss_text(getattr(model, "loss", None))[:200]
 
 
-def entry(groups: dict[str, list[Any]], models: Iterable[Any]) -> Entry:
-    """Digest the weights that a stage begins with, and the states of all random generators."""
+def entry(groups: dict[str, list[Any]], models: Iterable[Any], weights: str | None = None) -> Entry:
+    """Digest the weights that a stage begins with, and the states of all random generators.
+
+    Args:
+        weights: their digest, if it is known and the variables do not have their values.
+    """
+    if weights is not None:
+        return Entry(weights, _random())
     digest = DataDigest(leaves=max(sum(map(len, groups.values())), 1))
     for variable in (one for group in groups.values() for one in group):
         if not _SEEDS.search(str(getattr(variable, "path", ""))):

@@ -222,6 +222,13 @@ def _checkpoint_pruned(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     db.execute("DELETE FROM checkpoints WHERE job = ? AND name = ?", (job, entry["name"]))
 
 
+def _weights_dropped(db: sqlite3.Connection, job: str, entry: Entry) -> None:
+    db.execute(
+        "UPDATE checkpoints SET bytes = ? WHERE job = ? AND name = ?",
+        (entry.get("left") or 0, job, entry["name"]),
+    )
+
+
 def _quarantine_pruned(db: sqlite3.Connection, job: str, entry: Entry) -> None:
     # a good checkpoint of the same name may have been committed since
     db.execute(
@@ -351,6 +358,7 @@ _HANDLERS = {
     entries.checkpoint_committed.name: _checkpoint_committed,
     entries.checkpoint_refused.name: _checkpoint_refused,
     entries.checkpoint_pruned.name: _checkpoint_pruned,
+    entries.weights_dropped.name: _weights_dropped,
     entries.quarantine_pruned.name: _quarantine_pruned,
     entries.provenance.name: _provenance,
     entries.failed.name: _failed,

@@ -25,6 +25,8 @@ from rekindle.state.run import reading
 FORMAT = 1
 MANIFEST = "manifest.json"
 STATE = "state.safetensors"
+REDUCED = "state-reduced.safetensors"
+"""The state of a finished stage whose weights were dropped."""
 _CHUNK = 1 << 20
 NON_FINITE = "it holds non-finite variables"
 _NAME = re.compile(r"e(\d{4,15})-s(\d{8,15})(?:-f(\d{1,9}))?(-end)?", re.ASCII)
@@ -87,7 +89,12 @@ class Checkpoint:
     @property
     def state(self) -> Path:
         """File with the training state."""
-        return self.path / STATE
+        return self.path / (REDUCED if self.is_reduced else STATE)
+
+    @property
+    def is_reduced(self) -> bool:
+        """True if its weights were dropped; see :func:`reduce`."""
+        return (self.path / REDUCED).exists() and not (self.path / STATE).exists()
 
     @property
     def bytes(self) -> int:
@@ -355,6 +362,46 @@ def surplus(
                 yield checkpoint
 
 
+def reduce(
+    checkpoint: Checkpoint,
+    write: Callable[[Path], None],
+    *,
+    crash_point: Callable[[str], None] = crash_points.reached,
+) -> None:
+    """Replace the state of a checkpoint by a smaller one; at any instant one of both is complete.
+
+    The manifest decides which: it is replaced in one step, and lists the one or the other.
+
+    Args:
+        write: writes the smaller state into the file that it is called with.
+
+    Raises:
+        OSError: the disk is full or failing; the checkpoint is as it was.
+        ValueError: the manifest cannot be read.
+    """
+    manifest = checkpoint.read_manifest()
+    reduced = checkpoint.path / REDUCED
+    try:
+        write(reduced)
+        durable.fsync_file(reduced)
+        durable.fsync_folder(checkpoint.path)
+        files = {name: known for name, known in manifest["files"].items() if name != STATE}
+        files[REDUCED] = {"bytes": reduced.stat().st_size, "sha256": digest(reduced)}
+        crash_point("before_manifest")
+        durable.write_json(checkpoint.path / MANIFEST, {**manifest, "files": files})
+    except BaseException:
+        if _state_of(checkpoint) != REDUCED:
+            reduced.unlink(missing_ok=True)
+        raise
+    (checkpoint.path / STATE).unlink(missing_ok=True)
+    durable.fsync_folder(checkpoint.path)
+
+
+def _state_of(checkpoint: Checkpoint) -> str:
+    """Return which file of the state the manifest lists."""
+    return REDUCED if REDUCED in checkpoint.read_manifest()["files"] else STATE
+
+
 def sweep(folder: Path) -> list[str]:
     """Remove the remains of interrupted commits; call it only under the run's lock."""
     gone = []
@@ -363,7 +410,22 @@ def sweep(folder: Path) -> list[str]:
             if entry.name.startswith(".tmp-"):
                 shutil.rmtree(entry, ignore_errors=True)
                 gone.append(entry.name)
+        gone += [name for checkpoint in scan(folder) for name in _sweep_reduced(checkpoint)]
     return gone
+
+
+def _sweep_reduced(checkpoint: Checkpoint) -> Iterator[str]:
+    """Remove the state that the manifest does not list, where there are two."""
+    both = {name: checkpoint.path / name for name in (STATE, REDUCED)}
+    if all(file.exists() for file in both.values()):
+        try:
+            listed = _state_of(checkpoint)
+        except (OSError, ValueError):
+            return  # verify says so
+        for name, file in both.items():
+            if name != listed:
+                file.unlink(missing_ok=True)
+                yield f"{checkpoint.name}/{name}"
 
 
 def digest(path: Path) -> str:

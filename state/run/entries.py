@@ -367,6 +367,15 @@ def checkpoint_pruned(*, name: str) -> None:
 
 
 @_kind("name")
+def weights_dropped(*, name: str, left: Whole, freed: Whole) -> None:
+    """Record that the weights in the end of a stage were dropped: the next stage began with them.
+
+    Args:
+        left, freed: bytes of what is left, and of what was removed.
+    """
+
+
+@_kind("name")
 def quarantine_pruned(*, name: str) -> None:
     """Record that a quarantined checkpoint was removed."""
 

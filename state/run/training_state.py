@@ -98,6 +98,8 @@ class TrainingState(TypedDict, total=False):
         held: path and position of files that the script had opened before the stage.
         python: Python state; older checkpoints lack it.
         architecture: digest of the models' settings; older checkpoints lack it.
+        dropped: of the end of a stage whose weights were dropped: the stage that began with them,
+            and the digest of its entry.
         versions: of Keras and TensorFlow.
     """
 
@@ -124,6 +126,7 @@ class TrainingState(TypedDict, total=False):
     state: dict[str, Any]
     python: dict[str, Any]
     architecture: str
+    dropped: dict[str, Any]
     files: list[dict[str, Any]]
     folders: list[str]
     paths: list[Any]

@@ -61,6 +61,7 @@ PROCESSES = {
             "jobs/evidence/*",
             "jobs/capture/__init__.py",
             "jobs/capture/codec.py",
+            *(f"jobs/ends/{name}.py" for name in ("__init__", "limit", "stage_ends")),
             "jobs/stages/__init__.py",
             *(
                 f"jobs/stages/{name}.py"

@@ -296,3 +296,59 @@ def test_positions_sort_in_training_order() -> None:
     ]
     shuffled = ordered[::-2] + ordered[-2::-2]
     assert sorted(shuffled) == ordered
+
+
+@pytest.mark.parametrize("place", ["before_write", "in_write", "before_manifest", "after_manifest"])
+def test_a_kill_at_any_point_of_a_reduction_leaves_one_complete_state(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = save(tmp_path, 1, 10, end=True)
+    plain_unlink = Path.unlink
+
+    def kill(*_: object, **__: object) -> None:
+        raise Killed
+
+    def write(file: Path) -> None:
+        if place == "before_write":
+            raise Killed
+        file.write_bytes(b"sta" if place == "in_write" else b"small")
+        if place == "in_write":
+            raise Killed
+
+    # a kill removes nothing either
+    monkeypatch.setattr(Path, "unlink", kill)
+    with pytest.raises(Killed):
+        checkpoints.reduce(end, write, crash_point=kill if place == "before_manifest" else print)
+    monkeypatch.setattr(Path, "unlink", plain_unlink)
+    checkpoints.sweep(tmp_path)
+    assert checkpoints.verify(end) is None
+    assert end.is_reduced == (place == "after_manifest")
+    assert end.state.read_bytes() == (b"small" if end.is_reduced else b"state at 10" * 10)
+    assert 1 == len(list(end.path.glob("*.safetensors")))
+
+
+def test_a_reduction_that_fails_leaves_the_checkpoint_as_it_was(tmp_path: Path) -> None:
+    end = save(tmp_path, 1, 10, end=True)
+
+    def fail(file: Path) -> None:
+        file.write_bytes(b"sm")
+        raise OSError("no space left")
+
+    before = sorted(file.name for file in end.path.iterdir())
+    with pytest.raises(OSError, match="no space"):
+        checkpoints.reduce(end, fail)
+    assert before == sorted(file.name for file in end.path.iterdir())
+    assert checkpoints.verify(end) is None
+    assert not end.is_reduced
+
+
+def test_the_other_files_of_a_reduced_checkpoint_stay(tmp_path: Path) -> None:
+    end = save(tmp_path, 1, 10, end=True)
+    checkpoints.reduce(end, lambda file: file.write_bytes(b"small") and None)
+    assert ["extra.json", checkpoints.MANIFEST, checkpoints.REDUCED] == sorted(
+        file.name for file in end.path.iterdir()
+    )
+    assert checkpoints.verify(end) is None
+    flipped = end.state.read_bytes().replace(b"a", b"b")
+    end.state.write_bytes(flipped)
+    assert "does not match its digest" in (checkpoints.verify(end) or "")
