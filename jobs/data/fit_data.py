@@ -208,6 +208,9 @@ class FitData(ComponentBase):
         raced = [determinism.SHARED_SHUFFLE] if self.hidden.is_raced() else []
         return [*self.iterator.caveats(), *self._found, *raced]
 
+    def unchecked(self, saved: TrainingState) -> list[str]:
+        return self.hidden.drawn_ahead()
+
     def receipt(self, saved: TrainingState) -> list[str]:
         return ["position in the data", *self.hidden.words()]
 

@@ -152,7 +152,8 @@ def _lives(root: Path, name: str) -> Lives:
     return Lives(
         root,
         script,
-        policy=CheckpointPolicy(every_steps=EVERY),
+        # ends without weights wherever that may be
+        policy=CheckpointPolicy(every_steps=EVERY, keep_ends=0),
         grace=30.0,
         # the warm interpreter of a test process may have been started without scikit-learn, and
         # TensorFlow, which it has loaded, may hang in the children that a script forks

@@ -56,6 +56,10 @@ class HiddenState:
         """Return whether several iterators read ahead from one shuffle."""
         return held.shares(self._train.later)
 
+    def drawn_ahead(self) -> list[str]:
+        """List the keys of arrays that the threads of a pipeline may change at any time."""
+        return [f"pipeline/{number}" for number in sorted(self._variables.counted)]
+
     def begin_pass(self, arrays: Tensors) -> Json:
         """Return the state before a pass over the training data begins."""
         variables = self._variables.capture(arrays, "live/variables")
