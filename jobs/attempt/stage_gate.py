@@ -69,7 +69,7 @@ class StageGate:
             entering()
         try:
             if model is None:
-                self.ends.require_weights()
+                self.ends.weights_of(None)
             call = describe()
             number = self.table.enter(call)
         except RekindleError as error:

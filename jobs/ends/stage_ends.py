@@ -69,9 +69,7 @@ class StageEnds:
         Args:
             dropped: the entry of that name in the state of its end.
         """
-        missing = Follower.parse(dropped)
-        self._last = _End(stage, weakref.ref(model), missing)
-        self._missing = None if missing is None else stage
+        self._last = _End(stage, weakref.ref(model), Follower.parse(dropped))
         if self._uses is None or not self._uses.watch(self._use):
             self._use()
 
@@ -83,11 +81,14 @@ class StageEnds:
     def weights_of(self, model: Any) -> str | None:
         """Return the digest of the weights that a model would have; None if it has them.
 
+        Args:
+            model: None in a loop, which has none, or several.
+
         Raises:
             StateMismatch: those of another model were dropped.
         """
         last = self._last
-        if last is None or last.missing is None:
+        if last is None or last.missing is None or last.model() is None:
             return None
         if last.model() is not model:
             self._hold(last.stage)
@@ -96,13 +97,16 @@ class StageEnds:
     def begun(self, stage: int, model: Any, call: Call | None) -> None:
         """Note that a stage follows the one that ended last."""
         last, self._last = self._last, None
-        if call is None or last is None or last.used or last.model() is not model:
+        self._missing = None
+        if last is None or last.model() is not model:
             return
-        if stage > last.stage:
+        if last.missing is not None:
+            self._missing = last.stage
+        if call is not None and stage > last.stage and not last.used:
             self._followers[last.stage] = Follower(stage, call.entry.weights)
 
     def require_weights(self) -> None:
-        """Check that the model has the weights of the stage before, which are not restored.
+        """Check that the model has the weights that the stage which has begun starts from.
 
         Raises:
             StateMismatch: they were dropped.
