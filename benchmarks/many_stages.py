@@ -46,8 +46,8 @@ def training(kind, stages):
         model.fit(x[kept], y[kept], epochs=1, batch_size=32, verbose=0)
 
 
-def attempt(kind, stages, folder, number):
-    """Run one attempt in this process and print its times."""
+def opened(folder, number):
+    """Open a session in this process; the way to each stage has no number of the attempt."""
     from rekindle.jobs.attempt.session import Session
     from rekindle.jobs.job import Job
     from rekindle.jobs.resume import fit
@@ -56,10 +56,7 @@ def attempt(kind, stages, folder, number):
     run.checkpoints.mkdir(exist_ok=True)
     session = Session.open(run, Job(name="bench", workdir=folder), number)
     fit.install(session)
-    began, used = time.perf_counter(), time.process_time()
-    training(kind, stages)
-    seconds = [time.perf_counter() - began, time.process_time() - used]
-    print(json.dumps([session.progress.step, *seconds]))
+    return session
 
 
 def measured(kind, stages, folder, number):
@@ -78,7 +75,11 @@ def main():
     parser.add_argument("--attempt", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.attempt:
-        attempt(args.kind, args.stages, args.run, args.attempt)
+        session = opened(args.run, args.attempt)
+        began, used = time.perf_counter(), time.process_time()
+        training(args.kind, args.stages)
+        seconds = [time.perf_counter() - began, time.process_time() - used]
+        print(json.dumps([session.progress.step, *seconds]))
         return
     for kind, words in KINDS.items():
         with tempfile.TemporaryDirectory(prefix="rekindle-bench-") as folder:

@@ -4,6 +4,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from rekindle.jobs.bytecode.identity import identity_of
+
 
 class PerType:
     """Ask once for each type, by its identity: a metaclass may compare types in its own way.
@@ -19,9 +21,9 @@ class PerType:
 
     def __call__(self, kind: type) -> bool:
         """Return the answer for a type."""
-        known = self._known.get(id(kind))
+        known = self._known.get(identity_of(kind))
         if known is not None and known[0]() is kind:
             return known[1]
         found = self._ask(kind)
-        self._known[id(kind)] = weakref.ref(kind), found
+        self._known[identity_of(kind)] = weakref.ref(kind), found
         return found

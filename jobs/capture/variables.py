@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 import keras
 import numpy as np
 
+from rekindle.jobs.bytecode.identity import identity_of
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.weights import layer_attributes, raw_arrays
 from rekindle.jobs.weights.auto_names import Renaming
@@ -74,8 +75,8 @@ def plain(model: Any) -> list[Any]:
         if type(value) in ATOMS:
             return
         if isinstance(value, variable):
-            if id(value) not in seen:
-                seen.add(id(value))
+            if identity_of(value) not in seen:
+                seen.add(identity_of(value))
                 found.append(value)
         elif isinstance(value, dict):
             for item in value.values():
@@ -104,13 +105,15 @@ def untracked(model: Any, known: Groups) -> list[Any]:
 
     variable, module = (keras.Variable, tf.Variable), tf.Module
     found: list[Any] = []
-    seen = {id(value) for group in known.values() for one in group for value in components(one)}
+    seen = {
+        identity_of(value) for group in known.values() for one in group for value in components(one)
+    }
 
     def look(value: Any) -> None:
         if type(value) in ATOMS:
             return
         if isinstance(value, variable):
-            mine = [id(component) for component in components(value)]
+            mine = [identity_of(component) for component in components(value)]
             if not seen.issuperset(mine):
                 seen.update(mine)
                 found.append(value)

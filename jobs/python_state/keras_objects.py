@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from rekindle.jobs import keras_compat
 from rekindle.jobs.bytecode import own_code
+from rekindle.jobs.bytecode.identity import identity_of
 from rekindle.jobs.capture import variables
 from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
 from rekindle.jobs.object_kinds import kinds, leaves
@@ -128,12 +129,12 @@ class KerasKind(ObjectKind):
         for slot in super().slots(value):
             if not _is_of_keras(slot):
                 if type(slot.value) not in PLAIN:
-                    own.add(id(slot.value))
+                    own.add(identity_of(slot.value))
                 yield slot
         if isinstance(value, keras.layers.Layer):
             yield Slot(_TRAINABLE, "trainable", bool(vars(value).get("_trainable", True)))
         for label, part in _parts(value):
-            if id(part) not in own:
+            if identity_of(part) not in own:
                 yield Slot(label, None, part, settable=False)
 
     def put(self, value: Any, slot_key: Any, item: Any) -> None:
@@ -221,7 +222,7 @@ class Classifier:
 
     def look(self) -> "Classifier":
         """Ask again which variables other components save; return self."""
-        self._known = {id(part) for part in self._saved()}
+        self._known = {identity_of(part) for part in self._saved()}
         return self
 
     def __call__(self, value: Any) -> Kind | None:
@@ -252,7 +253,7 @@ class Classifier:
             parts = variables.components(value)
         except Exception:
             return OPAQUE
-        is_known = any(id(part) in self._known for part in parts)
+        is_known = any(identity_of(part) in self._known for part in parts)
         readable = all(hasattr(part, "numpy") and part.shape.rank is not None for part in parts)
         return OPAQUE if is_known or not readable else VARIABLE
 

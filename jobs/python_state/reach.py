@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from rekindle.jobs.bytecode import own_code
+from rekindle.jobs.bytecode.identity import identity_of
 from rekindle.jobs.object_kinds import kinds, leaves, values
 from rekindle.jobs.object_kinds.kinds import Globals, Kind, Leaf, Slot
 from rekindle.jobs.object_kinds.values import Expr, type_name
@@ -144,13 +145,15 @@ class Reach:
 
     def path_of(self, value: Any) -> str | None:
         """Return the path of an object that was found."""
-        return self._paths.get(id(value)) or self._adopted.get(id(value), (None,))[0]
+        return (
+            self._paths.get(identity_of(value)) or self._adopted.get(identity_of(value), (None,))[0]
+        )
 
     def adopt(self, path: str, value: Any) -> None:
         """Give an object that a restore has made the path that it had in the checkpoint."""
         self._adopted.pop(self._adopted_as.get(path, 0), None)
-        self._adopted[id(value)] = (path, value)
-        self._adopted_as[path] = id(value)
+        self._adopted[identity_of(value)] = (path, value)
+        self._adopted_as[path] = identity_of(value)
 
     def _run(self) -> None:
         """Walk until neither objects nor names of globals are left."""
@@ -202,7 +205,7 @@ class Reach:
 
     def _enter(self, path: str, value: Any) -> str | None:
         """Return the path of an object, a new one unless it is known; None where it is opaque."""
-        identity = id(value)  # once: each call raises an audit event
+        identity = identity_of(value)
         found = self._paths.get(identity)
         if found is not None:
             return found
@@ -273,7 +276,7 @@ class Reach:
                     self._name_module(module, names)
 
     def _name(self, namespace: dict[str, Any], name: str) -> None:
-        self._globals.setdefault(id(namespace), Globals(namespace)).names[name] = None
+        self._globals.setdefault(identity_of(namespace), Globals(namespace)).names[name] = None
 
     def _name_module(self, module: types.ModuleType, names: frozenset[str]) -> None:
         """Follow what a function names of a module of the job, and of modules in it."""
@@ -287,7 +290,7 @@ class Reach:
                 self._name_module(inner, names)
 
     def _names_of(self, namespace: dict[str, Any]) -> Iterable[str]:
-        found = self._globals.get(id(namespace))
+        found = self._globals.get(identity_of(namespace))
         return found.names if found is not None else ()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from rekindle.jobs import code_origin
+from rekindle.jobs.bytecode.identity import identity_of
 from rekindle.jobs.capture.component import Caveat
 from rekindle.jobs.python_state import traced
 from rekindle.jobs.python_state.frame import Frame
@@ -81,7 +82,7 @@ class Stack(NoStack):
         return found
 
     def closed(self) -> frozenset[int]:
-        return frozenset(map(id, self._closed()))
+        return frozenset(map(identity_of, self._closed()))
 
     def is_made_again(self, path: str) -> bool:
         name = path.partition(".")[0].partition("[")[0]

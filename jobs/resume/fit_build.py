@@ -96,17 +96,18 @@ def iterator_arguments(model: Any, arguments: Json) -> Json:
 
 def build(model: Any, train: Any, models: ModelState, saved: TrainingState, warn: Warn) -> None:
     """Create all variables before the first batch, so that they can be restored."""
+    was_built = keras_compat.is_built(model)
     with model.distribute_strategy.scope():
         try:
             # the specification of arrays costs 0.1 s, for each of hundreds of finished stages
-            if not keras_compat.is_built(model):
+            if not was_built:
                 model._symbolic_build(data_batch=_batch_of(train.element_spec))
             built = True
         except Exception:
             built = False  # e.g. a custom train_step that creates variables itself
     if not saved:
         return
-    if saved["position"]["end"]:
+    if saved["position"]["end"] and not was_built:
         models.fix()
     if not built or ("callbacks" in saved and models.difference(saved) is not None):
         try:

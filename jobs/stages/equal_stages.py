@@ -195,12 +195,13 @@ def _has_other_parameters(call: Call, record: Record) -> bool:
 
 def _parameters_decide(call: Call, records: Iterable[Record]) -> bool:
     """Return whether the stages of this place and turn had each its own parameters."""
-    given = [
-        one.way.given
-        for one in records
-        if one.way.given and call.way.is_alike(replace(one.way, given=call.way.given))
-    ]
-    return len(given) > 1 and len(set(given)) == len(given)
+    given: set[str] = set()
+    for one in records:
+        if one.way.given and call.way.is_alike(replace(one.way, given=call.way.given)):
+            if one.way.given in given:
+                return False  # at once: hundreds of stages of one loop have the same
+            given.add(one.way.given)
+    return len(given) > 1
 
 
 def _closest(call: Call, begun_alike: Sequence[Record]) -> Record:

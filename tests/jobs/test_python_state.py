@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
+from rekindle.jobs.bytecode import own_code
 from rekindle.jobs.object_kinds import leaves
 from rekindle.jobs.python_state import saved, trials
 from rekindle.jobs.python_state.reach import Reach
@@ -409,3 +410,14 @@ def test_one_changed_item_of_a_large_array_is_found(dtype: str, order: str) -> N
     table[0, 1], table[517, 1000] = 2, 1
     digests.add(leaves.digest_array(table))
     assert len(digests) == len(places) + 3
+
+
+def test_the_attributes_that_a_librarys_class_assigns_are_read_from_its_bytecode() -> None:
+    """More of them than one byte numbers; in functions within functions; other names are none."""
+    names = {f"_{number}" for number in range(600)}
+    lines = [f"    self.{name} = self.read_{name}.part()" for name in sorted(names)]
+    inner = "    def inner(): self.inner, self.both[0] = 1, 2"
+    space: dict[str, Any] = {"__name__": "math"}
+    exec("\n".join(["def method(self):", *lines, inner]), space)
+    owner = type("Layer", (), {"__module__": "math", "method": space["method"]})
+    assert own_code.names_written(owner) == names | {"inner"}
