@@ -31,7 +31,7 @@ class Written:
         self._owner = os.getpid()
         self._active: Callable[[], bool] = lambda: False
         self._installed = False
-        self._outside: Callable[[str, int], None] | None = None
+        self._outside: list[Callable[[str, int], None]] = []
         self._read: Any = None
         self._database: Any = None
 
@@ -46,7 +46,7 @@ class Written:
 
     def outside(self, opened: Callable[[str, int], None]) -> None:
         """Call a function with path and flags of each file that is opened outside of stages."""
-        self._outside = opened
+        self._outside.append(opened)
 
     def begin(self, active: Callable[[], bool]) -> None:
         """Begin to note paths, of a new stage.
@@ -83,6 +83,8 @@ class Written:
         """Note a path that is about to be written; anything else is passed over."""
         if self._active():
             self._add(path, self._paths)
+        else:
+            self._pass_on(path, os.O_RDWR)
 
     def _add(self, path: Any, paths: dict[str, None]) -> None:
         if os.getpid() != self._owner or len(paths) >= _MOST:
@@ -102,7 +104,8 @@ class Written:
                 self._pass_on(path, flags)
             if flags & os.O_ACCMODE:
                 OPEN_FILES.opened(path)
-                self.note(path)
+                if self._active():
+                    self._add(path, self._paths)
             elif not is_code:
                 self._read = path
         elif event == "os.rename":
@@ -113,12 +116,13 @@ class Written:
             self._add(args[0], self._folders)
 
     def _pass_on(self, path: Any, flags: int) -> None:
-        if self._outside is None or os.getpid() != self._owner:
+        if not self._outside or os.getpid() != self._owner:
             return
         text = _absolute(path)
         if text is not None and not text.startswith(_SPECIAL):
-            with contextlib.suppress(Exception):
-                self._outside(text, flags)
+            for opened in self._outside:
+                with contextlib.suppress(Exception):
+                    opened(text, flags)
 
 
 _EVENTS: Final = frozenset({"open", "os.rename", "sqlite3.connect", "os.mkdir"})

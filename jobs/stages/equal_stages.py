@@ -19,6 +19,7 @@ class _Choice:
         same: unmet stages of the content of the call, by number.
         there: those at the place and in the turn of the call.
         near: those that are not certainly of another place, turn or parameter.
+        ahead: those of them that follow what this attempt has met.
         met: stages that this attempt has met, in its order.
     """
 
@@ -26,6 +27,7 @@ class _Choice:
     same: Sequence[Record]
     there: Sequence[Record]
     near: Sequence[Record]
+    ahead: Sequence[Record]
     met: Sequence[Record]
 
     @classmethod
@@ -33,7 +35,8 @@ class _Choice:
         there = [one for one in same if call.way.equals(one.way) or is_moved(call, one)]
         decides = _parameters_decide(call, [*same, *met])
         near = [one for one in same if not _is_elsewhere(call, one, decides=decides)]
-        return cls(call, same, there, near, met)
+        last = max((one.number for one in met), default=-1)
+        return cls(call, same, there, near, [one for one in near if one.number > last], met)
 
     def begun_alike(self, among: Iterable[Record]) -> list[Record]:
         """List those that began with the weights of the call."""
@@ -80,9 +83,11 @@ def _only_one_with_these_weights(choice: _Choice) -> Found | None:
 
 def _finished_there(choice: _Choice) -> Found | None:
     """Take the finished stage of this place and turn, which need not be the same call of it."""
-    if not choice.there:
+    call = choice.call
+    there = [one for one in choice.there if one in choice.ahead or call.way.equals(one.way)]
+    if not there:
         return None
-    call, first = choice.call, choice.there[0]
+    first = there[0]
     decides = _parameters_decide(call, [*choice.same, *choice.met])
     if not call.way.repeats or call.resumes_itself or decides:
         return Found(first)
@@ -106,13 +111,11 @@ def _unfinished_near(choice: _Choice) -> Found | None:
 
 
 def _finished_near(choice: _Choice) -> Found | None:
-    """Take the first finished stage, unless the weights are those of one of another place."""
-    if not choice.near or choice.begun_alike(choice.same):
+    """Take the next finished stage, unless the weights are those of one of another place."""
+    if not choice.ahead or choice.begun_alike(choice.same):
         return None
-    call, first = choice.call, choice.near[0]
-    if call.resumes_itself or len(choice.near) == 1:
-        return Found(first)
-    return Found(first, doubt="it begins with other weights")
+    first = choice.ahead[0]
+    return Found(first, doubt="" if choice.call.resumes_itself else "it begins with other weights")
 
 
 def _resumed_by_script(choice: _Choice) -> Found | None:

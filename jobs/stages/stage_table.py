@@ -86,6 +86,14 @@ class StageTable:
         """Difference for which the stage that was entered last must not be trained."""
         return self._refusal
 
+    @property
+    def indistinct(self) -> int | None:
+        """Number of the stage that was entered last, if only its order tells it from others."""
+        record = self._records.get(self._met[-1]) if self._met else None
+        if record is None or record.key is None or record.accepted:
+            return None
+        return record.number if record.way.repeats or not record.way.known else None
+
     def _find(self, found: Found, call: Call) -> int:
         record = found.record
         number = record.number

@@ -43,6 +43,7 @@ def main() -> NoReturn:
     from rekindle.jobs.attempt.session import Session
     from rekindle.jobs.files import clock, leftovers
     from rekindle.jobs.files.appended import Appended
+    from rekindle.jobs.files.results import Results
     from rekindle.jobs.files.written import WRITTEN
     from rekindle.jobs.resume.unfollowed import Unfollowed
     from rekindle.jobs.trainer import reexec, required_gpu
@@ -68,7 +69,10 @@ def main() -> NoReturn:
     required_gpu.install(session)
     reexec.install(job, sys.argv[1:3], session.report_unfollowed)
     WRITTEN.install()
+    results = Results(session)
     WRITTEN.outside(Appended(session).opened)
+    WRITTEN.outside(results.opened)
+    session.stages.listen(results.check, lambda: None)
     clock.install(session)
     try:
         try:
@@ -79,6 +83,7 @@ def main() -> NoReturn:
         finally:
             unfollowed.check(final=True)
         session.stages.settle()
+        results.check()
         if not shutdown.answered():
             session.stages.table.check_met()
     except SystemExit as leaving:

@@ -331,6 +331,11 @@ def appended(*, file: str) -> None:
     """Record that the script has appended to a file outside of its trainings."""
 
 
+@_kind("attempt", "stage")
+def wrote(*, stage: Whole, file: str) -> None:
+    """Record a file that the script wrote after a stage that only its order tells from others."""
+
+
 @_kind("attempt")
 def failed(
     *,

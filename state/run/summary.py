@@ -116,6 +116,8 @@ class Summary:
             roles.append((kind, attempt))
         elif kind == "appended":
             roles.append(("appended", entry.get("file")))
+        elif kind == "wrote":
+            roles.append((kind, attempt, entry.get("stage"), entry.get("file")))
         elif kind == "warned" and entry.get("unfollowed") is True:
             roles.append(("unfollowed", attempt))
             if ("message", entry.get("message")) not in self._holder:

@@ -54,6 +54,6 @@ def test_a_look_for_the_folder_of_temporary_files_does_not_wait_for_itself(
 ) -> None:
     """``tempfile`` opens a file while it holds its lock."""
     first = Script(tmp_path, 1)
-    monkeypatch.setattr(WRITTEN, "_outside", Appended(first.session).opened)
+    monkeypatch.setattr(WRITTEN, "_outside", [Appended(first.session).opened])
     monkeypatch.setattr(tempfile, "tempdir", None)
     assert tempfile.gettempdir()

@@ -1,7 +1,7 @@
 """Stages of the same content: moved lines, other parameters, and trainings that are skipped."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,8 +39,11 @@ class Attempt:
         number = self.table.enter(call)
         self.said += [what for what, _ in self.table.caveats()]
         if ended:
-            self._note({"kind": "stage_ended", "stage": number, "step": number + 1})
+            self.end(number)
         return number
+
+    def end(self, number: int) -> None:
+        self._note({"kind": "stage_ended", "stage": number, "step": number + 1})
 
     def enter_all(self, calls: Iterable[Call]) -> list[int]:
         return [self.enter(call) for call in calls]
@@ -156,7 +159,27 @@ def test_a_finished_stage_for_weights_that_a_script_has_loaded_is_named_in_a_loo
         assert count == len(second.said)
 
 
-def _ends(attempt: Attempt, calls: Sequence[Call]) -> list[int]:
-    numbers = attempt.enter_all(calls)
-    attempt.table.check_met()
-    return numbers
+def test_a_stage_that_the_script_has_passed_is_not_that_of_a_call_in_another_place() -> None:
+    """A function that calls itself, and passes what has ended."""
+
+    def call(n: int, weights: str) -> Call:
+        return Call(KEY, Entry(weights), replace(way(repeats=True), lines=("train.py:9",) * n))
+
+    first = Attempt()
+    first.enter(call(1, "w0"))
+    first.enter(call(2, "w1"), ended=False)
+    second = first.next()
+    assert [1, 2] == second.enter_all([call(2, "w0"), call(3, "w2")])
+    assert [] == second.said
+
+
+def test_a_finished_stage_for_loaded_weights_in_another_line_is_named() -> None:
+    """The training may be resumed in its own line, or be another that continues the first."""
+    first = Attempt()
+    first.enter(Call(KEY, Entry("w0"), way(line=3)))
+    second = first.next()
+    assert 0 == second.enter(Call(KEY, Entry("loaded"), way(line=5)))
+    assert "it begins with other weights" in second.said[0]
+    third = first.next()
+    assert 0 == third.enter(Call(KEY, Entry("loaded"), way(line=5), resumes_itself=True))
+    assert [] == third.said
