@@ -1,7 +1,7 @@
 """Name finished trainings whose result a relaunch writes to other files than an earlier attempt.
 
 Nothing may tell several trainings of the same content apart: restarts until there are enough
-files, a queue whose names no loop has. A script that skips the first of them draws their initial
+files, a queue of objects. A script that skips the first of them draws their initial
 weights for a later one, and gets their result. What it writes next shows that.
 """
 
@@ -53,9 +53,11 @@ class Results:
         if stage is None or threading.current_thread() is not threading.main_thread():
             return
         folder = tempfile.tempdir or os.environ.get("TMPDIR") or os.path.join(os.sep, "tmp")
-        if path.startswith((str(session.run.root), os.path.join(os.fsdecode(folder), "tmp"))):
+        name = short(path, session.job.workdir)
+        is_temporary = name == path and path.startswith(os.path.join(os.fsdecode(folder), "tmp"))
+        if is_temporary or path.startswith(str(session.run.root)):
             return
-        name = without_varying(short(path, session.job.workdir))
+        name = without_varying(name)
         if str(os.getpid()) not in name and self._add(stage, session.attempt, name):
             self._unchecked.add(stage)
             self._is_busy = True

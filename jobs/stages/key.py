@@ -170,6 +170,8 @@ class Way:
 
     def is_other_turn(self, other: "Way") -> bool:
         """Return whether a loop's variable has another value, as far as values are known."""
+        if len(self.turns) != len(other.turns) and not (self.code and other.code):
+            return False  # one of an older version, which knew fewer variables
         if self.known and other.known:
             return self.turns != other.turns
         return self.lines == other.lines and self.is_other_value(other)

@@ -15,7 +15,7 @@ import linecache
 import os
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import CodeType, FrameType
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ _RUNS_SCRIPT: Final = os.path.join(_OURS, "trainer", "script.py")
 _OPTIMIZERS: Final = "keras.src.optimizers"
 _PASSED: Final = ("keras", "tensorflow", "tf_keras")
 """Libraries whose own frames lie between a script and each stage."""
+_TAKING: Final = frozenset({"pop", "popleft", "get_nowait"})
 
 
 def here() -> Way:
@@ -43,6 +44,7 @@ def here() -> Way:
     columns: list[str] = []
     known = bool(frames)
     own = [frame for frame in frames if frame is not None]
+    repeats = len({frame.f_code for frame in own}) < len(own)  # a function that calls itself
     for frame in frames:
         if frame is None:
             known = False
@@ -50,11 +52,14 @@ def here() -> Way:
         code = frame.f_code
         lines.append(f"{os.path.basename(code.co_filename)}:{frame.f_lineno} {code.co_name}")
         columns.append(_column(code, frame.f_lasti))
-        for name in _loop_variables(code, frame.f_lineno):
-            value = frame.f_locals.get(name, frame.f_globals.get(name))
-            text = _text(value, objects=True)
-            known = known and text is not None
-            turns.append(f"{name} = {text}")
+        for loop in _loops_around(code, frame.f_lineno):
+            values = {name: _value(frame, name) for name in (*loop.names, *loop.taken)}
+            # data that a loop takes is compared with the data of the stage
+            names = [*loop.names, *(name for name in loop.taken if _is_plain(values[name]))]
+            found = [(name, _text(values[name], objects=True)) for name in names]
+            known = known and all(text is not None for _, text in found)
+            turns += [f"{name} = {text}" for name, text in found]
+            repeats = repeats or not found
         if code.co_name != "<module>":
             for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
                 text = _text(frame.f_locals.get(name))
@@ -68,17 +73,7 @@ def here() -> Way:
         known,
         tuple(columns) if all(columns) else (),
         _digest("\n".join(sorted({_source_digest(one.f_code.co_filename) for one in own}))),
-        _repeats(own),
-    )
-
-
-def _repeats(frames: list[FrameType]) -> bool:
-    """Return whether a script may pass the same way twice without another turn of a loop."""
-    codes = [frame.f_code for frame in frames]
-    return len(set(codes)) < len(codes) or any(
-        first <= frame.f_lineno <= last and first >= frame.f_code.co_firstlineno and not names
-        for frame in frames
-        for first, last, names in _loops(frame.f_code.co_filename)
+        repeats,
     )
 
 
@@ -123,42 +118,86 @@ def _is_passed(file: str) -> bool:
     )
 
 
-def _loop_variables(code: CodeType, line: int) -> list[str]:
-    """Name the variables of the loops of a function that contain a line."""
-    return [
-        name
-        for first, last, names in _loops(code.co_filename)
-        if first <= line <= last and first >= code.co_firstlineno
-        for name in names
-        if name in code.co_varnames or name in code.co_names or name in code.co_cellvars
-    ]
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Loop:
+    """Hold a loop of a file.
+
+    Attributes:
+        first: line.
+        last: line.
+        names: variables that the loop counts with.
+        taken: variables of a ``while`` loop that take the next of a queue.
+    """
+
+    first: int
+    last: int
+    names: tuple[str, ...]
+    taken: tuple[str, ...] = ()
+
+
+def _loops_around(code: CodeType, line: int) -> Iterator[_Loop]:
+    """List the loops of a function that contain a line, with the variables of the function."""
+
+    def own(names: tuple[str, ...]) -> tuple[str, ...]:
+        held = (code.co_varnames, code.co_names, code.co_cellvars)
+        return tuple(name for name in names if any(name in some for some in held))
+
+    for loop in _loops(code.co_filename):
+        if loop.first <= line <= loop.last and loop.first >= code.co_firstlineno:
+            names, taken = own(loop.names), own(loop.taken)
+            if names or taken or not (loop.names or loop.taken):
+                yield dataclasses.replace(loop, names=names, taken=taken)
+
+
+def _value(frame: FrameType, name: str) -> Any:
+    return frame.f_locals.get(name, frame.f_globals.get(name))
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, int | str | os.PathLike)
 
 
 @functools.lru_cache(maxsize=64)
-def _loops(file: str) -> list[tuple[int, int, tuple[str, ...]]]:
-    """List the loops of a file: first and last line, and their variables."""
+def _loops(file: str) -> list[_Loop]:
+    """List the loops of a file."""
     try:
         tree = ast.parse("".join(linecache.getlines(file)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     found = []
     for node in ast.walk(tree):
-        names: tuple[str, ...] = ()
+        names: Iterable[str] = ()
+        taken: Iterable[str] = ()
         if isinstance(node, ast.For | ast.AsyncFor):
-            names = tuple(_names(node.target))
+            names = _names(node.target)
         elif isinstance(node, ast.While):
             # a counter that the loop itself increments
-            names = tuple(
-                name
-                for inner in ast.walk(node)
-                if isinstance(inner, ast.AugAssign)
-                for name in _names(inner.target)
-            )
+            parts = list(ast.walk(node))
+            counters = [part.target for part in parts if isinstance(part, ast.AugAssign)]
+            names = [name for target in counters for name in _names(target)]
+            taken = [name for part in parts for name in _taken(part) if name not in names]
         elif isinstance(node, ast.ListComp | ast.DictComp | ast.SetComp | ast.GeneratorExp):
-            names = tuple(name for one in node.generators for name in _names(one.target))
-        if isinstance(node, ast.While) or (names and isinstance(node, ast.expr | ast.stmt)):
-            found.append((node.lineno, node.end_lineno or node.lineno, names))
-    return sorted(found)
+            names = [name for one in node.generators for name in _names(one.target)]
+        else:
+            continue
+        found.append(_Loop(node.lineno, node.end_lineno or node.lineno, tuple(names), tuple(taken)))
+    return sorted(found, key=lambda loop: (loop.first, loop.last, loop.names))
+
+
+def _taken(node: ast.AST) -> Iterator[str]:
+    """Name the variables to which a statement assigns the next of a queue or an iterator."""
+    if not isinstance(node, ast.Assign | ast.NamedExpr) or not isinstance(node.value, ast.Call):
+        return
+    called, arguments = node.value.func, node.value.args or node.value.keywords
+    takes = (isinstance(called, ast.Name) and called.id == "next") or (
+        isinstance(called, ast.Attribute)
+        and (called.attr in _TAKING or (called.attr == "get" and not arguments))
+    )
+    if takes:
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            yield from _names(target)
 
 
 def _names(target: ast.expr) -> Iterator[str]:

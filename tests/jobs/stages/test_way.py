@@ -36,6 +36,10 @@ def again(n):
     if n > 7:
         again(n - 1)
 again(8)
+queue = ["x", "y", object()]
+while queue:
+    item = queue.pop()
+    train(9)
 """
 
 
@@ -56,7 +60,7 @@ def ways(tmp_path: Path) -> list[Way]:
 
 
 def test_turns_of_each_kind_of_loop_are_told_apart(ways: list[Way]) -> None:
-    for first, second in ((0, 1), (2, 3), (4, 5), (6, 7)):
+    for first, second in ((0, 1), (2, 3), (4, 5), (6, 7), (15, 16)):
         one, other = _inner(ways[first]), _inner(ways[second])
         assert one != other, one
         assert 1 == len(one)
@@ -112,8 +116,8 @@ def test_calls_in_one_line_are_told_apart(ways: list[Way]) -> None:
 
 
 def test_a_place_that_a_script_passes_several_times_in_one_turn_is_known(ways: list[Way]) -> None:
-    """In ``while True`` or a function that calls itself."""
-    assert [False] * 11 + [True, False, True] == [one.repeats for one in ways]
+    """In ``while True``, with a queue of objects, or in a function that calls itself."""
+    assert [False] * 11 + [True, False, True, True, False, False] == [one.repeats for one in ways]
 
 
 def test_the_way_tells_whether_the_code_is_the_same(ways: list[Way], tmp_path: Path) -> None:
@@ -140,5 +144,5 @@ def test_parameters_are_kept_as_a_digest_alone(ways: list[Way]) -> None:
 
 def _inner(one: Way) -> tuple[str, ...]:
     """Leave out the loops of the test runner."""
-    names = ("fold", "rows", "count", "letter", "thing")
+    names = ("fold", "rows", "count", "letter", "thing", "item")
     return tuple(turn for turn in one.turns if turn.split(" = ")[0] in names)
