@@ -67,22 +67,26 @@ class HeldFiles:
 
     def written(self, is_wanted: Callable[[str], bool]) -> dict[str, bool]:
         """Return the files that changed, and whether they are mapped; flush Python's first."""
-        if not self._begun:
-            OPEN_FILES.flush()
-            return {}
         found: dict[str, bool] = {}
-        for path, held in _held().items():
-            if path not in self._begun or not is_wanted(path):
-                continue  # opened within the stage, or none of the script's
+        for path, held in (_held() if self._begun else _open()).items():
+            if not is_wanted(path):
+                continue  # none of the script's
+            if path not in self._begun:
+                self._note_position(path, held)  # opened within the stage
+                continue
             if not held.is_mapped and _identity(path) == self._begun[path]:
                 continue
             if held.is_of_python:
                 found[path] = held.is_mapped
-                if held.fds:
-                    self._positions[path] = os.lseek(held.fds[0], 0, os.SEEK_CUR)
+                self._note_position(path, held)
             else:
                 self._foreign[path] = None
         return found
+
+    def _note_position(self, path: str, held: _Held) -> None:
+        if held.fds and held.is_of_python:
+            with contextlib.suppress(OSError):
+                self._positions[path] = os.lseek(held.fds[0], 0, os.SEEK_CUR)
 
     @property
     def positions(self) -> dict[str, int]:
@@ -108,9 +112,12 @@ def seek(positions: dict[str, int]) -> None:
                 one.seek(position)
 
 
-def paths() -> frozenset[str]:
-    """List what is held now: replacing such a file leaves a handle or mapping on the earlier."""
-    return frozenset(_held())
+def paths() -> dict[str, bool]:
+    """List what is held now, and whether by Python alone.
+
+    Replacing such a file leaves a handle or mapping on the earlier one.
+    """
+    return {path: held.is_of_python for path, held in _held().items()}
 
 
 def _held() -> dict[str, _Held]:

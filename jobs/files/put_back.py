@@ -8,6 +8,7 @@ from typing import Final
 from rekindle.jobs.attempt.kept_files import Record
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.files import csv_rows, held_files
+from rekindle.jobs.files.open_files import OPEN_FILES
 from rekindle.jobs.journal_writer import log_line
 from rekindle.state.run import checkpoints, entries, summary
 
@@ -28,11 +29,16 @@ class PutBack:
         self._stage = stage
         self._ended = ended
         self._times: list[tuple[float, float]] | None = None
-        self._held: frozenset[str] | None = None
+        self._held: dict[str, bool] | None = None
 
-    def all(self, records: dict[str, Record]) -> None:
-        """Put back what is another now, to the absolute paths of this attempt."""
-        done: list[str] = []
+    def all(self, records: dict[str, Record]) -> dict[str, int]:
+        """Put back what is another now, to the absolute paths of this attempt.
+
+        Returns:
+            The paths of what was put back, with the sizes.
+        """
+        done: dict[str, Record] = {}
+        OPEN_FILES.flush()
         for path, record in records.items():
             target = Path(os.path.realpath(path))  # a link stays a link
             try:
@@ -40,10 +46,12 @@ class PutBack:
                     continue
                 if target.exists() and not self._is_ours(target.stat().st_mtime):
                     self._name(record, "was changed while no attempt of this job ran")
+                elif self._is_of_a_library(target):
+                    self._name(record, "is held open by a library, and cannot be put back")
                 elif record.kept and self._session.store.kept.give_back(
                     record, target, in_place=self._is_held(target)
                 ):
-                    done.append(record.path)
+                    done[str(target)] = record
                 elif target.exists():
                     lost = ", and its copy is missing" if record.kept else ""
                     self._name(record, f"is another file now{lost}")
@@ -52,10 +60,12 @@ class PutBack:
             except OSError as error:
                 self._name(record, f"cannot be put back ({error.strerror or error})")
         if done:
-            more = f" and {len(done) - 3} more" if len(done) > 3 else ""
+            names = [record.path for record in done.values()]
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             when = "at its end" if self._ended else "at the checkpoint"
-            log_line(f"stage {self._stage}: put back {', '.join(done[:3])}{more}, as {when}.")
-            self._session.note(entries.files_put_back(stage=self._stage, names=done))
+            log_line(f"stage {self._stage}: put back {', '.join(names[:3])}{more}, as {when}.")
+            self._session.note(entries.files_put_back(stage=self._stage, names=names))
+        return {path: record.bytes for path, record in done.items()}
 
     def _is_log_of_several(self, record: Record, target: Path) -> bool:
         """Cut only this job's own rows of a CSVLogger's file to which rows were appended."""
@@ -96,6 +106,9 @@ class PutBack:
         if self._held is None:
             self._held = held_files.paths()
         return str(target) in self._held
+
+    def _is_of_a_library(self, target: Path) -> bool:
+        return self._is_held(target) and not (self._held or {})[str(target)]
 
     def _is_ours(self, changed: float) -> bool:
         if self._times is None:

@@ -55,6 +55,8 @@ class StageFiles(ComponentBase):
         self._records: dict[str, tuple[tuple[int, ...], Record]] = {}
         self._said = False
         self._held = HeldFiles()
+        self._then: dict[str, Record] = {}
+        self._positions: dict[str, int] = {}
         WRITTEN.begin(lambda: session.stages.inside)
 
     @property
@@ -82,15 +84,24 @@ class StageFiles(ComponentBase):
         self._paths.update(dict.fromkeys(found))
         EARLIER.add([*then, *earlier])
         self._folders = dict.fromkeys(earlier)
+        self._positions = {
+            _moved(os.path.join(self._base, name), moves): position
+            for name, position in saved.get("held", [])
+        }
         if not self._session.exports:
             self._say_moved(moves)
             PutBack(self._session, self._stage, ended=ended).all(found)
-            held_files.seek(
-                {
-                    _moved(os.path.join(self._base, name), moves): position
-                    for name, position in saved.get("held", [])
-                }
-            )
+            held_files.seek(self._positions)
+            self._then = {} if ended else found
+
+    def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
+        """Put back what callbacks have emptied, written or opened since, when they began again.
+
+        Their ``on_train_begin`` and ``on_epoch_begin`` are called in each attempt.
+        """
+        if self._then:
+            ends = PutBack(self._session, self._stage, ended=False).all(self._then)
+            held_files.seek({**ends, **self._positions})
 
     def _say_moved(self, moves: list[Move]) -> None:
         """Name output paths that are others in this attempt; those of ``tempfile`` always are."""

@@ -211,3 +211,70 @@ def test_an_array_in_a_mapped_file_is_restored_in_the_mapping(tmp_path: Path) ->
     rows = opened()
     again.stage().put_back(kept, ended=False)
     assert rows.tolist() == [[1.0] * 4, [0.0] * 4, [0.0] * 4]
+
+
+@pytest.mark.parametrize("mode", ["w", "a", "r+", "wb", "closed"])
+def test_a_file_that_a_callback_opens_when_it_begins_is_restored_below_its_handle(
+    tmp_path: Path, mode: str
+) -> None:
+    """An ``on_train_begin`` empties it once more, and writes a header."""
+    first = Script(tmp_path, 1)
+    log = first.work / "log.txt"
+    files = first.stage()
+    log.write_text("header\n")
+    handle = log.open("ab")
+    handle.write(b"1\n2\n")
+    saved = first.save(files, Position(0, 0, 2))
+    handle.write(b"3\n")
+    handle.close()
+
+    again = Script(tmp_path, 2)
+    files = again.stage()
+    files.begin()
+    files.put_back(saved, ended=False)
+    assert log.read_bytes() == b"header\n1\n2\n"
+    out: Any = log.open("w" if mode == "closed" else mode)
+    out.write(b"HEADER\n" if mode == "wb" else "HEADER\n")
+    if mode == "closed":
+        out.close()
+    files.restore(saved, {}, lenient=False)
+    if mode == "closed":
+        out = log.open("a")
+    out.write(b"3\n" if mode == "wb" else "3\n")
+    out.close()
+    assert log.read_bytes() == b"header\n1\n2\n3\n"
+    assert not again.said()
+
+
+def test_a_file_that_a_library_opens_when_it_begins_is_named(tmp_path: Path) -> None:
+    first = Script(tmp_path, 1)
+    data = first.work / "data.bin"
+    files = first.stage()
+    data.write_bytes(b"rows")
+    saved = first.save(files, Position(0, 0, 2))
+
+    again = Script(tmp_path, 2)
+    files = again.stage()
+    files.begin()
+    files.put_back(saved, ended=False)
+    fd = os.open(data, os.O_RDWR | os.O_TRUNC)  # no object of Python has it
+    try:
+        files.restore(saved, {}, lenient=False)
+    finally:
+        os.close(fd)
+    (said,) = again.said()
+    assert "data.bin, a file of stage 0, is held open by a library" in said
+
+
+def test_nothing_of_a_finished_stage_is_restored_twice(tmp_path: Path) -> None:
+    first = Script(tmp_path, 1)
+    log = first.work / "log.txt"
+    files = first.stage()
+    log.write_text("all\n")
+    saved = first.save(files, Position(0, 1, 2, end=True))
+    again = Script(tmp_path, 2)
+    files = again.stage()
+    files.put_back(saved, ended=True)
+    log.write_text("the script's own\n")
+    files.restore(saved, {}, lenient=False)
+    assert log.read_text() == "the script's own\n"

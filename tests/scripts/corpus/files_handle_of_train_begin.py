@@ -1,0 +1,24 @@
+"""A log that is opened with mode "w" in on_train_begin, and held until the end."""
+
+import keras
+import numpy as np
+
+
+class Log(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None):
+        self.out = open("log.csv", "w")
+        self.out.write("batch,loss\n")
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.out.write(f"{batch},{logs['loss']:.6f}\n")
+
+    def on_train_end(self, logs=None):
+        self.out.close()
+
+
+rng = np.random.default_rng(34)
+x, y = rng.random((64, 4)).astype("float32"), rng.random(64)
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(1)])
+model.compile("adam", "mse")
+model.fit(x, y, epochs=4, batch_size=8, verbose=0, callbacks=[Log()])
+np.savez("result.npz", *model.get_weights())
