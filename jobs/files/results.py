@@ -12,7 +12,7 @@ from typing import Final
 
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.files.moved import short
-from rekindle.jobs.stages.data_digest import without_varying
+from rekindle.jobs.stages.stable_text import without_varying
 from rekindle.state.run import entries, summary
 
 _MOST: Final = 8

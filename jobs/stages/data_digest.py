@@ -7,8 +7,6 @@ What differs between two processes of one script (addresses, clock, temporary fo
 import hashlib
 import math
 import os
-import re
-import tempfile
 import time
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from rekindle.jobs.stages.key import DataKey
+from rekindle.jobs.stages.stable_text import stable_text
 
 _BUDGET: Final = 2 * 2**20
 """Bytes that are read of all arrays together; an array of fewer bytes is read as a whole."""
@@ -32,23 +31,7 @@ _MOST_DEPTH: Final = 6
 _TEXTS: Final = 6
 _DAY: Final = 86400.0
 
-_VARYING: Final = re.compile(
-    r"tmp[a-z0-9_]{6,}|0x[0-9a-f]{6,}|[0-9a-f]{16,}"
-    r"|(?:19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d(?:[-_T. ]?[0-2]\d[-_:.]?[0-5]\d(?:[-_:.]?[0-5]\d)?)?"
-    r"|(?<!\d)1\d{9}(?!\d)"
-)
-
 Special = Callable[["DataDigest", Any], bool]
-
-
-def stable_text(text: str) -> str:
-    """Replace what differs between processes in a text: dates, temporary names, addresses."""
-    return without_varying(text.replace(tempfile.gettempdir() + os.sep, "#" + os.sep))
-
-
-def without_varying(text: str) -> str:
-    """Replace dates, addresses and random names in a text."""
-    return _VARYING.sub("#", text)
 
 
 class DataDigest:

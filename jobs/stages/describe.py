@@ -8,9 +8,9 @@ from rekindle.jobs.capture import variables
 from rekindle.jobs.capture.tracked_objects import TrackedModels
 from rekindle.jobs.journal_writer import log_line
 from rekindle.jobs.stages import model_digest, pipeline_digest, way
-from rekindle.jobs.stages.data_digest import stable_text
 from rekindle.jobs.stages.decision import Call
 from rekindle.jobs.stages.key import StageKey
+from rekindle.jobs.stages.stable_text import stable_text
 
 _DATA: Final = ("x", "y", "sample_weight", "validation_data", "class_weight")
 _NOT_DECIDING: Final = frozenset({"epochs", "initial_epoch", "verbose", "callbacks"})

@@ -10,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from rekindle.jobs.data.pipeline import graph
-from rekindle.jobs.stages.data_digest import DataDigest, count_leaves, stable_text
+from rekindle.jobs.stages.data_digest import DataDigest, count_leaves
 from rekindle.jobs.stages.key import DataKey
+from rekindle.jobs.stages.stable_text import stable_text
 
 _MOST_OPERATIONS: Final = 5000
 _LARGE: Final = 2**20

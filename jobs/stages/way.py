@@ -22,8 +22,9 @@ from typing import Any, Final
 import numpy as np
 
 from rekindle.jobs import code_origin
-from rekindle.jobs.stages.data_digest import DataDigest, stable_text
+from rekindle.jobs.stages.data_digest import DataDigest
 from rekindle.jobs.stages.key import Way
+from rekindle.jobs.stages.stable_text import stable_text
 
 _MOST_FRAMES: Final = 12
 _MOST_TEXT: Final = 120

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from rekindle.jobs.stages.data_digest import DataDigest, count_leaves, stable_text
+from rekindle.jobs.stages.data_digest import DataDigest, count_leaves
 from rekindle.jobs.stages.key import DataKey
+from rekindle.jobs.stages.stable_text import stable_text
 
 
 def key(value: Any) -> DataKey:
