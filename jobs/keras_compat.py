@@ -171,3 +171,16 @@ def existing_global_generator() -> Any:
 def make_global_generator() -> None:
     """Create Keras' global seed generator, as its first use does."""
     _seed_generator.global_seed_generator()
+
+
+def renew_summary_step(callback: Any) -> None:
+    """Let a TensorBoard callback write summaries as of its restored batch.
+
+    With a number as ``update_freq`` each batch pushes a writer that knows its own number, and
+    decides by it whether summaries are written until the next batch: those of the epoch, too.
+    """
+    pushed = getattr(callback, "_prev_summary_state", None)
+    push, pop = (getattr(callback, f"_{name}_writer", None) for name in ("push", "pop"))
+    if pushed and push is not None and pop is not None:
+        pop()
+        push(callback._train_writer, callback._global_train_batch)

@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 
+from rekindle.jobs import keras_compat
 from rekindle.jobs.capture import large_arrays, tensorboard_files
 from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
 from rekindle.jobs.capture.component import Caveat, ComponentBase, Json
@@ -83,6 +84,8 @@ class CallbackStates(ComponentBase):
                 callback.load_state_dict(decode(state["own"], arrays))
             else:
                 self._restore_attributes(index, callback, kind, state, arrays)
+            if isinstance(callback, keras.callbacks.TensorBoard):
+                keras_compat.renew_summary_step(callback)
 
     def difference(self, saved: TrainingState) -> str | None:
         now = [type(callback).__name__ for callback in self.callbacks]

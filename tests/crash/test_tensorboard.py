@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import lives as driver
+import matrix
 import pytest
 from lives import Blow, Lives
 
@@ -57,6 +58,23 @@ def test_event_files_of_others_in_the_same_folder_are_not_changed(tmp_path: Path
     # each event exists once, unchanged
     assert [] == driver.differences(calm.digests, storm.digests)
     assert list((lives.work / "logs" / "train").glob("events.out.lost.*"))
+
+
+@pytest.mark.crash
+@pytest.mark.slow
+def test_an_epoch_that_is_resumed_behind_its_last_batch_writes_no_other_summaries(
+    tmp_path: Path,
+) -> None:
+    """With a number as ``update_freq`` the last batch decides whether those of the epoch are."""
+
+    def lives(root: Path) -> Lives:
+        policy = CheckpointPolicy(every_steps=7)  # an epoch has 21 batches
+        return Lives(root, matrix.SCRIPT, args=["tensorboard"], policy=policy)
+
+    calm = driver.undisturbed(lives(tmp_path / "calm"))
+    storm = driver.stormy(lives(tmp_path / "storm"), [Blow("validation", 1, signal.SIGKILL)])
+    assert [(0, 0), (0, 21)] == [(r["epoch"], r["step"]) for r in storm.resumed]
+    assert [] == driver.differences(calm.digests, storm.digests)
 
 
 def _lives(root: Path) -> Lives:
