@@ -63,7 +63,7 @@ class HeldFiles:
         """Note the files that are held now; a stage that is not trained has no need of it."""
         if held := _held():
             inherited = _inherited()
-            self._begun = {path: _identity(path) for path in held if _file(path) not in inherited}
+            self._begun = {path: identity(path) for path in held if _file(path) not in inherited}
 
     def written(self, is_wanted: Callable[[str], bool]) -> dict[str, bool]:
         """Return the files that changed, and whether they are mapped; flush Python's first."""
@@ -74,7 +74,7 @@ class HeldFiles:
             if path not in self._begun:
                 self._note_position(path, held)  # opened within the stage
                 continue
-            if not held.is_mapped and _identity(path) == self._begun[path]:
+            if not held.is_mapped and identity(path) == self._begun[path]:
                 continue
             if held.is_of_python:
                 found[path] = held.is_mapped
@@ -184,7 +184,8 @@ def _file(path: str) -> tuple[int, int] | None:
     return info.st_dev, info.st_ino
 
 
-def _identity(path: str) -> Identity | None:
+def identity(path: str) -> Identity | None:
+    """Return size and time of the last change of a file; None if it is missing."""
     try:
         info = os.stat(path)
     except OSError:

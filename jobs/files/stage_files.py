@@ -17,8 +17,9 @@ from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, ComponentBase
 from rekindle.jobs.files import held_files
-from rekindle.jobs.files.held_files import HeldFiles
+from rekindle.jobs.files.held_files import HeldFiles, Identity, identity
 from rekindle.jobs.files.moved import EARLIER, FREEZE, Move, OutputPaths, dated_like, short
+from rekindle.jobs.files.open_files import OPEN_FILES
 from rekindle.jobs.files.put_back import PutBack
 from rekindle.jobs.files.written import WRITTEN
 from rekindle.jobs.journal_writer import log_line
@@ -55,7 +56,7 @@ class StageFiles(ComponentBase):
         self._records: dict[str, tuple[tuple[int, ...], Record]] = {}
         self._said = False
         self._held = HeldFiles()
-        self._then: dict[str, Record] = {}
+        self._then: dict[str, tuple[Record, Identity | None]] = {}
         self._positions: dict[str, int] = {}
         WRITTEN.begin(lambda: session.stages.inside)
 
@@ -92,16 +93,20 @@ class StageFiles(ComponentBase):
             self._say_moved(moves)
             PutBack(self._session, self._stage, ended=ended).all(found)
             held_files.seek(self._positions)
-            self._then = {} if ended else found
+            self._then = {} if ended else {path: (r, identity(path)) for path, r in found.items()}
 
     def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
         """Put back what callbacks have emptied, written or opened since, when they began again.
 
         Their ``on_train_begin`` and ``on_epoch_begin`` are called in each attempt.
         """
-        if self._then:
-            ends = PutBack(self._session, self._stage, ended=False).all(self._then)
-            held_files.seek({**ends, **self._positions})
+        if not self._then:
+            return
+        OPEN_FILES.flush()
+        changed = {path: r for path, (r, before) in self._then.items() if identity(path) != before}
+        ends = PutBack(self._session, self._stage, ended=False).all(changed)
+        held_files.seek({**ends, **self._positions})
+        self._then |= {path: (record, identity(path)) for path, record in changed.items()}
 
     def _say_moved(self, moves: list[Move]) -> None:
         """Name output paths that are others in this attempt; those of ``tempfile`` always are."""

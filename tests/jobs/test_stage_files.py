@@ -278,3 +278,19 @@ def test_nothing_of_a_finished_stage_is_restored_twice(tmp_path: Path) -> None:
     log.write_text("the script's own\n")
     files.restore(saved, {}, lenient=False)
     assert log.read_text() == "the script's own\n"
+
+
+def test_what_was_named_before_the_callbacks_is_not_named_once_more(tmp_path: Path) -> None:
+    first = Script(tmp_path, 1, limit=2)
+    log = first.work / "log.txt"
+    files = first.stage()
+    log.write_text("above the limit\n")
+    saved = first.save(files, Position(0, 0, 2))
+    log.write_text("another file\n")
+    again = Script(tmp_path, 2, limit=2)
+    files = again.stage()
+    files.put_back(saved, ended=False)
+    files.restore(saved, {}, lenient=False)
+    files.restore(saved, {}, lenient=False)
+    assert len(again.said()) == 1
+    assert len(vars(again.session)["_changed"]) == 1
