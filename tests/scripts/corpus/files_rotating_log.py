@@ -3,8 +3,8 @@
 import logging
 from logging.handlers import RotatingFileHandler
 
-import keras
 import numpy as np
+import tensorflow as tf
 
 log = logging.getLogger("training")
 log.setLevel(logging.INFO)
@@ -13,7 +13,7 @@ handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
 log.addHandler(handler)
 
 
-class ToLog(keras.callbacks.Callback):
+class ToLog(tf.keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         log.info("batch %d: loss %.6f", batch, logs["loss"])
 
@@ -24,9 +24,9 @@ class ToLog(keras.callbacks.Callback):
 rng = np.random.default_rng(33)
 x, y = rng.random((48, 4)).astype("float32"), rng.random(48)
 for width in (4, 6):
-    keras.utils.set_random_seed(width)
-    model = keras.Sequential(
-        [keras.Input((4,)), keras.layers.Dense(width, "tanh"), keras.layers.Dense(1)]
+    tf.keras.utils.set_random_seed(width)
+    model = tf.keras.Sequential(
+        [tf.keras.Input((4,)), tf.keras.layers.Dense(width, "tanh"), tf.keras.layers.Dense(1)]
     )
     model.compile("adam", "mse")
     model.fit(x, y, epochs=2, batch_size=12, verbose=0, callbacks=[ToLog()])

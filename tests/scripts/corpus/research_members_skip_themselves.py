@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import keras
 import numpy as np
+import tensorflow as tf
 
 rng = np.random.default_rng(95)
 x = rng.normal(size=(48, 4)).astype("float32")
@@ -17,10 +17,10 @@ class Member:
         self.model = None
 
     def train(self, epochs):
-        self.model = keras.Sequential(
-            [keras.layers.Input((4,)), keras.layers.Dense(6, activation="relu")]
+        self.model = tf.keras.Sequential(
+            [tf.keras.layers.Input((4,)), tf.keras.layers.Dense(6, activation="relu")]
         )
-        self.model.add(keras.layers.Dense(1))
+        self.model.add(tf.keras.layers.Dense(1))
         self.model.compile("adam", "mse")
         if self.path.exists():
             self.model.load_weights(self.path)

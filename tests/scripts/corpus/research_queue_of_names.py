@@ -3,8 +3,8 @@
 import os
 from collections import deque
 
-import keras
 import numpy as np
+import tensorflow as tf
 
 rng = np.random.default_rng(94)
 x = rng.normal(size=(48, 5)).astype("float32")
@@ -16,8 +16,12 @@ while queue:
     if os.path.exists(f"run_{name}.npz"):
         print(f"{name} is finished")
         continue
-    model = keras.Sequential(
-        [keras.layers.Dense(6, activation="tanh"), keras.layers.Dropout(0.2), keras.layers.Dense(1)]
+    model = tf.keras.Sequential(
+        [
+            tf.keras.layers.Dense(6, activation="tanh"),
+            tf.keras.layers.Dropout(0.2),
+            tf.keras.layers.Dense(1),
+        ]
     )
     model.compile("adam", "mse")
     losses = model.fit(x, y, epochs=2, batch_size=16, verbose=0).history["loss"]
