@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from rekindle.jobs.journal_writer import log_line
+from rekindle.state.errors import UsageError
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints, entries
 from rekindle.state.run.checkpoints import Checkpoint
@@ -34,6 +35,20 @@ class Follower:
         if isinstance(stage, int) and isinstance(weights, str):
             return cls(stage, weights)
         return None
+
+
+def refuse_dropped(checkpoint: str, state: Mapping[str, Any]) -> None:
+    """Refuse to export a checkpoint without its weights.
+
+    Raises:
+        UsageError: they were dropped.
+    """
+    if "dropped" in state:
+        raise UsageError(
+            f"The weights of {checkpoint} were dropped (`checkpoint.keep_ends`): the next stage "
+            "continued with them.",
+            hint="Export a newer checkpoint: `rekindle show JOB` lists them.",
+        )
 
 
 class EndLimit:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from rekindle.jobs.ends.limit import refuse_dropped
 from rekindle.jobs.export.atomic_file import publish, publish_bundle
 from rekindle.jobs.job import Job
 from rekindle.jobs.resume import model_config
@@ -56,12 +57,7 @@ def _export(order: dict[str, Any], run: Run) -> str:
     if label not in state["variables"]:
         known = [name for name in state["variables"] if name.split(".")[0] == "model"]
         raise UsageError(f"The checkpoint has no {label}.", hint=f"It has: {', '.join(known)}.")
-    if "dropped" in state:
-        raise UsageError(
-            f"The weights of {order['name']} were dropped (`checkpoint.keep_ends`): the next "
-            "stage continued with them.",
-            hint="Export a newer checkpoint: `rekindle show JOB` lists them.",
-        )
+    refuse_dropped(order["name"], state)
     entry = _entry(run, state, label)
     if order["format"] == "safetensors" and not order["ema"]:
         _write_safetensors(target, state["variables"][label], arrays, label, entry, order)

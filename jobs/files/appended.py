@@ -50,7 +50,7 @@ class Appended:
         name = short(path, self._session.job.workdir)
         if self._is_busy or name in self._done or len(self._done) >= _MOST:
             return
-        if name == path and path.startswith(_temporary()):
+        if is_of_tempfile(name, path):
             return
         if not appends:
             if name in self._earlier:
@@ -75,10 +75,17 @@ class Appended:
             )
 
 
-def _temporary() -> str:
-    """Return how paths of ``tempfile`` begin; it opens files itself to find that out."""
+def is_of_tempfile(name: str, path: str) -> bool:
+    """Return whether a path outside of the job's folder is one of ``tempfile``.
+
+    That module is not asked, as it opens files itself to find its folder.
+
+    Args:
+        name: the path relative to the job's folder; the same for one outside of it.
+        path: absolute.
+    """
     folder = tempfile.tempdir or os.environ.get("TMPDIR") or os.path.join(os.sep, "tmp")
-    return os.path.join(os.fsdecode(folder), "tmp")
+    return name == path and path.startswith(os.path.join(os.fsdecode(folder), "tmp"))
 
 
 def _is_opened_by_the_script(frame: Any) -> bool:

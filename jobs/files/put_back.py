@@ -46,10 +46,10 @@ class PutBack:
                     continue
                 if target.exists() and not self._is_ours(target.stat().st_mtime):
                     self._name(record, "was changed while no attempt of this job ran")
-                elif self._is_of_a_library(target):
+                elif (by_python := self._by_python(target)) is False:
                     self._name(record, "is held open by a library, and cannot be put back")
                 elif record.kept and self._session.store.kept.give_back(
-                    record, target, in_place=self._is_held(target)
+                    record, target, in_place=by_python is True
                 ):
                     done[str(target)] = record
                 elif target.exists():
@@ -101,14 +101,14 @@ class PutBack:
             way,
         )
 
-    def _is_held(self, target: Path) -> bool:
-        """Return whether replacing a file would leave a handle or mapping on the earlier one."""
+    def _by_python(self, target: Path) -> bool | None:
+        """Return whether Python alone holds a file open or mapped; None if nothing holds it.
+
+        Replacing one that is held would leave a handle or mapping on the earlier one.
+        """
         if self._held is None:
             self._held = held_files.paths()
-        return str(target) in self._held
-
-    def _is_of_a_library(self, target: Path) -> bool:
-        return self._is_held(target) and not (self._held or {})[str(target)]
+        return self._held.get(str(target))
 
     def _is_ours(self, changed: float) -> bool:
         if self._times is None:

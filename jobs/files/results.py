@@ -6,11 +6,11 @@ weights for a later one, and gets their result. What it writes next shows that.
 """
 
 import os
-import tempfile
 import threading
 from typing import Final
 
 from rekindle.jobs.attempt.session import Session
+from rekindle.jobs.files.appended import is_of_tempfile
 from rekindle.jobs.files.moved import short
 from rekindle.jobs.stages.stable_text import without_varying
 from rekindle.state.run import entries, summary
@@ -52,10 +52,8 @@ class Results:
         stage = session.stages.table.indistinct
         if stage is None or threading.current_thread() is not threading.main_thread():
             return
-        folder = tempfile.tempdir or os.environ.get("TMPDIR") or os.path.join(os.sep, "tmp")
         name = short(path, session.job.workdir)
-        is_temporary = name == path and path.startswith(os.path.join(os.fsdecode(folder), "tmp"))
-        if is_temporary or path.startswith(str(session.run.root)):
+        if is_of_tempfile(name, path) or path.startswith(str(session.run.root)):
             return
         name = without_varying(name)
         if str(os.getpid()) not in name and self._add(stage, session.attempt, name):

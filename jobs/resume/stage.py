@@ -16,13 +16,13 @@ from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture.codec import Tensors, read_state
 from rekindle.jobs.capture.component import Caveat, Component, Json
 from rekindle.jobs.capture.model_state import ModelState
+from rekindle.jobs.ends.limit import refuse_dropped
 from rekindle.jobs.evidence.proof import Proof
 from rekindle.jobs.files.stage_files import StageFiles
 from rekindle.jobs.proof import stage_proof
 from rekindle.jobs.proof.last_steps import LastSteps
 from rekindle.jobs.resume import model_config, warm_start
 from rekindle.jobs.resume.stage_state import Seekable, StageState
-from rekindle.state.errors import UsageError
 from rekindle.state.run.training_state import TrainingState
 
 
@@ -95,11 +95,7 @@ class RestorableStage:
         """Restore only the models and pass them on, in an export of this stage."""
         give = self.session.wanted(self.progress.stage)
         if give is not None and self.checkpoint is not None:
-            if "dropped" in self.saved:
-                raise UsageError(
-                    f"The weights of {self.checkpoint} were dropped (`checkpoint.keep_ends`).",
-                    hint="Export a newer checkpoint: `rekindle show JOB` lists them.",
-                )
+            refuse_dropped(self.checkpoint, self.saved)
             give(self._state.restored_models(self._point))
 
     def begin(self, epoch: int, *, epochs: int | None) -> None:

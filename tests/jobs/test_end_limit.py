@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rekindle.jobs.ends.limit import EndLimit, Follower
+from rekindle.jobs.ends.limit import EndLimit, Follower, refuse_dropped
+from rekindle.state.errors import UsageError
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints, tensors
 from rekindle.state.run.checkpoints import Checkpoint, Position
@@ -97,3 +98,9 @@ def test_a_full_disk_leaves_all_as_it_was(
 @pytest.mark.parametrize("value", [None, [], {}, {"stage": "1", "weights": "x"}, {"stage": 1}])
 def test_another_form_is_none(value: object) -> None:
     assert Follower.parse(value) is None
+
+
+def test_a_checkpoint_without_weights_is_not_exported() -> None:
+    refuse_dropped("e0001-s00000010", {"variables": {}})
+    with pytest.raises(UsageError, match="e0001-s00000010-end were dropped"):
+        refuse_dropped("e0001-s00000010-end", {"dropped": {"stage": 1, "weights": "w"}})
