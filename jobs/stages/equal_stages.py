@@ -5,38 +5,50 @@ these decide before all else, and then the order: a finished stage is taken befo
 one. A script that resumes itself begins with other weights, and resumes the unfinished stage.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from rekindle.jobs.stages.decision import Call, Found, Record, differences_of
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Choice:
-    """Hold what a call of ``fit`` may be.
+    """Hold what a call of ``fit`` may be; each list is made when the first rule asks for it.
+
+    Most calls are found by the first rule: hundreds of stages need not be compared with hundreds.
 
     Attributes:
         same: unmet stages of the content of the call, by number.
-        there: those at the place and in the turn of the call.
-        near: those that are not certainly of another place, turn or parameter.
-        ahead: those of them that follow what this attempt has met.
         met: stages that this attempt has met, in its order.
     """
 
     call: Call
     same: Sequence[Record]
-    there: Sequence[Record]
-    near: Sequence[Record]
-    ahead: Sequence[Record]
     met: Sequence[Record]
 
-    @classmethod
-    def of(cls, call: Call, same: Sequence[Record], met: Sequence[Record]) -> "_Choice":
-        there = [one for one in same if call.way.equals(one.way) or is_moved(call, one)]
-        decides = _parameters_decide(call, [*same, *met])
-        near = [one for one in same if not _is_elsewhere(call, one, decides=decides)]
-        last = max((one.number for one in met), default=-1)
-        return cls(call, same, there, near, [one for one in near if one.number > last], met)
+    @functools.cached_property
+    def there(self) -> Sequence[Record]:
+        """Those at the place and in the turn of the call."""
+        way = self.call.way
+        return [one for one in self.same if way.equals(one.way) or is_moved(self.call, one)]
+
+    @functools.cached_property
+    def near(self) -> Sequence[Record]:
+        """Those that are not certainly of another place, turn or parameter."""
+        decides = self.parameters_decide
+        return [one for one in self.same if not _is_elsewhere(self.call, one, decides=decides)]
+
+    @functools.cached_property
+    def ahead(self) -> Sequence[Record]:
+        """Those near the call that follow what this attempt has met."""
+        last = max((one.number for one in self.met), default=-1)
+        return [one for one in self.near if one.number > last]
+
+    @functools.cached_property
+    def parameters_decide(self) -> bool:
+        """True if the stages of this place and turn had each its own parameters."""
+        return _parameters_decide(self.call, [*self.same, *self.met])
 
     def begun_alike(self, among: Iterable[Record]) -> list[Record]:
         """List those that began with the weights of the call."""
@@ -53,7 +65,7 @@ def choose(call: Call, same: Sequence[Record], met: Sequence[Record]) -> Found |
     Returns:
         The stage; or an open one that the call should be and is not; or None for a new one.
     """
-    choice = _Choice.of(call, same, met)
+    choice = _Choice(call, same, met)
     for rule in _RULES:
         found = rule(choice)
         if found is not None:
@@ -88,8 +100,7 @@ def _finished_there(choice: _Choice) -> Found | None:
     if not there:
         return None
     first = there[0]
-    decides = _parameters_decide(call, [*choice.same, *choice.met])
-    if not call.way.repeats or call.resumes_itself or decides:
+    if not call.way.repeats or call.resumes_itself or choice.parameters_decide:
         return Found(first)
     return Found(first, doubt="it begins with other weights")
 
@@ -192,7 +203,7 @@ def _has_other_parameters(call: Call, record: Record) -> bool:
     """Return whether nothing that is known differs but the parameters of functions."""
     now, then = call.way, record.way
     return bool(now.given and then.given) and (
-        now.given != then.given and now.is_alike(replace(then, given=now.given))
+        now.given != then.given and now.is_alike_but_given(then)
     )
 
 
@@ -200,7 +211,7 @@ def _parameters_decide(call: Call, records: Iterable[Record]) -> bool:
     """Return whether the stages of this place and turn had each its own parameters."""
     given: set[str] = set()
     for one in records:
-        if one.way.given and call.way.is_alike(replace(one.way, given=call.way.given)):
+        if one.way.given and call.way.is_alike_but_given(one.way):
             if one.way.given in given:
                 return False  # at once: hundreds of stages of one loop have the same
             given.add(one.way.given)

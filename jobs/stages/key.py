@@ -166,7 +166,16 @@ class Way:
 
     def is_alike(self, other: "Way") -> bool:
         """Return whether all that is known of both is the same."""
-        return self.parts == other.parts and not self._is_other_column(other)
+        return self.given == other.given and self.is_alike_but_given(other)
+
+    def is_alike_but_given(self, other: "Way") -> bool:
+        """Return whether all that is known of both is the same, whatever the parameters."""
+        return (
+            self.turns == other.turns
+            and self.lines == other.lines
+            and self.known == other.known
+            and not self._is_other_column(other)
+        )
 
     def is_other_turn(self, other: "Way") -> bool:
         """Return whether a loop's variable has another value, as far as values are known."""
@@ -200,11 +209,6 @@ class Way:
 
     def _is_other_column(self, other: "Way") -> bool:
         return bool(self.columns and other.columns) and self.columns != other.columns
-
-    @property
-    def parts(self) -> tuple[Any, ...]:
-        """Return what is recorded of each way."""
-        return self.lines, self.turns, self.given, self.known
 
     @property
     def place(self) -> str:

@@ -47,12 +47,17 @@ def _fitting(call: Call, unmet: Sequence[Record]) -> list[Record]:
     """List the stages of the content of a call; many of them may have one key."""
     known: dict[int, bool] = {}
     found = []
+    key, fits = None, False
     for record in unmet:
-        if record.key is not None:
-            if id(record.key) not in known:
-                known[id(record.key)] = call.key.fits(record.key)
-            if known[id(record.key)]:
-                found.append(record)
+        # not `id` of each: the hook that notes written files is called for it
+        if record.key is not key and record.key is not None:
+            key = record.key
+            identity = id(key)
+            if identity not in known:
+                known[identity] = call.key.fits(key)
+            fits = known[identity]
+        if fits and record.key is not None:
+            found.append(record)
     return found
 
 
