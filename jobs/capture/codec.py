@@ -22,6 +22,9 @@ from rekindle.state.run.training_state import TrainingState
 Tensors = dict[str, np.ndarray[Any, Any]]
 
 _PLAIN: Final = (bool, int, float, str)
+# nothing draws from them: they only refuse a state that is none
+_OF_PYTHON: Final = random.Random(0)
+_OF_NUMPY: Final = np.random.RandomState(np.random.MT19937(0))
 
 
 class Unsupported(TypeError):
@@ -91,10 +94,10 @@ def check_state(state: dict[str, Any], arrays: Tensors) -> None:
         for key, count in state.get("non_finite", {}).items():
             _require(isinstance(key, str) and type(count) is int, f"non_finite: {key!r:.40}")
         generators = state["random"]
-        random.Random(0).setstate(decode(generators["python"], arrays))
-        np.random.RandomState(np.random.MT19937(0)).set_state(decode(generators["numpy"], arrays))
+        _OF_PYTHON.setstate(decode(generators["python"], arrays))
+        _OF_NUMPY.set_state(decode(generators["numpy"], arrays))
         if generators["eager"] is not None:
-            random.Random(0).setstate(decode(generators["eager"], arrays))
+            _OF_PYTHON.setstate(decode(generators["eager"], arrays))
         for entry in generators["seeds"]:
             _check_entry(entry, (int, str, str))
             _require(entry[2] in arrays, f"no array {entry[2]}")

@@ -5,7 +5,7 @@ from typing import Any
 
 from rekindle.jobs.capture import fingerprint, variables
 from rekindle.jobs.capture.codec import Tensors
-from rekindle.jobs.capture.component import Caveat, ComponentBase
+from rekindle.jobs.capture.component import Caveat, ComponentBase, Json
 from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.capture.variables import Groups, Listing
 from rekindle.jobs.evidence.state_digest import Parts, groups_of
@@ -56,6 +56,10 @@ class ModelState(ComponentBase):
         self._all = self._parts = self._fits = self._renamed = None
         self._all = self._readable()
         self._parts = self.components()
+
+    def capture_variables(self, arrays: Tensors) -> Json:
+        """Copy the values of the variables alone."""
+        return {"variables": variables.capture(self._readable(), arrays)}
 
     def capture(self, arrays: Tensors) -> TrainingState:
         groups = self._readable()

@@ -146,13 +146,13 @@ def readable(groups: Groups) -> tuple[Groups, list[str]]:
 def optimizers(model: Any) -> dict[str, Any]:
     """Return the compiled optimizer, and those that are attributes of the model."""
     found: dict[str, Any] = {}
-    if isinstance(getattr(model, "optimizer", None), keras.optimizers.Optimizer):
+    kind = keras.optimizers.Optimizer  # looked up once: each attribute of the model is compared
+    if isinstance(getattr(model, "optimizer", None), kind):
         found["optimizer"] = model.optimizer
-    for name, value in sorted(vars(model).items()):
-        if isinstance(value, keras.optimizers.Optimizer) and not any(
-            value is known for known in found.values()
-        ):
-            found[f"optimizer.{name}"] = value
+    own = {name: value for name, value in vars(model).items() if isinstance(value, kind)}
+    for name in sorted(own):
+        if not any(own[name] is known for known in found.values()):
+            found[f"optimizer.{name}"] = own[name]
     return found
 
 

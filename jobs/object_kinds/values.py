@@ -46,6 +46,11 @@ _WITHIN_S: Final = 30 * 86400
 _CLOCKS: Final = (time.time, time.monotonic, time.perf_counter)
 
 
+# made once: each binding of each walk is digested
+_ENCODE: Final = json.JSONEncoder(sort_keys=True).encode
+_QUOTED: Final = json.encoder.encode_basestring_ascii
+
+
 class Unresolvable(LookupError):
     """A value of a checkpoint cannot be made in this process; the text names its type."""
 
@@ -148,7 +153,12 @@ def opaque(expr: Expr) -> list[str]:
 
 def canonical(expr: Expr) -> str:
     """Return the JSON of an expressed value."""
-    return json.dumps(expr, sort_keys=True)
+    kind = type(expr)
+    if kind is str:
+        return _QUOTED(expr)
+    if kind is int:
+        return int.__repr__(expr)
+    return _ENCODE(expr)
 
 
 def digest(expr: Expr) -> str:

@@ -49,6 +49,7 @@ _PARTS: Final = (keras.layers.Layer, keras.metrics.Metric, keras_compat.BaseOpti
 
 # of stock callbacks: what Keras sets again, or what is restored from files
 _CALLBACK: Final = frozenset({"model", "_model", "params"})
+_SAVING: Final = ("state_dict", "load_state_dict")
 _MONITOR: Final = frozenset({"monitor_op", "min_delta"})
 _CSV: Final = frozenset({"writer", "csv_file", "append", "append_header"})
 _TENSORBOARD: Final = frozenset(
@@ -196,8 +197,8 @@ class DataKind(ObjectKind):
 
 def has_own_state(callback: Any) -> bool:
     """Return whether a callback has ``state_dict`` and ``load_state_dict``."""
-    names = {name for base in type(callback).__mro__ for name in vars(base)}
-    return {"state_dict", "load_state_dict"} <= names
+    bases = type(callback).__mro__
+    return all(any(name in vars(base) for base in bases) for name in _SAVING)
 
 
 VARIABLE, TENSOR, KERAS, CALLBACK = VariableLeaf(), TensorLeaf(), KerasKind(), CallbackKind()
@@ -253,9 +254,10 @@ class Classifier:
             parts = variables.components(value)
         except Exception:
             return OPAQUE
-        is_known = any(identity_of(part) in self._known for part in parts)
+        if any(identity_of(part) in self._known for part in parts):
+            return OPAQUE
         readable = all(hasattr(part, "numpy") and part.shape.rank is not None for part in parts)
-        return OPAQUE if is_known or not readable else VARIABLE
+        return VARIABLE if readable else OPAQUE
 
 
 class TracedFunctionKind(Kind):

@@ -41,6 +41,10 @@ _CLOSED: Final = (
     "tqdm wandb mlflow comet_ml neptune clearml tensorboard tensorboardX rich optuna ray "
     "requests urllib3 psutil pynvml rekindle "
 )
+_CLOSED_NAMES: Final = frozenset(_CLOSED.split())
+# made once: each object of each walk is compared
+_NAMED: Final = (enum.Enum, tuple, type)
+_NO_OBJECTS: Final = (enum.Enum, BaseException)
 
 
 @dataclass(slots=True)
@@ -250,13 +254,13 @@ class Reach:
                 return kind
         if issubclass(type_, type):
             return kinds.CLASS if own_code.is_own_class(value) else None
-        if issubclass(type_, enum.Enum | BaseException) or own_code.is_descriptor(value):
+        if issubclass(type_, _NO_OBJECTS) or own_code.is_descriptor(value):
             return None
         return kinds.OBJECT if _is_followed(type_, value) else None
 
     def _meet(self, value: Any) -> None:
         """Record the class of an enumeration's member or of a named tuple."""
-        if isinstance(value, enum.Enum | tuple | type) and type(value) is not tuple:
+        if isinstance(value, _NAMED) and type(value) is not tuple:
             kind = value if isinstance(value, type) else type(value)
             self.classes.setdefault(type_name(kind), kind)
 
@@ -323,7 +327,7 @@ def _is_followed(kind: type, value: Any) -> bool:
     if type_name(kind) in _WALKED or own_code.own_classes(value):
         return True
     top = kind.__module__.partition(".")[0]
-    if top in _CLOSED.split() or own_code.is_standard_library(top):
+    if top in _CLOSED_NAMES or own_code.is_standard_library(top):
         return False
     return bool(kinds.attributes(value))
 

@@ -115,7 +115,7 @@ class StageState:
             return
         groups = tuple(f"{name}/" for name in point.state["variables"])
         arrays = Comparison({k: v for k, v in point.tensors.items() if k.startswith(groups)})
-        state = dict(self.models.capture_again(arrays))
+        state = self.models.capture_variables(arrays)
         saved = {"variables": point.state["variables"]}
         found = round_trip.gaps(saved, state, arrays, unchecked=())
         self.caveats.receipt_written()  # a finished stage has none: what differs is a warning

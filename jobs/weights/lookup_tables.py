@@ -45,7 +45,10 @@ class LookupTables:
         return {"tables": tables} if tables else {}
 
     def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
-        for (_, table), entry in zip(self._found(), saved.get("tables", []), strict=False):
+        then = saved.get("tables")
+        if not then:
+            return
+        for (_, table), entry in zip(self._found(), then, strict=False):
             if len(entry) < 3 or isinstance(table, _FIXED):
                 continue
             keys = raw_arrays.unpacked(arrays[f"{entry[2]}/keys"], table.key_dtype.as_numpy_dtype)

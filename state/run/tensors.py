@@ -7,6 +7,7 @@ integers of the same width; the caller views them as their type.
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,7 +94,7 @@ def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
     for name, entry in header.items():
         start, end = entry["data_offsets"]
         dtype = _DTYPES.get(entry["dtype"])
-        count = int(np.prod(entry["shape"], dtype=np.int64))
+        count = math.prod(entry["shape"])
         if (
             dtype is None
             or not 0 <= start <= end <= body.size

@@ -67,3 +67,13 @@ def test_another_model_or_nan_ends_the_attempt_for_good(
     lives = _lives(tmp_path, name)
     assert _end(lives, STEP)["cause"] == "permanent", lives.log()
     assert words in lives.entries("failed")[-1]["message"]
+
+
+def test_a_finished_stage_with_lookup_tables_is_restored_without_a_warning(tmp_path: Path) -> None:
+    calm = driver.undisturbed(_lives(tmp_path / "calm", "odd_types"))
+    struck = _lives(tmp_path / "struck", "odd_types")
+    end = _end(struck, Blow("after the line stage_ended", 1, signal.SIGKILL))
+    assert end["cause"] == "done", struck.log()
+    assert "was finished; restored its result" in struck.log()
+    assert driver.differences(calm.digests, struck.result().digests) == []
+    assert not struck.entries("warned")
