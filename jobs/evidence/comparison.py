@@ -64,10 +64,13 @@ class Comparison:
 
     def same(self, step: int, epoch: int) -> None:
         """Count a step that is identical."""
+        before = self._at
         # an execution may be several steps
-        self.steps += max(step - self._at, 1)
-        self.epoch_start |= epoch != self._epoch
-        self.skip(step, epoch)
+        self.steps += step - before if step > before else 1
+        if epoch != self._epoch:
+            self.epoch_start = True
+            self._epoch = epoch
+        self._before, self._at = before, step
 
     def skip(self, step: int, epoch: int) -> None:
         """Pass a step without an earlier one to compare with."""

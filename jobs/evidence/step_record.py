@@ -23,7 +23,9 @@ _MAGIC: Final = b"rkp1"
 _HEADER: Final = struct.Struct("<4sII32s")
 _ENTRY: Final = struct.Struct("<4sIIIQdIIIIII")
 _SUM: Final = struct.Struct("<I")
-_CHECKED: Final = struct.Struct(_ENTRY.format + "I")
+_BODY: Final = _ENTRY.size
+_AGREED: Final = struct.Struct("<4sI8xQ8xI16xII").unpack_from
+"""Magic, stage, step, CRC of the logs, flags and checksum of an entry."""
 _STRIDE: Final = 64
 _NUMBER: Final = re.compile(r"_\d+$")
 STEPS: Final = 4096
@@ -213,15 +215,16 @@ class StepRecord:
     def agrees(self, stage: int, step: int, logs: int | None) -> bool:
         """Return whether a step has an entry with these logs and no digest."""
         start = _STRIDE * (1 + step % STEPS)
-        body = self._map[start : start + _ENTRY.size + _SUM.size]
-        found = _CHECKED.unpack(body)
-        return bool(
-            found[6] == logs
-            and found[4] == step
-            and found[1] == stage
-            and found[0] == _STEP
-            and found[11] == _HAS_LOSS_AND_LOGS
-            and found[12] == zlib.crc32(body[: _ENTRY.size])
+        body = self._map[start : start + _BODY]
+        found: tuple[bytes, int, int, int, int, int] = _AGREED(self._map, start)
+        magic, was_of, at, was, flags, checksum = found
+        return (
+            was == logs
+            and at == step
+            and was_of == stage
+            and magic == _STEP
+            and flags == _HAS_LOSS_AND_LOGS
+            and checksum == zlib.crc32(body)
         )
 
     def epoch(self, stage: int, epoch: int) -> Evidence | None:
