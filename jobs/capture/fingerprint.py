@@ -7,6 +7,7 @@ from typing import Any, Final
 from rekindle.jobs.capture.component import Json
 from rekindle.jobs.capture.variables import CHANGED_HINT, components
 from rekindle.jobs.weights import auto_names
+from rekindle.jobs.weights.auto_names import Ranks
 from rekindle.jobs.weights.raw_arrays import value_of
 from rekindle.state.errors import StateMismatch
 from rekindle.state.run.training_state import Fingerprint
@@ -14,13 +15,17 @@ from rekindle.state.run.training_state import Fingerprint
 _RATE: Final = "learning_rate"
 
 
-def of(models: list[Any], optimizers: dict[str, Any]) -> Fingerprint:
+def of(models: list[Any], optimizers: dict[str, Any], names: Ranks | None = None) -> Fingerprint:
     """Describe models and optimizers.
 
     Learning rates are included for the report, not compared: they are variables and restored
     with all others. The last digest of a layer ignores automatic names; older versions lack it.
+
+    Args:
+        names: their automatic names, if they are known.
     """
-    names = auto_names.of_models(models, optimizers.values())
+    if names is None:
+        names = auto_names.of_models(models, optimizers.values())
     layers = []
     for model in models:
         for layer in model._flatten_layers(include_self=False, recursive=True):
@@ -129,11 +134,7 @@ def _readable(config: Any) -> dict[str, Any]:
     """Return settings as short texts; empty if the object has no settings."""
     if not isinstance(config, dict):
         return {}
-    return {
-        key: json.dumps(_short(value), default=_by_type, sort_keys=True)[:200]
-        for key, value in config.items()
-        if key != "name"
-    }
+    return {key: _ENCODE(_short(value))[:200] for key, value in config.items() if key != "name"}
 
 
 def _short(value: Any) -> Any:
@@ -150,10 +151,13 @@ def _is_number(text: Any) -> bool:
 
 
 def _digest(config: Any) -> str:
-    text = json.dumps(config, default=_by_type, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(_ENCODE(config).encode()).hexdigest()[:16]
 
 
 def _by_type(value: Any) -> str:
     # not repr: it may contain an address, which differs between processes
     return f"<{type(value).__name__}>"
+
+
+# made once: each setting of each finished stage is a text
+_ENCODE: Final = json.JSONEncoder(default=_by_type, sort_keys=True).encode

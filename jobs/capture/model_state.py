@@ -84,7 +84,8 @@ class ModelState(ComponentBase):
         self._finiteness.allow(saved.get("non_finite", {}))
 
     def fingerprint(self) -> Fingerprint:
-        return fingerprint.of(list(self.models.values()), self._optimizers())
+        names = self._renamed[1].now if self._renamed is not None else None
+        return fingerprint.of(list(self.models.values()), self._optimizers(), names)
 
     def difference(self, saved: TrainingState) -> str | None:
         if self._fits is saved:

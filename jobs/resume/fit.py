@@ -10,7 +10,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import keras
 
@@ -25,6 +25,8 @@ from rekindle.jobs.keras_support import NOT_FOLLOWED
 from rekindle.jobs.resume.fit_stage import FitStage
 from rekindle.jobs.stages import describe
 from rekindle.state.errors import RekindleError
+
+_SIGNATURE: Final = inspect.signature(PLAIN_FIT)
 
 
 def install(session: Session) -> Callable[[], None]:
@@ -75,7 +77,7 @@ class _Stages:
                 "Call it in the main thread; otherwise each relaunch trains it from scratch.",
             )
             return PLAIN_FIT(model, *args, **kwargs)
-        bound = inspect.signature(PLAIN_FIT).bind(model, *args, **kwargs)
+        bound = _SIGNATURE.bind(model, *args, **kwargs)
         bound.apply_defaults()
         arguments = dict(bound.arguments)
         del arguments["self"]

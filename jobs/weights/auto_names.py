@@ -69,17 +69,20 @@ class Renaming:
 
     Args:
         then, now: automatic names at the checkpoint, and those of this attempt.
+
+    Attributes:
+        now: the latter.
     """
 
     def __init__(self, then: Ranks, now: Ranks) -> None:
-        self._then, self._now = then, now
+        self._then, self.now = then, now
         self._patterns = _pattern(then), _pattern(now)
 
     def canonical(self, then: str, now: str) -> tuple[str, str]:
         """Return a saved and a current path in canonical form."""
         return (
             _canonical(then, self._then, self._patterns[0]),
-            _canonical(now, self._now, self._patterns[1]),
+            _canonical(now, self.now, self._patterns[1]),
         )
 
 

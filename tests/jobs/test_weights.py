@@ -146,3 +146,25 @@ def test_a_value_of_another_shape_or_type_is_left_to_the_variables_own_checks(
     variable = ResourceVariable(shape)
     raw_arrays.assign(variable, array)
     assert len(variable.assigned) == 1 and variable.assigned[0] is array
+
+
+def test_a_model_that_grows_after_its_names_were_ranked_is_described_anew() -> None:
+    """As one that the symbolic build of a finished stage makes."""
+    import keras
+
+    from rekindle.jobs.capture.rng import RandomState
+    from rekindle.jobs.resume import fit_build
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    state = fit_build.model_state(model, RandomState(list))
+    saved = {**state.capture({}), "fingerprint": state.fingerprint(), "random": {"seeds": []}}
+    state.fix()
+    assert state.difference(saved) is None
+    known = state.fingerprint()["auto_names"]
+    added = keras.layers.Dense(1)
+    model.add(added)
+    model.build((None, 3))
+    state.fix()
+    assert state.fingerprint()["auto_names"].keys() - known.keys() >= {added.name}
+    assert state.difference(saved) is not None
