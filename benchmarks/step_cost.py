@@ -27,7 +27,7 @@ from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
 
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.job import CheckpointPolicy, Job
-from rekindle.jobs.keras_compat import PLAIN_FIT
+from rekindle.jobs.keras_compat.internals import PLAIN_FIT
 from rekindle.jobs.resume import fit as resumable
 from rekindle.jobs.resume.fit_stage import FitStage
 from rekindle.jobs.resume.hook import Hook

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from rekindle.daemon.checks import script_text
 from rekindle.daemon.checks.finding import ERROR, OK, WARNING, Finding, Waiting, named
-from rekindle.jobs import keras_support
+from rekindle.jobs.keras_compat import keras_support
 
 CHECK: Final = "interpreter"
 _SECRET_LENGTH: Final = 8

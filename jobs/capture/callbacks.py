@@ -14,11 +14,11 @@ from typing import Any
 
 import keras
 
-from rekindle.jobs import keras_compat
 from rekindle.jobs.capture import large_arrays, tensorboard_files
 from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
 from rekindle.jobs.capture.component import Caveat, ComponentBase, Json
 from rekindle.jobs.capture.tensorboard_files import Author
+from rekindle.jobs.keras_compat import internals
 from rekindle.state.run.training_state import TrainingState
 
 
@@ -85,7 +85,7 @@ class CallbackStates(ComponentBase):
             else:
                 self._restore_attributes(index, callback, kind, state, arrays)
             if isinstance(callback, keras.callbacks.TensorBoard):
-                keras_compat.renew_summary_step(callback)
+                internals.renew_summary_step(callback)
 
     def difference(self, saved: TrainingState) -> str | None:
         now = [type(callback).__name__ for callback in self.callbacks]

@@ -28,19 +28,19 @@ def watch_seed_generators() -> None:
     Generators of layers inside a data pipeline cannot be reached from the model; their order of
     creation is the same in every attempt, since the script is.
     """
-    from rekindle.jobs import keras_compat
+    from rekindle.jobs.keras_compat import internals
 
     global _watching
     if _watching:
         return
     _watching = True
     # the script may have created it before this call
-    existing = keras_compat.existing_global_generator()
+    existing = internals.existing_global_generator()
     if existing is not None:
         _generators.append(weakref.ref(existing))
     import tensorflow as tf
 
-    for kind in (keras_compat.SeedGenerator, tf.random.Generator):
+    for kind in (internals.SeedGenerator, tf.random.Generator):
         _count(kind)
 
 
@@ -162,13 +162,13 @@ def restore(state: dict[str, Any], tensors: Tensors) -> None:
 
 def _make_global_generator(kept: list[list[Any]]) -> None:
     """Create the global generator, whose first use may come later in this process."""
-    from rekindle.jobs import keras_compat
+    from rekindle.jobs.keras_compat import internals
 
-    if len(kept) and keras_compat.existing_global_generator() is None:
+    if len(kept) and internals.existing_global_generator() is None:
         live = {number for number, reference in enumerate(_generators) if reference() is not None}
         missing = [number for number, _, _ in kept if number not in live]
         if missing == [len(_generators)]:
-            keras_compat.make_global_generator()
+            internals.make_global_generator()
 
 
 def _base(name: str) -> str:
@@ -231,7 +231,7 @@ class RandomState(ComponentBase):
         Args:
             in_models: TensorFlow variables of the models.
         """
-        from rekindle.jobs import keras_compat
+        from rekindle.jobs.keras_compat import internals
 
         _numbers.clear()
         if saved.get("generators", self.made) == self.made:
@@ -242,8 +242,8 @@ class RandomState(ComponentBase):
             path for group in saved.get("variables", {}).values() for path, *_ in group
         ).split("/")
         then = [entry for entry in saved["random"]["seeds"] if entry[1] not in paths]
-        if any(entry[1] == keras_compat.GLOBAL_GENERATOR for entry in then):
-            keras_compat.make_global_generator()  # its first use may come later in this process
+        if any(entry[1] == internals.GLOBAL_GENERATOR for entry in then):
+            internals.make_global_generator()  # its first use may come later in this process
         models = {id(variable) for variable in in_models}
         now = [pair for pair in generators() if id(variable_of(pair[1])) not in models]
         in_data, were_in_data = set(self._in_data()), _in_data(saved)

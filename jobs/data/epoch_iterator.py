@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
+import keras
+
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.data.py_dataset import listens_to_epochs
 from rekindle.jobs.data.sources import plan_of
-from rekindle.jobs.keras_compat import (
+from rekindle.jobs.keras_compat import keras_support
+from rekindle.jobs.keras_compat.internals import (
     PLAIN_ITERATOR,
-    REMEDY,
     GeneratorDataAdapter,
     PyDatasetAdapter,
     TFDatasetAdapter,
@@ -25,6 +27,7 @@ class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
     """
 
     exact = False
+    _distributed_dataset: Any
 
     def __init__(
         self,
@@ -41,24 +44,27 @@ class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         self._beat = beat
         self._created = 0
         super().__init__(**arguments)
+        self._batches: Any = self._distributed_dataset
+        self._distributed_dataset = Lazy(self._begin_pass)
 
     @property
     def element_spec(self) -> Any:
-        return self._distributed_dataset.element_spec
+        return self._batches.element_spec
 
     def fingerprint(self) -> Json:
         return plan_of(self)
 
     def caveats(self) -> list[Caveat]:
-        found = [Caveat("Only whole epochs can be restored with this version of Keras", REMEDY)]
+        remedy = f"install Keras {keras_support.nearest(keras.__version__)}"
+        found = [Caveat("Only whole epochs can be restored with this version of Keras", remedy)]
         if self.steps_per_epoch or isinstance(self.data_adapter, GeneratorDataAdapter):
             what = "Data that continues from one epoch into the next starts over with this version"
-            found.append(Caveat(f"{what} of Keras", REMEDY))
+            found.append(Caveat(f"{what} of Keras", remedy))
         elif isinstance(self.data_adapter, PyDatasetAdapter) and listens_to_epochs(
             self.data_adapter.py_dataset
         ):
             what = "What a PyDataset changes when an epoch begins or ends starts over with this"
-            found.append(Caveat(f"{what} version of Keras", REMEDY))
+            found.append(Caveat(f"{what} version of Keras", remedy))
         return found
 
     def draws(self, arrays: Tensors) -> None:
@@ -110,11 +116,11 @@ class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
         if replay and isinstance(self.data_adapter, TFDatasetAdapter):
             for _ in range(passes - self._created):
                 self._beat()
-                iter(self._distributed_dataset)
+                iter(self._batches)
         self._created = passes
 
-    def trained(self, epoch_step: int) -> None:
-        self.epoch_step = epoch_step
+    def trained(self, batch: int) -> None:
+        self.epoch_step = batch + 1
         self._boundary()
 
     def stop_here(self) -> None:
@@ -123,6 +129,16 @@ class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
     def epoch_over(self) -> None:
         self.epoch_step = 0
 
-    def _get_iterator(self) -> Any:
+    def _begin_pass(self) -> Any:
         self._created += 1
-        return super()._get_iterator()
+        return iter(self._batches)
+
+
+class Lazy:
+    """Begin a pass over data when Keras calls ``iter()`` on it."""
+
+    def __init__(self, begin: Callable[[], Any]) -> None:
+        self._begin = begin
+
+    def __iter__(self) -> Any:
+        return self._begin()

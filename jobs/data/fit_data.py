@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import tensorflow as tf
 
-from rekindle.jobs import keras_compat
 from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, ComponentBase, Json
@@ -16,6 +15,7 @@ from rekindle.jobs.data.fit_iterator import EvalIterator, FitIterator
 from rekindle.jobs.data.pipeline.hidden_state import HiddenState
 from rekindle.jobs.data.pipeline.variables import seed_generators
 from rekindle.jobs.data.rng_tracker import NUMPY, PYTHON, UNSEEDED, begin_with
+from rekindle.jobs.keras_compat import internals
 from rekindle.state.run.training_state import Fingerprint, TrainingState
 
 _ARGUMENTS: Final = {PYTHON: "python", NUMPY: "numpy", UNSEEDED: "made_unseeded"}
@@ -72,14 +72,14 @@ class FitData(ComponentBase):
         if drawn is not None:
             # Keras reads the first batches at once: they must draw the same as in the first attempt
             begin_with(drawn, arrays)
-        kind = FitIterator if keras_compat.is_known() else EpochwiseIterator
+        kind = FitIterator if internals.follows(arguments["x"]) else EpochwiseIterator
         self.train = kind(
             self._seed, **self._events, pass_begins=self._pass_begins, beat=self._beat, **arguments
         )
         dataset = self.train.source.dataset if isinstance(self.train, FitIterator) else None
         if dataset is not None:
             self._seed_generators = seed_generators(dataset)
-            if isinstance(self.train.data_adapter, keras_compat.TFDatasetAdapter):
+            if isinstance(self.train.data_adapter, internals.TFDatasetAdapter):
                 self._found += determinism.of_data(dataset, fills_caches=HiddenState.is_complete())
         if isinstance(self._validation, tf.data.Dataset):
             self._found += determinism.of_data(

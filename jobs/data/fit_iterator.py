@@ -17,10 +17,11 @@ import keras
 
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Json
+from rekindle.jobs.data.epoch_iterator import Lazy
 from rekindle.jobs.data.pipeline import caches
 from rekindle.jobs.data.rng_tracker import GLOBAL, RngTracker, differing, generators
 from rekindle.jobs.data.sources import GeneratorSource, Opening, Source, plan_of
-from rekindle.jobs.keras_compat import BASE_ITERATOR, PLAIN_ITERATOR
+from rekindle.jobs.keras_compat.internals import BASE_ITERATOR, PLAIN_ITERATOR, Loop, PlainLoop
 from rekindle.state.run.training_state import IteratorState
 
 
@@ -78,7 +79,7 @@ class _Drawing(_Stoppable):
         return self._taken if self._current_iterator is not None else None
 
 
-class FitIterator(_Drawing):
+class FitIterator(Loop, _Drawing):  # type: ignore[misc]
     """Iterate over the training batches of `fit`, from any position on.
 
     Args:
@@ -120,6 +121,8 @@ class FitIterator(_Drawing):
         opening = Opening(arguments["x"], seed, beat)
         # not TFEpochIterator's: it would hold a second copy of arrays in memory
         BASE_ITERATOR.__init__(self, **arguments)
+        self._current_iterator = None
+        self._steps_seen = 0
         self.source = opening.source(self.data_adapter, distribute_strategy)
 
     @property
@@ -214,13 +217,13 @@ class FitIterator(_Drawing):
     # called by Keras
 
     def _get_iterator(self) -> Any:
-        return _Lazy(lambda: self._begin_pass(0))
+        return Lazy(lambda: self._begin_pass(0))
 
     def reset(self) -> None:
         super().reset()
         self._taken = 0
 
-    def _enumerate_iterator(self) -> Iterator[tuple[int, int, Any]]:
+    def _steps(self) -> Iterator[tuple[int, int, Any]]:
         start, self._start_step = self._start_step, 0
         resumed = start > 0
         if self._begin_later is not None:
@@ -236,26 +239,36 @@ class FitIterator(_Drawing):
                 self._current_iterator = iter(self._get_iterator())
                 self._steps_seen = 0
             for step in range(start, steps_per_epoch, per_execution):
-                if self._num_batches and self._steps_seen >= self._num_batches:
+                if self.begins_next_pass and self._is_pass_over():
                     if self.steps_per_epoch:
                         self._interrupted_warning()
                     break
                 self._steps_seen += per_execution
-                yield step, step + per_execution - 1, self._current_iterator
-                self._boundary()
+                yield from self._execution(step, self._current_iterator)
             self._batches_over()
-            if self._num_batches and self._steps_seen >= self._num_batches:
+            if self._is_pass_over() and (self.begins_next_pass or self.steps_per_epoch is None):
                 self._end_pass()
         else:
             iterator = self._current_iterator if resumed else iter(self._get_iterator())
             self._current_iterator = iterator
             for step in itertools.count(start, per_execution):
                 self._steps_seen = step + per_execution
-                yield step, step + per_execution - 1, iterator
-                self._boundary()
+                yield from self._execution(step, iterator)
         if not self._pass_over:
             self.data_adapter.on_epoch_end()
         self._pass_over = False
+
+    def _execution(self, step: int, iterator: Any) -> Iterator[tuple[int, int, Any]]:
+        try:
+            yield step, step + self.steps_per_execution - 1, iterator
+        except GeneratorExit:
+            if self.epoch_step <= step:
+                self._taken += 1  # Keras has built the model from it, and trained nothing
+            raise
+        self._boundary()
+
+    def _is_pass_over(self) -> bool:
+        return bool(self._num_batches and self._steps_seen >= self._num_batches)
 
     @contextlib.contextmanager
     def catch_stop_iteration(self) -> Iterator[None]:
@@ -280,9 +293,14 @@ class FitIterator(_Drawing):
         """Reset the count of batches: the epoch has ended, with its data or earlier."""
         self.epoch_step = 0
 
-    def trained(self, epoch_step: int) -> None:
-        """Set the number of batches of this epoch that are trained, callbacks included."""
+    def trained(self, batch: int) -> None:
+        """Count the batches of an execution as trained, callbacks included.
+
+        Args:
+            batch: the 0-based number that callbacks are given.
+        """
         limit = self.steps_per_epoch or self._num_batches
+        epoch_step = self.last_step(batch) + 1
         epoch_step = min(epoch_step, limit) if limit else epoch_step
         self._taken += epoch_step - self.epoch_step
         self.epoch_step = epoch_step
@@ -290,7 +308,11 @@ class FitIterator(_Drawing):
             self.source.tracker.passed(self._taken)
 
     def _end_pass(self) -> None:
-        if self.source.own_order and self.steps_per_epoch is None:
+        if not self.begins_next_pass:
+            caches.finish(self._current_iterator, self.source.dataset)
+            self._taken = 0
+            self._current_iterator = None
+        elif self.source.own_order and self.steps_per_epoch is None:
             # no iterator for the next pass: the next epoch begins it, and the order of our own
             # needs no unused iterator to advance a shuffle
             self._created += 1
@@ -313,19 +335,27 @@ class FitIterator(_Drawing):
         return begun.iterator if begun.begin_later is None else begun.begin_later
 
 
-class CallbackIterator(PLAIN_ITERATOR):  # type: ignore[misc]
+class CallbackIterator(PlainLoop, PLAIN_ITERATOR):  # type: ignore[misc]
     """Iterate over the batches of an ``evaluate`` or ``predict`` of a callback."""
 
-    _current_iterator: Any
+    _current_iterator: Any = None
+    _distributed_dataset: Any
+    _steps_seen = 0
 
-    def _get_iterator(self) -> Any:
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._batches: Any = self._distributed_dataset
+        # every version of Keras begins a pass by iter() of this attribute
+        self._distributed_dataset = Lazy(self._begin_pass)
+
+    def _begin_pass(self) -> Any:
         self._finish()
-        return super()._get_iterator()
+        return iter(self._batches)
 
     def _finish(self) -> None:
         limit = self._num_batches
         if self._current_iterator is not None and limit and self._steps_seen >= limit:
-            caches.finish(self._current_iterator, self._distributed_dataset)
+            caches.finish(self._current_iterator, self._batches)
 
 
 class EvalIterator(CallbackIterator):
@@ -351,24 +381,14 @@ class EvalIterator(CallbackIterator):
         # Keras reads two batches for their shapes, at another time in each attempt
         tracker.put(before)
 
-    def _get_iterator(self) -> Any:
+    def _begin_pass(self) -> Any:
         self.created += 1
         self._finish()
         self._begins()
-        return PLAIN_ITERATOR._get_iterator(self)
+        return iter(self._batches)
 
     def abandon(self) -> bool:
         """Delete the iterator; True if a pass was begun and not finished."""
         unfinished = self._current_iterator is not None and self._steps_seen > 0
         self._current_iterator = None
         return unfinished
-
-
-class _Lazy:
-    """Begin a pass when Keras calls ``iter()`` on it."""
-
-    def __init__(self, begin: Callable[[], Any]) -> None:
-        self._begin = begin
-
-    def __iter__(self) -> Any:
-        return self._begin()

@@ -21,7 +21,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rekindle.jobs import keras_compat
 from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.data import rng_tracker
@@ -29,7 +28,8 @@ from rekindle.jobs.data.pipeline import fast_forward
 from rekindle.jobs.data.py_dataset import Reordered
 from rekindle.jobs.data.rng_tracker import RngTracker, differing, generators
 from rekindle.jobs.data.shuffle import order
-from rekindle.jobs.keras_compat import array_slicing, tree
+from rekindle.jobs.keras_compat import internals
+from rekindle.jobs.keras_compat.internals import array_slicing, tree
 
 _IN_WORKERS: Final = Caveat(
     "The PyDataset draws random numbers in several workers, in an order that differs each time",
@@ -245,13 +245,14 @@ class GeneratorSource(TrackedSource):
                 )
             )
         _given.add(given)
-        made = adapter.generator
+        made = internals.generator_of(adapter)
 
         def follow() -> Iterator[Any]:
             ready, self._ready = self._ready, None
             return tracker.follow(made()) if ready is None else ready
 
-        adapter.generator = follow
+        self._follow = follow
+        internals.replace_generator(adapter, follow)
 
     def skip_pass(self) -> None:
         pass  # the generator is the same in all passes
@@ -263,7 +264,7 @@ class GeneratorSource(TrackedSource):
             return Pass(iter(self._distributed))
         tracker.put(tracker.begin)
         tracker.begin_pass(0)
-        self._ready = self.adapter.generator()
+        self._ready = self._follow()
         fast_forward.draw(self._ready, first, self._beat, tracker.passed)
         self._again = tracker.behind(first)
         tracker.begin_pass(first)
@@ -377,11 +378,11 @@ class Opening:
 
     def _kind(self, adapter: Any, strategy: Any) -> Source:
         tracker, before = self._tracker, self._before
-        if isinstance(adapter, keras_compat.ArrayDataAdapter):
+        if isinstance(adapter, internals.ArrayDataAdapter):
             return ArraySource(adapter, strategy, self._beat, self._seed)
-        if tracker is not None and isinstance(adapter, keras_compat.PyDatasetAdapter):
+        if tracker is not None and isinstance(adapter, internals.PyDatasetAdapter):
             return PyDatasetSource(adapter, strategy, self._beat, tracker, before, self._seed)
-        if tracker is not None and isinstance(adapter, keras_compat.GeneratorDataAdapter):
+        if tracker is not None and isinstance(adapter, internals.GeneratorDataAdapter):
             return GeneratorSource(adapter, strategy, self._beat, tracker, before, self._data)
         return Source(adapter, strategy, self._beat)
 

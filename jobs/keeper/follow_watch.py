@@ -10,7 +10,7 @@ from typing import Final
 
 from rekindle.jobs import process
 from rekindle.jobs.heartbeat import ENDED
-from rekindle.jobs.keras_support import SCRATCH
+from rekindle.jobs.keras_compat.keras_support import SCRATCH
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints, entries, summary
 

@@ -13,11 +13,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rekindle.jobs import keras_compat
 from rekindle.jobs.bytecode import own_code
 from rekindle.jobs.bytecode.identity import identity_of
 from rekindle.jobs.capture import variables
 from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
+from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.object_kinds import kinds, leaves
 from rekindle.jobs.object_kinds.iterators import IteratorKinds
 from rekindle.jobs.object_kinds.kinds import Kind, Leaf, ObjectKind, Slot
@@ -45,7 +45,7 @@ _SYMBOLIC: Final = keras.KerasTensor
 _CALLBACKS: Final = keras.callbacks.Callback
 _DATA: Final = keras.utils.PyDataset
 _ELSEWHERE: Final = (keras.random.SeedGenerator, tf.random.Generator, tf.data.Dataset)
-_PARTS: Final = (keras.layers.Layer, keras.metrics.Metric, keras_compat.BaseOptimizer)
+_PARTS: Final = (keras.layers.Layer, keras.metrics.Metric, internals.BaseOptimizer)
 
 # of stock callbacks: what Keras sets again, or what is restored from files
 _CALLBACK: Final = frozenset({"model", "_model", "params"})
@@ -278,11 +278,11 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     for index, layer in enumerate(list(held.get("_layers") or ())):
         yield f".layers[{index}]", layer
     if isinstance(value, keras.Model):
-        yield from keras_compat.compiled_parts(value)
+        yield from internals.compiled_parts(value)
     for group in ("_trainable_variables", "_non_trainable_variables", "_variables"):
         for index, variable in enumerate(list(held.get(group) or ())):
             yield f".{group.strip('_')}[{index}]", variable
-    if isinstance(value, keras_compat.BaseOptimizer):
+    if isinstance(value, internals.BaseOptimizer):
         yield ".learning_rate", held.get("_learning_rate")
 
 

@@ -14,14 +14,14 @@ from typing import Any, Final
 
 import keras
 
-from rekindle.jobs import keras_compat
 from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture import rng
 from rekindle.jobs.data.pipeline import watching
 from rekindle.jobs.ends.uses import VariableUses
-from rekindle.jobs.keras_compat import PLAIN_FIT, PLAIN_ITERATOR
-from rekindle.jobs.keras_support import NOT_FOLLOWED
+from rekindle.jobs.keras_compat import internals, keras_support
+from rekindle.jobs.keras_compat.internals import PLAIN_FIT, PLAIN_ITERATOR
+from rekindle.jobs.keras_compat.keras_support import NOT_FOLLOWED
 from rekindle.jobs.resume.fit_stage import FitStage
 from rekindle.jobs.stages import describe
 from rekindle.state.errors import RekindleError
@@ -34,8 +34,8 @@ def install(session: Session) -> Callable[[], None]:
 
     Call it right after Keras is imported: random generators are registered from then on.
     """
-    support = keras_compat.support()
-    if support.what:
+    support = internals.support()
+    if support.level == keras_support.EPOCHS:
         session.warn(support.what, support.hint)
     rng.watch_seed_generators()
     watching.watch()
@@ -46,7 +46,7 @@ def install(session: Session) -> Callable[[], None]:
     def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
         return stages.fit(self, *args, **kwargs)
 
-    undo = keras_compat.replace_fit(fit)
+    undo = internals.replace_fit(fit)
     if keras.Model.fit is not fit:
         session.warn(
             "`Model.fit` could not be made resumable.", "Report this with the Keras version."
@@ -105,5 +105,5 @@ class _Stages:
 
 def _fit_plain(model: Any, *args: Any, **kwargs: Any) -> Any:
     """Run Keras' own ``fit`` with Keras' own iterator, even within a stage."""
-    with keras_compat.epoch_iterator(PLAIN_ITERATOR):
+    with internals.epoch_iterator(PLAIN_ITERATOR):
         return PLAIN_FIT(model, *args, **kwargs)

@@ -6,12 +6,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from rekindle.jobs import keras_compat
 from rekindle.jobs.capture import variables
 from rekindle.jobs.capture.component import Json
 from rekindle.jobs.capture.model_state import ModelState
 from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.capture.variables import Listing
+from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.python_state.component import named
 from rekindle.state.run.training_state import TrainingState
 
@@ -80,7 +80,7 @@ def python_roots(model: Any, arguments: Json, callbacks: list[Any]) -> dict[str,
 
 def iterator_arguments(model: Any, arguments: Json) -> Json:
     """Return the arguments that ``fit`` would pass to its iterator."""
-    x, y, weight = keras_compat.without_validation_split(arguments)
+    x, y, weight = internals.without_validation_split(arguments)
     return {
         "x": x,
         "y": y,
@@ -96,7 +96,7 @@ def iterator_arguments(model: Any, arguments: Json) -> Json:
 
 def build(model: Any, train: Any, models: ModelState, saved: TrainingState, warn: Warn) -> None:
     """Create all variables before the first batch, so that they can be restored."""
-    was_built = keras_compat.is_built(model)
+    was_built = internals.is_built(model)
     with model.distribute_strategy.scope():
         try:
             # the specification of arrays costs 0.1 s, for each of hundreds of finished stages

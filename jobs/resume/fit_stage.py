@@ -5,7 +5,6 @@ import sys
 import time
 from typing import Any
 
-from rekindle.jobs import keras_compat
 from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.progress import Progress
 from rekindle.jobs.attempt.save_policy import SavePolicy
@@ -21,6 +20,7 @@ from rekindle.jobs.data.fit_iterator import CallbackIterator
 from rekindle.jobs.files import targets
 from rekindle.jobs.files.moved import OutputPaths
 from rekindle.jobs.files.stage_files import StageFiles
+from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.python_state.component import PythonState
 from rekindle.jobs.resume import fit_build
 from rekindle.jobs.resume.hook import Hook, LogReader
@@ -102,13 +102,13 @@ class FitStage:
                 self._model,
             ),
         }
-        before = keras_compat.initial_epoch(self._model)
+        before = internals.initial_epoch(self._model)
         try:
-            with keras_compat.epoch_iterator(self._make_iterator):
-                history = keras_compat.PLAIN_FIT(self._model, **arguments)
+            with internals.epoch_iterator(self._make_iterator):
+                history = internals.PLAIN_FIT(self._model, **arguments)
         finally:
             self._data.close()
-            keras_compat.set_initial_epoch(self._model, before)
+            internals.set_initial_epoch(self._model, before)
             self._run.forget_carried_logs()
         if shutdown.answered() and (
             self._model.stop_training or engine.progress.epoch < self._arguments["epochs"]
@@ -175,7 +175,7 @@ class FitStage:
         self._engine.report(determinism.of_process())
         epochs = self._arguments["epochs"]
         if self._engine.checkpoint is None:
-            first = keras_compat.initial_epoch(self._model) or self._arguments["initial_epoch"]
+            first = internals.initial_epoch(self._model) or self._arguments["initial_epoch"]
             self._engine.begin(first, epochs=epochs)
         else:
             self._engine.resume(epochs=epochs, after_restore=self._resume_run)
@@ -199,7 +199,7 @@ class FitStage:
             )
         at = self._engine.progress
         stopped = self._model.stop_training and not at.epoch_step
-        keras_compat.set_initial_epoch(self._model, epochs if stopped else min(at.epoch, epochs))
+        internals.set_initial_epoch(self._model, epochs if stopped else min(at.epoch, epochs))
 
     def epoch_begins(self, epoch: int) -> None:
         """Begin an epoch at the end of ``on_epoch_begin``, after Keras has reset the metrics."""
@@ -231,7 +231,7 @@ class FitStage:
             shutdown.mark_clean(False)
             self._traced = True
             self._look_through_step()
-        self._data.iterator.trained(batch + 1)
+        self._data.iterator.trained(batch)
         at = self._engine.progress
         step = at.step - at.epoch_step + self._data.iterator.epoch_step
         self._engine.proof.step(step, at.epoch)

@@ -13,9 +13,9 @@ import time
 import weakref
 from typing import Any, Final
 
-from rekindle.jobs import keras_support
 from rekindle.jobs.attempt.session import Session
-from rekindle.jobs.keras_support import HINT, NOT_FOLLOWED
+from rekindle.jobs.keras_compat import keras_support
+from rekindle.jobs.keras_compat.keras_support import HINT, NOT_FOLLOWED
 
 _LOOK_S: Final = 1.0
 _CALLS: Final = 3
@@ -68,7 +68,7 @@ class Unfollowed:
 
     def hook_keras(self, keras: Any) -> None:
         """Watch ``train_on_batch``, and register all optimizers."""
-        from rekindle.jobs.keras_compat import BaseOptimizer
+        from rekindle.jobs.keras_compat.internals import BaseOptimizer
 
         made = BaseOptimizer.__init__
 

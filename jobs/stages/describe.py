@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from rekindle.jobs import keras_compat
 from rekindle.jobs.capture import variables
 from rekindle.jobs.capture.tracked_objects import TrackedModels
 from rekindle.jobs.journal_writer import log_line
+from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.stages import model_digest, pipeline_digest, way
 from rekindle.jobs.stages.decision import Call
 from rekindle.jobs.stages.key import StageKey
@@ -42,7 +42,7 @@ def fit(model: Any, arguments: dict[str, Any], weights: str | None = None) -> Ca
             key,
             model_digest.entry({"model": list(model.variables)}, [model], weights),
             way.here(),
-            bool(arguments["initial_epoch"] or keras_compat.initial_epoch(model)),
+            bool(arguments["initial_epoch"] or internals.initial_epoch(model)),
         )
 
     return _checked(made)

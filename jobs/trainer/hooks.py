@@ -11,8 +11,8 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rekindle.jobs import keras_support
 from rekindle.jobs.job import Job
+from rekindle.jobs.keras_compat import keras_support
 from rekindle.jobs.seeding import unseeded
 from rekindle.jobs.trainer.after_import import AfterImport
 from rekindle.state.errors import HookFailed, RekindleError
@@ -60,7 +60,7 @@ def _hook_keras(
     if keras_support.is_legacy(keras):
         _watch(session, unfollowed.hook_legacy, keras)
         return
-    support = keras_support.decide(keras.__version__, keras.config.backend(), known=True)
+    support = keras_support.decide(keras.__version__, keras.config.backend(), unknown={})
     if support.level == keras_support.UNFOLLOWED:
         session.report_unfollowed(support.what, support.hint)
         return

@@ -10,8 +10,9 @@ import platform
 import sys
 from typing import Any
 
-from rekindle.jobs import keras_support, provenance
-from rekindle.jobs.keras_support import BACKEND, Support
+from rekindle.jobs import provenance
+from rekindle.jobs.keras_compat import keras_support
+from rekindle.jobs.keras_compat.keras_support import BACKEND, Support
 
 
 def main() -> None:
@@ -52,10 +53,10 @@ def _support(keras: Any) -> Support:
     if backend != BACKEND:
         return keras_support.decide(keras.__version__, backend)
     try:
-        from rekindle.jobs import keras_compat
+        from rekindle.jobs.keras_compat import internals
         from rekindle.jobs.resume import fit  # noqa: F401  whatever the trainer imports to hook it
 
-        return keras_compat.support()
+        return internals.support()
     except BaseException as error:
         return keras_support.hook_failed(keras.__name__, keras.__version__, error)
 

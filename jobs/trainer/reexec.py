@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from rekindle.jobs import bootstrap
 from rekindle.jobs.job import Job
-from rekindle.jobs.keras_support import HINT, NOT_FOLLOWED
+from rekindle.jobs.keras_compat.keras_support import HINT, NOT_FOLLOWED
 
 ARGUMENTS: Final = "--"
 """Separator between the trainer's own arguments and those of the script."""

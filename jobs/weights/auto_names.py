@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import keras
 
-from rekindle.jobs import keras_compat
+from rekindle.jobs.keras_compat import internals
 
 Ranks = dict[str, str]
 """Canonical form of each automatic name, e.g. ``dense#0`` of ``dense_3``."""
@@ -46,7 +46,7 @@ def of_models(models: Iterable[Any], optimizers: Iterable[Any] = ()) -> Ranks:
             named += map(_pair, getattr(layer, "_operations", ()))
     named += map(_pair, optimizers)
     for model, layers in layers_of:
-        for _, part in keras_compat.compiled_parts(model):
+        for _, part in internals.compiled_parts(model):
             if isinstance(part, keras.metrics.Metric):
                 named.append(_pair(part))
         for layer in layers:

@@ -48,7 +48,8 @@ class Process:
     ours: tuple[str, ...]
 
 
-SHARED = ("jobs/__init__.py", "jobs/[a-z]*.py", "state/*")
+SUPPORT = ("jobs/keras_compat/__init__.py", "jobs/keras_compat/keras_support.py")
+SHARED = ("jobs/__init__.py", "jobs/[a-z]*.py", *SUPPORT, "state/*")
 PROCESSES = {
     # `python -I -S`: lives where nothing is installed, and stays small
     "keeper": Process(("jobs/keeper/*",), frozenset(), ("jobs/keeper/*", *SHARED)),
@@ -98,7 +99,7 @@ ONLY_IN = {
     "tomllib": ("daemon/spec/*", "daemon/intake/submit.py"),
     "pynvml": ("daemon/gpus/nvml.py",),
     # Keras' private training loop: one place to look at when Keras changes
-    "keras.src": ("jobs/keras_compat.py",),
+    "keras.src": ("jobs/keras_compat/internals.py",),
 }
 """Modules that only some files may import."""
 

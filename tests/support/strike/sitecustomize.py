@@ -113,7 +113,7 @@ def patch_tested(module, striker):
 
 
 PATCHES = {
-    "rekindle.jobs.keras_compat": patch_tested,
+    "rekindle.jobs.keras_compat.internals": patch_tested,
     "rekindle.jobs.heartbeat": patch_heartbeat,
     "rekindle.state.run.checkpoints": patch_checkpoints,
     "rekindle.state.run.journal": patch_journal,

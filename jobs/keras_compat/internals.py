@@ -1,18 +1,13 @@
-"""All uses of private parts of Keras, in one place.
-
-Defines which Keras can be resumed between batches: the versions, and the digest of its
-training loop.
-"""
+"""All uses of private parts of Keras, in one place."""
 
 import argparse
 import contextlib
-import functools
-import hashlib
-import inspect
+import types
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import keras
+import tensorflow as tf
 from keras.src import tree
 from keras.src.backend.common import global_state
 from keras.src.backend.tensorflow import trainer as _trainer
@@ -26,18 +21,20 @@ from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
 from keras.src.trainers.epoch_iterator import EpochIterator
 
-from rekindle.jobs import keras_support
-from rekindle.jobs.keras_support import TESTED, Support
+from rekindle.jobs.keras_compat import keras_support, loops, parts
+from rekindle.jobs.keras_compat.keras_support import LOOP, Support
+from rekindle.jobs.keras_compat.known import TESTED
 
 __all__ = [
     "BASE_ITERATOR",
     "GLOBAL_GENERATOR",
     "PLAIN_FIT",
     "PLAIN_ITERATOR",
-    "REMEDY",
     "ArrayDataAdapter",
     "BaseOptimizer",
     "GeneratorDataAdapter",
+    "Loop",
+    "PlainLoop",
     "PyDatasetAdapter",
     "SeedGenerator",
     "TFDatasetAdapter",
@@ -45,21 +42,18 @@ __all__ = [
     "compiled_parts",
     "epoch_iterator",
     "existing_global_generator",
+    "follows",
+    "generator_of",
     "initial_epoch",
-    "is_known",
-    "loop_digest",
     "make_global_generator",
     "replace_fit",
+    "replace_generator",
     "set_initial_epoch",
     "support",
     "tree",
     "without_validation_split",
 ]
 
-REMEDY: Final = f"install a tested version ({', '.join(TESTED)})"
-
-_FOLLOWED: Final = "15eaf4a007e88f75"
-"""Digest of Keras' own training loop in those versions; see :func:`is_known`."""
 _NOTHING: Final = argparse.Namespace()
 
 PLAIN_FIT: Final[Callable[..., Any]] = _trainer.TensorFlowTrainer.fit
@@ -68,30 +62,55 @@ PLAIN_ITERATOR: Final[Any] = TFEpochIterator
 BASE_ITERATOR: Final[Any] = EpochIterator
 SeedGenerator: Final[Any] = _seed_generator.SeedGenerator
 
+_RELEASE: Final = parts.family(keras.__version__)
+Loop: Final[Any] = loops.of(_RELEASE)
+PlainLoop: Final[Any] = loops.plain_of(_RELEASE)
+
 GLOBAL_GENERATOR: Final = "global_seed_generator"
 """Keras' name of the generator used by everything without one of its own."""
 
 
-@functools.cache
-def loop_digest() -> str:
-    """Digest the source of the Keras classes that rekindle's iterators replace."""
-    parts = (EpochIterator, TFEpochIterator)
-    return hashlib.sha256("".join(inspect.getsource(part) for part in parts).encode()).hexdigest()[
-        :16
-    ]
-
-
-def is_known() -> bool:
-    """Return whether Keras' training loop is a tested one, whatever its version number."""
-    try:
-        return loop_digest() == _FOLLOWED
-    except (OSError, TypeError):  # no source is installed
-        return keras.__version__ in TESTED
-
-
 def support() -> Support:
     """Decide how this Keras is followed, on the TensorFlow backend."""
-    return keras_support.decide(keras.__version__, keras_support.BACKEND, known=is_known())
+    unknown = {group: parts.unknown(group) for group in parts.GROUPS}
+    return keras_support.decide(
+        keras.__version__, keras_support.BACKEND, unknown=unknown if parts.has_source() else None
+    )
+
+
+def follows(data: Any) -> bool:
+    """Return whether a ``fit`` with these data can begin at any batch; otherwise at any epoch."""
+    if not parts.has_source():
+        return keras.__version__ in TESTED
+    return not parts.unknown(LOOP) and not parts.unknown(_group_of(data))
+
+
+def _group_of(data: Any) -> str:
+    if isinstance(data, types.GeneratorType):
+        return parts.GENERATORS
+    if isinstance(data, keras.utils.PyDataset):
+        return parts.PY_DATASETS
+    is_dataset = isinstance(data, tf.data.Dataset | tf.distribute.DistributedDataset)
+    return parts.DATASETS if is_dataset else parts.ARRAYS
+
+
+def generator_of(adapter: Any) -> Callable[[], Iterator[Any]]:
+    """Return a function that continues the generator of Keras' adapter."""
+    made = adapter.generator
+    return made if callable(made) else lambda: made
+
+
+def replace_generator(adapter: Any, follow: Callable[[], Iterator[Any]]) -> None:
+    """Let Keras' adapter read from ``follow()``; before Keras 3.7 it iterates over an object."""
+    adapter.generator = follow if callable(adapter.generator) else _Iterable(follow)
+
+
+class _Iterable:
+    def __init__(self, follow: Callable[[], Iterator[Any]]) -> None:
+        self._follow = follow
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._follow()
 
 
 def replace_fit(fit: Callable[..., Any]) -> Callable[[], None]:

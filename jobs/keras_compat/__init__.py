@@ -1,0 +1,1 @@
+"""Versions of Keras, how exactly each is followed, and all uses of their private parts."""

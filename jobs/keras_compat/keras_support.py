@@ -1,0 +1,164 @@
+"""Decide how exactly a Keras is followed: by the batch, by whole epochs, or not at all.
+
+Trainer and `rekindle doctor` ask here, so that they never say different things.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rekindle.jobs.keras_compat.known import TESTED
+
+BACKEND: Final = "tensorflow"
+"""The backend whose training loop is followed."""
+NOT_FOLLOWED: Final = "this training is not followed; nothing of it is saved."
+SCRATCH: Final = "otherwise each relaunch starts from scratch."
+"""The end of every hint about training that is not followed."""
+HINT: Final = (
+    f"Train with `fit` of Keras 3, or write the loop with `resumable` (docs/loops.md); {SCRATCH}"
+)
+BACKEND_HINT: Final = f'Set `env = {{ KERAS_BACKEND = "{BACKEND}" }}` in the spec.'
+
+EXACT: Final = "exact"
+SIMILAR: Final = "similar"
+PARTLY: Final = "partly"
+EPOCHS: Final = "epochs"
+UNFOLLOWED: Final = "unfollowed"
+
+LOOP: Final = "the training loop"
+"""What of Keras every ``fit`` rests on; other keys of ``unknown`` are kinds of data."""
+
+Release = tuple[int, ...]
+_OLDEST: Final = (3, 3)
+"""Older versions have another API between ``fit`` and its iterator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """State how a Keras is followed.
+
+    Attributes:
+        level: ``exact``; ``similar`` for a version that is not tested, but has the functions of
+            tested ones; ``partly``, where some kinds of data can be restored at whole epochs
+            only; ``epochs``, where all can; or ``unfollowed``.
+        what: a sentence about it; empty for ``exact``.
+        hint: what to do; empty for ``exact``.
+    """
+
+    level: str
+    what: str = ""
+    hint: str = ""
+
+
+def decide(
+    version: str, backend: str, *, unknown: Mapping[str, tuple[str, ...]] | None = None
+) -> Support:
+    """Decide about a version of Keras on a backend; pure.
+
+    Args:
+        unknown: for the training loop (LOOP) and each kind of data, the functions of Keras that
+            differ from those of every tested version; None where the source is not installed.
+    """
+    if major(version) < _OLDEST[0]:
+        return legacy("keras", version)
+    if backend != BACKEND:
+        return Support(
+            UNFOLLOWED,
+            f"The Keras backend is {backend}, where `fit` is not resumable: {NOT_FOLLOWED}",
+            BACKEND_HINT,
+        )
+    if release(version) < _OLDEST:
+        return Support(
+            UNFOLLOWED,
+            f"Keras {version} is too old to be followed: {NOT_FOLLOWED}",
+            f"Install Keras {nearest(version)}, the nearest tested version.",
+        )
+    hint = f"Install Keras {nearest(version)}, the nearest tested version."
+    is_tested = version in TESTED
+    if unknown is None and not is_tested:
+        return Support(
+            EPOCHS,
+            f"Keras {version} is not tested and its source is not installed, so this job "
+            "is resumed from whole epochs only, and a stop repeats the current epoch.",
+            hint,
+        )
+    unknown = unknown or {}
+    if unknown.get(LOOP):
+        return Support(
+            EPOCHS,
+            f"The training loop of Keras {version} is not known: {_differ(unknown[LOOP])}. So this "
+            "job is resumed from whole epochs only, and a stop repeats the current epoch.",
+            hint,
+        )
+    parts = {kind: names for kind, names in unknown.items() if names}
+    if parts:
+        what = "; ".join(f"{kind}: {_differ(names)}" for kind, names in parts.items())
+        return Support(
+            PARTLY,
+            f"Keras {version} is not known in all parts. A `fit` with {' or '.join(parts)} is "
+            f"resumed from whole epochs only ({what}).",
+            hint,
+        )
+    if is_tested:
+        return Support(EXACT)
+    return Support(
+        SIMILAR,
+        f"Keras {version} is not tested, but all functions that exact resume rests on are those "
+        "of tested versions.",
+        "Test exact resume with `rekindle verify-resume SPEC`.",
+    )
+
+
+def nearest(version: str) -> str:
+    """Return the oldest tested version that is newer; the newest if there is none."""
+    known = sorted(TESTED, key=release)
+    newer = [one for one in known if release(one) >= release(version)]
+    return (newer or known[-1:])[0]
+
+
+def release(version: str) -> Release:
+    """Return the numbers of a version, up to the first part that is none."""
+    numbers: list[int] = []
+    for part in version.split("."):
+        if not part.isdecimal():
+            break
+        numbers.append(int(part))
+    return tuple(numbers)
+
+
+def _differ(names: tuple[str, ...]) -> str:
+    shown = [name.partition(":")[2] for name in names]
+    more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
+    verb = "differs" if len(shown) == 1 else "differ"
+    return f"{', '.join(shown[:3])}{more} {verb} from tested versions"
+
+
+def legacy(module: str, version: str) -> Support:
+    """Describe a Keras that is never followed: Keras 2, and ``tf_keras`` of any version."""
+    return Support(UNFOLLOWED, f"{trains_alone(module, version)}: {NOT_FOLLOWED}", HINT)
+
+
+def trains_alone(module: str, version: str) -> str:
+    """Say which Keras trains without being followed."""
+    return f"Keras {version} ({module}) trains without rekindle"
+
+
+def is_legacy(keras: Any) -> bool:
+    """Return whether an imported Keras is older than Keras 3."""
+    return major(str(keras.__version__)) < _OLDEST[0]
+
+
+def major(version: str) -> int:
+    """Return the first number of a version; 0 if it has none."""
+    first = version.partition(".")[0]
+    return int(first) if first.isdecimal() else 0
+
+
+def hook_failed(name: str, version: str, error: BaseException) -> Support:
+    """Describe a Keras whose private parts cannot be hooked: nothing is trained with it."""
+    return Support(
+        UNFOLLOWED,
+        f"The training loop of {name} {version} cannot be hooked "
+        f"({type(error).__name__}: {error}); nothing was trained.",
+        f"Install Keras {nearest(version)} into the job's Python, then `rekindle release JOB`.",
+    )
