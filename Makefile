@@ -81,6 +81,9 @@ corpus: $(STAMP) ## kill scripts in public idioms, compare with undisturbed runs
 series: $(STAMP) ## kill matrix and corpus N times (N=1000); the same command continues a series
 	STRIKE_USED=sklearn $(BIN)/python tests/support/series.py --kills $(N) $(ARGS)
 
+test-keras: $(STAMP) ## kill trainings in environments with other versions of Keras (KERAS=NAME,... for some)
+	REKINDLE_KERAS=$(KERAS) $(BIN)/python -m pytest -rs tests/keras
+
 crash: $(STAMP) ## kill training N times (N=1000) and compare with undisturbed runs
 	REKINDLE_CRASH_KILLS=$(N) $(BIN)/python -m pytest -m crash -s $(ARGS) tests/crash
 

@@ -121,8 +121,6 @@ class FitIterator(Loop, _Drawing):  # type: ignore[misc]
         opening = Opening(arguments["x"], seed, beat)
         # not TFEpochIterator's: it would hold a second copy of arrays in memory
         BASE_ITERATOR.__init__(self, **arguments)
-        self._current_iterator = None
-        self._steps_seen = 0
         self.source = opening.source(self.data_adapter, distribute_strategy)
 
     @property
@@ -136,7 +134,8 @@ class FitIterator(Loop, _Drawing):  # type: ignore[misc]
 
     def caveats(self) -> list[Caveat]:
         """List what of the data cannot be restored exactly, as far as known now."""
-        return self.source.caveats(self.steps_per_epoch, self._num_batches)
+        found = self.source.caveats(self.steps_per_epoch, self._num_batches)
+        return [*found, *itertools.starmap(Caveat, self.limits())]
 
     # content of a checkpoint
 
@@ -266,9 +265,6 @@ class FitIterator(Loop, _Drawing):  # type: ignore[misc]
                 self._taken += 1  # Keras has built the model from it, and trained nothing
             raise
         self._boundary()
-
-    def _is_pass_over(self) -> bool:
-        return bool(self._num_batches and self._steps_seen >= self._num_batches)
 
     @contextlib.contextmanager
     def catch_stop_iteration(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ import keras
 
 from rekindle.jobs.data.rng_tracker import RngTracker, differing, generators
 from rekindle.jobs.data.shuffle import Order, order
+from rekindle.jobs.keras_compat import loops
 
 
 class Reordered:
@@ -18,7 +19,7 @@ class Reordered:
     def __init__(self, adapter: Any, seed: tuple[int, int], draws: RngTracker) -> None:
         self._inner = adapter.py_dataset
         self._draws = draws
-        self._in_order = adapter.enqueuer is None
+        self._in_order = not loops.has_workers(adapter)
         self.drawn_in_threads = False
         self._adapter = adapter
         self._seed = seed

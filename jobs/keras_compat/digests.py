@@ -44,8 +44,12 @@ def _text(node: Any) -> str:
     for name, value in ast.iter_fields(node):
         if name in _SKIPPED or value is None or value == []:
             continue
-        is_block = name == "body" and isinstance(value, list)
-        kept = [one for one in value if not _is_text_only(one)] if is_block else value
+        kept = value
+        if name == "body" and isinstance(value, list):
+            kept = [one for one in value if not _is_text_only(one)]
+        elif name == "values" and isinstance(node, ast.JoinedStr):
+            # Python 3.12 has an empty text behind a nested format
+            kept = [one for one in value if getattr(one, "value", None) != ""]
         fields.append(f"{name}={_text(kept)}")
     return f"{type(node).__name__}({','.join(fields)})"
 

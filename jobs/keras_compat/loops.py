@@ -7,7 +7,16 @@ An iterator of :mod:`rekindle.jobs.data.fit_iterator` yields (first step, last s
 from collections.abc import Iterator
 from typing import Any, Final
 
-Release = tuple[int, ...]
+from rekindle.jobs.keras_compat.keras_support import Release, nearest
+
+_PARTIAL: Final = (
+    "With this version of Keras the last execution of an epoch fails after some of its steps"
+)
+_PARTIAL_OTHERWISE: Final = "let steps_per_execution divide the batches of an epoch"
+_WORKERS: Final = (
+    "With this version of Keras the workers of a PyDataset call its on_epoch_end at a time that "
+    "differs each time"
+)
 
 
 class Loop:
@@ -15,13 +24,11 @@ class Loop:
 
     Attributes:
         begins_next_pass: an iterator for the next pass is created when one has ended.
-        fills_executions: an execution of several steps ends where the data ends; otherwise it
-            fails there, and what it trained by then is undefined.
     """
 
     begins_next_pass = True
-    fills_executions = True
 
+    data_adapter: Any
     steps_per_execution: int
     steps_per_epoch: int | None
     _num_batches: int | None
@@ -37,6 +44,13 @@ class Loop:
     def last_step(self, batch: int) -> int:
         """Return the last step of an execution from the batch that callbacks are given."""
         return batch
+
+    def _is_pass_over(self) -> bool:
+        return bool(self._num_batches and self._steps_seen >= self._num_batches)
+
+    def limits(self) -> list[tuple[str, str]]:
+        """List what this version of Keras itself leaves undefined, each with a remedy."""
+        return []
 
 
 class PairLoop(Loop):
@@ -54,7 +68,9 @@ class EnumeratedLoop(Loop):
     """Adapt to Keras 3.5 and 3.6: ``fit`` iterates over ``enumerate_epoch``."""
 
     begins_next_pass = False
-    fills_executions = False
+
+    _current_iterator = None
+    _steps_seen = 0
 
     def enumerate_epoch(self) -> Iterator[Any]:
         for first, last, iterator in self._steps():
@@ -62,6 +78,16 @@ class EnumeratedLoop(Loop):
 
     def last_step(self, batch: int) -> int:
         return batch + self.steps_per_execution - 1 if self._is_sized else batch
+
+    def limits(self) -> list[tuple[str, str]]:
+        found = []
+        steps, size = self.steps_per_execution, self.steps_per_epoch or self._num_batches
+        if steps > 1 and (size is None or size % steps):
+            found.append((_PARTIAL, f"install Keras {nearest('3.7')}, or {_PARTIAL_OTHERWISE}"))
+        adapter = self.data_adapter
+        if hasattr(adapter, "py_dataset") and has_workers(adapter) and adapter.enqueuer is None:
+            found.append((_WORKERS, f"install Keras {nearest('3.6')}, or remove workers"))
+        return found
 
     @property
     def _is_sized(self) -> bool:
@@ -75,13 +101,24 @@ class PlainLoop:
 class EnumeratedPlainLoop:
     """Keep the iterator of the pass, and count its steps, as newer versions of Keras do."""
 
+    steps_per_execution: int
+    _num_batches: int | None
+    _current_iterator: Any
+    _steps_seen: int
+
     def enumerate_epoch(self) -> Iterator[Any]:
-        own: Any = self
         for step, iterator in super().enumerate_epoch():  # type: ignore[misc]
-            own._current_iterator = iterator
-            if own._num_batches:
-                own._steps_seen = step + own.steps_per_execution
+            self._current_iterator = iterator
+            if self._num_batches:
+                self._steps_seen = step + self.steps_per_execution
             yield step, iterator
+
+
+def has_workers(adapter: Any) -> bool:
+    """Return whether threads or processes read the ``PyDataset`` of an adapter."""
+    data = adapter.py_dataset
+    # not the enqueuer: Keras 3.5 makes it at each pass
+    return bool(data.workers > 1 or (data.workers > 0 and data.use_multiprocessing))
 
 
 _OLDEST_PAIRS: Final = (3, 7)

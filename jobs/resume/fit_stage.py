@@ -197,6 +197,7 @@ class FitStage:
                 f"The training ends after {counted(epochs, 'epoch')} in all, including those of "
                 "earlier attempts.",
             )
+        self._run.carry_logs()
         at = self._engine.progress
         stopped = self._model.stop_training and not at.epoch_step
         internals.set_initial_epoch(self._model, epochs if stopped else min(at.epoch, epochs))
@@ -210,7 +211,6 @@ class FitStage:
             if position["epoch"] == epoch and position["epoch_step"]:
                 # callbacks saw on_epoch_begin of this epoch once more: undo what they changed
                 engine.restore_again()
-                self._run.carry_logs()
                 if self._model.stop_training:
                     # Keras asks only after a batch: it would train one that was not to be
                     self._data.iterator.stop_here()
@@ -244,7 +244,6 @@ class FitStage:
         """End an epoch at the end of ``on_epoch_end``."""
         self._validation.over()
         shutdown.mark_clean(False)  # batch_ended has not, if the data had no batch
-        self._run.forget_carried_logs()
         # there may be no boundary after the last batch of an epoch
         done = dataclasses.replace(self._at(epoch + 1), epoch_step=0)
         self._data.iterator.epoch_over()
@@ -302,6 +301,7 @@ class _FitRun(ComponentBase):
 
     def take_logs(self, logs: Json | None) -> None:
         """Store the logs of a batch."""
+        self.forget_carried_logs()
         self._logs = dict(logs or {})
 
     def capture(self, arrays: Tensors) -> TrainingState:
@@ -325,7 +325,11 @@ class _FitRun(ComponentBase):
         return None
 
     def carry_logs(self) -> None:
-        """Use the saved logs of the last batch for an epoch resumed with no batch left."""
+        """Use the saved logs of the last batch for epochs that have no batch of their own.
+
+        Keras' loop keeps them in a variable: data may have run out, or the epoch is resumed with no
+        batch left.
+        """
         saved, model = self._logs, self._model
         plain = type(model)._get_metrics_result_or_logs
 

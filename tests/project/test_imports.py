@@ -48,7 +48,7 @@ class Process:
     ours: tuple[str, ...]
 
 
-SUPPORT = ("jobs/keras_compat/__init__.py", "jobs/keras_compat/keras_support.py")
+SUPPORT = tuple(f"jobs/keras_compat/{name}.py" for name in ("__init__", "keras_support", "known"))
 SHARED = ("jobs/__init__.py", "jobs/[a-z]*.py", *SUPPORT, "state/*")
 PROCESSES = {
     # `python -I -S`: lives where nothing is installed, and stays small

@@ -16,14 +16,14 @@ MOST_ATTRIBUTES = 12
 
 FOREIGN = {
     # hooks into Keras, TensorFlow, numpy and Python, each in one module
-    "jobs/keras_compat/internals.py": ("_trainer.*", "model._initial_epoch"),
+    "jobs/keras_compat/internals.py": ("_trainer.*", "model._initial_epoch", "adapter.generator"),
     "jobs/capture/rng.py": ("kind.__init__",),
     "jobs/capture/trace_order.py": ("tracing_compilation.*",),
     "jobs/data/pipeline/caches.py": ("gen_dataset_ops.*",),
     "jobs/data/pipeline/graph.py": ("dataset_ops.*",),
     "jobs/data/pipeline/seed_stream.py": ("options.*",),
     "jobs/data/py_dataset.py": ("adapter.*", "self._adapter.*"),
-    "jobs/data/sources.py": ("adapter.generator", "options.*"),
+    "jobs/data/sources.py": ("options.*",),
     "jobs/resume/fit_stage.py": ("self._model.history", "self._model.stop_training"),
     "jobs/resume/unfollowed.py": ("tape.gradient", "BaseOptimizer.__init__"),
     "jobs/seeding/trace_draws.py": ("tracing_compilation.*",),

@@ -1,67 +1,124 @@
-"""Digest the functions of Keras that exact resume rests on; write the table of known ones.
+"""Write the table of known functions of Keras, and docs/compatibility.md, from killed trainings.
 
-Run in an environment it prints its digests as JSON: ``keras_table.py digests``. With the answers
-of several environments on standard input, one in a line, ``keras_table.py merge`` adds them to
-``jobs/keras_compat/known.py``.
+``keras_table.py record [NAME ...]`` makes each environment, takes the digests of its Keras for
+known, kills trainings in it (tests/keras) and keeps the digests only if these ended identical.
+``keras_table.py digests`` prints those of the Keras it runs with.
 """
 
+import datetime as dt
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "jobs" / "keras_compat" / "known.py"
+RESULTS = ROOT / "tests" / "keras" / "results.json"
+PAGE = ROOT / "docs" / "compatibility.md"
+ROWS = ("<!-- rows: written by `make test-keras RECORD=1` -->\n", "<!-- end of rows -->\n")
 HEAD = '''"""Functions of Keras in its tested versions: name, digest, versions that have it.
 
-Written by `make test-keras` with RECORD=1, from versions in which killed trainings ended identical.
+Written by `make test-keras RECORD=1`, from versions in which killed trainings ended identical.
 """
 
 from typing import Final
 
 '''
 
+sys.path.insert(0, str(ROOT / ".importroot"))
 
-def digest() -> None:
-    """Print version and digests of this environment's Keras."""
-    sys.path.insert(0, str(ROOT / ".importroot"))
+
+def digests() -> None:
+    """Print versions and digests of this environment as JSON."""
     import keras
+    import tensorflow as tf
 
     from rekindle.jobs.keras_compat import parts
 
     found = {name: value for group in parts.GROUPS for name, value in parts.of_group(group).items()}
-    print(json.dumps({"keras": keras.__version__, "digests": found}))
-
-
-def merge() -> None:
-    """Add the answers on standard input to the table."""
-    sys.path.insert(0, str(ROOT / ".importroot"))
-    from rekindle.jobs.keras_compat.keras_support import release
-    from rekindle.jobs.keras_compat.known import KNOWN, TESTED
-
-    versions = {
-        name: {d: set(v.split()) for d, v in known.items()} for name, known in KNOWN.items()
+    answer = {
+        "python": "{}.{}.{}".format(*sys.version_info[:3]),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "digests": found,
     }
-    tested = set(TESTED)
-    for line in sys.stdin:
-        answer = json.loads(line)
-        tested.add(answer["keras"])
+    print(json.dumps(answer))
+
+
+def write_table(answers: list[dict[str, Any]]) -> None:
+    """Write the table of the digests in these answers."""
+    from rekindle.jobs.keras_compat.keras_support import release
+
+    known: dict[str, dict[str, set[str]]] = {}
+    for answer in answers:
         for name, value in answer["digests"].items():
-            for others in versions.setdefault(name, {}).values():
-                others.discard(answer["keras"])
-            versions[name].setdefault(value, set()).add(answer["keras"])
+            known.setdefault(name, {}).setdefault(value, set()).add(answer["keras"])
+    tested = sorted({answer["keras"] for answer in answers}, key=release)
     lines = [
         HEAD,
-        f"TESTED: Final = {tuple(sorted(tested, key=release))!r}\n\n",
+        f"TESTED: Final = {tuple(tested)!r}\n\n",
         "KNOWN: Final[dict[str, dict[str, str]]] = {\n",
     ]
-    for name, known in versions.items():
-        rows = {value: sorted(those, key=release) for value, those in known.items() if those}
+    for name, values in known.items():
+        rows = {value: sorted(those, key=release) for value, those in values.items()}
         lines.append(f"    {name!r}: {{\n")
         for value, those in sorted(rows.items(), key=lambda row: release(row[1][0])):
             lines.append(f"        {value!r}: {' '.join(those)!r},\n")
         lines.append("    },\n")
     TABLE.write_text("".join(lines) + "}\n")
+    subprocess.run([sys.executable, "-m", "ruff", "format", "-q", TABLE], check=True)
+
+
+def write_page(answers: list[dict[str, Any]]) -> None:
+    """Write the rows of docs/compatibility.md."""
+    before, _, rest = PAGE.read_text().partition(ROWS[0])
+    after = rest.partition(ROWS[1])[2]
+    rows = [
+        f"| {one['keras']} | {one['tensorflow']} | {one['python']} | to the batch | "
+        f"{one['proved']} | {one['on']} |\n"
+        for one in answers
+    ]
+    PAGE.write_text(f"{before}{ROWS[0]}{''.join(rows)}{ROWS[1]}{after}")
+
+
+def record(names: list[str]) -> int:
+    """Try environments; return the number of those that failed."""
+    import keras_environments
+
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    failed = 0
+    for environment in keras_environments.chosen(",".join(names) or "all"):
+        asked = [environment.make(), str(Path(__file__)), "digests"]
+        answer = json.loads(subprocess.run(asked, capture_output=True, check=True).stdout)
+        before = TABLE.read_text()
+        write_table([*(one for name, one in results.items() if name != environment.name), answer])
+        command = [sys.executable, "-m", "pytest", "-q", "-rs", "tests/keras"]
+        proof = ROOT / ".pytest_cache" / f"proof-{environment.name}.json"
+        env = {
+            **os.environ,
+            "REKINDLE_KERAS": environment.name,
+            "REKINDLE_KERAS_RECORD": str(proof),
+        }
+        if subprocess.run(command, cwd=ROOT, env=env).returncode:
+            TABLE.write_text(before)
+            failed += 1
+            continue
+        on = dt.date.today().isoformat()
+        results[environment.name] = {**answer, **json.loads(proof.read_text()), "on": on}
+        proof.unlink()
+        known = [results[name] for name in keras_environments.ENVIRONMENTS if name in results]
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        write_table(known)
+        write_page(known)
+    return failed
 
 
 if __name__ == "__main__":
-    {"digests": digest, "merge": merge}[sys.argv[1]]()
+    if sys.argv[1:2] == ["digests"]:
+        digests()
+    elif sys.argv[1:2] == ["record"]:
+        sys.exit(record(sys.argv[2:]))
+    else:
+        sys.exit(__doc__)

@@ -1,0 +1,110 @@
+"""Environments with other versions of Python, TensorFlow and Keras, made when they are needed.
+
+Each is a virtual environment in the user's cache folder, named by the digest of its pins. Their
+packages come from the index that pip is configured for.
+"""
+
+import datetime as dt
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pythons
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Pin an environment.
+
+    Attributes:
+        python: major and minor number.
+        later: packages installed after the others, without dependencies: they replace one.
+    """
+
+    name: str
+    python: tuple[int, int]
+    packages: tuple[str, ...]
+    later: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        pins = repr((self.python, self.packages, self.later)).encode()
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return cache / "rekindle" / "keras" / f"{self.name}-{hashlib.sha256(pins).hexdigest()[:8]}"
+
+    @property
+    def interpreter(self) -> Path:
+        return self.folder / "bin" / "python"
+
+    def find_python(self) -> str | None:
+        return pythons.find(*self.python)
+
+    def make(self) -> Path:
+        """Create the environment unless it exists; return its interpreter."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        done = self.folder / ".done"
+        with open(self.folder.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                base = self.find_python()
+                assert base is not None, f"no Python {self.python}"
+                subprocess.run([base, "-m", "venv", "--clear", str(self.folder)], check=True)
+                self._install(*self.packages)
+                if self.later:
+                    subprocess.run(
+                        [self.interpreter, "-m", "pip", "uninstall", "-q", "-y", "keras"],
+                        check=True,
+                    )
+                    self._install("--no-deps", *self.later)
+                done.touch()
+        return self.interpreter
+
+    def _install(self, *what: str) -> None:
+        subprocess.run(
+            [self.interpreter, "-m", "pip", "install", "-q", "--disable-pip-version-check", *what],
+            check=True,
+        )
+
+
+def _pair(python: tuple[int, int], tensorflow: str, keras: str) -> Environment:
+    return Environment(
+        f"keras-{keras}", python, (f"tensorflow-cpu=={tensorflow}", f"keras=={keras}")
+    )
+
+
+ENVIRONMENTS: Final = {
+    one.name: one
+    for one in (
+        _pair((3, 11), "2.17.1", "3.5.0"),
+        _pair((3, 10), "2.16.2", "3.6.0"),
+        _pair((3, 12), "2.18.1", "3.7.0"),
+        _pair((3, 11), "2.18.1", "3.8.0"),
+        _pair((3, 10), "2.19.1", "3.9.2"),
+        _pair((3, 11), "2.19.1", "3.10.0"),
+        _pair((3, 13), "2.20.0", "3.11.3"),
+        _pair((3, 12), "2.20.0", "3.12.1"),
+        _pair((3, 13), "2.20.0", "3.13.2"),
+        _pair((3, 12), "2.21.0", "3.14.1"),
+        _pair((3, 13), "2.21.0", "3.15.1"),
+    )
+}
+
+
+def chosen(words: str) -> list[Environment]:
+    """Choose environments: ``all``, names, or ``rotating``, another one each day."""
+    if words == "all":
+        return list(ENVIRONMENTS.values())
+    if words == "rotating":
+        here = [one for one in ENVIRONMENTS.values() if one.find_python()]
+        return [here[dt.date.today().toordinal() % len(here)]] if here else []
+    return [ENVIRONMENTS[name] for name in words.split(",") if name]
+
+
+if __name__ == "__main__":
+    for environment in chosen(",".join(sys.argv[1:]) or "all"):
+        print(environment.name, environment.make())
