@@ -20,6 +20,9 @@ endif
 N ?= 1000
 # seconds of `make fuzz`
 FUZZ_S ?= 180
+# environments of `make test-keras`; with RECORD=1 it writes the table of known versions
+KERAS ?= all
+RECORD ?=
 # more arguments: make test ARGS="-k inbox", make demo ARGS="--home /tmp/demo"
 ARGS ?=
 
@@ -37,7 +40,7 @@ MEASURED ?=
 REST := $(if $(MEASURED),$(addprefix --ignore=,$(COVERED)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check coverage corpus series crash fuzz bench clean
+.PHONY: help setup demo test test-all test-keras check coverage corpus series crash fuzz bench clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' \
@@ -81,8 +84,12 @@ corpus: $(STAMP) ## kill scripts in public idioms, compare with undisturbed runs
 series: $(STAMP) ## kill matrix and corpus N times (N=1000); the same command continues a series
 	STRIKE_USED=sklearn $(BIN)/python tests/support/series.py --kills $(N) $(ARGS)
 
-test-keras: $(STAMP) ## kill trainings in environments with other versions of Keras (KERAS=NAME,... for some)
+test-keras: $(STAMP) ## kill trainings in other versions of Keras (KERAS=NAME,... for some)
+ifeq ($(strip $(RECORD)),)
 	REKINDLE_KERAS=$(KERAS) $(BIN)/python -m pytest -rs tests/keras
+else
+	$(BIN)/python tests/support/keras_table.py record $(KERAS)
+endif
 
 crash: $(STAMP) ## kill training N times (N=1000) and compare with undisturbed runs
 	REKINDLE_CRASH_KILLS=$(N) $(BIN)/python -m pytest -m crash -s $(ARGS) tests/crash

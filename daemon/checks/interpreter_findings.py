@@ -15,7 +15,8 @@ CHECK: Final = "interpreter"
 _SECRET_LENGTH: Final = 8
 _SEVERITY: Final = {
     keras_support.EXACT: OK,
-    keras_support.SIMILAR: WARNING,
+    keras_support.SIMILAR: OK,
+    keras_support.PARTLY: WARNING,
     keras_support.EPOCHS: WARNING,
     keras_support.UNFOLLOWED: ERROR,
 }
@@ -120,7 +121,8 @@ def _support(python: str, found: dict[str, Any], who: str) -> Finding:
     support = found["support"]
     severity = _SEVERITY.get(support["level"], ERROR)
     if severity == OK:
-        return Finding(OK, CHECK, f"{text}; resumed to the batch ({who}).")
+        more = f" {support['what']}" if support["what"] else ""
+        return Finding(OK, CHECK, f"{text}; resumed to the batch ({who}).{more}")
     failed = f" It cannot be imported here: {found['error']}." if "error" in found else ""
     return Finding(severity, CHECK, f"{text} ({who}). {support['what']}{failed}", support["hint"])
 

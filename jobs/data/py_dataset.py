@@ -6,7 +6,7 @@ import keras
 
 from rekindle.jobs.data.rng_tracker import RngTracker, differing, generators
 from rekindle.jobs.data.shuffle import Order, order
-from rekindle.jobs.keras_compat import loops
+from rekindle.jobs.keras_compat import internals, loops
 
 
 class Reordered:
@@ -52,8 +52,7 @@ class Reordered:
     def enter_epoch(self) -> None:
         """Resume within an epoch, for which on_epoch_begin was called already."""
         self._adapter._within_epoch = True
-        if self._adapter.enqueuer:
-            self._adapter.enqueuer.start()
+        internals.start_workers(self._adapter)
 
     def on_epoch_begin(self) -> None:
         self.epochs_begun += 1

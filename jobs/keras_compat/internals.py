@@ -49,14 +49,17 @@ __all__ = [
     "replace_fit",
     "replace_generator",
     "set_initial_epoch",
+    "start_workers",
     "support",
     "tree",
     "without_validation_split",
 ]
 
 _NOTHING: Final = argparse.Namespace()
+_TRAINER: Final[Any] = getattr(_trainer, "TensorFlowTrainer", None) or _trainer.Trainer
+"""Base class of models; Keras 3.16 renames it."""
 
-PLAIN_FIT: Final[Callable[..., Any]] = _trainer.TensorFlowTrainer.fit
+PLAIN_FIT: Final[Callable[..., Any]] = _TRAINER.fit
 PLAIN_ITERATOR: Final[Any] = TFEpochIterator
 """Keras' own ``fit`` and iterator, as of the import."""
 BASE_ITERATOR: Final[Any] = EpochIterator
@@ -105,6 +108,13 @@ def replace_generator(adapter: Any, follow: Callable[[], Iterator[Any]]) -> None
     adapter.generator = follow if callable(adapter.generator) else _Iterable(follow)
 
 
+def start_workers(adapter: Any) -> None:
+    """Start the workers that read a ``PyDataset``, if it has any."""
+    if adapter.enqueuer is not None:
+        epoch = getattr(adapter, "_epoch", None)  # Keras 3.16 shuffles by its number
+        adapter.enqueuer.start(*(() if epoch is None else (epoch,)))
+
+
 class _Iterable:
     def __init__(self, follow: Callable[[], Iterator[Any]]) -> None:
         self._follow = follow
@@ -115,10 +125,10 @@ class _Iterable:
 
 def replace_fit(fit: Callable[..., Any]) -> Callable[[], None]:
     """Replace ``Model.fit``; return a function that undoes it."""
-    _trainer.TensorFlowTrainer.fit = fit
+    _TRAINER.fit = fit
 
     def undo() -> None:
-        _trainer.TensorFlowTrainer.fit = PLAIN_FIT
+        _TRAINER.fit = PLAIN_FIT
 
     return undo
 

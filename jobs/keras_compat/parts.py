@@ -106,6 +106,11 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Functions by what of a ``fit`` rests on them; LOOP counts for all data."""
 
+_RENAMED: Final = {
+    "TensorFlowTrainer": ("backend.tensorflow.trainer", "Trainer"),
+    "Trainer": ("trainers.trainer", "BaseTrainer"),
+}
+"""Classes whose name Keras 3.16 changes, with their module and the new name."""
 ABSENT: Final = "absent"
 """Stands for the digest of a function that a version of Keras does not have."""
 
@@ -148,7 +153,12 @@ def _digest(name: str) -> str:
         return ABSENT
     for step in path.split("."):
         # not getattr: a method of a base class is another part
-        found = vars(found).get(step)
+        inside = vars(found)
+        renamed = _RENAMED.get(step)
+        if step not in inside and renamed is not None and renamed[0] == module:
+            found = inside.get(renamed[1])
+        else:
+            found = inside.get(step)
         if found is None:
             return ABSENT
     return digests.of(found)

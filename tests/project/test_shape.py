@@ -16,7 +16,12 @@ MOST_ATTRIBUTES = 12
 
 FOREIGN = {
     # hooks into Keras, TensorFlow, numpy and Python, each in one module
-    "jobs/keras_compat/internals.py": ("_trainer.*", "model._initial_epoch", "adapter.generator"),
+    "jobs/keras_compat/internals.py": (
+        "_trainer.*",
+        "_TRAINER.fit",
+        "model._initial_epoch",
+        "adapter.generator",
+    ),
     "jobs/capture/rng.py": ("kind.__init__",),
     "jobs/capture/trace_order.py": ("tracing_compilation.*",),
     "jobs/data/pipeline/caches.py": ("gen_dataset_ops.*",),

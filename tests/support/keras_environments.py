@@ -48,7 +48,7 @@ class Environment:
         """Create the environment unless it exists; return its interpreter."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         done = self.folder / ".done"
-        with open(self.folder.with_suffix(".lock"), "w") as lock:
+        with open(f"{self.folder}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not done.exists():
                 base = self.find_python()
@@ -57,7 +57,10 @@ class Environment:
                 self._install(*self.packages)
                 if self.later:
                     subprocess.run(
-                        [self.interpreter, "-m", "pip", "uninstall", "-q", "-y", "keras"],
+                        [
+                            *(self.interpreter, "-m", "pip", "uninstall", "-q", "-y"),
+                            *("keras", "keras-nightly"),
+                        ],
                         check=True,
                     )
                     self._install("--no-deps", *self.later)
@@ -91,6 +94,12 @@ ENVIRONMENTS: Final = {
         _pair((3, 13), "2.20.0", "3.13.2"),
         _pair((3, 12), "2.21.0", "3.14.1"),
         _pair((3, 13), "2.21.0", "3.15.1"),
+        Environment(
+            "keras-nightly",
+            (3, 12),
+            ("tf-nightly-cpu==2.22.0.dev20260905",),
+            ("keras-nightly==3.16.0.dev2026102704",),
+        ),
     )
 }
 
