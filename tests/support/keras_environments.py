@@ -97,7 +97,7 @@ ENVIRONMENTS: Final = {
         Environment(
             "keras-nightly",
             (3, 12),
-            ("tf-nightly-cpu==2.22.0.dev20260905",),
+            ("tf-nightly-cpu==2.22.0.dev20260905", "tensorboard==2.20.0"),
             ("keras-nightly==3.16.0.dev2026102704",),
         ),
     )
