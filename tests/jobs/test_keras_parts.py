@@ -1,4 +1,4 @@
-"""Which functions of Keras exact resume rests on, and how versions of them are told apart."""
+"""Which functions of Keras exact resume rests on, and how versions of them are distinguished."""
 
 import subprocess
 from collections.abc import Iterator

@@ -39,7 +39,7 @@ def batches():
 
 
 class Rows(getattr(tf.keras.utils, "PyDataset", tf.keras.utils.Sequence)):
-    """Return shuffled batches; shuffle anew after each epoch."""
+    """Return batches in an order that changes after each epoch."""
 
     def __init__(self):
         super().__init__()
