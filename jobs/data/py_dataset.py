@@ -84,6 +84,6 @@ class Reordered:
 def listens_to_epochs(dataset: Any) -> bool:
     plain = keras.utils.PyDataset
     return any(
-        getattr(type(dataset), name) is not getattr(plain, name)
+        getattr(type(dataset), name, None) is not getattr(plain, name, None)
         for name in ("on_epoch_begin", "on_epoch_end")
     )

@@ -53,17 +53,36 @@ def test_killed_in_mid_epoch_it_ends_as_the_undisturbed_one(
     storm = lives("storm")
     # a stage commits nine checkpoints: each attempt is killed in the next stage, five steps after
     # its last checkpoint
-    kills = [Blow("before_rename", count) for count in (5, 9, 10, 9, 10)]
-    result = driver.stormy(storm, kills)
+    counts = (5, 9, 10, 9, 10) if environment.exact else (3, 5)
+    result = driver.stormy(storm, [Blow("before_rename", count) for count in counts])
+    assert len(result.kills) == len(counts)
+    differences = driver.differences(calm.digests, result.digests)
+    if environment.exact:
+        assert_exact(storm, result, differences)
+        proved = f"{result.proved} relaunches, {result.in_mid_epoch} from within an epoch"
+    else:
+        assert_whole_epochs(storm, result, differences)
+        proved = "2 relaunches of arrays and datasets, identical"
+    if RECORD:
+        Path(RECORD).write_text(json.dumps({"proved": proved}))
+
+
+def assert_exact(lives: Lives, result: driver.Result, differences: list[str]) -> None:
+    """Nothing differs, every relaunch was from within an epoch and proves it."""
     receipts = [(one["stage"], one["step"]) for one in result.resumed]
-    assert [] == driver.differences(calm.digests, result.digests), (result.kills, receipts)
-    assert len(result.kills) == len(kills)
+    assert [] == differences, (result.kills, receipts)
     assert result.in_mid_epoch >= STAGES, receipts
     assert result.proved == STAGES, result.proofs
     assert [] == [text for one in result.resumed for text in one["inexact"]]
-    assert [] == [one["message"] for one in storm.entries("warned")]
-    if RECORD:
-        proved = (
-            f"{result.proved} relaunches after SIGKILL, {result.in_mid_epoch} from within an epoch"
-        )
-        Path(RECORD).write_text(json.dumps({"proved": proved}))
+    assert [] == [one["message"] for one in lives.entries("warned")]
+
+
+def assert_whole_epochs(lives: Lives, result: driver.Result, differences: list[str]) -> None:
+    """Relaunches begin at epochs; all is identical; function and cost are named."""
+    receipts = [(one["stage"], one["step"]) for one in result.resumed]
+    assert [] == differences, (result.kills, receipts)
+    assert result.resumes >= 2, receipts
+    assert 0 == result.in_mid_epoch, receipts
+    said = [one["message"] for one in lives.entries("warned")]
+    assert any("TensorFlowTrainer.fit" in text and "whole epochs" in text for text in said)
+    assert all("Only whole epochs" in one["inexact"][0] for one in result.resumed)

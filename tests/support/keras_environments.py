@@ -24,12 +24,14 @@ class Environment:
     Attributes:
         python: major and minor number.
         later: packages installed after the others, without dependencies: they replace one.
+        exact: it is resumed to the batch; otherwise from whole epochs.
     """
 
     name: str
     python: tuple[int, int]
     packages: tuple[str, ...]
     later: tuple[str, ...] = ()
+    exact: bool = True
 
     @property
     def folder(self) -> Path:
@@ -83,6 +85,9 @@ def _pair(python: tuple[int, int], tensorflow: str, keras: str) -> Environment:
 ENVIRONMENTS: Final = {
     one.name: one
     for one in (
+        Environment(
+            "keras-3.4.1", (3, 10), ("tensorflow-cpu==2.16.2", "keras==3.4.1"), exact=False
+        ),
         _pair((3, 11), "2.17.1", "3.5.0"),
         _pair((3, 10), "2.16.2", "3.6.0"),
         _pair((3, 12), "2.18.1", "3.7.0"),

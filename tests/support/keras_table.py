@@ -52,6 +52,7 @@ def write_table(answers: list[dict[str, Any]]) -> None:
     from rekindle.jobs.keras_compat.keras_support import release
 
     known: dict[str, dict[str, set[str]]] = {}
+    answers = [answer for answer in answers if answer["exact"]]
     for answer in answers:
         for name, value in answer["digests"].items():
             known.setdefault(name, {}).setdefault(value, set()).add(answer["keras"])
@@ -76,7 +77,8 @@ def write_page(answers: list[dict[str, Any]]) -> None:
     before, _, rest = PAGE.read_text().partition(ROWS[0])
     after = rest.partition(ROWS[1])[2]
     rows = [
-        f"| {one['keras']} | {one['tensorflow']} | {one['python']} | to the batch | "
+        f"| {one['keras']} | {one['tensorflow']} | {one['python']} | "
+        f"{'to the batch' if one['exact'] else 'from whole epochs'} | "
         f"{one['proved']} | {one['on']} |\n"
         for one in answers
     ]
@@ -92,6 +94,7 @@ def record(names: list[str]) -> int:
     for environment in keras_environments.chosen(",".join(names) or "all"):
         asked = [environment.make(), str(Path(__file__)), "digests"]
         answer = json.loads(subprocess.run(asked, capture_output=True, check=True).stdout)
+        answer["exact"] = environment.exact
         before = TABLE.read_text()
         write_table([*(one for name, one in results.items() if name != environment.name), answer])
         command = [sys.executable, "-m", "pytest", "-q", "-rs", "tests/keras"]
