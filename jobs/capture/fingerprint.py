@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any, Final
 
-from rekindle.jobs.capture.component import Json
+from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.capture.variables import CHANGED_HINT, components
 from rekindle.jobs.weights import auto_names
 from rekindle.jobs.weights.auto_names import Ranks
@@ -24,6 +24,8 @@ def of(models: list[Any], optimizers: dict[str, Any], names: Ranks | None = None
     Args:
         names: their automatic names, if they are known.
     """
+    import keras  # a loop may have no model of Keras
+
     if names is None:
         names = auto_names.of_models(models, optimizers.values())
     layers = []
@@ -33,6 +35,7 @@ def of(models: list[Any], optimizers: dict[str, Any], names: Ranks | None = None
             plain = auto_names.without_numbers(config, names)
             layers.append([type(layer).__name__, layer.name, _digest(config), _digest(plain)])
     return {
+        "keras": keras.__version__,
         "model": "".join(type(model).__name__ for model in models),
         "layers": layers,
         "auto_names": names,
@@ -55,13 +58,18 @@ def merged(parts: list[Fingerprint]) -> Fingerprint:
 
 
 def compare(now: Fingerprint, saved: Fingerprint) -> str | None:
-    """Name the first difference between two fingerprints; None if they are equal."""
+    """Name the first difference between two fingerprints; None if they are equal.
+
+    Another version of Keras may write other settings of the same layer: there these do not count,
+    and :func:`not_compared` names them.
+    """
+    other_keras = _has_other_keras(now, saved)
     before, after = len(saved.get("layers", [])), len(now["layers"])
     count = "" if before == after else f"the model had {before} layers and has {after}: "
     for old, layer in zip(saved.get("layers", []), now["layers"], strict=False):
         if old[0] != layer[0]:
             return f"{count}the layer {old[1]} was a {old[0]}, and {layer[1]} is a {layer[0]}"
-        if not _is_same_config(old, layer):
+        if not other_keras and not _is_same_config(old, layer):
             return f"{count}the settings of the layer {layer[1]} ({layer[0]}) have changed"
     if count:
         more = (saved.get("layers", []) if before > after else now["layers"])[min(before, after)]
@@ -75,12 +83,33 @@ def compare(now: Fingerprint, saved: Fingerprint) -> str | None:
         for key, value in config.items():
             if key == _RATE and _is_number(value) and _is_number(now_config.get(key)):
                 continue
+            if other_keras and key not in now_config:
+                continue
             if now_config.get(key) != value:
                 return f"{key} of the {name} was {value} and is {now_config.get(key)}"
     for key, value in saved.get("plan", {}).items():
         if now["plan"].get(key) != value:
             return f"{key} was {value} and is {now['plan'].get(key)}"
     return None
+
+
+def not_compared(now: Fingerprint, saved: Fingerprint) -> list[Caveat]:
+    """Name the layers whose settings two versions of Keras write differently."""
+    if not _has_other_keras(now, saved):
+        return []
+    pairs = zip(saved.get("layers", []), now["layers"], strict=False)
+    names = [f"{new[1]} ({new[0]})" for old, new in pairs if not _is_same_config(old, new)]
+    if not names:
+        return []
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    what = f"Keras was {saved['keras']} and is {now['keras']}: settings of {shown} are not compared"
+    return [
+        Caveat(what, "see whether the repeated steps are identical, or install the earlier one")
+    ]
+
+
+def _has_other_keras(now: Fingerprint, saved: Fingerprint) -> bool:
+    return saved.get("keras", now["keras"]) != now["keras"]
 
 
 def _is_same_config(old: list[str], layer: list[str]) -> bool:

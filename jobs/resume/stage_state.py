@@ -59,7 +59,11 @@ class StageState:
         self.caveats.add(Caveat(*one) for one in session.stages.table.caveats())
         self._kind = kind
         self._fingerprint = fingerprint.merged([c.fingerprint() for c in self._components])
-        found = self._difference(point.state) if point.checkpoint is not None else None
+        found = None
+        if point.checkpoint is not None:
+            found = self._difference(point.state)
+            earlier = point.state["fingerprint"]
+            self.caveats.add(fingerprint.not_compared(self._fingerprint, earlier))
         refusal = session.stages.table.refusal
         if refusal is not None or (found is not None and not session.job.allow_change):
             raise fingerprint.refuse(found or refusal or "")

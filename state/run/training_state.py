@@ -31,13 +31,15 @@ class PositionState(TypedDict):
 class Fingerprint(TypedDict, total=False):
     """Properties that must be equal in every attempt.
 
-    Older checkpoints lack ``rates``, ``auto_names`` and the fourth item of each layer.
+    Older checkpoints lack ``keras``, ``rates``, ``auto_names`` and the fourth item of each layer.
 
     Attributes:
+        keras: its version, which may differ.
         layers: class, name, digest of the settings, and that without automatic names.
         auto_names: canonical form of each automatic name; these may differ.
     """
 
+    keras: str
     model: str
     layers: list[list[str]]
     auto_names: dict[str, str]
