@@ -1,232 +1,265 @@
 """Functions of Keras in its tested versions: name, digest, versions that have it.
 
-Written by `make test-keras` with RECORD=1, from versions in which killed trainings ended identical.
+Written by `make test-keras RECORD=1`, from versions in which killed trainings ended identical.
 """
 
 from typing import Final
 
-TESTED: Final = ("3.5.0", "3.6.0", "3.7.0", "3.9.2", "3.10.0", "3.11.3", "3.15.1")
+TESTED: Final = (
+    "3.5.0",
+    "3.6.0",
+    "3.7.0",
+    "3.8.0",
+    "3.9.2",
+    "3.10.0",
+    "3.11.3",
+    "3.12.1",
+    "3.13.2",
+    "3.14.1",
+    "3.15.1",
+    "3.16.0.dev2026102704",
+)
 
 KNOWN: Final[dict[str, dict[str, str]]] = {
     "backend.tensorflow.trainer:TensorFlowTrainer.fit": {
         "d2f2a27cd3f4": "3.5.0",
         "bed99658af47": "3.6.0",
-        "d7b8797b1e26": "3.7.0 3.9.2",
+        "d7b8797b1e26": "3.7.0 3.8.0 3.9.2",
         "4fe8cc12f567": "3.10.0",
         "11753303be2a": "3.11.3",
-        "971a5c6a9e39": "3.15.1",
+        "971a5c6a9e39": "3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704",
     },
     "backend.tensorflow.trainer:TensorFlowTrainer.evaluate": {
         "d897e3f9a0fd": "3.5.0",
         "a49aacb78831": "3.6.0",
-        "86c9c3efe282": "3.7.0",
+        "86c9c3efe282": "3.7.0 3.8.0",
         "3ee471084849": "3.9.2 3.10.0",
-        "d900a9035109": "3.11.3",
-        "c8634f4f3c6f": "3.15.1",
+        "d900a9035109": "3.11.3 3.12.1 3.13.2",
+        "c8634f4f3c6f": "3.14.1 3.15.1 3.16.0.dev2026102704",
     },
     "backend.tensorflow.trainer:TensorFlowTrainer.make_train_function": {
         "015c5f3a1325": "3.5.0 3.6.0",
-        "9d38eabb11f0": "3.7.0 3.9.2 3.10.0 3.11.3 3.15.1",
+        "9d38eabb11f0": "3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704",
     },
     "backend.tensorflow.trainer:TensorFlowTrainer._make_function": {
         "absent": "3.5.0 3.6.0",
-        "40930435c002": "3.7.0 3.9.2 3.10.0 3.11.3",
-        "2096dceeaa0e": "3.15.1",
+        "40930435c002": "3.7.0 3.8.0 3.9.2 3.10.0 3.11.3",
+        "2096dceeaa0e": "3.12.1 3.13.2 3.14.1 3.15.1",
+        "0039bd21c338": "3.16.0.dev2026102704",
     },
     "backend.tensorflow.trainer:TensorFlowTrainer._maybe_symbolic_build": {
         "45a155583096": "3.5.0 3.6.0",
-        "0fa1f21bff76": "3.7.0 3.9.2 3.10.0",
-        "807553b16911": "3.11.3 3.15.1",
+        "0fa1f21bff76": "3.7.0 3.8.0 3.9.2 3.10.0",
+        "807553b16911": "3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704",
     },
     "backend.tensorflow.trainer:TFEpochIterator.__init__": {
         "f0c6f3bcdf20": "3.5.0 3.6.0",
-        "f891984612ee": "3.7.0 3.9.2 3.10.0 3.11.3 3.15.1",
+        "f891984612ee": "3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704",
     },
     "backend.tensorflow.trainer:TFEpochIterator._get_iterator": {
         "cd9a70d502cb": "3.5.0 3.6.0",
-        "fd9b9cf04780": "3.7.0 3.9.2 3.10.0 3.11.3 3.15.1",
+        "fd9b9cf04780": "3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704",
     },
     "backend.tensorflow.trainer:TFEpochIterator.__next__": {
         "absent": "3.5.0 3.6.0",
-        "e51c88c94219": "3.7.0 3.9.2 3.10.0 3.11.3 3.15.1",
+        "e51c88c94219": "3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704",
     },
     "backend.tensorflow.trainer:TFEpochIterator.enumerate_epoch": {
         "281486f82663": "3.5.0 3.6.0",
-        "absent": "3.7.0 3.9.2 3.10.0 3.11.3 3.15.1",
+        "absent": "3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704",
     },
     "backend.tensorflow.trainer:TFEpochIterator.catch_stop_iteration": {
         "0cd53f8b37ac": "3.5.0 3.6.0",
-        "2e24f085ecdb": "3.7.0 3.9.2 3.10.0 3.11.3 3.15.1",
+        "2e24f085ecdb": "3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704",
     },
     "backend.tensorflow.trainer:TFEpochIterator.tf_sync": {
-        "c99a8d7dd9bc": "3.5.0 3.6.0 3.7.0 3.9.2 3.10.0 3.11.3 3.15.1"
+        "c99a8d7dd9bc": "3.5.0 3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704"
     },
     "trainers.epoch_iterator:EpochIterator.__init__": {
         "715e508a9201": "3.5.0 3.6.0",
-        "ee261123559f": "3.7.0 3.9.2",
-        "6782075e1194": "3.10.0 3.11.3 3.15.1",
+        "ee261123559f": "3.7.0 3.8.0 3.9.2",
+        "6782075e1194": "3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704",
     },
     "trainers.epoch_iterator:EpochIterator.reset": {
         "absent": "3.5.0 3.6.0",
-        "abbd11179141": "3.7.0 3.9.2 3.10.0 3.11.3 3.15.1",
+        "abbd11179141": "3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704",
     },
     "trainers.epoch_iterator:EpochIterator._enumerate_iterator": {
         "absent": "3.5.0 3.6.0",
-        "74568842b29d": "3.7.0 3.9.2 3.10.0",
-        "5decdbc562ff": "3.11.3 3.15.1",
+        "74568842b29d": "3.7.0 3.8.0 3.9.2 3.10.0",
+        "5decdbc562ff": "3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704",
     },
     "trainers.epoch_iterator:EpochIterator.__iter__": {
         "absent": "3.5.0 3.6.0",
-        "659f50c1a35a": "3.7.0 3.9.2 3.10.0 3.11.3 3.15.1",
+        "659f50c1a35a": "3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704",
     },
     "trainers.epoch_iterator:EpochIterator.catch_stop_iteration": {
         "absent": "3.5.0 3.6.0",
-        "2fbe43d9bf46": "3.7.0 3.9.2 3.10.0 3.11.3 3.15.1",
+        "2fbe43d9bf46": "3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1",
+        "f822b98189a2": "3.16.0.dev2026102704",
     },
     "trainers.epoch_iterator:EpochIterator.num_batches": {
-        "7ecc3a3dba25": "3.5.0 3.6.0 3.7.0 3.9.2 3.10.0 3.11.3 3.15.1"
+        "7ecc3a3dba25": "3.5.0 3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704"
     },
     "trainers.trainer:Trainer._symbolic_build": {
         "7151125513c3": "3.5.0 3.6.0",
-        "bd5fcdb27af4": "3.7.0 3.9.2 3.10.0",
-        "de7c20ea9613": "3.11.3",
-        "a6b9c3cbbe37": "3.15.1",
+        "bd5fcdb27af4": "3.7.0 3.8.0 3.9.2 3.10.0",
+        "de7c20ea9613": "3.11.3 3.12.1 3.13.2",
+        "a6b9c3cbbe37": "3.14.1 3.15.1",
+        "5ff563af1dc4": "3.16.0.dev2026102704",
     },
     "trainers.trainer:Trainer._get_metrics_result_or_logs": {
-        "746f17a82a57": "3.5.0 3.6.0 3.7.0 3.9.2 3.10.0 3.11.3 3.15.1"
+        "746f17a82a57": "3.5.0 3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704"
     },
     "trainers.trainer:Trainer._should_eval": {
-        "f8b72fc89b16": "3.5.0 3.6.0 3.7.0 3.9.2 3.10.0 3.11.3 3.15.1"
+        "f8b72fc89b16": "3.5.0 3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704"
     },
     "callbacks.callback_list:CallbackList.on_train_begin": {
         "5cbe185ee1d1": "3.5.0 3.6.0",
-        "4f18b0ea859f": "3.7.0 3.9.2 3.10.0 3.11.3",
-        "9077a5c424d6": "3.15.1",
+        "4f18b0ea859f": "3.7.0 3.8.0 3.9.2 3.10.0 3.11.3",
+        "9077a5c424d6": "3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704",
     },
     "callbacks.callback_list:CallbackList.on_epoch_begin": {
         "d87dcc119a7c": "3.5.0 3.6.0",
-        "6f5525fbdbbf": "3.7.0 3.9.2 3.10.0 3.11.3 3.15.1",
+        "6f5525fbdbbf": "3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704",
     },
     "callbacks.callback_list:CallbackList.on_epoch_end": {
         "867040a00b54": "3.5.0",
         "ddae342f85d5": "3.6.0",
-        "01f0a79af46c": "3.7.0 3.9.2 3.10.0 3.11.3",
-        "d876fe98edc7": "3.15.1",
+        "01f0a79af46c": "3.7.0 3.8.0 3.9.2 3.10.0 3.11.3",
+        "d876fe98edc7": "3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704",
     },
     "trainers.data_adapters.array_data_adapter:ArrayDataAdapter.__init__": {
-        "0703f3658ded": "3.5.0 3.6.0 3.7.0 3.9.2 3.10.0 3.11.3",
-        "9d2c645f071a": "3.15.1",
+        "0703f3658ded": "3.5.0 3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3",
+        "9d2c645f071a": "3.12.1 3.13.2 3.14.1 3.15.1",
+        "266a37390267": "3.16.0.dev2026102704",
     },
     "trainers.data_adapters.array_data_adapter:ArrayDataAdapter.get_tf_dataset": {
-        "0a5d81d7edf5": "3.5.0 3.6.0 3.7.0 3.9.2 3.10.0 3.11.3 3.15.1"
+        "0a5d81d7edf5": "3.5.0 3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1",
+        "afdd130eb710": "3.16.0.dev2026102704",
     },
     "trainers.data_adapters.array_data_adapter:ArrayDataAdapter.num_batches": {
-        "4c90eb131a9d": "3.5.0 3.6.0 3.7.0 3.9.2 3.10.0 3.11.3 3.15.1"
+        "4c90eb131a9d": "3.5.0 3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1",
+        "4ce0ca896d56": "3.16.0.dev2026102704",
     },
     "trainers.data_adapters.array_data_adapter:ArrayDataAdapter.batch_size": {
-        "0d58e22b9c79": "3.5.0 3.6.0 3.7.0 3.9.2 3.10.0 3.11.3 3.15.1"
+        "0d58e22b9c79": "3.5.0 3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704"
     },
     "trainers.data_adapters.array_slicing:convert_to_sliceable": {
         "374b06ec3345": "3.5.0 3.6.0",
-        "f7a1d0c3773a": "3.7.0 3.9.2 3.10.0 3.11.3 3.15.1",
+        "f7a1d0c3773a": "3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1",
+        "ad614b5656e4": "3.16.0.dev2026102704",
     },
     "trainers.data_adapters.array_slicing:train_validation_split": {
-        "f6be2ab99786": "3.5.0 3.6.0 3.7.0 3.9.2 3.10.0 3.11.3 3.15.1"
+        "f6be2ab99786": "3.5.0 3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704"
     },
     "trainers.data_adapters.generator_data_adapter:peek_and_restore": {
         "5e8e9d2bb98e": "3.5.0 3.6.0",
-        "799588046fd2": "3.7.0 3.9.2 3.10.0 3.11.3 3.15.1",
+        "799588046fd2": "3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704",
     },
     "trainers.data_adapters.generator_data_adapter:GeneratorDataAdapter.__init__": {
-        "9dea3eef3a1b": "3.5.0 3.6.0 3.7.0 3.9.2 3.10.0 3.11.3",
-        "dba8816b1b8e": "3.15.1",
+        "9dea3eef3a1b": "3.5.0 3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1",
+        "dba8816b1b8e": "3.15.1 3.16.0.dev2026102704",
     },
     "trainers.data_adapters.generator_data_adapter:GeneratorDataAdapter.get_tf_dataset": {
         "4340613a64c1": "3.5.0 3.6.0",
-        "e939c52112a1": "3.7.0 3.9.2 3.10.0 3.11.3",
-        "5d10721ded95": "3.15.1",
+        "e939c52112a1": "3.7.0 3.8.0 3.9.2 3.10.0 3.11.3",
+        "5d10721ded95": "3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704",
     },
     "trainers.data_adapters.generator_data_adapter:GeneratorDataAdapter.num_batches": {
-        "fc8eae09ada6": "3.5.0 3.6.0 3.7.0 3.9.2 3.10.0 3.11.3 3.15.1"
+        "fc8eae09ada6": "3.5.0 3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704"
     },
     "trainers.data_adapters.py_dataset_adapter:PyDatasetAdapter.__init__": {
         "956d0b0624ed": "3.5.0",
         "fac091c4c9f4": "3.6.0",
-        "7a984c88aa00": "3.7.0 3.9.2 3.10.0 3.11.3 3.15.1",
+        "7a984c88aa00": "3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1",
+        "8f0e4d7dc2f5": "3.16.0.dev2026102704",
     },
     "trainers.data_adapters.py_dataset_adapter:PyDatasetAdapter._get_iterator": {
         "f2a9c4667b03": "3.5.0",
-        "5035a58c3c5f": "3.6.0 3.7.0 3.9.2 3.10.0 3.11.3 3.15.1",
+        "5035a58c3c5f": "3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704",
     },
     "trainers.data_adapters.py_dataset_adapter:PyDatasetAdapter._finite_generator": {
         "absent": "3.5.0",
         "86c47a88011d": "3.6.0 3.7.0",
-        "a01fe882949c": "3.9.2 3.10.0 3.11.3 3.15.1",
+        "a01fe882949c": "3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1",
+        "fb60727ffaad": "3.16.0.dev2026102704",
     },
     "trainers.data_adapters.py_dataset_adapter:PyDatasetAdapter._infinite_generator": {
         "absent": "3.5.0",
         "ed2fed11375e": "3.6.0 3.7.0",
-        "b8ef94933859": "3.9.2 3.10.0 3.11.3 3.15.1",
+        "b8ef94933859": "3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1",
+        "db84c25c63bf": "3.16.0.dev2026102704",
     },
     "trainers.data_adapters.py_dataset_adapter:PyDatasetAdapter._finite_enqueuer_generator": {
         "absent": "3.5.0",
         "57463341aeaa": "3.6.0 3.7.0",
-        "a67805a77d85": "3.9.2 3.10.0 3.11.3 3.15.1",
+        "a67805a77d85": "3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1",
+        "f933a6ce588f": "3.16.0.dev2026102704",
     },
     "trainers.data_adapters.py_dataset_adapter:PyDatasetAdapter._infinite_enqueuer_generator": {
         "absent": "3.5.0",
         "5c0a109ea4c3": "3.6.0 3.7.0",
-        "3d35ce3c29f4": "3.9.2 3.10.0 3.11.3 3.15.1",
+        "3d35ce3c29f4": "3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1",
+        "435ecd88f287": "3.16.0.dev2026102704",
     },
     "trainers.data_adapters.py_dataset_adapter:PyDatasetAdapter.get_tf_dataset": {
         "c30935ad68a8": "3.5.0",
         "d2574450d6f5": "3.6.0",
-        "376f37e3920f": "3.7.0 3.9.2 3.10.0 3.11.3 3.15.1",
+        "376f37e3920f": "3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704",
     },
     "trainers.data_adapters.py_dataset_adapter:PyDatasetAdapter.on_epoch_begin": {
         "23191d154ca8": "3.5.0",
         "008090d9a424": "3.6.0",
-        "943bc6542783": "3.7.0 3.9.2 3.10.0 3.11.3 3.15.1",
+        "943bc6542783": "3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1",
+        "9f6bb9e7be83": "3.16.0.dev2026102704",
     },
     "trainers.data_adapters.py_dataset_adapter:PyDatasetAdapter.on_epoch_end": {
         "de5044f9889b": "3.5.0 3.6.0",
-        "26d6addfad65": "3.7.0 3.9.2 3.10.0 3.11.3 3.15.1",
+        "26d6addfad65": "3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1",
+        "cf14c9f78e7e": "3.16.0.dev2026102704",
     },
     "trainers.data_adapters.py_dataset_adapter:PyDatasetAdapter.num_batches": {
-        "7b79d8304ef9": "3.5.0 3.6.0 3.7.0 3.9.2 3.10.0 3.11.3 3.15.1"
+        "7b79d8304ef9": "3.5.0 3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1",
+        "c23dda3a0852": "3.16.0.dev2026102704",
     },
     "trainers.data_adapters.py_dataset_adapter:PyDatasetEnqueuer.__init__": {
         "bccb812d4682": "3.5.0",
-        "708aea31acfd": "3.6.0 3.7.0 3.9.2 3.10.0 3.11.3 3.15.1",
+        "708aea31acfd": "3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1",
+        "fbddd4b7220e": "3.16.0.dev2026102704",
     },
     "trainers.data_adapters.py_dataset_adapter:PyDatasetEnqueuer.start": {
         "6aa2d420669b": "3.5.0",
-        "2a2214979f51": "3.6.0 3.7.0 3.9.2 3.10.0 3.11.3 3.15.1",
+        "2a2214979f51": "3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1",
+        "59541566258b": "3.16.0.dev2026102704",
     },
     "trainers.data_adapters.py_dataset_adapter:PyDatasetEnqueuer.stop": {
         "34a0feb76c29": "3.5.0",
-        "4f091f931fe1": "3.6.0 3.7.0 3.9.2 3.10.0 3.11.3 3.15.1",
+        "4f091f931fe1": "3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704",
     },
     "trainers.data_adapters.py_dataset_adapter:OrderedEnqueuer.__init__": {
         "af549cbb3e54": "3.5.0",
-        "371c1e3ff2e1": "3.6.0 3.7.0 3.9.2 3.10.0 3.11.3 3.15.1",
+        "371c1e3ff2e1": "3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1",
+        "337376e0fc43": "3.16.0.dev2026102704",
     },
     "trainers.data_adapters.py_dataset_adapter:OrderedEnqueuer._run": {
         "9f0cc2941bc2": "3.5.0",
-        "480288ece722": "3.6.0 3.7.0 3.9.2 3.10.0 3.11.3 3.15.1",
+        "480288ece722": "3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1",
+        "13215bb1011c": "3.16.0.dev2026102704",
     },
     "trainers.data_adapters.py_dataset_adapter:OrderedEnqueuer.get": {
         "ce839e76ab78": "3.5.0",
         "b78ab6047b20": "3.6.0",
-        "c4a86c5acc5a": "3.7.0 3.9.2 3.10.0 3.11.3 3.15.1",
+        "c4a86c5acc5a": "3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704",
     },
     "trainers.data_adapters.tf_dataset_adapter:TFDatasetAdapter.__init__": {
-        "f34ad3e68b03": "3.5.0 3.6.0 3.7.0 3.9.2 3.10.0 3.11.3 3.15.1"
+        "f34ad3e68b03": "3.5.0 3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1",
+        "68b575f37178": "3.16.0.dev2026102704",
     },
     "trainers.data_adapters.tf_dataset_adapter:TFDatasetAdapter.get_tf_dataset": {
-        "19aa76262922": "3.5.0 3.6.0 3.7.0 3.9.2 3.10.0 3.11.3 3.15.1"
+        "19aa76262922": "3.5.0 3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704"
     },
     "trainers.data_adapters.tf_dataset_adapter:TFDatasetAdapter.num_batches": {
-        "9b5cc25e6e70": "3.5.0 3.6.0 3.7.0 3.9.2 3.10.0 3.11.3 3.15.1"
+        "9b5cc25e6e70": "3.5.0 3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704"
     },
 }

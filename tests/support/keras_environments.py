@@ -76,9 +76,13 @@ class Environment:
         )
 
 
-def _pair(python: tuple[int, int], tensorflow: str, keras: str) -> Environment:
+BOARD: Final = "tensorboard==2.20.0"
+"""TensorFlow 2.21 no longer installs it."""
+
+
+def _pair(python: tuple[int, int], tensorflow: str, keras: str, *more: str) -> Environment:
     return Environment(
-        f"keras-{keras}", python, (f"tensorflow-cpu=={tensorflow}", f"keras=={keras}")
+        f"keras-{keras}", python, (f"tensorflow-cpu=={tensorflow}", f"keras=={keras}", *more)
     )
 
 
@@ -97,12 +101,12 @@ ENVIRONMENTS: Final = {
         _pair((3, 13), "2.20.0", "3.11.3"),
         _pair((3, 12), "2.20.0", "3.12.1"),
         _pair((3, 13), "2.20.0", "3.13.2"),
-        _pair((3, 12), "2.21.0", "3.14.1"),
-        _pair((3, 13), "2.21.0", "3.15.1"),
+        _pair((3, 12), "2.21.0", "3.14.1", BOARD),
+        _pair((3, 13), "2.21.0", "3.15.1", BOARD),
         Environment(
             "keras-nightly",
             (3, 12),
-            ("tf-nightly-cpu==2.22.0.dev20260905", "tensorboard==2.20.0"),
+            ("tf-nightly-cpu==2.22.0.dev20260905", BOARD),
             ("keras-nightly==3.16.0.dev2026102704",),
         ),
     )
