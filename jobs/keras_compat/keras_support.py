@@ -26,7 +26,7 @@ EPOCHS: Final = "epochs"
 UNFOLLOWED: Final = "unfollowed"
 
 LOOP: Final = "the training loop"
-"""What of Keras every ``fit`` rests on; other keys of ``unknown`` are kinds of data."""
+"""Key of what every ``fit`` rests on; other keys of ``unknown`` are kinds of data."""
 
 Release = tuple[int, ...]
 _OLDEST: Final = (3, 3)
