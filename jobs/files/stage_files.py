@@ -136,13 +136,18 @@ class StageFiles(ComponentBase):
         )
 
     def capture(self, arrays: Tensors) -> TrainingState:
-        held = self._held.written(self._is_the_scripts)
+        ours = self._ours()
+
+        def is_the_scripts(path: str) -> bool:
+            return not path.startswith(ours)
+
+        held = self._held.written(is_the_scripts)
         for path in (*self._targets(), *WRITTEN.paths, *held):
             self._paths.setdefault(os.path.abspath(path))
         for path in (path for path, is_mapped in held.items() if is_mapped):
             self._records.pop(path, None)  # its time does not tell that it was written
-        records = self._record([path for path in self._paths if self._is_the_scripts(path)])
-        made = [one for one in WRITTEN.folders if self._is_the_scripts(os.path.join(one, ""))]
+        records = self._record([path for path in self._paths if is_the_scripts(path)])
+        made = [one for one in WRITTEN.folders if is_the_scripts(os.path.join(one, ""))]
         folders = [*self._folders, *(one for one in made if one not in self._folders)]
         return {
             "files": [record.as_json() for record in records],
@@ -213,13 +218,15 @@ class StageFiles(ComponentBase):
                 "not kept with the checkpoint."
             )
 
-    def _is_the_scripts(self, path: str) -> bool:
-        """Check that a file is the script's own: none of ours, of a library or of a cache."""
-        ours = (str(self._session.run.root.absolute()), *_LIBRARIES)
-        return not path.startswith(tuple(os.path.join(folder, "") for folder in ours))
+    def _ours(self) -> tuple[str, ...]:
+        """Return how paths begin that are not the script's: of a run, a library or a cache."""
+        return (os.path.join(str(self._session.run.root.absolute()), ""), *_LIBRARIES)
 
 
-_LIBRARIES: Final = (sys.prefix, sys.base_prefix, os.path.expanduser("~/.cache"))
+_LIBRARIES: Final = tuple(
+    os.path.join(folder, "")
+    for folder in (sys.prefix, sys.base_prefix, os.path.expanduser("~/.cache"))
+)
 
 
 def _moved(path: str, moves: list[Move]) -> str:
