@@ -32,8 +32,12 @@ SLOW  := slow and not (promise or faults or systemd)
 # these have the machine to themselves: a full disk, a memory kill or a clock of one test must not
 # be taken for its own by another
 ALONE := (faults or systemd) and not promise
+# most tests wait for processes and disks longer than they compute: more workers than cores
+WORKERS ?= $(shell expr $$(nproc) + 1 + $$(nproc) / 2)
 # one test at a time to the worker that is free; those of an xdist_group to one worker
-PARALLEL := -n auto --maxprocesses 8 --dist loadgroup
+PARALLEL := -n $(WORKERS) --maxprocesses 8 --dist loadgroup
+# else each of the thousands of processes of the tests would compile rekindle for itself
+unexport PYTHONDONTWRITEBYTECODE
 # `make coverage` runs the quick tests of these; with MEASURED=1 `make test` leaves them out
 COVERED := tests/daemon tests/state
 MEASURED ?=

@@ -3,14 +3,23 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import lean.sitecustomize  # noqa: F401  for the TensorFlow of this process
 import pytest
 from rig import Rig
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the slow ones: no worker is left with one of them in the end."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Begin with the longest: no worker is left with one of them in the end."""
+    items.sort(key=_seconds, reverse=True)
+
+
+def _seconds(item: pytest.Item) -> float:
+    """Return how long a test is known to take: ``slow(seconds)``."""
+    slow = item.get_closest_marker("slow")
+    if slow is None:
+        return 0.0
+    return slow.args[0] if slow.args else 5.0
 
 
 @pytest.fixture

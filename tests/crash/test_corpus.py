@@ -11,7 +11,7 @@ from pathlib import Path
 import corpus
 import pytest
 
-pytestmark = [pytest.mark.crash, pytest.mark.slow]
+pytestmark = [pytest.mark.crash, pytest.mark.slow(20)]
 
 COUNT = int(os.environ.get("REKINDLE_CORPUS", "4"))
 OPEN: dict[str, str] = {}

@@ -43,6 +43,7 @@ open("weights.json", "w").write(json.dumps(weights))
 '''
 
 
+@pytest.mark.slow(40)  # the seek itself
 def test_a_seek_longer_than_the_hang_timeout_is_not_a_hang(tmp_path: Path) -> None:
     """It writes heartbeats between pieces, in its own section, before a step is trained."""
     lives = Lives(tmp_path, ENDLESS, args=["0.6", "fit"], policy=EVERY)

@@ -54,13 +54,14 @@ def test_a_stop_repeats_only_the_steps_that_prove_it(blow: Blow, tmp_path: Path)
         assert receipt["step"] > 0
 
 
+@pytest.mark.slow(15)  # waits for a long step
 @pytest.mark.parametrize(("kind", "step"), [("fit", 20), ("loop", 1)])
 def test_an_execution_longer_than_the_grace_period_repeats_only_itself(
     kind: str, step: int, tmp_path: Path
 ) -> None:
     """The thread that the signal wakes saves the copy from before it, in time."""
     calm = driver.undisturbed(Lives(tmp_path / "calm", SLOW, args=[kind], policy=EPOCH))
-    lives = Lives(tmp_path / "stopped", SLOW, args=[kind], policy=EPOCH, grace=2.4)
+    lives = Lives(tmp_path / "stopped", SLOW, args=[kind, "0.2"], policy=EPOCH, grace=2.4)
     lives.start(
         Blow("batch", step, signal.SIGTERM, keeper=True, delay=0.5), lives.run.root / "report.jsonl"
     )
@@ -69,6 +70,7 @@ def test_an_execution_longer_than_the_grace_period_repeats_only_itself(
     assert not end["killed_after_grace"]
     assert "the step takes longer than the grace period" in lives.log()
     (lives.run.root / "report.jsonl").unlink()
+    lives.change(args=[kind])
     result = driver.stormy(lives, [])
     assert (step, 0) == (result.resumed[-1]["step"], result.resumed[-1]["lost_steps"])
     assert [] == driver.differences(calm.digests, result.digests)

@@ -475,7 +475,7 @@ np.savez(sys.argv[1], *model.get_weights(), *[v.numpy() for v in model.optimizer
 """
 
 
-@pytest.mark.slow  # three starts of TensorFlow
+@pytest.mark.slow(25)  # three starts of TensorFlow
 def test_a_training_resumes_bit_identically_on_another_host(tmp_path: Path, work: Path) -> None:
     """Stopped in mid-epoch on one, finished on the other, equal to an undisturbed run."""
     (work / "train.py").write_text(KERAS)

@@ -77,7 +77,7 @@ def asked(script: Path, *options: str) -> tuple[int, dict[str, Any]]:
 
 
 @pytest.mark.crash
-@pytest.mark.slow  # the verb trains two to five times
+@pytest.mark.slow(40)  # the verb trains two to five times
 def test_a_deterministic_script_is_identical_and_its_folder_unchanged(tmp_path: Path) -> None:
     """With kills that hit, and attempts that were resumed in mid-epoch."""
     script = written(tmp_path)
@@ -94,7 +94,7 @@ def test_a_deterministic_script_is_identical_and_its_folder_unchanged(tmp_path: 
 
 
 @pytest.mark.crash
-@pytest.mark.slow  # the verb trains two to five times
+@pytest.mark.slow(40)  # the verb trains two to five times
 def test_a_seed_of_the_operating_system_is_found_and_named(tmp_path: Path) -> None:
     """The script is nondeterministic: the resume is not the cause."""
     seeded = "import os\nkeras.utils.set_random_seed(int.from_bytes(os.urandom(4), 'big'))"
@@ -109,7 +109,7 @@ def test_a_seed_of_the_operating_system_is_found_and_named(tmp_path: Path) -> No
 
 
 @pytest.mark.crash
-@pytest.mark.slow  # the verb trains two to five times
+@pytest.mark.slow(40)  # the verb trains two to five times
 def test_other_data_in_each_attempt_fail_to_resume_and_are_named(tmp_path: Path) -> None:
     """The attempt that read other data is not trained on."""
     script = written(
@@ -124,7 +124,7 @@ def test_other_data_in_each_attempt_fail_to_resume_and_are_named(tmp_path: Path)
 
 
 @pytest.mark.crash
-@pytest.mark.slow  # the verb trains two to five times
+@pytest.mark.slow(40)  # the verb trains two to five times
 def test_state_outside_of_checkpoints_is_distinguished_from_nondeterminism(tmp_path: Path) -> None:
     """The script is deterministic undisturbed; a count within an object of C restarts at one."""
     script = written(
@@ -174,7 +174,7 @@ def test_the_first_repeated_step_that_differs_is_read_from_the_journal() -> None
 
 
 @pytest.mark.crash
-@pytest.mark.slow  # the verb trains two to five times
+@pytest.mark.slow(40)  # the verb trains two to five times
 def test_a_long_job_is_compared_up_to_the_limit(tmp_path: Path) -> None:
     """All trainings end at the same step; a time in a callback is restored with the rest."""
     script = written(
@@ -198,7 +198,7 @@ def test_a_long_job_is_compared_up_to_the_limit(tmp_path: Path) -> None:
 
 
 @pytest.mark.crash
-@pytest.mark.slow  # the verb trains two to five times
+@pytest.mark.slow(40)  # the verb trains two to five times
 def test_a_script_that_cannot_be_started_twice_fails_to_resume(tmp_path: Path) -> None:
     """The most common reason: it refuses to overwrite its own output."""
     script = written(tmp_path, before="import os\nos.mkdir('results')")

@@ -31,7 +31,7 @@ model.fit(x, x[:, :2], batch_size=2, epochs=1, verbose=0, callbacks=[Odd()])
 """
 
 
-@pytest.mark.slow  # three starts of TensorFlow
+@pytest.mark.slow(20)  # three starts of TensorFlow
 def test_a_difference_is_shown_and_held_and_the_hint_goes_on(rig: Rig, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(SCRIPT)
     rig.drop(

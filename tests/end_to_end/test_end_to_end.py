@@ -30,7 +30,7 @@ def final_state(rig: Rig, job: str) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in tensors.load(found.state)[0].items()}
 
 
-@pytest.mark.slow  # three starts of TensorFlow
+@pytest.mark.slow(20)  # three starts of TensorFlow
 @pytest.mark.promise
 def test_a_killed_job_ends_with_the_model_of_an_undisturbed_one(rig: Rig, tmp_path: Path) -> None:
     """A script that imports TensorFlow first, as most do; both at once, on one daemon."""
@@ -55,7 +55,7 @@ def test_a_killed_job_ends_with_the_model_of_an_undisturbed_one(rig: Rig, tmp_pa
     assert (receipt["inexact"], receipt["unfollowed"]) == ([], [])
 
 
-@pytest.mark.slow  # five starts of TensorFlow
+@pytest.mark.slow(60)  # five starts of TensorFlow
 def test_a_job_survives_every_end_in_one_night(rig: Rig, tmp_path: Path) -> None:
     """SIGKILL, SIGTERM, a killed daemon, a damaged checkpoint: same bits, each end recorded."""
     rig.drop(spec(tmp_path, name="calm", epochs=12))
@@ -110,7 +110,7 @@ def test_a_job_survives_every_end_in_one_night(rig: Rig, tmp_path: Path) -> None
     assert final_state(rig, "stormy-1") == final_state(rig, "calm-1")
 
 
-@pytest.mark.slow  # two starts of TensorFlow
+@pytest.mark.slow(20)  # two starts of TensorFlow
 def test_the_articles_cnn_trains_evaluates_and_resumes(rig: Rig, tmp_path: Path) -> None:
     """The Fashion-MNIST example on real images, killed once."""
     if not DATA.exists():

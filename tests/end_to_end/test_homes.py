@@ -59,7 +59,7 @@ def test_verbs_read_an_older_home_before_its_ledger_is_migrated(old: Rig) -> Non
         old.close()
 
 
-@pytest.mark.slow  # three trainings with TensorFlow
+@pytest.mark.slow(30)  # three trainings with TensorFlow
 def test_jobs_of_an_older_home_resume_exactly(old: Rig, tmp_path: Path) -> None:
     """The held, the interrupted and the half-saved job end with the result of the done job."""
     try:

@@ -5,7 +5,7 @@ Kinds of source: tools that store absolute paths in their database and lose ever
 """
 
 import json
-import os
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -26,26 +26,37 @@ def drop(rig: Rig, name: str, *more: str, script: str = COUNT) -> None:
     rig.drop(text + "\n", f"{name}.toml")
 
 
-@pytest.fixture
-def moved(tmp_path: Path) -> Rig:
-    """A home with a held and a done job that was moved to another place."""
-    rig = Rig(tmp_path / "home")
+@pytest.fixture(scope="module")
+def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a held and a done job, at a path that is gone."""
+    folder = tmp_path_factory.mktemp("moved")
+    rig = Rig(folder / "home")
     try:
         drop(rig, "held", HELD)
         drop(rig, "done", script="echo from the log")
         assert rig.start("--until-idle").wait(60) == 0
     finally:
         rig.close()
-    os.rename(tmp_path / "home", tmp_path / "home2")
+    (folder / "home").rename(folder / "home2")
+    return folder / "home2"
+
+
+@pytest.fixture
+def moved(left: Path, tmp_path: Path) -> Rig:
+    """The home at another place."""
+    shutil.copytree(left, tmp_path / "home2", symlinks=True)
     return Rig(tmp_path / "home2")
 
 
-def test_every_verb_finds_the_runs_of_a_moved_home(moved: Rig, tmp_path: Path) -> None:
+pytestmark = pytest.mark.xdist_group("moved_home")  # a home for all, not one for each worker
+
+
+def test_every_verb_finds_the_runs_of_a_moved_home(moved: Rig, left: Path, tmp_path: Path) -> None:
     """Without a daemon, and though the ledger's column names the old place."""
     with sqlite3.connect(moved.home.ledger) as ledger:
         stored = {row[0] for row in ledger.execute("SELECT run_dir FROM jobs")}
     ledger.close()
-    assert stored == {str(tmp_path / "home" / "runs" / job) for job in ("held-1", "done-1")}
+    assert stored == {str(left.with_name("home") / "runs" / job) for job in ("held-1", "done-1")}
     assert moved.cli("logs", "done-1") == "from the log\n"
     for job in ("held-1", "done-1"):
         assert moved.show(job)["run_dir"] == str(moved.home.run(job).root)

@@ -41,7 +41,7 @@ def at_step(work: Path, step: int) -> None:
     )
 
 
-@pytest.mark.slow  # six starts of TensorFlow
+@pytest.mark.slow(30)  # six starts of TensorFlow
 @pytest.mark.crash
 def test_a_script_run_by_hand_is_resumed_where_it_was_stopped(tmp_path: Path) -> None:
     """After Ctrl-C, SIGTERM and SIGKILL; in a loop and in a `fit`."""
@@ -68,7 +68,7 @@ def test_a_script_run_by_hand_is_resumed_where_it_was_stopped(tmp_path: Path) ->
     assert [e["lost_steps"] for e in went_on][::2] == [0, 0]
 
 
-@pytest.mark.slow  # two starts of TensorFlow
+@pytest.mark.slow(10)  # two starts of TensorFlow
 def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
     """The second reports it and ends; the first is not disturbed."""
     first = start(tmp_path / "work", "--slowly")

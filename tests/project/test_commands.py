@@ -83,7 +83,7 @@ def test_the_refusal_in_the_documents_is_the_one_that_is_printed(tmp_path: Path)
 SCRIPT = "import sys\nprint(sys.argv)\n"
 
 
-@pytest.mark.slow  # a dozen commands, one after the other
+@pytest.mark.slow(15)  # a dozen commands, one after the other
 def test_the_first_commands_of_the_readme_work_as_printed(tmp_path: Path) -> None:
     """In an empty folder, by a new user, with the environment that `make setup` made.
 

@@ -13,7 +13,7 @@ import pythons
 from rig import ROOT, environment, wait_for
 
 # slow: makes an environment for each version and installs into it
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(15)
 
 OTHERS = ((3, 12), (3, 13))
 """Besides the version that all other tests run in."""

@@ -154,8 +154,8 @@ class Lives:
         lock = os.open(self.run.lock, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         env = environment()
-        # the module that carries out blows
-        env["PYTHONPATH"] += f":{ROOT / 'tests' / 'support' / 'strike'}"
+        # with the module that carries out blows
+        env["PYTHONPATH"] = f"{ROOT / '.importroot'}:{ROOT / 'tests' / 'support' / 'strike'}"
         if other := os.environ.get("REKINDLE_CRASH_KERAS"):
             env["PYTHONPATH"] += f":{other}"
         if blow is not None and blow.place != "early":

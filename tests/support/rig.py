@@ -22,6 +22,7 @@ from rekindle.state.paths import Home, Run
 from rekindle.state.run import journal
 
 ROOT = Path(__file__).resolve().parents[2]
+LEAN = ROOT / "tests" / "support" / "lean"
 DATA = ROOT.parent / "shared" / "data" / "fashion_mnist_900.npz"
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ def environment(**extra: str) -> dict[str, str]:
     env = {key: value for key, value in os.environ.items() if not key.startswith("REKINDLE_")}
     return {
         **env,
-        "PYTHONPATH": str(ROOT / ".importroot"),
+        "PYTHONPATH": f"{ROOT / '.importroot'}:{LEAN}",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "-1",
         "OMP_NUM_THREADS": "1",

@@ -14,7 +14,7 @@ from rig import DATA, ROOT, Rig, wait_for
 EXAMPLE = ROOT / "examples" / "fashion_mnist" / "article.py"
 
 
-@pytest.mark.slow  # trains what the article trains
+@pytest.mark.slow(15)  # trains what the article trains
 def test_the_code_of_the_article_runs_from_top_to_bottom(tmp_path: Path) -> None:
     """With its asserts; in a separate process and folder."""
     text = (ROOT / "docs/article.md").read_text()
@@ -33,7 +33,7 @@ def test_the_code_of_the_article_runs_from_top_to_bottom(tmp_path: Path) -> None
     assert ran.returncode == 0, ran.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 @pytest.mark.skipif(not DATA.exists(), reason="the real images are missing")
 def test_the_script_of_the_article_in_its_own_idiom_resumes_in_both_fits(
     rig: Rig, tmp_path: Path

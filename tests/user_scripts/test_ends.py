@@ -32,7 +32,7 @@ def trains(rig: Rig, job: str) -> bool:
     return any(e["step"] > 0 for e in rig.entries(job, "checkpoint_committed"))
 
 
-@pytest.mark.slow  # 60 s: seven trainings, each stopped once
+@pytest.mark.slow(60)  # seven trainings, each stopped once
 def test_a_script_with_a_handler_of_its_own_is_preempted_and_resumes(
     rig: Rig, tmp_path: Path
 ) -> None:
@@ -60,7 +60,7 @@ def test_a_script_with_a_handler_of_its_own_is_preempted_and_resumes(
         assert shown["attempts"][1]["from_step"] > 0, job
 
 
-@pytest.mark.slow  # 30 s
+@pytest.mark.slow(20)
 @pytest.mark.parametrize("how", ["exit0", "ignore", "default"])
 def test_stop_holds_a_script_that_ends_well_by_its_own_handler(
     rig: Rig, tmp_path: Path, how: str
@@ -93,7 +93,7 @@ def short(rig: Rig, work: Path, how: str, stages: int = 1) -> Path:
     return folder
 
 
-@pytest.mark.slow  # 40 s: an export and five attempts with Keras
+@pytest.mark.slow(30)  # an export and five attempts with Keras
 def test_a_failure_after_the_training_is_held_and_its_hints_work(rig: Rig, tmp_path: Path) -> None:
     """Held at once, with the line; the model can be exported, and `release` runs the rest."""
     folder = short(rig, tmp_path, "type")
@@ -131,7 +131,7 @@ def test_a_failure_after_the_training_is_held_and_its_hints_work(rig: Rig, tmp_p
     assert [e["epoch"] for e in shown["epochs"]] == [0, 1, 2]
 
 
-@pytest.mark.slow  # 40 s: seven attempts with Keras
+@pytest.mark.slow(40)  # seven attempts with Keras
 def test_an_end_inside_a_training_without_a_request_is_done_and_named(
     rig: Rig, tmp_path: Path
 ) -> None:
@@ -178,7 +178,7 @@ SPINS = {
 }
 
 
-@pytest.mark.slow  # twelve starts
+@pytest.mark.slow(15)  # twelve starts
 def test_saved_without_a_request_or_a_checkpoint_ends_in_a_hold(rig: Rig, tmp_path: Path) -> None:
     """Counted as failures, with backoff; the job behind them runs."""
     runs = {}
@@ -305,7 +305,7 @@ def test_a_crash_after_progress_is_relaunched_after_a_second(rig: Rig, tmp_path:
     assert began[1]["t"] - ended[0]["t"] < 9
 
 
-@pytest.mark.slow  # 40 s: sixteen attempts, most of them forked
+@pytest.mark.slow  # sixteen attempts, most of them forked
 @pytest.mark.parametrize("shape", ["steps", "epochs"])
 @pytest.mark.parametrize("how", ["exit0", "interrupt", "break", "stop", "os_exit"])
 def test_a_loop_that_the_script_s_handler_ends_is_not_over(

@@ -74,7 +74,7 @@ def one_gpu(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.slow  # three starts of TensorFlow under a daemon
+@pytest.mark.slow(20)  # three starts of TensorFlow under a daemon
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 def test_a_job_that_would_train_on_the_cpu_is_held_once_and_not_retried(
     rig: Rig, tmp_path: Path

@@ -39,6 +39,8 @@ def spec(name: str, folder: Path, *args: str) -> str:
         if "." in name
         else f'script = "{IDIOMS / name}.py"\nworkdir = "{folder}"'
     )
+    if name == "wrapped":  # by Keras's wrapper for scikit-learn
+        what += '\nenv = { KERAS_FINDS = "sklearn" }'
     return (
         f'name = "{job(name)[:-2]}"\n{what}\nargs = {json.dumps(args)}\n'
         '[checkpoint]\nevery = "3 steps"\n[retry]\nbackoff = "200ms..500ms"\n'
@@ -95,7 +97,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     rig.close()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(90)
 @pytest.mark.xdist_group("idioms")  # otherwise every worker would run the trainings of the fixture
 @pytest.mark.parametrize("name", FOLLOWED)
 def test_an_idiom_resumes(killed: Rig, name: str) -> None:
@@ -106,11 +108,8 @@ def test_an_idiom_resumes(killed: Rig, name: str) -> None:
 # what cannot be followed
 
 
-def unfollowed(rig: Rig, name: str, folder: Path, *args: str) -> tuple[dict[str, Any], str]:
-    """Run a script to its end; return its row of `ls --json`, and what it reported."""
-    rig.drop(spec(name, folder, *args), f"{name}.toml")
-    if rig.daemon is None:
-        rig.start()
+def unfollowed(rig: Rig, name: str) -> tuple[dict[str, Any], str]:
+    """Wait for a script's end; return its row of `ls --json`, and what it reported."""
     row = rig.wait_state(job(name), "done", "failed", "held", seconds=300)
     assert "done" == row["state"], rig.cli("logs", job(name))
     messages = [
@@ -119,16 +118,20 @@ def unfollowed(rig: Rig, name: str, folder: Path, *args: str) -> tuple[dict[str,
     return row, " ".join(messages)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(45)
 def test_training_that_is_not_followed_is_named(rig: Rig, tmp_path: Path) -> None:
     """In the journal, the log, `ls`, `show` and both kinds of JSON; a saliency map is not."""
-    for name, cause in [
-        ("own_loop", "`train_on_batch` is called outside"),
-        ("own_gradients", "Gradients are computed outside"),
-        ("session_of_v1", "An optimizer of TensorFlow 1 is used"),
-        ("forked_children", "in a forked child process"),
-    ]:
-        row, said = unfollowed(rig, name, tmp_path)
+    causes = {
+        "own_loop": "`train_on_batch` is called outside",
+        "own_gradients": "Gradients are computed outside",
+        "session_of_v1": "An optimizer of TensorFlow 1 is used",
+        "forked_children": "in a forked child process",
+    }
+    for name in (*causes, "saliency"):
+        rig.drop(spec(name, tmp_path), f"{name}.toml")
+    rig.start("--slots", "2")
+    for name, cause in causes.items():
+        row, said = unfollowed(rig, name)
         assert cause in said
         assert NOT_FOLLOWED in said
         assert NOT_FOLLOWED in row["reason"]
@@ -136,19 +139,11 @@ def test_training_that_is_not_followed_is_named(rig: Rig, tmp_path: Path) -> Non
         assert NOT_FOLLOWED in " ".join(rig.cli("show", job(name)).split())
         assert NOT_FOLLOWED in rig.show(job(name))["attempts"][0]["unfollowed"]
         assert NOT_FOLLOWED in rig.cli("logs", job(name))
-    row, said = unfollowed(rig, "saliency", tmp_path)
+    row, said = unfollowed(rig, "saliency")
     assert ("", None) == (said, row["unfollowed"])
-
-
-@pytest.mark.slow  # Keras in three processes
-def test_forked_children_train_each_for_themselves(rig: Rig, tmp_path: Path) -> None:
-    """keras#4653: a fold per child; as stages, all would get the result of the first."""
-    unfollowed(rig, "forked_children", tmp_path)
-    folds = [
-        line
-        for line in rig.cli("logs", job("forked_children")).splitlines()
-        if line.startswith("fold")
-    ]
+    # keras#4653: a fold per child; as stages, all would get the result of the first
+    log = rig.cli("logs", job("forked_children"))
+    folds = [line for line in log.splitlines() if line.startswith("fold")]
     assert 3 == len({line.split(": ")[1] for line in folds}), folds
 
 
@@ -156,7 +151,9 @@ def test_forked_children_train_each_for_themselves(rig: Rig, tmp_path: Path) -> 
 @pytest.mark.skipif(importlib.util.find_spec("tf_keras") is None, reason="needs tf_keras")
 @pytest.mark.parametrize("args", [[], ["--tf-keras"]], ids=["TF_USE_LEGACY_KERAS", "tf_keras"])
 def test_legacy_keras_is_named(rig: Rig, tmp_path: Path, args: list[str]) -> None:
-    row, said = unfollowed(rig, "legacy_keras", tmp_path, *args)
+    rig.drop(spec("legacy_keras", tmp_path, *args), "legacy_keras.toml")
+    rig.start()
+    row, said = unfollowed(rig, "legacy_keras")
     assert NOT_FOLLOWED in said
     assert "Keras 2." in said
     assert NOT_FOLLOWED in row["reason"]
@@ -174,7 +171,7 @@ def test_the_keras_inside_of_tensorflow_is_named(rig: Rig, tmp_path: Path) -> No
     assert NOT_FOLLOWED in row["unfollowed"]
 
 
-@pytest.mark.slow  # two starts of TensorFlow
+@pytest.mark.slow  # a start of TensorFlow
 def test_stop_does_not_promise_what_is_not_saved(rig: Rig, tmp_path: Path) -> None:
     """Neither the answer nor the later reason and hint mention a checkpoint."""
     rig.drop(spec("own_loop", tmp_path, "600"), "own_loop.toml")
@@ -255,7 +252,7 @@ def test_computing_without_a_training_is_reported(rig: Rig, tmp_path: Path, kind
     rig.wait_state("b-1", "held")
 
 
-@pytest.mark.slow  # it computes for longer than the keeper waits
+@pytest.mark.slow(10)  # it computes for longer than the keeper waits
 def test_a_long_preparation_without_a_framework_is_not_reported(rig: Rig, tmp_path: Path) -> None:
     """A tokenizer that runs for an hour is no training."""
     script = tmp_path / "tokenize_all.py"

@@ -1,6 +1,6 @@
-"""Run twenty steps in one execution of about four seconds, during which Python cannot act.
+"""Run twenty steps in one execution, during which Python cannot act.
 
-Run as ``slow_execution.py fit`` or ``loop``.
+Run as ``slow_execution.py fit`` or ``loop``, with the seconds that a step takes more.
 """
 
 import json
@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+PAUSE = float(sys.argv[2]) if sys.argv[2:] else 0.0
 x = np.random.default_rng(3).normal(size=(480, 6)).astype("float32")
 y = (x.sum(1) > 0).astype("int32")
 
@@ -20,7 +21,7 @@ class Slow(keras.layers.Layer):
 
     def call(self, inputs, training=False):
         def wait(value):
-            time.sleep(0.2)
+            time.sleep(PAUSE)
             return value
 
         if not training:

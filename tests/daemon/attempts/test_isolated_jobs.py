@@ -56,7 +56,7 @@ def test_a_job_whose_run_directory_vanishes_gives_its_place_back(rig: Rig, tmp_p
     assert held["reason"] == "Its run directory is gone."
 
 
-@pytest.mark.slow  # seventeen jobs, one after the other
+@pytest.mark.slow(25)  # seventeen jobs, one after the other
 def test_jobs_that_cannot_begin_yet_let_others_pass(rig: Rig) -> None:
     """However many wait for the weights of a job that runs, a free slot is used."""
     rig.start("--slots", "2")

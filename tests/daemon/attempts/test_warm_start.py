@@ -40,7 +40,7 @@ def found(rig: Rig, job: str, name: str) -> Checkpoint:
     return next(c for c in checkpoints.scan(rig.home.run(job).checkpoints) if c.name == name)
 
 
-@pytest.mark.slow  # four starts of TensorFlow
+@pytest.mark.slow(30)  # four starts of TensorFlow
 @pytest.mark.crash
 def test_a_job_begins_with_the_best_weights_of_another_and_lives_through_kills(rig: Rig) -> None:
     """Optimizer fresh; killed and unkilled end alike, although the other job is gone by then."""

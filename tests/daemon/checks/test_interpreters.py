@@ -229,7 +229,7 @@ def test_a_conda_environment_that_is_not_activated_is_named(tmp_path: Path, kera
     assert len(check(tmp_path, waiting(tmp_path, python=python, env=activated))) == 1
 
 
-@pytest.mark.slow  # three starts of TensorFlow
+@pytest.mark.slow(15)  # three starts of TensorFlow
 def test_doctor_and_trainer_know_the_same_keras(tmp_path: Path) -> None:
     """The real packages: legacy Keras through TensorFlow, a GPU that is missing, and neither."""
     legacy = {"TF_USE_LEGACY_KERAS": "1"}

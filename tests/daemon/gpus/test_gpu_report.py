@@ -102,7 +102,7 @@ def test_without_a_gpu_nothing_is_trained_and_the_way_on_is_named() -> None:
     assert "`rekindle verify-resume --gpu --cpu`" in done.stderr
 
 
-@pytest.mark.slow  # trains two times, with kills
+@pytest.mark.slow(30)  # trains two times, with kills
 @pytest.mark.crash
 def test_the_small_script_is_identical_after_kills_on_a_cpu(tmp_path: Path) -> None:
     """The report ends with the result of the trial."""

@@ -55,7 +55,7 @@ def tz_at(wall: str) -> str:
     return f"TST{sign}{left // 3600:02d}:{left // 60 % 60:02d}:{left % 60:02d}"
 
 
-@pytest.mark.slow  # five jobs, one after the other
+@pytest.mark.slow(10)  # five jobs, one after the other
 def test_priority_then_arrival_and_nothing_before_what_it_waits_for(rig: Rig) -> None:
     """One slot; the journals show the order of starts."""
     for name, lines in (
@@ -219,7 +219,7 @@ def test_a_request_to_pause_works_while_the_daemon_is_down(rig: Rig) -> None:
     assert starts(rig) == []
 
 
-@pytest.mark.slow  # waits for a runtime to pass
+@pytest.mark.slow(15)  # waits for a runtime to pass
 def test_a_job_over_its_max_runtime_is_saved_and_held_and_can_be_given_more(rig: Rig) -> None:
     """The time of all attempts counts; the hint resumes the job."""
     rig.drop(command(LONG, '[limits]max_runtime = "8s"'), "1.toml")
@@ -246,7 +246,7 @@ def test_a_job_over_its_max_runtime_is_saved_and_held_and_can_be_given_more(rig:
     assert rig.show("job-1")["spec"]["limits"]["max_runtime"] == 3600
 
 
-@pytest.mark.slow  # waits for a window to close
+@pytest.mark.slow(20)  # waits for a window to close
 def test_a_window_that_closes_frees_the_slot_and_the_job_comes_back_at_night(rig: Rig) -> None:
     """By the wall clock of the daemon's time zone; others run in the meantime."""
     rig.drop(command(LONG, '[limits]window = "22:00-07:00"', name="night"), "1.toml")
@@ -264,7 +264,7 @@ def test_a_window_that_closes_frees_the_slot_and_the_job_comes_back_at_night(rig
     assert rig.show("night-1")["failures"] == 0
 
 
-@pytest.mark.slow  # three starts of TensorFlow
+@pytest.mark.slow(25)  # three starts of TensorFlow
 def test_a_training_whose_window_closes_goes_on_at_the_same_batch_the_next_night(
     rig: Rig, tmp_path: Path
 ) -> None:
