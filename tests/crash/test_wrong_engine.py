@@ -39,6 +39,12 @@ class Found(NamedTuple):
     loss: bool
 
 
+@pytest.fixture(autouse=True)
+def ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let digests take their time: on a busy machine theirs is over before the first step."""
+    monkeypatch.setenv("STRIKE_AHEAD", "1")
+
+
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Lives]]:
     """Each training of the script, killed once."""
