@@ -33,7 +33,7 @@ SLOW  := slow and not (promise or faults or systemd)
 # be taken for its own by another
 ALONE := (faults or systemd) and not promise
 # most tests wait for processes and disks longer than they compute: more workers than cores
-WORKERS ?= $(shell expr $$(nproc) + 1 + $$(nproc) / 2)
+WORKERS ?= $(shell expr $$(nproc) + 2)
 # one test at a time to the worker that is free; those of an xdist_group to one worker
 PARALLEL := -n $(WORKERS) --maxprocesses 8 --dist loadgroup
 # else each of the thousands of processes of the tests would compile rekindle for itself
