@@ -78,9 +78,6 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """Run one daemon with a job for each idiom, and kill each once."""
     folder = tmp_path_factory.mktemp("idioms")
     rig = Rig(folder / "home")
-    for name in FOLLOWED:
-        rig.drop(spec(name, folder), f"{name}.toml")
-    rig.start("--slots", "2")
     waiting = set(FOLLOWED)
 
     def kill_one() -> bool:
@@ -92,9 +89,14 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
                 waiting.discard(name)
         return not waiting
 
-    wait_for(kill_one, "each idiom is killed once", 600)
-    yield rig
-    rig.close()
+    try:
+        for name in FOLLOWED:
+            rig.drop(spec(name, folder), f"{name}.toml")
+        rig.start("--slots", "2")
+        wait_for(kill_one, "each idiom is killed once", 600)
+        yield rig
+    finally:
+        rig.close()
 
 
 @pytest.mark.slow(90)
