@@ -85,7 +85,7 @@ class FitData(ComponentBase):
             self._found += determinism.of_data(
                 self._validation, fills_caches=HiddenState.is_complete()
             )
-        self.hidden.open(dataset, self._validation)
+        self.hidden.open(dataset, self._validation, self._reads)
         if isinstance(self._validation, types.GeneratorType):
             self._found.append(
                 Caveat(
@@ -120,6 +120,9 @@ class FitData(ComponentBase):
         """End a validation, which may have left batches."""
         if self._eval is not None and self._eval.abandon():
             self.hidden.end_validation()
+
+    def _reads(self) -> bool:
+        return isinstance(self.train, FitIterator) and self.train.reads
 
     def _pass_begins(self) -> None:
         """Record the state at the start of a pass, from which the pass is read again."""

@@ -45,6 +45,12 @@ class Loop:
         """Return the last step of an execution from the batch that callbacks are given."""
         return batch
 
+    @property
+    def reads(self) -> bool:
+        """True if a pass is begun and not read to its end: threads read ahead."""
+        begun = self._current_iterator is not None and self._steps_seen > 0
+        return begun and not self._is_pass_over()
+
     def _is_pass_over(self) -> bool:
         return bool(self._num_batches and self._steps_seen >= self._num_batches)
 

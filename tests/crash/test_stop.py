@@ -106,10 +106,10 @@ def test_a_trainer_that_ignores_sigterm_is_killed_and_resumed_from_the_last_chec
     [
         (CheckpointPolicy(every_epochs=1), 26),
         (CheckpointPolicy(every_steps=4), 4),
-        (CheckpointPolicy(every_seconds=0.001), 1),
+        (CheckpointPolicy(every_seconds=1e-6), 1),  # shorter than any step
         (CheckpointPolicy(), 26),
     ],
-    ids=["epoch", "4 steps", "1 ms", "auto"],
+    ids=["epoch", "4 steps", "1 µs", "auto"],
 )
 def test_a_kill_repeats_at_most_one_save_interval(
     policy: CheckpointPolicy, most: int, tmp_path: Path

@@ -188,7 +188,7 @@ def test_a_long_job_is_compared_up_to_the_limit(tmp_path: Path) -> None:
         """,
         epochs=10_000,
     )
-    code, answer = asked(script, "--kills", "2", "--limit", "12s")
+    code, answer = asked(script, "--kills", "2", "--limit", "30s")
     assert (code, answer["verdict"]) == (0, "identical"), answer
     assert answer["compared"]["whole"] is False
     assert 0 < answer["compared"]["steps"] < 30_000

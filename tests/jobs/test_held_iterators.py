@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from rekindle.jobs.capture.codec import Unsupported
 from rekindle.jobs.data.pipeline import held, shuffles, watching
+from rekindle.jobs.ends.uses import VariableUses
 from rekindle.jobs.object_kinds.iterators import PythonIterator
 from rekindle.jobs.object_kinds.values import Unresolvable
 from rekindle.jobs.proof import round_trip
@@ -134,6 +135,76 @@ def test_an_iterator_over_a_dataset_goes_on_where_it_was(name: str, in_graph: bo
     again.restore(after, kept, arrays, "one", lambda: None)
     assert [float(next(after)) for _ in range(12)] == wanted
     assert again.taken == 25
+
+
+def test_an_iterator_is_known_also_where_its_begin_is_the_first_use_after_a_training() -> None:
+    """What looks for uses of variables between two trainings wraps the same method."""
+    data, uses = rows().repeat(), VariableUses()
+    noticed: list[bool] = []
+    assert uses.watch(lambda: noticed.append(True))
+    try:
+        iterator = iter(data)
+    finally:
+        uses.stop()
+    assert [True] == noticed
+    next(iterator)
+    known = held.known(iterator)
+    assert known is not None and 1 == known.taken
+
+
+@pytest.fixture
+def nothing_held() -> Iterator[None]:
+    gc.collect()
+    held.forget_ended()
+    yield
+    held.beside(None)
+    gc.collect()
+    held.forget_ended()
+
+
+def test_a_pass_beside_an_iterator_that_reads_ahead_is_named(nothing_held: None) -> None:
+    """Whether the thread of the other draws the next order before or after it differs each time."""
+    data = rows().shuffle(10).repeat()
+    reading = iter(data)
+    next(reading)
+    assert not held.shares(set())
+    list(data.take(4))  # ends before anybody looks
+    assert held.shares(set())
+    del reading
+    gc.collect()
+    held.forget_ended()
+    assert not held.shares(set())
+
+
+def test_passes_one_after_the_other_are_not_named(nothing_held: None) -> None:
+    """As in tutorials: a look at a batch, and another one, before the training begins."""
+    data = rows().shuffle(10).repeat()
+    next(iter(data))
+    next(iter(data))
+    list(data.take(3))
+    assert not held.shares(set())
+
+
+def test_a_pass_beside_training_data_that_is_read_ahead_is_named(nothing_held: None) -> None:
+    before = set(shuffles.live())
+    data = rows().shuffle(10).repeat()
+    (name,) = set(shuffles.live()) - before
+    reads = False
+    held.beside(lambda: {name} if reads else set())
+    list(data.take(2))
+    assert not held.shares({name})
+    reads = True
+    list(data.take(2))
+    assert held.shares({name})
+
+
+def test_a_shuffle_below_a_cache_is_drawn_from_only_once(nothing_held: None) -> None:
+    data = rows().shuffle(10)
+    mixed = data.cache().shuffle(5).repeat()
+    draws = shuffles.Draws(mixed)
+    assert 2 == len(draws.names)
+    assert shuffles.Draws(data).names == draws.cached
+    assert set() == shuffles.Draws(data.concatenate(data.cache())).cached
 
 
 def test_a_shuffle_that_was_deleted_since_is_no_gap() -> None:

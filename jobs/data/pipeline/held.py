@@ -26,12 +26,22 @@ from rekindle.jobs.data.pipeline.below import Below, State
 from rekindle.jobs.journal_writer import log_line
 
 _LONG_S: Final = 1.0
-_WRAPPERS: Final = ("rekindle.jobs.data.pipeline.held", "rekindle.jobs.data.pipeline.caches")
+_WRAPPERS: Final = {
+    ("rekindle.jobs.data.pipeline.held", "begin"),
+    ("rekindle.jobs.data.pipeline.caches", "begin"),
+    ("rekindle.jobs.ends.uses", "watched"),
+}
+"""Module and function of all that stands between the script and TensorFlow's own ``__init__``."""
 _NOT_THE_SCRIPT: Final = ("keras.", "tf_keras.", "rekindle.")
 
 _held: "weakref.WeakKeyDictionary[Any, Held]" = weakref.WeakKeyDictionary()
 _ahead: dict[str, set[int]] = {}
 """Shuffles, with the numbers of the iterators whose threads draw from them."""
+_shared: set[str] = set()
+"""Shuffles that another iterator has drawn from while such a thread might."""
+_no_training: Callable[[], set[str]] = set
+_training = [_no_training]
+"""Returns the shuffles that the training data is read ahead from at present."""
 _busy: list[str] = []
 _numbers = itertools.count()
 
@@ -58,6 +68,18 @@ class Held:
         """The shuffles that it draws from while it is read: TensorFlow reads ahead in threads."""
         return self._below.later
 
+    def drawing(self, names: set[str]) -> None:
+        """Note shuffles that it draws from now."""
+        drawing(names)
+        others = {name: _ahead.get(name, set()) - {self.number} for name in names}
+        if any(others.values()):
+            alive = _alive()
+            _shared.update(name for name, numbers in others.items() if numbers & alive)
+
+    def began(self) -> None:
+        """Note what it has drawn to begin."""
+        self.drawing(self._below.shuffles)
+
     @property
     def taken(self) -> int:
         """Count of elements taken."""
@@ -75,6 +97,7 @@ class Held:
 
     def took(self) -> None:
         """Count an element taken, now or whenever the graph that is being traced runs."""
+        self.drawing(self.later)
         for name in self.later:
             _ahead.setdefault(name, set()).add(self.number)
         if tf.executing_eagerly():
@@ -159,18 +182,33 @@ def read_ahead() -> set[str]:
 
 def forget_ended() -> None:
     """Forget the iterators that are deleted: what they have drawn so far is part of the state."""
-    alive = {held.number for held in list(_held.values())}
+    alive = _alive()
     for numbers in _ahead.values():
         numbers.intersection_update(alive)
+    _shared.intersection_update([name for name, numbers in _ahead.items() if numbers])
+
+
+def beside(training: Callable[[], set[str]] | None) -> None:
+    """Set what returns the shuffles that the training data is read ahead from; None without one."""
+    _training[0] = training or _no_training
+
+
+def drawing(names: set[str]) -> None:
+    """Note that an iterator draws from these shuffles now, beside the training data."""
+    _shared.update(names & _training[0]())
 
 
 def shares(names: set[str]) -> bool:
-    """Return whether threads of two iterators draw from one shuffle.
+    """Return whether an iterator drew from a shuffle that a thread of another one draws from.
 
     Args:
         names: the shuffles that the training data draws from while it is read.
     """
-    return any(len(numbers) + (name in names) > 1 for name, numbers in _ahead.items())
+    return bool(_shared) or any(numbers and name in names for name, numbers in _ahead.items())
+
+
+def _alive() -> set[int]:
+    return {held.number for held in list(_held.values())}
 
 
 def counters() -> list[Any]:
@@ -188,6 +226,7 @@ def _noting(plain: Any) -> Any:
         plain(self, dataset, *args, **kwargs)
         if held is not None:
             _held[self] = held
+            held.began()
 
     return begin
 
@@ -214,7 +253,7 @@ def _by_the_script() -> bool:
     frame: Any = sys._getframe(2)
     while frame is not None:
         name = str(frame.f_globals.get("__name__", ""))
-        is_wrapper = name in _WRAPPERS and frame.f_code.co_name == "begin"
+        is_wrapper = (name, frame.f_code.co_name) in _WRAPPERS
         if not is_wrapper and not name.startswith("tensorflow."):
             return not f"{name}.".startswith(_NOT_THE_SCRIPT)
         frame = frame.f_back

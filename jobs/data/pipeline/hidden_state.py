@@ -34,13 +34,19 @@ class HiddenState:
         """Return whether shuffles and caches can be restored with this TensorFlow."""
         return shuffles.supported()
 
-    def open(self, train: Any, validation: Any) -> None:
-        """Look at the datasets of a ``fit``; None for other kinds of data."""
+    def open(self, train: Any, validation: Any, reads: Callable[[], bool]) -> None:
+        """Look at the datasets of a ``fit``; None for other kinds of data.
+
+        Args:
+            reads: returns whether a pass over the training data is begun and not read to its end.
+        """
         self._data = train, validation
         self._train = Draws(train)
         self._eval = Draws(validation)
         self._variables = PipelineVariables(train)
         held.forget_ended()
+        again = self._train.later - self._train.cached
+        held.beside(lambda: again if reads() else set())
 
     def words(self) -> list[str]:
         """List what was restored, for a receipt."""
@@ -53,7 +59,7 @@ class HiddenState:
         return [data for _, data in found]
 
     def is_raced(self) -> bool:
-        """Return whether several iterators read ahead from one shuffle."""
+        """Return whether an iterator draws from a shuffle that another one reads ahead from."""
         return held.shares(self._train.later)
 
     def drawn_ahead(self) -> list[str]:
@@ -105,6 +111,7 @@ class HiddenState:
 
     def begin_validation(self) -> None:
         """Note the positions before a validation begins."""
+        held.drawing(self._eval.names - self._eval.cached)
         if shuffles.supported():
             self._eval_begin = shuffles.positions(self._eval.later - self._train.later)
 
@@ -125,6 +132,7 @@ class HiddenState:
     def close(self) -> None:
         """Count all positions as current: no iterator over training data is left."""
         self._train = Draws(None)
+        held.beside(None)
 
     def _settle(self, begin: Positions) -> None:
         # two numbers for each shuffle: as if the pass had ended within its first repetition

@@ -95,6 +95,7 @@ class Draws:
         names: shuffles that it draws from.
         later: those that it draws from while it is read, not only when it begins.
         raced: those that several threads draw from, in an order that differs each time.
+        cached: those that it draws from only until a cache is filled.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -102,13 +103,18 @@ class Draws:
         self.names: set[str] = set()
         self.later: set[str] = set()
         self.raced: set[str] = set()
+        self._uncached: set[str] = set()
         self._threads: dict[str, set[frozenset[int]]] = {}
         self._paths = 0
         if dataset is not None and self._of_variant:
-            self._walk(dataset, later=False, threads=frozenset())
+            self._walk(dataset, later=False, cached=False, threads=frozenset())
         self.raced |= {name for name in self.later if len(self._threads[name]) > 1}
 
-    def _walk(self, node: Any, *, later: bool, threads: frozenset[int]) -> None:
+    @property
+    def cached(self) -> set[str]:
+        return self.names - self._uncached
+
+    def _walk(self, node: Any, *, later: bool, cached: bool, threads: frozenset[int]) -> None:
         self._paths += 1
         if self._paths > _MOST_PATHS:
             return
@@ -118,12 +124,15 @@ class Draws:
             self._threads.setdefault(name, set()).add(threads)
             if later:
                 self.later.add(name)
+            if not cached:
+                self._uncached.add(name)
         parallel = graph.is_parallel(node)
         within = threads | {id(node)} if parallel else threads
         eager = graph.begins_inputs(node) or hasattr(node, "_original_dataset")
+        cached = cached or graph.kind(node) == "Cache"
         for below in graph.inputs(node):
-            self._walk(below, later=later or not eager, threads=within)
+            self._walk(below, later=later or not eager, cached=cached, threads=within)
         for below in graph.captured(node):
             if parallel:
                 self.raced |= Draws(below).names
-            self._walk(below, later=True, threads=within)
+            self._walk(below, later=True, cached=cached, threads=within)
