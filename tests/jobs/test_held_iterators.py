@@ -138,7 +138,7 @@ def test_an_iterator_over_a_dataset_goes_on_where_it_was(name: str, in_graph: bo
 
 
 def test_an_iterator_is_known_also_where_its_begin_is_the_first_use_after_a_training() -> None:
-    """What looks for uses of variables between two trainings wraps the same method."""
+    """Uses of variables between two trainings are looked for in the same method."""
     data, uses = rows().repeat(), VariableUses()
     noticed: list[bool] = []
     assert uses.watch(lambda: noticed.append(True))
@@ -163,7 +163,7 @@ def nothing_held() -> Iterator[None]:
 
 
 def test_a_pass_beside_an_iterator_that_reads_ahead_is_named(nothing_held: None) -> None:
-    """Whether the thread of the other draws the next order before or after it differs each time."""
+    """The thread of the other draws the next order before or after it, at another time each."""
     data = rows().shuffle(10).repeat()
     reading = iter(data)
     next(reading)

@@ -21,7 +21,7 @@ from tensorflow.python.ops import gen_dataset_ops, resource_variable_ops
 
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Json
-from rekindle.jobs.data.pipeline import caches, fast_forward
+from rekindle.jobs.data.pipeline import caches, fast_forward, shuffles
 from rekindle.jobs.data.pipeline.below import Below, State
 from rekindle.jobs.journal_writer import log_line
 
@@ -207,6 +207,11 @@ def shares(names: set[str]) -> bool:
     return bool(_shared) or any(numbers and name in names for name, numbers in _ahead.items())
 
 
+def _read_ahead_now() -> set[str]:
+    alive = _alive()
+    return _training[0]() | {name for name, numbers in _ahead.items() if numbers & alive}
+
+
 def _alive() -> set[int]:
     return {held.number for held in list(_held.values())}
 
@@ -221,8 +226,13 @@ def _noting(plain: Any) -> Any:
     @functools.wraps(plain)
     def begin(self: Any, dataset: Any = None, *args: Any, **kwargs: Any) -> None:
         held = None
-        if dataset is not None and not _busy and tf.executing_eagerly() and _by_the_script():
-            held = Held(dataset)
+        if dataset is not None and not _busy and tf.executing_eagerly():
+            if _by_the_script():
+                held = Held(dataset)
+            elif ahead := _read_ahead_now():
+                # an evaluate or a predict of a callback
+                drawn = shuffles.Draws(dataset)
+                _shared.update((drawn.names - drawn.cached) & ahead)
         plain(self, dataset, *args, **kwargs)
         if held is not None:
             _held[self] = held

@@ -1,7 +1,7 @@
 """Training and validation data taken from one shuffle that shuffles again: named.
 
-As in questions about leaking validation data: the split is another one in each repetition, and when the
-next repetition of the training data begins to be read depends on time.
+As in questions about leaking validation data: the split is another one in each repetition, and when
+the next repetition of the training data begins to be read depends on time.
 """
 
 import numpy as np
