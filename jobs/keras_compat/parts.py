@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from rekindle.jobs.keras_compat import digests
 from rekindle.jobs.keras_compat.keras_support import LOOP, Release, release
-from rekindle.jobs.keras_compat.known import KNOWN
+from rekindle.jobs.keras_compat.known import KNOWN, TESTED
 
 ARRAYS: Final = "arrays"
 GENERATORS: Final = "generators"
@@ -124,10 +124,13 @@ def of_group(group: str) -> Mapping[str, str]:
 
 @functools.cache
 def unknown(group: str) -> tuple[str, ...]:
-    """Name the functions of a group that differ from those of every tested version."""
-    return tuple(
-        name for name, digest in of_group(group).items() if digest not in KNOWN.get(name, {})
-    )
+    """Name the functions of a group in which it differs from the most similar tested version."""
+    found = of_group(group)
+    differ = [
+        tuple(name for name, digest in found.items() if version not in _versions(name, digest))
+        for version in TESTED
+    ]
+    return min(differ, key=len)
 
 
 def has_source() -> bool:
@@ -139,10 +142,13 @@ def family(version: str) -> Release:
     """Return the release whose training loop this Keras has: a tested one, else its own."""
     found = of_group(LOOP)
     if found and not unknown(LOOP):
-        same = [set(KNOWN[name][digest].split()) for name, digest in found.items()]
-        if tested := set.intersection(*same):
-            return max(map(release, tested))
+        same = [_versions(name, digest) for name, digest in found.items()]
+        return max(map(release, set.intersection(*same)))
     return release(version)
+
+
+def _versions(name: str, digest: str) -> set[str]:
+    return set(KNOWN.get(name, {}).get(digest, "").split())
 
 
 def _digest(name: str) -> str:

@@ -134,6 +134,19 @@ def test_a_changed_kind_of_data_costs_that_kind_alone(
         assert internals.follows(data)
 
 
+def test_functions_of_two_tested_versions_together_are_not_known(
+    fresh: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each alone is known; nobody has tried them in one Keras."""
+    name = "backend.tensorflow.trainer:TensorFlowTrainer.fit"
+    ours = parts.of_group(keras_support.LOOP)
+    (old,) = (digest for digest, those in KNOWN[name].items() if those.split()[0] == "3.7.0")
+    mixed = {**ours, name: old}
+    assert all(digest in KNOWN[one] for one, digest in mixed.items())
+    monkeypatch.setattr(parts, "of_group", lambda group: mixed)
+    assert (name,) == parts.unknown(keras_support.LOOP)
+
+
 UNKNOWN = MappingProxyType({keras_support.LOOP: ("a:A.fit", "a:A.step", "a:b", "a:c")})
 
 
