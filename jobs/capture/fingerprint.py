@@ -9,6 +9,7 @@ from rekindle.jobs.capture.variables import CHANGED_HINT, components
 from rekindle.jobs.weights import auto_names
 from rekindle.jobs.weights.auto_names import Ranks
 from rekindle.jobs.weights.raw_arrays import value_of
+from rekindle.state.counted import few
 from rekindle.state.errors import StateMismatch
 from rekindle.state.run.training_state import Fingerprint
 
@@ -101,8 +102,10 @@ def not_compared(now: Fingerprint, saved: Fingerprint) -> list[Caveat]:
     names = [f"{new[1]} ({new[0]})" for old, new in pairs if not _is_same_config(old, new)]
     if not names:
         return []
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    what = f"Keras was {saved['keras']} and is {now['keras']}: settings of {shown} are not compared"
+    what = (
+        f"Keras was {saved['keras']} and is {now['keras']}: settings of {few(names, 3)} are not "
+        "compared"
+    )
     return [
         Caveat(what, "see whether the repeated steps are identical, or install the earlier one")
     ]

@@ -10,6 +10,7 @@ from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.files import csv_rows, held_files
 from rekindle.jobs.files.open_files import OPEN_FILES
 from rekindle.jobs.journal_writer import log_line
+from rekindle.state.counted import few
 from rekindle.state.run import checkpoints, entries, summary
 
 _CHUNK: Final = 1 << 20
@@ -61,9 +62,8 @@ class PutBack:
                 self._name(record, f"cannot be put back ({error.strerror or error})")
         if done:
             names = [record.path for record in done.values()]
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             when = "at its end" if self._ended else "at the checkpoint"
-            log_line(f"stage {self._stage}: put back {', '.join(names[:3])}{more}, as {when}.")
+            log_line(f"stage {self._stage}: put back {few(names, 3)}, as {when}.")
             self._session.note(entries.files_put_back(stage=self._stage, names=names))
         return {path: record.bytes for path, record in done.items()}
 

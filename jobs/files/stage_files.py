@@ -23,6 +23,7 @@ from rekindle.jobs.files.open_files import OPEN_FILES
 from rekindle.jobs.files.put_back import PutBack
 from rekindle.jobs.files.written import WRITTEN
 from rekindle.jobs.journal_writer import log_line
+from rekindle.state.counted import few
 from rekindle.state.run.training_state import TrainingState
 
 _FOLDERS: Final = 100
@@ -173,8 +174,7 @@ class StageFiles(ComponentBase):
 
     def receipt(self, saved: TrainingState) -> list[str]:
         names = [str(value.get("path")) for value in saved.get("files", [])]
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        return [f"files: {', '.join(names[:3])}{more}"] if names else []
+        return [f"files: {few(names, 3)}"] if names else []
 
     def _record(self, paths: list[str]) -> list[Record]:
         kept = self._session.store.kept

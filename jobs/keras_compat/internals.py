@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import keras
@@ -73,9 +73,13 @@ GLOBAL_GENERATOR: Final = "global_seed_generator"
 """Keras' name of the generator used by everything without one of its own."""
 
 
-def support() -> Support:
-    """Decide how this Keras is followed, on the TensorFlow backend."""
-    unknown = {group: parts.unknown(group) for group in parts.GROUPS}
+def support(groups: Iterable[str] = parts.GROUPS) -> Support:
+    """Decide how this Keras is followed, on the TensorFlow backend.
+
+    Args:
+        groups: of functions to look at; a trainer looks at a kind of data once it has any.
+    """
+    unknown = {group: parts.unknown(group) for group in groups}
     return keras_support.decide(
         keras.__version__, keras_support.BACKEND, unknown=unknown if parts.has_source() else None
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rekindle.jobs.keras_compat.known import TESTED
+from rekindle.state.counted import few
 
 BACKEND: Final = "tensorflow"
 """The backend whose training loop is followed."""
@@ -67,13 +68,11 @@ def decide(
             f"The Keras backend is {backend}, where `fit` is not resumable: {NOT_FOLLOWED}",
             BACKEND_HINT,
         )
+    hint = f"Install Keras {nearest(version)}, the nearest tested version."
     if release(version) < _OLDEST:
         return Support(
-            UNFOLLOWED,
-            f"Keras {version} is too old to be followed: {NOT_FOLLOWED}",
-            f"Install Keras {nearest(version)}, the nearest tested version.",
+            UNFOLLOWED, f"Keras {version} is too old to be followed: {NOT_FOLLOWED}", hint
         )
-    hint = f"Install Keras {nearest(version)}, the nearest tested version."
     is_tested = version in TESTED
     if unknown is None and not is_tested:
         return Support(
@@ -127,10 +126,8 @@ def release(version: str) -> Release:
 
 
 def _differ(names: tuple[str, ...]) -> str:
-    shown = [name.partition(":")[2] for name in names]
-    more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
-    verb = "differs" if len(shown) == 1 else "differ"
-    return f"{', '.join(shown[:3])}{more} {verb} from tested versions"
+    verb = "differs" if len(names) == 1 else "differ"
+    return f"{few([name.partition(':')[2] for name in names], 3)} {verb} from tested versions"
 
 
 def legacy(module: str, version: str) -> Support:

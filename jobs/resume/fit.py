@@ -34,7 +34,7 @@ def install(session: Session) -> Callable[[], None]:
 
     Call it right after Keras is imported: random generators are registered from then on.
     """
-    support = internals.support()
+    support = internals.support((keras_support.LOOP,))
     if support.level == keras_support.EPOCHS:
         session.warn(support.what, support.hint)
     rng.watch_seed_generators()
