@@ -115,11 +115,13 @@ class StateDigests:
             return False
         begun = self._clock()
         if not self._plan.priced:
+            # of the processor: an interruption would use up the time of the first digests
+            worked = time.thread_time()
             each = self._try(estimate)
             if not each:
                 self._parts = None  # there are none
                 return False
-            self._plan.price(each, self._clock() - begun)
+            self._plan.price(each, time.thread_time() - worked)
         return self._plan.due(epoch, begun)
 
     def take(self) -> Digest | None:

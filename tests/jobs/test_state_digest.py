@@ -1,5 +1,6 @@
 """Digests of variables see every bit and every place, and take a bounded part of the time."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from rekindle.jobs.evidence.state_digest import (
     SHARE,
     DigestPlan,
     Parts,
+    StateDigests,
     digest,
     estimate,
     folded,
@@ -218,6 +220,19 @@ def test_an_equal_state_is_proved(killed: Path) -> None:
     second = resumed(killed)
     second.steps(5, 9)
     assert (second.proved()["result"], second.proved()["digests"] >= 1) == ("identical", True)
+
+
+def test_an_interruption_before_the_first_digest_costs_none(tmp_path: Path) -> None:
+    """On a busy host, where another process runs first."""
+    variable = tf.Variable([1.0])
+
+    def interrupted() -> Parts:
+        time.sleep(10 * AHEAD_S)
+        return (variable,), (), (), ()
+
+    states = StateDigests(interrupted)
+    states.want()
+    assert states.due(0)
 
 
 @pytest.mark.parametrize("group", ["model", "optimizer"])
