@@ -44,7 +44,7 @@ MEASURED ?=
 REST := $(if $(MEASURED),$(addprefix --ignore=,$(COVERED)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-keras check coverage corpus series crash fuzz bench clean
+.PHONY: help setup demo test test-all test-keras check coverage corpus series crash fuzz bench man clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' \
@@ -106,6 +106,9 @@ bench: $(STAMP) ## measure what the documents claim about speed and size
 	@set -e; for script in benchmarks/*.py; do \
 		echo "== $$script"; $(BIN)/python "$$script" $(ARGS); \
 	done
+
+man: $(STAMP) ## write the manual page from the verbs' options
+	PYTHONPATH=.importroot $(BIN)/python tests/support/manual_page.py
 
 clean: ## remove .venv and everything that was built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage-data

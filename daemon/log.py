@@ -66,7 +66,7 @@ def configure(style: str = "auto", stream: TextIO | None = None) -> Callable[[],
         processors += [structlog.processors.format_exc_info, _to_journal]
     processors.append(structlog.processors.TimeStamper(fmt="iso", utc=not pretty))
     if pretty:
-        processors.append(structlog.dev.ConsoleRenderer(colors=out.isatty()))
+        processors.append(structlog.dev.ConsoleRenderer(colors=_has_colours(out)))
     else:
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(
@@ -207,3 +207,9 @@ def _to_journal(logger: WrappedLogger, method: str, event: EventDict) -> EventDi
     ):
         raise structlog.DropEvent
     return event
+
+
+def _has_colours(out: TextIO) -> bool:
+    """Return whether the output is a terminal whose user wants colours."""
+    unwanted = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return out.isatty() and not unwanted

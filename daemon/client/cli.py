@@ -11,11 +11,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-from rekindle.state.errors import RekindleError, UsageError
+from rekindle.daemon.help.parser import SCRIPTS, Parser, nearest
+from rekindle.state.errors import RekindleError
 from rekindle.state.hints import name_home
 
+_PROGRAM: Final = "rekindle"
 # verb -> its line in `rekindle --help`; the module is `verbs/<verb>.py`, with `_` for `-`
 VERBS: Final = {
     "run": "run the daemon",
@@ -41,19 +43,58 @@ VERBS: Final = {
     "install": "install the daemon as a systemd service",
     "uninstall": "remove the service; all data stays",
     "demo": "train, kill it twice, and compare with an undisturbed run",
+    "help": "explain a verb",
+    "completion": "print what makes a shell complete verbs, options and jobs",
 }
+SCRIPT_VERBS: Final = frozenset({"submit", "verify-resume"})
+"""Verbs that take the arguments of a script after `--`."""
+OTHER_NAMES: Final = {
+    "list": "ls",
+    "ps": "ls",
+    "queue": "ls",
+    "status": "ls",
+    "add": "submit",
+    "enqueue": "submit",
+    "train": "submit",
+    "daemon": "run",
+    "start": "run",
+    "serve": "run",
+    "info": "show",
+    "describe": "show",
+    "log": "logs",
+    "tail": "logs",
+    "kill": "cancel",
+    "delete": "cancel",
+    "rm": "cancel",
+    "hold": "stop",
+    "restart": "retry",
+    "continue": "release",
+    "unhold": "release",
+    "gc": "prune",
+    "clean": "prune",
+    "check": "doctor",
+    "version": "--version",
+}
+"""Names that other programs have for a verb."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code."""
+    if "_ARGCOMPLETE" in os.environ:
+        _complete()
     words = list(sys.argv[1:] if argv is None else argv)
     # after `--` come the script's arguments: `--json` there is not ours
     words, rest = _split(words)
-    args = argparse.Namespace(home=None, rest=rest, json=_asks_for_json(words))
+    args = argparse.Namespace(home=None, rest=rest, json="--json" in words)
     _print_any_character()
     try:
+        parser = _parser(words)
+        _check_verb(parser, words)
         # a default in the parser would overwrite a --home before the verb
-        _parser(words).parse_args(words, args)
+        parser.parse_args(words, args)
+        if rest and args.verb not in SCRIPT_VERBS:
+            refusing = verb_parser(args.verb)
+            refusing.refuse(f"`{refusing.prog}` takes no arguments after `--`.")
         return int(_module(args.verb).main(args))
     except RekindleError as error:
         _report(error, args)
@@ -80,26 +121,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return unexpected.exit_code
 
 
-def _parser(words: list[str]) -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--home",
-        metavar="DIR",
-        default=argparse.SUPPRESS,
-        help="the home (default: $REKINDLE_HOME, else that of a live daemon: yours, or the "
-        "service's; `run`: that of this user)",
-    )
-    kind = _JsonParser if _asks_for_json(words) else argparse.ArgumentParser
-    parser = kind(
-        prog="rekindle",
-        parents=[common],
+def _parser(words: list[str]) -> Parser:
+    parser = Parser(
+        prog=_PROGRAM,
+        parents=[_common()],
         description="Train Keras models overnight: a killed job is resumed, bit-identically.",
+        epilog="`rekindle help VERB` explains a verb; `rekindle help --man` is the manual page.",
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
-    verbs = parser.add_subparsers(dest="verb", required=True)
+    parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", title="verbs")
     for verb, summary in VERBS.items():
         one = verbs.add_parser(
-            verb, parents=[common], help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+            verb,
+            parents=[_common()],
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            script_arguments=verb in SCRIPT_VERBS,
         )
         # import only the verb that is called: `ls` must not wait for the imports of all
         if verb in words:
@@ -107,16 +144,72 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
     return parser
 
 
-class _JsonParser(argparse.ArgumentParser):
-    """Report wrong usage as every other error, so that it is printed as JSON."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message[:1].upper()}{message[1:]}.", hint=self.format_usage().strip())
+def whole_parser() -> Parser:
+    """Make the parser with the arguments of all verbs."""
+    return _parser(list(VERBS))
 
 
-def _asks_for_json(words: list[str]) -> bool:
-    """Return whether ``--json``, or what argparse takes for it, is among the words of a verb."""
-    return any(len(word) > 2 and "--json".startswith(word) for word in words)
+def verb_parser(verb: str) -> Parser:
+    """Make the parser of one verb."""
+    parser = Parser(
+        prog=f"{_PROGRAM} {verb}",
+        parents=[_common()],
+        description=f"{VERBS[verb][0].upper()}{VERBS[verb][1:]}.",
+        script_arguments=verb in SCRIPT_VERBS,
+    )
+    _module(verb).add_arguments(parser)
+    return parser
+
+
+def _common() -> Parser:
+    common = Parser(add_help=False)
+    common.add_argument(
+        "--home",
+        metavar="DIR",
+        default=argparse.SUPPRESS,
+        help="the home (default: $REKINDLE_HOME, else that of a live daemon: yours, or the "
+        "service's; `run`: that of this user)",
+    )
+    return common
+
+
+def check_verb(parser: Parser, word: str) -> None:
+    """Check that a word is a verb.
+
+    Raises:
+        UsageError: it is none; the hint names the one that is meant.
+    """
+    if word in VERBS:
+        return
+    near = OTHER_NAMES.get(word) or nearest(word, VERBS)
+    hint = f"Did you mean `{_PROGRAM} {near}`?" if near else "`rekindle help` lists the verbs."
+    if word.endswith((*SCRIPTS, ".toml", ".yaml", ".yml")):
+        hint = f"`rekindle submit {word}` submits the file."
+    parser.refuse(f"There is no verb `{word}`.", hint)
+
+
+def _check_verb(parser: Parser, words: list[str]) -> None:
+    """Check the word that stands where the verb belongs, with a better answer than argparse has."""
+    rest = list(words)
+    while rest and rest[0].startswith("-"):
+        option, mark, _ = rest.pop(0).partition("=")
+        if option not in parser.options():
+            parser.refuse_option(option)
+        if option != "--home":
+            return  # --help and --version need no verb
+        if not mark and not rest:
+            return  # argparse reports that the value is missing
+        del rest[: 0 if mark else 1]
+    if not rest:
+        parser.refuse("No verb is given.", "`rekindle help` lists the verbs.")
+    check_verb(parser, rest[0])
+
+
+def _complete() -> None:
+    """Answer a shell that asks how the line could continue, and end the process."""
+    from rekindle.daemon.help import completion
+
+    completion.answer(_parser)
 
 
 def _print_any_character() -> None:

@@ -44,7 +44,7 @@ class Page:
     def __init__(self) -> None:
         self._terminal = sys.stdout.isatty()
         self._colours = (
-            self._terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+            self._terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         )
         self._width = shutil.get_terminal_size().columns
 

@@ -1,15 +1,16 @@
 """Find what a verb needs first: the home, the ledger to read, and the named job."""
 
 import argparse
+import contextlib
 import os
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rekindle.daemon import daemon_status, service_record
 from rekindle.daemon.service_record import Served
 from rekindle.state import access, accounts
-from rekindle.state.errors import HomeClosed, NotFound
+from rekindle.state.errors import HomeClosed, NotFound, RekindleError
 from rekindle.state.ledger.listing import Listing
 from rekindle.state.ledger.reader import Reader
 from rekindle.state.ledger.rows import JobRow
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 _COMPARED: Final = 500
 """Ids of the newest jobs among which a similar one is looked for."""
+NEWEST: Final = "@"
+"""Word for the newest job of the current user."""
+_JOB: Final = "a job's id, a name for the newest of that name, or @ for your newest job"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +134,13 @@ def ledger(place: Home) -> "Ledger":
 
 
 def job(book: Reader, named: str) -> JobRow:
-    """Find the job of this id, or the newest of this name.
+    """Find the job of this id, or the newest of this name; `@` is the user's newest job.
 
     Raises:
         NotFound: there is no such job; the hint names the most similar id.
     """
+    if named == NEWEST:
+        return _newest(book)
     found = book.job(named)
     if found is None:
         found = book.newest_named(named)
@@ -145,3 +151,59 @@ def job(book: Reader, named: str) -> JobRow:
         hint = f"Did you mean {near[0]}? " if near else ""
         raise NotFound(f"There is no job {named}.", hint=f"{hint}`rekindle ls` lists all jobs.")
     return found
+
+
+def _newest(book: Reader) -> JobRow:
+    """Find the newest job of the current user: `rekindle cancel @` must end nobody else's.
+
+    Raises:
+        NotFound: the user has none.
+    """
+    for one in book.newest_ids(_COMPARED):
+        found = book.job(one)
+        # an older version recorded no user
+        if found is not None and found.uid in (None, os.geteuid()):
+            return found
+    user = accounts.user_name(os.geteuid())
+    raise NotFound(
+        f"{NEWEST} is your newest job, and {user} has submitted none here.",
+        hint="`rekindle ls` lists all jobs.",
+    )
+
+
+def add_job(parser: argparse.ArgumentParser) -> None:
+    """Add the one job that a verb takes to its arguments."""
+    _complete(parser.add_argument("job", help=_JOB))
+
+
+def add_jobs(parser: argparse.ArgumentParser, *, optional: str = "") -> None:
+    """Add the jobs that a verb takes to its arguments.
+
+    Args:
+        optional: what no job at all means; empty where there must be one.
+    """
+    _complete(
+        parser.add_argument(
+            "jobs", nargs="*" if optional else "+", metavar="job", help=optional or _JOB
+        )
+    )
+
+
+def add_name(parser: argparse.ArgumentParser) -> None:
+    """Add the name that selects jobs to the arguments of a verb."""
+    what = "only jobs of this name, or the job with this id (@: your newest job)"
+    _complete(parser.add_argument("name", nargs="?", help=what))
+
+
+def _complete(action: argparse.Action) -> None:
+    """Let a shell complete the ids of jobs, by the convention of argcomplete."""
+    action.completer = _ids  # type: ignore[attr-defined]
+
+
+def _ids(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+    """List ids that begin so; nothing where no ledger can be read."""
+    try:
+        with contextlib.closing(listing(choose(getattr(parsed_args, "home", None)).home)) as book:
+            return [one for one in book.newest_ids(_COMPARED) if one.startswith(prefix)]
+    except (OSError, RekindleError):
+        return []

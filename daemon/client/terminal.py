@@ -22,11 +22,11 @@ STYLES: Final = {
     JobState.WAITING: "yellow",
     JobState.QUEUED: "cyan",
 }
-_PIPE_WIDTH: Final = 200
+_PIPE_WIDTH: Final = 10_000
 
 
 def console() -> "Console":
-    """Make a console on standard output; a pipe is wide, so that `grep` gets whole lines."""
+    """Make a console on standard output; a pipe wraps nothing: `grep` gets whole lines."""
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)

@@ -37,7 +37,7 @@ _ENDINGS: Final = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("job", help="a job's id, or a name for the newest of that name")
+    lookup.add_job(parser)
     parser.add_argument(
         "--to",
         required=True,

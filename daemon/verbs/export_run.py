@@ -12,7 +12,7 @@ from rekindle.state.lifecycle import TERMINAL, JobState
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("job", help="a job's id, or a name for the newest of that name")
+    lookup.add_job(parser)
     parser.add_argument(
         "--to",
         type=Path,

@@ -19,7 +19,7 @@ _CHUNK: Final = 1 << 16
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("job", help="a job's id, or a name for the newest of that name")
+    lookup.add_job(parser)
     parser.add_argument(
         "-f",
         "--follow",

@@ -40,7 +40,7 @@ _NIGHT_S: Final = 24 * 3600.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", help="only jobs of this name, or the job with this id")
+    lookup.add_name(parser)
     parser.add_argument(
         "--state", choices=[str(state) for state in JobState], help="only jobs in this state"
     )
@@ -71,6 +71,8 @@ def main(args: argparse.Namespace) -> int:
         if not args.json and not home.inbox.is_dir():
             raise
     try:
+        if book is not None and args.name == lookup.NEWEST:
+            args = argparse.Namespace(**{**vars(args), "name": lookup.job(book, args.name).id})
         if args.quiet:
             for job in _each(book, args):
                 print(job.id)

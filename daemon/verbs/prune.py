@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "last good one, the best one and the ends of stages (of a held job: as many as its spec "
         "keeps), and the quarantine. Nothing is removed without --yes."
     )
-    parser.add_argument("jobs", nargs="*", metavar="job", help="only these jobs (default: all)")
+    lookup.add_jobs(parser, optional="only these jobs (default: all)")
     parser.add_argument(
         "--older-than", metavar="AGE", help='only jobs that ended longer ago, e.g. "7 days"'
     )

@@ -2,15 +2,13 @@
 
 import argparse
 
-from rekindle.daemon.client import ask, json_text
+from rekindle.daemon.client import ask, json_text, lookup
 from rekindle.jobs import quantities
 from rekindle.state.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "jobs", nargs="+", metavar="job", help="a job's id, or a name for the newest of that name"
-    )
+    lookup.add_jobs(parser)
     parser.add_argument(
         "--max-runtime",
         metavar="TIME",

@@ -47,7 +47,7 @@ _EVENT_KINDS: Final = frozenset(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("job", help="a job's id, or a name for the newest of that name")
+    lookup.add_job(parser)
     parser.add_argument(
         "--all",
         action="store_true",

@@ -2,13 +2,11 @@
 
 import argparse
 
-from rekindle.daemon.client import ask, json_text
+from rekindle.daemon.client import ask, json_text, lookup
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "jobs", nargs="+", metavar="job", help="a job's id, or a name for the newest of that name"
-    )
+    lookup.add_jobs(parser)
     json_text.add_argument(parser, "print the answers as JSON")
 
 

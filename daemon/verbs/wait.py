@@ -20,9 +20,7 @@ _OVER: Final = {*TERMINAL, JobState.HELD}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "jobs", nargs="+", metavar="job", help="a job's id, or a name for the newest of that name"
-    )
+    lookup.add_jobs(parser)
     parser.add_argument(
         "--timeout",
         type=float,

@@ -18,7 +18,7 @@ def packed() -> set[str]:
         f"rekindle/{path.relative_to(ROOT).as_posix()}"
         for part in PARTS
         for path in (ROOT / part).rglob("*")
-        if path.is_file() and (path.suffix == ".py" or path.name == "py.typed")
+        if path.is_file() and (path.suffix in (".py", ".1") or path.name == "py.typed")
     }
 
 

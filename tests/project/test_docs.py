@@ -61,8 +61,8 @@ def test_every_verb_of_the_command_line_is_documented() -> None:
         check=False,
     )
     assert asked.returncode == 0, asked.stderr
-    listed = re.search(r"\{([a-z,-]+)\}", asked.stdout)
-    assert listed is not None, f"no list of verbs in:\n{asked.stdout}"
+    listed = re.findall(r"^    ([a-z][a-z-]+)(?:  |$)", asked.stdout, re.MULTILINE)
+    assert "verify-resume" in listed, asked.stdout
     prose = "\n".join(path.read_text() for path in DOCUMENTS)
-    missing = [v for v in listed.group(1).split(",") if not re.search(rf"rekindle {v}\b", prose)]
+    missing = [v for v in listed if not re.search(rf"rekindle {v}\b", prose)]
     assert [] == missing

@@ -33,7 +33,9 @@ ENTRIES = {"jobs/__init__.py", "daemon/__main__.py"}
 """Facades that belong to no folder's layer: `resumable` for scripts, `python -m`."""
 
 TRAINS = frozenset({"numpy", "keras", "tensorflow", "ml_dtypes"})
-SERVES = frozenset({"matplotlib", "pynvml", "rich", "structlog", "tenacity", "watchdog", "yaml"})
+SERVES = frozenset(
+    {"argcomplete", "matplotlib", "pynvml", "rich", "structlog", "tenacity", "watchdog", "yaml"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,13 +22,21 @@ def test_the_wheel_holds_every_module_of_the_tree_and_nothing_else(
     wheel: zipfile.ZipFile, packed: set[str]
 ) -> None:
     """A nested package that pyproject.toml does not list is left out silently."""
-    assert packed == {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert packed == {
+        name for name in wheel.namelist() if ".dist-info/" not in name and ".data/" not in name
+    }
+
+
+def test_the_wheel_has_the_manual_page_where_man_finds_it(wheel: zipfile.ZipFile) -> None:
+    """Below the prefix of the environment; pipx and uv link it from there."""
+    extra = [name.partition(".data/")[2] for name in wheel.namelist() if ".data/" in name]
+    assert extra == ["data/share/man/man1/rekindle.1"]
 
 
 def test_the_wheel_takes_no_common_name_at_top_level(wheel: zipfile.ZipFile) -> None:
     """Plain `daemon`, `jobs` or `state` would overwrite other people's modules."""
     tops = {name.split("/")[0] for name in wheel.namelist()}
-    assert {"rekindle"} == {top for top in tops if not top.endswith(".dist-info")}
+    assert {"rekindle"} == {top for top in tops if not top.endswith((".dist-info", ".data"))}
 
 
 def test_rekindle_itself_is_a_namespace(wheel: zipfile.ZipFile) -> None:

@@ -47,7 +47,8 @@ FOREIGN = {
     "jobs/data/rng_tracker.py": ("value.bit_generator.state",),
     "state/ledger/*.py": ("*.row_factory",),
     "daemon/transfer/archive.py": ("info.*",),
-    "daemon/verbs/*.py": ("parser.*",),
+    "daemon/verbs/*.py": ("parser.*", "*.completer"),
+    "daemon/client/lookup.py": ("*.completer",),
     "daemon/verdict/decision.py": ("state.attempt_number",),
 }
 """Attributes of objects that are not ours, by the file that sets them."""

@@ -1,0 +1,1 @@
+"""Explain the command line: usage errors, completion, the manual page."""
