@@ -3,7 +3,7 @@
 A small file mapped into memory: a beat is a store without a system call, cheap enough for every
 step, and the last one survives a SIGKILL (the page cache keeps it). Two slots are written
 alternately, each with a checksum, so that a torn one is never used. No fsync: a reboot ends the
-trainer anyway.
+trainer anyway. Beats of an older rekindle, whose trainer may still run, have no plan and no pace.
 """
 
 import math
@@ -19,13 +19,36 @@ from typing import Final
 from rekindle.state.run import reading
 from rekindle.state.run.entries import MOST_ATTEMPTS, MOST_STEPS
 
-_SLOT: Final = struct.Struct("<4sIdI12sqq")
+_SLOT: Final = struct.Struct("<4sIdI12sqqqqqqd")
+_SLOT_1: Final = struct.Struct("<4sIdI12sqq")
 _SUM: Final = struct.Struct("<I")
-_STRIDE: Final = 64
-_MAGIC: Final = b"rkh1"
-_EMPTY: Final = bytes(_STRIDE)
+_STRIDE: Final = 128
+_MAGIC: Final = b"rkh2"
+_MAGIC_1: Final = b"rkh1"
+_PLACES: Final = (
+    (0, _MAGIC, _SLOT),
+    (_STRIDE, _MAGIC, _SLOT),
+    (0, _MAGIC_1, _SLOT_1),
+    (64, _MAGIC_1, _SLOT_1),
+)
 ENDED: Final = "ended"
 """Section of a script that has ended; exit handlers and threads may still run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Describe how long a training will be, as far as the trainer knows; None where it does not.
+
+    Attributes:
+        epochs: of the whole `fit` or loop.
+        steps_per_epoch: batches of an epoch; of a loop without epochs, of the whole loop.
+    """
+
+    epochs: int | None = None
+    steps_per_epoch: int | None = None
+
+
+UNKNOWN: Final = Plan()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +62,10 @@ class Beat:
         epoch: 0-based current epoch.
         step: batches trained in the whole run.
         count: beats of this attempt so far, modulo 2**32.
+        stage: 0-based number of the `fit` or loop; None in a beat of an older rekindle.
+        epoch_step: batches trained in the current epoch.
+        plan: how long the training will be.
+        pace: median seconds of the latest steps; None before two were trained.
     """
 
     at: float
@@ -47,6 +74,10 @@ class Beat:
     epoch: int
     step: int
     count: int = 0
+    stage: int | None = None
+    epoch_step: int = 0
+    plan: Plan = UNKNOWN
+    pace: float | None = None
 
 
 class Heartbeat:
@@ -67,7 +98,17 @@ class Heartbeat:
         self._attempt = attempt
         self._count = 0
 
-    def beat(self, section: str, epoch: int = 0, step: int = 0) -> None:
+    def beat(
+        self,
+        section: str,
+        epoch: int = 0,
+        step: int = 0,
+        *,
+        stage: int = 0,
+        epoch_step: int = 0,
+        plan: Plan = UNKNOWN,
+        pace: float | None = None,
+    ) -> None:
         """Record the position of the trainer; takes about a microsecond."""
         self._count += 1
         body = _SLOT.pack(
@@ -78,6 +119,11 @@ class Heartbeat:
             section.encode()[:12],
             epoch,
             step,
+            stage,
+            epoch_step,
+            _number(plan.epochs),
+            _number(plan.steps_per_epoch),
+            pace or 0.0,
         )
         start = (self._count & 1) * _STRIDE
         self._map[start : start + _SLOT.size + 4] = body + _SUM.pack(zlib.crc32(body))
@@ -90,23 +136,61 @@ def read(path: Path) -> Beat | None:
     except OSError:
         return None
     newest: Beat | None = None
-    for start in (0, _STRIDE):
-        slot = data[start : start + _STRIDE].ljust(_STRIDE, b"\0")
-        body = slot[: _SLOT.size]
-        if slot == _EMPTY or _SUM.unpack_from(slot, _SLOT.size)[0] != zlib.crc32(body):
-            continue
-        _, count, at, attempt, section, epoch, step = _SLOT.unpack(body)
-        if not (
-            math.isfinite(at)
-            and 1 <= attempt <= MOST_ATTEMPTS
-            and 0 <= epoch <= MOST_STEPS
-            and 0 <= step <= MOST_STEPS
+    for start, magic, layout in _PLACES:
+        slot = data[start : start + layout.size + _SUM.size]
+        body = slot[: layout.size]
+        if (
+            len(slot) < layout.size + _SUM.size
+            or body[:4] != magic
+            or _SUM.unpack_from(slot, layout.size)[0] != zlib.crc32(body)
         ):
+            continue
+        found = _parse(*layout.unpack(body)[1:])
+        if found is None:
             continue  # written by a script
         # not compared by time: a clock that was set back must not hide progress
-        found = Beat(
-            at, attempt, section.rstrip(b"\0").decode(errors="replace"), epoch, step, count
-        )
         if newest is None or (found.attempt, found.count) > (newest.attempt, newest.count):
             newest = found
     return newest
+
+
+def _parse(
+    count: int,
+    at: float,
+    attempt: int,
+    section: bytes,
+    epoch: int,
+    step: int,
+    stage: int | None = None,
+    epoch_step: int = 0,
+    epochs: int = 0,
+    steps: int = 0,
+    pace: float = 0.0,
+) -> Beat | None:
+    """Make a beat of the fields of a slot; None if one of them is impossible."""
+    if not (
+        math.isfinite(at)
+        and 1 <= attempt <= MOST_ATTEMPTS
+        and all(
+            0 <= one <= MOST_STEPS for one in (epoch, step, stage or 0, epoch_step, epochs, steps)
+        )
+        and 0.0 <= pace < math.inf
+    ):
+        return None
+    return Beat(
+        at,
+        attempt,
+        section.rstrip(b"\0").decode(errors="replace"),
+        epoch,
+        step,
+        count,
+        stage,
+        epoch_step,
+        Plan(epochs or None, steps or None),
+        pace or None,
+    )
+
+
+def _number(value: int | None) -> int:
+    # 0 for unknown; a number that no reader accepts would hide the whole beat
+    return value if value is not None and 0 < value <= MOST_STEPS else 0

@@ -7,7 +7,7 @@ is left to the terminal, which knows that it is one.
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 _CODES: Final = {"dim": "2", "bold": "1", "green": "32", "yellow": "33", "red": "31", "cyan": "36"}
@@ -41,12 +41,23 @@ def plain(text: str) -> str:
 class Page:
     """Print to standard output: in colours to a terminal, one line for each row to a pipe."""
 
-    def __init__(self) -> None:
+    def __init__(self, out: Callable[[str], None] = print) -> None:
+        self._out = out
         self._terminal = sys.stdout.isatty()
         self._colours = (
             self._terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         )
         self._width = shutil.get_terminal_size().columns
+
+    @property
+    def is_terminal(self) -> bool:
+        """True where a person reads it on a terminal."""
+        return self._terminal
+
+    @property
+    def draws(self) -> bool:
+        """True where the output has block characters."""
+        return "utf" in (sys.stdout.encoding or "").lower()
 
     def style(self, text: str, style: str) -> str:
         """Colour a text where the output has colours."""
@@ -57,7 +68,7 @@ class Page:
 
     def line(self, text: str = "", style: str = "") -> None:
         """Print a line of text."""
-        print(self.style(text, style))
+        self._out(self.style(text, style))
 
     def table(self, header: Sequence[str], rows: Iterable[Row]) -> None:
         """Print rows below a header; what follows the columns has no width."""
@@ -87,12 +98,13 @@ class Page:
         left = _GAP.join(self.style(cell, one) for cell, one in zip(padded, styles, strict=True))
         hint = f"hint: {row.hint}" if row.hint else ""
         if not self._terminal:
-            print(_GAP.join(part for part in (left, row.text, hint) if part).rstrip())
+            self._out(_GAP.join(part for part in (left, row.text, hint) if part).rstrip())
             return
         taken = sum(widths) + len(_GAP) * len(widths)
         if row.text and taken + len(row.text) > self._width:
-            print(f"{left.rstrip()}\n    {row.text}")
+            self._out(left.rstrip())
+            self._out(f"    {row.text}")
         else:
-            print(f"{left}{_GAP}{row.text}".rstrip())
+            self._out(f"{left}{_GAP}{row.text}".rstrip())
         if hint:
-            print(f"    {self.style(hint, 'yellow')}")
+            self._out(f"    {self.style(hint, 'yellow')}")

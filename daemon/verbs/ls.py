@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from rekindle.daemon import daemon_status
-from rekindle.daemon.client import json_text, lookup, progress, terminal
+from rekindle.daemon.client import json_text, live, lookup, progress, terminal
 from rekindle.daemon.client.lines import Page, Row, plain
 from rekindle.daemon.client.morning import Morning
 from rekindle.state.counted import counted
-from rekindle.state.errors import NotFound
+from rekindle.state.errors import NotFound, UsageError
 from rekindle.state.hints import name_home
 from rekindle.state.ledger.listing import Latest, Listing
 from rekindle.state.ledger.rows import JobRow
@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="all jobs, in the order of submission, not only those that matter now",
     )
+    live.add_argument(parser)
     parser.add_argument("--quiet", action="store_true", help="print only the ids, of all jobs")
     json_text.add_argument(parser, "print all of them as JSON")
 
@@ -63,6 +64,18 @@ class Listed(NamedTuple):
 
 def main(args: argparse.Namespace) -> int:
     home = lookup.home(args)
+    if args.watch is None:
+        _list(home, args, Page())
+        return 0
+    if args.json or args.quiet:
+        raise UsageError(
+            "--watch prints pages for a person.", hint="Repeat `rekindle ls --json` instead."
+        )
+    live.repeat(args.watch, lambda page: _list(home, args, page))
+    return 0
+
+
+def _list(home: Home, args: argparse.Namespace, page: Page) -> None:
     book: Listing | None = None
     try:
         book = Listing.open(home.ledger, readonly=True)
@@ -79,11 +92,10 @@ def main(args: argparse.Namespace) -> int:
         elif args.json:
             _print_json(home, book, args)
         else:
-            _print(home, book, args)
+            _print(home, book, args, page)
     finally:
         if book is not None:
             book.close()
-    return 0
 
 
 def _each(book: Listing | None, args: argparse.Namespace) -> Iterator[JobRow]:
@@ -146,15 +158,15 @@ def _left_out(more: int, what: str, words: str) -> list[str]:
     return [f"{more} more {what}: `rekindle ls {words} --all`"] if more > 0 else []
 
 
-def _print(home: Home, book: Listing | None, args: argparse.Namespace) -> None:
-    page, now = Page(), time.time()
+def _print(home: Home, book: Listing | None, args: argparse.Namespace, page: Page) -> None:
+    now = time.time()
     listed = Listed([], []) if book is None else _select(book, args)
     if book is None or not listed.jobs:
         page.line("No jobs.")
     else:
         # one column more where several people have jobs
         users = len({job.user for job in listed.jobs}) > 1
-        rows = [_row(home, book, job, args, now, users=users) for job in listed.jobs]
+        rows = [_row(home, book, job, args, now, page, users=users) for job in listed.jobs]
         page.table(_WITH_USER if users else _HEADER, rows)
     for line in listed.left_out:
         page.line(name_home(line, args.home), "dim")
@@ -166,7 +178,14 @@ def _print(home: Home, book: Listing | None, args: argparse.Namespace) -> None:
 
 
 def _row(
-    home: Home, book: Listing, job: JobRow, args: argparse.Namespace, now: float, *, users: bool
+    home: Home,
+    book: Listing,
+    job: JobRow,
+    args: argparse.Namespace,
+    now: float,
+    page: Page,
+    *,
+    users: bool,
 ) -> Row:
     latest = book.latest(job)
     far = progress.of(home, book, job, latest, now)
@@ -180,7 +199,7 @@ def _row(
             *([plain(job.user or "-")] if users else []),
             str(job.state),
             str(job.attempts),
-            far.text,
+            _far(far, page),
             terminal.when(job.updated_at),
         ),
         (*([""] * (1 + users)), terminal.STYLES[job.state], mark),
@@ -189,6 +208,17 @@ def _row(
         ),
         name_home(plain(job.hint), args.home),
     )
+
+
+def _far(far: progress.Progress, page: Page) -> str:
+    """Say how far a job is; with a bar on a terminal."""
+    fraction = far.fraction if far.running else None
+    if fraction is None:
+        return far.text
+    share = f"{100 * fraction:.0f} %"
+    if not page.is_terminal:
+        return f"{far.text} ({share})"
+    return f"{far.text} {progress.bar(fraction, plain=not page.draws)} {share}"
 
 
 def _interruptions(latest: Latest) -> str:
@@ -239,10 +269,7 @@ def _as_json(home: Home, book: Listing, job: JobRow, now: float) -> dict[str, An
         "priority": job.priority,
         "attempts": job.attempts,
         "failures": job.failures,
-        "epoch": far.epoch,
-        "step": far.step,
-        "epochs": far.epochs,
-        "left_seconds": far.left,
+        **progress.as_json(far),
         "interruptions": latest.interruptions,
         "submitted_at": job.submitted_at,
         "updated_at": job.updated_at,

@@ -69,13 +69,13 @@ def main(args: argparse.Namespace) -> int:
     with contextlib.closing(lookup.listing(home)) as book:
         job = lookup.job(book, args.job)
         if args.json:
-            json_text.write(as_json(book, job, args.epochs))
+            json_text.write(as_json(home, book, job, args.epochs))
         else:
             _Page(home, book, job, args).print(terminal.console())
     return 0
 
 
-def as_json(book: Listing, job: JobRow, epochs: int | None = None) -> dict[str, Any]:
+def as_json(home: Home, book: Listing, job: JobRow, epochs: int | None = None) -> dict[str, Any]:
     """Return the job in the shape that docs/json.md describes; long lists as iterators.
 
     Args:
@@ -95,6 +95,7 @@ def as_json(book: Listing, job: JobRow, epochs: int | None = None) -> dict[str, 
         "run_dir": job.run_dir,
         "user": job.user,
         "uid": job.uid,
+        "progress": progress.as_json(progress.of(home, book, job, book.latest(job), time.time())),
         "spec": book.spec(job.id),
         "attempts": (_attempt(row) for row in book.each_attempt(job.id)),
         "epochs": itertools.starmap(_epoch_text, book.each_epoch_text(job.id))
@@ -202,7 +203,7 @@ class _Page:
             console.print(f"  [yellow]hint:[/] {hint}", soft_wrap=True)
         far = progress.of(self._home, self._book, job, self._book.latest(job), time.time())
         if far.text != "-":
-            console.print(f"  [dim]at[/]    {far.text}. {far.estimate}".rstrip())
+            console.print(f"  [dim]at[/]    {escape(_far(far, console))}", soft_wrap=True)
         runs = (
             self._spec.get("script")
             or self._spec.get("module")
@@ -405,6 +406,16 @@ def _new_code(receipt: dict[str, Any]) -> str:
         if (names := new.get(kind) or [])
     )
     return f"{new.get('text', '')} Files: {files or 'unknown'}."
+
+
+def _far(far: progress.Progress, console: Console) -> str:
+    """Describe how far a job is, with a bar while it trains."""
+    fraction = far.fraction if far.running else None
+    text = "utf" in console.encoding
+    drawn = "" if fraction is None else progress.bar(fraction, 30, plain=not text)
+    share = "" if fraction is None else f"{100 * fraction:.0f} %,"
+    place = ", ".join(part for part in (far.text, far.within, far.speed) if part) + "."
+    return " ".join(part for part in (drawn, share, place, far.estimate) if part)
 
 
 def _place(epoch: int | None, step: int | None) -> str:

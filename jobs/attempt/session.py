@@ -4,6 +4,7 @@ It knows no Keras: stages report their progress and pass it snapshots to save. A
 never ends a running training; an unreadable state never starts one.
 """
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.attempt_log import AttemptLog
 from rekindle.jobs.attempt.checkpoint_store import CheckpointStore, RestorePoint, Snapshot
 from rekindle.jobs.attempt.grace_period import GracePeriod
-from rekindle.jobs.attempt.progress import Progress
+from rekindle.jobs.attempt.progress import Pace, Progress
 from rekindle.jobs.attempt.run_history import RunHistory
 from rekindle.jobs.attempt.save_policy import SavePolicy
 from rekindle.jobs.attempt.stage_gate import StageGate
@@ -22,6 +23,7 @@ from rekindle.jobs.ends.limit import EndLimit
 from rekindle.jobs.ends.stage_ends import StageEnds
 from rekindle.jobs.evidence.proof import Proof, make_proof
 from rekindle.jobs.evidence.state_digest import Parts
+from rekindle.jobs.heartbeat import UNKNOWN, Plan
 from rekindle.jobs.job import Job
 from rekindle.jobs.journal_writer import log_line
 from rekindle.jobs.stages import records
@@ -189,13 +191,13 @@ class Session:
         restored: list[str],
         inexact: list[str],
         allowed: str | None = None,
-        epochs: int | None = None,
+        plan: Plan = UNKNOWN,
     ) -> int:
         """Write the receipt, once for each stage in which training begins or resumes.
 
         Args:
             allowed: the change of the script that was allowed, in words.
-            epochs: number of epochs of the whole stage, if known.
+            plan: how long the stage will be.
 
         Returns:
             How many steps are repeated, as far as known.
@@ -205,7 +207,7 @@ class Session:
             repeated, seconds = self._history.repeated(
                 progress.stage, progress.step, point.checkpoint, self.store.all()
             )
-        self._at.place(progress)
+        self._at.place(progress, plan)
         self.store.take_best(point)
         receipt = entries.resumed(
             **_resumed_from(point, progress),
@@ -217,7 +219,7 @@ class Session:
             allowed=allowed,
             new_code=point.new_code(self.job.new_code, self.attempt),
             unfollowed=self._log.unfollowed,
-            epochs=epochs,
+            **dataclasses.asdict(plan),
             differed_in=self._history.proofs.differed_in,
         )
         if receipt["checkpoint"] is not None:
@@ -321,20 +323,31 @@ class _Whereabouts:
         self._heartbeat = beating
         self._reached = reached
         self._until = Position.parse(os.environ.get(environment.UNTIL, ""))
+        self._plan = UNKNOWN
+        self._pace = Pace()
 
     def advance(self, progress: Progress, *, trained: bool) -> None:
+        self._pace.passed(progress.step, time.monotonic())
         self.progress = progress
         self.trained = self.trained or trained
 
-    def place(self, progress: Progress) -> None:
+    def place(self, progress: Progress, plan: Plan = UNKNOWN) -> None:
         """Begin or resume here: from now on the heartbeat holds this attempt's own step."""
         self.progress = progress
         self.placed = True
+        self._plan = plan
+        self._pace = Pace()
 
     def beat(self, section: str) -> None:
-        step = self.progress.step
+        at = self.progress
         self._heartbeat.beat(
-            section, self.progress.epoch, step if self.placed else max(step, self._reached)
+            section,
+            at.epoch,
+            at.step if self.placed else max(at.step, self._reached),
+            stage=at.stage,
+            epoch_step=at.epoch_step,
+            plan=self._plan,
+            pace=self._pace.median,
         )
 
     def is_far_enough(self) -> bool:

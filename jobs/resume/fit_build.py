@@ -11,6 +11,7 @@ from rekindle.jobs.capture.component import Json
 from rekindle.jobs.capture.model_state import ModelState
 from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.capture.variables import Listing
+from rekindle.jobs.heartbeat import Plan
 from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.python_state.component import named
 from rekindle.state.run.training_state import TrainingState
@@ -41,6 +42,16 @@ def user_callbacks(given: Any, warn: Warn) -> list[Any]:
     if not any(isinstance(c, keras.callbacks.History) for c in found):
         found.append(keras.callbacks.History())
     return found
+
+
+def plan(arguments: dict[str, Any], iterator: Any) -> Plan:
+    """Return what the arguments, and Keras about the data, say: a generator has no length."""
+    return Plan(
+        *(
+            one if isinstance(one, int) and one > 0 else None
+            for one in (arguments["epochs"], iterator.num_batches)
+        )
+    )
 
 
 def with_hooks(given: Any, first: Any, callbacks: list[Any], last: Any, model: Any) -> Any:

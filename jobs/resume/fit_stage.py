@@ -173,12 +173,12 @@ class FitStage:
         """Begin or resume at the end of ``on_train_begin``, before anything is trained."""
         self._open(self._data.iterator)
         self._engine.report(determinism.of_process())
-        epochs = self._arguments["epochs"]
+        plan = fit_build.plan(self._arguments, self._data.iterator)
         if self._engine.checkpoint is None:
             first = internals.initial_epoch(self._model) or self._arguments["initial_epoch"]
-            self._engine.begin(first, epochs=epochs)
+            self._engine.begin(first, plan=plan)
         else:
-            self._engine.resume(epochs=epochs, after_restore=self._resume_run)
+            self._engine.resume(plan=plan, after_restore=self._resume_run)
 
     def _open(self, train: Any) -> None:
         """Create all variables, so that they can be restored, and compare the script."""

@@ -19,6 +19,7 @@ from rekindle.jobs.bytecode import enumerations
 from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.tracked_objects import TrackedModels
 from rekindle.jobs.data.loop_batches import Batches
+from rekindle.jobs.heartbeat import Plan
 from rekindle.jobs.resume.loop_stage import LoopStage
 from rekindle.state.errors import UsageError
 
@@ -116,7 +117,7 @@ class Loop:
                 "The loop has no number of steps.",
                 hint="Write resumable(steps=1000, ...), or use loop.epochs(10).",
             )
-        return self._run(self._flat(self._steps), flat=True)
+        return self._run(self._flat(self._steps), Plan(steps_per_epoch=self._steps), flat=True)
 
     def epochs(self, count: int) -> Iterator[int]:
         """Iterate over the 0-based numbers of the epochs that are left.
@@ -124,7 +125,7 @@ class Loop:
         If the first of them had begun, :meth:`batches` yields the rest of it, after restoring
         everything that the code before it has changed.
         """
-        return self._run(self._epochs(count), flat=False)
+        return self._run(self._epochs(count), Plan(epochs=count), flat=False)
 
     def batches(
         self, data: Any, batch_size: int | None = None, *, shuffle: bool = True
@@ -201,9 +202,9 @@ class Loop:
             while self._undo:
                 self._undo.pop()()
 
-    def _run(self, body: Iterator[int], *, flat: bool) -> Iterator[int]:
+    def _run(self, body: Iterator[int], plan: Plan, *, flat: bool) -> Iterator[int]:
         stage = self._stage
-        stage.begin(self._opened, flat=flat)
+        stage.begin(self._opened, plan, flat=flat)
         broken = False
         try:
             yield from body

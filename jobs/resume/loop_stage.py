@@ -22,6 +22,7 @@ from rekindle.jobs.data import determinism
 from rekindle.jobs.data.loop_batches import Batches
 from rekindle.jobs.data.loop_data import LoopData
 from rekindle.jobs.files.stage_files import StageFiles
+from rekindle.jobs.heartbeat import Plan
 from rekindle.jobs.job import CheckpointPolicy
 from rekindle.jobs.python_state.component import PythonState
 from rekindle.jobs.python_state.stack import Stack
@@ -78,10 +79,11 @@ class LoopStage:
 
     # beginning
 
-    def begin(self, opened: Callable[[], Session], *, flat: bool) -> None:
+    def begin(self, opened: Callable[[], Session], plan: Plan, *, flat: bool) -> None:
         """Enter the stage: restore its checkpoint, or take the first one.
 
         Args:
+            plan: how long the loop will be.
             flat: the loop has steps and no epochs.
         """
         if self._engine is not None:
@@ -98,7 +100,7 @@ class LoopStage:
         try:
             policy = _save_policy(session, self._policy, flat=flat)
             self._engine = StageEngine(session, number, policy, StageFiles(session, number))
-            self._open(self._engine)
+            self._open(self._engine, plan)
         except RekindleError as error:
             session.fail_permanently(error)
             self._leave(session)
@@ -107,7 +109,7 @@ class LoopStage:
             self._leave(session)
             raise
 
-    def _open(self, engine: StageEngine) -> None:
+    def _open(self, engine: StageEngine, plan: Plan) -> None:
         session = engine.session
         if not trace_order.watch(self._tracked.models.values()):
             session.warn(
@@ -124,12 +126,12 @@ class LoopStage:
         self.resumed, self._ended = engine.checkpoint, engine.has_ended
         if self.resumed is None:
             self._state.check()
-            engine.begin(0, epochs=None)
+            engine.begin(0, plan=plan)
         elif self._ended:
             engine.restore_ended()
         else:
             engine.files.put_back(engine.saved, ended=False)
-            engine.resume(epochs=None)
+            engine.resume(plan=plan)
         self._progress, self._begun_at = engine.progress, engine.begun_at
         if not self._ended:
             if self.resumed is not None and not self._data.is_within:

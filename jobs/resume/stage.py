@@ -19,6 +19,7 @@ from rekindle.jobs.capture.model_state import ModelState
 from rekindle.jobs.ends.limit import refuse_dropped
 from rekindle.jobs.evidence.proof import Proof
 from rekindle.jobs.files.stage_files import StageFiles
+from rekindle.jobs.heartbeat import Plan
 from rekindle.jobs.proof import stage_proof
 from rekindle.jobs.proof.last_steps import LastSteps
 from rekindle.jobs.resume import model_config, warm_start
@@ -98,26 +99,24 @@ class RestorableStage:
             refuse_dropped(self.checkpoint, self.saved)
             give(self._state.restored_models(self._point))
 
-    def begin(self, epoch: int, *, epochs: int | None) -> None:
+    def begin(self, epoch: int, *, plan: Plan) -> None:
         """Begin the stage, and save its first checkpoint.
 
         Args:
-            epochs: number of epochs of the whole stage, if known.
+            plan: how long the whole stage will be.
         """
         stage, models = self.progress.stage, self._state.models
         self._architecture = model_config.store(self.session.run, models.models)
         begun = warm_start.apply(self.session, stage, models.models)
         self.progress = Progress(stage, epoch, self.begun_at)
         snapshot = self.capture()
-        self._write_receipt(begun, epochs)
+        self._write_receipt(begun, plan)
         self.proof = stage_proof.begin(self.session, self.progress, models)
         if models.is_complete():
             self.save("start", snapshot)
         self._open_grace_period()
 
-    def resume(
-        self, *, epochs: int | None, after_restore: Callable[[], None] = lambda: None
-    ) -> None:
+    def resume(self, *, plan: Plan, after_restore: Callable[[], None] = lambda: None) -> None:
         """Restore the checkpoint, the data first, and write the receipt.
 
         Args:
@@ -128,7 +127,7 @@ class RestorableStage:
         self._restore_from()
         after_restore()
         self._state.compare(self._point)
-        repeated = self._write_receipt(self._state.receipt(self._point), epochs)
+        repeated = self._write_receipt(self._state.receipt(self._point), plan)
         self.proof = stage_proof.resume(
             self.session,
             self.progress,
@@ -165,7 +164,7 @@ class RestorableStage:
         self.restore()
         self._state.report_unused_rates(self._point, self.session)
 
-    def _write_receipt(self, restored: list[str], epochs: int | None) -> int:
+    def _write_receipt(self, restored: list[str], plan: Plan) -> int:
         state = self._state
         state.look_for_caveats()
         repeated = self.session.resumed(
@@ -174,7 +173,7 @@ class RestorableStage:
             restored=restored,
             inexact=state.caveats.texts,
             allowed=state.allowed,
-            epochs=epochs,
+            plan=plan,
         )
         self._policy.saved(self.progress.epoch, self.progress.step, time.monotonic())
         state.caveats.receipt_written()

@@ -23,7 +23,7 @@ class Latest:
     Attributes:
         epoch: finished epochs, 0-based number of the one in progress.
         epochs: how many the stage trains in all, if its receipt says so.
-        stage: the stage that ``epochs`` is of.
+        stage: the stage that ``epochs`` and ``steps_per_epoch`` are of.
         unfollowed: what it reported of training that is not saved.
         interruptions: how many earlier attempts were interrupted, by cause.
         differed_in: the first attempt of the run whose repeated steps differ from the earlier ones.
@@ -36,6 +36,7 @@ class Latest:
     unfollowed: str | None = None
     interruptions: dict[str, int] = field(default_factory=dict)
     differed_in: int | None = None
+    steps_per_epoch: int | None = None
 
 
 class Listing(Reader):
@@ -96,7 +97,8 @@ class Listing(Reader):
         unfollowed = "NULL" if self._older else "unfollowed"
         rows = self._query(
             "SELECT to_epoch, to_step, json_extract(receipt, '$.epochs'),"
-            f" json_extract(receipt, '$.stage'), {unfollowed}"
+            f" json_extract(receipt, '$.stage'), {unfollowed},"
+            " json_extract(receipt, '$.steps_per_epoch')"
             " FROM attempts WHERE job = ? AND n = ?",
             (job.id, job.attempts),
         )
@@ -116,7 +118,7 @@ class Listing(Reader):
             (job.id,),
         )
         differed_in = next(receipts, (None,))[0]
-        return Latest(row[0], row[1], row[2], row[3], row[4], interruptions, differed_in)
+        return Latest(row[0], row[1], row[2], row[3], row[4], interruptions, differed_in, row[5])
 
     def seconds_of_epoch(self, job_id: str, stage: int) -> tuple[float, float] | None:
         """Return the median time of the latest epochs, and when the last one ended (unix time)."""

@@ -251,6 +251,7 @@ def resumed(
     new_code: Table | None = ...,
     unfollowed: Texts | None = ...,
     epochs: Whole | None = ...,
+    steps_per_epoch: Whole | None = ...,
     differed_in: Whole | None = ...,
 ) -> None:
     """Record that a stage began or was resumed: the receipt."""

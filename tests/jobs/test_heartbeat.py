@@ -2,9 +2,13 @@
 
 import os
 import signal
+import struct
+import zlib
 from pathlib import Path
 
 from rekindle.jobs import heartbeat
+from rekindle.jobs.attempt.progress import Pace
+from rekindle.jobs.heartbeat import Plan
 
 
 def test_the_last_beat_survives_a_sigkill(tmp_path: Path) -> None:
@@ -37,7 +41,7 @@ def test_a_torn_slot_falls_back_to_the_one_before(tmp_path: Path) -> None:
     beat = heartbeat.read(path)
     assert beat is not None
     assert beat.step in {41, 42}
-    data[104] ^= 0xFF
+    data[128 + 40] ^= 0xFF
     path.write_bytes(data)
     assert heartbeat.read(path) is None
 
@@ -47,3 +51,53 @@ def test_a_missing_and_a_foreign_file_are_no_heartbeat(tmp_path: Path) -> None:
     assert heartbeat.read(tmp_path / "none") is None
     (tmp_path / "touched").write_bytes(b"")
     assert heartbeat.read(tmp_path / "touched") is None
+
+
+def test_plan_and_pace_are_read_again_and_what_is_unknown_stays_unknown(tmp_path: Path) -> None:
+    """A generator has no length: no number is invented for it."""
+    beats = heartbeat.Heartbeat(tmp_path / "heartbeat", 1)
+    beats.beat("step", 2, 230, stage=1, epoch_step=30, plan=Plan(40, 100), pace=0.25)
+    beat = heartbeat.read(tmp_path / "heartbeat")
+    assert beat is not None
+    assert (beat.stage, beat.epoch_step) == (1, 30)
+    assert (beat.plan, beat.pace) == (Plan(40, 100), 0.25)
+    beats.beat("step", 2, 231, plan=Plan(10**30, None))
+    beat = heartbeat.read(tmp_path / "heartbeat")
+    assert beat is not None
+    assert (beat.step, beat.plan, beat.pace) == (231, Plan(), None)
+
+
+def older(count: int, attempt: int, step: int) -> bytes:
+    """Make a slot as trainers of version 1 wrote it."""
+    body = struct.pack("<4sIdI12sqq", b"rkh1", count, 1000.0, attempt, b"step", 3, step)
+    return (body + struct.pack("<I", zlib.crc32(body))).ljust(64, b"\0")
+
+
+def test_a_beat_of_an_older_trainer_is_read_and_followed_by_a_newer_one(tmp_path: Path) -> None:
+    """The daemon is upgraded while a training runs; the next attempt writes into the same file."""
+    path = tmp_path / "heartbeat"
+    path.write_bytes(older(8, 1, 41) + older(9, 1, 42))
+    beat = heartbeat.read(path)
+    assert beat is not None
+    assert (beat.attempt, beat.step, beat.plan) == (1, 42, Plan())
+    beats = heartbeat.Heartbeat(path, 2)
+    for step in range(40, 44):
+        beats.beat("step", 3, step)
+        beat = heartbeat.read(path)
+        assert beat is not None
+        assert (beat.attempt, beat.step) == (2, step)
+
+
+def test_the_pace_is_the_median_of_steps_without_saves_and_validations() -> None:
+    pace, now = Pace(), 0.0
+    assert pace.median is None
+    for step in range(1, 101):
+        now += 30.0 if step % 10 == 0 else 0.5
+        pace.passed(step, now)
+    assert pace.median == 0.5
+    now += 6.0
+    pace.passed(103, now)  # an execution of three steps
+    for step in range(104, 140):
+        now += 2.0
+        pace.passed(step, now)
+    assert pace.median == 2.0

@@ -12,6 +12,7 @@ import os
 import pty
 import re
 import shlex
+import signal
 import struct
 import subprocess
 import sys
@@ -25,10 +26,11 @@ from typing import Any
 import pytest
 from rig import Rig, environment, wait_for
 
-from rekindle.daemon.client import cli, json_text
+from rekindle.daemon.client import cli, json_text, live
 from rekindle.daemon.client.progress import rounded
 from rekindle.daemon.verbs import ls, show
 from rekindle.jobs import heartbeat
+from rekindle.jobs.heartbeat import Plan
 from rekindle.state import durable, lock
 from rekindle.state.errors import LedgerCorrupt
 from rekindle.state.ledger.ledger import Ledger
@@ -243,7 +245,7 @@ def test_show_reads_what_it_prints_and_streams_its_json(
 
     sink = Sink()
     tracemalloc.start()
-    json_text.write(show.as_json(book, row), out=sink)
+    json_text.write(show.as_json(night.home, book, row), out=sink)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert sink.size > 90 * count
@@ -309,6 +311,97 @@ def test_a_running_job_says_how_far_it_is(night: Night, capsys: pytest.CaptureFi
     night.end(job, "done")
     night.ledger.set_state(job, JobState.DONE, "", now=time.time())
     assert "26 of 40 epochs" in listed(night, capsys)
+
+
+def begun(night: Night, name: str, **receipt: Any) -> str:
+    """Add a running job whose first attempt has a receipt."""
+    job = night.add(name, "starting", "running")
+    entry = {"v": 1, "t": time.time(), "attempt": 1, "stage": 0, "epoch": 0, "step": 0}
+    night.ledger.ingest(job, [{**entry, "kind": "resumed", "checkpoint": None, **receipt}], 0)
+    return job
+
+
+def test_bar_and_estimate_follow_the_median_step(
+    night: Night, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each number from what the trainer knows; a validation is part of an epoch's time."""
+    job = begun(night, "far", epochs=40, steps_per_epoch=100)
+    beats = heartbeat.Heartbeat(night.home.run(job).heartbeat, 1)
+    beats.beat("step", 10, 1050, epoch_step=50, plan=Plan(40, 100), pace=0.1)
+    assert re.search(r"  epoch 11 of 40 \(26 %\)  .*  About 5 min left.", listed(night, capsys))
+    assert cli.main(["--home", str(night.home.root), "show", job]) == 0
+    said = capsys.readouterr().out
+    assert f"{'█' * 7}{'░' * 23} 26 %, epoch 11 of 40, step 50 of 100, 100 ms a step." in said
+    found = read(night, capsys)
+    assert (found["epoch_step"], found["steps_per_epoch"], found["steps"]) == (50, 100, 4000)
+    assert (found["fraction"], found["step_seconds"]) == (0.2625, 0.1)
+    assert found["left_seconds"] == pytest.approx(295)
+    entry = {"v": 1, "t": time.time(), "attempt": 1, "stage": 0, "kind": "epoch_ended", "logs": {}}
+    night.ledger.ingest(job, [{**entry, "epoch": 9, "step": 1000, "seconds": 25.0}], 0)
+    assert read(night, capsys)["left_seconds"] == pytest.approx(295 + 30 * 15)
+
+
+def test_what_is_not_known_of_a_training_is_said(
+    night: Night, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A generator has no length, and a loop over steps no epochs."""
+    job = begun(night, "generator", epochs=40)
+    beats = heartbeat.Heartbeat(night.home.run(job).heartbeat, 1)
+    beats.beat("step", 10, 1050, epoch_step=50, plan=Plan(40), pace=0.1)
+    assert cli.main(["--home", str(night.home.root), "show", job]) == 0
+    assert "epoch 11 of 40, step 50 of an epoch of unknown length" in capsys.readouterr().out
+    found = read(night, capsys)
+    assert (found["steps_per_epoch"], found["steps"], found["left_seconds"]) == (None, None, None)
+    beats.beat("step", 0, 300, epoch_step=300, plan=Plan(None, 1200), pace=0.5)
+    assert re.search(r"  step 300 of 1200 \(25 %\)  .*  About 8 min left.", listed(night, capsys))
+    beats.beat("step", 0, 300, stage=1, epoch_step=300, pace=0.5)
+    assert "  step 300 of ?  " in listed(night, capsys)
+
+
+def read(night: Night, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """Read the only job from `ls --json`."""
+    assert cli.main(["--home", str(night.home.root), "ls", "--json"]) == 0
+    [found] = json.loads(capsys.readouterr().out)["jobs"]
+    return dict(found)
+
+
+def test_watch_draws_in_place_and_says_what_does_not_fit() -> None:
+    """A long line takes several rows; colours take none."""
+    lines = ["12:00:00", "\x1b[32m" + "x" * 40 + "\x1b[0m", "y" * 41, "z"]
+    drawn = live.on_screen(lines, 40, 5)
+    assert drawn.count("\x1b[K") == 4
+    assert "more line" not in drawn
+    assert live.on_screen(lines, 40, 4).split("\x1b[K")[2] == "\r\n... 2 more lines"
+    assert (
+        live.on_screen([str(n) for n in range(90)], 40, 4)
+        .split("\x1b[K")[3]
+        .endswith("... 87 more lines")
+    )
+
+
+def test_watch_lists_until_ctrl_c(night: Night) -> None:
+    """Into a pipe page by page, and it ends with success."""
+    night.add("one", "waiting")
+    words = ["--home", str(night.home.root), "ls", "--watch", "0.2"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "rekindle.daemon", *words],
+        stdout=subprocess.PIPE,
+        env=environment(),
+        text=True,
+    ) as child:
+        assert child.stdout is not None
+        pages = 0
+        for line in child.stdout:
+            if line.startswith("one-1 "):
+                pages += 1
+                if pages == 1:
+                    night.add("two", "held")
+            if line.startswith("two-1 "):
+                child.send_signal(signal.SIGINT)
+                break
+        child.stdout.read()
+        assert child.wait(30) == 0
+    assert pages >= 1
 
 
 @pytest.mark.parametrize(

@@ -72,8 +72,8 @@ class Striker:
 def patch_heartbeat(module, striker):
     plain = module.Heartbeat.beat
 
-    def beat(self, section, epoch=0, step=0):
-        plain(self, section, epoch, step)
+    def beat(self, section, epoch=0, step=0, **more):
+        plain(self, section, epoch, step, **more)
         striker.beat(section, epoch, step)
 
     module.Heartbeat.beat = beat
