@@ -24,6 +24,7 @@ VERBS: Final = {
     "submit": "submit a spec file or a script",
     "ls": "list jobs, each with its state and the reason",
     "show": "show everything about a job",
+    "report": "report what a night was, in one look; --html writes a page",
     "logs": "print the output of a job's script",
     "wait": "wait for jobs to end; exit code 0: done, 1: failed, held or cancelled",
     "stop": "save a job and hold it",

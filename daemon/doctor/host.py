@@ -10,6 +10,7 @@ from typing import Final
 from rekindle.daemon import queue_file
 from rekindle.daemon.checks.finding import Finding, Waiting, named
 from rekindle.daemon.client import terminal
+from rekindle.daemon.report import host as report_host
 from rekindle.jobs import provenance
 from rekindle.state import accounts
 from rekindle.state.counted import counted
@@ -20,7 +21,6 @@ _PROBE_BYTES: Final = 32 * 2**20
 _SLOW_BYTES_S: Final = 50 * 2**20
 _SLOW_FSYNC_S: Final = 0.1
 _UNKNOWN_BYTES: Final = 5 * 10**9
-_UNSYNCHRONISED: Final = 0x40
 
 
 def space(home: Home, waiting: list[Waiting]) -> Iterator[Finding]:
@@ -182,28 +182,15 @@ def memory(waiting: list[Waiting]) -> Iterator[Finding]:
 def clock() -> Iterator[Finding]:
     """Ask the kernel whether the clock is synchronised."""
 
-    class Timex(ctypes.Structure):
-        """The struct of adjtimex(2) up to the status; the rest is padding."""
-
-        _fields_ = [
-            ("modes", ctypes.c_uint),
-            ("offset", ctypes.c_long),
-            ("freq", ctypes.c_long),
-            ("maxerror", ctypes.c_long),
-            ("esterror", ctypes.c_long),
-            ("status", ctypes.c_int),
-            ("rest", ctypes.c_char * 256),
-        ]
-
-    asked = Timex()
-    if ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(asked)) < 0:
+    synchronised = report_host.synchronised()
+    if synchronised is None:
         yield Finding(
             "warning",
             "clock",
             "The kernel does not report whether the clock is synchronised.",
             "Check it with `timedatectl`.",
         )
-    elif asked.status & _UNSYNCHRONISED:
+    elif not synchronised:
         yield Finding(
             "warning",
             "clock",

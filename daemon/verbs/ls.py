@@ -1,7 +1,8 @@
 """``rekindle ls``: list jobs, each with its state, its progress and the reason.
 
-What needs a person comes first. Of a long queue the next jobs are listed, and of what has ended the
-newest; a line says how many are left out and which command lists them.
+The headline and the order are those of `rekindle report`: what needs a person comes first. Of a
+long queue the next jobs are listed, and of what has ended the newest; a line says how many are left
+out and which command lists them.
 """
 
 import argparse
@@ -13,10 +14,12 @@ from rekindle.daemon import daemon_status
 from rekindle.daemon.client import json_text, live, lookup, progress, terminal
 from rekindle.daemon.client.lines import Page, Row, plain
 from rekindle.daemon.client.morning import Morning
+from rekindle.daemon.report import facts, headline, since
 from rekindle.state.counted import counted
 from rekindle.state.errors import NotFound, UsageError
 from rekindle.state.hints import name_home
 from rekindle.state.ledger.listing import Latest, Listing
+from rekindle.state.ledger.period import Period
 from rekindle.state.ledger.rows import JobRow
 from rekindle.state.lifecycle import ACTIVE, WAITS, JobState
 from rekindle.state.paths import Home
@@ -24,15 +27,15 @@ from rekindle.state.paths import Home
 _HEADER: Final = ("job", "state", "attempts", "progress", "since", "why")
 _WITH_USER: Final = ("job", "user", *_HEADER[1:])
 _SHOWN: Final = {
-    **dict.fromkeys(ACTIVE, 50),
     JobState.HELD: 20,
     JobState.FAILED: 20,
+    JobState.DONE: 10,
+    **dict.fromkeys(ACTIVE, 50),
     JobState.WAITING: 10,
     JobState.QUEUED: 10,
-    JobState.DONE: 10,
     JobState.CANCELLED: 10,
 }
-"""Jobs of each state that are listed, in this order."""
+"""Jobs of each state that are listed, in the order of a report: what needs a person comes first."""
 _IN_STATE: Final = 50
 _ALL: Final = -1
 _INTERRUPTED: Final = 10
@@ -76,9 +79,9 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _list(home: Home, args: argparse.Namespace, page: Page) -> None:
-    book: Listing | None = None
+    book: Period | None = None
     try:
-        book = Listing.open(home.ledger, readonly=True)
+        book = Period.open(home.ledger, readonly=True)
     except NotFound:
         # before the first daemon specs may already wait in the inbox; no home at all is an error
         if not args.json and not home.inbox.is_dir():
@@ -158,9 +161,14 @@ def _left_out(more: int, what: str, words: str) -> list[str]:
     return [f"{more} more {what}: `rekindle ls {words} --all`"] if more > 0 else []
 
 
-def _print(home: Home, book: Listing | None, args: argparse.Namespace, page: Page) -> None:
+def _print(home: Home, book: Period | None, args: argparse.Namespace, page: Page) -> None:
     now = time.time()
     listed = Listed([], []) if book is None else _select(book, args)
+    morning = Morning.of(home, book, now)
+    if book is not None and listed.counts:
+        began = since.parse(since.EVENING, now)
+        head = headline.of(facts.brief(book, morning, began, now))
+        page.line(f"Since {terminal.when(began)}: {head.text}", "bold")
     if book is None or not listed.jobs:
         page.line("No jobs.")
     else:
@@ -173,7 +181,7 @@ def _print(home: Home, book: Listing | None, args: argparse.Namespace, page: Pag
     if listed.counts:
         sums = (f"{listed.counts[state]} {state}" for state in _SHOWN if state in listed.counts)
         page.line(f"In all: {', '.join(sums)}.")
-    for text, style in Morning.of(home, book, now).lines():
+    for text, style in morning.lines():
         page.line(name_home(text, args.home), style)
 
 

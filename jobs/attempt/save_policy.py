@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rekindle.jobs.job import CheckpointPolicy
+from rekindle.jobs.metrics import higher_is_better
 
 AUTO_SECONDS: Final = 600.0
 """Seconds between saves within an epoch for ``every = "auto"``, which also saves each epoch."""
@@ -56,34 +57,10 @@ class SavePolicy:
         return now - self.at >= AUTO_COST * self.cost
 
 
-_HIGHER_IS_BETTER: Final = (
-    "acc",
-    "auc",
-    "precision",
-    "recall",
-    "f1",
-    "fbeta",
-    "fmeasure",
-    "iou",
-    "dice",
-    "r2",
-    "similarity",
-    "sensitivity",
-    "specificity",
-)
-
-
 def is_better(value: float, best: float | None, monitor: str, mode: str) -> bool:
-    """Return whether ``value`` of the monitored metric beats ``best``; ``mode`` as in Keras.
-
-    ``auto`` treats accuracies, scores and similar names as better when higher, all others as
-    losses. NaN is never better.
-    """
+    """Return whether ``value`` of the monitored metric beats ``best``; NaN never does."""
     if math.isnan(value):
         return False
     if best is None:
         return True
-    if mode == "auto":
-        name = monitor.lower()
-        mode = "max" if any(part in name for part in _HIGHER_IS_BETTER) else "min"
-    return value > best if mode == "max" else value < best
+    return value > best if higher_is_better(monitor, mode) else value < best

@@ -62,6 +62,11 @@ def test_ls_and_show_print_the_documented_fields(rig: Rig, tmp_path: Path) -> No
     assert documented("## `rekindle ls --json`") == fields(listed)
     assert documented("Each of `jobs`:") == fields(listed["jobs"][0])
     assert documented("## `rekindle show JOB --json`") == fields(shown)
+    reported = json.loads(rig.cli("report", "--json"))
+    assert documented("## `rekindle report --json`") == fields(reported)
+    assert documented("The `headline`:") == fields(reported["headline"])
+    [done] = reported["done"]
+    assert documented("Each of `done`:") == fields(done)
     for name in ("attempts", "checkpoints", "events"):
         assert shown[name], f"no {name} to compare with"
         for item in shown[name]:

@@ -1,0 +1,1 @@
+"""Report a night: facts of a period, a summary of them, and its pages."""

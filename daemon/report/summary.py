@@ -1,0 +1,128 @@
+"""Compute the morning from the facts of a period: pure, in the one order that all pages share.
+
+Headline, what needs a person, done, running, refused, timeline, host.
+"""
+
+import shlex
+from dataclasses import dataclass
+
+from rekindle.daemon.client.lines import plain
+from rekindle.daemon.report import headline, timeline
+from rekindle.daemon.report.facts import Facts, JobFacts
+from rekindle.daemon.report.headline import Headline
+from rekindle.daemon.report.host import Host
+from rekindle.daemon.report.needs import Need, needs
+from rekindle.daemon.report.timeline import Moment
+from rekindle.state.ledger.period import Best
+from rekindle.state.lifecycle import ACTIVE, WAITS, JobState
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Describe a job that is done.
+
+    Attributes:
+        at: unix time of its end.
+        best: the best value of its metric.
+        before: the last done job of that name.
+        before_best: its best value.
+        better: whether this one is better; None where there is nothing to compare.
+        model: the folder of the checkpoint with the model; None where none was kept.
+        export: the command that writes the model; empty where rekindle has none.
+    """
+
+    id: str
+    at: float
+    attempts: int
+    survived: int
+    best: Best | None
+    before: str | None
+    before_best: Best | None
+    better: bool | None
+    model: str | None
+    export: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Describe a file that was refused, with the command that submits it once it is corrected."""
+
+    file: str
+    at: float
+    error: str
+    hint: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Hold the morning, in its order."""
+
+    since: float
+    now: float
+    headline: Headline
+    needs: tuple[Need, ...]
+    done: tuple[Done, ...]
+    running: tuple[JobFacts, ...]
+    waiting: int
+    refused: tuple[Refused, ...]
+    timeline: tuple[Moment, ...]
+    host: Host | None
+
+
+def of(facts: Facts) -> Summary:
+    """Compute the morning."""
+    return Summary(
+        facts.since,
+        facts.now,
+        headline.of(facts),
+        needs(facts),
+        tuple(_done(one) for one in facts.jobs if one.row.state == JobState.DONE),
+        tuple(one for one in facts.jobs if one.row.state in ACTIVE),
+        sum(facts.counts.get(state, 0) for state in WAITS),
+        refused(facts),
+        timeline.of(facts),
+        facts.host,
+    )
+
+
+def _done(one: JobFacts) -> Done:
+    job, best = one.row, one.best
+    before = one.before if best is not None else None
+    better = None
+    if best is not None and before is not None and before[1].metric == best.metric:
+        was = before[1].value
+        better = best.value > was if best.higher else best.value < was
+    export = ""
+    if one.saved is not None and not one.command:
+        which = " --best" if one.saved.best else ""
+        export = f"rekindle export {job.id}{which} --to {job.id}.keras"
+    return Done(
+        job.id,
+        job.updated_at,
+        job.attempts,
+        headline.survived(one),
+        best,
+        before[0] if before is not None else None,
+        before[1] if before is not None else None,
+        better,
+        None if one.saved is None else one.saved.path,
+        export,
+    )
+
+
+def refused(facts: Facts) -> tuple[Refused, ...]:
+    """List the files that were refused and are still there."""
+    home = facts.home.home
+    return tuple(
+        Refused(
+            str(event.data.get("file")),
+            event.at,
+            plain(str(event.data.get("error") or "")),
+            plain(str(event.data.get("hint") or "")),
+            "mv -- "
+            f"{shlex.quote(str(home.rejected / str(event.data.get('file'))))} "
+            f"{shlex.quote(str(home.inbox))}/",
+        )
+        for event in facts.home.refused
+    )

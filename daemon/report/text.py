@@ -1,0 +1,114 @@
+"""Print a summary for a person."""
+
+from typing import Final
+
+from rekindle.daemon.client import terminal
+from rekindle.daemon.client.lines import Page, plain
+from rekindle.daemon.report.host import Host
+from rekindle.daemon.report.summary import Done, Summary
+from rekindle.daemon.report.timeline import BAD, GOOD, Moment
+from rekindle.state.counted import counted
+from rekindle.state.hints import name_home
+
+_MOMENTS: Final = 30
+_LEVELS: Final = {BAD: "red", GOOD: "green"}
+
+
+def print_summary(summary: Summary, page: Page, home: object | None, *, whole: bool) -> None:
+    """Print the morning in its order; empty sections are left out.
+
+    Args:
+        home: what was given as --home, for the commands.
+        whole: the whole timeline, not only its end.
+    """
+
+    def command(text: str) -> None:
+        if text:
+            page.line(f"    {plain(name_home(f'`{text}`', home)[1:-1])}", "cyan")
+
+    page.line(f"Since {terminal.when(summary.since)}: {summary.headline.text}", "bold")
+    if summary.needs:
+        _title(page, "Needs you")
+        for need in summary.needs:
+            page.line(f"{need.about}: {need.text}", "yellow")
+            if need.hint and need.hint.strip("`.") != need.command:
+                page.line(f"    {name_home(need.hint, home)}")
+            command(need.command)
+    if summary.done:
+        _title(page, "Done")
+        for one in summary.done:
+            page.line(f"{one.id}: {result(one)}", "green")
+            if one.model:
+                page.line(f"    model: {plain(one.model)}")
+            command(one.export)
+    if summary.running or summary.waiting:
+        _title(page, "Running")
+        for job in summary.running:
+            far = job.far
+            parts = (far.text, far.within, far.estimate.rstrip(".")) if far is not None else ()
+            page.line(f"{job.row.id}: {', '.join(part for part in parts if part) or '-'}")
+        if summary.waiting:
+            page.line(f"{counted(summary.waiting, 'job')} queued or waiting: `rekindle ls`", "dim")
+    if summary.refused:
+        _title(page, "Refused")
+        for file in summary.refused:
+            name = terminal.printable(file.file)
+            page.line(f"{name} ({terminal.when(file.at)}): {file.error}", "red")
+            if file.hint:
+                page.line(f"    {name_home(file.hint, home)}")
+            command(file.command)
+    if summary.timeline:
+        _title(page, "Timeline")
+        shown = summary.timeline if whole else summary.timeline[-_MOMENTS:]
+        if hidden := len(summary.timeline) - len(shown):
+            page.line(f"{hidden} earlier: `rekindle report --all`", "dim")
+        for moment in shown:
+            page.line(line(moment), _LEVELS.get(moment.level, ""))
+    if summary.host is not None:
+        _title(page, "Host")
+        page.line(describe(summary.host), "yellow" if summary.host.synchronised is False else "")
+
+
+def result(one: Done) -> str:
+    """Describe what a job has reached, against the last one of that name."""
+    if one.best is None:
+        text = "no metric was logged"
+    else:
+        text = f"best {plain(one.best.metric)} {terminal.number(one.best.value)}"
+        text += f" in epoch {one.best.epoch + 1}"
+        if one.before is not None and one.before_best is not None:
+            text += f"; {one.before} had {terminal.number(one.before_best.value)}"
+            if one.better is not None:
+                equal = one.best.value == one.before_best.value
+                text += " (equal)" if equal else " (better)" if one.better else " (worse)"
+    if one.survived:
+        text += f"; {counted(one.survived, 'interruption')} survived"
+    return text + ("" if one.model else "; no checkpoint was kept") + "."
+
+
+def line(moment: Moment) -> str:
+    """Describe a moment in one line."""
+    about = f"{moment.job} " if moment.job else ""
+    return f"{terminal.when(moment.at)}  {about}{moment.what}" + (
+        f": {moment.cause}" if moment.cause else ""
+    )
+
+
+def describe(host: Host) -> str:
+    """Describe a host in one line."""
+    parts = [host.name]
+    if host.free is not None and host.size is not None:
+        parts.append(f"{terminal.size(host.free)} of {terminal.size(host.size)} free")
+    models = dict.fromkeys(host.gpus)
+    parts.append(
+        ", ".join(f"{host.gpus.count(model)} x {plain(model)}" for model in models) or "no GPU"
+    )
+    parts.append(f"load {host.load:.1f} on {counted(host.cores, 'core')}")
+    clock = {True: "synchronised", False: "not synchronised", None: "of unknown accuracy"}
+    parts.append(f"clock {clock[host.synchronised]} ({host.zone})")
+    return "; ".join(parts) + "."
+
+
+def _title(page: Page, text: str) -> None:
+    page.line()
+    page.line(text, "bold")
