@@ -21,7 +21,8 @@ _PROGRAM: Final = "rekindle"
 # verb -> its line in `rekindle --help`; the module is `verbs/<verb>.py`, with `_` for `-`
 VERBS: Final = {
     "run": "run the daemon",
-    "submit": "submit a spec file or a script",
+    "init": "write a first spec for a script, with every key explained",
+    "submit": "submit a spec, a script or a notebook; --dry-run only checks it",
     "ls": "list jobs, each with its state and the reason",
     "show": "show everything about a job",
     "report": "report what a night was, in one look; --html writes a page",

@@ -11,6 +11,8 @@ if TYPE_CHECKING:  # `ls` does without: the import takes as long as its work
     from rich.table import Table
     from rich.text import Text
 
+    from rekindle.daemon.checks.finding import Finding
+
 STYLES: Final = {
     JobState.RUNNING: "green",
     JobState.STARTING: "green",
@@ -22,6 +24,7 @@ STYLES: Final = {
     JobState.WAITING: "yellow",
     JobState.QUEUED: "cyan",
 }
+_FOUND: Final = {"ok": "green", "warning": "yellow", "error": "bold red"}
 _PIPE_WIDTH: Final = 10_000
 
 
@@ -86,3 +89,14 @@ def printable(name: str) -> str:
 
 def number(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def print_finding(console: "Console", finding: "Finding") -> None:
+    """Print what a check has found, and its hint."""
+    from rich.markup import escape
+
+    style = _FOUND.get(finding.severity, "")
+    text = f"[{style}]{finding.severity:7}[/] {finding.check}: {escape(finding.what)}"
+    console.print(text, soft_wrap=True)
+    if finding.hint:
+        console.print(f"        hint: {escape(finding.hint)}", soft_wrap=True)

@@ -5,32 +5,22 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+from rekindle.daemon import extras
 from rekindle.daemon.help.parser import Parser
-from rekindle.state.errors import RekindleError
 
 SHELLS: Final = ("bash", "zsh", "fish")
-
-
-class NoCompletion(RekindleError):
-    """The package that completes is missing."""
-
-    exit_code = 1
 
 
 def code(shell: str) -> str:
     """Return the code that makes a shell complete `rekindle`.
 
     Raises:
-        NoCompletion: argcomplete is not installed.
+        ExtraMissing: argcomplete is not installed.
     """
     try:
         from argcomplete.shell_integration import shellcode
     except ImportError:
-        raise NoCompletion(
-            "Completion needs the package argcomplete, which is not installed here.",
-            where=sys.executable,
-            hint=f"`{sys.executable} -m pip install argcomplete` installs it.",
-        ) from None
+        raise extras.missing("Completion", "argcomplete", "") from None
     return shellcode(["rekindle"], shell=shell)
 
 

@@ -1,10 +1,9 @@
-"""Submit a person's script or spec file: write a spec into the inbox."""
+"""Check a person's spec file, and write a spec into the inbox."""
 
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rekindle.daemon.intake import settling
 from rekindle.daemon.spec import parse, yaml_text
@@ -13,38 +12,7 @@ from rekindle.state.errors import HomeUnusable, NotFound, SpecError
 from rekindle.state.paths import Home
 
 
-def spec_for_script(
-    script: Path,
-    *,
-    name: str | None,
-    args: list[str],
-    python: str | None = None,
-    live: bool = False,
-) -> tuple[str, bytes]:
-    """Compose file name and content of a spec that runs a script.
-
-    Raises:
-        SpecError: the name or the script cannot be used.
-    """
-    values: dict[str, Any] = {
-        "name": name or script.stem.lower(),
-        "script": str(script.absolute()),
-        "workdir": os.getcwd(),
-    }
-    if args:
-        values["args"] = args
-    if python:
-        values["python"] = python
-    if live:
-        values["live"] = True
-    # strings and lists of strings in JSON are valid TOML as well
-    data = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items()).encode()
-    filename = f"{values['name']}.toml"
-    parse.parse(data, filename, Path.cwd())
-    return filename, data
-
-
-def spec_from_file(path: Path, *, live: bool = False) -> tuple[str, bytes]:
+def spec_from_file(path: Path) -> tuple[str, bytes]:
     """Check a person's spec, and add the folder to which its paths are relative.
 
     Raises:
@@ -57,14 +25,14 @@ def spec_from_file(path: Path, *, live: bool = False) -> tuple[str, bytes]:
         raise NotFound(
             f"The spec cannot be read: {error.strerror}.",
             where=path,
-            hint="Name a spec file (*.toml, *.yaml) or a script (*.py).",
+            hint="Name a spec file (*.toml, *.yaml), a script (*.py) or a notebook (*.ipynb).",
         ) from error
     folder = path.absolute().parent
     if not path.name.endswith(parse.SUFFIXES):
         raise SpecError(
             "The file's extension is not that of a spec.",
             where=path,
-            hint=f"Name it *{', *'.join(parse.SUFFIXES)}, or submit a *.py script.",
+            hint=f"Name it *{', *'.join(parse.SUFFIXES)}, or submit a script (*.py, *.ipynb).",
         )
     job = parse.parse(data, path.name, folder)
     if path.name.endswith(".toml"):
@@ -72,21 +40,11 @@ def spec_from_file(path: Path, *, live: bool = False) -> tuple[str, bytes]:
 
         table = tomllib.loads(data.decode("utf-8-sig"))
         head = "" if "workdir" in table else f"workdir = {json.dumps(str(folder))}\n"
-        if live and not table.get("live"):
-            if "live" in table:
-                raise SpecError(
-                    "The spec says `live = false`, and --live is given.",
-                    where=path,
-                    hint="Remove one of them.",
-                )
-            head += "live = true\n"
         if head:
             data = head.encode() + data.removeprefix(b"\xef\xbb\xbf")
     else:
         table = yaml_text.load(data.decode("utf-8-sig"))[0]
         table.setdefault("workdir", str(folder))
-        if live:
-            table["live"] = True
         data = yaml_text.dump(table).encode()
     parse.parse(data, path.name, folder)
     return f"{job.name}{path.suffix}", data

@@ -8,13 +8,10 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.markup import escape
 
-from rekindle.daemon.checks.finding import Finding
 from rekindle.daemon.client import json_text, lookup, terminal
 from rekindle.daemon.doctor import doctor
 from rekindle.jobs import quantities
 from rekindle.state.counted import counted
-
-_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +38,7 @@ def main(args: argparse.Namespace) -> int:
         ):
             found.append(finding)
             if not args.json:
-                _print(console, finding)
+                terminal.print_finding(console, finding)
     errors = sum(one.severity == "error" for one in found)
     if args.json:
         json_text.write(
@@ -64,15 +61,6 @@ def _summary(errors: int, warnings: int) -> str:
     if errors:
         return f"Not ready for the night: {counted(errors, 'error')}, {more}."
     return f"Ready for the night, with {more}." if warnings else "Ready for the night."
-
-
-def _print(console: Console, finding: Finding) -> None:
-    style = _STYLES.get(finding.severity, "")
-    console.print(
-        f"[{style}]{finding.severity:7}[/] {finding.check}: {escape(finding.what)}", soft_wrap=True
-    )
-    if finding.hint:
-        console.print(f"        hint: {escape(finding.hint)}", soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -1,17 +1,21 @@
-"""``rekindle submit``: submit a spec file, or a script without a spec."""
+"""``rekindle submit``: submit a spec file, or a script or notebook without a spec."""
 
 import argparse
+import dataclasses
 import sys
 import time
 from pathlib import Path
 from typing import Final
 
 from rekindle.daemon import daemon_status, service_record
-from rekindle.daemon.client import json_text, lookup, rejections
+from rekindle.daemon.checks.finding import ERROR
+from rekindle.daemon.client import json_text, lookup, rejections, terminal
 from rekindle.daemon.install import install
 from rekindle.daemon.intake import submit
+from rekindle.daemon.submission import compose, dry_run, notebook, options
+from rekindle.daemon.submission.compose import Composed
 from rekindle.state import access
-from rekindle.state.errors import NotFound, RekindleError, UsageError
+from rekindle.state.errors import NotFound, RekindleError
 from rekindle.state.hints import name_home
 from rekindle.state.paths import Home
 
@@ -20,6 +24,7 @@ _STARTS_S: Final = 5.0
 """Time in which a daemon that is being started or restarted may be there."""
 _SERVICE_STARTS_S: Final = 10.0
 """The same for a service that systemd restarts, after `RestartSec=`."""
+_VERDICT: Final = {True: "It would not run.", False: "Nothing is known that keeps it from running."}
 _QUEUE: Final = "`rekindle submit --queue FILE` leaves the spec in the inbox for the next one."
 
 
@@ -31,17 +36,20 @@ class NoDaemon(RekindleError):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
-        "rekindle submit [--name NAME] [--python PYTHON] [--live] [--queue] FILE [-- ARGUMENTS]"
+        "rekindle submit [--dry-run] [--name NAME] [--gpus N] [--every TIME] [--python PATH] "
+        "[KEY OPTIONS] [--queue] [--quiet] [--json] FILE [-- ARGUMENTS]"
     )
-    parser.add_argument("file", type=Path, help="a spec (*.toml, *.yaml) or a script (*.py)")
-    parser.add_argument("--name", help="the job's name, for a script (default: the file's name)")
-    parser.add_argument(
-        "--python", metavar="PATH", help="the interpreter, for a script (default: the daemon's)"
+    parser.description = (
+        "Submit a spec (*.toml, *.yaml), a script (*.py) or a notebook (*.ipynb). Each key of a "
+        "spec is an option, too, and may stand in a script as a line "
+        '`# rekindle: every = "10 min"`; an option replaces what script or spec say. Arguments '
+        "after `--` are those of the script."
     )
+    parser.add_argument("file", type=Path, help="a spec, a script or a notebook")
     parser.add_argument(
-        "--live",
+        "--dry-run",
         action="store_true",
-        help="run the code as it is at each attempt, not a snapshot of it",
+        help="submit nothing; show the spec, and what would keep it from running",
     )
     parser.add_argument(
         "--queue",
@@ -50,11 +58,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quiet", action="store_true", help="print only the job's id")
     json_text.add_argument(parser)
+    options.add(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     home = lookup.home(args)
-    filename, data = _spec(args)
+    composed = _compose(args)
+    if not (args.json or args.quiet):
+        for note in composed.notes:
+            print(f"rekindle: {note}", file=sys.stderr)
+    if args.dry_run:
+        return _show(home, composed, args)
     if args.queue:
         if not home.inbox.is_dir():
             # before the first daemon there is no inbox to drop the spec into
@@ -66,28 +80,55 @@ def main(args: argparse.Namespace) -> int:
             hint=f"{_way_on(home)}. {_QUEUE}",
         )
     newest = _newest(home)
-    dropped = submit.drop(home, filename, data)
-    _print(args, home, dropped, *_answer(home, dropped, newest))
+    dropped = submit.drop(home, composed.filename, composed.data)
+    _print(args, home, composed, dropped, *_answer(home, dropped, newest))
     return 0
 
 
-def _spec(args: argparse.Namespace) -> tuple[str, bytes]:
-    """Compose file name and content of the spec to submit.
+def _compose(args: argparse.Namespace) -> Composed:
+    """Compose the spec to submit.
 
     Raises:
         UsageError, NotFound, SpecError: there is nothing that could be submitted.
     """
+    given = options.given(args)
+    if args.file.suffix == ".ipynb":
+        script, notes = notebook.to_script(args.file)
+        made = compose.for_script(script, args=args.rest, given=given, shown=args.file)
+        return dataclasses.replace(made, notes=(*notes, *made.notes))
     if args.file.suffix == ".py":
-        return submit.spec_for_script(
-            args.file, name=args.name, args=args.rest, python=args.python, live=args.live
+        return compose.for_script(args.file, args=args.rest, given=given)
+    return compose.for_spec(args.file, args=args.rest, given=given)
+
+
+def _show(home: Home, composed: Composed, args: argparse.Namespace) -> int:
+    """Print the spec, and what keeps it from running; return 1 for errors."""
+    if not (args.json or args.quiet):
+        print(f"# {composed.filename}\n{composed.data.decode()}")
+    console = terminal.console()
+    found = []
+    for finding in dry_run.examine(home, composed.job):
+        found.append(finding)
+        if not (args.json or args.quiet):
+            terminal.print_finding(console, finding)
+    errors = sum(one.severity == ERROR for one in found)
+    if args.json:
+        json_text.write(
+            {
+                "home": str(home.root),
+                "file": composed.filename,
+                "spec": composed.data.decode(),
+                "notes": list(composed.notes),
+                "fine": not errors,
+                "findings": [
+                    {"severity": f.severity, "check": f.check, "what": f.what, "hint": f.hint}
+                    for f in found
+                ],
+            }
         )
-    if args.rest or args.name or args.python:
-        raise UsageError(
-            "--name, --python and arguments after `--` are for scripts only.",
-            where=args.file,
-            hint="Set `name`, `python` and `args` in the spec.",
-        )
-    return submit.spec_from_file(args.file, live=args.live)
+    elif not args.quiet:
+        print(f"Nothing was submitted. {_VERDICT[bool(errors)]}")
+    return 1 if errors else 0
 
 
 def _daemon_is_there(home: Home) -> bool:
@@ -142,7 +183,12 @@ def _answer(home: Home, dropped: submit.Dropped, newest: tuple[int, int]) -> tup
 
 
 def _print(
-    args: argparse.Namespace, home: Home, dropped: submit.Dropped, job: str | None, text: str
+    args: argparse.Namespace,
+    home: Home,
+    composed: Composed,
+    dropped: submit.Dropped,
+    job: str | None,
+    text: str,
 ) -> None:
     if args.json:
         daemon = daemon_status.find(home)
@@ -151,6 +197,7 @@ def _print(
                 "home": str(home.root),
                 "file": str(dropped.path),
                 "job": job,
+                "notes": list(composed.notes),
                 "daemon": None if daemon is None else {"pid": daemon.pid},
                 "message": text,
             }

@@ -18,6 +18,7 @@ from rich.markup import escape
 from rekindle.daemon.client import json_text, terminal
 from rekindle.daemon.intake import submit
 from rekindle.daemon.spec import parse
+from rekindle.daemon.submission import compose, options
 from rekindle.daemon.verify_resume import gpu_facts, gpu_report, gpu_script, overlap, verify_resume
 from rekindle.daemon.verify_resume.comparison import Difference
 from rekindle.daemon.verify_resume.gpu_facts import GpuFacts
@@ -177,9 +178,8 @@ def _trial(args: argparse.Namespace, answer: Answer) -> list[tuple[str, str]]:
 def _job(file: Path, args: argparse.Namespace) -> Job:
     """Resolve the job of the file as the daemon would."""
     if file.suffix == ".py":
-        filename, data = submit.spec_for_script(file, name=None, args=args.rest, python=args.python)
-        folder = Path.cwd()
-        job = parse.parse(data, filename, folder)
+        given = {} if args.python is None else {"python": options.absolute(args.python)}
+        job = compose.for_script(file, args=args.rest, given=given).job
         # without a spec: the script needs the files of its own folder, not of the current one
         return job.replace(workdir=str(file.absolute().parent))
     if args.rest or args.python:

@@ -92,10 +92,10 @@ def test_the_first_commands_of_the_readme_work_as_printed(tmp_path: Path) -> Non
     text = (ROOT / "README.md").read_text()
     section = text[text.index("## Your own script") : text.index("## What it promises")]
     blocks = BLOCK.findall(section)
-    assert [language for language, _ in blocks] == ["toml", "sh", "sh"]
+    assert [language for language, _ in blocks] == ["sh", "sh", "toml", "sh"]
     folder = tmp_path / "fashion"
     folder.mkdir()
-    spec = blocks[0][1].replace("/home/ana/venv/bin/python", sys.executable)
+    spec = blocks[2][1].replace("/home/ana/venv/bin/python", sys.executable)
     (folder / "fashion.toml").write_text(spec.replace("/home/ana/fashion", str(folder)))
     (folder / "train.py").write_text(SCRIPT)
     bin_folder = Path(sys.executable).parent
@@ -103,13 +103,14 @@ def test_the_first_commands_of_the_readme_work_as_printed(tmp_path: Path) -> Non
         pytest.skip("rekindle is not installed as a command")
     env = {**environment(), "HOME": str(tmp_path), "PATH": f"{bin_folder}:{os.environ['PATH']}"}
     env.pop("XDG_STATE_HOME", None)
+    install, start = blocks[0][1].splitlines()
+    assert install.startswith("pipx install .")
+    assert start.startswith("rekindle run &")
     script = (
-        blocks[1][1].replace(
-            "rekindle run &", "rekindle run >daemon.log 2>&1 & echo $! >daemon.pid;"
-        )
-        + blocks[2][1].partition("rekindle export")[0]
+        "rekindle run >daemon.log 2>&1 & echo $! >daemon.pid\n"
+        f"{blocks[1][1]}rekindle submit fashion.toml\n"
+        f"{blocks[3][1].partition('rekindle export')[0]}"
     )
-    assert "daemon.pid" in script
     try:
         done = subprocess.run(
             ["bash", "-c", _tolerate(script)],

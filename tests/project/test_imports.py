@@ -34,7 +34,17 @@ ENTRIES = {"jobs/__init__.py", "daemon/__main__.py"}
 
 TRAINS = frozenset({"numpy", "keras", "tensorflow", "ml_dtypes"})
 SERVES = frozenset(
-    {"argcomplete", "matplotlib", "pynvml", "rich", "structlog", "tenacity", "watchdog", "yaml"}
+    {
+        "argcomplete",
+        "matplotlib",
+        "nbconvert",
+        "pynvml",
+        "rich",
+        "structlog",
+        "tenacity",
+        "watchdog",
+        "yaml",
+    }
 )
 
 
@@ -100,6 +110,8 @@ ONLY_IN = {
     "yaml": ("daemon/spec/*",),
     "tomllib": ("daemon/spec/*", "daemon/intake/submit.py"),
     "pynvml": ("daemon/gpus/nvml.py",),
+    # extras: what lacks them names them
+    "nbconvert": ("daemon/submission/notebook.py",),
     # Keras' private training loop: one place to look at when Keras changes
     "keras.src": ("jobs/keras_compat/internals.py",),
 }

@@ -47,6 +47,7 @@ FOREIGN = {
     "jobs/data/rng_tracker.py": ("value.bit_generator.state",),
     "state/ledger/*.py": ("*.row_factory",),
     "daemon/transfer/archive.py": ("info.*",),
+    "daemon/submission/notebook.py": ("cell.source",),
     "daemon/verbs/*.py": ("parser.*", "*.completer"),
     "daemon/client/lookup.py": ("*.completer",),
     "daemon/verdict/decision.py": ("state.attempt_number",),

@@ -15,6 +15,7 @@ import entered
 import pytest
 from rig import environment
 
+from rekindle.daemon import extras
 from rekindle.daemon.help import completion
 from rekindle.jobs.job import Job
 from rekindle.state.ledger.ledger import Ledger
@@ -144,5 +145,5 @@ def test_the_arguments_of_a_script_are_names_of_files(env: dict[str, str]) -> No
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "argcomplete", None)
-    with pytest.raises(completion.NoCompletion, match="argcomplete"):
+    with pytest.raises(extras.ExtraMissing, match="argcomplete"):
         completion.code("bash")
