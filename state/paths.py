@@ -128,6 +128,10 @@ class Run:
         """Return the path of one attempt's output (1-based): standard output and error."""
         return self.logs / f"attempt-{attempt:04d}.log"
 
+    def log_times(self, attempt: int) -> Path:
+        """Return the path of the times at which an attempt's log grew."""
+        return self.logs / f"attempt-{attempt:04d}.times"
+
     def spec_copy(self, suffix: str) -> Path:
         """Return the path of the submitted spec, byte for byte; ``suffix`` includes the dot."""
         return self.root / f"spec{suffix}"

@@ -11,6 +11,7 @@ Source: fallocate(2).
 
 import ctypes
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -26,11 +27,18 @@ _NOTICE: Final = (
 
 
 class LogCap:
-    """Keep one log below ``max_bytes`` (at least 64 KiB), except between two looks."""
+    """Keep one log below ``max_bytes`` (at least 64 KiB), except between two looks.
 
-    def __init__(self, path: Path, max_bytes: int) -> None:
+    Args:
+        on_cut: called with the start and the length of what was cut out.
+    """
+
+    def __init__(
+        self, path: Path, max_bytes: int, on_cut: Callable[[int, int], None] = lambda *_: None
+    ) -> None:
         self._path = path
         self._max = max(max_bytes, _LEAST)
+        self._on_cut = on_cut
         self.cut = 0
 
     def look(self) -> bool:
@@ -56,6 +64,7 @@ class LogCap:
             # replaces the end of the head: pwrite, since the descriptor does not append
             notice = _NOTICE.format(cut=self.cut).encode()
             os.pwrite(fd, notice, start - len(notice))
+            self._on_cut(start, length)
             return True
         finally:
             os.close(fd)
@@ -93,4 +102,5 @@ def remove_older(logs: Path, keep: int) -> list[str]:
     doomed = found[:-keep] if keep > 0 else []
     for path in doomed:
         path.unlink(missing_ok=True)
+        path.with_suffix(".times").unlink(missing_ok=True)
     return [path.name for path in doomed]

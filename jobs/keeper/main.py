@@ -25,6 +25,7 @@ from rekindle.jobs.keeper.command import RestorePoint
 from rekindle.jobs.keeper.follow_watch import FollowWatch
 from rekindle.jobs.keeper.hang_detector import HangDetector, seen_before
 from rekindle.jobs.keeper.log_cap import LogCap
+from rekindle.jobs.keeper.log_times import LogTimes
 from rekindle.jobs.keeper.memory_limit import MemoryLimit
 from rekindle.jobs.keeper.termination import Termination, end_leftovers
 from rekindle.state import crash_points
@@ -85,8 +86,11 @@ class Attempt:
         self._lock = lock
         self._ran = RunningTime(number, time.monotonic())
         self._record = Record(run.journal, number)
+        self._log_times = LogTimes(run.log(number), run.log_times(number))
         self._log = LogCap(
-            run.log(number), _number(environment.LOG_MAX_BYTES, log_cap.DEFAULT_BYTES)
+            run.log(number),
+            _number(environment.LOG_MAX_BYTES, log_cap.DEFAULT_BYTES),
+            self._log_times.cut,
         )
 
     def run_to_end(self) -> None:
@@ -207,7 +211,7 @@ class Attempt:
             (
                 lambda _: self._record.write(),
                 lambda seen: self._publish(seen.now),
-                lambda _: self._cap_log(),
+                lambda _: self._look_at_log(),
                 watch.report_unfollowed(self._record, plan.follow_watch, trainer.pid),
                 watch.hold_memory(plan.limit, termination),
                 watch.end_hung(self._run, self._record, plan.hang_detector, termination),
@@ -215,7 +219,7 @@ class Attempt:
         )
         crash_points.reached("trainer_ended")
         end_leftovers(trainer.pid)
-        self._cap_log()
+        self._look_at_log(last=True)
         crash_points.reached("leftovers_ended")
         if plan.restore_point is not None:
             for saved in command.committed(self._run, plan.restore_point):
@@ -259,8 +263,10 @@ class Attempt:
         with contextlib.suppress(OSError):
             self._ran.publish(self._run.running_time)
 
-    def _cap_log(self) -> None:
-        # a log that cannot be shortened must not end the training
+    def _look_at_log(self, *, last: bool = False) -> None:
+        # a log that cannot be shortened, or has no times, must not end the training
+        with contextlib.suppress(OSError):
+            self._log_times.look(last=last)
         with contextlib.suppress(OSError):
             self._log.look()
 

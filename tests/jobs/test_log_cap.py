@@ -105,6 +105,7 @@ def test_only_the_newest_logs_of_a_job_are_kept(tmp_path: Path) -> None:
     """A job with five hundred attempts keeps the logs of the last ones."""
     for n in range(1, 8):
         (tmp_path / f"attempt-{n:04d}.log").touch()
+        (tmp_path / f"attempt-{min(n, 4):04d}.times").touch()
     (tmp_path / "other.txt").touch()
     log_cap.remove_older(tmp_path, 3)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
@@ -134,6 +135,10 @@ def test_a_trainer_that_prints_endlessly_does_not_fill_the_disk(tmp_path: Path) 
         rig.start("--until-idle").wait(120)
         run = rig.home.run("loud-1")
         logs = sorted(path.name for path in run.logs.iterdir())
+        assert [one.replace(".times", ".log") for one in logs if ".times" in one] == [
+            one for one in logs if ".log" in one
+        ]
+        logs = [one for one in logs if ".log" in one]
         attempts = len(rig.entries("loud-1", "attempt_ended"))
         assert attempts >= 2
         assert logs == [f"attempt-{n:04d}.log" for n in (attempts - 1, attempts)]
