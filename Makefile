@@ -44,7 +44,7 @@ MEASURED ?=
 REST := $(if $(MEASURED),$(addprefix --ignore=,$(COVERED)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-keras check coverage corpus series crash fuzz bench man clean
+.PHONY: help setup demo test test-all test-keras check coverage corpus series crash fuzz bench man report-images clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' \
@@ -106,6 +106,9 @@ bench: $(STAMP) ## measure what the documents claim about speed and size
 	@set -e; for script in benchmarks/*.py; do \
 		echo "== $$script"; $(BIN)/python "$$script" $(ARGS); \
 	done
+
+report-images: $(STAMP) ## run a night with kills and take the pictures of docs/report.md
+	PYTHONPATH=.importroot $(BIN)/python tests/support/report_night.py $(or $(FOLDER),/tmp/rekindle-night) --images docs/images
 
 man: $(STAMP) ## write the manual page from the verbs' options
 	PYTHONPATH=.importroot $(BIN)/python tests/support/manual_page.py

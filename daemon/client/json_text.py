@@ -23,7 +23,7 @@ class Encoded(str):
     __slots__ = ()
 
 
-def add_argument(parser: argparse.ArgumentParser, help: str = "print it as JSON") -> None:  # noqa: A002
+def add_argument(parser: argparse._ActionsContainer, help: str = "print it as JSON") -> None:  # noqa: A002
     """Add ``--json`` to the arguments of a verb."""
     parser.add_argument("--json", action="store_true", help=help)
 

@@ -67,8 +67,9 @@ class Headline:
         if self.uncounted:
             parts.append(f"{counted(self.uncounted, 'relaunch')} whose steps nobody counts")
         if self.hours:
-            unit = "GPU-hours" if self.gpus else "hours"
-            parts.append(f"{_hours(self.useful)} of {_hours(self.hours)} {unit} useful")
+            unit, size = ("hours", 1) if self.hours >= 1 else ("minutes", 60)
+            unit = f"GPU-{unit}" if self.gpus else unit
+            parts.append(f"{size * self.useful:.1f} of {size * self.hours:.1f} {unit} useful")
         return ", ".join(parts) + "."
 
     def _repeated(self) -> str:
@@ -193,7 +194,3 @@ def _identical(turn: Turn) -> int:
 
 def _different(turn: Turn) -> bool:
     return any(one.get("result") == proof.DIFFERENT for one in _proofs(turn))
-
-
-def _hours(hours: float) -> str:
-    return f"{hours:.1f}" if hours >= 0.1 else f"{hours:.3f}"

@@ -45,8 +45,10 @@ def print_summary(summary: Summary, page: Page, home: object | None, *, whole: b
         _title(page, "Running")
         for job in summary.running:
             far = job.far
-            parts = (far.text, far.within, far.estimate.rstrip(".")) if far is not None else ()
-            page.line(f"{job.row.id}: {', '.join(part for part in parts if part) or '-'}")
+            parts = (far.text, far.within, far.speed) if far is not None else ()
+            words = ", ".join(part for part in parts if part) or "-"
+            left = far.estimate if far is not None else ""
+            page.line(f"{job.row.id}: {words}. {left}".rstrip())
         if summary.waiting:
             page.line(f"{counted(summary.waiting, 'job')} queued or waiting: `rekindle ls`", "dim")
     if summary.refused:

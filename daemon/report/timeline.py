@@ -91,10 +91,10 @@ def _start(turn: Turn) -> tuple[str, str]:
     words = f"from {plain(str(receipt['checkpoint']))}"
     if turn.lost_steps is None:
         return f"attempt {turn.n} resumed", f"{words}; nobody counts its repeated steps"
-    return (
-        f"attempt {turn.n} resumed",
-        f"{words}, repeating {counted(turn.lost_steps, 'step')}{_proved(receipt)}",
-    )
+    if not turn.lost_steps:
+        return f"attempt {turn.n} resumed", f"{words}, repeating nothing"
+    steps = counted(turn.lost_steps, "step")
+    return f"attempt {turn.n} resumed", f"{words}, repeating {steps}{_proved(receipt)}"
 
 
 def _proved(receipt: dict[str, Any]) -> str:
@@ -106,10 +106,17 @@ def _proved(receipt: dict[str, Any]) -> str:
 
 def ending(turn: Turn) -> str:
     """Describe the end of an attempt by its cause."""
-    cause = plain(str(turn.cause or turn.outcome or "running"))
-    if turn.signal:
+    return end(turn.cause, turn.outcome, turn.signal, turn.exit_code)
+
+
+def end(cause: str | None, outcome: str | None, signum: int | None, exit_code: int | None) -> str:
+    """Describe an end in a few words; without an outcome it runs."""
+    if outcome is None:
+        return "running"
+    text = plain(cause or outcome)
+    if signum:
         try:
-            return f"{cause} ({signal.Signals(turn.signal).name})"
+            return f"{text} ({signal.Signals(signum).name})"
         except ValueError:
-            return f"{cause} (signal {turn.signal})"
-    return cause if turn.exit_code is None else f"{cause} (exit code {turn.exit_code})"
+            return f"{text} (signal {signum})"
+    return text if exit_code is None else f"{text} (exit code {exit_code})"

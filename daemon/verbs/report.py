@@ -5,12 +5,14 @@ All three have one order: headline, what needs a person, done, running, refused,
 
 import argparse
 import contextlib
+import os
 import time
+from pathlib import Path
 
-from rekindle.daemon.client import json_text, lookup
+from rekindle.daemon.client import json_text, lookup, terminal
 from rekindle.daemon.client.lines import Page
-from rekindle.daemon.report import document, facts, since, summary, text
-from rekindle.state.errors import NotFound
+from rekindle.daemon.report import details, document, facts, page, since, summary, text
+from rekindle.state.errors import NotFound, UsageError
 from rekindle.state.ledger.period import Period
 from rekindle.state.paths import Home
 
@@ -23,7 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='18:00, "2026-11-26 18:00" or 12h (default: the latest 18:00)',
     )
     parser.add_argument("--all", action="store_true", help="the whole timeline")
-    json_text.add_argument(parser)
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="write a page with the curves of all attempts, the timeline and the receipts",
+    )
+    json_text.add_argument(kind)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -35,11 +44,28 @@ def main(args: argparse.Namespace) -> int:
             stack.enter_context(contextlib.closing(book))
         found = facts.read(home, book, began, now)
         made = summary.of(found)
-        if args.json:
+        if args.html is not None:
+            _write(args.html, page.render(made, details.read(home, book, found), args.home))
+        elif args.json:
             json_text.write({"home": str(home.root), **document.as_json(made)})
         else:
             text.print_summary(made, Page(), args.home, whole=args.all)
     return 0
+
+
+def _write(file: Path, content: str) -> None:
+    """Write the page; an earlier one stays whole until then."""
+    if file.is_dir():
+        raise UsageError(
+            "--html names a folder.", where=file, hint=f"Write --html {file / 'report.html'}."
+        )
+    new = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        new.write_text(content, encoding="utf-8", errors="backslashreplace")
+        new.replace(file)
+    finally:
+        new.unlink(missing_ok=True)
+    print(f"Wrote {file} ({terminal.size(file.stat().st_size)}).")
 
 
 def _open(home: Home, args: argparse.Namespace) -> Period | None:

@@ -36,6 +36,7 @@ TRAINS = frozenset({"numpy", "keras", "tensorflow", "ml_dtypes"})
 SERVES = frozenset(
     {
         "argcomplete",
+        "jinja2",
         "matplotlib",
         "nbconvert",
         "pynvml",
