@@ -25,6 +25,7 @@ VERBS: Final = {
     "submit": "submit a spec, a script or a notebook; --dry-run only checks it",
     "ls": "list jobs, each with its state and the reason",
     "show": "show everything about a job",
+    "top": "watch jobs, GPUs and host live",
     "report": "report what a night was, in one look; --html writes a page",
     "logs": "print the output of a job's script",
     "wait": "wait for jobs to end; exit code 0: done, 1: failed, held or cancelled",

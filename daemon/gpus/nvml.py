@@ -80,6 +80,19 @@ class Nvml:
             lost = error.value in (nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_RESET_REQUIRED)
             return [Gpu(uuid, label, name, facts=Facts(error=_text(error), lost=lost))]
 
+    def use(self, index: int) -> tuple[int | None, int | None]:
+        """Return how busy a GPU is, in percent, and its temperature; None where it does not say."""
+        nvml = self._nvml
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            rates = self._optional(nvml.nvmlDeviceGetUtilizationRates, handle)
+            celsius = self._optional(
+                nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU
+            )
+        except nvml.NVMLError:
+            return None, None
+        return None if rates is None else int(rates.gpu), celsius
+
     def uuid(self, index: int) -> str:
         """Return the UUID of a GPU that was read before, else an empty text."""
         return self._known.get(index, ("", ""))[0]

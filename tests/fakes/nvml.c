@@ -10,6 +10,7 @@
        error            every call about this GPU returns this code: 15 is "lost", 999 "unknown"
        hang             every call about this GPU waits for as long as this is 1
        mig              number of MIG instances
+       busy celsius     percent of the time in which it computed, its temperature; not supported without
    A line "driver key=value" is about the driver: init (the code that nvmlInit returns; read when the
    library is loaded), hang (every call waits).
    $FAKE_NVML.xid, where it is there, is one XID event ("index xid") and is taken away.
@@ -30,7 +31,7 @@ typedef struct { void *device; unsigned long long type, data; unsigned gi, ci; }
 typedef struct { unsigned field, scope; long long at, latency; unsigned type, code;
                  union { double d; unsigned ui; unsigned long long ull; } value; } field_t;
 typedef struct { char uuid[80]; long long total, free, errors, pending, failed, pages, recovery, slow,
-                 error, hang, mig; } gpu_t;
+                 error, hang, mig, busy, celsius; } gpu_t;
 typedef struct { long long init, hang; } driver_t;
 
 static int load(gpu_t *gpus, driver_t *driver) {
@@ -46,7 +47,7 @@ static int load(gpu_t *gpus, driver_t *driver) {
         if (!word) continue;
         memset(gpu, 0, sizeof *gpu);
         snprintf(gpu->uuid, sizeof gpu->uuid, "%s", word);
-        gpu->recovery = -1;
+        gpu->recovery = gpu->busy = gpu->celsius = -1;
         while ((word = strtok_r(NULL, " \n", &rest))) {
             char *equals = strchr(word, '=');
             long long value;
@@ -56,6 +57,7 @@ static int load(gpu_t *gpus, driver_t *driver) {
 #define KEY(name) if (!strcmp(word, #name)) gpu->name = value
             KEY(total); KEY(free); KEY(errors); KEY(pending); KEY(failed); KEY(pages);
             KEY(recovery); KEY(slow); KEY(error); KEY(hang); KEY(mig);
+            KEY(busy); KEY(celsius);
             if (!strcmp(word, "init")) driver->init = value;
         }
         if (!strcmp(gpu->uuid, "driver")) driver->hang = gpu->hang;
@@ -157,6 +159,20 @@ int nvmlDeviceGetMemoryInfo(void *handle, memory_t *memory) {
     memory->free = (unsigned long long)gpu.free << 20;
     memory->used = memory->total - memory->free;
     return SUCCESS;
+}
+int nvmlDeviceGetUtilizationRates(void *handle, unsigned *rates) {
+    gpu_t gpu;
+    int code = find(handle, &gpu);
+    if (code == SUCCESS && gpu.busy < 0) return NOT_SUPPORTED;
+    if (code == SUCCESS) { rates[0] = (unsigned)gpu.busy; rates[1] = 0; }
+    return code;
+}
+int nvmlDeviceGetTemperature(void *handle, int sensor, unsigned *celsius) {
+    gpu_t gpu;
+    int code = find(handle, &gpu);
+    if (code == SUCCESS && (sensor || gpu.celsius < 0)) return NOT_SUPPORTED;
+    if (code == SUCCESS) *celsius = (unsigned)gpu.celsius;
+    return code;
 }
 int nvmlDeviceGetTotalEccErrors(void *handle, int type, int counter, unsigned long long *count) {
     gpu_t gpu;
