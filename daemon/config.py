@@ -11,7 +11,7 @@ from typing import Any, Final
 from rekindle.daemon.spec.document import Document, Unreadable
 from rekindle.daemon.spec.fields import Field, Problem, Table
 from rekindle.daemon.spec.fields import read as read_fields
-from rekindle.daemon.spec.kinds import PERCENT, SECONDS, SIZE, UMASK, Kind, Wrong, whole
+from rekindle.daemon.spec.kinds import PERCENT, SECONDS, SIZE, UMASK, Kind, Wrong, read_texts, whole
 from rekindle.state.errors import ConfigError
 from rekindle.state.paths import Home
 
@@ -109,6 +109,42 @@ class PerUser:
     max_gpus: int | None = None
 
 
+NOTICES: Final = ("done", "failed", "held", "refused", "interrupted", "disk")
+"""Kinds of notices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Say who is notified, of what, and how often.
+
+    Attributes:
+        urls: of apprise; each may hold a password or a token.
+        urls_file: a file with more of them, one a line.
+        command: program and arguments that get each message as JSON.
+        on: the kinds of notices.
+        interrupted: interruptions of a job beyond which there is a notice.
+        batch: seconds for which notices are collected into one message.
+        max_per_hour: messages; what is beyond waits.
+        disk_free: free share of the home's disk, 0 to 1, below which there is a notice.
+        ping: a URL that is called each day while the daemon works.
+        ping_at: minutes after midnight, local time.
+    """
+
+    urls: tuple[str, ...] = field(default=(), repr=False)
+    urls_file: str | None = None
+    command: tuple[str, ...] = ()
+    on: tuple[str, ...] = NOTICES
+    interrupted: int = 3
+    batch: float = 60.0
+    max_per_hour: int = 12
+    disk_free: float = 0.1
+    ping: str | None = field(default=None, repr=False)
+    ping_at: int = 7 * 60
+
+    def __bool__(self) -> bool:
+        return bool(self.urls or self.urls_file or self.command or self.ping)
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """Hold the settings of one home.
@@ -126,6 +162,7 @@ class Config:
     retention: Retention = field(default_factory=Retention)
     preemption: Preemption = field(default_factory=Preemption)
     per_user: PerUser = field(default_factory=PerUser)
+    notify: Notify = field(default_factory=Notify)
 
 
 def read(home: Home) -> Config:
@@ -214,6 +251,49 @@ def _endpoint(default: str) -> Kind:
     return Kind(check, {"anyOf": [{"type": "boolean"}, {"type": "string", "pattern": _URL}]})
 
 
+def _read_urls(value: Any) -> tuple[str, ...]:
+    # no message shows a value: it may hold a password
+    if not isinstance(value, list) or not all(
+        isinstance(one, str) and "://" in one and "\0" not in one for one in value
+    ):
+        raise Wrong(
+            "must be a list of URLs that apprise knows",
+            'For example ["ntfys://example.org/nights"]; `urls_file` names a file with them.',
+        )
+    return tuple(value)
+
+
+def _read_command(value: Any) -> tuple[str, ...]:
+    command = read_texts(value)
+    if not command or not command[0].startswith("/"):
+        raise Wrong(
+            "must be a program with an absolute path, and its arguments",
+            'For example ["/usr/local/bin/tell", "--night"].',
+        )
+    return tuple(command)
+
+
+def _read_notices(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not set(value) <= set(NOTICES):
+        raise Wrong(f"must be a list of {', '.join(NOTICES)}", 'For example ["held", "failed"].')
+    return tuple(value)
+
+
+def _read_ping(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(_PING, value):
+        raise Wrong("must be a URL of http or https", 'For example "https://hc-ping.com/UUID".')
+    return value
+
+
+def _read_time_of_day(value: Any) -> int:
+    found = re.fullmatch(_TIME, value) if isinstance(value, str) else None
+    if found is None or int(found[1]) > 23 or int(found[2]) > 59:
+        raise Wrong("must be a time of day", 'For example "07:00".')
+    return int(found[1]) * 60 + int(found[2])
+
+
+_PING: Final = r"^https?://\S+$"
+_TIME: Final = r"^(\d{1,2}):(\d{2})$"
 _URL: Final = r"^http://[\w.:\[\]-]+/?$"
 _PATH: Final = Kind(_read_path, {"type": "string", "pattern": "^/"})
 
@@ -304,6 +384,55 @@ CONFIG: Final = Table(
                 Field("max_gpus", whole(1), "GPUs of a user's running jobs together.", example=4),
             ),
             makes=PerUser,
+        ),
+        Table(
+            "notify",
+            "Who is notified, of what, and how often.",
+            (
+                Field(
+                    "urls",
+                    Kind(
+                        _read_urls, {"type": "array", "items": {"type": "string", "pattern": "://"}}
+                    ),
+                    "URLs of apprise, one for each way to tell people.",
+                    example=["ntfys://example.org/nights"],
+                ),
+                Field(
+                    "urls_file",
+                    _PATH,
+                    "A file with such URLs, one a line, for the daemon's user only.",
+                    example="/etc/rekindle/notify.urls",
+                ),
+                Field(
+                    "command",
+                    Kind(_read_command, {"type": "array", "items": {"type": "string"}}),
+                    "Program and arguments that get each message as JSON on standard input.",
+                    example=["/usr/local/bin/tell"],
+                ),
+                Field(
+                    "on",
+                    Kind(_read_notices, {"type": "array", "items": {"enum": list(NOTICES)}}),
+                    "Kinds of notices.",
+                    list(NOTICES),
+                ),
+                Field("interrupted", whole(1), "Interruptions of a job without a notice.", 3),
+                Field("batch", SECONDS, "Notices of so long are one message.", "1min"),
+                Field("max_per_hour", whole(1), "Messages; what is beyond waits.", 12),
+                Field("disk_free", PERCENT, "A disk with less free space has a notice.", "10%"),
+                Field(
+                    "ping",
+                    Kind(_read_ping, {"type": "string", "pattern": _PING}),
+                    "A URL that is called each day while the daemon works.",
+                    example="https://example.org/ping",
+                ),
+                Field(
+                    "ping_at",
+                    Kind(_read_time_of_day, {"type": "string", "pattern": _TIME}),
+                    "When it is called, local time.",
+                    "07:00",
+                ),
+            ),
+            makes=Notify,
         ),
     ),
 )

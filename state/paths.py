@@ -209,6 +209,11 @@ class Home:
         return self.root / "imports"
 
     @property
+    def notify(self) -> Path:
+        """Notifications that wait, mode 0600; missing where none are configured."""
+        return self.root / "notify.json"
+
+    @property
     def daemon_lock(self) -> Path:
         """Lock file of the home's daemon."""
         return self.root / "daemon.lock"

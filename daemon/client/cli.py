@@ -45,6 +45,7 @@ VERBS: Final = {
     "export": "write a job's model to a file that loads without rekindle",
     "install": "install the daemon as a systemd service",
     "uninstall": "remove the service; all data stays",
+    "notify": "send a test notification to everybody whom rekindle.toml names",
     "demo": "train, kill it twice, and compare with an undisturbed run",
     "help": "explain a verb",
     "completion": "print what makes a shell complete verbs, options and jobs",

@@ -6,6 +6,7 @@ file is written and removed again, to measure the speed of the disk.
 
 import contextlib
 import functools
+import importlib.util
 import os
 import shutil
 import stat
@@ -15,12 +16,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from rekindle.daemon import config, daemon_status
+from rekindle.daemon import config, daemon_status, extras
 from rekindle.daemon.checks import folders, tries
 from rekindle.daemon.checks.finding import Finding, Waiting, named
 from rekindle.daemon.checks.interpreters import Limits, Report
 from rekindle.daemon.client import terminal
 from rekindle.daemon.doctor import host, jobs, remote, units
+from rekindle.daemon.notify import targets
+from rekindle.daemon.notify.outbox import Outbox
 from rekindle.jobs import provenance
 from rekindle.jobs.job import Job
 from rekindle.state import access
@@ -177,6 +180,33 @@ def _configuration(home: Home) -> Iterator[Finding]:
         else "retention has limits"
     )
     yield Finding("ok", "configuration", f"{origin}: {limits}.")
+    yield from _notifications(home, read.notify)
+
+
+def _notifications(home: Home, settings: config.Notify) -> Iterator[Finding]:
+    """Find targets that cannot be reached as they are configured; nothing is sent."""
+    if not settings:
+        return
+    try:
+        found = targets.of(settings)
+    except targets.Unreadable as error:
+        hint = "Let the daemon's user read `urls_file`, or correct its name."
+        yield Finding("error", "notifications", f"The URLs cannot be read: {error}.", hint)
+        return
+    if any(one.url for one in found) and importlib.util.find_spec("apprise") is None:
+        missing = extras.missing("Notifications by URL", "apprise", "notify")
+        yield Finding("error", "notifications", missing.what, missing.hint)
+        return
+    # of the service's home only its user may read what waits
+    undelivered = Outbox.read(home.notify, 0).messages if os.access(home.notify, os.R_OK) else []
+    failed = [one for one in undelivered if one.error]
+    if failed:
+        what = f"{counted(len(failed), 'message')} not delivered yet: {failed[0].error}"
+        yield Finding("warning", "notifications", what, "`rekindle notify` sends a test.")
+        return
+    names = ", ".join(one.shown for one in found) or "the dead-man URL only"
+    what = f"Notifications go to {names}."
+    yield Finding("ok", "notifications", what, "")
 
 
 def _ledger(home: Home, night: Night) -> Iterator[Finding]:

@@ -32,6 +32,7 @@ from rekindle.daemon.handlers.tools import Tools
 from rekindle.daemon.intake.inbox import Inbox
 from rekindle.daemon.intake.watch import Watcher
 from rekindle.daemon.isolation import Isolation
+from rekindle.daemon.notify.notifier import Notifier
 from rekindle.daemon.queue_file import QueueFile
 from rekindle.daemon.queueing.queue import Queue
 from rekindle.daemon.retention.pruning import Pruning
@@ -148,6 +149,7 @@ class Service:
             ),
             self._isolation,
         )
+        self._notifier = Notifier(home, ledger, options.config.notify, self._wake.set)
         self._shutdown = Shutdown(attempts, background, self._isolation)
         wait = lifeline.interval or options.rescan
 
@@ -177,6 +179,7 @@ class Service:
             Call("GPUs", queue.watch_gpus, when=lambda: self._startup.done),
             Call("attempts", attempts.watch),
             DiskWatch(home, ledger),
+            self._notifier,
             Call("pruning", pruning.tick),
             Call("checks", checks.tick),
             Call("queue", queue.tick, when=may_start),
@@ -207,6 +210,11 @@ class Service:
             while not self._must_end():
                 self.tick()
                 self._wake.wait(self._isolation.run("pause", self._pause) or self._options.tick)
+            # where no other daemon is to follow, all is sent now
+            is_last = self._options.until_idle and not self._shutdown.requested
+            self._isolation.run(
+                "notifications", self._notifier.flush if is_last else self._notifier.finish
+            )
         if self._startup.done:
             daemon_status.withdraw(self._home)
         logger.info("daemon_ended")

@@ -26,6 +26,13 @@ notice_file = "/run/preempted"
 aws = true
 gce = "http://127.0.0.1:8080/"
 poll = "1s"
+[notify]
+urls = ["json://example.org"]
+command = ["/bin/cat"]
+on = ["held"]
+batch = "5s"
+disk_free = "5%"
+ping_at = "6:30"
 """
 
 
@@ -41,6 +48,14 @@ def test_every_key_is_read_and_all_have_defaults(tmp_path: Path) -> None:
             retention=config.Retention(30 * 86400.0, 5 * 10**9),
             preemption=config.Preemption(
                 "/run/preempted", config.AWS, "http://127.0.0.1:8080", 1.0
+            ),
+            notify=config.Notify(
+                urls=("json://example.org",),
+                command=("/bin/cat",),
+                on=("held",),
+                batch=5.0,
+                disk_free=0.05,
+                ping_at=390,
             ),
         )
         == read
@@ -85,3 +100,22 @@ def test_the_daemon_does_not_start_with_a_bad_configuration(tmp_path: Path) -> N
     assert f"{rig.home.config}:2" in said
     assert "hint" in said
     assert not rig.home.ledger.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'urls = "mailto://u:p4ssw0rd@example.org"',
+        b'urls = ["u:p4ssw0rd@example.org"]',
+        b'command = ["tell", "p4ssw0rd"]',
+        b'on = ["helt"]',
+        b'ping = "ftp://p4ssw0rd"',
+        b'ping_at = "25:00"',
+        b'ping_at = "p4ssw0rd"',
+    ],
+)
+def test_a_wrong_notification_is_refused_without_its_secret(text: bytes) -> None:
+    with pytest.raises(ConfigError) as refused:
+        config.parse(b"[notify]\n" + text + b"\n", "rekindle.toml")
+    assert "p4ssw0rd" not in str(refused.value)
+    assert refused.value.where == "rekindle.toml:2"

@@ -35,6 +35,7 @@ ENTRIES = {"jobs/__init__.py", "daemon/__main__.py"}
 TRAINS = frozenset({"numpy", "keras", "tensorflow", "ml_dtypes"})
 SERVES = frozenset(
     {
+        "apprise",
         "argcomplete",
         "jinja2",
         "matplotlib",
@@ -112,6 +113,7 @@ ONLY_IN = {
     "tomllib": ("daemon/spec/*", "daemon/intake/submit.py"),
     "pynvml": ("daemon/gpus/nvml.py",),
     # extras: what lacks them names them
+    "apprise": ("daemon/notify/sender.py",),
     "nbconvert": ("daemon/submission/notebook.py",),
     # Keras' private training loop: one place to look at when Keras changes
     "keras.src": ("jobs/keras_compat/internals.py",),

@@ -51,6 +51,7 @@ FOREIGN = {
     "daemon/verbs/*.py": ("parser.*", "*.completer"),
     "daemon/client/lookup.py": ("*.completer",),
     "daemon/verdict/decision.py": ("state.attempt_number",),
+    "daemon/notify/outbox.py": ("state.attempt_number",),
 }
 """Attributes of objects that are not ours, by the file that sets them."""
 
