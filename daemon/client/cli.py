@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from rekindle.daemon.help.parser import SCRIPTS, Parser, nearest
+from rekindle.daemon.help.parser import SCRIPTS, Overview, Parser, nearest
 from rekindle.state.errors import RekindleError
 from rekindle.state.hints import name_home
 
@@ -50,6 +50,13 @@ VERBS: Final = {
     "help": "explain a verb",
     "completion": "print what makes a shell complete verbs, options and jobs",
 }
+GROUPS: Final = {
+    "Begin": ("run", "init", "submit", "doctor", "install", "demo"),
+    "Look": ("ls", "top", "show", "logs", "report", "wait", "notify"),
+    "Decide": ("stop", "release", "cancel", "retry", "priority", "pause", "resume"),
+    "Results": ("export", "export-run", "import-run", "prune", "verify", "verify-resume"),
+}
+"""Verbs in the order of `rekindle help`; all others stand last."""
 SCRIPT_VERBS: Final = frozenset({"submit", "verify-resume"})
 """Verbs that take the arguments of a script after `--`."""
 OTHER_NAMES: Final = {
@@ -126,14 +133,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser(words: list[str]) -> Parser:
-    parser = Parser(
+    parser = Overview(
+        VERBS,
+        GROUPS,
         prog=_PROGRAM,
         parents=[_common()],
         description="Train Keras models overnight: a killed job is resumed, bit-identically.",
         epilog="`rekindle help VERB` explains a verb; `rekindle help --man` is the manual page.",
     )
     parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", title="verbs")
+    verbs = parser.add_subparsers(
+        dest="verb", required=True, metavar="VERB", title="verbs", parser_class=Parser
+    )
     for verb, summary in VERBS.items():
         one = verbs.add_parser(
             verb,

@@ -5,7 +5,8 @@ import difflib
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from rekindle.state.errors import UsageError
@@ -22,9 +23,7 @@ class Help(argparse.HelpFormatter):
     """Wrap at the edge of a terminal, and nowhere in a pipe."""
 
     def __init__(self, prog: str, **given: Any) -> None:
-        # without standard streams there is none
-        on_terminal = sys.stdout is not None and sys.stdout.isatty()
-        columns = shutil.get_terminal_size().columns if on_terminal else _UNWRAPPED
+        columns = columns_of_output()
         if columns < _NARROW:
             given["max_help_position"] = 6
         super().__init__(prog, **{"width": columns - 2, **given})
@@ -118,6 +117,57 @@ class Parser(argparse.ArgumentParser):
             if action is not None and action.nargs is None and "=" not in word and rest:
                 mine.append(rest.pop(0))
         return mine, its
+
+
+class Overview(Parser):
+    """List the verbs in groups, in place of one long list.
+
+    Args:
+        verbs: the summary of each verb.
+        groups: titles with their verbs; others are listed last.
+    """
+
+    def __init__(
+        self, verbs: Mapping[str, str], groups: Mapping[str, Sequence[str]], **given: Any
+    ) -> None:
+        super().__init__(**given)
+        self._verbs = verbs
+        grouped = {verb for names in groups.values() for verb in names}
+        rest = [verb for verb in verbs if verb not in grouped]
+        self._groups = {**groups, "Other": rest}
+
+    def format_help(self) -> str:
+        """Compose the help."""
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        formatter.add_text(self.description)
+        parts = [formatter.format_help().rstrip()]
+        width = max(map(len, self._verbs)) + 4
+        for title, names in self._groups.items():
+            lines = [self._line(name, width) for name in names if name in self._verbs]
+            parts.append("\n".join([f"{title}:", *lines]))
+        formatter = self._get_formatter()
+        formatter.start_section("options")
+        formatter.add_arguments([one for one in self._actions if one.option_strings])
+        formatter.end_section()
+        formatter.add_text(self.epilog)
+        return "\n\n".join([*parts, formatter.format_help()])
+
+    def _line(self, verb: str, width: int) -> str:
+        columns = columns_of_output()
+        indent = " " * (width if columns >= _NARROW else 6)
+        first = f"  {verb}".ljust(width) if columns >= _NARROW else f"  {verb}\n{indent}"
+        text = textwrap.fill(
+            self._verbs[verb], columns - 2, initial_indent=indent, subsequent_indent=indent
+        )
+        return first + text.lstrip()
+
+
+def columns_of_output() -> int:
+    """Return the width of a terminal; a pipe has no end."""
+    # without standard streams there is none
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return shutil.get_terminal_size().columns if on_terminal else _UNWRAPPED
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

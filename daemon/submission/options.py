@@ -84,7 +84,9 @@ def _add(group: Any, key: Key) -> None:
     field = key.field
     how: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
     if field.kind.schema.get("type") != "boolean":
-        how = {"metavar": _METAVARS.get(field.name, "N" if _is_whole(field) else "VALUE")}
+        words = field.kind.schema.get("enum")
+        other = "|".join(words) if words else "N" if _is_whole(field) else "VALUE"
+        how = {"metavar": _METAVARS.get(field.name, other)}
         if field.name in ("after", "env"):
             how["action"] = "append"
     default = "" if field.default in (None, [], {}, False) else f" (default: {field.default})"

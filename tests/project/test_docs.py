@@ -61,7 +61,7 @@ def test_every_verb_of_the_command_line_is_documented() -> None:
         check=False,
     )
     assert asked.returncode == 0, asked.stderr
-    listed = re.findall(r"^    ([a-z][a-z-]+)(?:  |$)", asked.stdout, re.MULTILINE)
+    listed = re.findall(r"^  ([a-z][a-z-]+)(?:  |$)", asked.stdout, re.MULTILINE)
     assert "verify-resume" in listed, asked.stdout
     prose = "\n".join(path.read_text() for path in DOCUMENTS)
     missing = [v for v in listed if not re.search(rf"rekindle {v}\b", prose)]

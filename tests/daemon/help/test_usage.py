@@ -187,3 +187,17 @@ def test_a_table_in_a_pipe_is_not_wrapped(tmp_path: Path) -> None:
         [*REKINDLE, "show", "@"], env=env, check=True, capture_output=True, text=True
     ).stdout
     assert [line for line in shown.splitlines() if line.count("word ") >= 199]
+
+
+def test_the_overview_lists_each_verb_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """In its group, or below "Other"; a group names no verb that does not exist."""
+    assert cli.main(["help"]) == 0
+    listed = re.findall(r"^  ([a-z][a-z-]+)(?:  |$)", capsys.readouterr().out, re.MULTILINE)
+    assert sorted(listed) == sorted(cli.VERBS)
+    assert {verb for names in cli.GROUPS.values() for verb in names} <= set(cli.VERBS)
+
+
+def test_the_overview_fits_a_narrow_terminal() -> None:
+    said = on_terminal("help", columns=40)
+    assert "  verify-resume\n      kill a job" in said
+    assert [] == [line for line in said.splitlines() if len(line) > 40]
