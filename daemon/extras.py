@@ -19,13 +19,18 @@ def missing(what: str, package: str, extra: str) -> ExtraMissing:
         what: what needs it; the subject of the sentence.
         extra: the extra of rekindle that has it; empty if it belongs to rekindle itself.
     """
-    # an environment of `uv tool` has no pip
-    install = f"{sys.executable} -m pip install"
-    if importlib.util.find_spec("pip") is None:
-        install = f"uv pip install --python {sys.executable}"
     named = f" (the extra `{extra}`)" if extra else ""
     return ExtraMissing(
         f"{what} needs the package {package}{named}, which is not installed here.",
         where=sys.executable,
-        hint=f"`{install} {package}` installs it.",
+        hint=f"`{install(package)}` installs it.",
     )
+
+
+def install(*packages: str) -> str:
+    """Return the command that installs packages into the environment of this process."""
+    # an environment of `uv tool` has no pip
+    pip = f"{sys.executable} -m pip install"
+    if importlib.util.find_spec("pip") is None:
+        pip = f"uv pip install --python {sys.executable}"
+    return " ".join([pip, *packages])

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from rekindle.daemon import extras
 from rekindle.daemon.client import terminal
 from rekindle.daemon.demo import demo_script, report
 from rekindle.daemon.demo.report import DemoFailed
@@ -46,11 +47,16 @@ def main(args: argparse.Namespace) -> int:
     Returns:
         0 if both models are bit-identical, else 1.
     """
-    missing = [name for name in ("tensorflow", "sklearn") if not importlib.util.find_spec(name)]
+    missing = [
+        package
+        for name, package in (("tensorflow", "tensorflow"), ("sklearn", "scikit-learn"))
+        if not importlib.util.find_spec(name)
+    ]
     if missing:
         raise UsageError(
-            f"The demo needs TensorFlow and scikit-learn; not installed: {', '.join(missing)}.",
-            hint="pip install 'rekindle[tensorflow,demo]'",
+            "The demo trains in rekindle's own environment, and needs TensorFlow and scikit-learn "
+            f"there; not installed: {', '.join(missing)}.",
+            hint=f"`{extras.install(*missing)}` installs them.",
         )
     named: str | None = getattr(args, "home", None)
     home = Home(Path(named or tempfile.mkdtemp(prefix="rekindle-demo-")).absolute())

@@ -12,6 +12,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from rekindle.daemon import extras
 from rekindle.daemon.client import curve, terminal
 from rekindle.state.counted import counted
 from rekindle.state.errors import RekindleError
@@ -74,7 +75,7 @@ def report(
     if curve.as_png(picture, points, reference, [(n, _signal_name(how)) for n, how in ends]):
         console.print(f"The curve as a picture  {picture}")
     else:
-        console.print("(no PNG: matplotlib is not installed; pip install matplotlib)")
+        console.print(f"(no PNG: matplotlib is not installed; {extras.install('matplotlib')})")
     console.print(f"The trained model       {folder / killed['name'] / 'digits.keras'}")
     console.print(f"The run directory       {killed['run_dir']}\n")
     return _compare(console, home, killed, twin, seconds)

@@ -179,7 +179,11 @@ def _job(file: Path, args: argparse.Namespace) -> Job:
     """Resolve the job of the file as the daemon would."""
     if file.suffix == ".py":
         given = {} if args.python is None else {"python": options.absolute(args.python)}
-        job = compose.for_script(file, args=args.rest, given=given).job
+        made = compose.for_script(file, args=args.rest, given=given)
+        job = made.job
+        if not args.json:
+            for note in made.notes:
+                print(f"rekindle: {note}", file=sys.stderr)
         # without a spec: the script needs the files of its own folder, not of the current one
         return job.replace(workdir=str(file.absolute().parent))
     if args.rest or args.python:
