@@ -111,8 +111,9 @@ class Facts:
 
 def brief(book: Period, home: Morning, since: float, now: float) -> Facts:
     """Gather what the headline needs, quickly: `ls` prints it."""
+    turns = book.all_turns(since)
     jobs = [
-        JobFacts(row, tuple(book.turns(row.id, since)), *_reached(book, row))
+        JobFacts(row, tuple(turns.get(row.id, ())), *_reached(book, row))
         for row in book.touched(since)
     ]
     return Facts(since, now, tuple(jobs), book.counts(), (), home, None)

@@ -1,6 +1,7 @@
 """Count what a period was worth: jobs, interruptions, repeated steps, hours."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rekindle.daemon.report.facts import Facts, JobFacts
 from rekindle.state.counted import counted
@@ -80,12 +81,13 @@ class Headline:
         return f"{self.repeated} repeated, {self.identical} of them proved identical"
 
 
-@dataclass(frozen=True, slots=True)
-class _Time:
-    """Hold seconds of attempts in the period, and those that were of use."""
+class _Time(NamedTuple):
+    """Hold seconds of attempts in the period, and those that were of use; and times their GPUs."""
 
-    spent: float = 0.0
-    useful: float = 0.0
+    spent: float
+    useful: float
+    gpu_spent: float
+    gpu_useful: float
 
 
 def of(facts: Facts) -> Headline:
@@ -93,10 +95,8 @@ def of(facts: Facts) -> Headline:
     states = [one.row.state for one in facts.jobs]
     relaunches = [turn for one in facts.jobs for turn in one.turns if turn.n > 1 and turn.receipt]
     repeated = sum(turn.lost_steps or 0 for turn in relaunches)
-    plain = [_times(one, facts, weighted=False) for one in facts.jobs]
-    gpus = [_times(one, facts, weighted=True) for one in facts.jobs]
-    on_gpus = any(one.spent for one in gpus)
-    times = gpus if on_gpus else plain
+    times = [_times(one, facts) for one in facts.jobs]
+    on_gpus = any(one.gpu_spent for one in times)
     return Headline(
         done=states.count(JobState.DONE),
         held=states.count(JobState.HELD),
@@ -110,8 +110,8 @@ def of(facts: Facts) -> Headline:
         different=sum(any(map(_different, one.turns)) for one in facts.jobs),
         uncounted=sum(turn.lost_steps is None for turn in relaunches),
         gpus=on_gpus,
-        hours=sum(one.spent for one in times) / 3600,
-        useful=sum(one.useful for one in times) / 3600,
+        hours=sum(one.gpu_spent if on_gpus else one.spent for one in times) / 3600,
+        useful=sum(one.gpu_useful if on_gpus else one.useful for one in times) / 3600,
     )
 
 
@@ -143,35 +143,37 @@ def duration(turn: Turn, now: float) -> float:
     return max((now if turn.ended_at is None else turn.ended_at) - turn.started_at, 0.0)
 
 
-def _times(one: JobFacts, facts: Facts, *, weighted: bool) -> _Time:
-    """Sum up the time of the attempts of a job within the period.
-
-    Args:
-        weighted: times the number of GPUs of each.
-    """
-    spent = useful = 0.0
+def _times(one: JobFacts, facts: Facts) -> _Time:
+    """Sum up the time of the attempts of a job within the period."""
+    spent = useful = gpu_spent = gpu_useful = 0.0
     before: Turn | None = None
     for turn in one.turns:
-        weight = len(turn.gpus or []) if weighted else 1
+        gpus = len(turn.gpus or ())
         took = duration(turn, facts.now)
         if took:
             # an attempt that began before the period counts with its part in it
             began = turn.started_at if turn.ended_at is None else turn.ended_at - took
             took *= min(max(1 - (facts.since - began) / took, 0.0), 1.0)
-        spent += took * weight
-        if turn.outcome is None or not _for_nothing(turn):
-            useful += took * weight
+        spent += took
+        gpu_spent += took * gpus
+        gain = 0.0 if turn.outcome is not None and _for_nothing(turn) else took
+        useful += gain
+        gpu_useful += gain * gpus
         if before is not None and not _for_nothing(before):
             repeated = turn.said("lost_seconds")
             if isinstance(repeated, int | float):
-                share = len(before.gpus or []) if weighted else 1
-                useful -= min(max(repeated, 0.0), duration(before, facts.now)) * share
+                repeated = min(max(repeated, 0.0), duration(before, facts.now))
+                useful -= repeated
+                gpu_useful -= repeated * len(before.gpus or ())
         before = turn
     gone = lost(one)
     if gone and before is not None and before.to_step and not _for_nothing(before):
         part = gone / max(before.to_step - (before.from_step or 0), gone)
-        useful -= part * duration(before, facts.now) * (len(before.gpus or []) if weighted else 1)
-    return _Time(spent, min(max(useful, 0.0), spent))
+        useful -= part * duration(before, facts.now)
+        gpu_useful -= part * duration(before, facts.now) * len(before.gpus or ())
+    return _Time(
+        spent, min(max(useful, 0.0), spent), gpu_spent, min(max(gpu_useful, 0.0), gpu_spent)
+    )
 
 
 def _for_nothing(turn: Turn) -> bool:

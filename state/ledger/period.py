@@ -83,6 +83,29 @@ class Period(Listing):
         )
         return list(self._rows(Turn, query, (job_id, since, _MOST_TURNS)))[::-1]
 
+    def all_turns(self, since: float) -> dict[str, list[Turn]]:
+        """List the attempts after a time of all jobs that :meth:`touched` finds, by job.
+
+        Those of one job are in their order; the receipt of a first attempt, which resumes nothing,
+        is left out.
+        """
+        columns = {name: f"attempts.{name}" for name in Turn.__dataclass_fields__}
+        columns["receipt"] = "CASE WHEN n > 1 THEN receipt END"
+        if self._older:
+            known = {row["name"] for row in self._query("PRAGMA table_info(attempts)")}
+            columns |= {name: "NULL" for name in columns if name not in known}
+        always = ", ".join(f"'{state}'" for state in (*sorted(ACTIVE), JobState.HELD))
+        found: dict[str, list[Turn]] = {}
+        for row in self._query(
+            f"SELECT {', '.join(columns.values())}, job FROM jobs JOIN attempts ON job = jobs.id"
+            f" WHERE (updated_at >= ? OR state IN ({always}))"
+            " AND (ended_at IS NULL OR ended_at >= ?) ORDER BY job, n",
+            (since, since),
+        ):
+            *values, job = row
+            found.setdefault(job, []).append(Turn.of(values))
+        return found
+
     def furthest_step(self, job_id: str) -> int | None:
         """Return the last step that any attempt of a job reached."""
         rows = self._query("SELECT max(to_step) FROM attempts WHERE job = ?", (job_id,))

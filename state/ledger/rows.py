@@ -2,8 +2,7 @@
 
 import functools
 import json
-import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Final, Self
 
@@ -13,7 +12,7 @@ from rekindle.state.lifecycle import JobState
 @dataclass(frozen=True, slots=True)
 class _Row:
     @classmethod
-    def of(cls, row: sqlite3.Row) -> Self:
+    def of(cls, row: Iterable[Any]) -> Self:
         """Convert a row whose columns are the fields, in their order."""
         values = list(row)
         for index, convert in _conversions(cls):  # type: ignore[arg-type]
