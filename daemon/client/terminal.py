@@ -1,7 +1,9 @@
 """Write values for people: one console, times, sizes, colours of states."""
 
+import contextlib
 import datetime as dt
 import sys
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from rekindle.state.lifecycle import JobState
@@ -33,6 +35,27 @@ def console() -> "Console":
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+
+
+@contextlib.contextmanager
+def doing(what: str, on: "Console | None" = None) -> Iterator[Callable[[str], None]]:
+    """Show on a terminal what a verb does now, until it prints its result; elsewhere nothing.
+
+    Args:
+        on: the console; by default that of errors, which leaves the output as it is.
+
+    Yields:
+        A function that replaces the text.
+    """
+    if not (sys.stderr if on is None else on.file).isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    made = Console(highlight=False, stderr=True) if on is None else on
+    with made.status(escape(what)) as status:
+        yield lambda now: status.update(escape(now))
 
 
 def table(*columns: str) -> "Table":

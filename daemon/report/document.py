@@ -5,6 +5,7 @@ from typing import Any
 
 from rekindle.daemon.client import progress
 from rekindle.daemon.report.facts import JobFacts
+from rekindle.daemon.report.headline import Headline
 from rekindle.daemon.report.summary import Done, Summary
 from rekindle.state.ledger.period import Best
 
@@ -14,7 +15,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
     return {
         "since": summary.since,
         "until": summary.now,
-        "headline": headline(summary),
+        "headline": headline(summary.headline),
         "needs_you": [dataclasses.asdict(one) for one in summary.needs],
         "done": [_done(one) for one in summary.done],
         "running": [_running(one) for one in summary.running],
@@ -25,9 +26,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
     }
 
 
-def headline(summary: Summary) -> dict[str, Any]:
+def headline(head: Headline) -> dict[str, Any]:
     """Return the headline, in numbers and as text."""
-    head = summary.headline
     numbers = dataclasses.asdict(head)
     return {
         "text": head.text,

@@ -67,6 +67,10 @@ def _doubtful(one: JobFacts) -> Need | None:
     job = one.row
     if job.state in (JobState.HELD, JobState.FAILED, JobState.CANCELLED) or not one.turns:
         return None
+    if job.state == JobState.DONE and _ENDS_A_WAIT[1] in job.hint:
+        # it ended well by its exit code, and inside of a training
+        command = command_in(job.hint, "")
+        return Need(job.id, True, plain(job.reason), plain(job.hint), command)
     last = one.turns[-1]
     look = f"rekindle show {job.id}"
     if last.unfollowed:

@@ -1,12 +1,6 @@
 """``rekindle doctor``: check host and home before the night; exit code 1 for errors."""
 
 import argparse
-import contextlib
-import sys
-from collections.abc import Callable, Iterator
-
-from rich.console import Console
-from rich.markup import escape
 
 from rekindle.daemon.client import json_text, lookup, terminal
 from rekindle.daemon.doctor import doctor
@@ -32,9 +26,12 @@ def main(args: argparse.Namespace) -> int:
     home = lookup.home(args)
     console = terminal.console()
     found = []
-    with _progress(console, shown=not args.json) as report:
+    with terminal.doing("checking", None if args.json else console) as show:
         for finding in doctor.examine(
-            home, imports=not args.no_imports, timeout=args.timeout, report=report
+            home,
+            imports=not args.no_imports,
+            timeout=args.timeout,
+            report=lambda what: show(f"checking: {what}"),
         ):
             found.append(finding)
             if not args.json:
@@ -61,16 +58,6 @@ def _summary(errors: int, warnings: int) -> str:
     if errors:
         return f"Not ready for the night: {counted(errors, 'error')}, {more}."
     return f"Ready for the night, with {more}." if warnings else "Ready for the night."
-
-
-@contextlib.contextmanager
-def _progress(console: Console, *, shown: bool) -> Iterator[Callable[[str], None]]:
-    """Show on a terminal what is being checked; elsewhere nothing."""
-    if not (shown and sys.stdout.isatty()):
-        yield lambda _: None
-        return
-    with console.status("checking") as status:
-        yield lambda what: status.update(f"checking: {escape(what)}")
 
 
 def _seconds(text: str) -> float:

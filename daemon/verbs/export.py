@@ -97,7 +97,10 @@ def main(args: argparse.Namespace) -> int:
             "run_script": args.run_script,
             "answer": str(shadow / "answer.json"),
         }
-        made = _carry_out(order, job, shadow)
+        with terminal.doing(
+            f"writing {checkpoint.name} of {run.id} as {kind}, in the job's own Python"
+        ):
+            made = _carry_out(order, job, shadow)
     at = checkpoint.position
     if args.json:
         json_text.write(

@@ -14,7 +14,7 @@ from rekindle.daemon import daemon_status
 from rekindle.daemon.client import json_text, live, lookup, progress, terminal
 from rekindle.daemon.client.lines import Page, Row, plain
 from rekindle.daemon.client.morning import Morning
-from rekindle.daemon.report import facts, headline, since
+from rekindle.daemon.report import document, facts, headline, since
 from rekindle.state.counted import counted
 from rekindle.state.errors import NotFound, UsageError
 from rekindle.state.hints import name_home
@@ -248,7 +248,7 @@ def _different(latest: Latest) -> str:
     return f"Not identical: repeated steps differ since attempt {latest.differed_in}."
 
 
-def _print_json(home: Home, book: Listing | None, args: argparse.Namespace) -> None:
+def _print_json(home: Home, book: Period | None, args: argparse.Namespace) -> None:
     now = time.time()
     morning = Morning.of(home, book, now)
     daemon = daemon_status.find(home)
@@ -257,6 +257,11 @@ def _print_json(home: Home, book: Listing | None, args: argparse.Namespace) -> N
             "home": str(home.root),
             "daemon": None if daemon is None else {"pid": daemon.pid},
             **morning.as_json(),
+            "headline": None
+            if book is None
+            else document.headline(
+                headline.of(facts.brief(book, morning, since.parse(since.EVENING, now), now))
+            ),
             "counts": {} if book is None else {str(s): n for s, n in book.counts().items()},
             "jobs": (
                 _as_json(home, book, job, now) for job in _each(book, args) if book is not None

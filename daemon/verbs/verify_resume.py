@@ -104,9 +104,12 @@ def main(args: argparse.Namespace) -> int:
     # with --json progress on standard output would break the JSON
     console = Console(highlight=False, stderr=True) if args.json else terminal.console()
     began = time.monotonic()
+    status = contextlib.ExitStack()
+    show = status.enter_context(terminal.doing("preparing", console))
 
     def report(text: str) -> None:
         console.print(f"[dim]{time.monotonic() - began:6.1f} s[/]  {escape(text)}")
+        show(text.strip())
 
     home = Home(Path(tempfile.mkdtemp(prefix="rekindle-verify-")).resolve())
     home.create()
@@ -119,6 +122,7 @@ def main(args: argparse.Namespace) -> int:
             job = job.replace(resources=replace(job.resources, require_gpu=True))
         question = Question(job, args.kills, args.seed, _limit(args.limit), tuple(args.link))
         answer = verify_resume.find(question, home, report)
+        status.close()
         text = ""
         if facts is not None:
             trial = _trial(args, answer)
@@ -132,6 +136,7 @@ def main(args: argparse.Namespace) -> int:
             if text:
                 print(f"\n{text}")
     finally:
+        status.close()
         if args.keep:
             print(f"rekindle: trainings kept in {home.root}", file=sys.stderr)
         else:

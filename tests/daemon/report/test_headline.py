@@ -212,6 +212,15 @@ def test_of_several_commands_the_one_that_continues_the_job_is_named(
     assert command_in(hint, "rekindle default") == f"rekindle {command}"
 
 
+def test_a_job_that_ended_inside_of_a_training_needs_a_person() -> None:
+    """Its exit code is 0, so that it is done."""
+    hint = "To continue the training: `rekindle retry x-1`."
+    reason = "The script ended with exit code 0 inside an unfinished training (epoch 3 of 12)."
+    one = job("x", JobState.DONE, turn(1, 2, 1.0), reason=reason, hint=hint)
+    [need] = summary.of(facts(one)).needs
+    assert (need.text, need.command) == (reason, "rekindle retry x-1")
+
+
 def test_unfollowed_and_differing_jobs_need_a_look_though_they_are_done() -> None:
     unfollowed = job("u", JobState.DONE, turn(1, 2, 1.0, unfollowed="This is not followed."))
     differs = job("d", JobState.RUNNING, turn(2, 2, None, None, receipt={"differed_in": 2}))
