@@ -29,7 +29,6 @@ def deliver(
     task = {
         "targets": [{"id": one.id, "url": one.url} for one in targets],
         "title": value.get("title", ""),
-        "body": value.get("text", ""),
         "json": value,
         "command": list(command),
         "ping": ping,

@@ -9,6 +9,8 @@ from rekindle.state.counted import counted
 
 FORMAT: Final = 1
 _NEEDS_YOU: Final = ("held", "failed", "refused", "interrupted", "disk")
+_LOOK: Final = "rekindle show "
+"""Commands that show a job: not worth a line on a phone."""
 _MOST: Final = 40
 """Notices of one kind that a message lists; a phone shows no more."""
 
@@ -43,7 +45,7 @@ def body(notices: Sequence[Notice], left_out: int = 0) -> str:
         for one in chosen[:_MOST]:
             about = "" if one.kind == "disk" else f"{one.about} {one.kind}: "
             lines.append(f"- {about}{one.text}")
-            if one.command and one.kind != "done":
+            if one.command and not one.command.startswith(_LOOK):
                 lines.append(f"  $ {one.command}")
         if len(chosen) > _MOST:
             lines.append(f"- and {len(chosen) - _MOST} more")
@@ -61,6 +63,7 @@ def as_json(host: str, home: str, notices: Sequence[Notice], left_out: int = 0) 
         "title": title(host, notices),
         "text": body(notices, left_out),
         "notices": [one.to_json() for one in sorted(notices, key=_order)],
+        "left_out": left_out,
     }
 
 

@@ -14,6 +14,7 @@ import urllib.request
 from typing import Any, Final
 
 from rekindle.daemon import extras
+from rekindle.daemon.notify import night
 from rekindle.daemon.notify.targets import mask
 from rekindle.state.errors import RekindleError
 
@@ -25,6 +26,8 @@ _LONGEST: Final = 300
 def main() -> int:
     task = json.loads(sys.stdin.buffer.read())
     failed = {}
+    value = night.completed(task["json"]) if task["targets"] else {}
+    task = {**task, "json": value, "body": value.get("text", "")}
     for target in task["targets"]:
         url = target["url"]
         try:

@@ -133,6 +133,12 @@ def read(place: Home, book: Period | None, since: float, now: float) -> Facts:
     return Facts(since, now, jobs, book.counts(), events, home, host.look(place))
 
 
+def of_job(place: Home, book: Period, job_id: str, since: float, now: float) -> JobFacts | None:
+    """Gather what is known of one job; None if it does not exist."""
+    row = book.job(job_id)
+    return None if row is None else _job(place, book, row, since, now)
+
+
 def _job(place: Home, book: Period, row: JobRow, since: float, now: float) -> JobFacts:
     spec = book.spec(row.id)
     before = book.done_before(row) if row.state == JobState.DONE else None

@@ -77,7 +77,7 @@ def of(facts: Facts) -> Summary:
         facts.now,
         headline.of(facts),
         needs(facts),
-        tuple(_done(one) for one in facts.jobs if one.row.state == JobState.DONE),
+        tuple(done(one) for one in facts.jobs if one.row.state == JobState.DONE),
         tuple(one for one in facts.jobs if one.row.state in ACTIVE),
         sum(facts.counts.get(state, 0) for state in WAITS),
         refused(facts),
@@ -86,7 +86,8 @@ def of(facts: Facts) -> Summary:
     )
 
 
-def _done(one: JobFacts) -> Done:
+def done(one: JobFacts) -> Done:
+    """Describe a job that is done."""
     job, best = one.row, one.best
     before = one.before if best is not None else None
     better = None

@@ -56,7 +56,8 @@ def test_one_message_says_what_the_night_was(rig: Rig, mail: Mail, web: Web) -> 
     post = web.posts[0]
     assert post["title"].endswith("1 held, 1 refused, 1 done")
     body = post["message"]
-    lines = body.splitlines()
+    headline, _, *lines = body.splitlines()
+    assert headline.startswith("Since 18:00: 1 done, 1 held, ")
     assert lines[0] == "Needs you"
     assert lines[1].startswith("- bad-1 held: ")
     assert lines[2].startswith("  $ rekindle release bad-1")
@@ -75,6 +76,27 @@ def test_one_message_says_what_the_night_was(rig: Rig, mail: Mail, web: Web) -> 
     assert len(web.posts) == 2
     assert web.posts[1]["title"].endswith("1 done")
     assert "bad-1" not in web.posts[1]["message"]
+
+
+@pytest.mark.slow(15)
+def test_a_job_that_is_done_says_what_it_reached(rig: Rig, web: Web, tmp_path: Path) -> None:
+    """Its best metric, against the last run of that name."""
+    configure(rig, f'urls = ["{web.url}"]')
+    script = tmp_path / "plain.py"
+    for number in (1, 2):
+        script.write_text(
+            "from rekindle.jobs import resumable\n"
+            "loop = resumable(state={'seen': []})\n"
+            "for epoch in loop.epochs(3):\n"
+            "    for batch in loop.batches(range(4)):\n"
+            "        pass\n"
+            f"    loop.log(loss={number} - epoch / 4)\n"
+        )
+        rig.drop(f'script = "{script}"\n', "plain.toml")
+        assert rig.start("--until-idle").wait(120) == 0
+    assert "- plain-1 done: best loss 0.5000 in epoch 3." in web.posts[0]["message"]
+    assert "best loss 1.5000 in epoch 3; plain-1 had 0.5000 (worse)" in web.posts[1]["message"]
+    assert "$ rekindle export plain-1 --to plain-1.keras" in web.posts[0]["message"]
 
 
 @pytest.mark.slow(10)
@@ -148,6 +170,9 @@ def test_a_command_gets_the_message_as_json(rig: Rig, tmp_path: Path) -> None:
     assert value["home"] == str(rig.home.root)
     assert [one["about"] for one in value["notices"]] == ["bad-1"]
     assert value["notices"][0].keys() == {"kind", "about", "text", "command", "at"}
+    assert value.keys() == {
+        *("format", "host", "home", "title", "headline", "text", "notices", "left_out")
+    }
 
 
 @pytest.mark.slow(15)
