@@ -6,8 +6,8 @@ from typing import Final
 
 from rekindle.state.run.checkpoints import Position
 
-_STEPS: Final = 31
-_RENEW_S: Final = 1.0
+_CHUNKS: Final = 31
+_CHUNK_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +40,36 @@ class Progress:
 
 
 class Pace:
-    """Follow the duration of the latest steps.
+    """Follow the duration of the latest steps, in chunks of them within an epoch.
 
-    The median leaves out what is no step: a save, a validation, the first compilation.
+    What lies between two epochs, a validation, is in none of them; the median leaves out those with
+    a save or a compilation.
 
     Attributes:
-        median: seconds of a step; None before two were trained.
+        median: seconds of a step; None before some were trained.
     """
 
     def __init__(self) -> None:
         self.median: float | None = None
-        self._latest: deque[float] = deque(maxlen=_STEPS)
-        self._step: int | None = None
-        self._at = 0.0
-        self._renewed = 0.0
+        self._chunks: deque[float] = deque(maxlen=_CHUNKS)
+        self._begun = self._latest = (0, 0.0)
+        self._epoch_step = -1
 
-    def passed(self, step: int, now: float) -> None:
-        """Record that ``step`` batches are trained; of an execution of several, its last one."""
-        if self._step is not None and step > self._step:
-            self._latest.append((now - self._at) / (step - self._step))
-            # sorting at each step would cost more than the rest of the heartbeat
-            if self.median is None or now - self._renewed >= _RENEW_S:
-                self.median = sorted(self._latest)[len(self._latest) // 2]
-                self._renewed = now
-        if step != self._step:
-            self._step, self._at = step, now
+    def passed(self, step: int, epoch_step: int, now: float) -> None:
+        """Record that so many batches are trained, in all and in the epoch."""
+        if epoch_step <= self._epoch_step or self._epoch_step < 0:
+            self._end_chunk()
+            self._begun = (step, now)
+        self._latest = (step, now)
+        self._epoch_step = epoch_step
+        if now - self._begun[1] >= _CHUNK_S:
+            self._end_chunk()
+            self._begun = self._latest
+
+    def _end_chunk(self) -> None:
+        (first, began), (last, ended) = self._begun, self._latest
+        if last <= first:
+            return
+        self._chunks.append((ended - began) / (last - first))
+        if len(self._chunks) > 2:  # the first one has the compilation in it
+            self.median = sorted(self._chunks)[len(self._chunks) // 2]

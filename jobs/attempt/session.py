@@ -327,7 +327,7 @@ class _Whereabouts:
         self._pace = Pace()
 
     def advance(self, progress: Progress, *, trained: bool) -> None:
-        self._pace.passed(progress.step, time.monotonic())
+        self._pace.passed(progress.step, progress.epoch_step, time.monotonic())
         self.progress = progress
         self.trained = self.trained or trained
 

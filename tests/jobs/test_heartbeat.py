@@ -6,6 +6,8 @@ import struct
 import zlib
 from pathlib import Path
 
+import pytest
+
 from rekindle.jobs import heartbeat
 from rekindle.jobs.attempt.progress import Pace
 from rekindle.jobs.heartbeat import Plan
@@ -88,16 +90,31 @@ def test_a_beat_of_an_older_trainer_is_read_and_followed_by_a_newer_one(tmp_path
         assert (beat.attempt, beat.step) == (2, step)
 
 
-def test_the_pace_is_the_median_of_steps_without_saves_and_validations() -> None:
-    pace, now = Pace(), 0.0
+def test_the_pace_is_that_of_steps_without_saves_and_validations() -> None:
+    """Of long steps and of short ones, of single ones and of executions of several."""
+    for seconds in (0.001, 0.5):
+        pace, now, step = Pace(), 0.0, 0
+        for epoch in range(30):
+            pace.passed(step, 0, now)
+            for n in range(1, 21):
+                now += 20.0 if (epoch, n) == (0, 1) else seconds
+                step += 1
+                pace.passed(step, n, now)
+            now += 7.0  # a validation
+        assert pace.median == pytest.approx(seconds)
+    for n in range(1, 41):
+        now += 6.0
+        step += 3
+        pace.passed(step, 3 * n, now)
+    assert pace.median == pytest.approx(2.0)
+
+
+def test_one_slow_step_at_the_beginning_is_no_pace() -> None:
+    """The first compiles: an estimate by it would be an hour for a minute."""
+    pace = Pace()
+    pace.passed(0, 0, 0.0)
+    pace.passed(1, 1, 5.0)
     assert pace.median is None
-    for step in range(1, 101):
-        now += 30.0 if step % 10 == 0 else 0.5
-        pace.passed(step, now)
-    assert pace.median == 0.5
-    now += 6.0
-    pace.passed(103, now)  # an execution of three steps
-    for step in range(104, 140):
-        now += 2.0
-        pace.passed(step, now)
-    assert pace.median == 2.0
+    for n in range(2, 600):
+        pace.passed(n, n, 5.0 + 0.004 * n)
+    assert pace.median == pytest.approx(0.004, rel=0.1)
