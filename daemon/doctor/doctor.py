@@ -14,6 +14,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from rekindle.daemon import config, daemon_status, extras
@@ -197,6 +198,13 @@ def _notifications(home: Home, settings: config.Notify) -> Iterator[Finding]:
         missing = extras.missing("Notifications by URL", "apprise", "notify")
         yield Finding("error", "notifications", missing.what, missing.hint)
         return
+    if settings.urls_file is not None and Path(settings.urls_file).stat().st_mode & 0o077:
+        what = f"Other users may read {settings.urls_file}, whose URLs may hold passwords."
+        yield Finding("warning", "notifications", what, f"chmod 600 {settings.urls_file}")
+    # the folder of the home is closed to others where nobody has opened it
+    if settings.urls and home.root.stat().st_mode & home.config.stat().st_mode & stat.S_IROTH:
+        what = f"Other users may read {home.config}, whose URLs may hold passwords."
+        yield Finding("warning", "notifications", what, f"chmod o= {home.config}")
     # of the service's home only its user may read what waits
     undelivered = Outbox.read(home.notify, 0).messages if os.access(home.notify, os.R_OK) else []
     failed = [one for one in undelivered if one.error]

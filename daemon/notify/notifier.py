@@ -1,9 +1,11 @@
 """Watch the ledger's events, and have messages about them delivered: a part of the daemon."""
 
+import contextlib
 import datetime as dt
 import functools
 import os
 import socket
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -47,6 +49,7 @@ class Notifier:
         self._settings = settings
         self._background = Background(wake, most=1)
         self._next = self._next_disk = 0.0
+        self._unwritten = False
         # before the first tick: events of that one have notices
         self._outbox = Outbox.read(home.notify, ledger.last_event()) if settings else Outbox(0)
         self._sending: tuple[Message | None, Callable[[], dict[str, str]]] | None = None
@@ -70,7 +73,7 @@ class Notifier:
             self._close_batch(outbox, wall)
             changed = True
         if changed:
-            outbox.write(self._home.notify)
+            self._write()
         if self._sending is None:
             self._begin(outbox, wall)
 
@@ -83,7 +86,7 @@ class Notifier:
         outbox = self._outbox
         if outbox.pending:
             self._close_batch(outbox, time.time())
-            outbox.write(self._home.notify)
+            self._write()
         while time.monotonic() < end:
             if self._sending is None and all(one.tries for one in outbox.messages):
                 return  # sent, or tried once
@@ -95,8 +98,19 @@ class Notifier:
         end = time.monotonic() + _FINISH_S
         while self._sending is not None and time.monotonic() < end:
             if self._settle(self._outbox, time.time()):
-                self._outbox.write(self._home.notify)
+                self._write()
             time.sleep(0.02)
+
+    def _write(self) -> None:
+        """Write the outbox; a full disk, which has a notice itself, must not keep it back."""
+        try:
+            self._outbox.write(self._home.notify)
+        except OSError as error:
+            if not self._unwritten:
+                self._log.warning("notifications_not_written", error=str(error))
+            self._unwritten = True
+        else:
+            self._unwritten = False
 
     def _collect(self, outbox: Outbox, wall: float) -> bool:
         """Turn new events into notices; return whether there is one."""
@@ -207,7 +221,8 @@ class Notifier:
             self._log.warning("notification_failed", **about, given_up=given_up)
             if first or given_up:
                 kind = "notification_dropped" if given_up else "notification_failed"
-                self._ledger.add_event(kind, data=about)
+                with contextlib.suppress(sqlite3.Error):  # a full disk; the log has it
+                    self._ledger.add_event(kind, data=about)
 
     def _settle_ping(self, outbox: Outbox, failed: dict[str, str], wall: float) -> None:
         if not failed:

@@ -229,9 +229,7 @@ def test_a_disk_that_fills_up_has_one_notice(rig: Rig, web: Web) -> None:
     assert "disk" not in web.posts[1]["message"]
 
 
-def test_doctor_names_the_targets_and_what_is_wrong_with_them(
-    rig: Rig, web: Web, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_doctor_names_the_targets_and_what_is_wrong_with_them(rig: Rig, web: Web) -> None:
     """Without sending anything."""
 
     def found() -> list[tuple[str, str]]:
@@ -245,10 +243,34 @@ def test_doctor_names_the_targets_and_what_is_wrong_with_them(
     assert found() == []
     configure(rig, f'urls = ["{web.url}"]')
     named = f"json://127.0.0.1:{web.port}/****"
+    rig.home.root.chmod(0o755)
+    rig.home.config.chmod(0o644)
+    warned = f"Other users may read {rig.home.config}, whose URLs may hold passwords."
+    assert found()[0] == ("warning", warned)
+    rig.home.config.chmod(0o640)
     assert found() == [("ok", f"Notifications go to {named}.")]
     configure(rig, 'urls_file = "/nowhere/urls"')
     assert found()[0][0] == "error"
+    urls = rig.home.root / "urls"
+    urls.write_text(f"{web.url}\n")
+    urls.chmod(0o640)
+    configure(rig, f'urls_file = "{urls}"')
+    assert found()[0] == ("warning", f"Other users may read {urls}, whose URLs may hold passwords.")
+    urls.chmod(0o600)
+    assert found()[0][0] == "ok"
     assert not web.posts
+
+
+@pytest.mark.slow(8)
+def test_what_cannot_be_written_is_sent_all_the_same(rig: Rig, web: Web) -> None:
+    """A full disk is worth a notice: here another error of the file system, once in the log."""
+    configure(rig, f'urls = ["{web.url}"]')
+    rig.home.notify.mkdir()
+    for name in ("a", "b"):
+        job(rig, name, "true")
+    assert rig.start("--until-idle").wait(60) == 0
+    assert "a-1 done" in "".join(post["message"] for post in web.posts)
+    assert rig.log.read_text().count("notifications_not_written") == 1
 
 
 def test_a_home_without_notifications_has_no_file(rig: Rig) -> None:
