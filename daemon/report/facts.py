@@ -169,9 +169,19 @@ def _saved(place: Home, row: JobRow, checkpoints: list[CheckpointRow]) -> Saved 
     )
     for one in reversed(good):
         path = Path(row.run_dir) / one.path
-        if os.path.isdir(path):
+        if _exists(path):
             return Saved(one.name, str(path), one.step, one.best)
     return None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass  # this user may not look
+    return True
 
 
 def _best(book: Period, job_id: str, spec: dict[str, Any]) -> Best | None:

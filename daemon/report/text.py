@@ -11,6 +11,7 @@ from rekindle.state.counted import counted
 from rekindle.state.hints import name_home
 
 _MOMENTS: Final = 30
+_DONE: Final = 30
 _LEVELS: Final = {BAD: "red", GOOD: "green"}
 
 
@@ -19,7 +20,7 @@ def print_summary(summary: Summary, page: Page, home: object | None, *, whole: b
 
     Args:
         home: what was given as --home, for the commands.
-        whole: the whole timeline, not only its end.
+        whole: all results and the whole timeline, not only the newest.
     """
 
     def command(text: str) -> None:
@@ -36,7 +37,10 @@ def print_summary(summary: Summary, page: Page, home: object | None, *, whole: b
             command(need.command)
     if summary.done:
         _title(page, "Done")
-        for one in summary.done:
+        done = summary.done if whole else summary.done[-_DONE:]
+        if hidden := len(summary.done) - len(done):
+            page.line(f"{hidden} earlier: {name_home('`rekindle report --all`', home)}", "dim")
+        for one in done:
             page.line(f"{one.id}: {result(one)}", "green")
             if one.model:
                 page.line(f"    model: {plain(one.model)}")
@@ -63,7 +67,7 @@ def print_summary(summary: Summary, page: Page, home: object | None, *, whole: b
         _title(page, "Timeline")
         shown = summary.timeline if whole else summary.timeline[-_MOMENTS:]
         if hidden := len(summary.timeline) - len(shown):
-            page.line(f"{hidden} earlier: `rekindle report --all`", "dim")
+            page.line(f"{hidden} earlier: {name_home('`rekindle report --all`', home)}", "dim")
         for moment in shown:
             page.line(line(moment), _LEVELS.get(moment.level, ""))
     if summary.host is not None:

@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help='18:00, "2026-11-26 18:00" or 12h (default: the latest 18:00)',
     )
-    parser.add_argument("--all", action="store_true", help="the whole timeline")
+    parser.add_argument(
+        "--all", action="store_true", help="all results and the whole timeline, not only the newest"
+    )
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument(
         "--html",

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 from nights import Night
-from rig import environment, wait_for
+from rig import ROOT, environment, wait_for
 
 from rekindle.daemon.client import cli
 from rekindle.daemon.report import since
@@ -178,3 +179,16 @@ def test_report_of_no_home_says_where_it_looked(
 ) -> None:
     assert cli.main(["--home", str(tmp_path / "none"), "report"]) == 3
     assert str(tmp_path / "none") in capsys.readouterr().err
+
+
+def test_a_home_of_an_older_version_is_reported(tmp_path: Path) -> None:
+    """Before its first newer daemon: the ledger is opened for reading, with the columns it has."""
+    [archive] = sorted((ROOT / "tests" / "homes").glob("*.tar.gz"))[:1]
+    with tarfile.open(archive) as opened:
+        opened.extractall(tmp_path, filter="tar")
+    old = Night(tmp_path / "home", tmp_path)
+    found = report(old, "--since", "2000-01-01")
+    assert found["headline"]["done"] + found["headline"]["held"] > 0
+    assert found["timeline"]
+    assert found["headline"]["text"] in old.cli("report", "--since", "2000-01-01")
+    assert "Since" in old.cli("ls")
