@@ -10,6 +10,7 @@ from rekindle.daemon.client.morning import Morning
 from rekindle.daemon.client.progress import Progress
 from rekindle.daemon.report import host
 from rekindle.daemon.report.host import Host
+from rekindle.jobs import heartbeat
 from rekindle.jobs.metrics import higher_is_better
 from rekindle.state.ledger.period import Best, Period, Turn
 from rekindle.state.ledger.rows import CheckpointRow, EventRow, JobRow
@@ -73,6 +74,7 @@ class JobFacts:
         best: the best value of its metric.
         before: the id and the best value of the last done job of that name.
         far: how far it is, while it runs.
+        seen: unix time of the last sign of life of its attempt, while it runs.
         command: it runs a command, whose model only the command knows.
     """
 
@@ -84,6 +86,7 @@ class JobFacts:
     best: Best | None = None
     before: tuple[str, Best] | None = None
     far: Progress | None = None
+    seen: float | None = None
     command: bool = False
 
 
@@ -113,7 +116,9 @@ def brief(book: Period, home: Morning, since: float, now: float) -> Facts:
     """Gather what the headline needs, quickly: `ls` prints it."""
     turns = book.all_turns(since)
     jobs = [
-        JobFacts(row, tuple(turns.get(row.id, ())), *_reached(book, row))
+        JobFacts(
+            row, tuple(turns.get(row.id, ())), *_reached(book, row), seen=_seen(home.home, row)
+        )
         for row in book.touched(since)
     ]
     return Facts(since, now, tuple(jobs), book.counts(), (), home, None)
@@ -151,8 +156,17 @@ def _job(place: Home, book: Period, row: JobRow, since: float, now: float) -> Jo
         best=_best(book, row.id, spec),
         before=None if before is None or theirs is None else (before.id, theirs),
         far=progress.of(place, book, row, book.latest(row), now) if row.state in ACTIVE else None,
+        seen=_seen(place, row),
         command=bool(spec.get("command")),
     )
+
+
+def _seen(place: Home, row: JobRow) -> float | None:
+    """Return when a running attempt last moved: it may have died with the daemon."""
+    if row.state not in ACTIVE:
+        return None
+    beat = heartbeat.read(place.run(row.id).heartbeat)
+    return None if beat is None or beat.attempt != row.attempts else beat.at
 
 
 def _reached(book: Period, row: JobRow) -> tuple[int | None, int | None]:

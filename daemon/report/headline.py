@@ -146,10 +146,11 @@ def duration(turn: Turn, now: float) -> float:
 def _times(one: JobFacts, facts: Facts) -> _Time:
     """Sum up the time of the attempts of a job within the period."""
     spent = useful = gpu_spent = gpu_useful = 0.0
+    now = facts.now if one.seen is None else min(one.seen, facts.now)
     before: Turn | None = None
     for turn in one.turns:
         gpus = len(turn.gpus or ())
-        took = duration(turn, facts.now)
+        took = duration(turn, now)
         if took:
             # an attempt that began before the period counts with its part in it
             began = turn.started_at if turn.ended_at is None else turn.ended_at - took
@@ -162,15 +163,15 @@ def _times(one: JobFacts, facts: Facts) -> _Time:
         if before is not None and not _for_nothing(before):
             repeated = turn.said("lost_seconds")
             if isinstance(repeated, int | float):
-                repeated = min(max(repeated, 0.0), duration(before, facts.now))
+                repeated = min(max(repeated, 0.0), duration(before, now))
                 useful -= repeated
                 gpu_useful -= repeated * len(before.gpus or ())
         before = turn
     gone = lost(one)
     if gone and before is not None and before.to_step and not _for_nothing(before):
         part = gone / max(before.to_step - (before.from_step or 0), gone)
-        useful -= part * duration(before, facts.now)
-        gpu_useful -= part * duration(before, facts.now) * len(before.gpus or ())
+        useful -= part * duration(before, now)
+        gpu_useful -= part * duration(before, now) * len(before.gpus or ())
     return _Time(
         spent, min(max(useful, 0.0), spent), gpu_spent, min(max(gpu_useful, 0.0), gpu_spent)
     )

@@ -6,6 +6,7 @@ from typing import Final
 
 from rekindle.daemon.client.lines import plain
 from rekindle.daemon.report.facts import Facts, JobFacts
+from rekindle.state.hints import name_job
 from rekindle.state.lifecycle import ACTIVE, WAITS, JobState
 
 _COMMAND: Final = re.compile(r"`((?:sudo )?rekindle [^`]+)`")
@@ -51,15 +52,20 @@ def command_in(hint: str, default: str) -> str:
 
 
 def _held(one: JobFacts) -> Need:
-    job = one.row
-    command = command_in(job.hint, f"rekindle release {job.id}")
-    return Need(job.id, True, plain(job.reason), plain(job.hint), command)
+    job, hint = one.row, _hint(one)
+    command = command_in(hint, f"rekindle release {job.id}")
+    return Need(job.id, True, plain(job.reason), hint, command)
 
 
 def _failed(one: JobFacts) -> Need:
-    job = one.row
-    command = command_in(job.hint, f"rekindle retry {job.id}")
-    return Need(job.id, True, plain(job.reason), plain(job.hint), command)
+    job, hint = one.row, _hint(one)
+    command = command_in(hint, f"rekindle retry {job.id}")
+    return Need(job.id, True, plain(job.reason), hint, command)
+
+
+def _hint(one: JobFacts) -> str:
+    # a ledger of an older version has hints without the job
+    return plain(name_job(one.row.hint, one.row.id))
 
 
 def _doubtful(one: JobFacts) -> Need | None:
@@ -69,8 +75,8 @@ def _doubtful(one: JobFacts) -> Need | None:
         return None
     if job.state == JobState.DONE and _ENDS_A_WAIT[1] in job.hint:
         # it ended well by its exit code, and inside of a training
-        command = command_in(job.hint, "")
-        return Need(job.id, True, plain(job.reason), plain(job.hint), command)
+        hint = _hint(one)
+        return Need(job.id, True, plain(job.reason), hint, command_in(hint, ""))
     last = one.turns[-1]
     look = f"rekindle show {job.id}"
     if last.unfollowed:

@@ -80,7 +80,8 @@ def _attempts(
         if turn.ended_at is not None and turn.ended_at >= facts.since and turn.cause != "done":
             level = BAD if turn.interrupted else ""
             at = min(turn.ended_at, decided.get((one.row.id, turn.n), turn.ended_at))
-            found.append(Moment(at, one.row.id, turn.n, "interrupted", ending(turn), level))
+            what = "interrupted" if turn.interrupted else "ended"
+            found.append(Moment(at, one.row.id, turn.n, what, ending(turn), level))
     return found
 
 

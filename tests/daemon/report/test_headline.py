@@ -120,6 +120,21 @@ def test_hours_are_those_in_the_period() -> None:
     assert (found.hours, found.useful, found.gpus) == (pytest.approx(13), pytest.approx(13), False)
 
 
+def test_an_attempt_that_died_with_the_daemon_counts_up_to_its_last_sign_of_life() -> None:
+    """The ledger says that it runs until a daemon has looked."""
+    dead = job("dead", JobState.RUNNING, turn(1, 8, None, None), seen=NOW - 6 * HOUR)
+    assert headline.of(facts(dead)).hours == pytest.approx(2)
+
+
+def test_a_hint_of_an_older_ledger_names_the_job() -> None:
+    held = job("x", JobState.HELD, hint="`rekindle release` lets it continue.", reason="Stopped.")
+    [need] = summary.of(facts(held)).needs
+    assert (need.command, need.hint) == (
+        "rekindle release x-1",
+        "`rekindle release x-1` lets it continue.",
+    )
+
+
 def test_two_gpus_count_twice_and_cpu_jobs_do_not_beside_them() -> None:
     found = headline.of(
         facts(

@@ -37,7 +37,11 @@ class Screen:
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            env=environment(TERM="xterm-256color", **env),
+            env={
+                name: value
+                for name, value in environment(TERM="xterm-256color", **env).items()
+                if name not in ("COLUMNS", "LINES")  # of the workers of the tests
+            },
         )
         self.theirs = theirs
         self.said = ""
