@@ -57,7 +57,7 @@ class Pace:
 
     def passed(self, step: int, epoch_step: int, now: float) -> None:
         """Record that so many batches are trained, in all and in the epoch."""
-        if epoch_step <= self._epoch_step or self._epoch_step < 0:
+        if epoch_step < self._epoch_step or self._epoch_step < 0:
             self._end_chunk()
             self._begun = (step, now)
         self._latest = (step, now)
