@@ -18,7 +18,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rekindle.jobs.data.fit_iterator import FitIterator
+from rekindle.jobs.data.keras3.fit_iterator import FitIterator
+from rekindle.jobs.data.sources import DataEvents
 
 BATCH = 32
 N = 30_000
@@ -67,10 +68,7 @@ def seconds(make, k):
     begun = time.perf_counter()
     iterator = FitIterator(
         (0, 0),
-        boundary=lambda: None,
-        batches_over=lambda: None,
-        pass_begins=lambda: None,
-        beat=lambda: None,
+        DataEvents(*([lambda: None] * 4)),
         distribute_strategy=tf.distribute.get_strategy(),
         steps_per_execution=1,
         **make(),
@@ -84,7 +82,7 @@ def seconds(make, k):
         "live": True,
         "epochs_begun": 1,
     }
-    iterator.seek(position, lambda: None, None, {})
+    iterator.seek(position, lambda: None, None, {}, replay=True)
     for _, _, batches in iterator._enumerate_iterator():
         next(batches)
         break

@@ -12,13 +12,13 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from rekindle.jobs.capture import large_arrays, tensorboard_files
 from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
 from rekindle.jobs.capture.component import Caveat, ComponentBase, Json
 from rekindle.jobs.capture.tensorboard_files import Author
 from rekindle.jobs.keras_compat import internals
+from rekindle.jobs.keras_compat.internals import keras
+from rekindle.state import durable
 from rekindle.state.run.training_state import TrainingState
 
 
@@ -55,6 +55,17 @@ class CallbackStates(ComponentBase):
                     tensorboard_files.cut(Path(callback.filename), state["size"])
             if isinstance(callback, keras.callbacks.TensorBoard) and "files" in state:
                 tensorboard_files.cut_back(callback.log_dir, state["files"], self._earlier)
+
+    def begin(self) -> None:
+        """Create the files of CSVLoggers after ``on_train_begin``.
+
+        Those of legacy Keras are emptied by the first row: until then they have earlier content.
+        """
+        for callback in self.callbacks:
+            file = callback.csv_file if isinstance(callback, keras.callbacks.CSVLogger) else None
+            if file is not None and not hasattr(file, "closed"):
+                file.write("")
+                file.flush()
 
     def variables(self) -> list[Any]:
         """List TensorFlow variables that are attributes of callbacks, hence in the checkpoint."""
@@ -171,10 +182,11 @@ def _has_own_state(callback: Any) -> bool:
 def _flushed_size(callback: Any) -> int | None:
     """Flush a CSVLogger's file to disk and return its size in bytes."""
     file = callback.csv_file
-    if file is not None and not file.closed:
-        file.flush()
-        os.fsync(file.fileno())
     try:
+        # that of legacy Keras is TensorFlow's: it has neither `closed` nor a descriptor
+        if file is not None and not getattr(file, "closed", False):
+            file.flush()
+            durable.fsync_file(Path(callback.filename))
         return os.stat(callback.filename).st_size
     except OSError:
         return None

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.capture.variables import CHANGED_HINT, components
+from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.weights import auto_names
 from rekindle.jobs.weights.auto_names import Ranks
 from rekindle.jobs.weights.raw_arrays import value_of
@@ -25,8 +26,6 @@ def of(models: list[Any], optimizers: dict[str, Any], names: Ranks | None = None
     Args:
         names: their automatic names, if they are known.
     """
-    import keras  # a loop may have no model of Keras
-
     if names is None:
         names = auto_names.of_models(models, optimizers.values())
     layers = []
@@ -36,7 +35,7 @@ def of(models: list[Any], optimizers: dict[str, Any], names: Ranks | None = None
             plain = auto_names.without_numbers(config, names)
             layers.append([type(layer).__name__, layer.name, _digest(config), _digest(plain)])
     return {
-        "keras": keras.__version__,
+        "keras": internals.keras.__version__,
         "model": "".join(type(model).__name__ for model in models),
         "layers": layers,
         "auto_names": names,
@@ -132,7 +131,7 @@ def rates(optimizers: dict[str, Any]) -> dict[str, float]:
     return {
         name: float(f"{float(value_of(components(variable)[0])):.7g}")
         for name, optimizer in optimizers.items()
-        for variable in optimizer.variables
+        for variable in internals.optimizer_variables(optimizer)
         if variable.name == _RATE
     }
 

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-from rekindle.jobs.capture import fingerprint, variables
+from rekindle.jobs.capture import fingerprint, rng, variables
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, ComponentBase, Json
 from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.capture.variables import Groups, Listing
 from rekindle.jobs.evidence.state_digest import Parts, groups_of
+from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.seeding import trace_draws
 from rekindle.jobs.weights import auto_names, finiteness
 from rekindle.jobs.weights.auto_names import Renaming
@@ -68,6 +69,8 @@ class ModelState(ComponentBase):
             [one for one in variables.values(groups, arrays) if not finiteness.is_exempt(one[0])]
         )
         state: TrainingState = {"variables": described, "non_finite": allowed}
+        if mine := rng.numbers_of(self.components()):
+            state["seeds_in_models"] = mine
         return state | self._tables.capture(arrays)
 
     def restore(self, saved: TrainingState, arrays: Tensors, *, lenient: bool) -> None:
@@ -123,12 +126,16 @@ class ModelState(ComponentBase):
     def trainable(self) -> list[Any]:
         """List the TensorFlow variables that training assigns."""
         models = self.models.values()
-        return variables.components_of(v for model in models for v in model.trainable_variables)
+        return variables.components_of(
+            v for model in models for v in internals.trainable_variables(model)
+        )
 
     def metrics(self) -> list[Any]:
         """List the TensorFlow variables of the models' compiled metrics."""
         models = self.models.values()
-        return variables.components_of(v for model in models for v in model.metrics_variables)
+        return variables.components_of(
+            v for model in models for v in internals.metrics_variables(model)
+        )
 
     def parts(self) -> Parts:
         """Return the TensorFlow variables of model, optimizer, metrics and seed generators."""

@@ -17,34 +17,33 @@ from rekindle.jobs.weights.raw_arrays import value_of
 from rekindle.state.run.training_state import TrainingState
 
 _generators: list["weakref.ref[Any]"] = []
-_watching = False
+_watched: list[Any] = []
 _numbers: dict[int, int] = {}
 """Numbers of generators in this process by those in the checkpoint, where they differ."""
 
 
-def watch_seed_generators() -> None:
+def watch_seed_generators(kinds: Iterable[Any] = (), existing: Any = None) -> None:
     """Register every generator of Keras and TensorFlow from now on, in the order of creation.
 
     Generators of layers inside a data pipeline cannot be reached from the model; their order of
     creation is the same in every attempt, since the script is.
-    """
-    from rekindle.jobs.keras_compat import internals
 
-    global _watching
-    if _watching:
-        return
-    _watching = True
-    # the script may have created it before this call
-    existing = internals.existing_global_generator()
-    if existing is not None:
-        _generators.append(weakref.ref(existing))
+    Args:
+        kinds: classes of Keras' own generators.
+        existing: a generator that exists already.
+    """
     import tensorflow as tf
 
-    for kind in (internals.SeedGenerator, tf.random.Generator):
+    if existing is not None and not any(one() is existing for one in _generators):
+        _generators.append(weakref.ref(existing))
+    for kind in (*kinds, tf.random.Generator):
         _count(kind)
 
 
 def _count(kind: Any) -> None:
+    if kind in _watched:
+        return
+    _watched.append(kind)
     made = kind.__init__
 
     @functools.wraps(made)
@@ -70,6 +69,12 @@ def generators() -> list[tuple[int, Any]]:
         for number, reference in enumerate(_generators)
         if (generator := reference()) is not None
     ]
+
+
+def numbers_of(variables: Iterable[Any]) -> list[int]:
+    """Return the numbers of live generators whose state is one of these TensorFlow variables."""
+    known = {id(variable) for variable in variables}
+    return [number for number, one in generators() if id(variable_of(one)) in known]
 
 
 def made() -> int:
@@ -108,6 +113,9 @@ def fingerprint() -> dict[str, bytes]:
         str(number): _replicas(variable_of(generator)).tobytes()
         for number, generator in generators()
     }
+    own = _own_random()
+    if own is not None:
+        found["keras"] = repr(own.getstate()).encode()
     rng = getattr(context.context(), "_rng", None)
     if rng is not None:
         found["eager"] = repr(rng.getstate()).encode()
@@ -135,7 +143,10 @@ def capture(
 
     eager = context.context()
     rng = getattr(eager, "_rng", None)
+    own = _own_random()
+    of_keras = {} if own is None else {"keras": encode(own.getstate(), tensors, f"{prefix}/keras")}
     return {
+        **of_keras,
         "python": encode(python or random.getstate(), tensors, f"{prefix}/python"),
         "numpy": encode(numpy or np.random.get_state(), tensors, f"{prefix}/numpy"),
         "eager": None if rng is None else encode(rng.getstate(), tensors, f"{prefix}/eager"),
@@ -153,11 +164,20 @@ def restore(state: dict[str, Any], tensors: Tensors) -> None:
     restore_seed_states(state["seeds"], tensors)
     random.setstate(decode(state["python"], tensors))
     np.random.set_state(decode(state["numpy"], tensors))
+    own = _own_random()
+    if own is not None and "keras" in state:
+        own.setstate(decode(state["keras"], tensors))
     if "unseeded" in state:  # older checkpoints have none
         unseeded.restore(state["unseeded"])
     rng = getattr(context.context(), "_rng", None)
     if rng is not None and state["eager"] is not None:
         rng.setstate(decode(state["eager"], tensors))
+
+
+def _own_random() -> Any:
+    from rekindle.jobs.keras_compat import internals
+
+    return internals.own_random()
 
 
 def _make_global_generator(kept: list[list[Any]]) -> None:
@@ -241,7 +261,12 @@ class RandomState(ComponentBase):
         paths = "/".join(
             path for group in saved.get("variables", {}).values() for path, *_ in group
         ).split("/")
-        then = [entry for entry in saved["random"]["seeds"] if entry[1] not in paths]
+        inside_models = set(saved.get("seeds_in_models", ()))
+        then = [
+            entry
+            for entry in saved["random"]["seeds"]
+            if entry[1] not in paths and entry[0] not in inside_models
+        ]
         if any(entry[1] == internals.GLOBAL_GENERATOR for entry in then):
             internals.make_global_generator()  # its first use may come later in this process
         models = {id(variable) for variable in in_models}

@@ -13,9 +13,10 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-import keras
 import numpy as np
 import tensorflow as tf
+
+from rekindle.jobs.keras_compat.internals import keras
 
 try:
     from tensorflow.python.eager.polymorphic_function import tracing_compilation

@@ -7,7 +7,6 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -15,6 +14,8 @@ from rekindle.jobs.capture import variables
 from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
 from rekindle.jobs.capture.component import Caveat, ComponentBase, Json
 from rekindle.jobs.capture.variables import Groups
+from rekindle.jobs.keras_compat import internals
+from rekindle.jobs.keras_compat.internals import keras
 from rekindle.state.errors import UsageError
 from rekindle.state.run.training_state import TrainingState
 
@@ -70,7 +71,7 @@ class TrackedModels:
             if len(some) == len(self.models):
                 paired = {**dict(zip(some, self.models.values(), strict=True)), **paired}
         for label, optimizer in self.optimizers.items():
-            if optimizer.built:
+            if internals.is_optimizer_built(optimizer):
                 continue
             model = paired.get(optimizer)
             if model is None:
@@ -79,7 +80,7 @@ class TrackedModels:
                     hint="Build it before the loop: optimizer.build(variables).",
                 )
             with model.distribute_strategy.scope():
-                optimizer.build(model.trainable_variables)
+                internals.build_optimizer(optimizer, internals.trainable_variables(model))
         for label, metric in self.metrics.items():
             if not metric.variables:
                 raise UsageError(
@@ -95,8 +96,7 @@ class TrackedModels:
         """Return all their variables, each group in an order fixed by the script."""
         found = self.listed()
         for label, model in self.models.items():
-            kept = variables.plain(model)
-            if kept:
+            if kept := variables.plain(model, found):
                 found["plain" + label.removeprefix("model")] = kept
         for label, model in self.models.items():
             if hidden := variables.untracked(model, found):
@@ -105,9 +105,11 @@ class TrackedModels:
 
     def listed(self) -> Groups:
         """Return the variables that Keras lists itself."""
-        found: Groups = {label: list(model.variables) for label, model in self.models.items()}
+        found: Groups = {
+            label: internals.model_variables(model) for label, model in self.models.items()
+        }
         for label, optimizer in self.optimizers.items():
-            found[label] = list(optimizer.variables)
+            found[label] = internals.optimizer_variables(optimizer)
         for label, metric in self.metrics.items():
             found[label] = list(metric.variables)
         return found
@@ -200,7 +202,8 @@ def _kind(value: Any) -> str:
 
 
 def _variables(value: Any) -> list[Any] | None:
-    if isinstance(value, tf.random.Generator | keras.random.SeedGenerator):
+    generators: tuple[Any, ...] = (tf.random.Generator, *internals.SEED_GENERATORS)
+    if isinstance(value, generators):
         return [value.state]
     if hasattr(value, "assign"):
         return None

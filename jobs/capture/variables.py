@@ -7,11 +7,11 @@ are saved, since metrics and seed states differ between replicas.
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
-import keras
 import numpy as np
 
 from rekindle.jobs.bytecode.identity import identity_of
 from rekindle.jobs.capture.codec import Tensors
+from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.weights import layer_attributes, raw_arrays
 from rekindle.jobs.weights.auto_names import Renaming
 from rekindle.jobs.weights.layer_attributes import ATOMS
@@ -47,8 +47,7 @@ def of_model(model: Any) -> Groups:
     ``optimizer.<attribute>``, ``plain`` and ``untracked``: see the functions of these names.
     """
     groups = listed(model)
-    kept = plain(model)
-    if kept:
+    if kept := plain(model, groups):
         groups["plain"] = kept
     if hidden := untracked(model, groups):
         groups["untracked"] = hidden
@@ -57,19 +56,26 @@ def of_model(model: Any) -> Groups:
 
 def listed(model: Any) -> Groups:
     """Return the variables that Keras lists itself; the others take a walk over all layers."""
-    groups: Groups = {"model": list(model.variables), "metrics": list(model.metrics_variables)}
+    groups: Groups = {
+        "model": internals.model_variables(model),
+        "metrics": internals.metrics_variables(model),
+    }
     for name, optimizer in optimizers(model).items():
-        groups[name] = list(optimizer.variables)
+        groups[name] = internals.optimizer_variables(optimizer)
     return groups
 
 
-def plain(model: Any) -> list[Any]:
-    """List the TensorFlow variables in attributes of layers, which Keras does not list."""
+def plain(model: Any, known: Groups) -> list[Any]:
+    """List the TensorFlow variables in attributes of layers, which Keras 3 does not list.
+
+    Args:
+        known: variables that are listed already.
+    """
     import tensorflow as tf
 
     variable = tf.Variable  # looked up once: each attribute of each layer is compared
     found: list[Any] = []
-    seen: set[int] = set()
+    seen = {identity_of(one) for group in known.values() for one in group}
 
     def look(value: Any) -> None:
         if type(value) in ATOMS:
@@ -103,11 +109,12 @@ def untracked(model: Any, known: Groups) -> list[Any]:
     """
     import tensorflow as tf
 
-    variable, module = (keras.Variable, tf.Variable), tf.Module
+    variable, module = (*internals.KERAS_VARIABLES, tf.Variable), tf.Module
     found: list[Any] = []
     seen = {
         identity_of(value) for group in known.values() for one in group for value in components(one)
     }
+    seen.update(identity_of(one) for one in internals.settings(model))
 
     def look(value: Any) -> None:
         if type(value) in ATOMS:
@@ -123,7 +130,7 @@ def untracked(model: Any, known: Groups) -> list[Any]:
         elif isinstance(value, list | tuple):
             for item in value:
                 look(item)
-        elif isinstance(value, module) and not isinstance(value, keras.layers.Layer):
+        elif isinstance(value, module) and not isinstance(value, internals.keras.layers.Layer):
             look(value.variables)
 
     for layer in model._flatten_layers():
@@ -136,17 +143,19 @@ def untracked(model: Any, known: Groups) -> list[Any]:
 def readable(groups: Groups) -> tuple[Groups, list[str]]:
     """Leave out variables whose values cannot be read; return their paths, too."""
     kept = {
-        group: [one for one in variables if _dtype(one) not in _UNREADABLE]
+        group: [one for one in variables if dtype_of(one) not in _UNREADABLE]
         for group, variables in groups.items()
     }
-    left = [_path(one) for group in groups.values() for one in group if _dtype(one) in _UNREADABLE]
+    left = [
+        path_of(one) for group in groups.values() for one in group if dtype_of(one) in _UNREADABLE
+    ]
     return kept, left
 
 
 def optimizers(model: Any) -> dict[str, Any]:
     """Return the compiled optimizer, and those that are attributes of the model."""
     found: dict[str, Any] = {}
-    kind = keras.optimizers.Optimizer  # looked up once: each attribute of the model is compared
+    kind = internals.OPTIMIZERS  # looked up once: each attribute of the model is compared
     if isinstance(getattr(model, "optimizer", None), kind):
         found["optimizer"] = model.optimizer
     own = {name: value for name, value in vars(model).items() if isinstance(value, kind)}
@@ -159,7 +168,7 @@ def optimizers(model: Any) -> dict[str, Any]:
 def are_all_there(model: Any) -> bool:
     """Return whether every layer and optimizer has created its variables."""
     return all(layer.built for layer in model._flatten_layers()) and all(
-        optimizer.built for optimizer in optimizers(model).values()
+        internals.is_optimizer_built(optimizer) for optimizer in optimizers(model).values()
     )
 
 
@@ -274,7 +283,7 @@ def values(groups: Groups, tensors: Tensors) -> list[tuple[str, Any, np.ndarray[
 
 
 def _describe(variable: Any) -> list[Any]:
-    return [_path(variable), _shape(variable), _dtype(variable)]
+    return [path_of(variable), _shape(variable), dtype_of(variable)]
 
 
 def _shape(variable: Any) -> list[int | None] | None:
@@ -289,12 +298,14 @@ def _words(shape: list[int | None] | None) -> str:
     return "any" if shape is None else str(tuple(shape))
 
 
-def _dtype(variable: Any) -> str:
+def dtype_of(variable: Any) -> str:
+    """Return the name of the type of a variable."""
     dtype = variable.dtype
     return str(getattr(dtype, "name", dtype))
 
 
-def _path(variable: Any) -> str:
+def path_of(variable: Any) -> str:
+    """Return the path of a variable; that of legacy Keras is its name."""
     return str(getattr(variable, "path", None) or variable.name)
 
 
@@ -319,10 +330,10 @@ def _is_same_place(then: str, now: str, names: Renaming) -> bool:
 def _at(path: str, variables: list[Any], names: Renaming) -> Any:
     """Find the variable of this path, or the only one that matches it; else None."""
     exact = [
-        variable for variable in variables if len({*names.canonical(path, _path(variable))}) == 1
+        variable for variable in variables if len({*names.canonical(path, path_of(variable))}) == 1
     ]
     found = exact or [
-        variable for variable in variables if _is_same_place(path, _path(variable), names)
+        variable for variable in variables if _is_same_place(path, path_of(variable), names)
     ]
     return found[0] if exact or len(found) == 1 else None
 

@@ -10,12 +10,17 @@ from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, ComponentBase, Json
 from rekindle.jobs.data import determinism
-from rekindle.jobs.data.epoch_iterator import EpochwiseIterator
-from rekindle.jobs.data.fit_iterator import EvalIterator, FitIterator
+from rekindle.jobs.data.iterators import (
+    EpochwiseIterator,
+    EvalIterator,
+    FitIterator,
+    follows,
+    is_of_dataset,
+)
 from rekindle.jobs.data.pipeline.hidden_state import HiddenState
 from rekindle.jobs.data.pipeline.variables import seed_generators
 from rekindle.jobs.data.rng_tracker import NUMPY, PYTHON, UNSEEDED, begin_with
-from rekindle.jobs.keras_compat import internals
+from rekindle.jobs.data.sources import DataEvents
 from rekindle.state.run.training_state import Fingerprint, TrainingState
 
 _ARGUMENTS: Final = {PYTHON: "python", NUMPY: "numpy", UNSEEDED: "made_unseeded"}
@@ -43,7 +48,7 @@ class FitData(ComponentBase):
         self._seed = seed
         self._validation = validation
         self._beat = beat
-        self._events = {"boundary": boundary, "batches_over": batches_over}
+        self._events = DataEvents(boundary, batches_over, self._pass_begins, beat)
         self.train: FitIterator | EpochwiseIterator | None = None
         self._eval: EvalIterator | None = None
         self._evals_replayed = 0
@@ -72,14 +77,12 @@ class FitData(ComponentBase):
         if drawn is not None:
             # Keras reads the first batches at once: they must draw the same as in the first attempt
             begin_with(drawn, arrays)
-        kind = FitIterator if internals.follows(arguments["x"]) else EpochwiseIterator
-        self.train = kind(
-            self._seed, **self._events, pass_begins=self._pass_begins, beat=self._beat, **arguments
-        )
+        kind = FitIterator if follows(arguments) else EpochwiseIterator
+        self.train = kind(self._seed, self._events, **arguments)
         dataset = self.train.source.dataset if isinstance(self.train, FitIterator) else None
         if dataset is not None:
             self._seed_generators = seed_generators(dataset)
-            if isinstance(self.train.data_adapter, internals.TFDatasetAdapter):
+            if is_of_dataset(self.train):
                 self._found += determinism.of_data(dataset, fills_caches=HiddenState.is_complete())
         if isinstance(self._validation, tf.data.Dataset):
             self._found += determinism.of_data(

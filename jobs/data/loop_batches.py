@@ -14,7 +14,6 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -26,6 +25,7 @@ from rekindle.jobs.data import determinism
 from rekindle.jobs.data.pipeline import fast_forward
 from rekindle.jobs.data.pipeline.variables import seed_generators
 from rekindle.jobs.data.shuffle import order
+from rekindle.jobs.keras_compat import internals
 from rekindle.state.errors import UsageError
 from rekindle.state.run.training_state import StreamState
 
@@ -55,7 +55,7 @@ class LoopSource:
         self.seed_generators: list[int] = []
         self.caveats: list[Caveat] = []
         if batch_size is not None:
-            lengths = {len(array) for array in keras.tree.flatten(data)}
+            lengths = {len(array) for array in internals.flatten(data)}
             if len(lengths) != 1:
                 raise UsageError(
                     f"The arrays have different lengths: {sorted(lengths)}.",
@@ -104,7 +104,7 @@ class LoopSource:
         """Skip a finished pass: draw its shuffle from the data."""
         if _is_dataset(self.data):
             iter(self.data)
-        elif isinstance(self.data, keras.utils.PyDataset):
+        elif isinstance(self.data, internals.PyDataset):
             self.data.on_epoch_begin()
             self.data.on_epoch_end()
 
@@ -120,7 +120,7 @@ class LoopSource:
         data = self.data
         if self._batch_size is not None:
             return self._array_batches(seed, number, first)
-        if isinstance(data, keras.utils.PyDataset):
+        if isinstance(data, internals.PyDataset):
             return self._dataset_batches(seed, number, first)
         if not hasattr(data, "__iter__"):
             data = data()
@@ -169,7 +169,7 @@ class LoopSource:
         rows = order(seed, number, self._samples, size, self._shuffle)
         for start in range(first * size, self._samples, size):
             chosen = rows[start : start + size]
-            yield keras.tree.map_structure(
+            yield internals.map_structure(
                 lambda array, chosen=chosen: (
                     tf.gather(array, chosen) if tf.is_tensor(array) else array[chosen]
                 ),

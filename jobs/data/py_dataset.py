@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import keras
-
 from rekindle.jobs.data.rng_tracker import RngTracker, differing, generators
 from rekindle.jobs.data.shuffle import Order, order
-from rekindle.jobs.keras_compat import internals, loops
+from rekindle.jobs.keras_compat import internals
 
 
 class Reordered:
@@ -17,9 +15,9 @@ class Reordered:
     """
 
     def __init__(self, adapter: Any, seed: tuple[int, int], draws: RngTracker) -> None:
-        self._inner = adapter.py_dataset
+        self.inner = adapter.py_dataset
         self._draws = draws
-        self._in_order = not loops.has_workers(adapter)
+        self._in_order = not internals.has_workers(adapter)
         self.drawn_in_threads = False
         self._adapter = adapter
         self._seed = seed
@@ -35,7 +33,7 @@ class Reordered:
 
     def begin_pass(self, number: int, first: int) -> None:
         """Begin pass ``number`` at batch ``first``."""
-        count = self._inner.num_batches
+        count = internals.number_of_batches(self.inner)
         if count is not None:
             self._order = order(self._seed, number, count, 1, self._shuffle)
         self._first = first
@@ -43,7 +41,7 @@ class Reordered:
     @property
     def listens(self) -> bool:
         """True if the user's dataset overrides on_epoch_begin or on_epoch_end."""
-        return listens_to_epochs(self._inner)
+        return listens_to_epochs(self.inner)
 
     def continue_after(self, epochs_begun: int) -> None:
         """Set the number of epochs that earlier attempts have begun."""
@@ -63,26 +61,26 @@ class Reordered:
 
     @property
     def num_batches(self) -> int | None:
-        count: int | None = self._inner.num_batches
+        count = internals.number_of_batches(self.inner)
         return None if count is None else count - self._first
 
     def __getitem__(self, index: int) -> Any:
         position = index + self._first
         chosen = position if self._order is None else int(self._order[position])
         if self._in_order:
-            return self._draws.draw(lambda: self._inner[chosen])
+            return self._draws.draw(lambda: self.inner[chosen])
         before = generators(self._draws.now())
-        batch = self._inner[chosen]
+        batch = self.inner[chosen]
         if differing(before, self._draws.now()):
             self.drawn_in_threads = True
         return batch
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
+        return getattr(self.inner, name)
 
 
 def listens_to_epochs(dataset: Any) -> bool:
-    plain = keras.utils.PyDataset
+    plain = internals.PyDataset
     return any(
         getattr(type(dataset), name, None) is not getattr(plain, name, None)
         for name in ("on_epoch_begin", "on_epoch_end")

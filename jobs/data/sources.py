@@ -15,21 +15,18 @@ import types
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-import keras
-import numpy as np
 import tensorflow as tf
 
 from rekindle.jobs.capture import rng
+from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.data import rng_tracker
 from rekindle.jobs.data.pipeline import fast_forward
 from rekindle.jobs.data.py_dataset import Reordered
 from rekindle.jobs.data.rng_tracker import RngTracker, differing, generators
-from rekindle.jobs.data.shuffle import order
 from rekindle.jobs.keras_compat import internals
-from rekindle.jobs.keras_compat.internals import array_slicing, tree
 
 _IN_WORKERS: Final = Caveat(
     "The PyDataset draws random numbers in several workers, in an order that differs each time",
@@ -40,6 +37,22 @@ _given: "weakref.WeakSet[Any]" = weakref.WeakSet()
 """Generators that were passed to a `fit` of this process."""
 
 Beat = Callable[[], None]
+
+
+class DataEvents(NamedTuple):
+    """Called by an iterator over the training data of a ``fit``.
+
+    Attributes:
+        boundary: between two executions.
+        batches_over: when all batches of an epoch are trained, before its validation.
+        pass_begins: before a pass over the data draws anything.
+        beat: while data is read again; may end the process.
+    """
+
+    boundary: Callable[[], None]
+    batches_over: Callable[[], None]
+    pass_begins: Callable[[], None]
+    beat: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,71 +126,21 @@ class Source:
         return self._strategy.experimental_distribute_dataset(dataset)
 
 
-class ArraySource(Source):
-    """Read arrays in an order of our own; Keras' adapter would hold a second copy in memory."""
+class OrderedSource(Source):
+    """Read arrays in an order of our own; Keras' adapter would hold a second copy in memory.
+
+    Args:
+        seed: of the job, and the stage.
+    """
 
     own_order = True
 
     def __init__(self, adapter: Any, strategy: Any, beat: Beat, seed: tuple[int, int]) -> None:
         super().__init__(adapter, strategy, beat)
         self._seed = seed
-        self._inputs: Any = None
-
-    def open(self) -> None:
-        pass
-
-    @property
-    def element_spec(self) -> Any:
-        inputs, size = self._converted(), self.adapter._batch_size
-        if not all(map(_is_dense, tf.nest.flatten(inputs))):
-            return self._batches(0, 0).element_spec
-        # a pipeline that tells the same costs 0.1 s, for the model of each of hundreds of folds
-        rows = None if self.adapter._num_samples % size else size
-        return tf.nest.map_structure(
-            lambda one: tf.TensorSpec([rows, *one.shape[1:]], tf.as_dtype(one.dtype)), inputs
-        )
-
-    def plan(self) -> Json:
-        return {
-            "the number of samples": self.adapter._num_samples,
-            "the batch size": self.adapter._batch_size,
-            "shuffle": str(self.adapter._shuffle),
-        }
 
     def skip_pass(self) -> None:
         pass
-
-    def begin_pass(self, number: int, first: int) -> Pass:
-        return Pass(iter(self.distribute(self._batches(number, first))))
-
-    def _batches(self, number: int, first: int) -> Any:
-        """Build the dataset of pass ``number``, from batch ``first`` on."""
-        adapter = self.adapter
-        size = adapter._batch_size
-        rows = order(self._seed, number, adapter._num_samples, size, adapter._shuffle)
-        rows = rows[first * size :]
-        full = len(rows) // size * size
-        indices = tf.data.Dataset.from_tensor_slices(rows[:full].reshape(-1, size))
-        if full < len(rows):
-            indices = indices.concatenate(tf.data.Dataset.from_tensors(rows[full:]))
-        inputs = tf.data.Dataset.from_tensors(self._converted())
-        data = tf.data.Dataset.zip((indices, inputs.repeat()))
-        data = data.map(_gather, num_parallel_calls=tf.data.AUTOTUNE)
-        options = tf.data.Options()
-        options.experimental_optimization.apply_default_optimizations = False
-        options.experimental_distribute.auto_shard_policy = (
-            tf.data.experimental.AutoShardPolicy.DATA
-        )
-        return data.with_options(options).prefetch(tf.data.AUTOTUNE)
-
-    def _converted(self) -> Any:
-        """Return the data as tensors, converted once: a new pass must not copy all of it."""
-        if self._inputs is None:
-            inputs = array_slicing.convert_to_sliceable(
-                self.adapter._inputs, target_backend="tensorflow"
-            )
-            self._inputs = tree.lists_to_tuples(inputs)
-        return self._inputs
 
 
 class TrackedSource(Source):
@@ -359,30 +322,30 @@ class Opening:
         self._seed = seed
         self._beat = beat
         self._tracker = (
-            RngTracker(data if isinstance(data, keras.utils.PyDataset) else None)
-            if isinstance(data, types.GeneratorType | keras.utils.PyDataset)
+            RngTracker(data if isinstance(data, internals.PyDataset) else None)
+            if isinstance(data, types.GeneratorType | internals.PyDataset)
             else None
         )
         self._before = rng.fingerprint() if self._tracker is not None else {}
-        of_class = isinstance(data, keras.utils.PyDataset)
+        of_class = isinstance(data, internals.PyDataset)
         self._outside = rng_tracker.outside(data) if of_class else {}
 
-    def source(self, adapter: Any, strategy: Any) -> Source:
-        """Create the source, once Keras has created its adapter of the data."""
-        source = self._kind(adapter, strategy)
+    def source(self, kind: type[Source], adapter: Any, strategy: Any) -> Source:
+        """Create the source of a kind, once Keras has created its adapter of the data."""
+        source = self._make(kind, adapter, strategy)
         source.open()
         if isinstance(source, PyDatasetSource):
             # Keras has read two batches
             source.name_outside(differing(self._outside, rng_tracker.outside(self._data)))
         return source
 
-    def _kind(self, adapter: Any, strategy: Any) -> Source:
+    def _make(self, kind: type[Source], adapter: Any, strategy: Any) -> Source:
         tracker, before = self._tracker, self._before
-        if isinstance(adapter, internals.ArrayDataAdapter):
-            return ArraySource(adapter, strategy, self._beat, self._seed)
-        if tracker is not None and isinstance(adapter, internals.PyDatasetAdapter):
+        if issubclass(kind, OrderedSource):
+            return kind(adapter, strategy, self._beat, self._seed)
+        if tracker is not None and kind is PyDatasetSource:
             return PyDatasetSource(adapter, strategy, self._beat, tracker, before, self._seed)
-        if tracker is not None and isinstance(adapter, internals.GeneratorDataAdapter):
+        if tracker is not None and kind is GeneratorSource:
             return GeneratorSource(adapter, strategy, self._beat, tracker, before, self._data)
         return Source(adapter, strategy, self._beat)
 
@@ -410,18 +373,57 @@ def plan_of(iterator: Any) -> Json:
     }
 
 
-def _is_dense(array: Any) -> bool:
-    return isinstance(array, tf.Tensor) or (
-        type(array) is np.ndarray and array.dtype.kind in "biuf"
-    )
+class DrawnData:
+    """Save and restore what a generator or a ``PyDataset`` draws; a part of an iterator.
 
+    Attributes:
+        source: of its batches.
+    """
 
-def _gather(indices: Any, data: Any) -> Any:
-    def one(x: Any) -> Any:
-        if isinstance(x, array_slicing.TensorflowSparseWrapper):
-            return array_slicing.slice_tensorflow_sparse_wrapper(x, indices)
-        if isinstance(x, list | tuple | dict):
-            return None
-        return tf.gather(x, indices, axis=0) if tf.is_tensor(x) else x
+    source: Source
+    _current_iterator: Any
+    _taken: int
+    _stopped = False
 
-    return tree.traverse(one, data)
+    @property
+    def taken_live(self) -> int | None:
+        """Batches taken of the current pass; None between two passes."""
+        return self._taken if self._current_iterator is not None else None
+
+    def abandon(self) -> bool:
+        """Delete the iterator; True if a pass was begun and not finished."""
+        unfinished = self._current_iterator is not None and self._taken > 0
+        self._current_iterator = None
+        return unfinished
+
+    def draws(self, arrays: Tensors) -> Json | None:
+        """Return the states of the generators that the data draws from, as JSON and arrays."""
+        tracker = self.source.tracker
+        return None if tracker is None else tracker.capture(arrays, self.taken_live)
+
+    def drawn(self) -> dict[str, Any]:
+        """Return states of Python's and numpy's generators to save instead of the current ones."""
+        taken, tracker = self.taken_live, self.source.tracker
+        return {} if tracker is None or taken is None else tracker.behind(taken)
+
+    def close(self) -> None:
+        """Stop reading; set random generators to the last trained batch."""
+        if self.source.tracker is not None:
+            self.source.tracker.close(self.taken_live)
+
+    def put_values(self, draws: Json, arrays: Tensors) -> None:
+        """Restore attributes of a ``PyDataset`` that reading it changes."""
+        if self.source.tracker is not None:
+            self.source.tracker.load_values(draws, arrays)
+
+    def check_again(self) -> None:
+        """Check that the data, read again, reached the restored random state."""
+        if isinstance(self.source, GeneratorSource):
+            self.source.check_again()
+
+    def stop_here(self) -> None:
+        """Give no further batch in this epoch: Keras asks only after one.
+
+        A callback has set ``stop_training`` in an earlier attempt.
+        """
+        self._stopped = True

@@ -5,6 +5,7 @@ is written into the file beside it that the order names. The run directory is no
 order names a folder with links to its checkpoints.
 """
 
+import importlib
 import json
 import os
 import re
@@ -72,7 +73,7 @@ def _export(order: dict[str, Any], run: Run) -> str:
     if order["format"] == "json":
         publish(target, lambda path: path.write_text(json.dumps(model_of)), force=order["force"])
         return str(target)
-    model = _build(model_of)
+    model = _build(model_of, entry.get("package", "keras"))
     _fill(model, label, state["variables"], arrays)
     return write(model, order)
 
@@ -84,9 +85,11 @@ def _entry(run: Run, state: TrainingState, label: str) -> dict[str, Any]:
         return {"problem": str(error)}
 
 
-def _build(model_of: dict[str, Any]) -> Any:
-    import keras
+def _build(model_of: dict[str, Any], package: str) -> Any:
+    from rekindle.jobs.keras_compat import followed
 
+    keras = importlib.import_module(package)
+    followed.choose(keras)
     try:
         return keras.models.model_from_json(json.dumps(model_of))
     except Exception as first:
@@ -109,18 +112,19 @@ def _build(model_of: dict[str, Any]) -> Any:
 def _fill(model: Any, label: str, described: dict[str, Any], arrays: dict[str, Any]) -> None:
     """Load the checkpoint's values into a rebuilt model, by position."""
     from rekindle.jobs.capture import variables
+    from rekindle.jobs.keras_compat import internals
 
     suffix = label.removeprefix("model")
-    groups = {"model": list(model.variables)}
-    wanted = {"model": _renamed(model.variables, described[label], label)}
+    groups = {"model": internals.model_variables(model)}
+    wanted = {"model": _renamed(groups["model"], described[label], label)}
     moved = _moved(arrays, label, "model", range(len(described[label])))
     for name, optimizer in variables.optimizers(model).items():
         saved = described.get(name + suffix)
         if not saved:
             continue
-        if not optimizer.built:
-            optimizer.build(model.trainable_variables)
-        groups[name] = list(optimizer.variables)
+        if not internals.is_optimizer_built(optimizer):
+            internals.build_optimizer(optimizer, internals.trainable_variables(model))
+        groups[name] = internals.optimizer_variables(optimizer)
         kept = _in_use(saved, len(groups[name]))
         if len(kept) != len(groups[name]):
             raise StateMismatch(
@@ -129,7 +133,8 @@ def _fill(model: Any, label: str, described: dict[str, Any], arrays: dict[str, A
                 hint=_SCRIPT_HINT,
             )
         wanted[name] = [
-            [str(v.path), *saved[index][1:]] for v, index in zip(groups[name], kept, strict=False)
+            [variables.path_of(v), *saved[index][1:]]
+            for v, index in zip(groups[name], kept, strict=False)
         ]
         moved |= _moved(arrays, name + suffix, name, kept)
     try:
@@ -170,13 +175,15 @@ def _renamed(here: list[Any], saved: list[list[Any]], label: str) -> list[list[A
             f"The {label} has {len(saved)} variables in the checkpoint and {len(here)} now.",
             hint=_SCRIPT_HINT,
         )
-    for variable, entry in zip(here, saved, strict=True):
-        if _tail(str(variable.path)) != _tail(entry[0]):
+    from rekindle.jobs.capture import variables
+
+    paths = [variables.path_of(variable) for variable in here]
+    for path, entry in zip(paths, saved, strict=True):
+        if _tail(path) != _tail(entry[0]):
             raise StateMismatch(
-                f"The variable {entry[0]} of the checkpoint is {variable.path} now.",
-                hint=_SCRIPT_HINT,
+                f"The variable {entry[0]} of the checkpoint is {path} now.", hint=_SCRIPT_HINT
             )
-    return [[str(v.path), *entry[1:]] for v, entry in zip(here, saved, strict=True)]
+    return [[path, *entry[1:]] for path, entry in zip(paths, saved, strict=True)]
 
 
 def _tail(path: str) -> list[str]:
@@ -205,9 +212,10 @@ def write(model: Any, order: dict[str, Any]) -> str:
         publish(target, lambda path: path.write_text(model.to_json()), force=force)
     elif kind == "safetensors":
         from rekindle.jobs.capture import variables
+        from rekindle.jobs.keras_compat import internals
 
         arrays: dict[str, Any] = {}
-        described = variables.capture({"model": list(model.variables)}, arrays)
+        described = variables.capture({"model": internals.model_variables(model)}, arrays)
         _write_safetensors(target, described["model"], arrays, "model", {}, order)
     else:
         import tensorflow as tf
@@ -233,9 +241,11 @@ def _write_safetensors(
     import ml_dtypes  # noqa: F401  (registers bfloat16 and similar types with numpy)
     import numpy as np
 
+    from rekindle.jobs.weights.seed_paths import is_seed
+
     found: dict[str, Any] = {}
     for index, (path, _shape, dtype) in enumerate(described):
-        if path.endswith("seed_generator_state"):
+        if is_seed(path):
             continue  # not a weight: the RNG state of Dropout
         name, n = path, 1
         while name in found:
@@ -255,9 +265,9 @@ def _by_script(order: dict[str, Any], run: Run, answer: Path) -> NoReturn:
     as in a relaunch, and then the process ends.
     """
     from rekindle.jobs.attempt.session import Session
-    from rekindle.jobs.resume.unfollowed import Unfollowed
     from rekindle.jobs.trainer import hooks, script
     from rekindle.jobs.trainer.source_snapshot import SourceSnapshot
+    from rekindle.jobs.trainer.unfollowed import Unfollowed
 
     job = Job.read(run.job_file).replace(allow_change=False)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rekindle.jobs.keras_compat.known import TESTED
+from rekindle.jobs.keras_compat.known import LEGACY_TESTED, TESTED
 from rekindle.state.counted import few
 
 BACKEND: Final = "tensorflow"
@@ -30,6 +30,8 @@ LOOP: Final = "the training loop"
 """Key of what every ``fit`` rests on; other keys of ``unknown`` are kinds of data."""
 
 Release = tuple[int, ...]
+_FIRST: Final = 3
+_OLDEST_LEGACY: Final = (2, 12)
 _OLDEST: Final = (3, 3)
 """Older versions have another API between ``fit`` and its iterator."""
 
@@ -54,14 +56,12 @@ class Support:
 def decide(
     version: str, backend: str, *, unknown: Mapping[str, tuple[str, ...]] | None = None
 ) -> Support:
-    """Decide about a version of Keras on a backend; pure.
+    """Decide about a version of Keras 3 on a backend; pure.
 
     Args:
         unknown: for the training loop (LOOP) and each kind of data, the functions of Keras that
             differ from those of every tested version; None where the source is not installed.
     """
-    if major(version) < _OLDEST[0]:
-        return legacy("keras", version)
     if backend != BACKEND:
         return Support(
             UNFOLLOWED,
@@ -70,14 +70,39 @@ def decide(
         )
     hint = f"Install Keras {nearest(version)}, the nearest tested version."
     if release(version) < _OLDEST:
-        return Support(
-            UNFOLLOWED, f"Keras {version} is too old to be followed: {NOT_FOLLOWED}", hint
-        )
-    is_tested = version in TESTED
+        return _too_old(f"Keras {version}", hint)
+    return _level(f"Keras {version}", version in TESTED, hint, unknown)
+
+
+def decide_legacy(
+    name: str, version: str, *, unknown: Mapping[str, tuple[str, ...]] | None = None
+) -> Support:
+    """Decide about a version of legacy Keras; pure.
+
+    Args:
+        name: of its module: ``tf_keras``, or ``keras`` for Keras 2.
+        unknown: as in :func:`decide`.
+    """
+    words = f"{name} {version}" if name != "keras" else f"Keras {version}"
+    near = nearest(version, LEGACY_TESTED)
+    what = f"Keras {near} with TensorFlow" if near.startswith("2.15") else "tf_keras"
+    hint = f"Install {what} {near}, the nearest tested version."
+    if release(version) < _OLDEST_LEGACY:
+        return _too_old(words, hint)
+    return _level(words, version in LEGACY_TESTED, hint, unknown)
+
+
+def _too_old(words: str, hint: str) -> Support:
+    return Support(UNFOLLOWED, f"{words} is too old to be followed: {NOT_FOLLOWED}", hint)
+
+
+def _level(
+    words: str, is_tested: bool, hint: str, unknown: Mapping[str, tuple[str, ...]] | None
+) -> Support:
     if unknown is None and not is_tested:
         return Support(
             EPOCHS,
-            f"Keras {version} is not tested and its source is not installed, so this job "
+            f"{words} is not tested and its source is not installed, so this job "
             "is resumed from whole epochs only, and a stop repeats the current epoch.",
             hint,
         )
@@ -85,7 +110,7 @@ def decide(
     if unknown.get(LOOP):
         return Support(
             EPOCHS,
-            f"The training loop of Keras {version} is not known: {_differ(unknown[LOOP])}. So this "
+            f"The training loop of {words} is not known: {_differ(unknown[LOOP])}. So this "
             "job is resumed from whole epochs only, and a stop repeats the current epoch.",
             hint,
         )
@@ -94,7 +119,7 @@ def decide(
         what = "; ".join(f"{kind}: {_differ(names)}" for kind, names in parts.items())
         return Support(
             PARTLY,
-            f"Keras {version} is not known in all parts. A `fit` with {' or '.join(parts)} is "
+            f"{words} is not known in all parts. A `fit` with {' or '.join(parts)} is "
             f"resumed from whole epochs only ({what}).",
             hint,
         )
@@ -102,15 +127,15 @@ def decide(
         return Support(EXACT)
     return Support(
         SIMILAR,
-        f"Keras {version} is not tested, but all functions that exact resume rests on are those "
+        f"{words} is not tested, but all functions that exact resume rests on are those "
         "of tested versions.",
         "Test exact resume with `rekindle verify-resume SPEC`.",
     )
 
 
-def nearest(version: str) -> str:
+def nearest(version: str, tested: tuple[str, ...] = TESTED) -> str:
     """Return the oldest tested version that is newer; the newest if there is none."""
-    known = sorted(TESTED, key=release)
+    known = sorted(tested, key=release)
     newer = [one for one in known if release(one) >= release(version)]
     return (newer or known[-1:])[0]
 
@@ -130,11 +155,6 @@ def _differ(names: tuple[str, ...]) -> str:
     return f"{few([name.partition(':')[2] for name in names], 3)} {verb} from tested versions"
 
 
-def legacy(module: str, version: str) -> Support:
-    """Describe a Keras that is never followed: Keras 2, and ``tf_keras`` of any version."""
-    return Support(UNFOLLOWED, f"{trains_alone(module, version)}: {NOT_FOLLOWED}", HINT)
-
-
 def trains_alone(module: str, version: str) -> str:
     """Say which Keras trains without being followed."""
     return f"Keras {version} ({module}) trains without rekindle"
@@ -142,7 +162,7 @@ def trains_alone(module: str, version: str) -> str:
 
 def is_legacy(keras: Any) -> bool:
     """Return whether an imported Keras is older than Keras 3."""
-    return major(str(keras.__version__)) < _OLDEST[0]
+    return major(str(keras.__version__)) < _FIRST
 
 
 def major(version: str) -> int:

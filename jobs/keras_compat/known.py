@@ -20,6 +20,8 @@ TESTED: Final = (
     "3.16.0.dev2026102704",
 )
 
+LEGACY_TESTED: Final = ("2.21.0",)
+
 KNOWN: Final[dict[str, dict[str, str]]] = {
     "backend.tensorflow.trainer:TensorFlowTrainer.fit": {
         "d2f2a27cd3f4": "3.5.0",
@@ -262,4 +264,49 @@ KNOWN: Final[dict[str, dict[str, str]]] = {
     "trainers.data_adapters.tf_dataset_adapter:TFDatasetAdapter.num_batches": {
         "9b5cc25e6e70": "3.5.0 3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704"
     },
+    "engine.training:Model.fit": {"bbd65df3c726": "2.21.0"},
+    "engine.training:Model.evaluate": {"063483f036f3": "2.21.0"},
+    "engine.training:Model.make_train_function": {"5961c352f5cc": "2.21.0"},
+    "engine.training:Model.make_test_function": {"67363dc9165e": "2.21.0"},
+    "engine.training:Model._maybe_load_initial_counters_from_ckpt": {"5fa413c594f3": "2.21.0"},
+    "engine.training:Model._validate_and_get_metrics_result": {"dc8f81eedd9c": "2.21.0"},
+    "engine.training:Model._should_eval": {"f8b72fc89b16": "2.21.0"},
+    "engine.training:Model.reset_metrics": {"4c8c015f91db": "2.21.0"},
+    "engine.data_adapter:DataHandler.__init__": {"4b540a9f800e": "2.21.0"},
+    "engine.data_adapter:DataHandler._configure_dataset_and_inferred_steps": {
+        "d0202de187c3": "2.21.0"
+    },
+    "engine.data_adapter:DataHandler.enumerate_epochs": {"4bb7d8043c16": "2.21.0"},
+    "engine.data_adapter:DataHandler._truncate_execution_to_epoch": {"35d181301329": "2.21.0"},
+    "engine.data_adapter:DataHandler.catch_stop_iteration": {"64d53a77f7a2": "2.21.0"},
+    "engine.data_adapter:DataHandler.steps": {"4fbebf6c8370": "2.21.0"},
+    "engine.data_adapter:DataHandler._infer_steps": {"6f0e65b8ecc4": "2.21.0"},
+    "engine.data_adapter:select_data_adapter": {"bbc95775c996": "2.21.0"},
+    "callbacks:CallbackList.on_train_begin": {"157894740242": "2.21.0"},
+    "callbacks:CallbackList.on_epoch_begin": {"1041f12b3b33": "2.21.0"},
+    "callbacks:CallbackList.on_epoch_end": {"b2de0d59d04d": "2.21.0"},
+    "backend:RandomGenerator._maybe_init": {"045a206027dd": "2.21.0"},
+    "backend:RandomGenerator._create_seed": {"868e5251ff2e": "2.21.0"},
+    "optimizers.optimizer:Optimizer.apply_gradients": {"9bf79530b20c": "2.21.0"},
+    "optimizers.optimizer:Optimizer._build_learning_rate": {"870b0b3227a1": "2.21.0"},
+    "optimizers.legacy.optimizer_v2:OptimizerV2.apply_gradients": {"daf17845a3ff": "2.21.0"},
+    "optimizers.legacy.optimizer_v2:OptimizerV2._create_hypers": {"d4d43d90f993": "2.21.0"},
+    "engine.data_adapter:TensorLikeDataAdapter.__init__": {"d82d8167a77d": "2.21.0"},
+    "engine.data_adapter:TensorLikeDataAdapter.slice_inputs": {"5514abbc6238": "2.21.0"},
+    "engine.data_adapter:TensorLikeDataAdapter.should_recreate_iterator": {
+        "4a0ef3ac19fd": "2.21.0"
+    },
+    "engine.data_adapter:GeneratorDataAdapter.__init__": {"8935c7129935": "2.21.0"},
+    "engine.data_adapter:GeneratorDataAdapter._handle_multiprocessing": {"0532eeeda82a": "2.21.0"},
+    "engine.data_adapter:GeneratorDataAdapter.should_recreate_iterator": {"4a0ef3ac19fd": "2.21.0"},
+    "engine.data_adapter:KerasSequenceAdapter.__init__": {"f0338965f1d1": "2.21.0"},
+    "engine.data_adapter:KerasSequenceAdapter._handle_multiprocessing": {"126cc0e9ab8c": "2.21.0"},
+    "engine.data_adapter:KerasSequenceAdapter.get_size": {"db75f1c22e05": "2.21.0"},
+    "engine.data_adapter:KerasSequenceAdapter.should_recreate_iterator": {"f46ad9924e95": "2.21.0"},
+    "engine.data_adapter:KerasSequenceAdapter.on_epoch_end": {"551745d0ba09": "2.21.0"},
+    "utils.data_utils:OrderedEnqueuer._run": {"4f7baf7e2ea2": "2.21.0"},
+    "utils.data_utils:OrderedEnqueuer.get": {"04c8ef6c7125": "2.21.0"},
+    "engine.data_adapter:DatasetAdapter.__init__": {"fc379c7c7724": "2.21.0"},
+    "engine.data_adapter:DatasetAdapter.get_dataset": {"1f811e2b1157": "2.21.0"},
+    "engine.data_adapter:DatasetAdapter.should_recreate_iterator": {"0e2756e1e79e": "2.21.0"},
 }

@@ -1,7 +1,8 @@
 """Adapters of Keras' training loops: how ``fit`` asks its iterator for the batches of an epoch.
 
-An iterator of :mod:`rekindle.jobs.data.fit_iterator` yields (first step, last step, iterator) in
-``_steps``; the adapter gives ``fit`` what its version expects. Steps are 0-based within the epoch.
+An iterator of :mod:`rekindle.jobs.data.keras3.fit_iterator` yields (first step, last step,
+iterator) in ``_steps``; the adapter gives ``fit`` what its version expects. Steps are 0-based
+within the epoch.
 """
 
 from collections.abc import Iterator

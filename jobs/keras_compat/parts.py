@@ -5,13 +5,14 @@ are named by module (below ``keras.src``) and qualified name.
 """
 
 import functools
-import importlib
+import importlib.util
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from rekindle.jobs.keras_compat import digests
 from rekindle.jobs.keras_compat.keras_support import LOOP, Release, release
-from rekindle.jobs.keras_compat.known import KNOWN, TESTED
+from rekindle.jobs.keras_compat.known import KNOWN, LEGACY_TESTED, TESTED
 
 ARRAYS: Final = "arrays"
 GENERATORS: Final = "generators"
@@ -106,6 +107,77 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Functions by what of a ``fit`` rests on them; LOOP counts for all data."""
 
+_ENGINE: Final = "engine"
+_HANDLER: Final = f"{_ENGINE}.data_adapter:DataHandler"
+
+LEGACY_GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
+    LOOP: (
+        *(
+            f"{_ENGINE}.training:Model.{name}"
+            for name in (
+                "fit",
+                "evaluate",
+                "make_train_function",
+                "make_test_function",
+                "_maybe_load_initial_counters_from_ckpt",
+                "_validate_and_get_metrics_result",
+                "_should_eval",
+                "reset_metrics",
+            )
+        ),
+        *(
+            f"{_HANDLER}.{name}"
+            for name in (
+                "__init__",
+                "_configure_dataset_and_inferred_steps",
+                "enumerate_epochs",
+                "_truncate_execution_to_epoch",
+                "catch_stop_iteration",
+                "steps",
+                "_infer_steps",
+            )
+        ),
+        f"{_ENGINE}.data_adapter:select_data_adapter",
+        *(
+            f"callbacks:CallbackList.{name}"
+            for name in ("on_train_begin", "on_epoch_begin", "on_epoch_end")
+        ),
+        "backend:RandomGenerator._maybe_init",
+        "backend:RandomGenerator._create_seed",
+        "optimizers.optimizer:Optimizer.apply_gradients",
+        "optimizers.optimizer:Optimizer._build_learning_rate",
+        "optimizers.legacy.optimizer_v2:OptimizerV2.apply_gradients",
+        "optimizers.legacy.optimizer_v2:OptimizerV2._create_hypers",
+    ),
+    ARRAYS: tuple(
+        f"{_ENGINE}.data_adapter:TensorLikeDataAdapter.{name}"
+        for name in ("__init__", "slice_inputs", "should_recreate_iterator")
+    ),
+    GENERATORS: tuple(
+        f"{_ENGINE}.data_adapter:GeneratorDataAdapter.{name}"
+        for name in ("__init__", "_handle_multiprocessing", "should_recreate_iterator")
+    ),
+    PY_DATASETS: (
+        *(
+            f"{_ENGINE}.data_adapter:KerasSequenceAdapter.{name}"
+            for name in (
+                "__init__",
+                "_handle_multiprocessing",
+                "get_size",
+                "should_recreate_iterator",
+                "on_epoch_end",
+            )
+        ),
+        "utils.data_utils:OrderedEnqueuer._run",
+        "utils.data_utils:OrderedEnqueuer.get",
+    ),
+    DATASETS: tuple(
+        f"{_ENGINE}.data_adapter:DatasetAdapter.{name}"
+        for name in ("__init__", "get_dataset", "should_recreate_iterator")
+    ),
+}
+"""The same of legacy Keras."""
+
 _RENAMED: Final = {
     "TensorFlowTrainer": ("backend.tensorflow.trainer", "Trainer"),
     "Trainer": ("trainers.trainer", "BaseTrainer"),
@@ -115,27 +187,53 @@ ABSENT: Final = "absent"
 """Stands for the digest of a function that a version of Keras does not have."""
 
 
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Name the functions that exact resume rests on, in one Keras of this process.
+
+    Attributes:
+        package: its modules are below it.
+        groups: functions by what of a ``fit`` rests on them.
+        tested: versions whose functions are known.
+    """
+
+    package: str
+    groups: Mapping[str, tuple[str, ...]]
+    tested: tuple[str, ...]
+
+
+KERAS3: Final = Table("keras.src", GROUPS, TESTED)
+
+
 @functools.cache
-def of_group(group: str) -> Mapping[str, str]:
+def legacy(package: str) -> Table:
+    """Return the table of a legacy Keras, by the name of its module."""
+    below = f"{package}.src"  # since Keras 2.13
+    found = importlib.util.find_spec(below) is not None
+    return Table(below if found else package, LEGACY_GROUPS, LEGACY_TESTED)
+
+
+@functools.cache
+def of_group(group: str, table: Table = KERAS3) -> Mapping[str, str]:
     """Digest the functions of a group in the Keras of this process; empty without its source."""
-    found = {name: _digest(name) for name in GROUPS[group]}
+    found = {name: _digest(name, table.package) for name in table.groups[group]}
     return {} if "" in found.values() else found
 
 
 @functools.cache
-def unknown(group: str) -> tuple[str, ...]:
+def unknown(group: str, table: Table = KERAS3) -> tuple[str, ...]:
     """Name the functions of a group in which it differs from the most similar tested version."""
-    found = of_group(group)
+    found = of_group(group, table)
     differ = [
         tuple(name for name, digest in found.items() if version not in _versions(name, digest))
-        for version in TESTED
+        for version in table.tested
     ]
-    return min(differ, key=len)
+    return min(differ, key=len, default=tuple(found))
 
 
-def has_source() -> bool:
+def has_source(table: Table = KERAS3) -> bool:
     """Return whether the source of Keras is installed; without it only its version counts."""
-    return bool(of_group(LOOP))
+    return bool(of_group(LOOP, table))
 
 
 def family(version: str) -> Release:
@@ -151,10 +249,10 @@ def _versions(name: str, digest: str) -> set[str]:
     return set(KNOWN.get(name, {}).get(digest, "").split())
 
 
-def _digest(name: str) -> str:
+def _digest(name: str, package: str) -> str:
     module, _, path = name.partition(":")
     try:
-        found: Any = importlib.import_module(f"keras.src.{module}")
+        found: Any = importlib.import_module(f"{package}.{module}")
     except ImportError:
         return ABSENT
     for step in path.split("."):

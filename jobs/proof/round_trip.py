@@ -222,7 +222,7 @@ def _json_gaps(saved: Json, again: Json) -> Iterator[Gap]:
             yield from _random_gaps(value, again.get(key, {}))
         elif key == "python":
             yield from _python_gaps(value, again.get(key) or {})
-        elif key == "generators":
+        elif key in ("generators", "seeds_in_models"):
             continue  # a script that loads its model in a relaunch makes more of them
         else:
             pair = value, again.get(key)

@@ -9,7 +9,6 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -18,6 +17,7 @@ from rekindle.jobs.bytecode.identity import identity_of
 from rekindle.jobs.capture import variables
 from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
 from rekindle.jobs.keras_compat import internals
+from rekindle.jobs.keras_compat.internals import keras
 from rekindle.jobs.object_kinds import kinds, leaves
 from rekindle.jobs.object_kinds.iterators import IteratorKinds
 from rekindle.jobs.object_kinds.kinds import Kind, Leaf, ObjectKind, Slot
@@ -35,17 +35,17 @@ _OWN: Final = (
     "_trainable _get_metrics_result_or_logs params model _model "
 )
 """Attributes that ``fit`` sets or that are restored elsewhere."""
-_OWN_NAMES: Final = frozenset(_OWN.split())
+_OWN_NAMES: Final = frozenset(_OWN.split()) | internals.OWN_NAMES
 
 _GENERATORS: Final = (random.Random, np.random.Generator, np.random.RandomState)
 # looked up once: each object of each walk is compared
-_VARIABLES: Final = (keras.Variable, tf.Variable)
+_VARIABLES: Final = (*internals.KERAS_VARIABLES, tf.Variable)
 _TENSOR: Final = tf.Tensor
-_SYMBOLIC: Final = keras.KerasTensor
+_SYMBOLIC: Final = internals.KerasTensor
 _CALLBACKS: Final = keras.callbacks.Callback
-_DATA: Final = keras.utils.PyDataset
-_ELSEWHERE: Final = (keras.random.SeedGenerator, tf.random.Generator, tf.data.Dataset)
-_PARTS: Final = (keras.layers.Layer, keras.metrics.Metric, internals.BaseOptimizer)
+_DATA: Final = internals.PyDataset
+_ELSEWHERE: Final = (*internals.SEED_GENERATORS, tf.random.Generator, tf.data.Dataset)
+_PARTS: Final = (keras.layers.Layer, keras.metrics.Metric, *internals.OPTIMIZERS)
 
 # of stock callbacks: what Keras sets again, or what is restored from files
 _CALLBACK: Final = frozenset({"model", "_model", "params"})
@@ -80,7 +80,7 @@ class VariableLeaf(Leaf):
             raise Unsupported(str(error)) from None
         return {
             "parts": parts,
-            "keras": issubclass(type(value), keras.Variable),
+            "keras": isinstance(value, internals.KERAS_VARIABLES),
             "trainable": bool(value.trainable),
             "name": str(value.name).partition(":")[0],
         }
@@ -96,7 +96,7 @@ class VariableLeaf(Leaf):
         if len(body["parts"]) != 1:
             raise Unresolvable(f"a new variable with {len(body['parts'])} replicas")
         content = decode(body["parts"][0], arrays)
-        make = keras.Variable if body["keras"] else tf.Variable
+        make = internals.KERAS_VARIABLES[0] if body["keras"] else tf.Variable
         return make(
             content, trainable=body["trainable"], name=body["name"], dtype=content.dtype.name
         )
@@ -275,14 +275,14 @@ FUNCTION = TracedFunctionKind()
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the layers, metrics, losses and variables that an object of Keras holds."""
     held = vars(value)
-    for index, layer in enumerate(list(held.get("_layers") or ())):
+    for index, layer in enumerate(list(held.get(internals.HELD_LAYERS) or ())):
         yield f".layers[{index}]", layer
     if isinstance(value, keras.Model):
         yield from internals.compiled_parts(value)
-    for group in ("_trainable_variables", "_non_trainable_variables", "_variables"):
+    for group in internals.HELD_VARIABLES:
         for index, variable in enumerate(list(held.get(group) or ())):
             yield f".{group.strip('_')}[{index}]", variable
-    if isinstance(value, internals.BaseOptimizer):
+    if isinstance(value, internals.OPTIMIZERS):
         yield ".learning_rate", held.get("_learning_rate")
 
 

@@ -6,20 +6,13 @@ a callback after all others restores and saves, and an iterator in place of ``TF
 knows the position in the data.
 """
 
-import functools
 import inspect
 import threading
-from collections.abc import Callable
 from typing import Any, Final
-
-import keras
 
 from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.session import Session
-from rekindle.jobs.capture import rng
-from rekindle.jobs.data.pipeline import watching
-from rekindle.jobs.ends.uses import VariableUses
-from rekindle.jobs.keras_compat import internals, keras_support
+from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.keras_compat.internals import PLAIN_FIT, PLAIN_ITERATOR
 from rekindle.jobs.keras_compat.keras_support import NOT_FOLLOWED
 from rekindle.jobs.resume.fit_stage import FitStage
@@ -29,32 +22,7 @@ from rekindle.state.errors import RekindleError
 _SIGNATURE: Final = inspect.signature(PLAIN_FIT)
 
 
-def install(session: Session) -> Callable[[], None]:
-    """Make ``fit`` resumable in this process; return a function that undoes it.
-
-    Call it right after Keras is imported: random generators are registered from then on.
-    """
-    support = internals.support((keras_support.LOOP,))
-    if support.level == keras_support.EPOCHS:
-        session.warn(support.what, support.hint)
-    rng.watch_seed_generators()
-    watching.watch()
-    stages = _Stages(session)
-    session.stages.ends.notice_by(VariableUses())
-
-    @functools.wraps(PLAIN_FIT)
-    def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return stages.fit(self, *args, **kwargs)
-
-    undo = internals.replace_fit(fit)
-    if keras.Model.fit is not fit:
-        session.warn(
-            "`Model.fit` could not be made resumable.", "Report this with the Keras version."
-        )
-    return undo
-
-
-class _Stages:
+class Stages:
     """Run each call of ``fit`` as a stage."""
 
     def __init__(self, session: Session) -> None:

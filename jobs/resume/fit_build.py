@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from rekindle.jobs.capture import variables
@@ -13,6 +12,7 @@ from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.capture.variables import Listing
 from rekindle.jobs.heartbeat import Plan
 from rekindle.jobs.keras_compat import internals
+from rekindle.jobs.keras_compat.internals import keras
 from rekindle.jobs.python_state.component import named
 from rekindle.state.run.training_state import TrainingState
 
@@ -30,7 +30,7 @@ def user_callbacks(given: Any, warn: Warn) -> list[Any]:
     if isinstance(given, keras.callbacks.CallbackList):
         given = given.callbacks
     found = []
-    for callback in keras.tree.flatten(given) if given else []:
+    for callback in internals.flatten(given) if given else []:
         if isinstance(callback, keras.callbacks.BackupAndRestore):
             warn(
                 "The callback BackupAndRestore is ignored: rekindle restores "
@@ -85,24 +85,8 @@ def history_of(callbacks: list[Any]) -> Any:
 def python_roots(model: Any, arguments: Json, callbacks: list[Any]) -> dict[str, Any]:
     """Name the objects of a ``fit`` from which Python state is reached."""
     data = {"data": arguments["x"], "validation data": arguments["validation_data"]}
-    followed = {name: one for name, one in data.items() if isinstance(one, keras.utils.PyDataset)}
+    followed = {name: one for name, one in data.items() if isinstance(one, internals.PyDataset)}
     return {"model": model, **followed, **named(callbacks)}
-
-
-def iterator_arguments(model: Any, arguments: Json) -> Json:
-    """Return the arguments that ``fit`` would pass to its iterator."""
-    x, y, weight = internals.without_validation_split(arguments)
-    return {
-        "x": x,
-        "y": y,
-        "sample_weight": weight,
-        "batch_size": arguments["batch_size"],
-        "steps_per_epoch": arguments["steps_per_epoch"],
-        "shuffle": arguments["shuffle"],
-        "class_weight": arguments["class_weight"],
-        "distribute_strategy": model.distribute_strategy,
-        "steps_per_execution": model.steps_per_execution,
-    }
 
 
 def build(model: Any, train: Any, models: ModelState, saved: TrainingState, warn: Warn) -> None:
@@ -112,7 +96,7 @@ def build(model: Any, train: Any, models: ModelState, saved: TrainingState, warn
         try:
             # the specification of arrays costs 0.1 s, for each of hundreds of finished stages
             if not was_built:
-                model._symbolic_build(data_batch=_batch_of(train.element_spec))
+                internals.build(model, train.element_spec)
             built = True
         except Exception:
             built = False  # e.g. a custom train_step that creates variables itself
@@ -131,15 +115,3 @@ def build(model: Any, train: Any, models: ModelState, saved: TrainingState, warn
             )
         if saved["position"]["end"]:
             models.fix()
-
-
-def _batch_of(spec: Any) -> Any:
-    """Convert the shapes of a batch for Keras' symbolic build; unknown sizes stay unknown."""
-    return tf.nest.map_structure(
-        lambda s: (
-            keras.KerasTensor(tuple(s.shape), s.dtype.name)
-            if isinstance(s, tf.TensorSpec)
-            else None
-        ),
-        spec,
-    )

@@ -16,7 +16,7 @@ from rekindle.jobs.capture.component import ComponentBase, Json
 from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.data import determinism
 from rekindle.jobs.data.fit_data import FitData
-from rekindle.jobs.data.fit_iterator import CallbackIterator
+from rekindle.jobs.data.iterators import CallbackIterator
 from rekindle.jobs.files import targets
 from rekindle.jobs.files.moved import OutputPaths
 from rekindle.jobs.files.stage_files import StageFiles
@@ -164,13 +164,14 @@ class FitStage:
         return self._data.make_validation(arguments)
 
     def _make_training(self, arguments: Json | None = None) -> Any:
-        arguments = arguments or fit_build.iterator_arguments(self._model, self._arguments)
+        arguments = arguments or internals.iterator_arguments(self._model, self._arguments)
         return self._data.make_training(arguments, self._engine.saved, self._engine.saved_arrays)
 
     # called by Keras through the hook and the iterator
 
     def begin(self) -> None:
         """Begin or resume at the end of ``on_train_begin``, before anything is trained."""
+        self._callbacks.begin()
         self._open(self._data.iterator)
         self._engine.report(determinism.of_process())
         plan = fit_build.plan(self._arguments, self._data.iterator)
@@ -269,6 +270,7 @@ class FitStage:
             *self._models.components(),
             *self._random.variables(),
             *self._callbacks.variables(),
+            *internals.settings(self._model),
         ]
         self._engine.report(
             determinism.checked(
@@ -325,23 +327,12 @@ class _FitRun(ComponentBase):
         return None
 
     def carry_logs(self) -> None:
-        """Use the saved logs of the last batch for epochs that have no batch of their own.
-
-        Keras' loop keeps them in a variable: data may have run out, or the epoch is resumed with no
-        batch left.
-        """
-        saved, model = self._logs, self._model
-        plain = type(model)._get_metrics_result_or_logs
-
-        def result(logs: Json) -> Any:
-            return plain(model, logs or saved)
-
-        # not setattr: Keras' tracking would add it to the model
-        model.__dict__["_get_metrics_result_or_logs"] = result
+        """Use the saved logs of the last batch for epochs that have no batch of their own."""
+        internals.carry_logs(self._model, self._logs)
 
     def forget_carried_logs(self) -> None:
         """Remove what :meth:`carry_logs` set."""
-        self._model.__dict__.pop("_get_metrics_result_or_logs", None)
+        internals.forget_carried_logs(self._model)
 
 
 def plain_logs(logs: Json | None) -> Json:

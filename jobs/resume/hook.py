@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import keras
-
 from rekindle.jobs.evidence.proof import Proof
+from rekindle.jobs.keras_compat.internals import keras
 
 
 class FitEvents(Protocol):

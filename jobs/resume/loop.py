@@ -9,21 +9,21 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
-
-import keras  # noqa: F401  # first: the hook that its import runs imports the modules below, too
+from typing import TYPE_CHECKING, Any
 
 from rekindle.jobs.attempt import shutdown, standalone
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.bytecode import enumerations
-from rekindle.jobs.capture import rng
-from rekindle.jobs.capture.tracked_objects import TrackedModels
-from rekindle.jobs.data.loop_batches import Batches
 from rekindle.jobs.heartbeat import Plan
-from rekindle.jobs.resume.loop_stage import LoopStage
+from rekindle.jobs.keras_compat import followed
+from rekindle.jobs.resume import fit_hook
 from rekindle.state.errors import UsageError
 
-rng.watch_seed_generators()
+if TYPE_CHECKING:
+    from rekindle.jobs.data.loop_batches import Batches
+    from rekindle.jobs.resume.loop_stage import LoopStage
+
+fit_hook.watch_seed_generators()
 
 
 def resumable(
@@ -77,6 +77,16 @@ def resumable(
             where or standalone.default_folder(), policy, seed
         )
 
+    if not followed.choose_for((model, optimizer, metrics)):
+        raise UsageError(
+            f"This process follows {followed.module().__name__}, and these are objects of another "
+            "Keras.",
+            hint="Train with one of them in each job.",
+        )
+    # only now: the objects decide which Keras is followed
+    from rekindle.jobs.capture.tracked_objects import TrackedModels
+    from rekindle.jobs.resume.loop_stage import LoopStage
+
     tracked = TrackedModels(model, optimizer, metrics)
     stage = LoopStage(policy, tracked, {} if state is None else state)
     return Loop(opened, steps, stage)
@@ -85,7 +95,9 @@ def resumable(
 class Loop:
     """Iterate over steps or epochs of a loop, which is one stage; made by :func:`resumable`."""
 
-    def __init__(self, opened: Callable[[], Session], steps: int | None, stage: LoopStage) -> None:
+    def __init__(
+        self, opened: Callable[[], Session], steps: int | None, stage: "LoopStage"
+    ) -> None:
         self._opened = opened
         self._steps = steps
         self._stage = stage
@@ -157,7 +169,7 @@ class Loop:
             stage.boundary()
         stage.batches_over()
 
-    def data(self, data: Any, batch_size: int | None = None, *, shuffle: bool = True) -> Batches:
+    def data(self, data: Any, batch_size: int | None = None, *, shuffle: bool = True) -> "Batches":
         """Add data whose position is saved with the loop; call it before the loop begins.
 
         ``next(data)`` returns the next batch, over all passes; ``for batch in data`` is one
@@ -181,10 +193,9 @@ class Loop:
     def __enter__(self) -> "Loop":  # noqa: PYI034  typing.Self is of Python 3.11
         """Make ``fit`` resumable without a daemon, until the end of the ``with`` block."""
         if Session.current is None:
-            from rekindle.jobs.resume import fit
-
             session = Session.use(self._opened())
-            self._undo = [shutdown.install_alone(), fit.install(session)]
+            followed_fit = fit_hook.install(session, followed.module())
+            self._undo = [shutdown.install_alone(), followed_fit]
         return self
 
     def __exit__(

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-import keras
 import tensorflow as tf
 
 from rekindle.jobs.attempt.checkpoint_store import RestorePoint, Snapshot
@@ -13,6 +12,7 @@ from rekindle.jobs.capture import fingerprint
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Component, Json
 from rekindle.jobs.capture.model_state import ModelState
+from rekindle.jobs.keras_compat.internals import keras
 from rekindle.jobs.proof import decodable, round_trip
 from rekindle.jobs.proof.round_trip import Comparison, Gap
 from rekindle.state.run.training_state import TrainingState

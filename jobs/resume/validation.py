@@ -9,6 +9,7 @@ from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Json
 from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.data.fit_data import FitData
+from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.resume.stage import StageEngine
 
 
@@ -28,7 +29,7 @@ class Validation:
             return
         self._engine.end_last_steps()
         arrays: Tensors = {}
-        metrics = {"metrics": list(self._model.metrics_variables)}
+        metrics = {"metrics": internals.metrics_variables(self._model)}
         state = {
             "metrics": variables.capture(metrics, arrays),
             "random": self._random.capture(arrays)["random"],

@@ -8,7 +8,10 @@ import json
 from typing import Any
 
 from rekindle.jobs.attempt.session import Session
+from rekindle.jobs.capture import variables
 from rekindle.jobs.journal_writer import log_line
+from rekindle.jobs.keras_compat import internals
+from rekindle.jobs.weights.seed_paths import is_seed
 from rekindle.state.errors import CheckpointsUnreadable, StateMismatch
 from rekindle.state.run import checkpoints, tensors
 from rekindle.state.run.checkpoints import Checkpoint, Position
@@ -48,7 +51,7 @@ def apply(session: Session, stage: int, models: dict[str, Any]) -> list[str]:
             hint="Remove the folder, then `rekindle release`: the daemon copies them again.",
         ) from error
     counts = [
-        _assign(label, list(model.variables), saved.get(label, []), arrays)
+        _assign(label, internals.model_variables(model), saved.get(label, []), arrays)
         for label, model in models.items()
     ]
     name = f"{source['job']}, {source['checkpoint']}"
@@ -58,26 +61,29 @@ def apply(session: Session, stage: int, models: dict[str, Any]) -> list[str]:
 
 def _assign(label: str, here: list[Any], described: list[list[Any]], arrays: dict[str, Any]) -> int:
     """Assign by path if all paths match, else by position: layer numbers differ by process."""
-    mine = [variable for variable in here if not _is_seed(variable.path)]
-    theirs = [(index, entry) for index, entry in enumerate(described) if not _is_seed(entry[0])]
-    if {v.path for v in mine} == {entry[0] for _, entry in theirs} and (
-        len({v.path for v in mine}) == len(mine)
+    mine = [variable for variable in here if not is_seed(variables.path_of(variable))]
+    theirs = [(index, entry) for index, entry in enumerate(described) if not is_seed(entry[0])]
+    if {variables.path_of(v) for v in mine} == {entry[0] for _, entry in theirs} and (
+        len({variables.path_of(v) for v in mine}) == len(mine)
     ):
         order = {entry[0]: (index, entry) for index, entry in theirs}
-        theirs = [order[variable.path] for variable in mine]
+        theirs = [order[variables.path_of(variable)] for variable in mine]
     for variable, (_, (path, shape, dtype)) in zip(mine, theirs, strict=False):
         if list(variable.shape) != list(shape):
             raise _mismatch(
-                f"{path} has shape {tuple(shape)} there, but {variable.path} has "
+                f"{path} has shape {tuple(shape)} there, but {variables.path_of(variable)} has "
                 f"{tuple(variable.shape)} here"
             )
-        if str(variable.dtype) != dtype:
+        if variables.dtype_of(variable) != dtype:
             raise _mismatch(
-                f"{path} is {dtype} there, but {variable.path} is {variable.dtype} here"
+                f"{path} is {dtype} there, but {variables.path_of(variable)} is "
+                f"{variables.dtype_of(variable)} here"
             )
     if len(mine) != len(theirs):
         longer = (
-            [v.path for v in mine] if len(mine) > len(theirs) else [entry[0] for _, entry in theirs]
+            [variables.path_of(v) for v in mine]
+            if len(mine) > len(theirs)
+            else [entry[0] for _, entry in theirs]
         )
         raise _mismatch(
             f"the {label} has {len(theirs)} weights there and {len(mine)} here; "
@@ -96,11 +102,5 @@ def _mismatch(found: str) -> StateMismatch:
     )
 
 
-def _is_seed(path: str) -> bool:
-    return str(path).endswith("seed_generator_state")
-
-
 def _dtype(variable: Any) -> Any:
-    value = variable._value
-    component = next(iter(getattr(value, "values", None) or [value]))
-    return component.dtype.as_numpy_dtype
+    return variables.components(variable)[0].dtype.as_numpy_dtype

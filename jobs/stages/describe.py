@@ -40,7 +40,7 @@ def fit(model: Any, arguments: dict[str, Any], weights: str | None = None) -> Ca
         )
         return Call(
             key,
-            model_digest.entry({"model": list(model.variables)}, [model], weights),
+            model_digest.entry({"model": internals.model_variables(model)}, [model], weights),
             way.here(),
             bool(arguments["initial_epoch"] or internals.initial_epoch(model)),
         )
@@ -59,7 +59,9 @@ def loop(tracked: TrackedModels, names: Iterable[str]) -> Call | None:
             model_digest.optimizers(tracked.optimizers),
             {"the names in state=": ", ".join(sorted(names))},
         )
-        groups = {label: list(model.variables) for label, model in tracked.models.items()}
+        groups = {
+            label: internals.model_variables(model) for label, model in tracked.models.items()
+        }
         return Call(key, model_digest.entry(groups, models), way.here())
 
     return _checked(made)

@@ -7,15 +7,15 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-import keras
 import numpy as np
 
 from rekindle.jobs.capture import rng, variables
+from rekindle.jobs.keras_compat.internals import keras
 from rekindle.jobs.stages.data_digest import DataDigest
 from rekindle.jobs.stages.key import Entry
 from rekindle.jobs.weights.raw_arrays import value_of
+from rekindle.jobs.weights.seed_paths import is_seed
 
-_SEEDS: Final = re.compile(r"seed_generator(_\d+)?/")
 _NUMBER: Final = re.compile(r"_\d+$")
 _OF_NAMES: Final = frozenset({"keras_history", "input_layers", "output_layers"})
 """Settings in which a model refers to its layers by name."""
@@ -54,7 +54,7 @@ def entry(groups: dict[str, list[Any]], models: Iterable[Any], weights: str | No
         return Entry(weights, _random())
     digest = DataDigest(leaves=max(sum(map(len, groups.values())), 1))
     for variable in (one for group in groups.values() for one in group):
-        if not _SEEDS.search(str(getattr(variable, "path", ""))):
+        if not is_seed(variables.path_of(variable)):
             _add_variable(digest, variable)
     for model in models:
         for layer in _layers(model):
@@ -72,7 +72,9 @@ def _random() -> str:
     found.update(repr(random.getstate()).encode())
     for part in np.random.get_state():  # noqa: NPY002 - the script may draw from it
         found.update(part.tobytes() if isinstance(part, np.ndarray) else str(part).encode())
-    found.update(rng.fingerprint().get("eager", b""))
+    states = rng.fingerprint()
+    for name in ("eager", "keras"):
+        found.update(states.get(name, b""))
     return found.hexdigest()
 
 

@@ -5,11 +5,12 @@ import weakref
 from collections.abc import Iterator
 from typing import Any, Final
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from rekindle.jobs.data.pipeline import graph
+from rekindle.jobs.keras_compat import internals
+from rekindle.jobs.keras_compat.internals import keras
 from rekindle.jobs.stages.data_digest import DataDigest, count_leaves
 from rekindle.jobs.stages.key import DataKey
 from rekindle.jobs.stages.stable_text import stable_text
@@ -40,9 +41,9 @@ def _special(digest: DataDigest, value: Any) -> bool:
     """Digest a value of TensorFlow or Keras."""
     if isinstance(value, tf.data.Dataset):
         _pipeline(digest, value)
-    elif isinstance(value, keras.utils.PyDataset):
+    elif isinstance(value, internals.PyDataset):
         _object(digest, value)
-    elif isinstance(value, tf.Tensor | tf.Variable | keras.Variable):
+    elif isinstance(value, (tf.Tensor, tf.Variable, *internals.KERAS_VARIABLES)):
         _tensor(digest, value)
     elif isinstance(value, tf.RaggedTensor | tf.SparseTensor):
         digest.describe(type(value).__name__)
@@ -51,7 +52,7 @@ def _special(digest: DataDigest, value: Any) -> bool:
     elif isinstance(value, tf.distribute.DistributedDataset):
         digest.describe(type(value).__name__)
         digest.text(str(value.element_spec))
-    elif isinstance(value, keras.Layer | tf.Module | keras.optimizers.Optimizer):
+    elif isinstance(value, (keras.layers.Layer, tf.Module, *internals.OPTIMIZERS)):
         digest.text(f"<{type(value).__name__}>")  # their variables change during a training
     elif type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "dataset"):
         _object(digest, value)
@@ -76,7 +77,7 @@ def _object(digest: DataDigest, value: Any) -> None:
 
 def _tensors_only(digest: DataDigest, value: Any) -> bool:
     """Digest a value of TensorFlow or Keras among the attributes of an object."""
-    if isinstance(value, keras.utils.PyDataset):
+    if isinstance(value, internals.PyDataset):
         digest.attributes(value)
         return True
     return _special(digest, value)
@@ -85,7 +86,7 @@ def _tensors_only(digest: DataDigest, value: Any) -> bool:
 def _tensor(digest: DataDigest, value: Any) -> None:
     spec = f"{getattr(value.dtype, 'name', value.dtype)} {tuple(value.shape)}"
     digest.describe(spec)
-    tensor = value.value if isinstance(value, keras.Variable) else value
+    tensor = value.value if isinstance(value, internals.KERAS_VARIABLES) else value
     if not hasattr(tensor, "numpy") or tensor.dtype in (tf.resource, tf.variant):
         return
     try:

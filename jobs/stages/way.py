@@ -30,7 +30,7 @@ _MOST_FRAMES: Final = 12
 _MOST_TEXT: Final = 120
 _OURS: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _RUNS_SCRIPT: Final = os.path.join(_OURS, "trainer", "script.py")
-_OPTIMIZERS: Final = "keras.src.optimizers"
+_OPTIMIZERS: Final = ("keras.src.optimizers", "tf_keras.src.optimizers")
 _PASSED: Final = ("keras", "tensorflow", "tf_keras")
 """Libraries whose own frames lie between a script and each stage."""
 _TAKING: Final = frozenset({"pop", "popleft", "get_nowait"})

@@ -15,11 +15,14 @@ from rekindle.jobs.job import Job
 from rekindle.jobs.keras_compat import keras_support
 from rekindle.jobs.seeding import unseeded
 from rekindle.jobs.trainer.after_import import AfterImport
-from rekindle.state.errors import HookFailed, RekindleError
+from rekindle.state.errors import RekindleError
 
 if TYPE_CHECKING:
     from rekindle.jobs.attempt.session import Session
-    from rekindle.jobs.resume.unfollowed import Unfollowed
+    from rekindle.jobs.trainer.unfollowed import Unfollowed
+
+_seeded: list[int] = []
+"""The seed that the first Keras was given: a second one must not undo what the script has set."""
 
 
 def install(job: Job, session: "Session", unfollowed: "Unfollowed") -> None:
@@ -33,14 +36,14 @@ def install(job: Job, session: "Session", unfollowed: "Unfollowed") -> None:
     hooks = AfterImport(lambda name, error: session.fail_permanently(_hook_failed(name, error)))
     hooks.add("numpy", lambda numpy: _seed_numpy(numpy, job.seed))
     # TensorFlow imports Keras while it is only partly executed itself
-    hooks.add(
-        "keras",
-        lambda keras: _hook_keras(keras, session, job.seed, unfollowed),
-        outside=("tensorflow",),
-    )
+    for name in ("keras", "tf_keras"):
+        hooks.add(
+            name,
+            lambda keras: _hook_keras(keras, session, job.seed, unfollowed),
+            outside=("tensorflow",),
+        )
     for name, hook in (
         ("tensorflow", unfollowed.hook_tensorflow),
-        ("tf_keras", unfollowed.hook_legacy),
         ("tensorflow.python.keras.engine.training", unfollowed.hook_legacy),
         ("torch", unfollowed.hook_torch),
     ):
@@ -57,18 +60,24 @@ def _hook_keras(
     keras: types.ModuleType, session: "Session", seed: int, unfollowed: "Unfollowed"
 ) -> None:
     """Make ``fit`` resumable, or report training as not followed."""
+    version = str(keras.__version__)
     if keras_support.is_legacy(keras):
-        _watch(session, unfollowed.hook_legacy, keras)
-        return
-    support = keras_support.decide(keras.__version__, keras.config.backend(), unknown={})
-    if support.level == keras_support.UNFOLLOWED:
-        session.report_unfollowed(support.what, support.hint)
-        return
-    from rekindle.jobs.resume import fit
+        support = keras_support.decide_legacy(keras.__name__, version, unknown={})
+        if support.level == keras_support.UNFOLLOWED:
+            _watch(session, unfollowed.hook_legacy, keras)
+            return
+    else:
+        support = keras_support.decide(version, keras.config.backend(), unknown={})
+        if support.level == keras_support.UNFOLLOWED:
+            session.report_unfollowed(support.what, support.hint)
+            return
+    from rekindle.jobs.resume import fit_hook
 
-    keras.utils.set_random_seed(seed)
-    unseeded.of_tensorflow(seed)
-    fit.install(session)
+    if not _seeded:
+        _seeded.append(seed)
+        keras.utils.set_random_seed(seed)
+        unseeded.of_tensorflow(seed)
+    fit_hook.install(session, keras)
     _watch(session, unfollowed.hook_keras, keras)
 
 
@@ -87,10 +96,7 @@ def _watch(
 
 
 def _hook_failed(name: str, error: BaseException) -> RekindleError:
-    """Build the error that ends the job: without hooks each attempt would train from the start."""
-    if isinstance(error, RekindleError):
-        return error
-    module = sys.modules.get(name)
-    release = getattr(module, "__version__", "of an unknown version")
-    failed = keras_support.hook_failed(name, release, error)
-    return HookFailed(failed.what, hint=failed.hint)
+    from rekindle.jobs.resume import fit_hook
+
+    release = getattr(sys.modules.get(name), "__version__", "of an unknown version")
+    return fit_hook.hook_failed(name, release, error)

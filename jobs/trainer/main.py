@@ -45,8 +45,8 @@ def main() -> NoReturn:
     from rekindle.jobs.files.appended import Appended
     from rekindle.jobs.files.results import Results
     from rekindle.jobs.files.written import WRITTEN
-    from rekindle.jobs.resume.unfollowed import Unfollowed
     from rekindle.jobs.trainer import reexec, required_gpu
+    from rekindle.jobs.trainer.unfollowed import Unfollowed
 
     try:
         job = Job.read(run.job_file)

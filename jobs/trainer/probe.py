@@ -48,11 +48,15 @@ def look(gpus: int) -> dict[str, Any]:
 def _support(keras: Any) -> Support:
     """Decide as the trainer does when the script imports this Keras."""
     if keras_support.is_legacy(keras):
-        return keras_support.legacy(keras.__name__, keras.__version__)
-    backend = keras.config.backend()
-    if backend != BACKEND:
+        early = keras_support.decide_legacy(keras.__name__, keras.__version__, unknown={})
+        if early.level == keras_support.UNFOLLOWED:
+            return early
+    elif (backend := keras.config.backend()) != BACKEND:
         return keras_support.decide(keras.__version__, backend)
     try:
+        from rekindle.jobs.keras_compat import followed
+
+        followed.choose(keras)
         from rekindle.jobs.keras_compat import internals
         from rekindle.jobs.resume import fit  # noqa: F401  whatever the trainer imports to hook it
 
@@ -69,18 +73,20 @@ def _legacy(keras: Any) -> dict[str, str] | None:
     try:
         # tf_keras has no `__version__` where `tf.keras` leads
         top = str(tensorflow.keras.Model.__module__).partition(".")[0]
-        version = str(sys.modules[top].__version__)
+        other = sys.modules[top]
+        if other is keras:
+            return None
+        from rekindle.jobs.resume import fit_hook
+
+        support = fit_hook.compat_of(other).support()
     except BaseException as error:
         return {
             "what": f"`tf.keras` cannot be imported: {type(error).__name__}: {error}",
             "hint": "Remove TF_USE_LEGACY_KERAS from `env` in the spec, or install tf-keras.",
         }
-    if keras_support.major(version) >= keras_support.major(keras.__version__):
+    if not support.what:
         return None
-    return {
-        "what": keras_support.legacy("tf.keras", version).what,
-        "hint": "Remove TF_USE_LEGACY_KERAS from `env` in the spec: then `tf.keras` is Keras 3.",
-    }
+    return {"what": f"`tf.keras`: {support.what}", "hint": support.hint}
 
 
 def _gpu(gpus: int) -> dict[str, str] | None:

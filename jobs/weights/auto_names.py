@@ -9,9 +9,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-import keras
-
 from rekindle.jobs.keras_compat import internals
+from rekindle.jobs.keras_compat.internals import keras
 
 Ranks = dict[str, str]
 """Canonical form of each automatic name, e.g. ``dense#0`` of ``dense_3``."""
@@ -55,7 +54,8 @@ def of_models(models: Iterable[Any], optimizers: Iterable[Any] = ()) -> Ranks:
 
 
 def _pair(thing: Any) -> tuple[str, str]:
-    return type(thing).__name__, str(thing.name)
+    # optimizers of legacy Keras may have no public name
+    return type(thing).__name__, str(getattr(thing, "name", None) or getattr(thing, "_name", ""))
 
 
 def without_numbers(value: Any, names: Ranks) -> Any:

@@ -3,14 +3,15 @@
 import types
 from typing import Any, Final
 
-import keras
 import numpy as np
+
+from rekindle.jobs.keras_compat.internals import Policy
 
 ATOMS: Final = frozenset(
     {
         *(type(None), bool, int, float, complex, str, bytes),
         *(types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.ModuleType, type),
-        *(np.ndarray, keras.mixed_precision.DTypePolicy),
+        *(np.ndarray, Policy),
     }
 )
 """Types whose values hold neither."""

@@ -128,6 +128,7 @@ class TrainingState(TypedDict, total=False):
     state: dict[str, Any]
     python: dict[str, Any]
     architecture: str
+    seeds_in_models: list[int]
     dropped: dict[str, Any]
     files: list[dict[str, Any]]
     folders: list[str]

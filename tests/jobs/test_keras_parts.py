@@ -14,8 +14,16 @@ from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
 from keras.src.trainers.data_adapters.generator_data_adapter import GeneratorDataAdapter
 from rig import ROOT
 
-from rekindle.jobs.keras_compat import digests, internals, keras_support, loops, parts
-from rekindle.jobs.keras_compat.known import KNOWN, TESTED
+from rekindle.jobs.keras_compat import (
+    digests,
+    internals,
+    keras3,
+    keras_support,
+    legacy,
+    loops,
+    parts,
+)
+from rekindle.jobs.keras_compat.known import KNOWN, LEGACY_TESTED, TESTED
 
 SAMPLE = '''
 def step(self, data: "Batch", *rest, scale=1.0, **more) -> None:
@@ -91,11 +99,14 @@ def test_another_python_computes_the_same_digest(version: tuple[int, int], tmp_p
 
 
 def test_the_table_has_every_function_in_every_tested_version() -> None:
-    names = {name for group in parts.GROUPS.values() for name in group}
-    assert names == KNOWN.keys()
-    for name, known in KNOWN.items():
-        versions = [version for those in known.values() for version in those.split()]
-        assert sorted(versions) == sorted(TESTED), name
+    tables = (parts.GROUPS, TESTED), (parts.LEGACY_GROUPS, LEGACY_TESTED)
+    assert KNOWN.keys() == {
+        name for groups, _ in tables for group in groups.values() for name in group
+    }
+    for groups, tested in tables:
+        for name in (name for group in groups.values() for name in group):
+            versions = [one for those in KNOWN[name].values() for one in those.split()]
+            assert sorted(versions) == sorted(tested), name
 
 
 def test_a_tested_version_has_only_known_functions() -> None:
@@ -143,7 +154,7 @@ def test_functions_of_two_tested_versions_together_are_not_known(
     (old,) = (digest for digest, those in KNOWN[name].items() if those.split()[0] == "3.7.0")
     mixed = {**ours, name: old}
     assert all(digest in KNOWN[one] for one, digest in mixed.items())
-    monkeypatch.setattr(parts, "of_group", lambda group: mixed)
+    monkeypatch.setattr(parts, "of_group", lambda group, table: mixed)
     assert (name,) == parts.unknown(keras_support.LOOP)
 
 
@@ -160,7 +171,6 @@ UNKNOWN = MappingProxyType({keras_support.LOOP: ("a:A.fit", "a:A.step", "a:b", "
         ("3.99.0", UNKNOWN, keras_support.EPOCHS, "A.fit, A.step, b and 1 more differ"),
         ("3.99.0", {"arrays": ("a:B.c",)}, keras_support.PARTLY, "arrays: B.c differs"),
         ("3.2.1", {}, keras_support.UNFOLLOWED, "too old to be followed"),
-        ("2.15.0", {}, keras_support.UNFOLLOWED, "trains without rekindle"),
     ],
 )
 def test_a_version_is_followed_as_far_as_it_is_known(
@@ -170,6 +180,30 @@ def test_a_version_is_followed_as_far_as_it_is_known(
     assert level == support.level
     assert words in support.what
     assert bool(support.what) == (level != keras_support.EXACT)
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "unknown", "level", "words"),
+    [
+        ("tf_keras", "2.21.0", {}, keras_support.EXACT, ""),
+        ("tf_keras", "2.99.0", {}, keras_support.SIMILAR, "tf_keras 2.99.0 is not tested, but"),
+        ("tf_keras", "2.99.0", UNKNOWN, keras_support.EPOCHS, "A.fit, A.step, b and 1 more"),
+        ("keras", "2.11.0", {}, keras_support.UNFOLLOWED, "Keras 2.11.0 is too old"),
+    ],
+)
+def test_legacy_keras_is_followed_as_far_as_it_is_known(
+    name: str, version: str, unknown: dict[str, tuple[str, ...]] | None, level: str, words: str
+) -> None:
+    support = keras_support.decide_legacy(name, version, unknown=unknown)
+    assert level == support.level
+    assert words in support.what
+
+
+def test_both_kinds_of_keras_have_the_same_parts() -> None:
+    """Each is asked for by its name, whatever Keras is followed."""
+    assert sorted(keras3.__all__) == sorted(legacy.__all__)
+    for module in (keras3, legacy):
+        assert all(hasattr(module, name) for name in module.__all__)
 
 
 def test_the_nearest_tested_version_is_the_next_newer_one() -> None:

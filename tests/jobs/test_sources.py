@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rekindle.jobs.data.fit_iterator import FitIterator
-from rekindle.jobs.data.sources import ArraySource
+from rekindle.jobs.data.keras3.array_source import ArraySource
+from rekindle.jobs.data.keras3.fit_iterator import FitIterator
+from rekindle.jobs.data.sources import DataEvents
 
 X = np.arange(60, dtype="float32").reshape(20, 3)
 Y = np.arange(20)
@@ -29,9 +30,9 @@ def test_the_specification_of_arrays_is_that_of_their_batches(
     size: int, data: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strategy = tf.distribute.get_strategy()
-    events = dict.fromkeys(("boundary", "batches_over", "pass_begins", "beat"), lambda: None)
+    events = DataEvents(*([lambda: None] * 4))
     arguments = {"batch_size": size, "shuffle": True, **data}
-    made = FitIterator((7, 0), distribute_strategy=strategy, **events, **arguments)
+    made = FitIterator((7, 0), events, distribute_strategy=strategy, **arguments)
     source = made.source
     assert isinstance(source, ArraySource)
     there = source._batches(0, 0).element_spec

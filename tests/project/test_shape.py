@@ -16,21 +16,29 @@ MOST_ATTRIBUTES = 12
 
 FOREIGN = {
     # hooks into Keras, TensorFlow, numpy and Python, each in one module
-    "jobs/keras_compat/internals.py": (
+    "jobs/keras_compat/keras3.py": (
         "_trainer.*",
         "_TRAINER.fit",
         "model._initial_epoch",
         "adapter.generator",
     ),
+    "jobs/keras_compat/legacy.py": (
+        "_training.Model.fit",
+        "_tf_utils.*",
+        "data_adapter.*",
+        "adapter.generator",
+    ),
+    "jobs/data/keras3/array_source.py": ("options.*",),
+    "jobs/data/legacy/adapters.py": ("options.*", "view.*"),
+    "jobs/data/legacy/handler.py": ("self._view.adapter",),
     "jobs/capture/rng.py": ("kind.__init__",),
     "jobs/capture/trace_order.py": ("tracing_compilation.*",),
     "jobs/data/pipeline/caches.py": ("gen_dataset_ops.*",),
     "jobs/data/pipeline/graph.py": ("dataset_ops.*",),
     "jobs/data/pipeline/seed_stream.py": ("options.*",),
     "jobs/data/py_dataset.py": ("adapter.*", "self._adapter.*"),
-    "jobs/data/sources.py": ("options.*",),
     "jobs/resume/fit_stage.py": ("self._model.history", "self._model.stop_training"),
-    "jobs/resume/unfollowed.py": ("tape.gradient", "BaseOptimizer.__init__"),
+    "jobs/trainer/unfollowed.py": ("tape.gradient", "kind.__init__"),
     "jobs/seeding/trace_draws.py": ("tracing_compilation.*",),
     "jobs/seeding/unseeded.py": (
         "random.*",

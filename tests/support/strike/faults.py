@@ -100,7 +100,7 @@ FAULTS = {
     "generator": {_GENERATORS: generator},
     "numpy": {_GENERATORS: numpy},
     "attribute": {f"{_JOBS}.python_state.restore": attribute},
-    "order": {"rekindle.jobs.data.sources": order},
+    "order": {"rekindle.jobs.data.keras3.array_source": order},
     "cache": {f"{_JOBS}.data.pipeline.hidden_state": cache},
     "python": {_PYTHON: python},
 }

@@ -13,82 +13,33 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import keras
-
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Json
-from rekindle.jobs.data.epoch_iterator import Lazy
+from rekindle.jobs.data.keras3.array_source import ArraySource
+from rekindle.jobs.data.keras3.epoch_iterator import Lazy
 from rekindle.jobs.data.pipeline import caches
 from rekindle.jobs.data.rng_tracker import GLOBAL, RngTracker, differing, generators
-from rekindle.jobs.data.sources import GeneratorSource, Opening, Source, plan_of
-from rekindle.jobs.keras_compat.internals import BASE_ITERATOR, PLAIN_ITERATOR, Loop, PlainLoop
+from rekindle.jobs.data.sources import (
+    DataEvents,
+    DrawnData,
+    GeneratorSource,
+    Opening,
+    PyDatasetSource,
+    Source,
+    plan_of,
+)
+from rekindle.jobs.keras_compat import keras3
+from rekindle.jobs.keras_compat.keras3 import BASE_ITERATOR, PLAIN_ITERATOR, Loop, PlainLoop
 from rekindle.state.run.training_state import IteratorState
 
 
-class _Stoppable(PLAIN_ITERATOR):  # type: ignore[misc]
-    """Stop within an epoch, where a callback has set ``stop_training`` in an earlier attempt."""
-
-    _stopped = False
-
-    def stop_here(self) -> None:
-        """Give no further batch in this epoch: Keras asks only after one."""
-        self._stopped = True
-
-
-class _Drawing(_Stoppable):
-    """Save and restore what a generator or a ``PyDataset`` draws."""
-
-    source: Source
-    _current_iterator: Any
-    _taken: int
-
-    def draws(self, arrays: Tensors) -> Json | None:
-        """Return the states of the generators that the data draws from, as JSON and arrays."""
-        tracker = self.source.tracker
-        return None if tracker is None else tracker.capture(arrays, self._taken_live)
-
-    def drawn(self) -> dict[str, Any]:
-        """Return states of Python's and numpy's generators to save instead of the current ones."""
-        taken, tracker = self._taken_live, self.source.tracker
-        return {} if tracker is None or taken is None else tracker.behind(taken)
-
-    def close(self) -> None:
-        """Stop reading; set random generators to the last trained batch."""
-        if self.source.tracker is not None:
-            self.source.tracker.close(self._taken_live)
-
-    def abandon(self) -> bool:
-        """Delete the iterator; True if a pass was begun and not finished."""
-        unfinished = self._current_iterator is not None and self._taken > 0
-        self._current_iterator = None
-        return unfinished
-
-    def put_values(self, draws: Json, arrays: Tensors) -> None:
-        """Restore attributes of a ``PyDataset`` that reading it changes."""
-        if self.source.tracker is not None:
-            self.source.tracker.load_values(draws, arrays)
-
-    def check_again(self) -> None:
-        """Check that the data, read again, reached the restored random state."""
-        if isinstance(self.source, GeneratorSource):
-            self.source.check_again()
-
-    @property
-    def _taken_live(self) -> int | None:
-        """Batches taken of the current pass; None between two passes."""
-        return self._taken if self._current_iterator is not None else None
-
-
-class FitIterator(Loop, _Drawing):  # type: ignore[misc]
+class FitIterator(Loop, DrawnData, PLAIN_ITERATOR):  # type: ignore[misc]
     """Iterate over the training batches of `fit`, from any position on.
 
     Args:
         seed: of the job, and the stage; with the number of the pass it determines the order of
             arrays.
-        boundary: called between two executions.
-        batches_over: called when all batches of an epoch are trained, before its validation.
-        pass_begins: called before a pass over the data draws anything.
-        beat: called while data is read again; may end the process.
+        events: called on the way.
         arguments: those of ``TFEpochIterator``.
 
     Attributes:
@@ -100,28 +51,24 @@ class FitIterator(Loop, _Drawing):  # type: ignore[misc]
     def __init__(
         self,
         seed: tuple[int, int],
+        events: DataEvents,
         *,
-        boundary: Callable[[], None],
-        batches_over: Callable[[], None],
-        pass_begins: Callable[[], None],
-        beat: Callable[[], None],
         distribute_strategy: Any,
         **arguments: Any,
     ) -> None:
         self.epoch_step = 0
-        self._boundary = boundary
-        self._batches_over = batches_over
-        self._pass_begins = pass_begins
-        self._beat = beat
+        self._events = events
         self._created = 0
         self._taken = 0
         self._start_step = 0
         self._pass_over = False
         self._begin_later: Callable[[], Any] | None = None
-        opening = Opening(arguments["x"], seed, beat)
+        opening = Opening(arguments["x"], seed, events.beat)
         # not TFEpochIterator's: it would hold a second copy of arrays in memory
         BASE_ITERATOR.__init__(self, **arguments)
-        self.source = opening.source(self.data_adapter, distribute_strategy)
+        self.source = opening.source(
+            _kind(self.data_adapter), self.data_adapter, distribute_strategy
+        )
 
     @property
     def element_spec(self) -> Any:
@@ -173,7 +120,7 @@ class FitIterator(Loop, _Drawing):  # type: ignore[misc]
         tracker, reordered = self.source.tracker, self.source.reordered
         if tracker is not None and draws is not None:
             tracker.load(draws, arrays)
-            tracker.epoch_calls.repeat(draws["called"], self._beat)
+            tracker.epoch_calls.repeat(draws["called"], self._events.beat)
         if self.data_adapter.num_batches is None:  # a known number may have been changed
             self._num_batches = position["num_batches"]
         self._start_step = position["epoch_step"]
@@ -188,7 +135,7 @@ class FitIterator(Loop, _Drawing):  # type: ignore[misc]
                 # an older checkpoint; Keras calls on_epoch_end once before the first epoch
                 within = live and self._start_step > 0
                 called = "e" + "be" * (begun - within) + "b" * within
-                tracker.epoch_calls.repeat(called, self._beat)
+                tracker.epoch_calls.repeat(called, self._events.beat)
         self._skip_passes(position["created"] - (1 if live else 0), replay=replay)
         if live:
             before_live()
@@ -205,7 +152,7 @@ class FitIterator(Loop, _Drawing):  # type: ignore[misc]
         tracker = self.source.tracker
         if tracker is not None and draws is not None:
             tracker.load(draws, arrays)
-            tracker.epoch_calls.repeat(draws["called"], self._beat)
+            tracker.epoch_calls.repeat(draws["called"], self._events.beat)
             tracker.load_own(draws, arrays)
 
     def _skip_passes(self, passes: int, *, replay: bool) -> None:
@@ -244,7 +191,7 @@ class FitIterator(Loop, _Drawing):  # type: ignore[misc]
                     break
                 self._steps_seen += per_execution
                 yield from self._execution(step, self._current_iterator)
-            self._batches_over()
+            self._events.batches_over()
             if self._is_pass_over() and (self.begins_next_pass or self.steps_per_epoch is None):
                 self._end_pass()
         else:
@@ -264,13 +211,14 @@ class FitIterator(Loop, _Drawing):  # type: ignore[misc]
             if self.epoch_step <= step:
                 self._taken += 1  # Keras has built the model from it, and trained nothing
             raise
-        self._boundary()
+        self._events.boundary()
 
     @contextlib.contextmanager
     def catch_stop_iteration(self) -> Iterator[None]:
         with super().catch_stop_iteration():
             yield
-        self._batches_over()  # also where the data ran out, or a callback stopped the training
+        # also where the data ran out, or a callback stopped the training
+        self._events.batches_over()
 
     def _epoch_begins(self, *, resumed: bool) -> None:
         reordered = self.source.reordered
@@ -323,7 +271,7 @@ class FitIterator(Loop, _Drawing):  # type: ignore[misc]
         taken, limit = self._taken, self._num_batches
         if self._current_iterator is not None and limit and taken >= limit:
             caches.finish(self._current_iterator, self.source.dataset)
-        self._pass_begins()
+        self._events.pass_begins()
         begun = self.source.begin_pass(self._created, first)
         self._created += 1
         self._taken = first
@@ -367,7 +315,7 @@ class EvalIterator(CallbackIterator):
         self.created = created
         self.own_generators = False
         data = arguments["x"]
-        if not isinstance(data, keras.utils.PyDataset):
+        if not isinstance(data, keras3.PyDataset):
             super().__init__(**arguments)
             return
         tracker = RngTracker(data)
@@ -388,3 +336,12 @@ class EvalIterator(CallbackIterator):
         unfinished = self._current_iterator is not None and self._steps_seen > 0
         self._current_iterator = None
         return unfinished
+
+
+def _kind(adapter: Any) -> type[Source]:
+    kinds: list[tuple[Any, type[Source]]] = [
+        (keras3.ArrayDataAdapter, ArraySource),
+        (keras3.PyDatasetAdapter, PyDatasetSource),
+        (keras3.GeneratorDataAdapter, GeneratorSource),
+    ]
+    return next((source for kind, source in kinds if isinstance(adapter, kind)), Source)

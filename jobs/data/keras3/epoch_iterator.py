@@ -8,9 +8,9 @@ import keras
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.data.py_dataset import listens_to_epochs
-from rekindle.jobs.data.sources import plan_of
+from rekindle.jobs.data.sources import DataEvents, plan_of
 from rekindle.jobs.keras_compat import keras_support
-from rekindle.jobs.keras_compat.internals import (
+from rekindle.jobs.keras_compat.keras3 import (
     PLAIN_ITERATOR,
     GeneratorDataAdapter,
     PyDatasetAdapter,
@@ -23,25 +23,15 @@ class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
     """Iterate over Keras' own batches, for a Keras with an unknown training loop.
 
     It counts the passes, so that after a relaunch a shuffle continues with the next one.
-    Arguments and methods are those of :class:`rekindle.jobs.data.fit_iterator.FitIterator`.
+    Arguments and methods are those of :class:`rekindle.jobs.data.keras3.fit_iterator.FitIterator`.
     """
 
     exact = False
     _distributed_dataset: Any
 
-    def __init__(
-        self,
-        seed: tuple[int, int],
-        *,
-        boundary: Callable[[], None],
-        batches_over: Callable[[], None],
-        pass_begins: Callable[[], None],
-        beat: Callable[[], None],
-        **arguments: Any,
-    ) -> None:
+    def __init__(self, seed: tuple[int, int], events: DataEvents, **arguments: Any) -> None:
         self.epoch_step = 0
-        self._boundary = boundary
-        self._beat = beat
+        self._events = events
         self._created = 0
         super().__init__(**arguments)
         self._batches: Any = self._distributed_dataset
@@ -115,13 +105,13 @@ class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
     def _skip_passes(self, passes: int, *, replay: bool) -> None:
         if replay and isinstance(self.data_adapter, TFDatasetAdapter):
             for _ in range(passes - self._created):
-                self._beat()
+                self._events.beat()
                 iter(self._batches)
         self._created = passes
 
     def trained(self, batch: int) -> None:
         self.epoch_step = batch + 1
-        self._boundary()
+        self._events.boundary()
 
     def stop_here(self) -> None:
         pass  # it is never resumed within an epoch

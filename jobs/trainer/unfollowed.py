@@ -34,6 +34,7 @@ class Unfollowed:
         self._optimizers: list[weakref.ref[Any]] = []
         self._calls = 0
         self._cause = ""
+        self._hints: dict[str, str] = {}
         self._steps_before: dict[int, int] = {}
         self._traced_at: float | None = None
         self._reported = False
@@ -68,16 +69,10 @@ class Unfollowed:
 
     def hook_keras(self, keras: Any) -> None:
         """Watch ``train_on_batch``, and register all optimizers."""
-        from rekindle.jobs.keras_compat.internals import BaseOptimizer
+        from rekindle.jobs.resume import fit_hook
 
-        made = BaseOptimizer.__init__
-
-        @functools.wraps(made)
-        def init(this: Any, *args: Any, **kwargs: Any) -> None:
-            self._optimizers.append(weakref.ref(this))
-            made(this, *args, **kwargs)
-
-        BaseOptimizer.__init__ = init
+        for kind in fit_hook.compat_of(keras).OPTIMIZERS:
+            self._register(kind)
         self._watch_method(
             keras.Model,
             "train_on_batch",
@@ -89,11 +84,12 @@ class Unfollowed:
         """Watch the training methods of a Keras that is not followed.
 
         Args:
-            keras: Keras 2, ``tf_keras``, or the old copy inside of TensorFlow
+            keras: one of before 2.12, or the old copy inside of TensorFlow
                 (``tensorflow.python.keras``), as its ``engine.training``.
         """
         release = getattr(keras, "__version__", "2 inside of TensorFlow")
         where = keras_support.trains_alone(keras.__name__, release)
+        self._hints[where] = keras_support.decide_legacy(keras.__name__, release).hint
         for name in ("fit", "fit_generator", "train_on_batch"):
             if hasattr(keras.Model, name):
                 self._watch_method(keras.Model, name, where, weight=_CALLS)
@@ -109,6 +105,16 @@ class Unfollowed:
                     else None
                 )
             )
+
+    def _register(self, kind: Any) -> None:
+        made = kind.__init__
+
+        @functools.wraps(made)
+        def init(this: Any, *args: Any, **kwargs: Any) -> None:
+            self._optimizers.append(weakref.ref(this))
+            made(this, *args, **kwargs)
+
+        kind.__init__ = init
 
     def _watch_method(self, kind: Any, name: str, cause: str, *, weight: int) -> None:
         plain = getattr(kind, name)
@@ -138,7 +144,8 @@ class Unfollowed:
             or spent >= (_TRACED_END_CPU_S if final else _TRACED_CPU_S)
         ):
             self._reported = True
-            self._session.report_unfollowed(f"{self._cause}: {NOT_FOLLOWED}", HINT)
+            hint = self._hints.get(self._cause, HINT)
+            self._session.report_unfollowed(f"{self._cause}: {NOT_FOLLOWED}", hint)
 
     def _is_outside(self) -> bool:
         return not self._session.stages.inside and os.getpid() == self._owner
@@ -178,7 +185,10 @@ class Unfollowed:
         found = {}
         for reference in self._optimizers:
             optimizer = reference()
-            if optimizer is not None and getattr(optimizer, "built", False):
+            # those of legacy Keras create the count of their steps when it is read
+            if optimizer is not None and (
+                getattr(optimizer, "built", False) or vars(optimizer).get("_iterations") is not None
+            ):
                 # in a graph the value cannot be read
                 with contextlib.suppress(AttributeError, NotImplementedError, RuntimeError):
                     found[id(optimizer)] = int(optimizer.iterations.numpy())

@@ -1,0 +1,1 @@
+"""Iterators over the data of a ``fit`` of legacy Keras."""
