@@ -46,7 +46,7 @@ def test_killed_in_mid_epoch_it_ends_as_the_undisturbed_one(
     def lives(folder: str) -> Lives:
         policy = CheckpointPolicy(every_steps=5, keep=3)
         made = Lives(tmp_path / folder, SCRIPT, policy=policy, cold=True)
-        made.change(python=str(environment.interpreter))
+        made.change(python=str(environment.interpreter), env=environment.variables)
         return made
 
     calm = driver.undisturbed(lives("calm"))

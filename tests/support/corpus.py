@@ -8,6 +8,7 @@ import argparse
 import hashlib
 import io
 import json
+import os
 import random
 import shutil
 import signal
@@ -34,6 +35,8 @@ FOLDER: Final = ROOT / "tests" / "scripts" / "corpus"
 EVERY: Final = 2
 """Steps between two checkpoints."""
 KILLS: Final = 4
+LEGACY: Final = "TF_USE_LEGACY_KERAS"
+"""Environment variable by which ``tf.keras`` is ``tf_keras``."""
 _LIMIT_S: Final = 180.0
 
 IDENTICAL, NAMED, HELD = "identical", "named", "held"
@@ -149,7 +152,8 @@ def _lives(root: Path, name: str) -> Lives:
     shutil.rmtree(root, ignore_errors=True)
     script = FOLDER / f"{name}.py"
     text = script.read_text()
-    return Lives(
+    legacy = {name: value for name, value in os.environ.items() if name == LEGACY}
+    lives = Lives(
         root,
         script,
         # ends without weights wherever that may be
@@ -157,8 +161,10 @@ def _lives(root: Path, name: str) -> Lives:
         grace=30.0,
         # the warm interpreter of a test process may have been started without scikit-learn, and
         # TensorFlow, which it has loaded, may hang in the children that a script forks
-        cold="sklearn" in text or "multiprocessing" in text,
+        cold="sklearn" in text or "multiprocessing" in text or bool(legacy),
     )
+    lives.change(env=legacy)
+    return lives
 
 
 def _strike(lives: Lives, steps: int, took: float, dice: random.Random) -> tuple[list[str], str]:
@@ -275,8 +281,11 @@ def main() -> int:
     parser.add_argument("names", nargs="*")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--record", type=Path)
+    parser.add_argument("--legacy", action="store_true", help="train with tf_keras")
     parser.add_argument("--keep", type=Path, help="folder for the runs")
     args = parser.parse_args()
+    if args.legacy:
+        os.environ[LEGACY] = "1"
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory() as temporary:
         root = args.keep or Path(temporary)

@@ -25,6 +25,7 @@ class Environment:
         python: major and minor number.
         later: packages installed after the others, without dependencies: they replace one.
         exact: it is resumed to the batch; otherwise from whole epochs.
+        legacy: ``tf.keras`` is ``tf_keras``.
     """
 
     name: str
@@ -32,6 +33,12 @@ class Environment:
     packages: tuple[str, ...]
     later: tuple[str, ...] = ()
     exact: bool = True
+    legacy: bool = False
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Environment variables of its jobs."""
+        return {"TF_USE_LEGACY_KERAS": "1"} if self.legacy else {}
 
     @property
     def folder(self) -> Path:
@@ -76,6 +83,15 @@ class Environment:
         )
 
 
+def _legacy(python: tuple[int, int], tensorflow: str, tf_keras: str, *more: str) -> Environment:
+    return Environment(
+        f"tf_keras-{tf_keras}",
+        python,
+        (f"tensorflow-cpu=={tensorflow}", f"tf_keras=={tf_keras}", *more),
+        legacy=True,
+    )
+
+
 BOARD: Final = "tensorboard==2.20.0"
 """TensorFlow 2.21 no longer installs it."""
 
@@ -103,6 +119,16 @@ ENVIRONMENTS: Final = {
         _pair((3, 13), "2.20.0", "3.13.2"),
         _pair((3, 12), "2.21.0", "3.14.1", BOARD),
         _pair((3, 13), "2.21.0", "3.15.1", BOARD),
+        Environment("keras-2.12.0", (3, 10), ("tensorflow-cpu==2.12.1", "keras==2.12.0")),
+        Environment("keras-2.13.1", (3, 10), ("tensorflow-cpu==2.13.1", "keras==2.13.1")),
+        Environment("keras-2.14.0", (3, 11), ("tensorflow-cpu==2.14.1", "keras==2.14.0")),
+        Environment("keras-2.15.0", (3, 10), ("tensorflow-cpu==2.15.1", "keras==2.15.0")),
+        _legacy((3, 11), "2.16.2", "2.16.0"),
+        _legacy((3, 10), "2.17.1", "2.17.0"),
+        _legacy((3, 11), "2.18.1", "2.18.0"),
+        _legacy((3, 11), "2.19.1", "2.19.0"),
+        _legacy((3, 13), "2.20.0", "2.20.1"),
+        _legacy((3, 11), "2.21.0", "2.21.0", BOARD),
         Environment(
             "keras-nightly",
             (3, 12),

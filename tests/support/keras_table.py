@@ -32,16 +32,25 @@ sys.path.insert(0, str(ROOT / ".importroot"))
 
 def digests() -> None:
     """Print versions and digests of this environment as JSON."""
-    import keras
     import tensorflow as tf
 
-    from rekindle.jobs.keras_compat import parts
+    from rekindle.jobs.keras_compat import keras_support, parts
 
-    found = {name: value for group in parts.GROUPS for name, value in parts.of_group(group).items()}
+    # with TF_USE_LEGACY_KERAS another Keras than `keras`
+    keras = sys.modules[str(tf.keras.Model.__module__).partition(".")[0]]
+    legacy = keras_support.is_legacy(keras)
+    table = parts.legacy(keras.__name__) if legacy else parts.KERAS3
+    found = {
+        name: value
+        for group in table.groups
+        for name, value in parts.of_group(group, table).items()
+    }
     answer = {
         "python": "{}.{}.{}".format(*sys.version_info[:3]),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
+        "package": keras.__name__,
+        "legacy": legacy,
         "digests": found,
     }
     print(json.dumps(answer))
@@ -56,10 +65,13 @@ def write_table(answers: list[dict[str, Any]]) -> None:
     for answer in answers:
         for name, value in answer["digests"].items():
             known.setdefault(name, {}).setdefault(value, set()).add(answer["keras"])
-    tested = sorted({answer["keras"] for answer in answers}, key=release)
+    tested: dict[bool, set[str]] = {False: set(), True: set()}
+    for answer in answers:
+        tested[answer.get("legacy", False)].add(answer["keras"])
     lines = [
         HEAD,
-        f"TESTED: Final = {tuple(tested)!r}\n\n",
+        f"TESTED: Final = {tuple(sorted(tested[False], key=release))!r}\n\n",
+        f"LEGACY_TESTED: Final = {tuple(sorted(tested[True], key=release))!r}\n\n",
         "KNOWN: Final[dict[str, dict[str, str]]] = {\n",
     ]
     for name, values in known.items():
@@ -77,7 +89,7 @@ def write_page(answers: list[dict[str, Any]]) -> None:
     before, _, rest = PAGE.read_text().partition(ROWS[0])
     after = rest.partition(ROWS[1])[2]
     rows = [
-        f"| {one['keras']} | {one['tensorflow']} | {one['python']} | "
+        f"| {one.get('package', 'keras')} {one['keras']} | {one['tensorflow']} | {one['python']} | "
         f"{'to the batch' if one['exact'] else 'from whole epochs'} | "
         f"{one['proved']} | {one['on']} |\n"
         for one in answers
@@ -93,7 +105,8 @@ def record(names: list[str]) -> int:
     failed = 0
     for environment in keras_environments.chosen(",".join(names) or "all"):
         asked = [environment.make(), str(Path(__file__)), "digests"]
-        answer = json.loads(subprocess.run(asked, capture_output=True, check=True).stdout)
+        env = {**os.environ, **environment.variables}
+        answer = json.loads(subprocess.run(asked, env=env, capture_output=True, check=True).stdout)
         answer["exact"] = environment.exact
         before = TABLE.read_text()
         write_table([*(one for name, one in results.items() if name != environment.name), answer])

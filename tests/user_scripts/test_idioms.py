@@ -4,7 +4,6 @@ The scripts in tests/scripts/idioms are taken from tutorials, kernels and projec
 that hook `fit` failed with some orders of imports (mlflow#4766, wandb#513).
 """
 
-import importlib.util
 import json
 import signal
 import sys
@@ -29,6 +28,8 @@ FOLLOWED = [
     "environment_first",
     "started_again",
     "package.train",
+    "legacy_keras",
+    "legacy_keras_alone",
 ]
 NOT_FOLLOWED = "this training is not followed; nothing of it is saved."
 
@@ -150,15 +151,16 @@ def test_training_that_is_not_followed_is_named(rig: Rig, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("tf_keras") is None, reason="needs tf_keras")
-@pytest.mark.parametrize("args", [[], ["--tf-keras"]], ids=["TF_USE_LEGACY_KERAS", "tf_keras"])
-def test_legacy_keras_is_named(rig: Rig, tmp_path: Path, args: list[str]) -> None:
-    rig.drop(spec("legacy_keras", tmp_path, *args), "legacy_keras.toml")
+def test_a_second_keras_in_one_process_is_named(rig: Rig, tmp_path: Path) -> None:
+    """The first is followed, whichever that is."""
+    rig.drop(spec("two_kinds_of_keras", tmp_path), "two_kinds_of_keras.toml")
     rig.start()
-    row, said = unfollowed(rig, "legacy_keras")
-    assert NOT_FOLLOWED in said
-    assert "Keras 2." in said
+    row, said = unfollowed(rig, "two_kinds_of_keras")
+    assert "This process trains with tf_keras 2." in said
+    assert "and only the first is followed" in said
     assert NOT_FOLLOWED in row["reason"]
+    stages = {one["stage"] for one in rig.entries(job("two_kinds_of_keras"), "resumed")}
+    assert stages == {0}
 
 
 @pytest.mark.slow
