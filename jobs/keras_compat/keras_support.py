@@ -31,6 +31,7 @@ LOOP: Final = "the training loop"
 
 Release = tuple[int, ...]
 _FIRST: Final = 3
+_ALONE: Final = (2, 16)
 _OLDEST_LEGACY: Final = (2, 12)
 _OLDEST: Final = (3, 3)
 """Older versions have another API between ``fit`` and its iterator."""
@@ -84,9 +85,7 @@ def decide_legacy(
         unknown: as in :func:`decide`.
     """
     words = f"{name} {version}" if name != "keras" else f"Keras {version}"
-    near = nearest(version, LEGACY_TESTED)
-    what = f"Keras {near} with TensorFlow" if near.startswith("2.15") else "tf_keras"
-    hint = f"Install {what} {near}, the nearest tested version."
+    hint = f"Install {_nearest(name, version)}, the nearest tested version."
     if release(version) < _OLDEST_LEGACY:
         return _too_old(words, hint)
     return _level(words, version in LEGACY_TESTED, hint, unknown)
@@ -140,6 +139,16 @@ def nearest(version: str, tested: tuple[str, ...] = TESTED) -> str:
     return (newer or known[-1:])[0]
 
 
+def _nearest(name: str, version: str) -> str:
+    """Return the package to install, of any Keras, e.g. ``tf_keras 2.21.0``."""
+    if major(version) >= _FIRST:
+        return f"Keras {nearest(version)}"
+    near = nearest(version, LEGACY_TESTED)
+    # up to 2.15 legacy Keras comes with TensorFlow, as Keras
+    of_keras = name == "keras" and release(near) < _ALONE
+    return f"TensorFlow {near} with Keras {near}" if of_keras else f"tf_keras {near}"
+
+
 def release(version: str) -> Release:
     """Return the numbers of a version, up to the first part that is none."""
     numbers: list[int] = []
@@ -177,5 +186,5 @@ def hook_failed(name: str, version: str, error: BaseException) -> Support:
         UNFOLLOWED,
         f"The training loop of {name} {version} cannot be hooked "
         f"({type(error).__name__}: {error}); nothing was trained.",
-        f"Install Keras {nearest(version)} into the job's Python, then `rekindle release JOB`.",
+        f"Install {_nearest(name, version)} into the job's Python, then `rekindle release JOB`.",
     )

@@ -20,7 +20,18 @@ TESTED: Final = (
     "3.16.0.dev2026102704",
 )
 
-LEGACY_TESTED: Final = ("2.21.0",)
+LEGACY_TESTED: Final = (
+    "2.12.0",
+    "2.13.1",
+    "2.14.0",
+    "2.15.0",
+    "2.16.0",
+    "2.17.0",
+    "2.18.0",
+    "2.19.0",
+    "2.20.1",
+    "2.21.0",
+)
 
 KNOWN: Final[dict[str, dict[str, str]]] = {
     "backend.tensorflow.trainer:TensorFlowTrainer.fit": {
@@ -264,49 +275,153 @@ KNOWN: Final[dict[str, dict[str, str]]] = {
     "trainers.data_adapters.tf_dataset_adapter:TFDatasetAdapter.num_batches": {
         "9b5cc25e6e70": "3.5.0 3.6.0 3.7.0 3.8.0 3.9.2 3.10.0 3.11.3 3.12.1 3.13.2 3.14.1 3.15.1 3.16.0.dev2026102704"
     },
-    "engine.training:Model.fit": {"bbd65df3c726": "2.21.0"},
-    "engine.training:Model.evaluate": {"063483f036f3": "2.21.0"},
-    "engine.training:Model.make_train_function": {"5961c352f5cc": "2.21.0"},
-    "engine.training:Model.make_test_function": {"67363dc9165e": "2.21.0"},
-    "engine.training:Model._maybe_load_initial_counters_from_ckpt": {"5fa413c594f3": "2.21.0"},
-    "engine.training:Model._validate_and_get_metrics_result": {"dc8f81eedd9c": "2.21.0"},
-    "engine.training:Model._should_eval": {"f8b72fc89b16": "2.21.0"},
-    "engine.training:Model.reset_metrics": {"4c8c015f91db": "2.21.0"},
-    "engine.data_adapter:DataHandler.__init__": {"4b540a9f800e": "2.21.0"},
+    "engine.training:Model.fit": {
+        "a44e39c7fb5d": "2.12.0",
+        "72c7aa3e8ab7": "2.13.1",
+        "0a132c60f02b": "2.14.0",
+        "2fbbd39a1709": "2.15.0",
+        "bbd65df3c726": "2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0",
+    },
+    "engine.training:Model.evaluate": {
+        "ae0245079b9b": "2.12.0",
+        "09e0032b61c9": "2.13.1",
+        "7ae25c829eee": "2.14.0",
+        "8b0d948a67de": "2.15.0",
+        "063483f036f3": "2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0",
+    },
+    "engine.training:Model.make_train_function": {
+        "839daca748c1": "2.12.0 2.13.1",
+        "d0385a580188": "2.14.0",
+        "5961c352f5cc": "2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0",
+    },
+    "engine.training:Model.make_test_function": {
+        "f86228795b4a": "2.12.0 2.13.1",
+        "3b5d7cc15c70": "2.14.0",
+        "67363dc9165e": "2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0",
+    },
+    "engine.training:Model._maybe_load_initial_counters_from_ckpt": {
+        "5fa413c594f3": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "engine.training:Model._validate_and_get_metrics_result": {
+        "dc8f81eedd9c": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "engine.training:Model._should_eval": {
+        "f8b72fc89b16": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "engine.training:Model.reset_metrics": {
+        "4c8c015f91db": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "engine.data_adapter:DataHandler.__init__": {
+        "d4e70d7f1e2a": "2.12.0",
+        "d46f03da4226": "2.13.1",
+        "e1dbd25d4a9b": "2.14.0 2.15.0 2.16.0",
+        "4b540a9f800e": "2.17.0 2.18.0 2.19.0 2.20.1 2.21.0",
+    },
     "engine.data_adapter:DataHandler._configure_dataset_and_inferred_steps": {
-        "d0202de187c3": "2.21.0"
+        "d0202de187c3": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
     },
-    "engine.data_adapter:DataHandler.enumerate_epochs": {"4bb7d8043c16": "2.21.0"},
-    "engine.data_adapter:DataHandler._truncate_execution_to_epoch": {"35d181301329": "2.21.0"},
-    "engine.data_adapter:DataHandler.catch_stop_iteration": {"64d53a77f7a2": "2.21.0"},
-    "engine.data_adapter:DataHandler.steps": {"4fbebf6c8370": "2.21.0"},
-    "engine.data_adapter:DataHandler._infer_steps": {"6f0e65b8ecc4": "2.21.0"},
-    "engine.data_adapter:select_data_adapter": {"bbc95775c996": "2.21.0"},
-    "callbacks:CallbackList.on_train_begin": {"157894740242": "2.21.0"},
-    "callbacks:CallbackList.on_epoch_begin": {"1041f12b3b33": "2.21.0"},
-    "callbacks:CallbackList.on_epoch_end": {"b2de0d59d04d": "2.21.0"},
-    "backend:RandomGenerator._maybe_init": {"045a206027dd": "2.21.0"},
-    "backend:RandomGenerator._create_seed": {"868e5251ff2e": "2.21.0"},
-    "optimizers.optimizer:Optimizer.apply_gradients": {"9bf79530b20c": "2.21.0"},
-    "optimizers.optimizer:Optimizer._build_learning_rate": {"870b0b3227a1": "2.21.0"},
-    "optimizers.legacy.optimizer_v2:OptimizerV2.apply_gradients": {"daf17845a3ff": "2.21.0"},
-    "optimizers.legacy.optimizer_v2:OptimizerV2._create_hypers": {"d4d43d90f993": "2.21.0"},
-    "engine.data_adapter:TensorLikeDataAdapter.__init__": {"d82d8167a77d": "2.21.0"},
-    "engine.data_adapter:TensorLikeDataAdapter.slice_inputs": {"5514abbc6238": "2.21.0"},
+    "engine.data_adapter:DataHandler.enumerate_epochs": {
+        "4bb7d8043c16": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "engine.data_adapter:DataHandler._truncate_execution_to_epoch": {
+        "35d181301329": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "engine.data_adapter:DataHandler.catch_stop_iteration": {
+        "64d53a77f7a2": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "engine.data_adapter:DataHandler.steps": {
+        "4fbebf6c8370": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "engine.data_adapter:DataHandler._infer_steps": {
+        "68fccfec0739": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0",
+        "6f0e65b8ecc4": "2.20.1 2.21.0",
+    },
+    "engine.data_adapter:select_data_adapter": {
+        "035113c455ba": "2.12.0 2.13.1 2.14.0 2.15.0",
+        "bbc95775c996": "2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0",
+    },
+    "callbacks:CallbackList.on_train_begin": {
+        "157894740242": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "callbacks:CallbackList.on_epoch_begin": {
+        "1041f12b3b33": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "callbacks:CallbackList.on_epoch_end": {
+        "b2de0d59d04d": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "backend:RandomGenerator._maybe_init": {
+        "045a206027dd": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "backend:RandomGenerator._create_seed": {
+        "1054e03a3559": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0",
+        "868e5251ff2e": "2.19.0 2.20.1 2.21.0",
+    },
+    "optimizers.optimizer:Optimizer.apply_gradients": {
+        "465a56af4735": "2.12.0",
+        "9bf79530b20c": "2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0",
+    },
+    "optimizers.optimizer:Optimizer._build_learning_rate": {
+        "absent": "2.12.0",
+        "870b0b3227a1": "2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0",
+    },
+    "optimizers.legacy.optimizer_v2:OptimizerV2.apply_gradients": {
+        "daf17845a3ff": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "optimizers.legacy.optimizer_v2:OptimizerV2._create_hypers": {
+        "d4d43d90f993": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "engine.data_adapter:TensorLikeDataAdapter.__init__": {
+        "a9c64cb3b60a": "2.12.0",
+        "9cbbab811bc4": "2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1",
+        "d82d8167a77d": "2.21.0",
+    },
+    "engine.data_adapter:TensorLikeDataAdapter.slice_inputs": {
+        "7ee0eb211eb8": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1",
+        "5514abbc6238": "2.21.0",
+    },
     "engine.data_adapter:TensorLikeDataAdapter.should_recreate_iterator": {
-        "4a0ef3ac19fd": "2.21.0"
+        "4a0ef3ac19fd": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
     },
-    "engine.data_adapter:GeneratorDataAdapter.__init__": {"8935c7129935": "2.21.0"},
-    "engine.data_adapter:GeneratorDataAdapter._handle_multiprocessing": {"0532eeeda82a": "2.21.0"},
-    "engine.data_adapter:GeneratorDataAdapter.should_recreate_iterator": {"4a0ef3ac19fd": "2.21.0"},
-    "engine.data_adapter:KerasSequenceAdapter.__init__": {"f0338965f1d1": "2.21.0"},
-    "engine.data_adapter:KerasSequenceAdapter._handle_multiprocessing": {"126cc0e9ab8c": "2.21.0"},
-    "engine.data_adapter:KerasSequenceAdapter.get_size": {"db75f1c22e05": "2.21.0"},
-    "engine.data_adapter:KerasSequenceAdapter.should_recreate_iterator": {"f46ad9924e95": "2.21.0"},
-    "engine.data_adapter:KerasSequenceAdapter.on_epoch_end": {"551745d0ba09": "2.21.0"},
-    "utils.data_utils:OrderedEnqueuer._run": {"4f7baf7e2ea2": "2.21.0"},
-    "utils.data_utils:OrderedEnqueuer.get": {"04c8ef6c7125": "2.21.0"},
-    "engine.data_adapter:DatasetAdapter.__init__": {"fc379c7c7724": "2.21.0"},
-    "engine.data_adapter:DatasetAdapter.get_dataset": {"1f811e2b1157": "2.21.0"},
-    "engine.data_adapter:DatasetAdapter.should_recreate_iterator": {"0e2756e1e79e": "2.21.0"},
+    "engine.data_adapter:GeneratorDataAdapter.__init__": {
+        "9760268b326e": "2.12.0",
+        "8935c7129935": "2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0",
+    },
+    "engine.data_adapter:GeneratorDataAdapter._handle_multiprocessing": {
+        "0532eeeda82a": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "engine.data_adapter:GeneratorDataAdapter.should_recreate_iterator": {
+        "4a0ef3ac19fd": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "engine.data_adapter:KerasSequenceAdapter.__init__": {
+        "f0338965f1d1": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "engine.data_adapter:KerasSequenceAdapter._handle_multiprocessing": {
+        "126cc0e9ab8c": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "engine.data_adapter:KerasSequenceAdapter.get_size": {
+        "db75f1c22e05": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "engine.data_adapter:KerasSequenceAdapter.should_recreate_iterator": {
+        "f46ad9924e95": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "engine.data_adapter:KerasSequenceAdapter.on_epoch_end": {
+        "551745d0ba09": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "utils.data_utils:OrderedEnqueuer._run": {
+        "4f7baf7e2ea2": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "utils.data_utils:OrderedEnqueuer.get": {
+        "04c8ef6c7125": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "engine.data_adapter:DatasetAdapter.__init__": {
+        "79250021c590": "2.12.0",
+        "fc379c7c7724": "2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0",
+    },
+    "engine.data_adapter:DatasetAdapter.get_dataset": {
+        "1f811e2b1157": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0 2.20.1 2.21.0"
+    },
+    "engine.data_adapter:DatasetAdapter.should_recreate_iterator": {
+        "7f27931ea1fb": "2.12.0 2.13.1 2.14.0 2.15.0 2.16.0 2.17.0 2.18.0 2.19.0",
+        "0e2756e1e79e": "2.20.1 2.21.0",
+    },
 }

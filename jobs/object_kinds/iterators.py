@@ -57,6 +57,10 @@ _NO_STATE: Final = (
 
 Beat = Callable[[], None]
 
+_NUMPY_ITERATOR: Final[Any] = getattr(dataset_ops, "NumpyIterator", None) or vars(dataset_ops).get(
+    "_NumpyIterator"  # before TensorFlow 2.14
+)
+
 
 class DatasetIterator(Leaf):
     """An iterator over a ``tf.data.Dataset``.
@@ -159,7 +163,7 @@ class IteratorKinds:
         """Return the kind of an iterator; None for anything else."""
         if type(value) is iterator_ops.OwnedIterator:
             return self._dataset if held.known(value) is not None else None
-        if type(value) is dataset_ops.NumpyIterator:
+        if type(value) is _NUMPY_ITERATOR:
             return self._wrapper
         return self._python if type(value) in _OF_PYTHON else None
 

@@ -199,6 +199,18 @@ def test_legacy_keras_is_followed_as_far_as_it_is_known(
     assert words in support.what
 
 
+@pytest.mark.parametrize(
+    ("name", "version", "words"),
+    [
+        ("keras", "2.11.0", "Install TensorFlow 2.12.0 with Keras 2.12.0,"),
+        ("tf_keras", "2.99.0", "Install tf_keras 2.21.0,"),
+    ],
+)
+def test_the_hint_names_the_nearest_legacy_keras(name: str, version: str, words: str) -> None:
+    unknown = {keras_support.LOOP: ("a:A.fit",)}
+    assert words in keras_support.decide_legacy(name, version, unknown=unknown).hint
+
+
 def test_both_kinds_of_keras_have_the_same_parts() -> None:
     """Each is asked for by its name, whatever Keras is followed."""
     assert sorted(keras3.__all__) == sorted(legacy.__all__)
