@@ -7,6 +7,7 @@ is left to the terminal, which knows that it is one.
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -69,6 +70,11 @@ class Page:
     def line(self, text: str = "", style: str = "") -> None:
         """Print a line of text."""
         self._out(self.style(text, style))
+
+    def sentence(self, text: str, style: str = "") -> None:
+        """Print a text that nobody copies; on a terminal it is broken between words."""
+        for line in textwrap.wrap(text, max(self._width, 20)) if self._terminal else [text]:
+            self.line(line, style)
 
     def table(self, header: Sequence[str], rows: Iterable[Row]) -> None:
         """Print rows below a header; what follows the columns has no width."""

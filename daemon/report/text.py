@@ -27,7 +27,7 @@ def print_summary(summary: Summary, page: Page, home: object | None, *, whole: b
         if text:
             page.line(f"    {plain(name_home(f'`{text}`', home)[1:-1])}", "cyan")
 
-    page.line(f"Since {terminal.when(summary.since)}: {summary.headline.text}", "bold")
+    page.sentence(f"Since {terminal.when(summary.since)}: {summary.headline.text}", "bold")
     if summary.needs:
         _title(page, "Needs you")
         for need in summary.needs:

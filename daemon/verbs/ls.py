@@ -168,7 +168,7 @@ def _print(home: Home, book: Period | None, args: argparse.Namespace, page: Page
     if book is not None and listed.counts:
         began = since.parse(since.EVENING, now)
         head = headline.of(facts.brief(book, morning, began, now))
-        page.line(f"Since {terminal.when(began)}: {head.text}", "bold")
+        page.sentence(f"Since {terminal.when(began)}: {head.text}", "bold")
     if book is None or not listed.jobs:
         page.line("No jobs.")
     else:
