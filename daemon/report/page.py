@@ -6,28 +6,21 @@ curves are data and no script, and the page's policy lets a browser run our two 
 
 import base64
 import hashlib
-import sys
 from pathlib import Path
 from typing import Any, Final
 
+from rekindle.daemon import extras
 from rekindle.daemon.client import terminal
 from rekindle.daemon.client.lines import plain
 from rekindle.daemon.report import text
 from rekindle.daemon.report.curves import Curves
 from rekindle.daemon.report.details import Details
 from rekindle.daemon.report.summary import Summary
-from rekindle.state.errors import RekindleError
 from rekindle.state.hints import name_home
 
 _ASSETS: Final = Path(__file__).with_name("assets")
 _VALUES: Final = 200
 """Rows of the table of values below each curve."""
-
-
-class NoTemplates(RekindleError):
-    """The package that renders pages is missing."""
-
-    exit_code = 1
 
 
 def render(summary: Summary, details: dict[str, Details], home: object | None) -> str:
@@ -37,16 +30,12 @@ def render(summary: Summary, details: dict[str, Details], home: object | None) -
         home: what was given as --home, for the commands.
 
     Raises:
-        NoTemplates: Jinja2 is not installed.
+        ExtraMissing: Jinja2 is not installed.
     """
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
     except ImportError:
-        raise NoTemplates(
-            "The page needs the package Jinja2 (the extra `report`), which is not installed here.",
-            where=sys.executable,
-            hint=f"`{sys.executable} -m pip install 'Jinja2>=3.1'` installs it.",
-        ) from None
+        raise extras.missing("The page", "Jinja2", "report") from None
 
     def command(given: str) -> str:
         return plain(name_home(f"`{given}`", home)[1:-1]) if given else ""

@@ -1,5 +1,6 @@
 """Compose the spec to submit: what the file says, then its `# rekindle:` lines, then options."""
 
+import dataclasses
 import os
 import re
 import sys
@@ -10,7 +11,7 @@ from typing import Any, Final
 
 from rekindle.daemon.intake import submit
 from rekindle.daemon.spec import parse, toml_text, yaml_text
-from rekindle.daemon.submission import active_python, options, script_lines, toml_writer
+from rekindle.daemon.submission import active_python, notebook, options, script_lines, toml_writer
 from rekindle.jobs.job import Job
 from rekindle.state.errors import NotFound, SpecError
 
@@ -79,6 +80,24 @@ def for_script(
     options.place(values, chosen)
     origins = {name: f"{file}:{number}" for name, number in lines.items()}
     return _checked(values, origins | _options(given), tuple(notes), Path.cwd())
+
+
+def for_file(
+    file: Path, *, args: list[str], given: Mapping[str, Any], env: Mapping[str, str] = os.environ
+) -> Composed:
+    """Compose the spec of whatever a person named: a script, a notebook or a spec.
+
+    Raises:
+        ExtraMissing: a notebook needs a package that is not installed.
+        NotFound, SpecError: the file or a value cannot be used.
+    """
+    if file.suffix == ".ipynb":
+        script, notes = notebook.to_script(file)
+        made = for_script(script, args=args, given=given, env=env, shown=file)
+        return dataclasses.replace(made, notes=(*notes, *made.notes))
+    if file.suffix == ".py":
+        return for_script(file, args=args, given=given, env=env)
+    return for_spec(file, args=args, given=given, env=env)
 
 
 def for_spec(

@@ -1,7 +1,6 @@
 """``rekindle submit``: submit a spec file, or a script or notebook without a spec."""
 
 import argparse
-import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ from rekindle.daemon.checks.finding import ERROR
 from rekindle.daemon.client import json_text, lookup, rejections, terminal
 from rekindle.daemon.install import install
 from rekindle.daemon.intake import submit
-from rekindle.daemon.submission import compose, dry_run, notebook, options
+from rekindle.daemon.submission import compose, dry_run, options
 from rekindle.daemon.submission.compose import Composed
 from rekindle.state import access
 from rekindle.state.errors import NotFound, RekindleError
@@ -91,14 +90,7 @@ def _compose(args: argparse.Namespace) -> Composed:
     Raises:
         UsageError, NotFound, SpecError: there is nothing that could be submitted.
     """
-    given = options.given(args)
-    if args.file.suffix == ".ipynb":
-        script, notes = notebook.to_script(args.file)
-        made = compose.for_script(script, args=args.rest, given=given, shown=args.file)
-        return dataclasses.replace(made, notes=(*notes, *made.notes))
-    if args.file.suffix == ".py":
-        return compose.for_script(args.file, args=args.rest, given=given)
-    return compose.for_spec(args.file, args=args.rest, given=given)
+    return compose.for_file(args.file, args=args.rest, given=options.given(args))
 
 
 def _show(home: Home, composed: Composed, args: argparse.Namespace) -> int:

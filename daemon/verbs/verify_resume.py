@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from rekindle.daemon.client import json_text, terminal
+from rekindle.daemon.help.parser import SCRIPTS
 from rekindle.daemon.intake import submit
 from rekindle.daemon.spec import parse
 from rekindle.daemon.submission import compose, options
@@ -50,7 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "file",
         type=Path,
         nargs="?",
-        help="a spec (*.toml, *.yaml) or a script (*.py); with --gpu a small one is the default",
+        help="a spec (*.toml, *.yaml), a script (*.py) or a notebook (*.ipynb); with --gpu a small "
+        "script is the default",
     )
     parser.add_argument(
         "--gpu",
@@ -182,9 +184,9 @@ def _trial(args: argparse.Namespace, answer: Answer) -> list[tuple[str, str]]:
 
 def _job(file: Path, args: argparse.Namespace) -> Job:
     """Resolve the job of the file as the daemon would."""
-    if file.suffix == ".py":
+    if file.suffix in SCRIPTS:
         given = {} if args.python is None else {"python": options.absolute(args.python)}
-        made = compose.for_script(file, args=args.rest, given=given)
+        made = compose.for_file(file, args=args.rest, given=given)
         job = made.job
         if not args.json:
             for note in made.notes:

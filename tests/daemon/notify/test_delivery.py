@@ -175,6 +175,25 @@ def test_a_command_gets_the_message_as_json(rig: Rig, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow(8)
+def test_what_a_person_asked_for_has_no_notice(rig: Rig, web: Web) -> None:
+    """`rekindle stop`, of a job that runs and of one that waits, and `cancel`."""
+    configure(rig, f'urls = ["{web.url}"]')
+    rig.start()
+    for name in ("a", "b", "c"):
+        job(rig, name, "sleep", "600")
+    rig.wait_state("a-1", "running")
+    for words in (("stop", "b"), ("cancel", "c"), ("stop", "a")):
+        rig.cli(*words)
+    rig.wait_state("a-1", "held")
+    # an event after these: all have been looked at when it has its notice
+    job(rig, "last", "true")
+    rig.wait_state("last-1", "done")
+    wait_for(lambda: web.posts, "the last one has a notice")
+    rig.end()
+    assert [post["title"].rpartition(": ")[2] for post in web.posts] == ["1 done"]
+
+
 @pytest.mark.slow(15)
 def test_the_dead_man_is_called_once_a_day(rig: Rig, web: Web) -> None:
     """From `ping_at` on; a restart does not call again, a failure does."""

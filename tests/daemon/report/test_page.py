@@ -277,7 +277,7 @@ def test_without_the_extra_the_verb_names_it(home: Home, tmp_path: Path) -> None
     done = call("--html", str(tmp_path / "page.html"))
     assert done.returncode == 1
     assert "needs the package Jinja2 (the extra `report`)" in done.stderr
-    assert f"`{sys.executable} -m pip install 'Jinja2>=3.1'`" in done.stderr
+    assert f"`{sys.executable} -m pip install Jinja2`" in done.stderr
     assert not (tmp_path / "page.html").exists()
     assert call().returncode == call("--json").returncode == 0
 
