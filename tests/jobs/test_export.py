@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,21 @@ def test_every_format_reaches_the_recorded_accuracy_in_a_new_process(
 
     rig.cli("export", job, "--best", "--to", str(out / "best.safetensors"))
     assert accuracy("plain", out / "best.safetensors", out / "a.json") == pytest.approx(
+        max(epochs.values()), abs=1e-6
+    )
+
+    # the command of the report, as it is printed, in an empty folder
+    [done] = json.loads(rig.cli("report", "--json"))["done"]
+    assert (done["best"]["metric"], done["best"]["value"]) == ("val_accuracy", max(epochs.values()))
+    _, *words = shlex.split(done["export"])
+    (tmp_path / "empty").mkdir()
+    subprocess.run(
+        [sys.executable, "-m", "rekindle.daemon", "--home", rig.home.root, *words],
+        cwd=tmp_path / "empty",
+        env=environment(),
+        check=True,
+    )
+    assert accuracy("plain", tmp_path / "empty" / f"{job}.keras") == pytest.approx(
         max(epochs.values()), abs=1e-6
     )
 
