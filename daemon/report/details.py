@@ -14,7 +14,7 @@ from rekindle.daemon.report.facts import Facts, JobFacts
 from rekindle.state.counted import counted
 from rekindle.state.ledger.period import Period
 from rekindle.state.ledger.rows import AttemptRow
-from rekindle.state.lifecycle import JobState
+from rekindle.state.lifecycle import ACTIVE, JobState
 from rekindle.state.paths import Home
 from rekindle.state.run import proof, reading
 
@@ -22,6 +22,7 @@ MOST_JOBS: Final = 50
 _ATTEMPTS: Final = 30
 _LOG_BYTES: Final = 16 * 1024
 _LOG_LINES: Final = 25
+_FIRST: Final = frozenset({JobState.HELD, JobState.FAILED, *ACTIVE})
 _ESCAPES: Final = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)")
 
 
@@ -59,11 +60,17 @@ class Details:
 
 
 def read(home: Home, book: Period | None, facts: Facts) -> dict[str, Details]:
-    """Read the details of the latest jobs, by id."""
+    """Read the details of at most `MOST_JOBS` jobs, by id.
+
+    Of those that run or need a person first, then of those that changed last.
+    """
     if book is None:
         return {}
-    latest = facts.jobs[-MOST_JOBS:]
-    return {one.row.id: _of(home, book, one) for one in latest if one.row.attempts}
+    begun = [one for one in facts.jobs if one.row.attempts]
+    first = [one for one in begun if one.row.state in _FIRST]
+    others = [one for one in begun if one.row.state not in _FIRST]
+    chosen = [*first, *others[::-1]][:MOST_JOBS]
+    return {one.row.id: _of(home, book, one) for one in chosen}
 
 
 def _of(home: Home, book: Period, one: JobFacts) -> Details:

@@ -14,7 +14,7 @@ from rekindle.daemon.client import terminal
 from rekindle.daemon.client.lines import plain
 from rekindle.daemon.report import text
 from rekindle.daemon.report.curves import Curves
-from rekindle.daemon.report.details import Details
+from rekindle.daemon.report.details import MOST_JOBS, Details
 from rekindle.daemon.report.summary import Summary
 from rekindle.state.hints import name_home
 
@@ -58,6 +58,8 @@ def render(summary: Summary, details: dict[str, Details], home: object | None) -
             "describe_result": text.result,
         }
     )
+    shown = {one.id for one in summary.done} | {one.row.id for one in summary.running}
+    shown |= {need.about for need in summary.needs if need.job}
     styles = [_read("uPlot.min.css"), _read("page.css")]
     scripts = [_read("uPlot.iife.min.js"), _read("page.js")]
     return made.get_template("page.html.j2").render(
@@ -68,6 +70,7 @@ def render(summary: Summary, details: dict[str, Details], home: object | None) -
         styles=styles,
         scripts=scripts,
         policy=_policy(styles, scripts),
+        without_details=len(shown - details.keys()) if len(details) >= MOST_JOBS else 0,
     )
 
 

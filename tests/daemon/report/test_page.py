@@ -15,7 +15,7 @@ from browser import Browser, chromium
 from rig import ROOT
 
 from rekindle.daemon.client import cli
-from rekindle.daemon.report import curves, page
+from rekindle.daemon.report import curves, details, page
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import EpochRow
 from rekindle.state.lifecycle import JobState
@@ -227,6 +227,38 @@ def contrast(first: str, second: str) -> float:
 
     high, low = sorted((luminance(first), luminance(second)), reverse=True)
     return (high + 0.05) / (low + 0.05)
+
+
+def test_of_many_jobs_those_that_need_a_person_have_curves_and_the_rest_is_said(
+    home: Home, tmp_path: Path
+) -> None:
+    """The held job is the oldest."""
+    hostile(home)
+    book = Ledger.open(home.ledger)
+    now = time.time()
+    with book.transaction():
+        for n in range(details.MOST_JOBS + 9):
+            job = f"more-{n + 1}"
+            book.insert_job(
+                job,
+                name="more",
+                number=n + 1,
+                run_dir=str(home.run(job).root),
+                priority=0,
+                spec="{}",
+                claim=job,
+                submitted_at=now,
+            )
+            book.begin_attempt(job, 1, now)
+            for state in (JobState.STARTING, JobState.DONE):
+                book.set_state(job, state, "", now=now)
+    book.close()
+    text = write(home, tmp_path / "page.html")
+    assert "Attempts of cut-1" in text
+    assert f"Attempts of more-{details.MOST_JOBS + 9}" in text
+    assert "Attempts of more-1&" not in text
+    assert 'Attempts of more-1"' not in text
+    assert f"those of {details.MOST_JOBS} jobs; those of 10 more are left out" in text
 
 
 def test_the_page_stands_alone(home: Home, tmp_path: Path) -> None:
