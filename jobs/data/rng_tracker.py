@@ -392,6 +392,22 @@ def generators(states: States) -> States:
     return {kind: state for kind, state in states.items() if not kind.startswith(_VALUE)}
 
 
+def without_draws(data: Any, make: Callable[[], None]) -> bool:
+    """Undo what ``make`` draws from a ``PyDataset`` to know its shapes.
+
+    Keras does so at another time in each attempt.
+
+    Returns:
+        True if the data draws from generators of its own.
+    """
+    tracker = RngTracker(data)
+    before = tracker.now()
+    make()
+    moved = differing(generators(before), tracker.now())
+    tracker.put(before)
+    return bool(moved - GLOBAL)
+
+
 def begin_with(kept: dict[str, Any], tensors: Tensors) -> None:
     """Restore the random state in which the data was passed to `fit`."""
     RngTracker().put(_in(kept["made"], tensors))

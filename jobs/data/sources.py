@@ -143,28 +143,45 @@ class OrderedSource(Source):
         pass
 
 
+class InsideDraws:
+    """Notice draws from generators of Keras and TensorFlow, since this was made."""
+
+    def __init__(self) -> None:
+        self._before = rng.fingerprint()
+        self._found: bool | None = None
+
+    def look(self) -> bool:
+        """Return whether anything was drawn; the first call decides.
+
+        A generator created meanwhile counts, too: Keras creates its global one at the first use.
+        """
+        if self._found is None:
+            now = rng.fingerprint()
+            self._found = any(self._before.get(key) != state for key, state in now.items())
+        return self._found
+
+
 class TrackedSource(Source):
     """Read data that may draw from Python's random generators, and track that per batch.
 
     Args:
         tracker: created before Keras has read from the data.
-        before: states of Keras' and TensorFlow's generators at that time.
+        inside: made at that time.
     """
 
     def __init__(
-        self, adapter: Any, strategy: Any, beat: Beat, tracker: RngTracker, before: dict[str, bytes]
+        self, adapter: Any, strategy: Any, beat: Beat, tracker: RngTracker, inside: InsideDraws
     ) -> None:
         super().__init__(adapter, strategy, beat)
         self.tracker: RngTracker = tracker
-        self._inside_before = before
+        self._inside = inside
         self._found: list[Caveat] = []
 
     def open(self) -> None:
         before = generators(self.tracker.now())
         super().open()
-        # Keras has read two batches, in this thread, to know their shapes. A generator created
-        # meanwhile counts, too: Keras creates its global one at the first use
-        if any(self._inside_before.get(key) != state for key, state in rng.fingerprint().items()):
+        # Keras has read two batches, in this thread, to know their shapes
+        if self._inside.look():
             self._found.append(
                 Caveat(
                     "The data draws random numbers through Keras or TensorFlow, and is "
@@ -193,10 +210,10 @@ class GeneratorSource(TrackedSource):
         strategy: Any,
         beat: Beat,
         tracker: RngTracker,
-        before: dict[str, bytes],
+        inside: InsideDraws,
         given: Any,
     ) -> None:
-        super().__init__(adapter, strategy, beat, tracker, before)
+        super().__init__(adapter, strategy, beat, tracker, inside)
         self._ready: Iterator[Any] | None = None
         self._again: dict[str, Any] = {}
         if given in _given:
@@ -267,10 +284,10 @@ class PyDatasetSource(TrackedSource):
         strategy: Any,
         beat: Beat,
         tracker: RngTracker,
-        before: dict[str, bytes],
+        inside: InsideDraws,
         seed: tuple[int, int],
     ) -> None:
-        super().__init__(adapter, strategy, beat, tracker, before)
+        super().__init__(adapter, strategy, beat, tracker, inside)
         self.reordered: Reordered = Reordered(adapter, seed, tracker)
 
     def name_outside(self, names: set[str]) -> None:
@@ -326,9 +343,14 @@ class Opening:
             if isinstance(data, types.GeneratorType | internals.PyDataset)
             else None
         )
-        self._before = rng.fingerprint() if self._tracker is not None else {}
+        self._inside = InsideDraws() if self._tracker is not None else None
         of_class = isinstance(data, internals.PyDataset)
         self._outside = rng_tracker.outside(data) if of_class else {}
+
+    def has_read(self) -> None:
+        """Look for draws now: what follows draws, too, e.g. a model that is built."""
+        if self._inside is not None:
+            self._inside.look()
 
     def source(self, kind: type[Source], adapter: Any, strategy: Any) -> Source:
         """Create the source of a kind, once Keras has created its adapter of the data."""
@@ -340,13 +362,13 @@ class Opening:
         return source
 
     def _make(self, kind: type[Source], adapter: Any, strategy: Any) -> Source:
-        tracker, before = self._tracker, self._before
+        tracker, inside = self._tracker, self._inside
         if issubclass(kind, OrderedSource):
             return kind(adapter, strategy, self._beat, self._seed)
-        if tracker is not None and kind is PyDatasetSource:
-            return PyDatasetSource(adapter, strategy, self._beat, tracker, before, self._seed)
-        if tracker is not None and kind is GeneratorSource:
-            return GeneratorSource(adapter, strategy, self._beat, tracker, before, self._data)
+        if tracker is not None and inside is not None and kind is PyDatasetSource:
+            return PyDatasetSource(adapter, strategy, self._beat, tracker, inside, self._seed)
+        if tracker is not None and inside is not None and kind is GeneratorSource:
+            return GeneratorSource(adapter, strategy, self._beat, tracker, inside, self._data)
         return Source(adapter, strategy, self._beat)
 
 

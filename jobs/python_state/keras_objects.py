@@ -160,6 +160,8 @@ def _is_of_keras(slot: Slot) -> bool:
     """Return whether an attribute is a symbolic tensor, or one of Keras' notes to itself."""
     if slot.label.startswith("._"):
         return slot.label.startswith("._self_")
+    if internals.LEGACY and isinstance(slot.value, tf.Variable):
+        return True  # an attribute that the layer lists among its weights, which are parts
     return isinstance(slot.value, _SYMBOLIC)
 
 

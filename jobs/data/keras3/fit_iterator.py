@@ -9,16 +9,17 @@ They follow ``keras/src/trainers/epoch_iterator.py`` and
 """
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Json
+from rekindle.jobs.data import rng_tracker
 from rekindle.jobs.data.keras3.array_source import ArraySource
 from rekindle.jobs.data.keras3.epoch_iterator import Lazy
 from rekindle.jobs.data.pipeline import caches
-from rekindle.jobs.data.rng_tracker import GLOBAL, RngTracker, differing, generators
 from rekindle.jobs.data.sources import (
     DataEvents,
     DrawnData,
@@ -314,16 +315,11 @@ class EvalIterator(CallbackIterator):
         self._begins = begins
         self.created = created
         self.own_generators = False
-        data = arguments["x"]
-        if not isinstance(data, keras3.PyDataset):
-            super().__init__(**arguments)
-            return
-        tracker = RngTracker(data)
-        before = tracker.now()
-        super().__init__(**arguments)
-        self.own_generators = bool(differing(generators(before), tracker.now()) - GLOBAL)
-        # Keras reads two batches for their shapes, at another time in each attempt
-        tracker.put(before)
+        data, make = arguments["x"], functools.partial(super().__init__, **arguments)
+        if isinstance(data, keras3.PyDataset):
+            self.own_generators = rng_tracker.without_draws(data, make)
+        else:
+            make()
 
     def _begin_pass(self) -> Any:
         self.created += 1

@@ -6,11 +6,13 @@ epochs and for the steps of an epoch. They follow ``src/engine/data_adapter.py``
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Json
+from rekindle.jobs.data import rng_tracker
 from rekindle.jobs.data.legacy.adapters import Choice, View
 from rekindle.jobs.data.pipeline import caches
 from rekindle.jobs.data.sources import DataEvents, DrawnData, Opening, Source
@@ -53,6 +55,7 @@ class TrainingHandler(DrawnData, data_adapter.DataHandler):  # type: ignore[misc
         self._view = View(lambda data: data if weighted is None else data.map(weighted))
         self._opening = Opening(arguments["x"], seed, events.beat)
         self._choice = Choice(self._view, arguments)
+        self._opening.has_read()
         with legacy.adapters(self._choice.select):
             super().__init__(**self._choice.arguments)
 
@@ -304,7 +307,11 @@ class EvalHandler(CallbackHandler):
     def __init__(self, begins: Callable[[], None], created: int, **arguments: Any) -> None:
         self._begins = begins
         self.created = created
-        super().__init__(**arguments)
+        data, make = arguments["x"], functools.partial(super().__init__, **arguments)
+        if isinstance(data, legacy.PyDataset):
+            self.own_generators = rng_tracker.without_draws(data, make)
+        else:
+            make()
 
     def _begin_pass(self) -> Any:
         self.created += 1

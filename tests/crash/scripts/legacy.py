@@ -77,6 +77,29 @@ def several_steps_of_an_execution():
     keep(model, model.fit(X, Y, batch_size=BATCH, epochs=EPOCHS, verbose=2, steps_per_epoch=7))
 
 
+class Drawing(keras.utils.Sequence):
+    """Draw from numpy's global generator, for training and validation alike."""
+
+    def __init__(self, batches):
+        self.rows = np.arange(batches * BATCH)
+
+    def __len__(self):
+        return len(self.rows) // BATCH
+
+    def __getitem__(self, index):
+        part = self.rows[index * BATCH : (index + 1) * BATCH]
+        return X[part] * np.float32(1 + np.random.normal(0, 0.05)), Y[part]
+
+    def on_epoch_end(self):
+        np.random.shuffle(self.rows)
+
+
+def sequences_that_draw():
+    model = network()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    keep(model, model.fit(Drawing(10), validation_data=Drawing(3), epochs=EPOCHS, verbose=2))
+
+
 class Own(keras.Model):
     """A model with a step of its own and metrics as attributes."""
 
