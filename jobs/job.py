@@ -162,6 +162,29 @@ class NewCode:
 
 
 @dataclass(frozen=True, slots=True)
+class Extension:
+    """The latest request to train a finished run for more epochs.
+
+    Attributes:
+        at: unix time, seconds.
+        attempt: the first attempt that trains on.
+        stage: the ``fit`` that trains on, the last of the script.
+        epochs: epochs in all, in place of those that the script gives.
+        finished: epochs that it had trained at its end.
+    """
+
+    at: float
+    attempt: int
+    stage: int
+    epochs: int
+    finished: int
+
+    def reopens(self, stage: int, epoch: int) -> bool:
+        """Return whether a stage that ended after so many epochs trains on."""
+        return stage == self.stage and epoch <= self.finished
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One accepted job.
 
@@ -199,6 +222,7 @@ class Job:
     limits: Limits = field(default_factory=Limits)
     source: Source | None = None
     new_code: NewCode | None = None
+    extension: Extension | None = None
 
     def replace(self, **changes: Any) -> "Job":
         """Return the same job with some fields changed."""
@@ -285,6 +309,7 @@ _NESTED: Final[dict[str, Any]] = {
     "limits": Limits,
     "source": Source,
     "new_code": NewCode,
+    "extension": Extension,
 }
 _FIELDS: Final = tuple(Job.__dataclass_fields__)
 
@@ -352,6 +377,10 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "checkpoint.every_steps": (1, 2**53),
     "checkpoint.every_seconds": (0, 2**53),
     "checkpoint.prove_steps": (0, 10**6),
+    "extension.attempt": (1, 2**31),
+    "extension.stage": (0, 10**6),
+    "extension.epochs": (1, 2**31),
+    "extension.finished": (0, 2**31),
     "retry.max_failures": (0, 10**6),
     "retry.backoff_min": (0, 2**53),
     "retry.backoff_max": (0, 2**53),
@@ -396,5 +425,5 @@ def _check_values(job: Job) -> None:
 def _at(job: Job, key: str) -> Any:
     value: Any = job
     for name in key.split("."):
-        value = getattr(value, name)
+        value = getattr(value, name) if value is not None else None
     return value

@@ -36,6 +36,7 @@ VERBS: Final = {
     "resume": "let a paused queue continue, or use a faulty GPU again",
     "priority": "change the order of queued jobs",
     "retry": "run a job again that ended or is held",
+    "extend": "train a finished job for more epochs",
     "verify": "check ledger and checkpoints; --rebuild rebuilds the ledger",
     "verify-resume": "kill a job at random points, and compare its result with an undisturbed run",
     "doctor": "check host and home before the night; exit code 1: errors found",
@@ -53,7 +54,7 @@ VERBS: Final = {
 GROUPS: Final = {
     "Begin": ("run", "init", "submit", "doctor", "install", "demo"),
     "Look": ("ls", "top", "show", "logs", "report", "wait", "notify"),
-    "Decide": ("stop", "release", "cancel", "retry", "priority", "pause", "resume"),
+    "Decide": ("stop", "release", "cancel", "retry", "extend", "priority", "pause", "resume"),
     "Results": ("export", "export-run", "import-run", "prune", "verify", "verify-resume"),
 }
 """Verbs in the order of `rekindle help`; all others stand last."""

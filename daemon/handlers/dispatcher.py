@@ -9,7 +9,7 @@ from typing import Final, Protocol
 import structlog
 
 from rekindle.daemon import errors
-from rekindle.daemon.handlers import home_verbs, job_verbs
+from rekindle.daemon.handlers import extend, home_verbs, job_verbs
 from rekindle.daemon.handlers.new_code import NotYet
 from rekindle.daemon.handlers.tools import Tools
 from rekindle.daemon.intake import requests
@@ -18,6 +18,8 @@ from rekindle.state import crash_points
 from rekindle.state.errors import NotDone, NotFound, RekindleError, UsageError
 from rekindle.state.hints import name_job
 
+OF_JOB: Final = {**job_verbs.HANDLERS, "extend": extend.extend}
+"""Handlers of the verbs about one job."""
 _EXPECTED: Final = (RekindleError, OSError, ValueError, TypeError, LookupError, OverflowError)
 _REFUSALS: Final = (NotDone, NotFound, UsageError)
 """Errors of a handler that answer a request; its file is not moved to `rejected/`."""
@@ -97,7 +99,7 @@ class Dispatcher:
                     f"There is no job {request.job}.", hint="`rekindle ls` lists all jobs."
                 )
             else:
-                answer = job_verbs.HANDLERS[request.verb](tools, job, request.fields)
+                answer = OF_JOB[request.verb](tools, job, request.fields)
         except _REFUSALS as error:
             answer, code = error.what, error.exit_code
             hint = name_job(error.hint, job.id) if job else error.hint

@@ -86,12 +86,12 @@ def release(tools: Tools, job: JobRow, fields: Fields) -> str:
     if job.state == JobState.STOPPING and job.wish == "cancel":
         raise NotDone("It is being cancelled.", hint="`rekindle retry` runs it again.")
     if job.state == JobState.HELD:
-        _require_time(tools, job, seconds)
+        require_time(tools, job, seconds)
     code = (
         new_code.settle(tools, job, wanted=wanted) if wanted or job.state == JobState.HELD else ""
     )
     if seconds is not None:
-        _change(
+        change(
             tools,
             job,
             lambda accepted: accepted.replace(
@@ -102,7 +102,7 @@ def release(tools: Tools, job: JobRow, fields: Fields) -> str:
         return _queue_after_stop(tools, job, longer=seconds is not None)
     if job.state != JobState.HELD:
         return f"It is {job.state}; it is not held. {code}".rstrip()
-    return f"{_queue(tools, job, f'It was released {tools.on_request}.')} {code}".rstrip()
+    return f"{put_into_queue(tools, job, f'It was released {tools.on_request}.')} {code}".rstrip()
 
 
 def retry(tools: Tools, job: JobRow, fields: Fields) -> str:
@@ -114,18 +114,19 @@ def retry(tools: Tools, job: JobRow, fields: Fields) -> str:
     scratch, wanted = bool(fields.get("from_scratch")), bool(fields.get("new_code"))
     _refuse_retry(job, scratch=scratch)
     if job.state not in (JobState.QUEUED, JobState.STOPPING):
-        _require_time(tools, job, None)
+        require_time(tools, job, None)
     code = new_code.settle(tools, job, wanted=wanted) if wanted or job.state not in ACTIVE else ""
     if scratch:
         _set_checkpoints_aside(tools, job)
+        change(tools, job, lambda accepted: accepted.replace(extension=None))
     if fields.get("allow_change"):
-        _change(tools, job, lambda accepted: accepted.replace(allow_change=True))
+        change(tools, job, lambda accepted: accepted.replace(allow_change=True))
     if job.state == JobState.STOPPING:
         return _queue_after_stop(tools, job)
     if job.state == JobState.QUEUED:
         return f"It is queued already. {code}".rstrip()
     how = "retried from scratch" if scratch else "retried"
-    return f"{_queue(tools, job, f'It is {how} {tools.on_request}.')} {code}".rstrip()
+    return f"{put_into_queue(tools, job, f'It is {how} {tools.on_request}.')} {code}".rstrip()
 
 
 def _refuse_retry(job: JobRow, *, scratch: bool) -> None:
@@ -206,7 +207,7 @@ def _queue_after_stop(tools: Tools, job: JobRow, *, longer: bool = False) -> str
     return answer
 
 
-def _require_time(tools: Tools, job: JobRow, seconds: float | None) -> None:
+def require_time(tools: Tools, job: JobRow, seconds: float | None) -> None:
     """Refuse to queue a job that has reached its `max_runtime`: the queue would hold it again.
 
     Args:
@@ -222,7 +223,7 @@ def _require_time(tools: Tools, job: JobRow, seconds: float | None) -> None:
         raise _no_time_left()
 
 
-def _queue(tools: Tools, job: JobRow, reason: str) -> str:
+def put_into_queue(tools: Tools, job: JobRow, reason: str) -> str:
     # the file may have been corrected, or damaged, since it was entered into the ledger
     accepted = Job.read(tools.home.run(job.id).job_file).to_json(secrets=False)
     if accepted != tools.ledger.spec_text(job.id):
@@ -249,7 +250,7 @@ def _set_checkpoints_aside(tools: Tools, job: JobRow) -> None:
     tools.attempts.read(job)
 
 
-def _change(tools: Tools, job: JobRow, change: Callable[[Job], Job]) -> None:
+def change(tools: Tools, job: JobRow, change: Callable[[Job], Job]) -> None:
     """Change the accepted spec of a job on a person's request."""
     run = tools.home.run(job.id)
     changed = change(Job.read(run.job_file))

@@ -17,7 +17,7 @@ from rekindle.state.paths import Home
 
 FORMAT: Final = 1
 SUFFIX: Final = ".request.json"
-VERBS: Final = ("stop", "release", "cancel", "retry", "priority", "import", "prune")
+VERBS: Final = ("stop", "release", "cancel", "retry", "extend", "priority", "import", "prune")
 """Verbs about one job."""
 QUEUE_VERBS: Final = ("pause", "resume", "check")
 """Verbs about the whole queue; their requests name no job."""

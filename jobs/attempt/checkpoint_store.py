@@ -5,7 +5,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +13,7 @@ from rekindle.jobs.attempt import kept_files
 from rekindle.jobs.attempt.attempt_log import AttemptLog
 from rekindle.jobs.attempt.kept_files import KeptFiles
 from rekindle.jobs.attempt.save_policy import is_better
-from rekindle.jobs.job import Job, NewCode
+from rekindle.jobs.job import Extension, Job, NewCode
 from rekindle.jobs.journal_writer import log_line
 from rekindle.state.errors import CheckpointsUnreadable
 from rekindle.state.paths import Run
@@ -38,12 +38,14 @@ class RestorePoint:
         checkpoint: the newest good one of the stage; None where the stage begins.
         refused: newer checkpoints, which were quarantined.
         tensors, state: content of the checkpoint.
+        reopened: it is the end of the stage, which trains on from there.
     """
 
     checkpoint: Checkpoint | None
     refused: list[Refusal] = field(default_factory=list)
     tensors: "Tensors" = field(default_factory=dict)
     state: TrainingState = field(default_factory=TrainingState)
+    reopened: bool = False
 
     def new_code(self, new: NewCode | None, attempt: int) -> dict[str, Any] | None:
         """Return the field `new_code` of a receipt; None where the code was not replaced.
@@ -59,9 +61,25 @@ class RestorePoint:
                 written = int(self.checkpoint.read_manifest()["attempt"])
         return new.receipt() if attempt == new.attempt or written < new.attempt else None
 
+    def to_train_on(self, extension: Extension | None) -> "RestorePoint":
+        """Return the end of a ``fit`` as a point within it, if that is to train on from there."""
+        checkpoint = self.checkpoint
+        if (
+            extension is None
+            or checkpoint is None
+            or not checkpoint.position.end
+            or "loop" in self.state
+            or not extension.reopens(checkpoint.position.stage, checkpoint.position.epoch)
+        ):
+            return self
+        state = self.state.copy()
+        state["position"] = {**state["position"], "end": False}
+        state["stop_training"] = False  # a callback may have ended it early
+        return replace(self, state=state, reopened=True)
+
     def without_content(self) -> "RestorePoint":
         """Drop the content: it is a second copy of model and optimizer in memory."""
-        return RestorePoint(self.checkpoint, self.refused)
+        return RestorePoint(self.checkpoint, self.refused, reopened=self.reopened)
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,7 @@ class RunHistory:
         steps, seconds = 0, 0.0
         for number in range(stage, self.last + 1):
             origin = checkpoint if number == stage else newest.get(number)
-            if origin is not None and origin.position.end:
+            if origin is not None and origin.position.end and number != stage:
                 continue
             if number == stage:
                 since = step

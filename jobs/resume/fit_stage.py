@@ -9,7 +9,7 @@ from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.progress import Progress
 from rekindle.jobs.attempt.save_policy import SavePolicy
 from rekindle.jobs.attempt.session import Session
-from rekindle.jobs.capture import tensorboard_files
+from rekindle.jobs.capture import tensorboard_files, variables
 from rekindle.jobs.capture.callbacks import CallbackStates
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import ComponentBase, Json
@@ -17,6 +17,7 @@ from rekindle.jobs.capture.rng import RandomState
 from rekindle.jobs.data import determinism
 from rekindle.jobs.data.fit_data import FitData
 from rekindle.jobs.data.iterators import CallbackIterator
+from rekindle.jobs.ends import extension
 from rekindle.jobs.files import targets
 from rekindle.jobs.files.moved import OutputPaths
 from rekindle.jobs.files.stage_files import StageFiles
@@ -45,6 +46,8 @@ class FitStage:
         self._session = session
         self._model = model
         self._arguments = arguments
+        if (epochs := extension.epochs(session.job.extension, number)) is not None:
+            arguments["epochs"] = epochs
         callbacks = fit_build.user_callbacks(arguments["callbacks"], session.warn)
         paths = OutputPaths(callbacks)
         written = targets.of(callbacks, begun_at=time.time())
@@ -189,15 +192,8 @@ class FitStage:
 
     def _resume_run(self) -> None:
         """Let Keras' loop begin at the epoch of the checkpoint."""
-        saved, epochs = self._engine.saved, self._arguments["epochs"]
-        if epochs != (before := saved.get("epochs", epochs)):
-            self._session.note_change(f"epochs was {before} and is {epochs}")
-            self._session.warn(
-                f"The script calls fit with {counted(epochs, 'epoch')}; earlier attempts had "
-                f"{before}.",
-                f"The training ends after {counted(epochs, 'epoch')} in all, including those of "
-                "earlier attempts.",
-            )
+        epochs = self._arguments["epochs"]
+        _report_epochs(self._session, self._engine, epochs, self._model, self._callbacks.callbacks)
         self._run.carry_logs()
         at = self._engine.progress
         stopped = self._model.stop_training and not at.epoch_step
@@ -280,6 +276,26 @@ class FitStage:
                     "make them attributes of the model",
                 )
             )
+        )
+
+
+def _report_epochs(
+    session: Session, engine: StageEngine, epochs: int, model: Any, callbacks: list[Any]
+) -> None:
+    """Report that a `fit` has another number of epochs than at the checkpoint."""
+    before = engine.saved.get("epochs", epochs)
+    asked = session.job.extension
+    if extension.epochs(asked, engine.progress.stage) is not None:
+        if asked is not None and (engine.is_reopened or epochs != before):
+            session.note_change(f"epochs was {before} and is {epochs}, on request")
+            optimizers = variables.optimizers(model).values()
+            engine.report(extension.caveats(asked, before, optimizers, callbacks))
+    elif epochs != before:
+        session.note_change(f"epochs was {before} and is {epochs}")
+        session.warn(
+            f"The script calls fit with {counted(epochs, 'epoch')}; earlier attempts had {before}.",
+            f"The training ends after {counted(epochs, 'epoch')} in all, including those of "
+            "earlier attempts.",
         )
 
 

@@ -51,7 +51,8 @@ class RestorableStage:
         self.progress = Progress(number, step=step)
         self.begun_at = self.progress.step
         self._policy = policy
-        self._point = session.store.restore_point(number, read_state)
+        point = session.store.restore_point(number, read_state)
+        self._point = point.to_train_on(session.job.extension)
         self.files = files
         if not self.has_ended:
             files.begin()
@@ -75,7 +76,13 @@ class RestorableStage:
     @property
     def has_ended(self) -> bool:
         """True if the checkpoint is the end of the stage."""
-        return self._point.checkpoint is not None and self._point.checkpoint.position.end
+        checkpoint = self._point.checkpoint
+        return checkpoint is not None and checkpoint.position.end and not self.is_reopened
+
+    @property
+    def is_reopened(self) -> bool:
+        """True if the stage had ended and trains on from its end."""
+        return self._point.reopened
 
     def drop_saved(self) -> None:
         """Drop the content of the checkpoint: it is a second copy of model and optimizer."""

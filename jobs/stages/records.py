@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 
-from rekindle.jobs.job import Job
+from rekindle.jobs.job import Extension, Job
 from rekindle.jobs.stages.decision import Record
 from rekindle.jobs.stages.key import Entry, StageKey, Way
 from rekindle.state.run import entries as kinds
@@ -16,7 +16,14 @@ def of_job(
 ) -> dict[int, Record]:
     """Read what earlier attempts of a job have recorded; arguments as of :func:`read`."""
     replaced = job.new_code.attempt if job.new_code is not None else None
-    return read(entries, existing, attempt, accepted=job.allow_change, new_code_from=replaced)
+    return read(
+        entries,
+        existing,
+        attempt,
+        accepted=job.allow_change,
+        new_code_from=replaced,
+        extension=job.extension,
+    )
 
 
 def read(
@@ -26,6 +33,7 @@ def read(
     *,
     accepted: bool = False,
     new_code_from: int | None = None,
+    extension: Extension | None = None,
 ) -> dict[int, Record]:
     """Read what earlier attempts have recorded of each stage, by number.
 
@@ -36,6 +44,7 @@ def read(
         accepted: a person has accepted changes of the script. That is for the attempts before the
             last one that a person has started, not for good.
         new_code_from: the first attempt that runs the newest code; None where it was not replaced.
+        extension: lets the last stage train on after an end, which then is none.
     """
     found: dict[int, Record] = {}
     active: dict[int, int] = {}  # attempt in which each stage was last begun or resumed
@@ -64,14 +73,14 @@ def read(
                     entry=Entry.parse(entry.get("entry")),
                     way=Way.parse(entry.get("way")),
                 )
-        elif kind == "stage_ended":
+        elif kind == "stage_ended" and not _reopens(extension, stage, entry.get("epoch")):
             step = max(entry.get("step") or 0, 0)
             known = found.setdefault(stage, Record(stage))
             found[stage] = replace(known, ended=True, left=False, step=step)
     for checkpoint in existing:
         at = checkpoint.position
         known = found.setdefault(at.stage, Record(at.stage))
-        if at.end:
+        if at.end and not _reopens(extension, at.stage, at.epoch):
             found[at.stage] = replace(known, ended=True, left=False, step=max(known.step, at.step))
     for stage, record in found.items():
         before = recorded.get(stage, 0)
@@ -80,6 +89,10 @@ def read(
         )
         found[stage] = replace(record, accepted=allowed)
     return found
+
+
+def _reopens(extension: Extension | None, stage: int, epoch: object) -> bool:
+    return extension is not None and isinstance(epoch, int) and extension.reopens(stage, epoch)
 
 
 def _key(value: object, keys: dict[str, StageKey | None]) -> StageKey | None:

@@ -43,6 +43,7 @@ WANTED: Final = {
 FIELDS: Final[dict[str, dict[str, Any]]] = {
     "release longer": {"max_runtime": "9h"},
     "retry from scratch": {"from_scratch": True},
+    "extend": {"epochs": 9},
     "retry with change": {"allow_change": True},
 }
 SITUATIONS: Final = (
@@ -57,6 +58,7 @@ TABLE: Final = {
     "release longer": "0 0 0 0 0 0 1 0 0 0 0 1 1 1",
     "retry": "0 0 1 1 0 0 0 0 0 1 0 1 0 0",
     "retry from scratch": "0 0 1 1 1 1 1 1 1 1 0 0 0 0",
+    "extend": "1 1 1 1 1 1 1 1 1 1 1 1 1 1",  # one that has trained: tests/crash/test_extend.py
     "priority": "0 0 0 0 0 0 0 0 0 0 0 0 0 0",
 }
 
