@@ -28,6 +28,7 @@ VERBS: Final = {
     "top": "watch jobs, GPUs and host live",
     "report": "report what a night was, in one look; --html writes a page",
     "logs": "print the output of a job's script",
+    "shell": "open a shell with the environment, folder, GPUs and code of a job",
     "wait": "wait for jobs to end; exit code 0: done, 1: failed, held or cancelled",
     "stop": "save a job and hold it",
     "release": "let a held job continue",
@@ -53,13 +54,13 @@ VERBS: Final = {
 }
 GROUPS: Final = {
     "Begin": ("run", "init", "submit", "doctor", "install", "demo"),
-    "Look": ("ls", "top", "show", "logs", "report", "wait", "notify"),
+    "Look": ("ls", "top", "show", "logs", "shell", "report", "wait", "notify"),
     "Decide": ("stop", "release", "cancel", "retry", "extend", "priority", "pause", "resume"),
     "Results": ("export", "export-run", "import-run", "prune", "verify", "verify-resume"),
 }
 """Verbs in the order of `rekindle help`; all others stand last."""
-SCRIPT_VERBS: Final = frozenset({"submit", "verify-resume"})
-"""Verbs that take the arguments of a script after `--`."""
+SCRIPT_VERBS: Final = frozenset({"submit", "verify-resume", "shell"})
+"""Verbs that take the arguments of a script, or a command, after `--`."""
 OTHER_NAMES: Final = {
     "list": "ls",
     "ps": "ls",
