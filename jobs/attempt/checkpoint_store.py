@@ -75,6 +75,9 @@ class RestorePoint:
         state = self.state.copy()
         state["position"] = {**state["position"], "end": False}
         state["stop_training"] = False  # a callback may have ended it early
+        if "iterator" in state and state["iterator"]["taken"] > 0:
+            # the end of `fit` has dropped a pass that lasts over epochs
+            state["iterator"] = {**state["iterator"], "live": True}
         return replace(self, state=state, reopened=True)
 
     def without_content(self) -> "RestorePoint":

@@ -44,6 +44,14 @@ def caveats(
     for optimizer in optimizers:
         text = _of_optimizer(optimizer, extension)
         found += [Caveat(text, remedy)] if text else []
+        if getattr(optimizer, "use_ema", None):
+            found.append(
+                Caveat(
+                    "The optimizer has put its moving averages into the model at the end "
+                    "(use_ema), and trains on from these",
+                    "submit the script again with that number of epochs",
+                )
+            )
     for callback in callbacks:
         stopped = vars(callback).get("stopped_epoch")
         if type(callback).__name__ == "EarlyStopping" and isinstance(stopped, int) and stopped:

@@ -110,7 +110,14 @@ class StageState:
         for component in self._components:
             state |= component.capture_again(arrays)
         unchecked = {key for c in self._components for key in c.unchecked(point.state)}
-        self.gaps = round_trip.gaps(dict(point.state), state, arrays, unchecked=unchecked)
+        saved: dict[str, Any] = dict(point.state)
+        if point.reopened:
+            # a pass that lasted over epochs was dropped at the end, and is begun again
+            saved, state = (
+                {key: value for key, value in one.items() if key not in ("iterator", "hidden")}
+                for one in (saved, state)
+            )
+        self.gaps = round_trip.gaps(saved, state, arrays, unchecked=unchecked)
         self.caveats.add(round_trip.caveats(point.checkpoint.name, self.gaps))
 
     def compare_models(self, point: RestorePoint) -> None:

@@ -72,6 +72,7 @@ def test_it_trains_on_from_its_end_and_a_kill_changes_nothing(tmp_path: Path) ->
             "cosine",
             "decay_steps=39, alpha=0, warmup_steps=0): it is 0 in all epochs that are added",
         ),
+        ("ema", "The optimizer has put its moving averages into the model at the end"),
         ("function", "LearningRateScheduler calls <lambda>, whose `settings.epochs` is 3"),
     ],
 )
@@ -80,7 +81,36 @@ def test_a_schedule_for_fewer_epochs_is_named(tmp_path: Path, schedule: str, sai
     extend(lives, 5)
     receipt = driver.undisturbed(lives).resumed[-1]
     (named,) = [text for text in receipt["inexact"] if said in text]
-    assert "for a schedule over 5 epochs, submit the script again" in named
+    assert "submit the script again with that number" in named
+
+
+def test_a_generator_that_lasts_over_epochs_goes_on_where_it_was(tmp_path: Path) -> None:
+    """The end of a `fit` drops its iterator: the data must not begin again."""
+    longer = driver.undisturbed(Lives(tmp_path / "longer", SCRIPT, args=["5", "generator"]))
+    lives = finished(tmp_path / "short", "generator")
+    extend(lives, 5)
+    found = driver.undisturbed(lives)
+    last = f"e0005-s{5 * STEPS:08d}-end:"
+    ends = {name: text for name, text in found.digests.items() if name.startswith(last)}
+    assert ends
+    assert {name for name in ends if longer.digests[name] != ends[name]} == set()
+    assert not any("is not that of the checkpoint" in text for text in found.resumed[-1]["inexact"])
+
+
+def test_a_training_of_legacy_keras_trains_on(tmp_path: Path) -> None:
+    """It has one iterator for all epochs, which the end of its `fit` drops."""
+    pytest.importorskip("tf_keras")
+    lives = Lives(
+        tmp_path, SCRIPT.with_name("legacy.py"), args=["averages_and_schedules"], cold=True
+    )
+    driver.undisturbed(lives)
+    extend(lives, 5)
+    receipt = driver.undisturbed(lives).resumed[-1]
+    assert (receipt["epoch"], receipt["epochs"]) == (3, 5)
+    assert not any("is not that of the checkpoint" in text for text in receipt["inexact"])
+    assert checkpoints.scan(lives.run.checkpoints)[0].name == "e0005-s00000050-end"
+    (rows,) = json.loads((lives.work / "histories.json").read_text())
+    assert len(rows["loss"]) == 5
 
 
 def test_a_run_that_ended_early_trains_on_once_for_each_request(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import numpy as np
 
 parser = argparse.ArgumentParser()
 parser.add_argument("epochs", type=int)
-parser.add_argument("schedule", choices=["constant", "cosine", "function", "early"])
+parser.add_argument(
+    "schedule", choices=["constant", "cosine", "function", "early", "generator", "ema"]
+)
 settings = parser.parse_args()
 
 dice = np.random.default_rng(3)
@@ -25,7 +27,7 @@ model = keras.Sequential(
 rate = 0.01
 if settings.schedule == "cosine":
     rate = keras.optimizers.schedules.CosineDecay(0.01, 13 * settings.epochs)
-model.compile(keras.optimizers.Adam(rate), "mse")
+model.compile(keras.optimizers.Adam(rate, use_ema=settings.schedule == "ema"), "mse")
 callbacks = [keras.callbacks.CSVLogger("log.csv")]
 if settings.schedule == "function":
     callbacks.append(
@@ -35,6 +37,13 @@ if settings.schedule == "function":
     )
 if settings.schedule == "early":
     callbacks.append(keras.callbacks.EarlyStopping("loss", patience=1, min_delta=1e9))
-history = model.fit(x, y, batch_size=8, epochs=settings.epochs, verbose=2, callbacks=callbacks)
+data: dict[str, object] = {"x": x, "y": y, "batch_size": 8}
+if settings.schedule == "generator":
+    # one pass over all epochs, none of which begins where it began
+    data = {
+        "x": ((x[at % 96 : at % 96 + 8], y[at % 96 : at % 96 + 8]) for at in range(0, 10**6, 8)),
+        "steps_per_epoch": 13,
+    }
+history = model.fit(**data, epochs=settings.epochs, verbose=2, callbacks=callbacks)
 with open("history.json", "w") as file:
     json.dump([history.epoch, history.history], file)
