@@ -9,6 +9,7 @@ import base64
 import collections
 import json
 import random
+import sys
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -166,6 +167,9 @@ class _Encoder:
             return {"generator": self.encode(dict(value.bit_generator.state), depth + 1)}
         if isinstance(value, np.random.RandomState):
             return {"random_state": self.encode(value.get_state(), depth + 1)}
+        torch: Any = sys.modules.get("torch")
+        if torch is not None and isinstance(value, torch.Tensor):
+            return {"torch": [*self._keep(_torch_bits(torch, value)), str(value.dtype)]}
         if hasattr(value, "assign") and hasattr(value, "numpy"):
             return {"variable": self._keep(np.asarray(value.numpy()))}
         if hasattr(value, "numpy") and hasattr(value, "dtype") and hasattr(value, "shape"):
@@ -268,6 +272,22 @@ def _tensor(body: Any, tensors: Tensors, existing: Any) -> Any:
     return tf.constant(_array(body, tensors))
 
 
+def _torch_bits(torch: Any, value: Any) -> np.ndarray[Any, Any]:
+    """Return the values of a tensor of PyTorch; bits, for a type that numpy lacks."""
+    plain = value.detach().cpu().contiguous()
+    if plain.dtype == torch.bfloat16:
+        plain = plain.view(torch.int16)
+    found: np.ndarray[Any, Any] = plain.numpy()
+    return found
+
+
+def _torch(body: Any, tensors: Tensors) -> Any:
+    torch: Any = sys.modules["torch"]  # the script has imported it: the value is a tensor
+    made = torch.from_numpy(_array(body[:2], tensors))
+    wanted = getattr(torch, body[2].removeprefix("torch."))
+    return made if made.dtype == wanted else made.view(wanted)
+
+
 def _array(body: Any, tensors: Tensors) -> np.ndarray[Any, Any]:
     key, name = body
     array, dtype = tensors[key], np.dtype(name)
@@ -298,4 +318,5 @@ _DECODERS: Final[dict[str, Any]] = {
     "random_state": _random_state,
     "variable": _variable,
     "tensor": _tensor,
+    "torch": lambda body, tensors, _: _torch(body, tensors),
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from rekindle.jobs.capture import torch_random
 from rekindle.jobs.capture.codec import Tensors, decode, encode
 from rekindle.jobs.capture.component import Caveat, ComponentBase
 from rekindle.jobs.seeding import trace_draws, unseeded
@@ -107,16 +108,15 @@ def restore_seed_states(kept: list[list[Any]], tensors: Tensors) -> None:
 
 def fingerprint() -> dict[str, bytes]:
     """Return the current states of Keras' and TensorFlow's generators, for comparison."""
-    from tensorflow.python.eager import context
-
     found = {
         str(number): _replicas(variable_of(generator)).tobytes()
         for number, generator in generators()
     }
+    found |= torch_random.fingerprint()
     own = _own_random()
     if own is not None:
         found["keras"] = repr(own.getstate()).encode()
-    rng = getattr(context.context(), "_rng", None)
+    rng = _eager_random()
     if rng is not None:
         found["eager"] = repr(rng.getstate()).encode()
     return found
@@ -139,14 +139,12 @@ def capture(
         only: numbers of seed generators; None for all.
         python, numpy, made_unseeded: states to save instead of the current ones.
     """
-    from tensorflow.python.eager import context
-
-    eager = context.context()
-    rng = getattr(eager, "_rng", None)
+    rng = _eager_random()
     own = _own_random()
     of_keras = {} if own is None else {"keras": encode(own.getstate(), tensors, f"{prefix}/keras")}
     return {
         **of_keras,
+        **torch_random.capture(tensors, prefix),
         "python": encode(python or random.getstate(), tensors, f"{prefix}/python"),
         "numpy": encode(numpy or np.random.get_state(), tensors, f"{prefix}/numpy"),
         "eager": None if rng is None else encode(rng.getstate(), tensors, f"{prefix}/eager"),
@@ -159,19 +157,25 @@ def capture(
 
 def restore(state: dict[str, Any], tensors: Tensors) -> None:
     """Restore what :func:`capture` returned."""
-    from tensorflow.python.eager import context
-
     restore_seed_states(state["seeds"], tensors)
     random.setstate(decode(state["python"], tensors))
     np.random.set_state(decode(state["numpy"], tensors))
+    torch_random.restore(state, tensors)
     own = _own_random()
     if own is not None and "keras" in state:
         own.setstate(decode(state["keras"], tensors))
     if "unseeded" in state:  # older checkpoints have none
         unseeded.restore(state["unseeded"])
-    rng = getattr(context.context(), "_rng", None)
+    rng = _eager_random()
     if rng is not None and state["eager"] is not None:
         rng.setstate(decode(state["eager"], tensors))
+
+
+def _eager_random() -> Any:
+    """Return the generator of TensorFlow's eager seeds; None where there is none."""
+    from rekindle.jobs.keras_compat.tensorflow_parts import PRESENT, context
+
+    return getattr(context.context(), "_rng", None) if PRESENT else None
 
 
 def _own_random() -> Any:

@@ -14,17 +14,14 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import numpy as np
-import tensorflow as tf
 
 from rekindle.jobs.keras_compat.internals import keras
+from rekindle.jobs.keras_compat.tensorflow_parts import PRESENT, tf, tracing_compilation
 
-try:
-    from tensorflow.python.eager.polymorphic_function import tracing_compilation
-
-    PLAIN_DEFINE: Callable[..., Any] | None = tracing_compilation._maybe_define_function
-    """TensorFlow's own function, as of the import; None if this version has none."""
-except (ImportError, AttributeError):
-    PLAIN_DEFINE = None
+PLAIN_DEFINE: Final[Callable[..., Any] | None] = getattr(
+    tracing_compilation, "_maybe_define_function", None
+)
+"""TensorFlow's own function, as of the import; None if this version has none."""
 
 
 IN_CREATION: Final = " variable_creation"
@@ -56,7 +53,7 @@ def watch(models: Iterable[Any]) -> bool:
         False if this TensorFlow stores traces in another way, so that the order is unknown.
     """
     if PLAIN_DEFINE is None:
-        return False
+        return not PRESENT
     for model in models:
         _models.setdefault(model, len(_models))
     tracing_compilation._maybe_define_function = _define

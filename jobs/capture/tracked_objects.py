@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from rekindle.jobs.capture import variables
 from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
@@ -16,6 +15,7 @@ from rekindle.jobs.capture.component import Caveat, ComponentBase, Json
 from rekindle.jobs.capture.variables import Groups
 from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.keras_compat.internals import keras
+from rekindle.jobs.keras_compat.tensorflow_parts import tf
 from rekindle.state.errors import UsageError
 from rekindle.state.run.training_state import TrainingState
 

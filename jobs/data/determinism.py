@@ -8,12 +8,11 @@ pass is read again from its start, unless several threads draw from it in an unk
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-import tensorflow as tf
-
 from rekindle.jobs.capture.component import Caveat
 from rekindle.jobs.data.pipeline import graph, held, shuffles
 from rekindle.jobs.data.pipeline.variables import seed_generators
 from rekindle.jobs.journal_writer import log_line
+from rekindle.jobs.keras_compat.tensorflow_parts import PRESENT, tf
 
 _RANDOM: Final = {
     "RandomUniform",
@@ -182,6 +181,8 @@ def of_graphs(graphs: Iterable[Any], known: list[Any], home: str) -> list[Caveat
 
 def of_process() -> list[Caveat]:
     """Find caveats in the settings of this process."""
+    if not PRESENT:
+        return []
     from tensorflow.python.framework import config
 
     if tf.config.list_physical_devices("GPU") and not config.is_op_determinism_enabled():

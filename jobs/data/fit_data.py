@@ -4,8 +4,6 @@ import types
 from collections.abc import Callable
 from typing import Any, Final
 
-import tensorflow as tf
-
 from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, ComponentBase, Json
@@ -21,6 +19,7 @@ from rekindle.jobs.data.pipeline.hidden_state import HiddenState
 from rekindle.jobs.data.pipeline.variables import seed_generators
 from rekindle.jobs.data.rng_tracker import NUMPY, PYTHON, UNSEEDED, begin_with
 from rekindle.jobs.data.sources import DataEvents
+from rekindle.jobs.keras_compat.tensorflow_parts import tf
 from rekindle.state.run.training_state import Fingerprint, TrainingState
 
 _ARGUMENTS: Final = {PYTHON: "python", NUMPY: "numpy", UNSEEDED: "made_unseeded"}

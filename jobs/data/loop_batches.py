@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from rekindle.jobs.bytecode import enumerations
 from rekindle.jobs.capture import rng
@@ -26,6 +25,7 @@ from rekindle.jobs.data.pipeline import fast_forward
 from rekindle.jobs.data.pipeline.variables import seed_generators
 from rekindle.jobs.data.shuffle import order
 from rekindle.jobs.keras_compat import internals
+from rekindle.jobs.keras_compat.tensorflow_parts import PRESENT, tf
 from rekindle.state.errors import UsageError
 from rekindle.state.run.training_state import StreamState
 
@@ -171,7 +171,7 @@ class LoopSource:
             chosen = rows[start : start + size]
             yield internals.map_structure(
                 lambda array, chosen=chosen: (
-                    tf.gather(array, chosen) if tf.is_tensor(array) else array[chosen]
+                    tf.gather(array, chosen) if PRESENT and tf.is_tensor(array) else array[chosen]
                 ),
                 self.data,
             )

@@ -17,8 +17,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-import tensorflow as tf
-
 from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Json
@@ -27,6 +25,7 @@ from rekindle.jobs.data.pipeline import fast_forward
 from rekindle.jobs.data.py_dataset import Reordered
 from rekindle.jobs.data.rng_tracker import RngTracker, differing, generators
 from rekindle.jobs.keras_compat import internals
+from rekindle.jobs.keras_compat.tensorflow_parts import tf
 
 _IN_WORKERS: Final = Caveat(
     "The PyDataset draws random numbers in several workers, in an order that differs each time",

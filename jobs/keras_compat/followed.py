@@ -4,13 +4,15 @@ A process may import two, e.g. Keras 3 with TensorFlow, and `tf_keras`. All that
 is imported after the choice, and asks :mod:`rekindle.jobs.keras_compat.internals` for its parts.
 """
 
-import importlib
+import importlib.util
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from rekindle.jobs.keras_compat import keras_support
 
+OTHERS: Final = ("torch", "jax")
+"""Libraries of scripts that need no Keras."""
 _chosen: list[Any] = []
 
 
@@ -47,6 +49,29 @@ def _flat(things: Any) -> Iterator[Any]:
 def _packages(thing: Any) -> set[str]:
     """Return the packages that a class of an object, or one that it derives from, is defined in."""
     return {base.__module__.partition(".")[0] for base in type(thing).__mro__}
+
+
+def chosen() -> Any:
+    """Return what was chosen; None for no Keras."""
+    return _chosen[0]
+
+
+def is_absent() -> bool:
+    """Return whether no Keras is followed: the script has imported none."""
+    if not _chosen and not _imported():
+        others = any(name in sys.modules for name in OTHERS)
+        if others or importlib.util.find_spec("keras") is None:
+            _chosen.append(None)
+    return _chosen[:1] == [None]
+
+
+def has_tensorflow() -> bool:
+    """Return whether objects of TensorFlow can be met."""
+    return "tensorflow" in sys.modules or not is_absent()
+
+
+def _imported() -> bool:
+    return any(name in sys.modules for name in ("keras", "tf_keras", "tensorflow"))
 
 
 def module() -> Any:

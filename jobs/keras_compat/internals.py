@@ -12,6 +12,8 @@ from rekindle.jobs.keras_compat import followed
 
 if TYPE_CHECKING:
     from rekindle.jobs.keras_compat.keras3 import *
+elif followed.is_absent():
+    from rekindle.jobs.keras_compat.none import *
 elif followed.is_legacy():
     from rekindle.jobs.keras_compat.legacy import *
 else:

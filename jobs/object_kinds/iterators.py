@@ -14,12 +14,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-import tensorflow as tf
-from tensorflow.python.data.ops import dataset_ops, iterator_ops
 
 from rekindle.jobs.bytecode import own_code
 from rekindle.jobs.capture.codec import Tensors, Unsupported
 from rekindle.jobs.data.pipeline import held
+from rekindle.jobs.keras_compat.tensorflow_parts import dataset_ops, iterator_ops, tf
 from rekindle.jobs.object_kinds import leaves
 from rekindle.jobs.object_kinds.kinds import Kind, Leaf, Slot
 from rekindle.jobs.object_kinds.values import Unresolvable, type_name

@@ -9,7 +9,7 @@ from rekindle.jobs.capture.codec import Tensors, decode, encode
 from rekindle.jobs.capture.component import Caveat
 from rekindle.state.run.training_state import TrainingState
 
-_ARRAYS = frozenset({"scalar", "array", "variable", "tensor"})
+_ARRAYS = frozenset({"scalar", "array", "variable", "tensor", "torch"})
 _REMEDY = (
     "hold plain data, arrays and variables there, or define state_dict() and load_state_dict()"
 )
@@ -63,7 +63,7 @@ def _without_variables(value: Any) -> Any:
         return value
     ((tag, body),) = value.items()
     if tag in _ARRAYS:
-        return {"array": body}
+        return {"array": body[:2]}
     return {tag: _without_variables(body)}
 
 
@@ -75,7 +75,7 @@ def _canonical(value: Any, arrays: Tensors) -> Any:
         return repr(value)
     ((tag, body),) = value.items()
     if tag in _ARRAYS:
-        key, dtype = body
+        key, dtype = body[:2]  # that of PyTorch follows
         array = arrays[key]
         return [dtype, array.shape, zlib.crc32(array.tobytes())]
     return {tag: _canonical(body, arrays)}

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import numpy as np
-import tensorflow as tf
 
 from rekindle.jobs.bytecode import own_code
 from rekindle.jobs.bytecode.identity import identity_of
@@ -18,10 +17,12 @@ from rekindle.jobs.capture import variables
 from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
 from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.keras_compat.internals import keras
+from rekindle.jobs.keras_compat.tensorflow_parts import tf
 from rekindle.jobs.object_kinds import kinds, leaves
 from rekindle.jobs.object_kinds.iterators import IteratorKinds
 from rekindle.jobs.object_kinds.kinds import Kind, Leaf, ObjectKind, Slot
 from rekindle.jobs.object_kinds.values import PLAIN, Unresolvable
+from rekindle.jobs.python_state import torch_objects
 from rekindle.jobs.python_state.reach import OPAQUE
 
 _TRAINABLE: Final = ".trainable"
@@ -205,7 +206,9 @@ def has_own_state(callback: Any) -> bool:
 
 VARIABLE, TENSOR, KERAS, CALLBACK = VariableLeaf(), TensorLeaf(), KerasKind(), CallbackKind()
 DATA = DataKind()
-KINDS: Final[dict[str, Kind]] = {kind.name: kind for kind in (VARIABLE, TENSOR)}
+KINDS: Final[dict[str, Kind]] = {
+    kind.name: kind for kind in (VARIABLE, TENSOR, torch_objects.TORCH)
+}
 
 
 class Classifier:
@@ -241,6 +244,8 @@ class Classifier:
             return DATA
         if isinstance(value, _ELSEWHERE):
             return OPAQUE  # followed by other components
+        if torch_objects.is_tensor(value):
+            return torch_objects.TORCH
         kind = self._iterators.of(value)
         if kind is not None:
             return kind

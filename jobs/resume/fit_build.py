@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import tensorflow as tf
-
 from rekindle.jobs.capture import variables
 from rekindle.jobs.capture.component import Json
 from rekindle.jobs.capture.model_state import ModelState
@@ -13,6 +11,7 @@ from rekindle.jobs.capture.variables import Listing
 from rekindle.jobs.heartbeat import Plan
 from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.keras_compat.internals import keras
+from rekindle.jobs.keras_compat.tensorflow_parts import tf
 from rekindle.jobs.python_state.component import named
 from rekindle.state.run.training_state import TrainingState
 

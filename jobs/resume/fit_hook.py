@@ -9,18 +9,13 @@ import functools
 import importlib
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture import rng
-from rekindle.jobs.data.pipeline import watching
-from rekindle.jobs.ends.uses import VariableUses
 from rekindle.jobs.keras_compat import followed, keras_support
 from rekindle.jobs.keras_compat.keras_support import NOT_FOLLOWED
 from rekindle.state.errors import HookFailed, RekindleError
-
-_OTHERS: Final = ("torch", "jax")
-"""Libraries of scripts that need no Keras."""
 
 
 def compat_of(keras: Any) -> Any:
@@ -39,6 +34,10 @@ def install(session: Session, keras: Any) -> Callable[[], None]:
 
     Call it right after Keras is imported: random generators are registered from then on.
     """
+    # late: they import TensorFlow
+    from rekindle.jobs.data.pipeline import watching
+    from rekindle.jobs.ends.uses import VariableUses
+
     compat = compat_of(keras)
     support = compat.support((keras_support.LOOP,))
     if support.level == keras_support.EPOCHS:
@@ -54,7 +53,7 @@ def install(session: Session, keras: Any) -> Callable[[], None]:
     def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
         if not followed.choose(keras):
             session.report_unfollowed(
-                f"This process trains with {_named(followed.module())} and with {_named(keras)}, "
+                f"This process trains with {_named(followed.chosen())} and with {_named(keras)}, "
                 f"and only the first is followed: with {_named(keras)} {NOT_FOLLOWED}",
                 "Train with one of them in each job.",
             )
@@ -76,7 +75,9 @@ def watch_seed_generators() -> None:
 
     Generators that a script makes before its loop are found by their number.
     """
-    if not any(name in sys.modules for name in ("keras", "tf_keras", *_OTHERS)):
+    if not any(
+        name in sys.modules for name in ("keras", "tf_keras", "tensorflow", *followed.OTHERS)
+    ):
         with contextlib.suppress(ImportError):
             importlib.import_module("keras")
     for name in ("keras", "tf_keras"):
@@ -86,6 +87,8 @@ def watch_seed_generators() -> None:
 
 
 def _named(keras: Any) -> str:
+    if keras is None:
+        return "a library without Keras"
     return f"{keras.__name__} {keras.__version__}"
 
 

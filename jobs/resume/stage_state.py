@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-import tensorflow as tf
-
 from rekindle.jobs.attempt.checkpoint_store import RestorePoint, Snapshot
 from rekindle.jobs.attempt.progress import Progress
 from rekindle.jobs.attempt.session import Session
@@ -13,6 +11,7 @@ from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Component, Json
 from rekindle.jobs.capture.model_state import ModelState
 from rekindle.jobs.keras_compat.internals import keras
+from rekindle.jobs.keras_compat.tensorflow_parts import tf
 from rekindle.jobs.proof import decodable, round_trip
 from rekindle.jobs.proof.round_trip import Comparison, Gap
 from rekindle.state.run.training_state import TrainingState
@@ -199,7 +198,10 @@ class StageState:
             },
             "inexact": self.caveats.texts,
             "fingerprint": self._fingerprint,
-            "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
+            "versions": {
+                "keras": keras.__version__,
+                "tensorflow": str(getattr(tf, "__version__", "none")),
+            },
         }
         return Snapshot(
             at.position,

@@ -14,12 +14,8 @@ from typing import Any, Final
 
 import numpy as np
 
-try:
-    from tensorflow.python.eager.polymorphic_function import tracing_compilation
-
-    _plain: Callable[..., Any] | None = tracing_compilation._create_concrete_function
-except (ImportError, AttributeError):
-    _plain = None
+_plain: Callable[..., Any] | None = None
+"""TensorFlow's own function, from the first stage on; None if this version has none."""
 
 _DEPTH: Final = 3
 
@@ -34,9 +30,14 @@ _tracing = False
 
 def enter_stage() -> None:
     """Count a stage, and watch the traces in it."""
-    global _stage
+    # late: it decides whether there is a TensorFlow, which the script may import at any time before
+    from rekindle.jobs.keras_compat.tensorflow_parts import tracing_compilation
+
+    global _stage, _plain
     _stage += 1
     _counts.clear()
+    if _plain is None:
+        _plain = getattr(tracing_compilation, "_create_concrete_function", None)
     if _plain is not None:
         tracing_compilation._create_concrete_function = _create
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
-import tensorflow as tf
 
 from rekindle.jobs.data.pipeline import graph
 from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.keras_compat.internals import keras
+from rekindle.jobs.keras_compat.tensorflow_parts import tf
 from rekindle.jobs.stages.data_digest import DataDigest, count_leaves
 from rekindle.jobs.stages.key import DataKey
 from rekindle.jobs.stages.stable_text import stable_text

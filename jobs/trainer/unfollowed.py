@@ -7,6 +7,7 @@ advances, or CPU time. The keeper detects processes without these hooks (other i
 
 import contextlib
 import functools
+import importlib
 import os
 import threading
 import time
@@ -96,7 +97,9 @@ class Unfollowed:
 
     def hook_torch(self, torch: Any) -> None:
         """Watch the steps of all optimizers of PyTorch."""
-        register = getattr(torch.optim.optimizer, "register_optimizer_step_post_hook", None)
+        torch.manual_seed(self._session.job.seed)
+        optimizer = importlib.import_module("torch.optim.optimizer")
+        register = getattr(optimizer, "register_optimizer_step_post_hook", None)
         if register is not None:
             register(
                 lambda *_: (

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from rekindle.jobs.keras_compat.tensorflow_parts import tf
 from rekindle.jobs.weights import layer_attributes, raw_arrays
 from rekindle.state.run.training_state import TrainingState
 

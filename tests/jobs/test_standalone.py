@@ -133,3 +133,31 @@ def test_importing_jobs_loads_no_keras() -> None:
     )
     assert ran.returncode == 0, ran.stderr
     assert "resumable" in ran.stdout
+
+
+@pytest.mark.slow  # a start of TensorFlow
+def test_keras_is_followed_though_another_library_came_first(tmp_path: Path) -> None:
+    """The objects of the loop decide, not the order of imports."""
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import sys, types\n"
+        "sys.modules['jax'] = types.ModuleType('jax')  # as if it were imported\n"
+        "from rekindle.jobs import resumable\n"
+        "assert 'keras' not in sys.modules and 'tensorflow' not in sys.modules\n"
+        "del sys.modules['jax']\n"
+        "import keras, numpy as np\n"
+        "model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)])\n"
+        "model.compile('sgd', 'mse')\n"
+        "for step in resumable(2, model=model):\n"
+        "    model.train_on_batch(np.zeros((4, 2)), np.zeros((4, 1)))\n"
+        "print('TRAINED')\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, script],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "TRAINED" in ran.stdout, ran.stderr

@@ -26,6 +26,7 @@ class Environment:
         later: packages installed after the others, without dependencies: they replace one.
         exact: it is resumed to the batch; otherwise from whole epochs.
         legacy: ``tf.keras`` is ``tf_keras``.
+        loops: it has no Keras; loops are trained in it.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Environment:
     later: tuple[str, ...] = ()
     exact: bool = True
     legacy: bool = False
+    loops: bool = False
 
     @property
     def variables(self) -> dict[str, str]:
@@ -129,6 +131,7 @@ ENVIRONMENTS: Final = {
         _legacy((3, 11), "2.19.1", "2.19.0"),
         _legacy((3, 13), "2.20.0", "2.20.1"),
         _legacy((3, 11), "2.21.0", "2.21.0", BOARD),
+        Environment("torch-2.13.0", (3, 11), ("torch==2.13.0", "numpy==2.3.4"), loops=True),
         Environment(
             "keras-nightly",
             (3, 12),

@@ -13,15 +13,18 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import tensorflow as tf
-from tensorflow.python.data.ops import dataset_ops, iterator_ops, multi_device_iterator_ops
-from tensorflow.python.ops import gen_dataset_ops
-
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Json
 from rekindle.jobs.data.pipeline import fast_forward, graph, shuffles
 from rekindle.jobs.data.pipeline.below import Below, State, is_same
 from rekindle.jobs.journal_writer import log_line
+from rekindle.jobs.keras_compat.tensorflow_parts import (
+    dataset_ops,
+    gen_dataset_ops,
+    iterator_ops,
+    multi_device_iterator_ops,
+    tf,
+)
 
 _caches: dict[str, "_Cache"] = {}
 _waiting: dict[str, State] = {}

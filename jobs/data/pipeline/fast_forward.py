@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-import tensorflow as tf
+from rekindle.jobs.keras_compat.tensorflow_parts import tf
 
 PIECE_S: Final = 0.5
 """Target duration of a piece: the keeper checks the heartbeat every second."""

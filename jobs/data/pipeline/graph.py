@@ -5,8 +5,11 @@ import weakref
 from collections.abc import Iterator
 from typing import Any, Final
 
-from tensorflow.python.data.ops import dataset_ops
-from tensorflow.python.ops import gen_dataset_ops, gen_experimental_dataset_ops
+from rekindle.jobs.keras_compat.tensorflow_parts import (
+    dataset_ops,
+    gen_dataset_ops,
+    gen_experimental_dataset_ops,
+)
 
 _of_variant: "weakref.WeakValueDictionary[int, Any]" = weakref.WeakValueDictionary()
 

@@ -15,15 +15,18 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-import tensorflow as tf
-from tensorflow.python.data.ops import iterator_ops
-from tensorflow.python.ops import gen_dataset_ops, resource_variable_ops
 
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Json
 from rekindle.jobs.data.pipeline import caches, fast_forward, shuffles
 from rekindle.jobs.data.pipeline.below import Below, State
 from rekindle.jobs.journal_writer import log_line
+from rekindle.jobs.keras_compat.tensorflow_parts import (
+    gen_dataset_ops,
+    iterator_ops,
+    resource_variable_ops,
+    tf,
+)
 
 _LONG_S: Final = 1.0
 _WRAPPERS: Final = {

@@ -8,10 +8,13 @@ with another number to set it.
 
 from typing import Any, Final
 
-import tensorflow as tf
-from tensorflow.core.framework import dataset_pb2, tensor_pb2
-from tensorflow.python.data.ops import dataset_ops
-from tensorflow.python.ops import gen_dataset_ops
+from rekindle.jobs.keras_compat.tensorflow_parts import (
+    dataset_ops,
+    dataset_pb2,
+    gen_dataset_ops,
+    tensor_pb2,
+    tf,
+)
 
 _KEY: Final = "epoch_num_random_samples"
 _IGNORE: Final = 1  # the tiny dataset has no external state

@@ -11,11 +11,13 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-import tensorflow as tf
-from tensorflow.python.ops import gen_dataset_ops, gen_experimental_dataset_ops
-
 from rekindle.jobs.data.pipeline import graph, seed_stream
 from rekindle.jobs.data.pipeline.seed_stream import SeedStream
+from rekindle.jobs.keras_compat.tensorflow_parts import (
+    gen_dataset_ops,
+    gen_experimental_dataset_ops,
+    tf,
+)
 
 Positions = dict[str, int]
 

@@ -3,11 +3,11 @@
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.data.pipeline import graph
+from rekindle.jobs.keras_compat.tensorflow_parts import tf
 
 
 def seed_generators(dataset: Any) -> list[int]:
