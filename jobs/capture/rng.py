@@ -63,6 +63,13 @@ def variable_of(generator: Any) -> Any:
     return value if hasattr(value, "assign") else None
 
 
+def replicas_of(generator: Any) -> list[Any]:
+    """List the TensorFlow variables of a generator's state: one, or one for each replica."""
+    variable = variable_of(generator)
+    values = getattr(variable, "values", None)
+    return list(values) if isinstance(values, tuple) else [variable]
+
+
 def generators() -> list[tuple[int, Any]]:
     """List all live generators with their numbers, in the order of creation."""
     return [
@@ -75,7 +82,13 @@ def generators() -> list[tuple[int, Any]]:
 def numbers_of(variables: Iterable[Any]) -> list[int]:
     """Return the numbers of live generators whose state is one of these TensorFlow variables."""
     known = {id(variable) for variable in variables}
-    return [number for number, one in generators() if id(variable_of(one)) in known]
+    return [number for number, one in generators() if _is_among(one, known)]
+
+
+def _is_among(generator: Any, known: set[int]) -> bool:
+    """Return whether the state of a generator is one of the variables with these ids."""
+    parts = (variable_of(generator), *replicas_of(generator))
+    return any(id(part) in known for part in parts)
 
 
 def made() -> int:
@@ -274,7 +287,7 @@ class RandomState(ComponentBase):
         if any(entry[1] == internals.GLOBAL_GENERATOR for entry in then):
             internals.make_global_generator()  # its first use may come later in this process
         models = {id(variable) for variable in in_models}
-        now = [pair for pair in generators() if id(variable_of(pair[1])) not in models]
+        now = [pair for pair in generators() if not _is_among(pair[1], models)]
         in_data, were_in_data = set(self._in_data()), _in_data(saved)
         for inside in (True, False):
             old = [entry for entry in then if (entry[0] in were_in_data) is inside]
@@ -332,4 +345,4 @@ class RandomState(ComponentBase):
 
     def variables(self) -> list[Any]:
         """List the TensorFlow variables of the seed generators."""
-        return [variable_of(generator) for _, generator in generators()]
+        return [part for _, generator in generators() for part in replicas_of(generator)]

@@ -24,6 +24,7 @@ SCRIPT = Path(__file__).parent / "scripts" / "legacy.py"
         "mixed_precision",
         "several_steps_of_an_execution",
         "sequences_that_draw",
+        "mirrored",
         "own_step",
         "loop",
     ],

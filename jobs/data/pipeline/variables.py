@@ -21,7 +21,7 @@ def seed_generators(dataset: Any) -> list[int]:
     return [
         number
         for number, generator in rng.generators()
-        if id(rng.variable_of(generator).handle) in handles
+        if any(id(one.handle) in handles for one in rng.replicas_of(generator))
     ]
 
 

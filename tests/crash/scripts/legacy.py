@@ -100,6 +100,18 @@ def sequences_that_draw():
     keep(model, model.fit(Drawing(10), validation_data=Drawing(3), epochs=EPOCHS, verbose=2))
 
 
+def mirrored():
+    # before anything else initialises TensorFlow
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        model = network()
+        model.build((None, 6))
+        model.compile("adam", "sparse_categorical_crossentropy")
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(40).batch(BATCH)
+    keep(model, model.fit(data, epochs=EPOCHS, verbose=2))
+
+
 class Own(keras.Model):
     """A model with a step of its own and metrics as attributes."""
 
