@@ -1,6 +1,7 @@
 """Print a summary for a person."""
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, TypeVar
 
 from rekindle.daemon.client import terminal
 from rekindle.daemon.client.lines import Page, plain
@@ -13,6 +14,8 @@ from rekindle.state.hints import name_home
 _MOMENTS: Final = 30
 _DONE: Final = 30
 _LEVELS: Final = {BAD: "red", GOOD: "green"}
+
+_Row = TypeVar("_Row")
 
 
 def print_summary(summary: Summary, page: Page, home: object | None, *, whole: bool) -> None:
@@ -37,10 +40,7 @@ def print_summary(summary: Summary, page: Page, home: object | None, *, whole: b
             command(need.command)
     if summary.done:
         _title(page, "Done")
-        done = summary.done if whole else summary.done[-_DONE:]
-        if hidden := len(summary.done) - len(done):
-            page.line(f"{hidden} earlier: {name_home('`rekindle report --all`', home)}", "dim")
-        for one in done:
+        for one in _latest(page, summary.done, None if whole else _DONE, home):
             page.line(f"{one.id}: {result(one)}", "green")
             if one.model:
                 page.line(f"    model: {plain(one.model)}")
@@ -65,10 +65,7 @@ def print_summary(summary: Summary, page: Page, home: object | None, *, whole: b
             command(file.command)
     if summary.timeline:
         _title(page, "Timeline")
-        shown = summary.timeline if whole else summary.timeline[-_MOMENTS:]
-        if hidden := len(summary.timeline) - len(shown):
-            page.line(f"{hidden} earlier: {name_home('`rekindle report --all`', home)}", "dim")
-        for moment in shown:
+        for moment in _latest(page, summary.timeline, None if whole else _MOMENTS, home):
             page.line(line(moment), _LEVELS.get(moment.level, ""))
     if summary.host is not None:
         _title(page, "Host")
@@ -118,3 +115,11 @@ def describe(host: Host) -> str:
 def _title(page: Page, text: str) -> None:
     page.line()
     page.line(text, "bold")
+
+
+def _latest(page: Page, rows: Sequence[_Row], most: int | None, home: object | None) -> list[_Row]:
+    """Return the latest rows, and say how many earlier ones are left out; all without a limit."""
+    shown = list(rows if most is None else rows[-most:])
+    if hidden := len(rows) - len(shown):
+        page.line(f"{hidden} earlier: {name_home('`rekindle report --all`', home)}", "dim")
+    return shown

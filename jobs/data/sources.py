@@ -26,6 +26,7 @@ from rekindle.jobs.data.py_dataset import Reordered
 from rekindle.jobs.data.rng_tracker import RngTracker, differing, generators
 from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.keras_compat.tensorflow_parts import tf
+from rekindle.state.run.training_state import IteratorState
 
 _IN_WORKERS: Final = Caveat(
     "The PyDataset draws random numbers in several workers, in an order that differs each time",
@@ -402,7 +403,9 @@ class DrawnData:
     """
 
     source: Source
+    _events: DataEvents
     _current_iterator: Any
+    _created: int
     _taken: int
     _stopped = False
 
@@ -431,6 +434,30 @@ class DrawnData:
         """Stop reading; set random generators to the last trained batch."""
         if self.source.tracker is not None:
             self.source.tracker.close(self.taken_live)
+
+    def load_draws(self, draws: Json | None, arrays: Tensors) -> None:
+        """Load what :meth:`draws` returned, and repeat the epoch calls of a ``PyDataset``."""
+        if self.source.tracker is not None and draws is not None:
+            self.source.tracker.load(draws, arrays)
+            self.source.tracker.epoch_calls.repeat(draws["called"], self._events.beat)
+
+    def load_own(self, draws: Json | None, arrays: Tensors) -> None:
+        """Restore the generators that are attributes of a ``PyDataset``, once it is at its pass."""
+        if self.source.tracker is not None and draws is not None:
+            self.source.tracker.load_own(draws, arrays)
+
+    def restore_ended(
+        self, position: IteratorState, draws: Json | None, arrays: Tensors, *, replay: bool
+    ) -> None:
+        """Restore the data as of the end of a finished stage; arguments as of ``seek``."""
+        self._skip_passes(position["created"], replay=replay)
+        self.load_draws(draws, arrays)
+        self.load_own(draws, arrays)
+
+    def _skip_passes(self, passes: int, *, replay: bool) -> None:
+        for _ in range(passes - self._created if replay else 0):
+            self.source.skip_pass()
+        self._created = passes
 
     def put_values(self, draws: Json, arrays: Tensors) -> None:
         """Restore attributes of a ``PyDataset`` that reading it changes."""

@@ -1,20 +1,36 @@
-"""Parts of the Keras that is followed: the same names for Keras 3 and for legacy Keras.
+"""Parts of the Keras that is followed: the same names for Keras 3, for legacy Keras, and for none.
 
-Import it only where a training is followed: the first import decides
-(:mod:`rekindle.jobs.keras_compat.followed`).
+The names are those of :mod:`rekindle.jobs.keras_compat.keras3`. Ask for them only where a training
+is followed: the first one decides (:mod:`rekindle.jobs.keras_compat.followed`).
 """
 
-# the same names in both, which a test compares
 # ruff: noqa: F403
-from typing import TYPE_CHECKING
+import functools
+from typing import TYPE_CHECKING, Any
 
 from rekindle.jobs.keras_compat import followed
 
 if TYPE_CHECKING:
     from rekindle.jobs.keras_compat.keras3 import *
-elif followed.is_absent():
-    from rekindle.jobs.keras_compat.none import *
-elif followed.is_legacy():
-    from rekindle.jobs.keras_compat.legacy import *
 else:
-    from rekindle.jobs.keras_compat.keras3 import *
+
+    @functools.cache
+    def _followed() -> Any:
+        if followed.is_absent():
+            from rekindle.jobs.keras_compat import none
+
+            return none
+        if followed.is_legacy():
+            from rekindle.jobs.keras_compat import legacy
+
+            return legacy
+        from rekindle.jobs.keras_compat import keras3
+
+        return keras3
+
+    def __getattr__(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        # kept: it is not looked up again
+        value = globals()[name] = getattr(_followed(), name)
+        return value

@@ -5,10 +5,10 @@ from typing import Any
 
 import keras
 
-from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.data.py_dataset import listens_to_epochs
 from rekindle.jobs.data.sources import DataEvents, plan_of
+from rekindle.jobs.data.whole_epochs import WholeEpochs
 from rekindle.jobs.keras_compat import keras_support
 from rekindle.jobs.keras_compat.keras3 import (
     PLAIN_ITERATOR,
@@ -16,17 +16,14 @@ from rekindle.jobs.keras_compat.keras3 import (
     PyDatasetAdapter,
     TFDatasetAdapter,
 )
-from rekindle.state.run.training_state import IteratorState
 
 
-class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
+class EpochwiseIterator(WholeEpochs, PLAIN_ITERATOR):  # type: ignore[misc]
     """Iterate over Keras' own batches, for a Keras with an unknown training loop.
 
-    It counts the passes, so that after a relaunch a shuffle continues with the next one.
     Arguments and methods are those of :class:`rekindle.jobs.data.keras3.fit_iterator.FitIterator`.
     """
 
-    exact = False
     _distributed_dataset: Any
 
     def __init__(self, seed: tuple[int, int], events: DataEvents, **arguments: Any) -> None:
@@ -57,67 +54,13 @@ class EpochwiseIterator(PLAIN_ITERATOR):  # type: ignore[misc]
             found.append(Caveat(f"{what} version of Keras", remedy))
         return found
 
-    def draws(self, arrays: Tensors) -> None:
-        return None
+    @property
+    def batches_known(self) -> int | None:
+        number: int | None = self._num_batches
+        return number
 
-    def drawn(self) -> dict[str, Any]:
-        return {}
-
-    def abandon(self) -> bool:
-        return False
-
-    def put_values(self, draws: Json, arrays: Tensors) -> None:
-        pass
-
-    def check_again(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-    def position(self) -> IteratorState:
-        return {
-            "created": self._created,
-            "taken": 0,
-            "epoch_step": 0,
-            "steps_seen": 0,
-            "num_batches": self._num_batches,
-            "live": False,
-            "epochs_begun": 0,
-        }
-
-    def seek(
-        self,
-        position: IteratorState,
-        before_live: Callable[[], None],
-        draws: Json | None,
-        arrays: Tensors,
-        *,
-        replay: bool,
-    ) -> None:
-        self._skip_passes(position["created"], replay=replay)
-
-    def restore_ended(
-        self, position: IteratorState, draws: Json | None, arrays: Tensors, *, replay: bool
-    ) -> None:
-        self._skip_passes(position["created"], replay=replay)
-
-    def _skip_passes(self, passes: int, *, replay: bool) -> None:
-        if replay and isinstance(self.data_adapter, TFDatasetAdapter):
-            for _ in range(passes - self._created):
-                self._events.beat()
-                iter(self._batches)
-        self._created = passes
-
-    def trained(self, batch: int) -> None:
-        self.epoch_step = batch + 1
-        self._events.boundary()
-
-    def stop_here(self) -> None:
-        pass  # it is never resumed within an epoch
-
-    def epoch_over(self) -> None:
-        self.epoch_step = 0
+    def skipped(self) -> Any:
+        return self._batches if isinstance(self.data_adapter, TFDatasetAdapter) else None
 
     def _begin_pass(self) -> Any:
         self._created += 1

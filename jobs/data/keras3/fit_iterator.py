@@ -119,9 +119,7 @@ class FitIterator(Loop, DrawnData, PLAIN_ITERATOR):  # type: ignore[misc]
             replay: begin each finished pass once more, so that a shuffle draws for it.
         """
         tracker, reordered = self.source.tracker, self.source.reordered
-        if tracker is not None and draws is not None:
-            tracker.load(draws, arrays)
-            tracker.epoch_calls.repeat(draws["called"], self._events.beat)
+        self.load_draws(draws, arrays)
         if self.data_adapter.num_batches is None:  # a known number may have been changed
             self._num_batches = position["num_batches"]
         self._start_step = position["epoch_step"]
@@ -142,24 +140,7 @@ class FitIterator(Loop, DrawnData, PLAIN_ITERATOR):  # type: ignore[misc]
             before_live()
             self._current_iterator = self._begin_pass(position["taken"])
             self._steps_seen = position["steps_seen"]
-        if tracker is not None and draws is not None:
-            tracker.load_own(draws, arrays)
-
-    def restore_ended(
-        self, position: IteratorState, draws: Json | None, arrays: Tensors, *, replay: bool
-    ) -> None:
-        """Restore the data as of the end of a finished stage; arguments as of :meth:`seek`."""
-        self._skip_passes(position["created"], replay=replay)
-        tracker = self.source.tracker
-        if tracker is not None and draws is not None:
-            tracker.load(draws, arrays)
-            tracker.epoch_calls.repeat(draws["called"], self._events.beat)
-            tracker.load_own(draws, arrays)
-
-    def _skip_passes(self, passes: int, *, replay: bool) -> None:
-        for _ in range(passes - self._created if replay else 0):
-            self.source.skip_pass()
-        self._created = passes
+        self.load_own(draws, arrays)
 
     # called by Keras
 

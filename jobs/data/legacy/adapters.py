@@ -227,3 +227,23 @@ class Choice:
         """Return the class of the adapter, in place of Keras' own choice."""
         chosen, self.source = self._kinds.get(self.kind, (self.kind, Source))
         return chosen
+
+
+class KnownHandler(data_adapter.DataHandler):  # type: ignore[misc]
+    """Name what a data handler has as the iterators for Keras 3 do."""
+
+    @property
+    def data_adapter(self) -> Any:
+        """Keras' adapter of the data."""
+        return self._adapter
+
+    @property
+    def num_batches(self) -> int | None:
+        """Batches of an epoch, as far as known."""
+        number: int | None = self._inferred_steps
+        return number
+
+    @property
+    def steps_per_execution(self) -> int:
+        """Batches of one execution."""
+        return int(self._steps_per_execution.numpy())

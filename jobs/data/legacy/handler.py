@@ -13,7 +13,7 @@ from typing import Any
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.data import rng_tracker
-from rekindle.jobs.data.legacy.adapters import Choice, View
+from rekindle.jobs.data.legacy.adapters import Choice, KnownHandler, View
 from rekindle.jobs.data.pipeline import caches
 from rekindle.jobs.data.sources import DataEvents, DrawnData, Opening, Source
 from rekindle.jobs.keras_compat import legacy
@@ -26,7 +26,7 @@ _WORKERS = Caveat(
 )
 
 
-class TrainingHandler(DrawnData, data_adapter.DataHandler):  # type: ignore[misc]
+class TrainingHandler(DrawnData, KnownHandler):
     """Iterate over the training batches of `fit`, from any position on.
 
     Args:
@@ -67,22 +67,6 @@ class TrainingHandler(DrawnData, data_adapter.DataHandler):  # type: ignore[misc
         self._inferred_steps = self._infer_steps(steps_per_epoch, self.source.dataset)
         self._dataset = self.source.dataset
         self._validate_data_handler()
-
-    @property
-    def data_adapter(self) -> Any:
-        """Keras' adapter of the data."""
-        return self._adapter
-
-    @property
-    def num_batches(self) -> int | None:
-        """Batches of an epoch, as far as known."""
-        number: int | None = self._inferred_steps
-        return number
-
-    @property
-    def steps_per_execution(self) -> int:
-        """Batches of one execution."""
-        return int(self._steps_per_execution.numpy())
 
     @property
     def element_spec(self) -> Any:
@@ -141,10 +125,7 @@ class TrainingHandler(DrawnData, data_adapter.DataHandler):  # type: ignore[misc
             draws, arrays: what :meth:`draws` returned.
             replay: begin each finished pass once more, so that a shuffle draws for it.
         """
-        tracker = self.source.tracker
-        if tracker is not None and draws is not None:
-            tracker.load(draws, arrays)
-            tracker.epoch_calls.repeat(draws["called"], self._events.beat)
+        self.load_draws(draws, arrays)
         if self._inferred_steps is None:
             self._inferred_steps = position["num_batches"]
         self._start_step = self.epoch_step = position["epoch_step"]
@@ -157,24 +138,7 @@ class TrainingHandler(DrawnData, data_adapter.DataHandler):  # type: ignore[misc
         if live:
             before_live()
             self._current_iterator = self._begin_pass(position["taken"])
-        if tracker is not None and draws is not None:
-            tracker.load_own(draws, arrays)
-
-    def restore_ended(
-        self, position: IteratorState, draws: Json | None, arrays: Tensors, *, replay: bool
-    ) -> None:
-        """Restore the data as of the end of a finished stage; arguments as of :meth:`seek`."""
-        self._skip_passes(position["created"], replay=replay)
-        tracker = self.source.tracker
-        if tracker is not None and draws is not None:
-            tracker.load(draws, arrays)
-            tracker.epoch_calls.repeat(draws["called"], self._events.beat)
-            tracker.load_own(draws, arrays)
-
-    def _skip_passes(self, passes: int, *, replay: bool) -> None:
-        for _ in range(passes - self._created if replay else 0):
-            self.source.skip_pass()
-        self._created = passes
+        self.load_own(draws, arrays)
 
     # called by Keras
 
