@@ -44,7 +44,7 @@ MEASURED ?=
 REST := $(if $(MEASURED),$(addprefix --ignore=,$(COVERED)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-keras check coverage corpus series crash fuzz bench man report-images clean
+.PHONY: help setup demo test test-all test-keras check coverage corpus series crash fuzz bench man docs report-images clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' \
@@ -113,8 +113,13 @@ report-images: $(STAMP) ## run a night with kills and take the pictures of docs/
 man: $(STAMP) ## write the manual page from the verbs' options
 	PYTHONPATH=.importroot $(BIN)/python tests/support/manual_page.py
 
+docs: $(STAMP) ## build the site of the documents into site/; a warning or dead link is an error
+	$(BIN)/sphinx-build --fresh-env --fail-on-warning --keep-going --quiet \
+		--doctree-dir build/doctrees --conf-dir docs/site . site
+	@echo "site/index.html"
+
 clean: ## remove .venv and everything that was built
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage-data
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage-data
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # the stamp is made last: an installation that was cut off is done again. tf-keras (Keras 2, for

@@ -15,7 +15,7 @@ from rig import ROOT, environment
 
 from rekindle.daemon.client import cli
 
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 SHELL = {"sh", "bash", "shell", "console"}
 COMMAND = re.compile(

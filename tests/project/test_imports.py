@@ -311,7 +311,7 @@ def test_a_module_is_imported_only_where_it_may_be(name: str) -> None:
     assert [] == [place for place, file in users.items() if not matches(file, ONLY_IN[name])]
 
 
-TEXTS = ("**/*.py", "*.toml", "docs/*.md", "*.md", "systemd/*", "Makefile")
+TEXTS = ("**/*.py", "*.toml", "docs/**/*.md", "*.md", "systemd/*", "Makefile")
 
 
 @pytest.mark.parametrize("pattern", TEXTS)

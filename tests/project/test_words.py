@@ -32,8 +32,8 @@ SUMMARY = re.compile(r'^\s*"""(What|How|Whether|Where|Tells|Says|Gives) ', re.MU
 FILES = sorted(
     {
         path.relative_to(ROOT).as_posix()
-        for pattern in ("*.md", "docs/*.md", "{}/**/*.py", "Makefile", "systemd/*")
-        for part in ("daemon", "jobs", "state", "tests", "benchmarks", "examples")
+        for pattern in ("*.md", "docs/**/*.md", "{}/**/*.py", "Makefile", "systemd/*")
+        for part in ("daemon", "jobs", "state", "tests", "benchmarks", "examples", "docs")
         for path in ROOT.glob(pattern.format(part))
         if path.is_file()
     }

@@ -66,8 +66,17 @@ class Browser:
                 return dict(answer["result"])
             self.events.append(answer)
 
-    def open(self, file: Path, *, width: int = 1100, height: int = 900, dark: bool = False) -> None:
-        """Show a file until its curves are drawn."""
+    def open(
+        self,
+        file: Path,
+        *,
+        width: int = 1100,
+        height: int = 900,
+        dark: bool = False,
+        query: str = "",
+        ready: str = "document.documentElement?.dataset.drawn || ''",
+    ) -> None:
+        """Show a file until `ready` is true in it, by default until its curves are drawn."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -79,9 +88,10 @@ class Browser:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.call("Emulation.setEmulatedMedia", features=features)
         self.events.clear()
-        self.call("Page.navigate", url=file.as_uri())
+        self.value("window.isOld = true")  # a page that is being left is complete, too
+        self.call("Page.navigate", url=file.as_uri() + query)
         end = time.monotonic() + LIMIT_S
-        while not self.value("document.documentElement?.dataset.drawn || ''"):
+        while not self.value(f"!window.isOld && ({ready})"):
             assert time.monotonic() < end, [one for one in self.events if "Log" in str(one)]
             time.sleep(0.05)
 
