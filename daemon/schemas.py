@@ -28,12 +28,13 @@ def texts() -> dict[str, str]:
 def _schema(table: Table) -> dict[str, Any]:
     properties = {field.name: _property(field) for field in table.fields}
     properties |= {section.name: _schema(section) for section in table.sections}
-    return {
-        "description": table.doc,
-        "type": "object",
-        "properties": properties,
-        "additionalProperties": False,
-    }
+    schema: dict[str, Any] = {"description": table.doc, "type": "object"}
+    if table.free is not None:
+        return schema | {
+            "propertyNames": dict(table.free.names.schema),
+            "additionalProperties": dict(table.free.values.schema),
+        }
+    return schema | {"properties": properties, "additionalProperties": False}
 
 
 def _property(field: Field) -> dict[str, Any]:

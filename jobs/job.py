@@ -185,6 +185,22 @@ class Extension:
 
 
 @dataclass(frozen=True, slots=True)
+class GridPoint:
+    """The point of a parameter grid that a job trains.
+
+    Attributes:
+        grid: what all jobs of the grid have in common, and no other job; empty before acceptance.
+        number: of this point, from 1 to ``of``.
+        values: of the parameters, in the order of the spec; ``args`` has them already.
+    """
+
+    grid: str
+    number: int
+    of: int
+    values: dict[str, str | int | float | bool]
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One accepted job.
 
@@ -223,6 +239,7 @@ class Job:
     source: Source | None = None
     new_code: NewCode | None = None
     extension: Extension | None = None
+    grid: GridPoint | None = None
 
     def replace(self, **changes: Any) -> "Job":
         """Return the same job with some fields changed."""
@@ -310,6 +327,7 @@ _NESTED: Final[dict[str, Any]] = {
     "source": Source,
     "new_code": NewCode,
     "extension": Extension,
+    "grid": GridPoint,
 }
 _FIELDS: Final = tuple(Job.__dataclass_fields__)
 
@@ -381,6 +399,8 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "extension.stage": (0, 10**6),
     "extension.epochs": (1, 2**31),
     "extension.finished": (0, 2**31),
+    "grid.number": (1, 2**31),
+    "grid.of": (1, 2**31),
     "retry.max_failures": (0, 10**6),
     "retry.backoff_min": (0, 2**53),
     "retry.backoff_max": (0, 2**53),

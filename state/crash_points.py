@@ -15,6 +15,8 @@ INBOX: Final = (
     "before_claim",
     "claimed",
     "before_accept",
+    "grids_decided",
+    "run_named",
     "accepted",
     "known",
     "finished",

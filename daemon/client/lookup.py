@@ -195,6 +195,25 @@ def add_name(parser: argparse.ArgumentParser) -> None:
     _complete(parser.add_argument("name", nargs="?", help=what))
 
 
+def add_grid(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add the option that selects the jobs of a grid by one of them."""
+    _complete(parser.add_argument("--grid", metavar="JOB", help=what))
+
+
+def in_grid(book: Reader, named: str) -> JobRow:
+    """Find a job that is a point of a grid.
+
+    Raises:
+        NotFound: there is no such job, or it is none.
+    """
+    found = job(book, named)
+    if found.grid is None:
+        raise NotFound(
+            f"{found.id} is no point of a grid.", hint=f"`rekindle show {found.id}` shows it."
+        )
+    return found
+
+
 def _complete(action: argparse.Action) -> None:
     """Let a shell complete the ids of jobs, by the convention of argcomplete."""
     action.completer = _ids  # type: ignore[attr-defined]

@@ -1,6 +1,7 @@
 """Accept claimed specs in batches that share fsyncs, after their code was copied."""
 
 import functools
+import json
 import os
 import sqlite3
 import time
@@ -24,7 +25,11 @@ from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
 
 BATCH: Final = 64
-"""Number of specs that share their fsyncs; a kill in between accepts none of them twice."""
+"""Number of jobs that share their fsyncs; a kill in between accepts none of them twice."""
+NEW: Final = ".new-"
+"""Begins the temporary name of a run directory."""
+LIST: Final = ".grid-"
+"""Begins the name of a list of the jobs of a grid: once it is there, all of them are accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +47,10 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """Hold a run directory that has a temporary name."""
+    """Hold the jobs of a claimed file, whose run directories have temporary names."""
 
     claim: Claim
-    job: Job
-    path: Path
+    jobs: tuple[Job, ...]
     data: bytes
 
 
@@ -110,11 +114,14 @@ class Accept:
         made: list[_Made] = []
         waiting: dict[int, int] = {}
         for parsed in ready:
+            if sum(len(one.jobs) for one in made) >= BATCH:
+                self._commit(made, decided)
+                made = []
             try:
-                self._refuse_beyond_limit(parsed.job, waiting)
-                made.append(self._make_run(parsed))
+                self._refuse_beyond_limit(parsed, waiting)
+                made.append(self._make_runs(parsed))
                 if parsed.job.uid in waiting:
-                    waiting[parsed.job.uid] += 1
+                    waiting[parsed.job.uid] += len(parsed.jobs)
             except (OSError, MemoryError, sqlite3.Error, HomeUnusable):
                 raise
             except Exception as error:
@@ -135,6 +142,8 @@ class Accept:
             submitted_at=job.submitted_at or (run / "job.json").stat().st_mtime,
             uid=job.uid,
             user=job.user,
+            grid=None if job.grid is None else job.grid.grid,
+            point=None if job.grid is None else json.dumps(job.grid.values),
         )
 
     def _parse(self, claims: list[Claim], decided: Decided) -> list[Parsed]:
@@ -161,7 +170,7 @@ class Accept:
         """Collect the specs whose code has been copied; start copying that of the others."""
         ready: list[Parsed] = []
         for token, parsed in [*self._copying.items()]:
-            if len(ready) >= BATCH:
+            if sum(len(one.jobs) for one in ready) >= BATCH:
                 break
             work = functools.partial(self._snapshots.take, parsed.job, parsed.claim.dropped)
             outcome = (
@@ -175,15 +184,15 @@ class Accept:
                 continue
             del self._copying[token]
             try:
-                ready.append(replace(parsed, job=parsed.job.replace(source=outcome.get())))
+                ready.append(parsed.replaced(source=outcome.get()))
             except (OSError, MemoryError):
                 raise  # the spec stays claimed
             except Exception as error:
                 self._reject(parsed.claim, error, decided)
         return ready
 
-    def _refuse_beyond_limit(self, job: Job, waiting: dict[int, int]) -> None:
-        """Check that the user of a job may have one more that waits.
+    def _refuse_beyond_limit(self, parsed: Parsed, waiting: dict[int, int]) -> None:
+        """Check that the user of a spec may have its jobs beside those that wait.
 
         Args:
             waiting: jobs of each user that wait, with those of this batch; filled as needed.
@@ -191,53 +200,76 @@ class Accept:
         Raises:
             SpecError: no; nothing is lost, the file is kept with the reason.
         """
-        most = self._max_waiting
+        most, job = self._max_waiting, parsed.job
         if most is None or job.uid is None:
             return
         if job.uid not in waiting:
             waiting[job.uid] = self._ledger.count_waiting(job.uid)
-        if waiting[job.uid] >= most:
+        count = len(parsed.jobs)
+        if waiting[job.uid] + count > most:
+            more = f", and this grid has {count} points" if count > 1 else ""
             raise SpecError(
-                f"{job.user} has {waiting[job.uid]} of {most} jobs that may wait.",
+                f"{job.user} has {waiting[job.uid]} of {most} jobs that may wait{more}.",
                 where=job.name,
                 hint="Submit it again when some of them have started, or ask the administrator "
                 "for a larger `max_waiting` in rekindle.toml.",
             )
 
-    def _make_run(self, parsed: Parsed) -> _Made:
-        """Create a run directory under a temporary name, without fsync."""
-        job, claim, data = parsed.job, parsed.claim, parsed.data
-        number = self._ledger.highest_number(job.name) + 1
-        while any(
-            os.path.lexists(f"{self._home.runs}/{hidden}{job.name}-{number}")
-            for hidden in ("", ".new-")
-        ):
+    def _make_runs(self, parsed: Parsed) -> _Made:
+        """Create the run directories of a spec under temporary names, without fsync."""
+        claim, name = parsed.claim, parsed.job.name
+        number = self._ledger.highest_number(name)
+        jobs: list[Job] = []
+        for job in parsed.jobs:
             number += 1
-        job = job.replace(id=f"{job.name}-{number}", claim=claim.token, submitted_at=time.time())
-        new = self._home.runs / f".new-{job.id}"
+            while any(
+                os.path.lexists(f"{self._home.runs}/{hidden}{name}-{number}")
+                for hidden in ("", NEW)
+            ):
+                number += 1
+            made = job.replace(
+                id=f"{name}-{number}", claim=_claim_of(claim, job), submitted_at=time.time()
+            )
+            if job.grid is not None:
+                made = made.replace(grid=replace(job.grid, grid=claim.token))
+            self._make_run(made, claim, parsed.data)
+            jobs.append(made)
+        return _Made(claim, tuple(jobs), parsed.data)
+
+    def _make_run(self, job: Job, claim: Claim, data: bytes) -> None:
+        new = self._home.runs / f"{NEW}{job.id}"
         new.mkdir(mode=0o750)
         durable.write_new(new / f"spec{Path(claim.name).suffix}", data, 0o600)
         durable.write_new(new / "job.json", job.to_json().encode(), 0o600)
         if job.source is not None:
             os.symlink(self._snapshots.place(job.source), new / "source")
-        return _Made(claim, job, new, data)
 
     def _commit(self, made: list[_Made], decided: Decided) -> None:
         """Rename run directories to their ids and enter them into the ledger in one transaction."""
-        durable.fsync_all([path for one in made for path in (*_files(one.path), one.path)])
+        runs = self._home.runs
+        jobs = [job for one in made for job in one.jobs]
+        new = [runs / f"{NEW}{job.id}" for job in jobs]
+        durable.fsync_all([path for one in new for path in (*_files(one), one)])
         self._crash_point("before_accept")
-        for one in made:
-            os.rename(one.path, self._home.runs / one.job.id)
-        durable.fsync_folder(self._home.runs)
+        # one rename decides about one job, and one list about all jobs of a grid
+        lists = [_list(runs, one) for one in made if len(one.jobs) > 1]
+        self._crash_point("grids_decided")
+        for path, job in zip(new, jobs, strict=True):
+            os.rename(path, runs / job.id)
+            self._crash_point("run_named")
+        durable.fsync_folder(runs)
         self._crash_point("accepted")
         with self._ledger.transaction():
-            for one in made:
-                self.enter(one.job, self._home.runs / one.job.id)
+            for job in jobs:
+                self.enter(job, runs / job.id)
         self._crash_point("known")
+        for path in lists:
+            path.unlink()
         for one in made:
-            self._late.watch(one.claim, one.job.id, one.data)
-            decided.accepted.append(one.job.id)
-            self._log.info("job_accepted", job=one.job.id, file=one.claim.name)
+            self._late.watch(one.claim, tuple(job.id for job in one.jobs), one.data)
+            for job in one.jobs:
+                decided.accepted.append(job.id)
+                self._log.info("job_accepted", job=job.id, file=one.claim.name)
         self._crash_point("finished")
 
     def _reject(self, claim: Claim, error: Exception, decided: Decided) -> None:
@@ -254,6 +286,19 @@ class Accept:
             self._log.exception("spec_not_rejected", file=claim.name, error=str(error))
             return
         decided.rejected.append(claim.name)
+
+
+def _claim_of(claim: Claim, job: Job) -> str:
+    """Name the claim of a job: that of its file, with the number of each further point."""
+    number = 1 if job.grid is None else job.grid.number
+    return claim.token if number == 1 else f"{claim.token}+{number}"
+
+
+def _list(runs: Path, made: _Made) -> Path:
+    """Write durably which jobs a grid becomes."""
+    path = runs / f"{LIST}{made.claim.token}"
+    durable.write_bytes(path, json.dumps([job.id for job in made.jobs]).encode(), 0o600)
+    return path
 
 
 def _files(folder: Path) -> list[Path]:

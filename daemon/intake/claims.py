@@ -6,9 +6,9 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rekindle.daemon import errors
 from rekindle.daemon.spec import parse
@@ -35,11 +35,20 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """Hold the job and the content of a claimed file with a valid spec."""
+    """Hold the content of a claimed file with a valid spec, and its jobs: several of a grid."""
 
     claim: Claim
-    job: Job
+    jobs: tuple[Job, ...]
     data: bytes
+
+    @property
+    def job(self) -> Job:
+        """The first of its jobs, from which the others differ in their parameters only."""
+        return self.jobs[0]
+
+    def replaced(self, **changes: Any) -> "Parsed":
+        """Return the same with some fields of all jobs changed."""
+        return replace(self, jobs=tuple(job.replace(**changes) for job in self.jobs))
 
 
 class Claims:
@@ -89,9 +98,9 @@ class Claims:
             if problem is not None:
                 raise problem
             data = read(claim.path)
-            job = parse.parse(data, claim.name, self._home.inbox)
+            jobs = parse.parse_all(data, claim.name, self._home.inbox)
             user = accounts.user_name(info.st_uid)
-            return Parsed(claim, job.replace(uid=info.st_uid, user=user), data)
+            return Parsed(claim, tuple(jobs), data).replaced(uid=info.st_uid, user=user)
         except OSError as error:
             if isinstance(error, FileNotFoundError) or errors.is_scarce(error):
                 raise

@@ -6,6 +6,7 @@ between two of these steps:
 
 1. ``inbox/x.toml`` → ``claimed/<token>--x.toml``            (claimed)
 2. ``runs/.new-<id>`` with ``job.json`` naming the token → ``runs/<id>``   (accepted)
+   (of a grid, ``runs/.grid-<token>`` with the ids of all its jobs comes before the first rename)
 3. row in the ledger                                          (known)
 4. ``claimed/<token>--x.toml`` removed, when nobody has it open for writing   (finished)
 """

@@ -40,23 +40,23 @@ _RUNS: Final = "The job runs the spec as it was accepted."
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
-    """Hold a claimed file of an accepted job.
+    """Hold a claimed file of an accepted job, or of all jobs of a grid.
 
     Attributes:
         since: monotonic time of the latest look that differed from the one before, seconds.
         accepted: monotonic time at which the watch began.
         changed: monotonic time of the first change of the content; None without one.
-        held: the change has held the job.
+        held: the jobs that the change has held.
     """
 
     claim: Claim
-    job: str
+    jobs: tuple[str, ...]
     data: bytes
     look: Look
     since: float
     accepted: float
     changed: float | None = None
-    held: bool = False
+    held: frozenset[str] = frozenset()
 
 
 class LateWrites:
@@ -75,8 +75,8 @@ class LateWrites:
         """Stop to watch; the files are found again by the next daemon."""
         self._events.close()
 
-    def watch(self, claim: Claim, job: str, data: bytes) -> None:
-        """Remove the claimed file of an accepted job, once nobody can write to it any more.
+    def watch(self, claim: Claim, jobs: tuple[str, ...], data: bytes) -> None:
+        """Remove the claimed file of accepted jobs, once nobody can write to it any more.
 
         Args:
             data: the content that was accepted.
@@ -96,7 +96,7 @@ class LateWrites:
                 return
         except FileNotFoundError:
             return
-        self._watched[claim.token] = _Watched(claim, job, data, look, now, now)
+        self._watched[claim.token] = _Watched(claim, jobs, data, look, now, now)
         self._look_at = -math.inf
 
     def tick(self, now: float) -> None:
@@ -163,24 +163,32 @@ class LateWrites:
 
     def _move(self, watched: _Watched, what: str) -> None:
         """Move a changed file to ``rejected/``, and report the whole of the change."""
+        what_it_is = few(watched.jobs, _NAMED)
         error = RekindleError(
-            f"It was accepted as {watched.job} before all of it was written. {what}",
+            f"It was accepted as {what_it_is} before all of it was written. {what}",
             where=watched.claim.name,
-            hint=f"Submit it again if {watched.job} is not what you want.",
+            hint=f"Submit it again if {what_it_is} is not what you want.",
         )
         target = self._refuse.file(watched.claim.path, watched.claim.name, error)
         self._say(watched, what, _hint(target))
 
-    def _say(self, watched: _Watched, reason: str, hint: str) -> bool:
-        """Report a change; hold the job if it was never started. Return whether it is held."""
-        job, now = self._ledger.job(watched.job), time.time()
+    def _say(self, watched: _Watched, reason: str, hint: str) -> frozenset[str]:
+        """Report a change; hold the jobs that were never started. Return which are held."""
+        with self._ledger.transaction():
+            return frozenset(
+                job for job in watched.jobs if self._say_of(job, watched, reason, hint)
+            )
+
+    def _say_of(self, job_id: str, watched: _Watched, reason: str, hint: str) -> bool:
+        job, now = self._ledger.job(job_id), time.time()
         if job is None:
             return False
-        states = {JobState.HELD} if watched.held else WAITS
+        was_held = job_id in watched.held
+        states = {JobState.HELD} if was_held else WAITS
         started = any(one.outcome != "not started" for one in self._ledger.attempts(job.id))
         holds = not started and job.state in states
         with self._ledger.transaction():
-            if holds and watched.held:
+            if holds and was_held:
                 # the table of transitions has no step from held to held with another reason
                 self._ledger.set_state(job.id, JobState.QUEUED, "", now=now)
             if holds:

@@ -1,16 +1,20 @@
 """Find the steps between a file and its job that a daemon's end, or a full disk, interrupted."""
 
+import contextlib
+import json
+import os
 import shutil
 from pathlib import Path
 
 from rekindle.daemon import errors
-from rekindle.daemon.intake.accept import Accept, Decided
+from rekindle.daemon.intake.accept import LIST, NEW, Accept, Decided
 from rekindle.daemon.intake.claims import Claim, Claims
 from rekindle.daemon.intake.late_writes import LateWrites
 from rekindle.daemon.isolation import LogOnce
 from rekindle.daemon.source.snapshot import Snapshots
 from rekindle.daemon.transfer import transfer
 from rekindle.jobs.job import Job
+from rekindle.state import durable
 from rekindle.state.errors import SpecError
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home
@@ -47,8 +51,9 @@ class Recovery:
         if not self._swept:
             self._snapshots.sweep()
             self._swept = True
+        self._finish_grids()
         for run in sorted(self._home.runs.iterdir()):
-            if run.name.startswith(".new-"):
+            if run.name.startswith(NEW):
                 # one that cannot be removed does no harm: the job gets another number
                 shutil.rmtree(run, ignore_errors=True)
             elif self._ledger.job(run.name) is None:
@@ -58,6 +63,29 @@ class Recovery:
             self._watch(claim, job)
         self._accept.decide(waiting, Decided())
 
+    def _finish_grids(self) -> None:
+        """Name the run directories of grids whose acceptance was interrupted after its decision.
+
+        Raises:
+            OSError, sqlite3.Error: the home cannot be used now.
+        """
+        runs = self._home.runs
+        for path in runs.glob(f".{LIST}*"):
+            path.unlink()  # a list that was not finished decides nothing
+        for path in sorted(runs.glob(f"{LIST}*")):
+            ids = [str(job) for job in json.loads(path.read_bytes())]
+            for job in ids:
+                if os.path.lexists(runs / f"{NEW}{job}"):
+                    os.rename(runs / f"{NEW}{job}", runs / job)
+            durable.fsync_folder(runs)
+            with self._ledger.transaction():
+                for job in ids:
+                    # a damaged one is reported with the other run directories
+                    with contextlib.suppress(FileNotFoundError, SpecError):
+                        if self._ledger.job(job) is None:
+                            self._accept.enter(Job.read(runs / job / "job.json"), runs / job)
+            path.unlink()
+
     def _watch(self, claim: Claim, job: str) -> None:
         """Watch the file of an accepted job again; without its run there is nothing to compare."""
         kept = self._home.run(job).spec_copy(claim.path.suffix)
@@ -66,7 +94,9 @@ class Recovery:
         except FileNotFoundError:
             claim.path.unlink(missing_ok=True)
             return
-        self._late.watch(claim, job, data)
+        row = self._ledger.job(job)
+        grid = [] if row is None or row.grid is None else self._ledger.jobs(grid=row.grid)
+        self._late.watch(claim, tuple(one.id for one in grid) or (job,), data)
 
     def _enter_isolated(self, run: Path) -> None:
         """Enter a run into the ledger; one that cannot be entered delays no other."""

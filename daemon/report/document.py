@@ -6,7 +6,7 @@ from typing import Any
 from rekindle.daemon.client import progress
 from rekindle.daemon.report.facts import JobFacts
 from rekindle.daemon.report.headline import Headline
-from rekindle.daemon.report.summary import Done, Summary
+from rekindle.daemon.report.summary import Done, Grid, Summary
 from rekindle.state.ledger.period import Best
 
 
@@ -18,6 +18,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "headline": headline(summary.headline),
         "needs_you": [dataclasses.asdict(one) for one in summary.needs],
         "done": [_done(one) for one in summary.done],
+        "grids": [_grid(one) for one in summary.grids],
         "running": [_running(one) for one in summary.running],
         "waiting": summary.waiting,
         "refused": [dataclasses.asdict(one) for one in summary.refused],
@@ -53,6 +54,19 @@ def _done(one: Done) -> dict[str, Any]:
         "better": one.better,
         "model": one.model,
         "export": one.export,
+    }
+
+
+def _grid(grid: Grid) -> dict[str, Any]:
+    return {
+        "id": grid.id,
+        "name": grid.name,
+        "metric": grid.metric,
+        "best": None if grid.best is None else grid.best.id,
+        "points": [
+            {"job": one.id, "state": one.state, "point": one.point, "best": _best(one.best)}
+            for one in grid.points
+        ],
     }
 
 

@@ -91,6 +91,14 @@ class JobFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class PointFacts:
+    """Hold a job of a grid, and the best value of its metric."""
+
+    row: JobRow
+    best: Best | None
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Hold what is known of a home and a period.
 
@@ -101,6 +109,7 @@ class Facts:
         events: those of `EVENTS` in the period, oldest first.
         home: what else a person has to know.
         host: None where it was not looked at.
+        grids: all jobs of each grid that one of `jobs` belongs to, in the order of their points.
     """
 
     since: float
@@ -110,6 +119,7 @@ class Facts:
     events: tuple[EventRow, ...]
     home: Morning
     host: Host | None
+    grids: tuple[tuple[PointFacts, ...], ...] = ()
 
 
 def brief(book: Period, home: Morning, since: float, now: float) -> Facts:
@@ -135,7 +145,16 @@ def read(place: Home, book: Period | None, since: float, now: float) -> Facts:
         return Facts(since, now, (), {}, (), home, host.look(place))
     jobs = tuple(_job(place, book, row, since, now) for row in book.touched(since))
     events = tuple(book.happened(since, EVENTS))
-    return Facts(since, now, jobs, book.counts(), events, home, host.look(place))
+    grids = dict.fromkeys(one.row.grid for one in jobs if one.row.grid is not None)
+    known = {one.row.id: one.best for one in jobs}
+    points = tuple(
+        tuple(
+            PointFacts(row, known[row.id] if row.id in known else _best_of(book, row))
+            for row in book.jobs(grid=grid)
+        )
+        for grid in grids
+    )
+    return Facts(since, now, jobs, book.counts(), events, home, host.look(place), points)
 
 
 def of_job(place: Home, book: Period, job_id: str, since: float, now: float) -> JobFacts | None:
@@ -146,7 +165,9 @@ def of_job(place: Home, book: Period, job_id: str, since: float, now: float) -> 
 
 def _job(place: Home, book: Period, row: JobRow, since: float, now: float) -> JobFacts:
     spec = book.spec(row.id)
-    before = book.done_before(row) if row.state == JobState.DONE else None
+    # the points of a grid are compared in a table of their own
+    compares = row.state == JobState.DONE and row.grid is None
+    before = book.done_before(row) if compares else None
     theirs = None if before is None else _best(book, before.id, book.spec(before.id))
     return JobFacts(
         row,
@@ -196,6 +217,10 @@ def _exists(path: Path) -> bool:
     except OSError:
         pass  # this user may not look
     return True
+
+
+def _best_of(book: Period, row: JobRow) -> Best | None:
+    return _best(book, row.id, book.spec(row.id)) if row.attempts else None
 
 
 def _best(book: Period, job_id: str, spec: dict[str, Any]) -> Best | None:

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from rekindle.daemon.client import terminal
-from rekindle.daemon.client.lines import Page, plain
+from rekindle.daemon.client.lines import Page, Row, plain
 from rekindle.daemon.report.host import Host
-from rekindle.daemon.report.summary import Done, Summary
+from rekindle.daemon.report.summary import Done, Grid, Summary
 from rekindle.daemon.report.timeline import BAD, GOOD, Moment
 from rekindle.state.counted import counted
 from rekindle.state.hints import name_home
 
 _MOMENTS: Final = 30
 _DONE: Final = 30
+_POINTS: Final = 20
 _LEVELS: Final = {BAD: "red", GOOD: "green"}
 
 _Row = TypeVar("_Row")
@@ -45,6 +46,10 @@ def print_summary(summary: Summary, page: Page, home: object | None, *, whole: b
             if one.model:
                 page.line(f"    model: {plain(one.model)}")
             command(one.export)
+    if summary.grids:
+        _title(page, "Grids")
+        for grid in summary.grids:
+            _grid(page, grid, home, whole=whole)
     if summary.running or summary.waiting:
         _title(page, "Running")
         for job in summary.running:
@@ -70,6 +75,31 @@ def print_summary(summary: Summary, page: Page, home: object | None, *, whole: b
     if summary.host is not None:
         _title(page, "Host")
         page.line(describe(summary.host), "yellow" if summary.host.synchronised is False else "")
+
+
+def _grid(page: Page, grid: Grid, home: object | None, *, whole: bool) -> None:
+    """Compare the points of a grid in a table, the best first."""
+    page.line(f"{grid.name}, {grid.text}", "green" if grid.best is not None else "")
+    shown = grid.points if whole else grid.points[:_POINTS]
+    header = ("job", *map(plain, grid.parameters), "state", plain(grid.metric or "-"), "epoch")
+    page.table(
+        header,
+        (
+            Row(
+                (
+                    one.id,
+                    *(plain(one.shown(name)) for name in grid.parameters),
+                    one.state,
+                    "-" if one.best is None else terminal.number(one.best.value),
+                ),
+                text="-" if one.best is None else str(one.best.epoch + 1),
+            )
+            for one in shown
+        ),
+    )
+    if hidden := len(grid.points) - len(shown):
+        way = name_home(f"`rekindle ls --grid {grid.points[0].id}`", home)
+        page.line(f"{counted(hidden, 'more point')}: {way}", "dim")
 
 
 def result(one: Done) -> str:

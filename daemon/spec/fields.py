@@ -29,12 +29,26 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
+class Free:
+    """Keys that a person chooses, and the kind of their values.
+
+    Attributes:
+        example: one key with its value.
+    """
+
+    names: Kind
+    values: Kind
+    example: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """The keys of a file, or of one section of it.
 
     Attributes:
         makes: called with the section's values by name; None for the file itself.
         foreign: keys that other programs have for this, each with what to write instead.
+        free: what may stand beside the known keys; None for nothing.
     """
 
     name: str
@@ -43,6 +57,7 @@ class Table:
     sections: tuple["Table", ...] = ()
     makes: Callable[..., Any] | None = None
     foreign: Mapping[str, str] = field(default_factory=dict)
+    free: Free | None = None
 
     def names(self) -> list[str]:
         """List the keys that may stand in it, sections last."""
@@ -78,11 +93,16 @@ def _read_section(
     found: dict[str, Any] = {}
     for key, value in given.items():
         full = f"{section}.{key}" if section else str(key)
-        if key not in kinds:
+        reader = kinds.get(key)
+        if reader is None and table.free is None:
             problems.append(_unknown(str(key), full, table, section))
             continue
         try:
-            found[key] = kinds[key](value)
+            if reader is None and table.free is not None:
+                table.free.names.read(key)
+                reader = table.free.values.read
+            assert reader is not None
+            found[key] = reader(value)
         except Wrong as wrong:
             problems.append(Problem(f"`{full}` {wrong.what}.", wrong.hint, full))
     return found

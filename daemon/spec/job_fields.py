@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from rekindle.daemon.spec.fields import Field, Table
+from rekindle.daemon.spec import grid
+from rekindle.daemon.spec.fields import Field, Free, Table
 from rekindle.daemon.spec.kinds import (
     FLAG,
     RANGE,
@@ -313,6 +314,13 @@ LIMITS: Final = Table(
     ),
     makes=Limits,
 )
+GRID: Final = Table(
+    "grid",
+    "Parameters with several values each: one job for each combination, which gets them as options "
+    "behind its `args`, e.g. `--lr 0.1 --units 32`.",
+    (),
+    free=Free(grid.NAMES, grid.VALUES, {"lr": [0.1, 0.01]}),
+)
 SPEC: Final = Table(
     "",
     "A job for rekindle.",
@@ -386,7 +394,7 @@ SPEC: Final = Table(
             default=False,
         ),
     ),
-    (RESOURCES, CHECKPOINT, RETRY, LIMITS),
+    (RESOURCES, CHECKPOINT, RETRY, LIMITS, GRID),
 )
 WHAT_RUNS: Final = ("script", "module", "command")
 """Exactly one of these is given."""

@@ -4,9 +4,11 @@ All problems of a spec are found at once; the first is the headline of the error
 """
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from rekindle.daemon.spec import grid
 from rekindle.daemon.spec.document import Document, Unreadable
 from rekindle.daemon.spec.fields import Problem, read
 from rekindle.daemon.spec.job_fields import (
@@ -26,7 +28,16 @@ MAX_BYTES: Final = 1024 * 1024
 
 
 def parse(text: bytes, filename: str, base: Path) -> Job:
-    """Read a spec.
+    """Read a spec; of one with a grid, return the job of its first point.
+
+    Raises:
+        SpecError: as :func:`parse_all`.
+    """
+    return parse_all(text, filename, base)[0]
+
+
+def parse_all(text: bytes, filename: str, base: Path) -> list[Job]:
+    """Read a spec as one job, or as the jobs of its grid.
 
     Args:
         text: the file's content.
@@ -57,10 +68,12 @@ def parse(text: bytes, filename: str, base: Path) -> Job:
     if "name" not in document.table:
         problems += _default_name(values, Path(filename).stem)
     problems += _what_runs(values, base, {problem.key for problem in problems})
+    axes = values.pop("grid")
+    problems += _too_many(axes)
     job = None if problems else _job(values, problems)
     if job is None:
         raise _error(problems, filename, document)
-    return job
+    return list(grid.points(job, axes))
 
 
 def _default_name(values: dict[str, Any], stem: str) -> list[Problem]:
@@ -114,6 +127,20 @@ def _resolve_script(values: dict[str, Any], base: Path) -> list[Problem]:
         "resolves paths against the spec's own folder."
     )
     return [Problem(f"Script not found: {script}{out_of_reach(script)}.", hint, "script")]
+
+
+def _too_many(axes: Mapping[str, Sequence[grid.Value]]) -> list[Problem]:
+    count = grid.count(axes)
+    if count <= grid.MOST_POINTS:
+        return []
+    by = " x ".join(str(len(values)) for values in axes.values())
+    return [
+        Problem(
+            f"The grid has {count} points ({by}); the limit is {grid.MOST_POINTS}.",
+            "Give fewer values, or write several specs, each with a part of them.",
+            "grid",
+        )
+    ]
 
 
 def _job(values: dict[str, Any], problems: list[Problem]) -> Job | None:

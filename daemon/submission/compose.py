@@ -25,14 +25,19 @@ class Composed:
 
     Attributes:
         filename: its name in the inbox.
-        job: what it says.
+        jobs: what it says: one job, or those of its grid.
         notes: sentences on what was chosen for the person.
     """
 
     filename: str
     data: bytes
-    job: Job
+    jobs: tuple[Job, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def job(self) -> Job:
+        """The first of its jobs."""
+        return self.jobs[0]
 
 
 def for_script(
@@ -110,11 +115,12 @@ def for_spec(
     """
     filename, data = submit.spec_from_file(path)
     folder = path.absolute().parent
-    job = parse.parse(data, path.name, folder)
+    jobs = tuple(parse.parse_all(data, path.name, folder))
+    job = jobs[0]
     notes = _other_python(job, given, env, folder)
     changed = {**given, **({"args": args} if args else {})}
     if not changed:
-        return Composed(filename, data, job, notes)
+        return Composed(filename, data, jobs, notes)
     text = data.decode("utf-8-sig")
     is_toml = path.name.endswith(".toml")
     table = toml_text.load(text) if is_toml else yaml_text.load(text)[0]
@@ -144,7 +150,10 @@ def name_for(file: Path) -> str:
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, str]:
-    return {name: options.KEYS[name].option for name in given}
+    axes = given["grid"] if isinstance(given.get("grid"), dict) else {}
+    return {name: options.option_of(name) for name in given} | {
+        f"grid.{name}": options.GRID for name in axes
+    }
 
 
 def _checked(
@@ -158,9 +167,10 @@ def _checked(
     data = toml_writer.dumps(values).encode()
     filename = f"{values['name']}.toml"
     try:
-        return Composed(filename, data, parse.parse(data, filename, base), notes)
+        return Composed(filename, data, tuple(parse.parse_all(data, filename, base)), notes)
     except SpecError as error:
-        where = origins.get((error.key or "").rpartition(".")[2])
+        key = error.key or ""
+        where = origins.get(key if key.startswith("grid") else key.rpartition(".")[2])
         if where is None and error.key is None:
             raise
         raise SpecError(

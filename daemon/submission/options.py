@@ -1,7 +1,9 @@
 """Offer each key of a spec as an option of the command line."""
 
 import argparse
+import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
@@ -41,6 +43,7 @@ _METAVARS: Final = {
     "workdir": "DIR",
 }
 _PREFIX: Final = "key_"
+GRID: Final = "--grid"
 
 
 class Key(NamedTuple):
@@ -78,6 +81,15 @@ def add(parser: argparse.ArgumentParser) -> None:
     others = parser.add_argument_group("other keys of a spec")
     for name in (*_COMMON, *(name for name in KEYS if name not in _COMMON)):
         _add(common if name in _COMMON else others, KEYS[name])
+    common.add_argument(
+        GRID,
+        dest=f"{_PREFIX}grid",
+        action="append",
+        default=None,
+        metavar="NAME=VALUE,...",
+        help="train once for each value, with `--NAME VALUE` for the script; of several "
+        "--grid each combination",
+    )
 
 
 def _add(group: Any, key: Key) -> None:
@@ -116,7 +128,36 @@ def given(args: argparse.Namespace) -> dict[str, Any]:
         elif _is_whole(key.field) and value.lstrip("+-").isdecimal() and value.isascii():
             value = int(value[:40])
         found[name] = value
+    axes = getattr(args, f"{_PREFIX}grid", None)
+    return found if axes is None else {**found, "grid": _axes(axes)}
+
+
+def _axes(given: list[str]) -> dict[str, list[Any]]:
+    """Read `lr=0.1,0.01` as a spec's `lr = [0.1, 0.01]`: numbers and flags as TOML knows them."""
+    found: dict[str, list[Any]] = {}
+    for one in given:
+        name, mark, values = one.partition("=")
+        if not mark or not name:
+            raise UsageError(
+                f"{GRID} takes a name and values.", hint=f"Write for example {GRID} lr=0.1,0.01"
+            )
+        if name in found:
+            raise UsageError(
+                f"{GRID} has {name} twice.", hint=f"Write all its values into one {GRID}."
+            )
+        found[name] = [_typed(value) for value in values.split(",")]
     return found
+
+
+def _typed(value: str) -> Any:
+    if value in ("true", "false"):
+        return value == "true"
+    if re.fullmatch(r"[+-]?(0|[1-9]\d{0,17})", value, re.ASCII):
+        return int(value)
+    if re.fullmatch(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", value, re.ASCII):
+        number = float(value)
+        return number if math.isfinite(number) else value
+    return value
 
 
 def _environment(pairs: list[str]) -> dict[str, str]:
@@ -142,11 +183,16 @@ def absolute(value: str) -> str:
 def place(values: dict[str, Any], given: Mapping[str, Any]) -> None:
     """Put values by bare key where a spec has them, in place of those that are there."""
     for name, value in given.items():
-        section = KEYS[name].section if name in KEYS else ""
+        section = KEYS[name].section if name in KEYS else "grid" if name == "grid" else ""
         inside = values.setdefault(section, {}) if section else values
         if not isinstance(inside, dict):
             raise UsageError(
-                f"`{section}` is {kind_of(inside)}, and {KEYS[name].option} is given.",
+                f"`{section}` is {kind_of(inside)}, and {option_of(name)} is given.",
                 hint=f"Write [{section}] as a table into the spec.",
             )
-        inside[name] = value
+        inside.update(value if name == "grid" and isinstance(value, dict) else {name: value})
+
+
+def option_of(name: str) -> str:
+    """Return the option that sets a key, by its bare name."""
+    return KEYS[name].option if name in KEYS else f"--{name}"

@@ -15,6 +15,7 @@ from rekindle.state.errors import SpecError
 
 _LINE: Final = re.compile(r"#\s*rekindle:\s*(.*)")
 _MOST_BYTES: Final = 16 * 1024 * 1024
+_AXIS: Final = "grid."
 
 
 def read(script: Path) -> tuple[dict[str, Any], dict[str, int]]:
@@ -42,6 +43,9 @@ def read(script: Path) -> tuple[dict[str, Any], dict[str, int]]:
             # relative to the script, which is the one place that both know
             beside = os.path.join(script.absolute().parent, os.path.expanduser(values[name]))
             values[name] = os.path.abspath(beside)
+    axes = {name: values.pop(name) for name in [*values] if name.startswith(_AXIS)}
+    if axes:
+        values["grid"] = {name.removeprefix(_AXIS): one for name, one in axes.items()}
     return values, lines
 
 
@@ -73,7 +77,10 @@ def _pairs(text: str, script: Path, number: int) -> Iterator[tuple[str, Any]]:
             "The line sets no key.", where=where, hint="Write for example `# rekindle: gpus = 1`."
         )
     for name, value in table.items():
-        if isinstance(value, dict) and name != "env" and name not in KEYS:
+        if isinstance(value, dict) and name == "grid":
+            # grid.lr = [0.1, 0.01]
+            yield from ((f"{_AXIS}{inner}", one) for inner, one in value.items())
+        elif isinstance(value, dict) and name != "env" and name not in KEYS:
             # checkpoint.every = "10 min"
             for inner, one in value.items():
                 if inner in KEYS and KEYS[inner].section == name:

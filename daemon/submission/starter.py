@@ -33,7 +33,10 @@ def text(*, name: str, script: Path, python: str | None) -> str:
         *_fields(SPEC, known, {"python"} if python else set()),
     ]
     for section in SPEC.sections:
-        lines += ["", f"# {section.doc}", f"[{section.name}]", *_fields(section, {}, set())]
+        doc = [f"# {line}" for line in textwrap.wrap(section.doc, _WIDTH - 2)]
+        lines += ["", *doc, f"[{section.name}]", *_fields(section, {}, set())]
+        if section.free is not None:
+            lines += ["", f"# {toml_writer.dumps(section.free.example).strip()}"]
     return "\n".join(lines) + "\n"
 
 

@@ -25,7 +25,6 @@ from rekindle.state.lifecycle import ACTIVE, WAITS, JobState
 from rekindle.state.paths import Home
 
 _HEADER: Final = ("job", "state", "attempts", "progress", "since", "why")
-_WITH_USER: Final = ("job", "user", *_HEADER[1:])
 _SHOWN: Final = {
     JobState.HELD: 20,
     JobState.FAILED: 20,
@@ -52,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="all jobs, in the order of submission, not only those that matter now",
     )
+    lookup.add_grid(parser, "only the jobs of the grid that this job is a point of")
     live.add_argument(parser)
     parser.add_argument("--quiet", action="store_true", help="print only the ids, of all jobs")
     json_text.add_argument(parser, "print all of them as JSON")
@@ -89,6 +89,10 @@ def _list(home: Home, args: argparse.Namespace, page: Page) -> None:
     try:
         if book is not None and args.name == lookup.NEWEST:
             args = argparse.Namespace(**{**vars(args), "name": lookup.job(book, args.name).id})
+        if book is not None and args.grid is not None:
+            # found once: the name may mean another job at the next look
+            row = lookup.in_grid(book, args.grid)
+            args = argparse.Namespace(**{**vars(args), "grid": row.grid})
         if args.quiet:
             for job in _each(book, args):
                 print(job.id)
@@ -106,6 +110,12 @@ def _each(book: Listing | None, args: argparse.Namespace) -> Iterator[JobRow]:
     if book is None:
         return
     state = JobState(args.state) if args.state else None
+    if args.grid is not None:
+        named = None if args.name is None else {one.id for one in book.named(args.name, _ALL)}
+        for job in book.jobs(grid=args.grid):
+            if state in (None, job.state) and (named is None or job.id in named):
+                yield job
+        return
     if args.name is None:
         yield from book.each_job(state)
         return
@@ -114,7 +124,7 @@ def _each(book: Listing | None, args: argparse.Namespace) -> Iterator[JobRow]:
 
 def _select(book: Listing, args: argparse.Namespace) -> Listed:
     """Choose the jobs to list."""
-    if args.all:
+    if args.all or args.grid is not None:
         return Listed(list(_each(book, args)), [])
     if args.name is not None:
         if args.state:
@@ -174,8 +184,13 @@ def _print(home: Home, book: Period | None, args: argparse.Namespace, page: Page
     else:
         # one column more where several people have jobs
         users = len({job.user for job in listed.jobs}) > 1
-        rows = [_row(home, book, job, args, now, page, users=users) for job in listed.jobs]
-        page.table(_WITH_USER if users else _HEADER, rows)
+        points = any(job.point for job in listed.jobs)
+        rows = [
+            _row(home, book, job, args, now, page, users=users, points=points)
+            for job in listed.jobs
+        ]
+        more = (*(["user"] if users else []), *(["point"] if points else []))
+        page.table((_HEADER[0], *more, *_HEADER[1:]), rows)
     for line in listed.left_out:
         page.line(name_home(line, args.home), "dim")
     if listed.counts:
@@ -194,6 +209,7 @@ def _row(
     page: Page,
     *,
     users: bool,
+    points: bool,
 ) -> Row:
     latest = book.latest(job)
     far = progress.of(home, book, job, latest, now)
@@ -205,12 +221,13 @@ def _row(
         (
             job.id,
             *([plain(job.user or "-")] if users else []),
+            *([plain(job.point_text) or "-"] if points else []),
             str(job.state),
             str(job.attempts),
             _far(far, page),
             terminal.when(job.updated_at),
         ),
-        (*([""] * (1 + users)), terminal.STYLES[job.state], mark),
+        (*([""] * (1 + users + points)), terminal.STYLES[job.state], mark),
         " ".join(
             part for part in (far.estimate, why, _interruptions(latest), _different(latest)) if part
         ),
@@ -290,6 +307,8 @@ def _as_json(home: Home, book: Listing, job: JobRow, now: float) -> dict[str, An
         "run_dir": job.run_dir,
         "user": job.user,
         "uid": job.uid,
+        "grid": job.grid,
+        "point": job.point,
         "unfollowed": latest.unfollowed,
         "differed_in": latest.differed_in,
     }

@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from rekindle.daemon.client import curve, json_text, lookup, progress, terminal
 from rekindle.daemon.client.curve import Point
+from rekindle.daemon.client.lines import plain
 from rekindle.state.counted import counted
 from rekindle.state.errors import UsageError
 from rekindle.state.hints import name_home
@@ -95,6 +96,8 @@ def as_json(home: Home, book: Listing, job: JobRow, epochs: int | None = None) -
         "run_dir": job.run_dir,
         "user": job.user,
         "uid": job.uid,
+        "grid": job.grid,
+        "point": job.point,
         "progress": progress.as_json(progress.of(home, book, job, book.latest(job), time.time())),
         "spec": book.spec(job.id),
         "attempts": (_attempt(row) for row in book.each_attempt(job.id)),
@@ -212,6 +215,11 @@ class _Page:
         words = " ".join([str(runs), *self._spec.get("args", [])])
         # no line break of ours: what stands here is copied
         console.print(f"  [dim]runs[/]  {escape(words)}", soft_wrap=True)
+        if job.point is not None:
+            grid = self._spec.get("grid") or {}
+            number = f"point {grid.get('number')} of {grid.get('of')}"
+            text = f"{plain(job.point_text)}, {number}; `rekindle ls --grid {job.id}`"
+            console.print(f"  [dim]grid[/]  {escape(name_home(text, self._args.home))}")
         console.print(f"  [dim]in[/]    {escape(job.run_dir)}", soft_wrap=True)
         console.print(f"  [dim]code[/]  {escape(_code(self._spec))}", soft_wrap=True)
         by = f", submitted by {escape(job.user)} (uid {job.uid})" if job.user else ""

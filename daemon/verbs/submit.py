@@ -1,6 +1,7 @@
 """``rekindle submit``: submit a spec file, or a script or notebook without a spec."""
 
 import argparse
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -14,11 +15,14 @@ from rekindle.daemon.intake import submit
 from rekindle.daemon.submission import compose, dry_run, options
 from rekindle.daemon.submission.compose import Composed
 from rekindle.state import access
+from rekindle.state.counted import counted
 from rekindle.state.errors import NotFound, RekindleError
 from rekindle.state.hints import name_home
 from rekindle.state.paths import Home
 
 _ACCEPT_S: Final = 5.0
+_SHOWN: Final = 8
+"""Calls that `--dry-run` prints of the points of a grid."""
 _STARTS_S: Final = 5.0
 """Time in which a daemon that is being started or restarted may be there."""
 _SERVICE_STARTS_S: Final = 10.0
@@ -36,7 +40,7 @@ class NoDaemon(RekindleError):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
         "rekindle submit [--dry-run] [--name NAME] [--gpus N] [--every TIME] [--python PATH] "
-        "[KEY OPTIONS] [--queue] [--quiet] [--json] FILE [-- ARGUMENTS]"
+        "[--grid NAME=VALUE,...] [KEY OPTIONS] [--queue] [--quiet] [--json] FILE [-- ARGUMENTS]"
     )
     parser.description = (
         "Submit a spec (*.toml, *.yaml), a script (*.py) or a notebook (*.ipynb). Each key of a "
@@ -55,7 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also without a daemon: leave the spec in the inbox for the next one",
     )
-    parser.add_argument("--quiet", action="store_true", help="print only the job's id")
+    parser.add_argument(
+        "--quiet", action="store_true", help="print only the job's id; those of a grid line by line"
+    )
     json_text.add_argument(parser)
     options.add(parser)
 
@@ -80,7 +86,7 @@ def main(args: argparse.Namespace) -> int:
         )
     newest = _newest(home)
     dropped = submit.drop(home, composed.filename, composed.data)
-    _print(args, home, composed, dropped, *_answer(home, dropped, newest))
+    _print(args, home, composed, dropped, *_answer(home, composed, dropped, newest))
     return 0
 
 
@@ -97,6 +103,8 @@ def _show(home: Home, composed: Composed, args: argparse.Namespace) -> int:
     """Print the spec, and what keeps it from running; return 1 for errors."""
     if not (args.json or args.quiet):
         print(f"# {composed.filename}\n{composed.data.decode()}")
+        for line in _points(composed):
+            print(line)
     console = terminal.console()
     found = []
     for finding in dry_run.examine(home, composed.job):
@@ -110,6 +118,7 @@ def _show(home: Home, composed: Composed, args: argparse.Namespace) -> int:
                 "home": str(home.root),
                 "file": composed.filename,
                 "spec": composed.data.decode(),
+                "points": [one.grid.values for one in composed.jobs if one.grid is not None],
                 "notes": list(composed.notes),
                 "fine": not errors,
                 "findings": [
@@ -121,6 +130,16 @@ def _show(home: Home, composed: Composed, args: argparse.Namespace) -> int:
     elif not args.quiet:
         print(f"Nothing was submitted. {_VERDICT[bool(errors)]}")
     return 1 if errors else 0
+
+
+def _points(composed: Composed) -> list[str]:
+    """List the calls of the points of a grid; the first of many."""
+    jobs = composed.jobs
+    if composed.job.grid is None:
+        return []
+    shown = [shlex.join(one.command or [*one.args]) for one in jobs[:_SHOWN]]
+    rest = [f"  and {len(jobs) - _SHOWN} more"] if len(jobs) > _SHOWN else []
+    return [f"It is a grid of {counted(len(jobs), 'point')}:", *(f"  {s}" for s in shown), *rest]
 
 
 def _daemon_is_there(home: Home) -> bool:
@@ -154,24 +173,31 @@ def _way_on(home: Home) -> str:
     return "`rekindle run` starts one"
 
 
-def _answer(home: Home, dropped: submit.Dropped, newest: tuple[int, int]) -> tuple[str | None, str]:
-    """Wait for the job if a daemon lives; return its id, and what has become of the spec.
+def _answer(
+    home: Home, composed: Composed, dropped: submit.Dropped, newest: tuple[int, int]
+) -> tuple[list[str], str]:
+    """Wait for the jobs if a daemon lives; return their ids, and what has become of the spec.
 
     Raises:
         Refused: the daemon rejected the file.
     """
     name = dropped.path.name
     if daemon_status.find(home) is None:
-        return None, f"{name} waits in the inbox for a daemon: {_way_on(home)}."
-    job = _accepted(home, dropped, *newest)
-    if job is not None:
-        return job, f"{job} is accepted. `rekindle show {job}` shows its progress."
+        return [], f"{name} waits in the inbox for a daemon: {_way_on(home)}."
+    jobs = _accepted(home, dropped, *newest)
+    if len(jobs) > 1:
+        return jobs, (
+            f"{jobs[0]} to {jobs[-1]} are accepted, one for each of {len(jobs)} points. "
+            f"`rekindle ls --grid {jobs[0]}` lists them."
+        )
+    if jobs:
+        return jobs, f"{jobs[0]} is accepted. `rekindle show {jobs[0]}` shows its progress."
     if daemon_status.find(home) is None:
-        return None, (
+        return [], (
             f"{name} was submitted, and the daemon ended before it accepted it: it stays in the "
             "inbox, and the next daemon accepts it. Do not submit it again."
         )
-    return None, f"{name} is in the inbox; the daemon has not accepted it yet: `rekindle ls`."
+    return [], f"{name} is in the inbox; the daemon has not accepted it yet: `rekindle ls`."
 
 
 def _print(
@@ -179,7 +205,7 @@ def _print(
     home: Home,
     composed: Composed,
     dropped: submit.Dropped,
-    job: str | None,
+    jobs: list[str],
     text: str,
 ) -> None:
     if args.json:
@@ -188,14 +214,15 @@ def _print(
             {
                 "home": str(home.root),
                 "file": str(dropped.path),
-                "job": job,
+                "job": jobs[0] if jobs else None,
+                "jobs": jobs,
                 "notes": list(composed.notes),
                 "daemon": None if daemon is None else {"pid": daemon.pid},
                 "message": text,
             }
         )
-    elif args.quiet and job is not None:
-        print(job)
+    elif args.quiet and jobs:
+        print("\n".join(jobs))
     else:
         # a script that reads the id must not take a sentence for it
         print(name_home(text, args.home), file=sys.stderr if args.quiet else sys.stdout)
@@ -213,8 +240,8 @@ def _newest(home: Home) -> tuple[int, int]:
         book.close()
 
 
-def _accepted(home: Home, dropped: submit.Dropped, last_job: int, last_event: int) -> str | None:
-    """Wait for the job that the daemon makes of the file; return its id, None after a while.
+def _accepted(home: Home, dropped: submit.Dropped, last_job: int, last_event: int) -> list[str]:
+    """Wait for the jobs that the daemon makes of the file; return their ids, none after a while.
 
     Raises:
         Refused: the daemon rejected the file.
@@ -224,18 +251,20 @@ def _accepted(home: Home, dropped: submit.Dropped, last_job: int, last_event: in
         try:
             book = lookup.ledger(home)
         except NotFound:
-            return None
+            return []
         try:
             job = book.job_of_file(dropped.inode, last_job)
+            row = None if job is None else book.job(job)
+            points = [] if row is None or row.grid is None else book.jobs(grid=row.grid)
             refusal = rejections.of_spec(home, book, dropped.inode, last_event)
         finally:
             book.close()
         if refusal is not None:
             raise refusal
         if job is not None:
-            return job
+            return [one.id for one in points] or [job]
         _nap(0.05)
-    return None
+    return []
 
 
 def _nap(seconds: float) -> None:

@@ -191,6 +191,7 @@ def _job(file: Path, args: argparse.Namespace) -> Job:
         if not args.json:
             for note in made.notes:
                 print(f"rekindle: {note}", file=sys.stderr)
+        _name_point(job, args)
         # without a spec: the script needs the files of its own folder, not of the current one
         return job.replace(workdir=str(file.absolute().parent))
     if args.rest or args.python:
@@ -201,6 +202,7 @@ def _job(file: Path, args: argparse.Namespace) -> Job:
         )
     filename, data = submit.spec_from_file(file)
     job = parse.parse(data, filename, file.absolute().parent)
+    _name_point(job, args)
     if job.command is not None:
         raise UsageError(
             "The job is a command: rekindle cannot see the training inside it.",
@@ -208,6 +210,16 @@ def _job(file: Path, args: argparse.Namespace) -> Job:
             hint="Use `script` or `module` instead of `command` in the spec.",
         )
     return job
+
+
+def _name_point(job: Job, args: argparse.Namespace) -> None:
+    """Say which job of a grid is tried."""
+    if job.grid is not None and not args.json:
+        words = " ".join(job.args)
+        print(
+            f"rekindle: Of the {job.grid.of} points of the grid the first is tried: {words}",
+            file=sys.stderr,
+        )
 
 
 def _limit(text: str) -> float | None:

@@ -6,6 +6,7 @@ the new one. No attempt is started, and no run is changed.
 """
 
 import contextlib
+import json
 import os
 import time
 from dataclasses import dataclass
@@ -112,6 +113,8 @@ def enter(ledger: Ledger, run: Run, job: Job) -> list[str]:
         submitted_at=_submitted_at(run, job),
         uid=job.uid,
         user=job.user,
+        grid=None if job.grid is None else job.grid.grid,
+        point=None if job.grid is None else json.dumps(job.grid.values),
     )
     replay = journal.replay(run.journal)
     ledger.restore(run.id, replay.entries, replay.offset, begun=_latest_log(run))

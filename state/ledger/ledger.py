@@ -32,7 +32,7 @@ _ATTEMPT_FIELDS: Final = frozenset(AttemptRow.__dataclass_fields__) - {"job", "n
 
 _INSERT: Final = (
     "INSERT INTO jobs (id, name, number, state, priority, claim, run_dir, spec, submitted_at,"
-    " updated_at, uid, user) VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?)"
+    " updated_at, uid, user, grid, point) VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT DO NOTHING"
 )
 
@@ -77,13 +77,14 @@ class Ledger(Reader):
         submitted_at: float,
         uid: int | None = None,
         user: str | None = None,
+        grid: str | None = None,
+        point: str | None = None,
     ) -> None:
-        """Insert an accepted job as queued; do nothing if it exists already."""
+        """Insert an accepted job as queued, ``point`` as JSON; do nothing if it exists already."""
         with self.transaction():
-            times = (submitted_at, submitted_at)
-            values = (job_id, name, number, priority, claim, run_dir, spec, *times, uid, user)
-            inserted = self._db.execute(_INSERT, values).rowcount
-            if inserted:
+            values = (job_id, name, number, priority, claim, run_dir, spec)
+            row = (*values, submitted_at, submitted_at, uid, user, grid, point)
+            if self._db.execute(_INSERT, row).rowcount:
                 self._changed.add(job_id)
                 self.add_event("job_accepted", job=job_id, at=submitted_at)
 

@@ -45,9 +45,11 @@ class Reader:
         """Find a job by its id."""
         return next(self._rows(JobRow, "FROM jobs WHERE id = ?", (job_id,)), None)
 
-    def jobs(self, states: Collection[JobState] | None = None) -> list[JobRow]:
-        """List all jobs, or those in ``states``, in the order of submission."""
-        where, values = _among("state", states)
+    def jobs(
+        self, states: Collection[JobState] | None = None, *, grid: str | None = None
+    ) -> list[JobRow]:
+        """List all jobs, those in ``states``, or those of a grid, in the order of submission."""
+        where, values = _among("state", states) if grid is None else ("WHERE grid = ?", (grid,))
         return list(self._rows(JobRow, f"FROM jobs {where} ORDER BY submitted_at, rowid", values))
 
     def jobs_named(self, name: str) -> list[JobRow]:

@@ -31,6 +31,7 @@ _CONVERSIONS: Final[dict[str, Callable[[Any], Any]]] = {
     "failure": _json,
     "spec": _json,
     "gpus": _json,
+    "point": _json,
     "provenance": _json,
     "state": JobState,
     "good": bool,
@@ -54,7 +55,8 @@ class JobRow(_Row):
     """A job; times in unix seconds. ``rowid`` grows in the order of arrival.
 
     ``run_dir`` is where the run directory is now, in the home of this ledger. ``uid`` and ``user``
-    are who submitted it, ``asked_by`` the name of who asked for ``wish``.
+    are who submitted it, ``asked_by`` the name of who asked for ``wish``. ``grid`` is what the jobs
+    of one parameter grid have in common, ``point`` the parameters of this one.
     """
 
     id: str
@@ -76,6 +78,20 @@ class JobRow(_Row):
     uid: int | None
     user: str | None
     asked_by: str | None
+    grid: str | None
+    point: dict[str, Any] | None
+
+    @property
+    def point_text(self) -> str:
+        """Return the parameters as people read them: ``lr=0.1 units=32``; empty without a grid."""
+        return " ".join(f"{name}={_word(value)}" for name, value in (self.point or {}).items())
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, str):
+        plain = value.isprintable() and value and not set(value) & set(" \"'")
+        return value if plain else json.dumps(value)
+    return json.dumps(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,11 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     DROP INDEX attempts_by_end;
     CREATE INDEX attempts_interrupted ON attempts (ended_at) WHERE {INTERRUPTED};
     """,
+    """
+    ALTER TABLE jobs ADD COLUMN grid TEXT;   -- what all jobs of one parameter grid have in common
+    ALTER TABLE jobs ADD COLUMN point TEXT;  -- JSON: the parameters of this job
+    CREATE INDEX jobs_by_grid ON jobs (grid) WHERE grid IS NOT NULL;
+    """,
 )
 
 VERSION: Final = len(MIGRATIONS)

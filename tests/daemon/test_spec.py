@@ -80,7 +80,7 @@ def test_every_key_is_documented_and_every_documented_key_is_known() -> None:
         found = re.search(r"Known keys[^:]*: ([\w, ]+)\.", refused(text).hint)
         assert found is not None
         known |= {f"{section}.{key}".strip(".") for key in found[1].split(", ")}
-    assert known - {"resources", "checkpoint", "retry", "limits"} == documented
+    assert known - {"resources", "checkpoint", "retry", "limits", "grid"} == documented
 
 
 def test_defaults_are_those_of_the_documentation(script: Path) -> None:

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.faults
 # reached on the way of a job that trains, is stopped, released and retried, beside a bad spec; the
 # others are walked in tests/daemon/test_new_code.py
 WALKED = tuple(point for point in crash_points.POINTS if point not in crash_points.NEW_CODE)
+ENDED = {"job-1": "done", "keep-1": "held", **{f"sweep-{n}": "done" for n in (1, 2, 3)}}
 # between a file and its job, between a job and its trainer, within a checkpoint
 PROMISE = {"accepted", "keeper_spawned", "before_rename"}
 
@@ -56,14 +57,17 @@ def test_a_kill_at_any_point_leaves_one_job_and_one_trainer(night: Night, point:
     folder = night.submit("job", args="--steps 20 --pause 0.01 --every 4")
     night.drop("name = 7\n", "bad.toml")
     night.drop('name = "keep"\ncommand = ["sleep", "600"]\n', "keep.toml")
+    night.drop('name = "sweep"\ncommand = ["true"]\n[grid]\nx = [1, 2, 3]\n', "sweep.toml")
     variable = {crash_points.VARIABLE: f"{point}@{died}"}
     kept = {"keep-1": "stop"}
     _go_on(night, variable, died, lambda: _finished(night, folder, kept))
     assert died.exists(), f"nothing reaches {point}"
     assert night.end() == 0
 
-    assert sorted(row["id"] for row in night.ls()) == ["job-1", "keep-1"]
-    assert {row["id"]: row["state"] for row in night.ls()} == {"job-1": "done", "keep-1": "held"}
+    assert sorted(row["id"] for row in night.ls()) == sorted(ENDED)
+    assert {row["id"]: row["state"] for row in night.ls()} == ENDED
+    points = [row["point"] for row in night.ls() if row["name"] == "sweep"]
+    assert points == [{"x": 1}, {"x": 2}, {"x": 3}]
     assert (folder / "job.result.txt").read_text() == result(20)
     last: dict[int, int] = {}
     for attempt, step in steps(folder):
@@ -110,7 +114,7 @@ def _finished(night: Night, folder: Path, ask: dict[str, str]) -> bool:
             del ask[job]
     home = night.home
     return (
-        states == {"job-1": "done", "keep-1": "held"}
+        states == ENDED
         and not list(home.inbox.glob("*.toml"))
         and not list(home.inbox.glob("*.json"))
         and not list(home.claimed.iterdir())

@@ -227,9 +227,19 @@ def test_submitting_never_replaces_what_lies_there(home: Home) -> None:
     assert scan(home).accepted == ["a-2-1", "a-1"]
 
 
-@pytest.mark.parametrize(
-    "point", ["before_claim", "claimed", "before_accept", "accepted", "known", "finished"]
+POINTS = (
+    "before_claim",
+    "claimed",
+    "before_accept",
+    "grids_decided",
+    "run_named",
+    "accepted",
+    "known",
+    "finished",
 )
+
+
+@pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_kill_at_any_commit_point_makes_each_spec_one_job(
     home: Home, point: str, count: int

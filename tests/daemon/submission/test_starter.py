@@ -50,6 +50,7 @@ def test_each_key_can_be_uncommented(folder: Path) -> None:
         found.add(line.partition(" ")[0])
     every = {field.name for section in SPEC.sections for field in section.fields}
     every |= {field.name for field in SPEC.fields} - {*WHAT_RUNS, "name"}
+    every |= {name for one in SPEC.sections if one.free for name in one.free.example}
     assert found == every
     # and all at once
     parsed([KEY.sub(r"\1", line) for line in lines], folder)
