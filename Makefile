@@ -44,7 +44,7 @@ MEASURED ?=
 REST := $(if $(MEASURED),$(addprefix --ignore=,$(COVERED)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-keras check coverage corpus series crash fuzz bench man docs report-images clean
+.PHONY: help setup demo test test-all test-keras check coverage corpus series crash fuzz bench man reference docs report-images clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' \
@@ -112,6 +112,9 @@ report-images: $(STAMP) ## run a night with kills and take the pictures of docs/
 
 man: $(STAMP) ## write the manual page from the verbs' options
 	PYTHONPATH=.importroot $(BIN)/python tests/support/manual_page.py
+
+reference: $(STAMP) ## write docs/reference from the keys, verbs, variables and files of the code
+	PYTHONPATH=.importroot $(BIN)/python tests/support/reference_pages.py
 
 docs: $(STAMP) ## build the site of the documents into site/; a warning or dead link is an error
 	$(BIN)/sphinx-build --fresh-env --fail-on-warning --keep-going --quiet \

@@ -302,8 +302,15 @@ CONFIG: Final = Table(
     "Settings of a rekindle home (rekindle.toml).",
     (
         Field("format", Kind(_read_format, {"const": FORMAT}), "Format of this file.", FORMAT),
-        Field("slots", whole(1), "Jobs without a GPU that may run at once.", example=2),
-        Field("umask", UMASK, "Umask of jobs whose spec has none.", example="002"),
+        Field(
+            "slots", whole(1), "Jobs without a GPU that may run at once. Not given: 1.", example=2
+        ),
+        Field(
+            "umask",
+            UMASK,
+            "Umask of jobs whose spec has none. Not given: the daemon's.",
+            example="002",
+        ),
     ),
     (
         Table(
@@ -345,8 +352,18 @@ CONFIG: Final = Table(
             "logs",
             "Limits of the logs of attempts.",
             (
-                Field("max_bytes", SIZE, "Beyond it the middle of a log is cut out.", "64MiB"),
-                Field("keep", whole(1), "Logs of the newest attempts of a job.", 50),
+                Field(
+                    "max_bytes",
+                    SIZE,
+                    "Of one attempt's log; beyond it the middle is cut out, and the log says so.",
+                    "64MiB",
+                ),
+                Field(
+                    "keep",
+                    whole(1),
+                    "How many logs are kept of each job: those of its newest attempts.",
+                    50,
+                ),
             ),
             makes=LogLimits,
         ),
@@ -354,8 +371,8 @@ CONFIG: Final = Table(
             "retention",
             "When finished jobs are reduced to their last good and best checkpoints.",
             (
-                Field("max_age", SECONDS, "After the end of a job.", example="30 days"),
-                Field("max_bytes", SIZE, "Of the whole home.", example="500GB"),
+                Field("max_age", SECONDS, "Time after the end of a job.", example="30 days"),
+                Field("max_bytes", SIZE, "Size of the whole home.", example="500GB"),
             ),
             makes=Retention,
         ),
@@ -394,19 +411,22 @@ CONFIG: Final = Table(
                     Kind(
                         _read_urls, {"type": "array", "items": {"type": "string", "pattern": "://"}}
                     ),
-                    "URLs of apprise, one for each way to tell people.",
+                    "URLs of apprise: mail, Slack, Telegram, ntfy, Matrix, webhooks and many more; "
+                    "they need the extra `notify`.",
                     example=["ntfys://example.org/nights"],
                 ),
                 Field(
                     "urls_file",
                     _PATH,
-                    "A file with such URLs, one a line, for the daemon's user only.",
+                    "A file with such URLs, one a line, `#` for comments. They may hold passwords: "
+                    "chmod 600, owned by the daemon's user.",
                     example="/etc/rekindle/notify.urls",
                 ),
                 Field(
                     "command",
                     Kind(_read_command, {"type": "array", "items": {"type": "string"}}),
-                    "Program and arguments that get each message as JSON on standard input.",
+                    "Program with an absolute path, and arguments, that gets each message as JSON "
+                    "on standard input and has 60 s.",
                     example=["/usr/local/bin/tell"],
                 ),
                 Field(
@@ -422,7 +442,8 @@ CONFIG: Final = Table(
                 Field(
                     "ping",
                     Kind(_read_ping, {"type": "string", "pattern": _PING}),
-                    "A URL that is called each day while the daemon works.",
+                    "A dead-man URL, called each day while the daemon works: the service behind it "
+                    "reports when the call does not come, as from a host without power.",
                     example="https://example.org/ping",
                 ),
                 Field(

@@ -2,40 +2,45 @@
 
 from typing import Final
 
-# environment of a job's process (the whole contract of a `command` job)
+# of a job's process; the whole contract of a `command` job
 RUN_DIR: Final = "REKINDLE_RUN_DIR"
+"""The job's run directory."""
 JOB: Final = "REKINDLE_JOB"
+"""The job's id."""
 ATTEMPT: Final = "REKINDLE_ATTEMPT"
+"""The number of this attempt, from 1."""
 INITIAL_EPOCH: Final = "REKINDLE_INITIAL_EPOCH"
+"""Epochs that are finished; 0 at first. Of a `command` only."""
 CHECKPOINT: Final = "REKINDLE_CHECKPOINT"
+"""Path of the newest good checkpoint; empty at first. Of a `command` only."""
 WARM_START: Final = "REKINDLE_WARM_START"
+"""With `warm_start`: a folder with the other job's checkpoint and `source.json`."""
 HEARTBEAT: Final = "REKINDLE_HEARTBEAT"
+"""A file; touch it as a sign of life."""
 GPUS: Final = "REKINDLE_GPUS"
 """UUIDs of the attempt's GPUs, comma-separated; empty for none; not set on a host without GPUs.
-
-``CUDA_VISIBLE_DEVICES`` gives the same to CUDA.
+`CUDA_VISIBLE_DEVICES` gives the same to CUDA.
 """
 
 # mark a process as one of a job's attempt; a person who sets one by hand does not set all of them
 MARKS: Final = (RUN_DIR, JOB, ATTEMPT)
 OF_A_JOB: Final = (*MARKS, INITIAL_EPOCH, CHECKPOINT, WARM_START, HEARTBEAT, GPUS)
 
-# for `verify-resume`: the name of a checkpoint at which a training ends as if asked to stop
 UNTIL: Final = "REKINDLE_UNTIL"
+"""From `verify-resume`: the checkpoint at which a training ends as if asked to stop."""
 
-# from the daemon to the keeper: limit of one attempt's log in bytes, number of logs to keep
+# from the daemon to the keeper
 LOG_MAX_BYTES: Final = "REKINDLE_LOG_MAX_BYTES"
+"""Limit of one attempt's log (bytes)."""
 LOG_KEEP: Final = "REKINDLE_LOG_KEEP"
-
-# from the daemon to the keeper: umask, in octal, of jobs whose spec has none
+"""Number of logs to keep."""
 UMASK: Final = "REKINDLE_UMASK"
-
-# from the daemon to the keeper: seconds of processor time after which training that is not
-# followed is reported
+"""Umask, in octal, of jobs whose spec has none."""
 UNFOLLOWED_AFTER: Final = "REKINDLE_UNFOLLOWED_AFTER"
+"""Seconds of processor time after which training that is not followed is reported."""
 
-# for verbs: the folder that has the service's record, instead of those of systemd; empty for none
 RUNTIME_DIRECTORY: Final = "REKINDLE_RUNTIME_DIRECTORY"
+"""For verbs: the folder with the service's record, instead of those of systemd; empty: none."""
 
 # systemd would take messages of a user's process as those of the service
 NOT_INHERITED: Final = (

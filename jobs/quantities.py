@@ -4,7 +4,7 @@ import math
 import re
 from typing import Final
 
-_SECONDS: Final = {
+SECONDS: Final = {
     "ms": 0.001,
     "s": 1.0,
     "sec": 1.0,
@@ -21,7 +21,7 @@ _SECONDS: Final = {
     "day": 86400.0,
     "days": 86400.0,
 }
-_BYTES: Final = {
+BYTES: Final = {
     "b": 1,
     "kb": 10**3,
     "mb": 10**6,
@@ -44,7 +44,7 @@ def seconds(text: str) -> float:
     Raises:
         ValueError: it is not a positive number with a unit of time.
     """
-    value = _with_unit(text, _SECONDS, 'a duration such as "30s", "10 min" or "8h"')
+    value = _with_unit(text, SECONDS, 'a duration such as "30s", "10 min" or "8h"')
     if value <= 0:
         raise ValueError("a duration must be above zero")
     return value
@@ -56,7 +56,7 @@ def size(text: str) -> int:
     Raises:
         ValueError: it is not a positive number with a unit of memory.
     """
-    value = _with_unit(text, _BYTES, 'a size such as "512MiB" or "16GiB"')
+    value = _with_unit(text, BYTES, 'a size such as "512MiB" or "16GiB"')
     if value < 1:
         raise ValueError("a size must be at least one byte")
     return int(value)

@@ -220,7 +220,7 @@ class Home:
 
     @property
     def daemon_status(self) -> Path:
-        """Pid, version and start time of the daemon that holds ``daemon_lock``, JSON."""
+        """Pid, version and start time of the home's daemon, JSON; removed when it ends."""
         return self.root / "daemon.json"
 
     def run(self, job_id: str) -> Run:

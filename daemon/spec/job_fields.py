@@ -186,15 +186,15 @@ RESOURCES: Final = Table(
             "gpus",
             whole(0, 1024),
             "How many GPUs the job gets for itself; 0 for a CPU slot. Not given: one GPU where "
-            "the host has any.",
+            "the host has any, else a CPU slot.",
             example=1,
         ),
         Field("memory", SIZE, "Memory that the job needs. Not given: no limit.", example="16GiB"),
         Field(
             "require_gpu",
             FLAG,
-            "Hold the job before its first step where TensorFlow sees no GPU. Not given: true "
-            "where `gpus` is given and is not 0.",
+            "Hold the job before its first step where TensorFlow sees no GPU; false: train on the "
+            "CPU then. Not given: true where `gpus` is given and is not 0.",
             example=True,
         ),
     ),
@@ -206,18 +206,25 @@ CHECKPOINT: Final = Table(
     (
         Field(
             "every",
-            Kind(_read_every, _EVERY_SCHEMA),
+            Kind(_read_every, _EVERY_SCHEMA, "a text"),
             '"auto" (each epoch, and every 10 minutes within one), "epoch", "5 epochs", '
-            '"500 steps" or "10 min".',
+            '"500 steps" or "10 min". On SIGTERM it saves always.',
             default="auto",
             example="500 steps",
         ),
         Field("keep", whole(1, 10**6), "How many of the newest good ones are kept.", default=3),
-        Field("monitor", TEXT, "The metric that says which is the best.", example="val_accuracy"),
+        Field(
+            "monitor",
+            TEXT,
+            "The metric that says which is the best, which is kept beside the newest. Not given: "
+            "none; with `save_best_only` val_loss.",
+            example="val_accuracy",
+        ),
         Field(
             "mode",
             one_of("auto", "min", "max"),
-            "Whether the best is the smallest or the largest value of the metric.",
+            "Whether the best is the smallest or the largest value of the metric; auto: the "
+            "largest of accuracies and scores, the smallest of all else.",
             default="auto",
         ),
         Field(
@@ -229,21 +236,23 @@ CHECKPOINT: Final = Table(
         Field(
             "non_finite",
             one_of("hold", "continue"),
-            "What to do where the loss or a variable is NaN or infinity.",
+            "What to do where the loss or a variable is NaN or infinity: hold the job at its last "
+            "finite checkpoint, or continue.",
             default="hold",
         ),
         Field(
             "keep_files",
             either("none", 0, SIZE),
             "Limit of the copies of files that each `fit` or loop writes (ModelCheckpoint, "
-            "CSVLogger, own callbacks), which a relaunch puts back.",
+            "CSVLogger, own callbacks), which a relaunch puts back; none: no copies.",
             default="2 GB",
         ),
         Field(
             "keep_ends",
             either("none", 0, SIZE),
             "Limit of the checkpoints at the ends of finished stages; above it the weights of the "
-            "oldest are dropped where the next stage continued with them at once.",
+            "oldest are dropped where the next stage continued with them at once; none: of all of "
+            "these.",
             default="2 GB",
         ),
         Field(
@@ -256,7 +265,8 @@ CHECKPOINT: Final = Table(
         Field(
             "on_difference",
             one_of("warn", "hold"),
-            "What to do where a repeated step or the restored state differs from the earlier one.",
+            "What to do where a repeated step or the restored state differs from the earlier one: "
+            "warn, or hold the job before another checkpoint is saved.",
             default="warn",
         ),
     ),
@@ -276,13 +286,17 @@ RETRY: Final = Table(
         Field(
             "max_failures",
             whole(0, 10**6),
-            "Failures in a row without a new checkpoint after which the job is held; 1: no retry.",
+            "Failures in a row without a new checkpoint after which the job is held: with 3, the "
+            "third holds it; with 1 or 0 nothing is retried. Being preempted, stopped or rebooted "
+            "is no failure.",
             default=5,
         ),
         Field(
             "backoff",
             RANGE,
-            "Shortest and longest wait before the next attempt; it doubles, with jitter.",
+            "Shortest and longest wait before the next attempt; it doubles, with jitter. The first "
+            "failure since a new checkpoint is followed after 1 s, or the shortest wait if that is "
+            "less.",
             default="10s..10min",
         ),
     ),
@@ -296,7 +310,7 @@ LIMITS: Final = Table(
         Field(
             "hang_timeout",
             either("auto", None, SECONDS),
-            'Longest time without a sign of life; "auto" learns it.',
+            'Longest time without a sign of life; "auto" learns it from what was seen.',
             default="auto",
         ),
         Field(
@@ -308,7 +322,8 @@ LIMITS: Final = Table(
         Field(
             "window",
             WINDOW,
-            "Times of day in which the job may train; it may pass midnight.",
+            "Times of day in which the job may train; it may pass midnight. Outside of it the job "
+            "is saved.",
             example="22:00-07:00",
         ),
     ),
@@ -327,26 +342,38 @@ SPEC: Final = Table(
     (
         Field(
             "name",
-            Kind(read_name, _NAME_SCHEMA),
-            "The job's name. Not given: the file's name without its ending.",
+            Kind(read_name, _NAME_SCHEMA, "small letters, digits, '.', '_' and '-', at most 64"),
+            "The job's name, of which its id is made (fashion-1). Not given: the file's name "
+            "without its ending.",
             example="fashion",
         ),
-        Field("script", TEXT, "The Python file to run; relative to `workdir`."),
+        Field("script", TEXT, "The Python file to run as `__main__`; relative to `workdir`."),
         Field(
             "module",
-            Kind(_read_module, {"type": "string"}),
+            Kind(_read_module, {"type": "string"}, "the dotted name of a module"),
             "The module to run, as `python -m` does.",
             example="pkg.train",
         ),
         Field("command", TEXTS, "Program and arguments, for anything that is not Keras."),
-        Field("args", TEXTS, "Arguments of the script.", default=[]),
-        Field("workdir", Kind(_read_workdir, _PATH), "The folder to run in; an absolute path."),
+        Field("args", TEXTS, "Arguments of the script, its `sys.argv`.", default=[]),
+        Field(
+            "workdir",
+            Kind(_read_workdir, _PATH, "an absolute path"),
+            "The folder to run in. Not given: that of the spec with `rekindle submit`, of the "
+            "script in the inbox.",
+        ),
         Field(
             "python",
-            Kind(_read_python, _PATH),
-            "Absolute path of the interpreter that has TensorFlow. Not given: the daemon's.",
+            Kind(_read_python, _PATH, "an absolute path"),
+            "Absolute path of the interpreter that has TensorFlow. Not given: the daemon's; for a "
+            "script without a spec that of the active environment.",
         ),
-        Field("env", Kind(_read_env, _ENV), "Environment variables.", default={}),
+        Field(
+            "env",
+            Kind(_read_env, _ENV, "a table of texts"),
+            "Environment variables; those that begin with REKINDLE_ are refused.",
+            default={},
+        ),
         Field(
             "seed",
             whole(0, 2**32 - 1),
@@ -356,22 +383,29 @@ SPEC: Final = Table(
         Field(
             "umask",
             UMASK,
-            "Mode bits that new files of the job do not get. Not given: that of `rekindle.toml`, "
-            "else the daemon's.",
+            'Mode bits that new files of the job do not get: "002" lets the group change them. Not '
+            "given: that of `rekindle.toml`, else the daemon's (0027 of the service).",
             example="002",
         ),
-        Field("priority", whole(-(10**9), 10**9), "The higher one runs first.", default=0),
+        Field(
+            "priority",
+            whole(-(10**9), 10**9),
+            "The higher one runs first; `rekindle priority` changes it.",
+            default=0,
+        ),
         Field(
             "after",
-            Kind(_read_after, {"anyOf": [_ID_SCHEMA, _IDS]}),
-            "Ids of jobs that must be done before.",
+            Kind(
+                _read_after, {"anyOf": [_ID_SCHEMA, _IDS]}, "ids or names of jobs, or one of them"
+            ),
+            "Jobs that must be done before.",
             default=[],
         ),
         Field(
             "warm_start",
-            Kind(_read_warm_start, _WARM),
-            'Begin with the weights of another job: its id, with ":best", ":last" or ":7" where '
-            "that matters.",
+            Kind(_read_warm_start, _WARM, "id or name of a job"),
+            "Begin with the weights of another job: its best where it has a `monitor`, else its "
+            'last; ":best", ":last" or ":7" (after 7 epochs) behind it says which.',
             example="pretrain-3:best",
         ),
         Field(

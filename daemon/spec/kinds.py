@@ -24,10 +24,13 @@ class Kind:
     Attributes:
         read: gives the value in the form the program uses; raises :class:`Wrong`.
         schema: JSON schema of what is accepted, no narrower than `read`.
+        words: what is accepted, for people; empty where the schema says it in words that are
+            as short.
     """
 
     read: Callable[[Any], Any]
     schema: Mapping[str, Any]
+    words: str = ""
 
 
 def read_text(value: Any) -> str:
@@ -63,7 +66,9 @@ def _read_umask(value: Any) -> int:
     return int(value, 8)
 
 
-UMASK: Final = Kind(_read_umask, {"type": "string", "pattern": "^0?[0-7]{3}$"})
+UMASK: Final = Kind(
+    _read_umask, {"type": "string", "pattern": "^0?[0-7]{3}$"}, "three octal digits in quotes"
+)
 TEXT: Final = Kind(read_text, {"type": "string", "minLength": 1})
 TEXTS: Final = Kind(read_texts, {"type": "array", "items": {"type": "string"}})
 FLAG: Final = Kind(_read_flag, {"type": "boolean"})
@@ -99,16 +104,17 @@ def one_of(*words: str) -> Kind:
     return Kind(read, {"enum": list(words)})
 
 
-def quantity(read: Callable[[str], Any], pattern: str) -> Kind:
+def quantity(read: Callable[[str], Any], pattern: str, words: str) -> Kind:
     """Make the kind of texts that `read` understands; it raises ValueError with what it wants."""
 
     def check(value: Any) -> Any:
         try:
             return read(value if isinstance(value, str) else "")
         except ValueError as error:
-            raise Wrong(f"cannot be {shown(value)}", f"{str(error).capitalize()}.") from None
+            wanted = str(error)
+            raise Wrong(f"cannot be {shown(value)}", f"{wanted[:1].upper()}{wanted[1:]}.") from None
 
-    return Kind(check, {"type": "string", "pattern": pattern})
+    return Kind(check, {"type": "string", "pattern": pattern}, words)
 
 
 def either(word: str, meaning: Any, kind: Kind) -> Kind:
@@ -116,6 +122,7 @@ def either(word: str, meaning: Any, kind: Kind) -> Kind:
     return Kind(
         lambda value: meaning if value == word else kind.read(value),
         {"anyOf": [{"const": word}, kind.schema]},
+        f'"{word}" or {kind.words}' if kind.words else "",
     )
 
 
@@ -127,11 +134,15 @@ def _percent(text: str) -> float:
 
 
 _NUMBER: Final = r"\s*(\d+(\.\d+)?|\.\d+)\s*[A-Za-z]+\s*"
-SECONDS: Final = quantity(quantities.seconds, f"^{_NUMBER}$")
-SIZE: Final = quantity(quantities.size, f"^{_NUMBER}$")
-RANGE: Final = quantity(quantities.duration_range, rf"^{_NUMBER}\.\.{_NUMBER}$")
-WINDOW: Final = quantity(quantities.window, r"^\s*\d{1,2}:\d{2}\s*-\s*\d{1,2}:\d{2}\s*$")
-PERCENT: Final = quantity(_percent, r"^\d{1,3}\s*%$")
+SECONDS: Final = quantity(quantities.seconds, f"^{_NUMBER}$", "a duration")
+SIZE: Final = quantity(quantities.size, f"^{_NUMBER}$", "a size")
+RANGE: Final = quantity(
+    quantities.duration_range, rf"^{_NUMBER}\.\.{_NUMBER}$", "a range of durations"
+)
+WINDOW: Final = quantity(
+    quantities.window, r"^\s*\d{1,2}:\d{2}\s*-\s*\d{1,2}:\d{2}\s*$", "two times of day"
+)
+PERCENT: Final = quantity(_percent, r"^\d{1,3}\s*%$", "a percentage")
 
 
 def shown(value: Any) -> str:

@@ -29,7 +29,17 @@ NAVIGATION: Final = {
         "Configuration": "docs/configuration",
         "Security": "docs/security",
     },
-    "Reference": {"Specs": "docs/spec", "JSON": "docs/json", "Glossary": "docs/glossary"},
+    "Reference": {
+        "Specs": "docs/spec",
+        "Keys of a spec": "docs/reference/spec-keys",
+        "Keys of rekindle.toml": "docs/reference/configuration-keys",
+        "Verbs and options": "docs/reference/verbs",
+        "JSON": "docs/json",
+        "Exit codes": "docs/reference/exit-codes",
+        "Environment variables": "docs/reference/environment",
+        "Files on disk": "docs/reference/files",
+        "Glossary": "docs/glossary",
+    },
     "Trust": {
         "Reliability": "docs/reliability",
         "Failures": "docs/failures",
@@ -51,6 +61,7 @@ include_patterns = ["*.md", "docs/**"]
 exclude_patterns = ["docs/site/**"]
 root_doc = HOME
 nitpicky = True
+smartquotes = False  # an option begins with two hyphens
 myst_heading_anchors = 4
 myst_heading_slug_func = "github"
 copybutton_prompt_text = "$ "

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import reference_pages
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -16,7 +17,7 @@ QUOTED = re.compile(r"`((?:daemon|jobs|state|tests|docs|benchmarks|examples|syst
 
 def anchors(text: str) -> set[str]:
     """The anchors that a Markdown file's headings get on a forge."""
-    found = set()
+    found: set[str] = set()
     for heading in re.findall(r"^#+ (.+)$", without_code(text), flags=re.MULTILINE):
         plain = re.sub(r"[^\w\- ]", "", heading.lower())
         found.add(plain.strip().replace(" ", "-"))
@@ -66,3 +67,27 @@ def test_every_verb_of_the_command_line_is_documented() -> None:
     prose = "\n".join(path.read_text() for path in DOCUMENTS)
     missing = [v for v in listed if not re.search(rf"rekindle {v}\b", prose)]
     assert [] == missing
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse words usage differently")
+def test_the_reference_is_that_of_the_code() -> None:
+    """A key, verb, option, variable or file that was added since is missing."""
+    made = reference_pages.texts()
+    found = {page.name: page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md")}
+    assert [] == [name for name in {*made, *found} if made.get(name) != found.get(name)], (
+        "make reference"
+    )
+
+
+def test_each_variable_of_the_code_is_in_the_reference() -> None:
+    """But for those of the tests."""
+    page = (ROOT / "docs" / "reference" / "environment.md").read_text()
+    named = {
+        name
+        for part in ("daemon", "jobs", "state", "systemd")
+        for file in (ROOT / part).rglob("*")
+        if file.suffix in (".py", ".service", ".example")
+        for name in re.findall(r"\bREKINDLE_[A-Z_]*[A-Z]\b", file.read_text())
+    }
+    assert "REKINDLE_RUN_DIR" in named
+    assert [] == sorted(name for name in named - reference_pages.OF_TESTS if name not in page)
