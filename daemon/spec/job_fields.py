@@ -390,7 +390,7 @@ SPEC: Final = Table(
         Field(
             "priority",
             whole(-(10**9), 10**9),
-            "The higher one runs first; `rekindle priority` changes it.",
+            "The higher one runs first; `rekindle priority JOB N` changes it.",
             default=0,
         ),
         Field(
