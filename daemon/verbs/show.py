@@ -393,7 +393,9 @@ def _code(spec: dict[str, Any]) -> str:
     source = spec.get("source")
     if not source:
         return "live: the current files at each attempt"
-    text = f"snapshot {source['digest'][:12]}, {source['files']} files of {source['root']}"
+    text = (
+        f"snapshot {source['digest'][:12]}, {counted(source['files'], 'file')} of {source['root']}"
+    )
     if source.get("commit"):
         text += f", git {source['commit'][:12]}"
         text += " with changes" if source.get("dirty") else ""

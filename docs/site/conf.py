@@ -15,7 +15,7 @@ from sphinx.errors import ExtensionError
 ROOT: Final = Path(__file__).resolve().parents[2]
 HOME: Final = "docs/index"
 NAVIGATION: Final = {
-    "Begin": {"Why": HOME},
+    "Begin": {"Why": HOME, "Quickstart": "docs/quickstart", "Your own script": "docs/your-script"},
     "Guides": {
         "The checkpoint article": "docs/article",
         "Loops of your own": "docs/loops",

@@ -21,6 +21,7 @@ SHELL = {"sh", "bash", "shell", "console"}
 COMMAND = re.compile(
     r"^\s*(?:[$#] )?(?:sudo(?: -u \w+)? )?(?:\w+=\S+ )*(?:\S*/)?rekindle\s+([a-z].*)"
 )
+REDIRECTION = re.compile(r"\s\d?>>?\s*(?:&\d|[\w./-]+)")
 INLINE = re.compile(r"`rekindle ([a-z][^`]*)`")
 NUMBERS = {"N": "1"}
 
@@ -30,7 +31,7 @@ def commands(text: str) -> Iterator[str]:
     for language, block in BLOCK.findall(text):
         for line in block.replace("\\\n", " ").splitlines() if language in SHELL else ():
             for part in re.split(r"&&|\|\||[;|&](?:\s|$)", line.partition("  #")[0]):
-                if match := COMMAND.match(part):
+                if match := COMMAND.match(REDIRECTION.sub("", part)):
                     yield match[1]
     for quoted in INLINE.findall(BLOCK.sub("", text)):
         yield re.sub(r"\s+", " ", quoted)
