@@ -16,9 +16,19 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 HOME: Final = "docs/index"
 NAVIGATION: Final = {
     "Begin": {"Why": HOME, "Quickstart": "docs/quickstart", "Your own script": "docs/your-script"},
+    "Recipes": {
+        "All recipes": "docs/recipes/index",
+        "tf.data": "docs/recipes/tf-data",
+        "A loop of your own": "docs/recipes/custom-loop",
+        "Fine-tuning": "docs/recipes/fine-tuning",
+        "Cross-validation": "docs/recipes/cross-validation",
+        "A tuner": "docs/recipes/tuner",
+        "tf_keras": "docs/recipes/tf-keras",
+        "A shared host": "docs/recipes/shared-host",
+    },
     "Guides": {
         "The checkpoint article": "docs/article",
-        "Loops of your own": "docs/loops",
+        "Training loops": "docs/loops",
         "Is my job exact?": "docs/verify-resume",
         "Queue, GPUs, windows": "docs/queue",
         "The morning": "docs/report",
