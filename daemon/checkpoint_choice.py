@@ -1,12 +1,14 @@
 """Find the checkpoint of a run that a person means: the last, the best or one after an epoch."""
 
-from typing import Any
+from typing import Any, Final
 
-from rekindle.state.counted import counted
+from rekindle.state.counted import counted, few
 from rekindle.state.errors import NotFound
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints, entries, journal
 from rekindle.state.run.checkpoints import Checkpoint
+
+_NAMED: Final = 8
 
 
 def last(run: Run) -> Checkpoint:
@@ -51,8 +53,29 @@ def best(run: Run) -> Checkpoint:
     )
 
 
-def after_epoch(run: Run, epochs: int) -> Checkpoint:
+def named(run: Run, name: str) -> Checkpoint:
+    """Find a checkpoint by its name.
+
+    Raises:
+        NotFound: there is none, it was pruned, or it is not good.
+    """
+    existing = checkpoints.scan(run.checkpoints)
+    for checkpoint in existing:
+        if checkpoint.name == name:
+            return _good(checkpoint)
+    raise NotFound(
+        f"The job {run.id} has no checkpoint {name}.",
+        where=run.checkpoints,
+        hint=f"It has {few([one.name for one in existing], _NAMED) or 'none'}. "
+        "`keep` in the spec says how many are kept.",
+    )
+
+
+def after_epoch(run: Run, epochs: int, *, only_newest_stage: bool = False) -> Checkpoint:
     """Find the checkpoint after ``epochs`` epochs, in the newest stage that has one.
+
+    Args:
+        only_newest_stage: not in earlier ones, whose epochs are others.
 
     Raises:
         NotFound: none was saved there, or it was pruned.
@@ -62,7 +85,10 @@ def after_epoch(run: Run, epochs: int) -> Checkpoint:
         for e in entries.epoch_ended.among(journal.replay(run.journal).entries)
     }
     kept: dict[int, Checkpoint] = {}
-    for checkpoint in checkpoints.scan(run.checkpoints):
+    existing = checkpoints.scan(run.checkpoints)
+    if only_newest_stage:
+        existing = [one for one in existing if one.position.stage == existing[0].position.stage]
+    for checkpoint in existing:
         at = checkpoint.position
         finished = 0 if at.step == 0 else ends.get((at.stage, at.step))
         # the end of a stage has the state of its last epoch, or the restored best weights if the
@@ -71,11 +97,11 @@ def after_epoch(run: Run, epochs: int) -> Checkpoint:
             kept[finished] = checkpoint
     if epochs in kept:
         return _good(kept[epochs])
-    existing = ", ".join(str(number) for number in sorted(kept)) or "none"
+    numbers = ", ".join(str(number) for number in sorted(kept)) or "none"
     raise NotFound(
         f"The job {run.id} has no checkpoint after {counted(epochs, 'epoch')}.",
         where=run.checkpoints,
-        hint=f"Checkpoints exist after: {existing}. `keep` in the spec says how many are kept.",
+        hint=f"Checkpoints exist after: {numbers}. `keep` in the spec says how many are kept.",
     )
 
 

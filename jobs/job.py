@@ -201,6 +201,44 @@ class GridPoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Fork:
+    """The checkpoint of another job that a job begins from.
+
+    Attributes:
+        token: of this fork; its own checkpoints have it, those that it began with have not.
+        job: the other job's id.
+        checkpoint: name of the checkpoint.
+        stage, epoch, step: its position.
+        end: it is the end of a finished ``fit``, which trains on from there.
+        args: arguments of the other job's script.
+        at: unix time.
+    """
+
+    token: str
+    job: str
+    checkpoint: str
+    stage: int
+    epoch: int
+    step: int
+    end: bool
+    args: list[str] = field(default_factory=list)
+    at: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """Say where the job begins."""
+        return f"Forked from {self.job}, {self.checkpoint}, with arguments of its own."
+
+    def began_with(self, token: object) -> bool:
+        """Return whether a checkpoint with this token is one of the other job."""
+        return token != self.token
+
+    def reopens(self, token: object, stage: int, epoch: int) -> bool:
+        """Return whether a stage that ended after so many epochs trains on."""
+        return self.end and self.began_with(token) and (stage, epoch) == (self.stage, self.epoch)
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One accepted job.
 
@@ -240,6 +278,7 @@ class Job:
     new_code: NewCode | None = None
     extension: Extension | None = None
     grid: GridPoint | None = None
+    fork: Fork | None = None
 
     def replace(self, **changes: Any) -> "Job":
         """Return the same job with some fields changed."""
@@ -328,6 +367,7 @@ _NESTED: Final[dict[str, Any]] = {
     "new_code": NewCode,
     "extension": Extension,
     "grid": GridPoint,
+    "fork": Fork,
 }
 _FIELDS: Final = tuple(Job.__dataclass_fields__)
 
@@ -399,6 +439,9 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "extension.stage": (0, 10**6),
     "extension.epochs": (1, 2**31),
     "extension.finished": (0, 2**31),
+    "fork.stage": (0, 10**6),
+    "fork.epoch": (0, 2**53),
+    "fork.step": (0, 2**53),
     "grid.number": (1, 2**31),
     "grid.of": (1, 2**31),
     "retry.max_failures": (0, 10**6),

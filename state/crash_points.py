@@ -49,7 +49,8 @@ CHECKPOINT: Final = (
     "before_folder_fsync",
 )
 NEW_CODE: Final = ("code_noted", "code_committed", "code_linked")
-POINTS: Final = (*INBOX, *DAEMON, *KEEPER, *CHECKPOINT, *NEW_CODE)
+FORK: Final = ("fork_prepared", "fork_accepted")
+POINTS: Final = (*INBOX, *DAEMON, *KEEPER, *CHECKPOINT, *NEW_CODE, *FORK)
 
 _WANTED, _, _ONCE = os.environ.get(VARIABLE, "").partition("@")
 

@@ -5,7 +5,7 @@ import shlex
 from typing import Final
 
 _OPEN: Final = re.compile(
-    r"`rekindle (cancel|export|extend|logs|release|retry|show|stop|wait)(?: JOB)?(?=`| --)"
+    r"`rekindle (cancel|export|extend|fork|logs|release|retry|show|stop|wait)(?: JOB)?(?=`| --)"
 )
 _COMMAND: Final = re.compile(r"`((?:sudo )?rekindle) (?=[a-z])")
 

@@ -4,6 +4,7 @@ The exit code is 0 only if what was asked is done, or will be.
 """
 
 import argparse
+import dataclasses
 import sys
 import time
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Answer:
     Attributes:
         done: whether what was asked is done or will be; None if there is no answer yet.
         code: the exit code.
+        request: name of its file.
     """
 
     text: str
@@ -42,6 +44,7 @@ class Answer:
     code: int = 0
     where: str | None = None
     hint: str = ""
+    request: str = ""
 
     def as_json(self, job: str | None) -> dict[str, Any]:
         """Return the shape that docs/json.md describes."""
@@ -107,18 +110,33 @@ def about_queue(args: argparse.Namespace, verb: str, **fields: Any) -> int:
     return answer.code
 
 
-def ask(home: Home, book: Ledger | None, verb: str, job: str | None, **fields: Any) -> Answer:
-    """Write a request and wait for the answer of the daemon, if one is running."""
+def ask(
+    home: Home,
+    book: Ledger | None,
+    verb: str,
+    job: str | None,
+    *,
+    patience: float | None = None,
+    **fields: Any,
+) -> Answer:
+    """Write a request and wait for the answer of the daemon, if one is running.
+
+    Args:
+        patience: seconds to wait; by default as long as the verb takes.
+    """
     since = 0 if book is None else book.last_event()
     path = requests.write(home, verb, job, **fields)
     if book is None or daemon_status.find(home) is None:
         return Answer(_NO_DAEMON, None, hint="`rekindle run` starts one.")
-    patience = NEW_CODE_S if fields.get("new_code") else ANSWER_S
+    if patience is None:
+        patience = NEW_CODE_S if fields.get("new_code") else ANSWER_S
     end = time.monotonic() + patience
     while time.monotonic() < end:
         answer = _find(home, book, path.name, since)
+        if answer is None and daemon_status.find(home) is None:
+            return Answer(_NO_DAEMON, None, hint="`rekindle run` starts one.")
         if answer is not None:
-            return answer
+            return dataclasses.replace(answer, request=path.name)
         time.sleep(0.05)
     return Answer(
         f"The daemon has not answered within {patience:.0f} s; the request stays in the inbox, "

@@ -38,6 +38,7 @@ VERBS: Final = {
     "priority": "change the order of queued jobs",
     "retry": "run a job again that ended or is held",
     "extend": "train a finished job for more epochs",
+    "fork": "begin a new job from a checkpoint of another one, with other arguments",
     "verify": "check ledger and checkpoints; --rebuild rebuilds the ledger",
     "verify-resume": "kill a job at random points, and compare its result with an undisturbed run",
     "doctor": "check host and home before the night; exit code 1: errors found",
@@ -55,11 +56,21 @@ VERBS: Final = {
 GROUPS: Final = {
     "Begin": ("run", "init", "submit", "doctor", "install", "demo"),
     "Look": ("ls", "top", "show", "logs", "shell", "report", "wait", "notify"),
-    "Decide": ("stop", "release", "cancel", "retry", "extend", "priority", "pause", "resume"),
+    "Decide": (
+        "stop",
+        "release",
+        "cancel",
+        "retry",
+        "extend",
+        "fork",
+        "priority",
+        "pause",
+        "resume",
+    ),
     "Results": ("export", "export-run", "import-run", "prune", "verify", "verify-resume"),
 }
 """Verbs in the order of `rekindle help`; all others stand last."""
-SCRIPT_VERBS: Final = frozenset({"submit", "verify-resume", "shell"})
+SCRIPT_VERBS: Final = frozenset({"submit", "verify-resume", "shell", "fork"})
 """Verbs that take the arguments of a script, or a command, after `--`."""
 OTHER_NAMES: Final = {
     "list": "ls",
@@ -82,6 +93,7 @@ OTHER_NAMES: Final = {
     "hold": "stop",
     "restart": "retry",
     "continue": "release",
+    "branch": "fork",
     "unhold": "release",
     "gc": "prune",
     "clean": "prune",

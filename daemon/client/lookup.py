@@ -171,9 +171,15 @@ def _newest(book: Reader) -> JobRow:
     )
 
 
-def add_job(parser: argparse.ArgumentParser) -> None:
-    """Add the one job that a verb takes to its arguments."""
-    _complete(parser.add_argument("job", help=_JOB))
+def add_job(parser: argparse.ArgumentParser, *, epoch: bool = False) -> None:
+    """Add the one job that a verb takes to its arguments.
+
+    Args:
+        epoch: a number of epochs may follow it.
+    """
+    more = "; after a colon finished epochs, or a checkpoint (default: its newest)"
+    shown = "job[:epoch]" if epoch else None
+    _complete(parser.add_argument("job", metavar=shown, help=f"{_JOB}{more if epoch else ''}"))
 
 
 def add_jobs(parser: argparse.ArgumentParser, *, optional: str = "") -> None:

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 import structlog
 
 from rekindle.daemon import errors
-from rekindle.daemon.handlers import extend, home_verbs, job_verbs
+from rekindle.daemon.handlers import extend, fork, home_verbs, job_verbs
 from rekindle.daemon.handlers.new_code import NotYet
 from rekindle.daemon.handlers.tools import Tools
 from rekindle.daemon.intake import requests
@@ -18,7 +18,7 @@ from rekindle.state import crash_points
 from rekindle.state.errors import NotDone, NotFound, RekindleError, UsageError
 from rekindle.state.hints import name_job
 
-OF_JOB: Final = {**job_verbs.HANDLERS, "extend": extend.extend}
+OF_JOB: Final = {**job_verbs.HANDLERS, "extend": extend.extend, "fork": fork.fork}
 """Handlers of the verbs about one job."""
 _EXPECTED: Final = (RekindleError, OSError, ValueError, TypeError, LookupError, OverflowError)
 _REFUSALS: Final = (NotDone, NotFound, UsageError)
@@ -87,7 +87,11 @@ class Dispatcher:
         """Carry out a request and return in a sentence what was done, or why nothing was."""
         user = request.user
         tools = dataclasses.replace(
-            self._tools, asked_by=user, request=request.file.name, asked_at=request.at
+            self._tools,
+            asked_by=user,
+            asked_uid=request.uid,
+            request=request.file.name,
+            asked_at=request.at,
         )
         job = None if request.job is None else tools.ledger.job(request.job)
         code, hint = 0, ""

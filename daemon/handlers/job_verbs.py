@@ -118,7 +118,7 @@ def retry(tools: Tools, job: JobRow, fields: Fields) -> str:
     code = new_code.settle(tools, job, wanted=wanted) if wanted or job.state not in ACTIVE else ""
     if scratch:
         _set_checkpoints_aside(tools, job)
-        change(tools, job, lambda accepted: accepted.replace(extension=None))
+        change(tools, job, lambda accepted: accepted.replace(extension=None, fork=None))
     if fields.get("allow_change"):
         change(tools, job, lambda accepted: accepted.replace(allow_change=True))
     if job.state == JobState.STOPPING:

@@ -50,13 +50,16 @@ class Recovery:
         """
         if not self._swept:
             self._snapshots.sweep()
+            for path in self._home.runs.glob(".fork-*"):
+                # its request is still there, and is carried out again
+                shutil.rmtree(path, ignore_errors=True)
             self._swept = True
         self._finish_grids()
         for run in sorted(self._home.runs.iterdir()):
             if run.name.startswith(NEW):
                 # one that cannot be removed does no harm: the job gets another number
                 shutil.rmtree(run, ignore_errors=True)
-            elif self._ledger.job(run.name) is None:
+            elif not run.name.startswith(".") and self._ledger.job(run.name) is None:
                 self._enter_isolated(run)
         waiting, accepted = self._claims.unfinished(self._ledger)
         for claim, job in accepted:

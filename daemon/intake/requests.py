@@ -17,7 +17,17 @@ from rekindle.state.paths import Home
 
 FORMAT: Final = 1
 SUFFIX: Final = ".request.json"
-VERBS: Final = ("stop", "release", "cancel", "retry", "extend", "priority", "import", "prune")
+VERBS: Final = (
+    "stop",
+    "release",
+    "cancel",
+    "retry",
+    "extend",
+    "fork",
+    "priority",
+    "import",
+    "prune",
+)
 """Verbs about one job."""
 QUEUE_VERBS: Final = ("pause", "resume", "check")
 """Verbs about the whole queue; their requests name no job."""
@@ -47,6 +57,11 @@ class Request:
     def user(self) -> str:
         """The name of the user who asks; empty if unknown."""
         return "" if self.uid is None else accounts.user_name(self.uid)
+
+
+def claim_of(request: str) -> str:
+    """Return the claim of the job that a request makes, by the name of its file."""
+    return f"request-{request}"
 
 
 def write(home: Home, verb: str, job: str | None, **fields: Any) -> Path:

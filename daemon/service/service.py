@@ -124,7 +124,15 @@ class Service:
             watcher,
             Dispatcher(
                 Tools(
-                    home, ledger, attempts, pruning, queue, checks, PresentCode(snapshots, copying)
+                    home,
+                    ledger,
+                    attempts,
+                    pruning,
+                    queue,
+                    checks,
+                    PresentCode(snapshots, copying),
+                    Background(self._wake.set),
+                    limits.max_waiting,
                 )
             ),
             self._isolation,

@@ -220,6 +220,10 @@ class _Page:
             number = f"point {grid.get('number')} of {grid.get('of')}"
             text = f"{plain(job.point_text)}, {number}; `rekindle ls --grid {job.id}`"
             console.print(f"  [dim]grid[/]  {escape(name_home(text, self._args.home))}")
+        if self._spec.get("fork"):
+            origin = self._spec["fork"]
+            text = f"forked from {origin['job']}, {origin['checkpoint']}"
+            console.print(f"  [dim]from[/]  {escape(text)}", soft_wrap=True)
         console.print(f"  [dim]in[/]    {escape(job.run_dir)}", soft_wrap=True)
         console.print(f"  [dim]code[/]  {escape(_code(self._spec))}", soft_wrap=True)
         by = f", submitted by {escape(job.user)} (uid {job.uid})" if job.user else ""
@@ -271,14 +275,22 @@ class _Page:
                 console.print(
                     f"[yellow]new code[/] at attempt {row.n}: {escape(_new_code(receipt))}"
                 )
-            if receipt.get("checkpoint"):
+            if receipt.get("forked"):
+                origin = receipt["forked"]
+                lines = [f"attempt {row.n} began from {origin['checkpoint']} of {origin['job']}"]
+                lines += [
+                    f"  [yellow]other than in {origin['job']}:[/] {escape(plain(str(text)))}"
+                    for text in receipt.get("changed") or []
+                ]
+            elif receipt.get("checkpoint"):
                 at = receipt["checkpoint"]
                 lines = [f"attempt {row.n} resumed from {at}; repeated steps: {_repeated(row)}"]
             elif receipt.get("restored") or receipt.get("inexact"):
                 lines = [f"attempt {row.n} began at step 0"]
             else:
                 continue
-            lines += [f"  {_proof(one)}" for one in receipt.get("proved") or []]
+            if not receipt.get("forked"):
+                lines += [f"  {_proof(one)}" for one in receipt.get("proved") or []]
             if receipt.get("allowed"):
                 lines.append(
                     f"  [yellow]changed, allowed by --allow-change:[/] {escape(receipt['allowed'])}"

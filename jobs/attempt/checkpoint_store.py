@@ -13,7 +13,7 @@ from rekindle.jobs.attempt import kept_files
 from rekindle.jobs.attempt.attempt_log import AttemptLog
 from rekindle.jobs.attempt.kept_files import KeptFiles
 from rekindle.jobs.attempt.save_policy import is_better
-from rekindle.jobs.job import Extension, Job, NewCode
+from rekindle.jobs.job import Fork, Job, NewCode
 from rekindle.jobs.journal_writer import log_line
 from rekindle.state.errors import CheckpointsUnreadable
 from rekindle.state.paths import Run
@@ -61,15 +61,15 @@ class RestorePoint:
                 written = int(self.checkpoint.read_manifest()["attempt"])
         return new.receipt() if attempt == new.attempt or written < new.attempt else None
 
-    def to_train_on(self, extension: Extension | None) -> "RestorePoint":
+    def to_train_on(self, job: Job) -> "RestorePoint":
         """Return the end of a ``fit`` as a point within it, if that is to train on from there."""
         checkpoint = self.checkpoint
-        if (
-            extension is None
-            or checkpoint is None
-            or not checkpoint.position.end
-            or "loop" in self.state
-            or not extension.reopens(checkpoint.position.stage, checkpoint.position.epoch)
+        if checkpoint is None or not checkpoint.position.end or "loop" in self.state:
+            return self
+        at = checkpoint.position
+        extended = job.extension is not None and job.extension.reopens(at.stage, at.epoch)
+        if not extended and not (
+            job.fork is not None and job.fork.reopens(self.state.get("fork"), at.stage, at.epoch)
         ):
             return self
         state = self.state.copy()
@@ -79,6 +79,14 @@ class RestorePoint:
             # the end of `fit` has dropped a pass that lasts over epochs
             state["iterator"] = {**state["iterator"], "live": True}
         return replace(self, state=state, reopened=True)
+
+    def is_of(self, fork: Fork | None) -> bool:
+        """Return whether a job of this fork did not save it, but began with it."""
+        return (
+            fork is not None
+            and self.checkpoint is not None
+            and fork.began_with(self.state.get("fork"))
+        )
 
     def without_content(self) -> "RestorePoint":
         """Drop the content: it is a second copy of model and optimizer in memory."""

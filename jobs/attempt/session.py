@@ -24,7 +24,7 @@ from rekindle.jobs.ends.stage_ends import StageEnds
 from rekindle.jobs.evidence.proof import Proof, make_proof
 from rekindle.jobs.evidence.state_digest import Parts
 from rekindle.jobs.heartbeat import UNKNOWN, Plan
-from rekindle.jobs.job import Job
+from rekindle.jobs.job import Fork, Job
 from rekindle.jobs.journal_writer import log_line
 from rekindle.jobs.stages import records
 from rekindle.jobs.stages.stage_table import StageTable
@@ -129,9 +129,8 @@ class Session:
 
     def wanted(self, stage: int) -> Callable[[dict[str, Any]], None] | None:
         """Return the function that receives the restored models of a stage; in an export only."""
-        if self._on_restored is None or self._on_restored[0] != stage:
-            return None
-        return self._on_restored[1]
+        known = self._on_restored
+        return known[1] if known is not None and known[0] == stage else None
 
     @property
     def exports(self) -> bool:
@@ -221,6 +220,7 @@ class Session:
             unfollowed=self._log.unfollowed,
             **dataclasses.asdict(plan),
             differed_in=self._history.proofs.differed_in,
+            forked=_forked(self.job.fork, point),
         )
         if receipt["checkpoint"] is not None:
             log_line(f"attempt {self.attempt} {_resumed_words(receipt)}.")
@@ -301,9 +301,18 @@ def _resumed_from(point: RestorePoint, progress: Progress) -> dict[str, Any]:
     }
 
 
+def _forked(fork: Fork | None, point: RestorePoint) -> dict[str, Any] | None:
+    """Return the field `forked` of a receipt: the checkpoint is one of another job."""
+    if fork is None or not point.is_of(fork):
+        return None
+    return {**dataclasses.asdict(fork), "text": fork.text}
+
+
 def _resumed_words(receipt: Entry) -> str:
+    origin = receipt["forked"]
     return (
-        f"resumed from {receipt['checkpoint']} (epoch {receipt['epoch'] + 1}, "
+        (f"was forked from {origin['job']}, and " if origin is not None else "")
+        + f"resumed from {receipt['checkpoint']} (epoch {receipt['epoch'] + 1}, "
         f"step {receipt['step']}); repeating {counted(receipt['lost_steps'], 'step')} "
         f"({receipt['lost_seconds']:.1f} s)"
     )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Any, Final
 
 from rekindle.jobs.capture.component import Caveat, Json
@@ -58,7 +59,12 @@ def merged(parts: list[Fingerprint]) -> Fingerprint:
 
 
 def compare(now: Fingerprint, saved: Fingerprint) -> str | None:
-    """Name the first difference between two fingerprints; None if they are equal.
+    """Name the first difference between two fingerprints; None if they are equal."""
+    return compare_layers(now, saved) or next(other_differences(now, saved), None)
+
+
+def compare_layers(now: Fingerprint, saved: Fingerprint) -> str | None:
+    """Name the first difference between the layers of two fingerprints.
 
     Another version of Keras may write other settings of the same layer: there these do not count,
     and :func:`not_compared` names them.
@@ -74,23 +80,55 @@ def compare(now: Fingerprint, saved: Fingerprint) -> str | None:
     if count:
         more = (saved.get("layers", []) if before > after else now["layers"])[min(before, after)]
         return f"{count}{more[1]} ({more[0]}) is {'gone' if before > after else 'new'}"
+    return None
+
+
+def other_differences(now: Fingerprint, saved: Fingerprint) -> Iterator[str]:
+    """Name the differences between the optimizers and plans of two fingerprints."""
+    other_keras = _has_other_keras(now, saved)
     for name, (kind, config) in saved.get("optimizers", {}).items():
         if name not in now["optimizers"]:
-            return f"the {name} {kind} is gone"
+            yield f"the {name} {kind} is gone"
+            continue
         now_kind, now_config = now["optimizers"][name]
         if kind != now_kind:
-            return f"the {name} was {kind} and is {now_kind}"
+            yield f"the {name} was {kind} and is {now_kind}"
+            continue
         for key, value in config.items():
             if key == _RATE and _is_number(value) and _is_number(now_config.get(key)):
                 continue
             if other_keras and key not in now_config:
                 continue
             if now_config.get(key) != value:
-                return f"{key} of the {name} was {value} and is {now_config.get(key)}"
+                yield f"{key} of the {name} was {value} and is {now_config.get(key)}"
     for key, value in saved.get("plan", {}).items():
         if now["plan"].get(key) != value:
-            return f"{key} was {value} and is {now['plan'].get(key)}"
-    return None
+            yield f"{key} was {value} and is {now['plan'].get(key)}"
+
+
+def changed_optimizers(now: Fingerprint, saved: Fingerprint) -> list[str]:
+    """List the optimizers that are of another class, or have other settings than a rate."""
+    then = saved.get("optimizers", {})
+
+    def without_rate(config: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in config.items() if key != _RATE}
+
+    return [
+        name
+        for name, (kind, config) in now["optimizers"].items()
+        if name in then
+        and (kind, without_rate(config)) != (then[name][0], without_rate(then[name][1]))
+    ]
+
+
+def replaced_optimizers(now: Fingerprint, saved: Fingerprint) -> list[str]:
+    """List the optimizers that are of another class."""
+    then = saved.get("optimizers", {})
+    return [
+        name
+        for name, (kind, _) in now["optimizers"].items()
+        if name in then and then[name][0] != kind
+    ]
 
 
 def not_compared(now: Fingerprint, saved: Fingerprint) -> list[Caveat]:
@@ -130,6 +168,14 @@ def rates(optimizers: dict[str, Any]) -> dict[str, float]:
     """Return the current learning rate of each optimizer without a schedule."""
     return {
         name: float(f"{float(value_of(components(variable)[0])):.7g}")
+        for name, variable in rate_variables(optimizers).items()
+    }
+
+
+def rate_variables(optimizers: dict[str, Any]) -> dict[str, Any]:
+    """Return the variable of the learning rate of each optimizer without a schedule."""
+    return {
+        name: variable
         for name, optimizer in optimizers.items()
         for variable in internals.optimizer_variables(optimizer)
         if variable.name == _RATE

@@ -1,7 +1,7 @@
 """Model state: variables of the models of a stage, and their fingerprint."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from rekindle.jobs.capture import fingerprint, rng, variables
 from rekindle.jobs.capture.codec import Tensors
@@ -14,7 +14,11 @@ from rekindle.jobs.seeding import trace_draws
 from rekindle.jobs.weights import auto_names, finiteness
 from rekindle.jobs.weights.auto_names import Renaming
 from rekindle.jobs.weights.lookup_tables import LookupTables
+from rekindle.jobs.weights.seed_paths import is_seed
 from rekindle.state.run.training_state import Fingerprint, TrainingState
+
+_TRAINED_WITH: Final = ("optimizer", "metrics")
+"""Beginnings of the names of groups whose variables belong to no model."""
 
 
 class ModelState(ComponentBase):
@@ -146,6 +150,25 @@ class ModelState(ComponentBase):
     def rates(self) -> dict[str, float]:
         """Return the current learning rates."""
         return fingerprint.rates(self._optimizers())
+
+    def rate_variables(self) -> dict[str, Any]:
+        """Return the variables of the learning rates by optimizer."""
+        return fingerprint.rate_variables(self._optimizers())
+
+    def seed_variables(self) -> list[Any]:
+        """List the states of the seed generators in the models."""
+        groups = self._readable().values()
+        return [one for group in groups for one in group if is_seed(variables.path_of(one))]
+
+    def other_model(self, saved: TrainingState) -> str | None:
+        """Name the first difference between the weights of the models and the saved ones."""
+        names = [name for name in saved["variables"] if not name.startswith(_TRAINED_WITH)]
+        here = self._here(saved)
+        return variables.difference(
+            {name: here.get(name, []) for name in names},
+            {name: saved["variables"][name] for name in names},
+            names=self._renaming(saved),
+        )
 
     def is_complete(self) -> bool:
         """Return whether every layer and optimizer has created its variables."""

@@ -22,6 +22,7 @@ from rekindle.jobs.files.moved import EARLIER, FREEZE, Move, OutputPaths, dated_
 from rekindle.jobs.files.open_files import OPEN_FILES
 from rekindle.jobs.files.put_back import PutBack
 from rekindle.jobs.files.written import WRITTEN
+from rekindle.jobs.job import Fork
 from rekindle.jobs.journal_writer import log_line
 from rekindle.state.counted import few
 from rekindle.state.run.training_state import TrainingState
@@ -90,7 +91,14 @@ class StageFiles(ComponentBase):
             _moved(os.path.join(self._base, name), moves): position
             for name, position in saved.get("held", [])
         }
-        if not self._session.exports:
+        fork = self._session.job.fork
+        if fork is not None and fork.began_with(saved.get("fork")):
+            # those of the other job, which may train on and write them at this moment
+            self._positions = {}
+            missing = {path: r for path, r in found.items() if not os.path.exists(path)}
+            PutBack(self._session, self._stage, ended=ended).all(missing)
+            self._name_shared(fork, [p for p in found if p not in missing])
+        elif not self._session.exports:
             self._say_moved(moves)
             PutBack(self._session, self._stage, ended=ended).all(found)
             held_files.seek(self._positions)
@@ -108,6 +116,17 @@ class StageFiles(ComponentBase):
         ends = PutBack(self._session, self._stage, ended=False).all(changed)
         held_files.seek({**ends, **self._positions})
         self._then |= {path: (record, identity(path)) for path, record in changed.items()}
+
+    def _name_shared(self, fork: Fork, paths: list[str]) -> None:
+        """Name the files that both jobs write; they are left as they are."""
+        if paths:
+            names = few([short(path, self._base) for path in paths], _NAMED)
+            text = f"{fork.job} wrote {names}, too"
+            self._session.note_change(text)
+            self._session.warn(
+                f"{text}: left as it is now, not as of the checkpoint.",
+                "Give the fork an output folder of its own.",
+            )
 
     def _say_moved(self, moves: list[Move]) -> None:
         """Name output paths that are others in this attempt; those of ``tempfile`` always are."""

@@ -20,7 +20,7 @@ _NOTHING: Final = np.zeros(0)
 _NOT_STATE: Final = frozenset(
     {
         *("position", "fingerprint", "versions", "inexact", "epochs"),
-        *("files", "folders", "paths", "held", "python", "architecture"),
+        *("files", "folders", "paths", "held", "python", "architecture", "fork"),
     }
 )
 _DATA: Final = frozenset({"iterator", "live", "evals", "draws", "loop", "hidden"})

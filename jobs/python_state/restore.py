@@ -4,7 +4,7 @@ A binding that the script set, at the entry of the stage, to what it was in the 
 saved gets what training made of it. One that the script set to something else is left alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from rekindle.jobs.capture.codec import Tensors
@@ -13,7 +13,7 @@ from rekindle.jobs.object_kinds.kinds import Kind, Leaf
 from rekindle.jobs.object_kinds.values import Expr, Unresolvable
 from rekindle.jobs.python_state.findings import Findings
 from rekindle.jobs.python_state.reach import Node, Reach
-from rekindle.jobs.python_state.saved import PythonRecords, Record, new_object
+from rekindle.jobs.python_state.saved import PythonRecords, Record, is_inside, new_object
 
 _KINDS: Final[dict[str, Kind]] = {
     kind.name: kind
@@ -37,8 +37,7 @@ class Restorer:
 
     Args:
         entry: the objects as of the entry of the stage in this attempt.
-        walk: walks from the roots again.
-        more: further kinds by name.
+        walk: walks again from the roots; ``more``: further kinds by name.
 
     Attributes:
         found: what could not be restored.
@@ -56,6 +55,7 @@ class Restorer:
         self._walk = walk
         self._begun = saved["begun"]
         self._changed = saved["changed"]
+        self._own = saved.get("own", [])
         self._arrays = arrays
         self._kinds = {**_KINDS, **more}
         self._made: dict[str, Any] = {}
@@ -71,7 +71,7 @@ class Restorer:
             self._find_made(now)
             for path, kind in self._made_kinds.items():
                 self._restore_made(path, kind, now.nodes.get(path))
-            for path, node in _iterators_first(self._entry.nodes):
+            for path, node in _iterators_first(self._entry.nodes, self._own):
                 record, current = self._changed.get(path), now.nodes.get(path)
                 if isinstance(node.kind, Leaf) or node.kind.whole:
                     self._restore_whole(path, node, record, current)
@@ -87,7 +87,8 @@ class Restorer:
         now, found = self._unchanged or self._walk(), []
         for path, node in now.nodes.items():
             before, record = self._entry.nodes.get(path), self._changed.get(path)
-            if record is None and (before is None or _is_unchanged(before, node)):
+            is_same = record is None and (before is None or _is_unchanged(before, node))
+            if is_same or is_inside(path, self._own):
                 continue
             if isinstance(node.kind, Leaf) or node.kind.whole:
                 wanted = record["digest"] if record is not None else _digests(before)
@@ -297,11 +298,15 @@ def _digests(node: Node | None) -> Any:
     return node.digests() if node is not None else None
 
 
-def _iterators_first(nodes: dict[str, Node]) -> list[tuple[str, Node]]:
-    """Order nodes: reading an iterator again may draw from what is restored after it."""
+def _iterators_first(nodes: dict[str, Node], left: Collection[str]) -> list[tuple[str, Node]]:
+    """Order nodes: reading an iterator again may draw from what is restored after it.
+
+    Args:
+        left: paths of objects that are left out.
+    """
 
     def comes_later(item: tuple[str, Node]) -> bool:
         kind = item[1].kind
         return not (isinstance(kind, Leaf) and kind.is_iterator)
 
-    return sorted(nodes.items(), key=comes_later)
+    return sorted((item for item in nodes.items() if not is_inside(item[0], left)), key=comes_later)

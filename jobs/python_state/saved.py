@@ -1,12 +1,13 @@
 """Python state in a checkpoint: what it was when the attempt began, and what has changed."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final, NamedTuple, TypedDict
 
 from rekindle.jobs.capture.codec import Tensors, Unsupported
 from rekindle.jobs.object_kinds import kinds, values
 from rekindle.jobs.object_kinds.kinds import Leaf
 from rekindle.jobs.python_state.reach import Node, Reach
+from rekindle.state.run.training_state import TrainingState
 
 
 class Record(TypedDict, total=False):
@@ -24,12 +25,17 @@ class Record(TypedDict, total=False):
     digest: Any
 
 
-class PythonRecords(TypedDict):
+class _Own(TypedDict, total=False):
+    own: list[str]
+
+
+class PythonRecords(_Own):
     """Hold the Python state of a stage.
 
     Attributes:
         begun: digests of every object by path, as of the entry of the attempt that saved it.
         changed: records of those that are others now, and of new ones, by path.
+        own: paths of objects that are not restored; only in memory.
     """
 
     begun: dict[str, Any]
@@ -118,3 +124,24 @@ def _opaque(before: Node | None, node: Node) -> Iterator[Unsaved]:
         if expr != known.get(label):
             for type_ in values.opaque(expr):
                 yield Unsaved(values.readable(node.path, label), type_)
+
+
+def without(state: TrainingState, paths: Collection[str]) -> TrainingState:
+    """Leave out what training has made of the objects at some paths, and of what they hold."""
+    python = state.get("python")
+    if python is None or not paths:
+        return state
+    changed = {k: record for k, record in python["changed"].items() if not is_inside(k, paths)}
+    left = state.copy()
+    left["python"] = {**python, "changed": changed, "own": [*paths]}
+    return left
+
+
+def is_inside(path: str, paths: Collection[str]) -> bool:
+    """Return whether an object is one of those at some paths, or held by one of them."""
+    if not paths:
+        return False
+    path = path.lstrip("+")
+    return path in paths or path.startswith(
+        tuple(f"{one}{mark}" for one in paths for mark in (".", "["))
+    )

@@ -133,7 +133,11 @@ class FitStage:
         """
         saved = self._engine.saved
         found = self._callbacks.difference(saved) if "callbacks" in saved else None
-        if found is not None and not self._session.job.allow_change:
+        if (
+            found is not None
+            and not self._session.job.allow_change
+            and not self._engine.is_inherited
+        ):
             raise StateMismatch(
                 f"The script has changed since the checkpoint was made: {found}.",
                 hint="Use the same callbacks in the same order in every attempt, or accept the "
@@ -290,6 +294,15 @@ def _report_epochs(
             session.note_change(f"epochs was {before} and is {epochs}, on request")
             optimizers = variables.optimizers(model).values()
             engine.report(extension.caveats(asked, before, optimizers, callbacks))
+    elif engine.is_inherited:
+        if epochs != before:
+            session.note_change(f"epochs was {before} and is {epochs}")
+        if engine.progress.epoch >= epochs:
+            session.warn(
+                f"The script asks for {counted(epochs, 'epoch')}, and the fork begins after "
+                f"{engine.progress.epoch}: nothing is trained.",
+                "Fork after an earlier epoch, or with an argument for more epochs.",
+            )
     elif epochs != before:
         session.note_change(f"epochs was {before} and is {epochs}")
         session.warn(

@@ -52,7 +52,7 @@ class RestorableStage:
         self.begun_at = self.progress.step
         self._policy = policy
         point = session.store.restore_point(number, read_state)
-        self._point = point.to_train_on(session.job.extension)
+        self._point = point.to_train_on(session.job)
         self.files = files
         if not self.has_ended:
             files.begin()
@@ -84,6 +84,11 @@ class RestorableStage:
         """True if the stage had ended and trains on from its end."""
         return self._point.reopened
 
+    @property
+    def is_inherited(self) -> bool:
+        """True if the checkpoint is one of the job that this one was forked from."""
+        return self._point.is_of(self.session.job.fork)
+
     def drop_saved(self) -> None:
         """Drop the content of the checkpoint: it is a second copy of model and optimizer."""
         self._point = self._point.without_content()
@@ -96,7 +101,7 @@ class RestorableStage:
         """Set the components and compare them with the checkpoint; see :class:`StageState`."""
         others = [*others, self.files]  # last: the others flush the files that they write
         self._state = StageState(self.session, self._point, models, data, others, kind)
-        if self.checkpoint is None or self._state.allowed is not None:
+        if self.checkpoint is None or (self._state.allowed is not None and not self.is_inherited):
             self.session.stages.ends.require_weights()
 
     def show(self) -> None:
@@ -179,7 +184,7 @@ class RestorableStage:
             self.progress,
             restored=restored,
             inexact=state.caveats.texts,
-            allowed=state.allowed,
+            allowed=None if self.is_inherited else state.allowed,
             plan=plan,
         )
         self._policy.saved(self.progress.epoch, self.progress.step, time.monotonic())

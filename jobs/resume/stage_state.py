@@ -10,10 +10,14 @@ from rekindle.jobs.capture import fingerprint
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Component, Json
 from rekindle.jobs.capture.model_state import ModelState
+from rekindle.jobs.capture.rng import RandomState
+from rekindle.jobs.ends import fork
+from rekindle.jobs.ends.fork import OwnValues
 from rekindle.jobs.keras_compat.internals import keras
 from rekindle.jobs.keras_compat.tensorflow_parts import tf
 from rekindle.jobs.proof import decodable, round_trip
 from rekindle.jobs.proof.round_trip import Comparison, Gap
+from rekindle.jobs.python_state import saved as saved_python
 from rekindle.state.run.training_state import TrainingState
 
 
@@ -63,13 +67,54 @@ class StageState:
             found = self._difference(point.state)
             earlier = point.state["fingerprint"]
             self.caveats.add(fingerprint.not_compared(self._fingerprint, earlier))
+        self._own = self._own_values(session, point)
         refusal = session.stages.table.refusal
-        if refusal is not None or (found is not None and not session.job.allow_change):
+        if self._own is not None:
+            self._check_fork(session, point.state)
+        elif refusal is not None or (found is not None and not session.job.allow_change):
             raise fingerprint.refuse(found or refusal or "")
         self.allowed = found
         self._is_complete = models.is_complete()
+        self._restored_rates: dict[str, float] = {}
         self.gaps: list[Gap] = []
         self._decoded = False
+
+    def _own_values(self, session: Session, point: RestorePoint) -> OwnValues | None:
+        """Return what the script of a fork sets itself; None in other jobs and own checkpoints."""
+        fork = session.job.fork
+        self._fork = fork
+        if fork is None or not point.is_of(fork):
+            return None
+        own_random = session.stages.table.has_own_random
+        return OwnValues(fork, point.state, self.models, own_random=own_random)
+
+    def _check_fork(self, session: Session, saved: TrainingState) -> None:
+        """Check that the model is the one of the other job, and name all other differences.
+
+        Raises:
+            StateMismatch: it is another one, or the stage is.
+        """
+        assert self._fork is not None
+        then = saved["fingerprint"]
+        was = "loop" if "loop" in saved else "fit"
+        found = None if was == self._kind else f"this stage was a {was} and is a {self._kind}"
+        found = found or fingerprint.compare_layers(self._fingerprint, then)
+        found = found or self.models.other_model(saved)
+        if found is not None:
+            raise fork.refuse(self._fork, found)
+        texts = [*fingerprint.other_differences(self._fingerprint, then)]
+        replaced = fingerprint.replaced_optimizers(self._fingerprint, then)
+        texts += [
+            f"the {name} begins without what the earlier one had learned" for name in replaced
+        ]
+        texts += [
+            text
+            for one in self._components
+            if not (replaced and one is self.models) and (text := one.difference(saved)) is not None
+        ]
+        for text in dict.fromkeys(texts):
+            session.note_change(text)
+        self.caveats.add([fork.caveat(self._fork)])
 
     def _difference(self, saved: TrainingState) -> str | None:
         was = "loop" if "loop" in saved else "fit"
@@ -91,9 +136,20 @@ class StageState:
 
     def restore(self, point: RestorePoint) -> None:
         """Restore everything but the data from the checkpoint."""
+        own, saved = self._own, point.state
+        if self.allowed is not None:
+            saved = saved_python.without(saved, self._changed_optimizers(saved))
         for component in self._components:
-            component.restore(point.state, point.tensors, lenient=self.allowed is not None)
+            if own is None or not (own.random and isinstance(component, RandomState)):
+                component.restore(saved, point.tensors, lenient=self.allowed is not None)
+        if own is not None:
+            self._restored_rates = own.put_back()
         self.look_for_caveats()
+
+    def _changed_optimizers(self, saved: TrainingState) -> list[str]:
+        """List the paths of optimizers with other settings: they keep slots of their own."""
+        names = fingerprint.changed_optimizers(self._fingerprint, saved["fingerprint"])
+        return [f"model.{name.removeprefix('optimizer.')}" for name in names]
 
     def restore_again(self, point: RestorePoint) -> None:
         """Restore within an epoch, once callbacks or code before the batches have run again."""
@@ -102,7 +158,7 @@ class StageState:
 
     def compare(self, point: RestorePoint) -> None:
         """Capture the restored state again, and report what differs from the checkpoint."""
-        if self.allowed is not None or point.checkpoint is None:
+        if self.allowed is not None or point.checkpoint is None or self._own is not None:
             return  # what does not fit was left out, as a person has allowed
         arrays = Comparison(point.tensors)
         state: dict[str, Any] = {}
@@ -137,10 +193,16 @@ class StageState:
 
     def receipt(self, point: RestorePoint) -> list[str]:
         """List in words what is restored."""
-        return [words for c in self._components for words in c.receipt(point.state)]
+        own = self._own is not None and self._own.random
+        parts = [c for c in self._components if not (own and isinstance(c, RandomState))]
+        return [words for c in parts for words in c.receipt(point.state)]
 
     def report_unused_rates(self, point: RestorePoint, session: Session) -> None:
         """Report each learning rate of the script that the restored one replaces."""
+        if self._own is not None:
+            for text in self._own.texts(self._restored_rates):
+                session.note_change(text)
+            return
         if self.allowed is not None:
             return  # the difference was reported, and a person has allowed it
         saved = point.state["fingerprint"].get("rates", {})  # older ones have none
@@ -197,6 +259,7 @@ class StageState:
                 "end": at.ended,
             },
             "inexact": self.caveats.texts,
+            **({} if self._fork is None else {"fork": self._fork.token}),
             "fingerprint": self._fingerprint,
             "versions": {
                 "keras": keras.__version__,

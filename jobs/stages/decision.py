@@ -16,6 +16,9 @@ class Record:
         step: batches trained in the whole run at its end.
         left: an exception that the script caught ended it, and a later stage began.
         accepted: a person has accepted a change of the script since it was recorded.
+        origin: of a forked job: the state with which the stage began in the job that it was forked
+            from; None where it began in this job.
+        forked: no attempt of this job has met it yet.
     """
 
     number: int
@@ -26,6 +29,8 @@ class Record:
     left: bool = False
     step: int = 0
     accepted: bool = False
+    origin: Entry | None = None
+    forked: bool = False
 
     @property
     def is_open(self) -> bool:

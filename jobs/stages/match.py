@@ -34,6 +34,10 @@ def find(
     keyless = next((r for r in unmet if r.key is None and r.number == next_number), None)
     if keyless is not None:
         return Found(keyless)
+    # other arguments make another content: the stages of a fork are those of its order
+    inherited = next((r for r in unmet if r.forked and r.number == next_number), None)
+    if inherited is not None:
+        return Found(inherited, ", ".join(differences_of(call, inherited)))
     suspect = among or _suspect(call, unmet)
     if suspect is None:
         return New()

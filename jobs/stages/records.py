@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 
-from rekindle.jobs.job import Extension, Job
+from rekindle.jobs.job import Extension, Fork, Job
 from rekindle.jobs.stages.decision import Record
 from rekindle.jobs.stages.key import Entry, StageKey, Way
 from rekindle.state.run import entries as kinds
@@ -23,6 +23,7 @@ def of_job(
         accepted=job.allow_change,
         new_code_from=replaced,
         extension=job.extension,
+        fork=job.fork,
     )
 
 
@@ -34,6 +35,7 @@ def read(
     accepted: bool = False,
     new_code_from: int | None = None,
     extension: Extension | None = None,
+    fork: Fork | None = None,
 ) -> dict[int, Record]:
     """Read what earlier attempts have recorded of each stage, by number.
 
@@ -45,6 +47,7 @@ def read(
             last one that a person has started, not for good.
         new_code_from: the first attempt that runs the newest code; None where it was not replaced.
         extension: lets the last stage train on after an end, which then is none.
+        fork: the same, after the end that the job was forked from.
     """
     found: dict[int, Record] = {}
     active: dict[int, int] = {}  # attempt in which each stage was last begun or resumed
@@ -67,11 +70,14 @@ def read(
             known = found.setdefault(stage, Record(stage))
             if kind == "stage_begun":
                 recorded[stage] = number
+                begun = Entry.parse(entry.get("entry"))
                 found[stage] = replace(
                     known,
                     key=_key(entry.get("key"), keys),
-                    entry=Entry.parse(entry.get("entry")),
+                    entry=begun,
                     way=Way.parse(entry.get("way")),
+                    origin=begun if number == 0 else known.origin,
+                    forked=number == 0,
                 )
         elif kind == "stage_ended" and not _reopens(extension, stage, entry.get("epoch")):
             step = max(entry.get("step") or 0, 0)
@@ -80,6 +86,8 @@ def read(
     for checkpoint in existing:
         at = checkpoint.position
         known = found.setdefault(at.stage, Record(at.stage))
+        if fork is not None and fork.end and checkpoint.name == fork.checkpoint:
+            continue
         if at.end and not _reopens(extension, at.stage, at.epoch):
             found[at.stage] = replace(known, ended=True, left=False, step=max(known.step, at.step))
     for stage, record in found.items():

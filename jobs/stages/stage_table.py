@@ -43,6 +43,7 @@ class StageTable:
         self._caveats: list[tuple[str, str]] = []
         self._refusal: str | None = None
         self._by_order: set[str] = set()
+        self._has_own_random = False
 
     def enter(self, call: Call | None) -> int:
         """Return the number of the stage that a call is; None for a call that has no key.
@@ -56,7 +57,7 @@ class StageTable:
         following = self._met[-1] + 1 if self._met else 0
         passed = set(self._met)
         unmet = [self._records[n] for n in sorted(self._records) if n not in passed]
-        self._caveats, self._refusal = [], None
+        self._caveats, self._refusal, self._has_own_random = [], None, False
         if call is None:
             number = following
         else:
@@ -87,6 +88,11 @@ class StageTable:
         return self._refusal
 
     @property
+    def has_own_random(self) -> bool:
+        """True if the stage of a fork began with other random states than in the other job."""
+        return self._has_own_random
+
+    @property
     def indistinct(self) -> int | None:
         """Number of the stage that was entered last, if only its order tells it from others."""
         record = self._records.get(self._met[-1]) if self._met else None
@@ -113,7 +119,9 @@ class StageTable:
                 self._note_change(text)
             self._by_order.add(found.by_order)
             log_line(f"{text}.")
-        if found.by_order or record.key is None:
+        origin = record.origin
+        self._has_own_random = origin is not None and origin.random != call.entry.random
+        if found.by_order or record.key is None or record.forked:
             self._begin(number, call)
         elif record.key.data.is_near(call.key.data):
             what = f"The data of stage {number} differs in the last bits from that of before"
@@ -152,7 +160,9 @@ class StageTable:
 
     def _begin(self, number: int, call: Call) -> None:
         known = self._records.get(number, Record(number))
-        self._records[number] = replace(known, key=call.key, entry=call.entry, way=call.way)
+        self._records[number] = replace(
+            known, key=call.key, entry=call.entry, way=call.way, forked=False
+        )
         self._note(
             entries.stage_begun(
                 stage=number, key=call.key.to_json(), entry=asdict(call.entry), way=asdict(call.way)

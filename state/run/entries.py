@@ -234,7 +234,7 @@ def provenance(
     """Record what the attempt runs on, and what changed since the last attempt."""
 
 
-@_kind("attempt", unchecked=("inexact", "changed", "allowed", "unfollowed", "new_code"))
+@_kind("attempt", unchecked=("inexact", "changed", "allowed", "unfollowed", "new_code", "forked"))
 def resumed(
     *,
     stage: Whole,
@@ -253,6 +253,7 @@ def resumed(
     epochs: Whole | None = ...,
     steps_per_epoch: Whole | None = ...,
     differed_in: Whole | None = ...,
+    forked: Table | None = ...,
 ) -> None:
     """Record that a stage began or was resumed: the receipt."""
 
@@ -465,3 +466,9 @@ def code_replaced(
 @_kind()
 def entry_not_understood(*, was: str, error: str) -> None:
     """Record an entry whose fields have other types than its kind declares."""
+
+
+INHERITED: Final = (provenance, stage_begun, epoch_ended, stage_ended, checkpoint_committed)
+"""Kinds that a forked job has of the job that it began from, as of attempt 0."""
+for _one in INHERITED:
+    _one.checks["attempt"] = _integer(0, MOST_ATTEMPTS)

@@ -103,6 +103,7 @@ class TrainingState(TypedDict, total=False):
         dropped: of the end of a stage whose weights were dropped: the stage that began with them,
             and the digest of its entry.
         versions: of Keras and TensorFlow.
+        fork: the token of the fork whose job has saved it; only in checkpoints of such jobs.
     """
 
     position: PositionState
@@ -134,3 +135,4 @@ class TrainingState(TypedDict, total=False):
     folders: list[str]
     paths: list[Any]
     held: list[tuple[str, int]]
+    fork: str

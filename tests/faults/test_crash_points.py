@@ -14,8 +14,9 @@ from rekindle.state import crash_points
 pytestmark = pytest.mark.faults
 
 # reached on the way of a job that trains, is stopped, released and retried, beside a bad spec; the
-# others are walked in tests/daemon/test_new_code.py
-WALKED = tuple(point for point in crash_points.POINTS if point not in crash_points.NEW_CODE)
+# others are walked in tests/daemon/test_new_code.py and tests/crash/test_fork.py
+OTHERS = (*crash_points.NEW_CODE, *crash_points.FORK)
+WALKED = tuple(point for point in crash_points.POINTS if point not in OTHERS)
 ENDED = {"job-1": "done", "keep-1": "held", **{f"sweep-{n}": "done" for n in (1, 2, 3)}}
 # between a file and its job, between a job and its trainer, within a checkpoint
 PROMISE = {"accepted", "keeper_spawned", "before_rename"}

@@ -59,6 +59,7 @@ TABLE: Final = {
     "retry": "0 0 1 1 0 0 0 0 0 1 0 1 0 0",
     "retry from scratch": "0 0 1 1 1 1 1 1 1 1 0 0 0 0",
     "extend": "1 1 1 1 1 1 1 1 1 1 1 1 1 1",  # one that has trained: tests/crash/test_extend.py
+    "fork": "1 1 1 1 1 1 1 1 1 1 1 1 1 1",  # a command cannot be forked: tests/crash/test_fork.py
     "priority": "0 0 0 0 0 0 0 0 0 0 0 0 0 0",
 }
 
