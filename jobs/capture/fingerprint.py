@@ -8,7 +8,7 @@ from typing import Any, Final
 from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.capture.variables import CHANGED_HINT, components
 from rekindle.jobs.keras_compat import internals
-from rekindle.jobs.weights import auto_names
+from rekindle.jobs.weights import auto_names, layer_attributes
 from rekindle.jobs.weights.auto_names import Ranks
 from rekindle.jobs.weights.raw_arrays import value_of
 from rekindle.state.counted import few
@@ -37,6 +37,7 @@ def of(models: list[Any], optimizers: dict[str, Any], names: Ranks | None = None
             layers.append([type(layer).__name__, layer.name, _digest(config), _digest(plain)])
     return {
         "keras": internals.keras.__version__,
+        "backend": internals.BACKEND,
         "model": "".join(type(model).__name__ for model in models),
         "layers": layers,
         "auto_names": names,
@@ -69,6 +70,9 @@ def compare_layers(now: Fingerprint, saved: Fingerprint) -> str | None:
     Another version of Keras may write other settings of the same layer: there these do not count,
     and :func:`not_compared` names them.
     """
+    backend = saved.get("backend", now["backend"])
+    if backend != now["backend"]:
+        return f"the backend of Keras was {backend} and is {now['backend']}"
     other_keras = _has_other_keras(now, saved)
     before, after = len(saved.get("layers", [])), len(now["layers"])
     count = "" if before == after else f"the model had {before} layers and has {after}: "
@@ -201,10 +205,7 @@ def unused_rates(
 
 
 def _config(thing: Any) -> Any:
-    try:
-        return thing.get_config()
-    except Exception:
-        return None  # custom layers may have no working get_config
+    return layer_attributes.config_of(thing)
 
 
 def _readable(config: Any) -> dict[str, Any]:

@@ -64,9 +64,11 @@ class ModelState(ComponentBase):
 
     def capture_variables(self, arrays: Tensors) -> Json:
         """Copy the values of the variables alone."""
+        self._settle()
         return {"variables": variables.capture(self._readable(), arrays)}
 
     def capture(self, arrays: Tensors) -> TrainingState:
+        self._settle()
         groups = self._readable()
         described = variables.capture(groups, arrays)
         allowed, self._first_bad = self._finiteness.judge(
@@ -143,6 +145,7 @@ class ModelState(ComponentBase):
 
     def parts(self) -> Parts:
         """Return the TensorFlow variables of model, optimizer, metrics and seed generators."""
+        self._settle()
         groups, _ = variables.readable(self._groups.listed())
         found = [(label, variables.components_of(group)) for label, group in groups.items()]
         return groups_of(found, variables.components_of(self._random.variables()))
@@ -173,6 +176,10 @@ class ModelState(ComponentBase):
     def is_complete(self) -> bool:
         """Return whether every layer and optimizer has created its variables."""
         return all(variables.are_all_there(model) for model in self.models.values())
+
+    def _settle(self) -> None:
+        for model in self.models.values():
+            internals.settle(model)
 
     def _readable(self) -> Groups:
         """Return all variables but those whose values cannot be read."""

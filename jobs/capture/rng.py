@@ -4,9 +4,10 @@ import functools
 import gc
 import random
 import re
+import sys
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from rekindle.jobs.capture.component import Caveat, ComponentBase
 from rekindle.jobs.seeding import trace_draws, unseeded
 from rekindle.jobs.weights.raw_arrays import value_of
 from rekindle.state.run.training_state import TrainingState
+
+_OTHER_BACKENDS: Final = ("keras.src.backend.jax", "keras.src.backend.torch")
 
 _generators: list["weakref.ref[Any]"] = []
 _watched: list[Any] = []
@@ -33,11 +36,10 @@ def watch_seed_generators(kinds: Iterable[Any] = (), existing: Any = None) -> No
         kinds: classes of Keras' own generators.
         existing: a generator that exists already.
     """
-    import tensorflow as tf
-
     if existing is not None and not any(one() is existing for one in _generators):
         _generators.append(weakref.ref(existing))
-    for kind in (*kinds, tf.random.Generator):
+    tensorflow = sys.modules.get("tensorflow")
+    for kind in (*kinds, *([tensorflow.random.Generator] if tensorflow is not None else [])):
         _count(kind)
 
 
@@ -57,8 +59,13 @@ def _count(kind: Any) -> None:
 
 
 def variable_of(generator: Any) -> Any:
-    """Return the TensorFlow variable of a generator's state; None for one created in a graph."""
+    """Return the TensorFlow variable of a generator's state; None for one created in a graph.
+
+    On another backend that is the Keras variable itself.
+    """
     state = generator.state
+    if type(state).__module__.startswith(_OTHER_BACKENDS):
+        return state
     value = getattr(state, "_value", state)
     return value if hasattr(value, "assign") else None
 

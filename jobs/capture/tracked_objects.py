@@ -79,7 +79,7 @@ class TrackedModels:
                     f"The {label} is not built, and its variables cannot be inferred.",
                     hint="Build it before the loop: optimizer.build(variables).",
                 )
-            with model.distribute_strategy.scope():
+            with internals.scope(model):
                 internals.build_optimizer(optimizer, internals.trainable_variables(model))
         for label, metric in self.metrics.items():
             if not metric.variables:
@@ -108,6 +108,9 @@ class TrackedModels:
         found: Groups = {
             label: internals.model_variables(model) for label, model in self.models.items()
         }
+        for label, model in self.models.items():
+            if buffers := internals.buffers(model):
+                found["buffers" + label.removeprefix("model")] = buffers
         for label, optimizer in self.optimizers.items():
             found[label] = internals.optimizer_variables(optimizer)
         for label, metric in self.metrics.items():

@@ -12,6 +12,7 @@ import numpy as np
 from rekindle.jobs.bytecode.identity import identity_of
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.keras_compat import internals
+from rekindle.jobs.keras_compat.tensorflow_parts import tf
 from rekindle.jobs.weights import layer_attributes, raw_arrays
 from rekindle.jobs.weights.auto_names import Renaming
 from rekindle.jobs.weights.layer_attributes import ATOMS
@@ -24,6 +25,8 @@ CHANGED_HINT: Final = (
     "JOB --allow-change`, or start over with `--from-scratch`."
 )
 _UNREADABLE: Final = frozenset({"variant", "resource"})
+_OF_TENSORFLOW: Final = frozenset({"tensorflow", "none"})
+"""Backends whose variables are those of TensorFlow, or which have none."""
 _AS_THEY_ARE: Final = Renaming({}, {})
 
 
@@ -42,8 +45,8 @@ class Listing(NamedTuple):
 def of_model(model: Any) -> Groups:
     """Return all variables that training changes, in groups, each in an order fixed by the script.
 
-    Groups: ``model`` (weights, statistics, seed states of layers), ``metrics``,
-    ``optimizer``, for each further optimizer that is an attribute of the model
+    Groups: ``model`` (weights, statistics, seed states of layers), ``metrics``, ``buffers`` (of
+    modules of PyTorch), ``optimizer``, for each further optimizer that is an attribute of the model
     ``optimizer.<attribute>``, ``plain`` and ``untracked``: see the functions of these names.
     """
     groups = listed(model)
@@ -60,6 +63,8 @@ def listed(model: Any) -> Groups:
         "model": internals.model_variables(model),
         "metrics": internals.metrics_variables(model),
     }
+    if found := internals.buffers(model):
+        groups["buffers"] = found
     for name, optimizer in optimizers(model).items():
         groups[name] = internals.optimizer_variables(optimizer)
     return groups
@@ -71,8 +76,6 @@ def plain(model: Any, known: Groups) -> list[Any]:
     Args:
         known: variables that are listed already.
     """
-    import tensorflow as tf
-
     variable = tf.Variable  # looked up once: each attribute of each layer is compared
     found: list[Any] = []
     seen = {identity_of(one) for group in known.values() for one in group}
@@ -107,8 +110,6 @@ def untracked(model: Any, known: Groups) -> list[Any]:
     Args:
         known: variables that are listed already.
     """
-    import tensorflow as tf
-
     variable, module = (*internals.KERAS_VARIABLES, tf.Variable), tf.Module
     found: list[Any] = []
     seen = {
@@ -344,14 +345,19 @@ def components_of(variables: Iterable[Any]) -> list[Any]:
 
 
 def components(variable: Any) -> list[Any]:
-    """Return the TensorFlow variables of a Keras one: one, or one for each replica."""
+    """Return the TensorFlow variables of a Keras one: one, or one for each replica.
+
+    On another backend that is the Keras variable itself.
+    """
+    if internals.BACKEND not in _OF_TENSORFLOW:
+        return [variable]
     value = getattr(variable, "_value", variable)
     values = getattr(value, "values", None)
     return list(values) if isinstance(values, tuple) else [value]
 
 
 def _typed(array: np.ndarray[Any, Any], component: Any) -> np.ndarray[Any, Any]:
-    return raw_arrays.unpacked(array, component.dtype.as_numpy_dtype)
+    return raw_arrays.unpacked(array, raw_arrays.numpy_type(component))
 
 
 def _key(group: str, index: int, replica: int) -> str:

@@ -5,6 +5,8 @@ new process starts its sequence from the beginning. In a data pipeline that is c
 pass is read again from its start, unless several threads draw from it in an unknown order.
 """
 
+import os
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -12,6 +14,7 @@ from rekindle.jobs.capture.component import Caveat
 from rekindle.jobs.data.pipeline import graph, held, shuffles
 from rekindle.jobs.data.pipeline.variables import seed_generators
 from rekindle.jobs.journal_writer import log_line
+from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.keras_compat.tensorflow_parts import PRESENT, tf
 
 _RANDOM: Final = {
@@ -76,6 +79,11 @@ _TABLE: Final = Caveat(
     "The data pipeline changes a lookup table, whose content before the pass is not restored",
     "keep the counts in a tf.Variable, or fill the table before the training",
 )
+_GPU_ORDER: Final = "The GPU may add in another order each time"
+_GPUS: Final = {
+    "jax": 'set `env = { XLA_FLAGS = "--xla_gpu_deterministic_ops=true" }` in the spec',
+    "torch": "call torch.use_deterministic_algorithms(True) at the start of the script",
+}
 _SNAPSHOT: Final = Caveat(
     "The data pipeline reads a snapshot that an earlier attempt may have written",
     "use cache() instead of snapshot()",
@@ -181,18 +189,32 @@ def of_graphs(graphs: Iterable[Any], known: list[Any], home: str) -> list[Caveat
 
 def of_process() -> list[Caveat]:
     """Find caveats in the settings of this process."""
-    if not PRESENT:
+    if internals.BACKEND in _GPUS:
+        return _of_other_gpus(internals.BACKEND)
+    if not PRESENT or internals.BACKEND != "tensorflow":
         return []
     from tensorflow.python.framework import config
 
     if tf.config.list_physical_devices("GPU") and not config.is_op_determinism_enabled():
-        return [
-            Caveat(
-                "The GPU may add in another order each time",
-                "call tf.config.experimental.enable_op_determinism() at the start of the script",
-            )
-        ]
+        remedy = "call tf.config.experimental.enable_op_determinism() at the start of the script"
+        return [Caveat(_GPU_ORDER, remedy)]
     return []
+
+
+def _of_other_gpus(backend: str) -> list[Caveat]:
+    """Find what lets a GPU of JAX or PyTorch compute otherwise each time."""
+    library: Any = sys.modules.get(backend)
+    if library is None:
+        return []
+    if backend == "jax":
+        is_exact = library.default_backend() == "cpu" or "gpu_deterministic_ops=true" in (
+            os.environ.get("XLA_FLAGS", "")
+        )
+    else:
+        is_exact = not library.cuda.is_available() or (
+            library.are_deterministic_algorithms_enabled()
+        )
+    return [] if is_exact else [Caveat(_GPU_ORDER, _GPUS[backend])]
 
 
 def checked(look: Callable[[], list[Caveat]]) -> list[Caveat]:

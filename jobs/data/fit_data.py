@@ -73,7 +73,7 @@ class FitData(ComponentBase):
     def make_training(self, arguments: Json, saved: TrainingState, arrays: Tensors) -> Any:
         """Create the iterator over training data from arguments of ``TFEpochIterator``."""
         drawn = saved.get("draws")
-        if drawn is not None:
+        if drawn is not None and "made" in drawn:
             # Keras reads the first batches at once: they must draw the same as in the first attempt
             begin_with(drawn, arrays)
         kind = FitIterator if follows(arguments) else EpochwiseIterator

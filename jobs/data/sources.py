@@ -25,7 +25,6 @@ from rekindle.jobs.data.pipeline import fast_forward
 from rekindle.jobs.data.py_dataset import Reordered
 from rekindle.jobs.data.rng_tracker import RngTracker, differing, generators
 from rekindle.jobs.keras_compat import internals
-from rekindle.jobs.keras_compat.tensorflow_parts import tf
 from rekindle.state.run.training_state import IteratorState
 
 _IN_WORKERS: Final = Caveat(
@@ -74,7 +73,7 @@ class Source:
 
     Args:
         adapter: Keras' adapter of the data.
-        strategy: distributes datasets.
+        reader: reads it as the backend of Keras does.
         beat: called while data is read again; may end the process.
     """
 
@@ -83,17 +82,16 @@ class Source:
     tracker: RngTracker | None = None
     reordered: Reordered | None = None
 
-    def __init__(self, adapter: Any, strategy: Any, beat: Beat) -> None:
+    def __init__(self, adapter: Any, reader: Any, beat: Beat) -> None:
         self.adapter = adapter
-        self._strategy = strategy
+        self._reader = reader
         self._beat = beat
         self.dataset: Any = None
         self._distributed: Any = None
 
     def open(self) -> None:
         """Create the dataset; Keras then has read from the data."""
-        self.dataset = self.adapter.get_tf_dataset()
-        self._distributed = self.distribute(self.dataset)
+        self.dataset, self._distributed = self._reader.opened(self.adapter)
 
     @property
     def element_spec(self) -> Any:
@@ -114,16 +112,24 @@ class Source:
         iterator = iter(self._distributed)
         if first:
             fast_forward.forward(iterator, first, self._beat)
-        return Pass(iterator)
+        return Pass(self._reader.converted(iterator))
 
     def caveats(self, steps_per_epoch: int | None, num_batches: int | None) -> list[Caveat]:
         """List what of the data cannot be restored exactly, as far as known now."""
         return []
 
+    def draws(self, arrays: Tensors) -> Json | None:
+        """Return what of the random state of the data is saved with it; None for nothing."""
+        return None
+
+    def load_draws(self, draws: Json, arrays: Tensors) -> None:
+        """Load what :meth:`draws` returned, before the pass is read again."""
+
+    def load_own(self, draws: Json, arrays: Tensors) -> None:
+        """Restore what :meth:`draws` returned, once the pass is read again."""
+
     def distribute(self, dataset: Any) -> Any:
-        if isinstance(dataset, tf.distribute.DistributedDataset):
-            return dataset
-        return self._strategy.experimental_distribute_dataset(dataset)
+        return self._reader.distributed(dataset)
 
 
 class OrderedSource(Source):
@@ -135,8 +141,8 @@ class OrderedSource(Source):
 
     own_order = True
 
-    def __init__(self, adapter: Any, strategy: Any, beat: Beat, seed: tuple[int, int]) -> None:
-        super().__init__(adapter, strategy, beat)
+    def __init__(self, adapter: Any, reader: Any, beat: Beat, seed: tuple[int, int]) -> None:
+        super().__init__(adapter, reader, beat)
         self._seed = seed
 
     def skip_pass(self) -> None:
@@ -170,9 +176,9 @@ class TrackedSource(Source):
     """
 
     def __init__(
-        self, adapter: Any, strategy: Any, beat: Beat, tracker: RngTracker, inside: InsideDraws
+        self, adapter: Any, reader: Any, beat: Beat, tracker: RngTracker, inside: InsideDraws
     ) -> None:
-        super().__init__(adapter, strategy, beat)
+        super().__init__(adapter, reader, beat)
         self.tracker: RngTracker = tracker
         self._inside = inside
         self._found: list[Caveat] = []
@@ -207,13 +213,13 @@ class GeneratorSource(TrackedSource):
     def __init__(
         self,
         adapter: Any,
-        strategy: Any,
+        reader: Any,
         beat: Beat,
         tracker: RngTracker,
         inside: InsideDraws,
         given: Any,
     ) -> None:
-        super().__init__(adapter, strategy, beat, tracker, inside)
+        super().__init__(adapter, reader, beat, tracker, inside)
         self._ready: Iterator[Any] | None = None
         self._again: dict[str, Any] = {}
         if given in _given:
@@ -281,13 +287,13 @@ class PyDatasetSource(TrackedSource):
     def __init__(
         self,
         adapter: Any,
-        strategy: Any,
+        reader: Any,
         beat: Beat,
         tracker: RngTracker,
         inside: InsideDraws,
         seed: tuple[int, int],
     ) -> None:
-        super().__init__(adapter, strategy, beat, tracker, inside)
+        super().__init__(adapter, reader, beat, tracker, inside)
         self.reordered: Reordered = Reordered(adapter, seed, tracker)
 
     def name_outside(self, names: set[str]) -> None:
@@ -352,24 +358,25 @@ class Opening:
         if self._inside is not None:
             self._inside.look()
 
-    def source(self, kind: type[Source], adapter: Any, strategy: Any) -> Source:
+    def source(self, kind: type[Source], adapter: Any, reader: Any) -> Source:
         """Create the source of a kind, once Keras has created its adapter of the data."""
-        source = self._make(kind, adapter, strategy)
+        source = self._make(kind, adapter, reader)
         source.open()
         if isinstance(source, PyDatasetSource):
             # Keras has read two batches
             source.name_outside(differing(self._outside, rng_tracker.outside(self._data)))
         return source
 
-    def _make(self, kind: type[Source], adapter: Any, strategy: Any) -> Source:
+    def _make(self, kind: type[Source], adapter: Any, reader: Any) -> Source:
         tracker, inside = self._tracker, self._inside
         if issubclass(kind, OrderedSource):
-            return kind(adapter, strategy, self._beat, self._seed)
+            return kind(adapter, reader, self._beat, self._seed)
         if tracker is not None and inside is not None and kind is PyDatasetSource:
-            return PyDatasetSource(adapter, strategy, self._beat, tracker, inside, self._seed)
+            return PyDatasetSource(adapter, reader, self._beat, tracker, inside, self._seed)
         if tracker is not None and inside is not None and kind is GeneratorSource:
-            return GeneratorSource(adapter, strategy, self._beat, tracker, inside, self._data)
-        return Source(adapter, strategy, self._beat)
+            return GeneratorSource(adapter, reader, self._beat, tracker, inside, self._data)
+        plain = Source if issubclass(kind, TrackedSource) else kind
+        return plain(adapter, reader, self._beat)
 
 
 def _raced(kind: str, *, is_value: bool) -> Caveat:
@@ -423,7 +430,9 @@ class DrawnData:
     def draws(self, arrays: Tensors) -> Json | None:
         """Return the states of the generators that the data draws from, as JSON and arrays."""
         tracker = self.source.tracker
-        return None if tracker is None else tracker.capture(arrays, self.taken_live)
+        if tracker is None:
+            return self.source.draws(arrays)
+        return tracker.capture(arrays, self.taken_live)
 
     def drawn(self) -> dict[str, Any]:
         """Return states of Python's and numpy's generators to save instead of the current ones."""
@@ -437,12 +446,16 @@ class DrawnData:
 
     def load_draws(self, draws: Json | None, arrays: Tensors) -> None:
         """Load what :meth:`draws` returned, and repeat the epoch calls of a ``PyDataset``."""
+        if draws is not None:
+            self.source.load_draws(draws, arrays)
         if self.source.tracker is not None and draws is not None:
             self.source.tracker.load(draws, arrays)
             self.source.tracker.epoch_calls.repeat(draws["called"], self._events.beat)
 
     def load_own(self, draws: Json | None, arrays: Tensors) -> None:
-        """Restore the generators that are attributes of a ``PyDataset``, once it is at its pass."""
+        """Restore the generators that are attributes of the data, once it is at its pass."""
+        if draws is not None:
+            self.source.load_own(draws, arrays)
         if self.source.tracker is not None and draws is not None:
             self.source.tracker.load_own(draws, arrays)
 

@@ -27,6 +27,8 @@ _ANY: Final = 8
 _BYTES_A_SECOND: Final = 1e9
 _EACH_S: Final = 4e-5
 _EACH_ELSEWHERE_S: Final = 5e-4
+_ITEM: Final = 4
+"""Bytes of an item, about, of a variable of another library than TensorFlow."""
 _HOST: Final = ":CPU:0"
 _COLUMNS: Final = 1024
 _LAYOUT: Final = struct.Struct("<QQ")
@@ -147,8 +149,11 @@ def estimate(parts: Parts) -> float:
     """Estimate the seconds of a digest, before there was one."""
     total = 0.0
     for one in itertools.chain(*parts):
-        size = (one.shape.num_elements() or 0) * one.dtype.size
-        each = _EACH_S if one.device.endswith(_HOST) else _EACH_ELSEWHERE_S
+        if _is_of_tensorflow(one):
+            size = (one.shape.num_elements() or 0) * one.dtype.size
+            each = _EACH_S if one.device.endswith(_HOST) else _EACH_ELSEWHERE_S
+        else:
+            size, each = math.prod(one.shape) * _ITEM, _EACH_ELSEWHERE_S
         total += each + size / _BYTES_A_SECOND
     return total
 
@@ -174,6 +179,9 @@ def _bits(variable: Any) -> Any:
     """Return the bits of a variable, or sums of them that depend on their places."""
     import numpy as np
 
+    if not _is_of_tensorflow(variable):
+        # copied: JAX gives the buffers of a step to the next one
+        return np.ascontiguousarray(variable.numpy()).reshape(-1).view(np.uint8)
     value = _value(variable)
     if not value.device.endswith(_HOST) and value.dtype.is_numpy_compatible:
         return folded(value)
@@ -181,6 +189,10 @@ def _bits(variable: Any) -> Any:
     if array.dtype.hasobject:
         return repr(array.tolist()).encode(errors="replace")
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def _is_of_tensorflow(variable: Any) -> bool:
+    return hasattr(variable.dtype, "as_numpy_dtype")
 
 
 def _value(variable: Any) -> Any:

@@ -73,6 +73,8 @@ def _export(order: dict[str, Any], run: Run) -> str:
     if order["format"] == "json":
         publish(target, lambda path: path.write_text(json.dumps(model_of)), force=order["force"])
         return str(target)
+    if "backend" in entry:
+        os.environ["KERAS_BACKEND"] = entry["backend"]  # the script may have set it
     model = _build(model_of, entry.get("package", "keras"))
     _fill(model, label, state["variables"], arrays)
     return write(model, order)
@@ -218,6 +220,13 @@ def write(model: Any, order: dict[str, Any]) -> str:
         described = variables.capture({"model": internals.model_variables(model)}, arrays)
         _write_safetensors(target, described["model"], arrays, "model", {}, order)
     else:
+        from rekindle.jobs.keras_compat import internals
+
+        if internals.BACKEND != "tensorflow":
+            raise UsageError(
+                f"TensorFlow's format holds no model of Keras on {internals.BACKEND}.",
+                hint="Export a .keras, .weights.h5 or .safetensors file.",
+            )
         import tensorflow as tf
 
         parts = {"model": model}

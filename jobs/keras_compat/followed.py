@@ -67,7 +67,22 @@ def is_absent() -> bool:
 
 def has_tensorflow() -> bool:
     """Return whether objects of TensorFlow can be met."""
-    return "tensorflow" in sys.modules or not is_absent()
+    if "tensorflow" in sys.modules:
+        return True
+    return not is_absent() and backend_of(module()) == keras_support.BACKEND
+
+
+def runs_elsewhere() -> bool:
+    """Return whether a Keras 3 is imported whose backend is not TensorFlow."""
+    keras = sys.modules.get("keras")
+    return keras is not None and backend_of(keras) != keras_support.BACKEND
+
+
+def backend_of(keras: Any) -> str:
+    """Return the name of the backend of a Keras; legacy Keras has TensorFlow."""
+    if keras_support.is_legacy(keras):
+        return keras_support.BACKEND
+    return str(keras.config.backend())
 
 
 def _imported() -> bool:

@@ -2,16 +2,14 @@
 
 import argparse
 import contextlib
+import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import keras
-import tensorflow as tf
 from keras.src import tree as _tree
 from keras.src.backend.common import global_state
-from keras.src.backend.tensorflow import trainer as _trainer
-from keras.src.backend.tensorflow.trainer import TFEpochIterator
 from keras.src.optimizers.base_optimizer import BaseOptimizer
 from keras.src.random import seed_generator as _seed_generator
 from keras.src.trainers.data_adapters import (
@@ -22,12 +20,13 @@ from keras.src.trainers.data_adapters import (
 )
 from keras.src.trainers.data_adapters import array_slicing as _array_slicing
 from keras.src.trainers.epoch_iterator import EpochIterator
+from keras.src.utils import rng_utils as _rng_utils
 
-from rekindle.jobs.keras_compat import keras_support, loops, parts
+from rekindle.jobs.keras_compat import followed, keras_support, loops, parts
 from rekindle.jobs.keras_compat.keras_support import LOOP, Support
-from rekindle.jobs.keras_compat.known import TESTED
 
 __all__ = [
+    "BACKEND",
     "GLOBAL_GENERATOR",
     "HELD_LAYERS",
     "HELD_VARIABLES",
@@ -38,10 +37,12 @@ __all__ = [
     "PLAIN_FIT",
     "PLAIN_ITERATOR",
     "SEED_GENERATORS",
+    "TRACES",
     "KerasTensor",
     "Policy",
     "PyDataset",
     "TFDatasetAdapter",
+    "buffers",
     "build",
     "build_optimizer",
     "carry_logs",
@@ -68,19 +69,32 @@ __all__ = [
     "renew_summary_step",
     "replace_fit",
     "replace_generator",
+    "scope",
     "set_initial_epoch",
     "settings",
+    "settle",
     "start_workers",
     "support",
+    "trace",
     "trainable_variables",
+    "watch_traces",
 ]
 
 _NOTHING: Final = argparse.Namespace()
-_TRAINER: Final[Any] = getattr(_trainer, "TensorFlowTrainer", None) or _trainer.Trainer
-"""Base class of models; Keras 3.16 renames it."""
+BACKEND: Final = followed.backend_of(keras)
+TENSORFLOW: Final = keras_support.BACKEND
+if TYPE_CHECKING or BACKEND == "tensorflow":
+    from rekindle.jobs.keras_compat.backends import of_tensorflow as backend
+elif BACKEND == "jax":
+    from rekindle.jobs.keras_compat.backends import of_jax as backend
+else:
+    from rekindle.jobs.keras_compat.backends import of_torch as backend
+BACKEND_PARTS: Final[Any] = backend
+_TRAINER: Final[Any] = backend.TRAINER
+"""Base class of models."""
 
 PLAIN_FIT: Final[Callable[..., Any]] = _TRAINER.fit
-PLAIN_ITERATOR: Final[Any] = TFEpochIterator
+PLAIN_ITERATOR: Final[Any] = getattr(backend.MODULE, backend.ITERATOR)
 """Keras' own ``fit`` and iterator, as of the import."""
 BASE_ITERATOR: Final[Any] = EpochIterator
 LEGACY: Final = False
@@ -96,13 +110,16 @@ OPTIMIZERS: Final[tuple[Any, ...]] = (BaseOptimizer,)
 PyDataset: Final[Any] = keras.utils.PyDataset
 KerasTensor: Final[Any] = keras.KerasTensor
 Policy: Final[Any] = keras.mixed_precision.DTypePolicy
-OWN_NAMES: Final[frozenset[str]] = frozenset()
+# of a module of PyTorch: Keras sets it in each epoch
+OWN_NAMES: Final[frozenset[str]] = frozenset({"training"} if BACKEND == "torch" else ())
+TRACES: Final[bool] = backend.TRACES
 HELD_VARIABLES: Final = ("_trainable_variables", "_non_trainable_variables", "_variables")
 HELD_LAYERS: Final = "_layers"
 flatten: Final[Callable[[Any], list[Any]]] = keras.tree.flatten
 map_structure: Final[Callable[..., Any]] = keras.tree.map_structure
 
-_RELEASE: Final = parts.family(keras.__version__)
+_PARTS: Final = parts.KERAS3[BACKEND]
+_RELEASE: Final = parts.family(keras.__version__, _PARTS)
 Loop: Final[Any] = loops.of(_RELEASE)
 PlainLoop: Final[Any] = loops.plain_of(_RELEASE)
 
@@ -110,23 +127,23 @@ GLOBAL_GENERATOR: Final = "global_seed_generator"
 """Keras' name of the generator used by everything without one of its own."""
 
 
-def support(groups: Iterable[str] = parts.GROUPS) -> Support:
-    """Decide how this Keras is followed, on the TensorFlow backend.
+def support(groups: Iterable[str] = _PARTS.groups) -> Support:
+    """Decide how this Keras is followed, on its backend.
 
     Args:
         groups: of functions to look at; a trainer looks at a kind of data once it has any.
     """
-    unknown = {group: parts.unknown(group) for group in groups}
+    unknown = {group: parts.unknown(group, _PARTS) for group in groups}
     return keras_support.decide(
-        keras.__version__, keras_support.BACKEND, unknown=unknown if parts.has_source() else None
+        keras.__version__, BACKEND, unknown=unknown if parts.has_source(_PARTS) else None
     )
 
 
 def follows(data: Any, targets: Any = None) -> bool:
     """Return whether a ``fit`` with these data can begin at any batch; otherwise at any epoch."""
-    if not parts.has_source():
-        return keras.__version__ in TESTED
-    return not parts.unknown(LOOP) and not parts.unknown(_group_of(data))
+    if not parts.has_source(_PARTS):
+        return keras.__version__ in _PARTS.tested
+    return not parts.unknown(LOOP, _PARTS) and not parts.unknown(_group_of(data), _PARTS)
 
 
 def _group_of(data: Any) -> str:
@@ -134,8 +151,22 @@ def _group_of(data: Any) -> str:
         return parts.GENERATORS
     if isinstance(data, PyDataset):
         return parts.PY_DATASETS
-    is_dataset = isinstance(data, tf.data.Dataset | tf.distribute.DistributedDataset)
-    return parts.DATASETS if is_dataset else parts.ARRAYS
+    # late: it decides whether there is a TensorFlow
+    from rekindle.jobs.keras_compat.tensorflow_parts import tf
+
+    if isinstance(data, (tf.data.Dataset, tf.distribute.DistributedDataset)):
+        return parts.DATASETS
+    of_loaders = parts.LOADERS in _PARTS.groups and is_loader(data)
+    return parts.LOADERS if of_loaders else parts.ARRAYS
+
+
+def is_loader(data: Any) -> bool:
+    """Return whether data is a ``DataLoader`` of PyTorch, or of another library than TensorFlow."""
+    return any(
+        one.__name__ in ("DataLoader", "MapDataset", "IterDataset")
+        and one.__module__.partition(".")[0] in ("torch", "grain")
+        for one in type(data).__mro__
+    )
 
 
 def generator_of(adapter: Any) -> Callable[[], Iterator[Any]]:
@@ -175,6 +206,17 @@ class _Iterable:
         return self._follow()
 
 
+def seed(number: int) -> None:
+    """Seed all generators; TensorFlow is not imported for that."""
+    is_loaded = "tensorflow" in sys.modules
+    outer = _rng_utils.tf
+    _rng_utils.tf = outer if is_loaded else argparse.Namespace(available=False)
+    try:
+        keras.utils.set_random_seed(number)
+    finally:
+        _rng_utils.tf = outer
+
+
 def replace_fit(fit: Callable[..., Any]) -> Callable[[], None]:
     """Replace ``Model.fit``; return a function that undoes it."""
     _TRAINER.fit = fit
@@ -188,11 +230,13 @@ def replace_fit(fit: Callable[..., Any]) -> Callable[[], None]:
 @contextlib.contextmanager
 def epoch_iterator(make: Callable[..., Any]) -> Iterator[None]:
     """Let ``fit`` create its data iterators with ``make``, within the ``with`` block."""
-    outer, _trainer.TFEpochIterator = _trainer.TFEpochIterator, make
+    module, name = backend.MODULE, backend.ITERATOR
+    outer = getattr(module, name)
+    setattr(module, name, make)
     try:
         yield
     finally:
-        _trainer.TFEpochIterator = outer
+        setattr(module, name, outer)
 
 
 def initial_epoch(model: Any) -> int | None:
@@ -268,23 +312,38 @@ def build_optimizer(optimizer: Any, variables: list[Any]) -> None:
     optimizer.build(variables)
 
 
-def build(model: Any, spec: Any) -> None:
+def build(model: Any, data: Any) -> None:
     """Create the variables of a compiled model, its optimizer, loss and metrics; Keras' own way.
 
     Args:
-        spec: of a batch, as ``tf.TensorSpec``.
+        data: the iterator over training data.
     """
-    model._symbolic_build(data_batch=_batch_of(spec))
+    backend.build(model, data)
 
 
-def _batch_of(spec: Any) -> Any:
-    """Convert the shapes of a batch for Keras' symbolic build; unknown sizes stay unknown."""
-    return tf.nest.map_structure(
-        lambda s: (
-            KerasTensor(tuple(s.shape), s.dtype.name) if isinstance(s, tf.TensorSpec) else None
-        ),
-        spec,
-    )
+def buffers(model: Any) -> list[Any]:
+    """List what of the state of a model Keras does not: buffers of modules of PyTorch."""
+    return backend.buffers(model)
+
+
+def trace(model: Any, data: Any) -> None:
+    """Trace a step without running it, where that creates variables; arguments as of build."""
+    backend.trace(model, data)
+
+
+def scope(model: Any) -> Any:
+    """Return the context in which a model creates variables."""
+    return backend.scope(model)
+
+
+def watch_traces(watched: Callable[[Any], Any]) -> None:
+    """Let Keras compile ``watched(step)`` where only the compiler knows when it runs the code."""
+    backend.watch_traces(watched)
+
+
+def settle(model: Any) -> None:
+    """Put the current values into the variables of a model, if an epoch keeps them elsewhere."""
+    backend.settle(model)
 
 
 def iterator_arguments(model: Any, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -303,8 +362,8 @@ def iterator_arguments(model: Any, arguments: dict[str, Any]) -> dict[str, Any]:
         "steps_per_epoch": arguments["steps_per_epoch"],
         "shuffle": arguments["shuffle"],
         "class_weight": arguments["class_weight"],
-        "distribute_strategy": model.distribute_strategy,
         "steps_per_execution": model.steps_per_execution,
+        **backend.iterator_arguments(model),
     }
 
 
@@ -319,6 +378,7 @@ def carry_logs(model: Any, logs: dict[str, Any]) -> None:
     def result(found: dict[str, Any]) -> Any:
         return plain(model, found or logs)
 
+    backend.bind_logs(backend.MODULE)
     # not setattr: Keras' tracking would add it to the model
     model.__dict__["_get_metrics_result_or_logs"] = result
 

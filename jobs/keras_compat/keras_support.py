@@ -7,18 +7,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rekindle.jobs.keras_compat.known import LEGACY_TESTED, TESTED
+from rekindle.jobs.keras_compat.known import JAX_TESTED, LEGACY_TESTED, TESTED, TORCH_TESTED
 from rekindle.state.counted import few
 
 BACKEND: Final = "tensorflow"
-"""The backend whose training loop is followed."""
+"""The backend that Keras has by default."""
+BACKENDS: Final[Mapping[str, tuple[str, ...]]] = {
+    BACKEND: TESTED,
+    "jax": JAX_TESTED,
+    "torch": TORCH_TESTED,
+}
+"""The backends whose training loop is followed, with the tested versions of Keras."""
 NOT_FOLLOWED: Final = "this training is not followed; nothing of it is saved."
 SCRATCH: Final = "otherwise each relaunch starts from scratch."
 """The end of every hint about training that is not followed."""
 HINT: Final = (
     f"Train with `fit` of Keras 3, or write the loop with `resumable` (docs/loops.md); {SCRATCH}"
 )
-BACKEND_HINT: Final = f'Set `env = {{ KERAS_BACKEND = "{BACKEND}" }}` in the spec.'
+BACKEND_HINT: Final = (
+    f'Set `env = {{ KERAS_BACKEND = "{BACKEND}" }}` in the spec, or "jax", or "torch".'
+)
 
 EXACT: Final = "exact"
 SIMILAR: Final = "similar"
@@ -33,7 +41,7 @@ Release = tuple[int, ...]
 _FIRST: Final = 3
 _ALONE: Final = (2, 16)
 _OLDEST_LEGACY: Final = (2, 12)
-_OLDEST: Final = (3, 3)
+_OLDEST: Final[Mapping[str, Release]] = {BACKEND: (3, 3), "jax": (3, 7), "torch": (3, 7)}
 """Older versions have another API between ``fit`` and its iterator."""
 
 
@@ -63,16 +71,18 @@ def decide(
         unknown: for the training loop (LOOP) and each kind of data, the functions of Keras that
             differ from those of every tested version; None where the source is not installed.
     """
-    if backend != BACKEND:
+    if backend not in BACKENDS:
         return Support(
             UNFOLLOWED,
             f"The Keras backend is {backend}, where `fit` is not resumable: {NOT_FOLLOWED}",
             BACKEND_HINT,
         )
-    hint = f"Install Keras {nearest(version)}, the nearest tested version."
-    if release(version) < _OLDEST:
-        return _too_old(f"Keras {version}", hint)
-    return _level(f"Keras {version}", version in TESTED, hint, unknown)
+    tested = BACKENDS[backend]
+    words = f"Keras {version}" + ("" if backend == BACKEND else f" on {backend}")
+    hint = f"Install Keras {nearest(version, tested)}, the nearest tested version."
+    if release(version) < _OLDEST[backend]:
+        return _too_old(words, hint)
+    return _level(words, version in tested, hint, unknown)
 
 
 def decide_legacy(

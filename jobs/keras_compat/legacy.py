@@ -29,6 +29,8 @@ _backend: Final[Any] = _part("backend")
 _tf_utils: Final[Any] = _part("utils.tf_utils")
 
 LEGACY: Final = True
+BACKEND: Final = "tensorflow"
+TRACES: Final = True
 PLAIN_FIT: Final[Callable[..., Any]] = _training.Model.fit
 PLAIN_ITERATOR: Final[Any] = data_adapter.get_data_handler
 """Keras' own ``fit``, and what makes the iterators of its epochs, as of the import."""
@@ -188,19 +190,47 @@ def is_built(model: Any) -> bool:
     )
 
 
-def build(model: Any, spec: Any) -> None:
+def build(model: Any, data: Any) -> None:
     """Create the variables of a compiled model, its optimizer, loss and metrics.
 
     A training step is traced, and not run.
 
     Args:
-        spec: of a batch, as ``tf.TensorSpec``.
+        data: the iterator over training data.
     """
 
     def step(batch: Any) -> Any:
         return model.distribute_strategy.run(model.train_step, args=(batch,))
 
-    tf.function(step).get_concrete_function(spec)
+    tf.function(step).get_concrete_function(data.element_spec)
+
+
+def buffers(model: Any) -> list[Any]:
+    """List nothing: only modules of PyTorch have buffers."""
+    return []
+
+
+def seed(number: int) -> None:
+    """Seed all generators."""
+    keras.utils.set_random_seed(number)
+
+
+def trace(model: Any, data: Any) -> None:
+    """Trace a step without running it: it creates variables that no build knows of."""
+    tf.function(model.train_step).get_concrete_function(data.element_spec)
+
+
+def scope(model: Any) -> Any:
+    """Return the context in which a model creates variables."""
+    return model.distribute_strategy.scope()
+
+
+def watch_traces(watched: Callable[[Any], Any]) -> None:
+    """Do nothing: the traces of TensorFlow itself are watched."""
+
+
+def settle(model: Any) -> None:
+    """Do nothing: variables always have their values."""
 
 
 def model_variables(model: Any) -> list[Any]:

@@ -11,6 +11,8 @@ from rekindle.jobs.keras_compat.absent import absent
 keras: Final[Any] = absent("keras", __version__="none")
 
 LEGACY: Final = False
+BACKEND: Final = "none"
+TRACES: Final = False
 GLOBAL_GENERATOR: Final = ""
 HELD_LAYERS: Final = ""
 HELD_VARIABLES: Final[tuple[str, ...]] = ()

@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 from rekindle.jobs.capture import variables
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, ComponentBase
+from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.python_state import saved as records
 from rekindle.jobs.python_state import trials
 from rekindle.jobs.python_state.findings import advanced
@@ -21,7 +22,7 @@ _NO_STATE: Final = (
     "builtins. _io. io. threading. _thread. weakref. _weakref. logging. socket. queue. "
     "module types. functools. _functools. concurrent. multiprocessing. subprocess. "
     "contextlib. tempfile. tensorflow. keras. tf_keras. tqdm. wandb. mlflow. comet_ml. "
-    "neptune. clearml. tensorboard. rich. rekindle. typing. abc. inspect. "
+    "neptune. clearml. jax. jaxlib. tensorboard. rich. rekindle. typing. abc. inspect. "
     "collections.abc. _abc. re. operator. itertools. "
 )
 """Beginnings of the types that are no state: files, locks, loggers, functions, what libraries
@@ -151,7 +152,7 @@ class PythonState(ComponentBase):
     def _look_for_traced(self, now: Reach) -> None:
         """Name attributes of the model that have changed since its step was traced with them."""
         model = self._roots.get("model")
-        if model is None or vars(model).get("_run_eagerly"):
+        if model is None or not internals.TRACES or vars(model).get("_run_eagerly"):
             return
         parts = {
             path: node.digests()

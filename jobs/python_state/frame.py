@@ -1,12 +1,12 @@
 """Variables of one frame of the script: a module's, or a function's that runs."""
 
-import ctypes
 import inspect
 import sys
 import types
 from collections.abc import Iterator
 from typing import Any
 
+from rekindle.jobs.bytecode import local_variable
 from rekindle.jobs.bytecode.liveness import flow_of
 from rekindle.jobs.object_kinds.kinds import Kind, Slot
 
@@ -73,12 +73,8 @@ class Frame:
 
     def set(self, name: str, value: Any) -> None:
         """Bind a variable."""
-        held = self._frame.f_locals
-        held[name] = value
-        if self.is_function and type(held) is dict:
-            # before Python 3.13 it is a copy, which a debugger puts back in this way
-            ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(self._frame), ctypes.c_int(0))
-        self._release(held)
+        local_variable.bind(self._frame, name, value)
+        self._release(self._frame.f_locals)
 
     def _release(self, held: Any) -> None:
         """Let the copy of a function's variables keep nothing alive."""

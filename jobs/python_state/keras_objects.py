@@ -263,7 +263,9 @@ class Classifier:
             return OPAQUE
         if any(identity_of(part) in self._known for part in parts):
             return OPAQUE
-        readable = all(hasattr(part, "numpy") and part.shape.rank is not None for part in parts)
+        readable = all(
+            hasattr(part, "numpy") and getattr(part.shape, "rank", 0) is not None for part in parts
+        )
         return VARIABLE if readable else OPAQUE
 
 

@@ -11,7 +11,6 @@ from rekindle.jobs.capture.variables import Listing
 from rekindle.jobs.heartbeat import Plan
 from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.keras_compat.internals import keras
-from rekindle.jobs.keras_compat.tensorflow_parts import tf
 from rekindle.jobs.python_state.component import named
 from rekindle.state.run.training_state import TrainingState
 
@@ -91,11 +90,11 @@ def python_roots(model: Any, arguments: Json, callbacks: list[Any]) -> dict[str,
 def build(model: Any, train: Any, models: ModelState, saved: TrainingState, warn: Warn) -> None:
     """Create all variables before the first batch, so that they can be restored."""
     was_built = internals.is_built(model)
-    with model.distribute_strategy.scope():
+    with internals.scope(model):
         try:
             # the specification of arrays costs 0.1 s, for each of hundreds of finished stages
             if not was_built:
-                internals.build(model, train.element_spec)
+                internals.build(model, train)
             built = True
         except Exception:
             built = False  # e.g. a custom train_step that creates variables itself
@@ -106,7 +105,7 @@ def build(model: Any, train: Any, models: ModelState, saved: TrainingState, warn
     if not built or ("callbacks" in saved and models.difference(saved) is not None):
         try:
             # tracing a step without running it creates the other variables
-            tf.function(model.train_step).get_concrete_function(train.element_spec)
+            internals.trace(model, train)
         except Exception as error:
             warn(
                 f"The model could not be built before training: {error}.",

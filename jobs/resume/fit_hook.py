@@ -15,6 +15,7 @@ from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture import rng
 from rekindle.jobs.keras_compat import followed, keras_support
 from rekindle.jobs.keras_compat.keras_support import NOT_FOLLOWED
+from rekindle.jobs.seeding import trace_draws
 from rekindle.state.errors import HookFailed, RekindleError
 
 
@@ -34,10 +35,6 @@ def install(session: Session, keras: Any) -> Callable[[], None]:
 
     Call it right after Keras is imported: random generators are registered from then on.
     """
-    # late: they import TensorFlow
-    from rekindle.jobs.data.pipeline import watching
-    from rekindle.jobs.ends.uses import VariableUses
-
     compat = compat_of(keras)
     support = compat.support((keras_support.LOOP,))
     if support.level == keras_support.EPOCHS:
@@ -45,8 +42,14 @@ def install(session: Session, keras: Any) -> Callable[[], None]:
     if compat.LEGACY:
         compat.draw_from_variables()
     rng.watch_seed_generators(compat.SEED_GENERATORS, compat.existing_global_generator())
-    watching.watch()
-    session.stages.ends.notice_by(VariableUses())
+    if compat.BACKEND == keras_support.BACKEND:
+        # late: it imports TensorFlow
+        from rekindle.jobs.ends.uses import VariableUses
+
+        session.stages.ends.notice_by(VariableUses())
+    compat.watch_traces(trace_draws.watched)
+    if "tensorflow" in sys.modules:
+        watch_pipelines()
     stages: list[Any] = []
 
     @functools.wraps(compat.PLAIN_FIT)
@@ -68,6 +71,17 @@ def install(session: Session, keras: Any) -> Callable[[], None]:
             "`Model.fit` could not be made resumable.", "Report this with the Keras version."
         )
     return undo
+
+
+def watch_pipelines() -> None:
+    """Register datasets and generators of TensorFlow, which the script has imported, from now on.
+
+    Keras on another backend reads ``tf.data``, too.
+    """
+    from rekindle.jobs.data.pipeline import watching
+
+    rng.watch_seed_generators()
+    watching.watch()
 
 
 def watch_seed_generators() -> None:

@@ -54,7 +54,8 @@ def store(run: Run, models: dict[str, Any]) -> str:
 def load(run: Run, state: TrainingState) -> Models:
     """Read label → ``{"class", "keras", "package", "model" or "problem"}`` of a checkpoint.
 
-    It is empty if that is unknown; ``package`` is the module of Keras where it is not ``keras``.
+    It is empty if that is unknown; ``package`` is the module of Keras where it is not ``keras``,
+    ``backend`` its backend where it is not TensorFlow.
 
     Args:
         state: of the checkpoint. One of an earlier version lacks the digest.
@@ -110,11 +111,13 @@ def _digest(models: Models) -> str:
 
 
 def _entry(model: Any) -> dict[str, Any]:
-    from rekindle.jobs.keras_compat.internals import keras
+    from rekindle.jobs.keras_compat.internals import BACKEND, keras
 
     entry: dict[str, Any] = {"class": type(model).__name__, "keras": keras.__version__}
     if keras.__name__ != "keras":
         entry["package"] = keras.__name__
+    if BACKEND != "tensorflow":
+        entry["backend"] = BACKEND
     try:
         # through text: store compares it with what load returns
         return {**entry, "model": json.loads(model.to_json())}

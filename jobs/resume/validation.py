@@ -28,6 +28,7 @@ class Validation:
         if self._before is not None:
             return
         self._engine.end_last_steps()
+        internals.settle(self._model)
         arrays: Tensors = {}
         metrics = {"metrics": internals.metrics_variables(self._model)}
         state = {

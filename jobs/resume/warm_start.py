@@ -11,6 +11,7 @@ from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture import variables
 from rekindle.jobs.journal_writer import log_line
 from rekindle.jobs.keras_compat import internals
+from rekindle.jobs.weights import raw_arrays
 from rekindle.jobs.weights.seed_paths import is_seed
 from rekindle.state.errors import CheckpointsUnreadable, StateMismatch
 from rekindle.state.run import checkpoints, tensors
@@ -103,4 +104,4 @@ def _mismatch(found: str) -> StateMismatch:
 
 
 def _dtype(variable: Any) -> Any:
-    return variables.components(variable)[0].dtype.as_numpy_dtype
+    return raw_arrays.numpy_type(variables.components(variable)[0])

@@ -5,6 +5,7 @@ traces the step again, in the middle of a training: it does so from the random s
 trace, and puts the current one back.
 """
 
+import functools
 import inspect
 import random
 import threading
@@ -68,11 +69,45 @@ def restore(kept: dict[str, dict[str, Any]]) -> None:
 
 def _create(function_type: Any, type_context: Any, graph: Any, options: Any) -> Any:
     """Replace ``_create_concrete_function``: trace a function."""
-    global _tracing
-    assert _plain is not None
+    plain = _plain
+    assert plain is not None
     name = None if _tracing else step_name(options.python_function)
+    return _traced(name, lambda: plain(function_type, type_context, graph, options))
+
+
+def watched(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method of a model that traces as before whenever its Python code runs.
+
+    For JAX, which runs that code once for each shape of its arguments.
+    """
+    owner = getattr(function, "__self__", None)
+
+    @functools.wraps(function)
+    def trace(*args: Any, **kwargs: Any) -> Any:
+        known = None if _tracing or owner is None else _models.get(owner)
+        plain = inspect.unwrap(function)
+        shapes = " ".join(str(getattr(one, "aval", "")) for one in _leaves((args[1:], kwargs)))
+        name = f"{plain.__module__}.{plain.__qualname__} ({shapes}) {known}"
+        return _traced(None if known is None else name, lambda: function(*args, **kwargs))
+
+    return trace
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for one in value:
+            yield from _leaves(one)
+    else:
+        yield value
+
+
+def _traced(name: str | None, trace: Callable[[], Any]) -> Any:
+    """Run a trace from the random state of the first one of its name; None: as it is."""
+    global _tracing
     if name is None or threading.current_thread() is not threading.main_thread():
-        return _plain(function_type, type_context, graph, options)
+        return trace()
     count = _counts[name] = _counts.get(name, -1) + 1
     key = f"{name} {_stage} {count}"
     before = _states()
@@ -81,7 +116,7 @@ def _create(function_type: Any, type_context: Any, graph: Any, options: Any) -> 
     try:
         if known is not None:
             _set(known)
-        made = _plain(function_type, type_context, graph, options)
+        made = trace()
     finally:
         _tracing = False
         if known is not None:

@@ -13,6 +13,7 @@ from rekindle.jobs.capture import rng, variables
 from rekindle.jobs.keras_compat.internals import keras
 from rekindle.jobs.stages.data_digest import DataDigest
 from rekindle.jobs.stages.key import Entry
+from rekindle.jobs.weights import layer_attributes
 from rekindle.jobs.weights.raw_arrays import value_of
 from rekindle.jobs.weights.seed_paths import is_seed
 
@@ -79,16 +80,19 @@ def _random() -> str:
 
 
 def _add_variable(digest: DataDigest, variable: Any) -> None:
-    import tensorflow as tf
-
     component = variables.components(variable)[0]
     size = int(np.prod(component.shape)) if None not in component.shape else 0
-    digest.text(f"{component.dtype.name} {tuple(component.shape)}")
-    if component.dtype.name == "string":
+    dtype = variables.dtype_of(component)
+    digest.text(f"{dtype} {tuple(component.shape)}")
+    if dtype == "string":
         return
     if size <= 2**16:
         array = np.asarray(value_of(component))
+    elif not hasattr(component, "handle"):
+        array = np.asarray(value_of(component)).reshape(-1)[:: max(size // 16384, 1)]
     else:
+        import tensorflow as tf
+
         # on the device: only what is compared is copied to the host
         flat = tf.reshape(component, [-1])
         array = flat[:: max(size // 16384, 1)].numpy()
@@ -112,10 +116,7 @@ def _layer(layer: Any) -> list[Any]:
 
 
 def _config(thing: Any) -> Any:
-    try:
-        return thing.get_config()
-    except Exception:
-        return None
+    return layer_attributes.config_of(thing)
 
 
 def without_numbers(config: Any, *, names: bool = False) -> Any:

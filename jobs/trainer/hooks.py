@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rekindle.jobs.job import Job
-from rekindle.jobs.keras_compat import keras_support
+from rekindle.jobs.keras_compat import followed, keras_support
 from rekindle.jobs.seeding import unseeded
 from rekindle.jobs.trainer.after_import import AfterImport
 from rekindle.state.errors import RekindleError
@@ -43,7 +43,7 @@ def install(job: Job, session: "Session", unfollowed: "Unfollowed") -> None:
             outside=("tensorflow",),
         )
     for name, hook in (
-        ("tensorflow", unfollowed.hook_tensorflow),
+        ("tensorflow", lambda tensorflow: _hook_tensorflow(tensorflow, job.seed, unfollowed)),
         ("tensorflow.python.keras.engine.training", unfollowed.hook_legacy),
         ("torch", unfollowed.hook_torch),
     ):
@@ -54,6 +54,17 @@ def install(job: Job, session: "Session", unfollowed: "Unfollowed") -> None:
 def _seed_numpy(numpy: types.ModuleType, seed: int) -> None:
     numpy.random.seed(seed % 2**32)
     unseeded.of_numpy(numpy, seed)
+
+
+def _hook_tensorflow(tensorflow: types.ModuleType, seed: int, unfollowed: "Unfollowed") -> None:
+    """Seed TensorFlow and follow its pipelines where Keras, on another backend, came before it."""
+    unfollowed.hook_tensorflow(tensorflow)
+    if _seeded and followed.runs_elsewhere():
+        from rekindle.jobs.resume import fit_hook
+
+        tensorflow.random.set_seed(seed)
+        unseeded.of_tensorflow(seed)
+        fit_hook.watch_pipelines()
 
 
 def _hook_keras(
@@ -75,8 +86,9 @@ def _hook_keras(
 
     if not _seeded:
         _seeded.append(seed)
-        keras.utils.set_random_seed(seed)
-        unseeded.of_tensorflow(seed)
+        fit_hook.compat_of(keras).seed(seed)
+        if "tensorflow" in sys.modules:
+            unseeded.of_tensorflow(seed)
     fit_hook.install(session, keras)
     _watch(session, unfollowed.hook_keras, keras)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from rekindle.jobs import provenance
 from rekindle.jobs.keras_compat import keras_support
-from rekindle.jobs.keras_compat.keras_support import BACKEND, Support
+from rekindle.jobs.keras_compat.keras_support import BACKEND, BACKENDS, Support
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def look(gpus: int) -> dict[str, Any]:
         # a broken installation may raise anything: the exception is the finding
         found["error"] = f"{type(error).__name__}: {error}"
         backend = _wanted_backend(error)
-        if backend != BACKEND:
+        if backend not in BACKENDS:
             version = provenance.version("keras") or "3"
             found["support"] = dataclasses.asdict(keras_support.decide(version, backend))
     return found
@@ -51,7 +51,7 @@ def _support(keras: Any) -> Support:
         early = keras_support.decide_legacy(keras.__name__, keras.__version__, unknown={})
         if early.level == keras_support.UNFOLLOWED:
             return early
-    elif (backend := keras.config.backend()) != BACKEND:
+    elif (backend := keras.config.backend()) not in BACKENDS:
         return keras_support.decide(keras.__version__, backend)
     try:
         from rekindle.jobs.keras_compat import followed

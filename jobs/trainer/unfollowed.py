@@ -193,7 +193,9 @@ class Unfollowed:
                 getattr(optimizer, "built", False) or vars(optimizer).get("_iterations") is not None
             ):
                 # in a graph the value cannot be read
-                with contextlib.suppress(AttributeError, NotImplementedError, RuntimeError):
+                with contextlib.suppress(
+                    AttributeError, NotImplementedError, RuntimeError, TypeError
+                ):
                     found[id(optimizer)] = int(optimizer.iterations.numpy())
         return found
 

@@ -15,6 +15,21 @@ ATOMS: Final = frozenset(
     }
 )
 """Types whose values hold neither."""
+_WRAPPER: Final = "TorchModuleWrapper"
+
+
+def config_of(thing: Any) -> Any:
+    """Return the settings of a layer, optimizer or the like; None if it has no working ones.
+
+    Those of a wrapped module of PyTorch hold its weights: here its text stands for them.
+    """
+    module = getattr(thing, "module", None) if type(thing).__name__ == _WRAPPER else None
+    try:
+        if module is not None:
+            return {"module": repr(module), "output_shape": str(thing.output_shape)}
+        return thing.get_config()
+    except Exception:
+        return None  # custom layers may raise anything
 
 
 def of(layer: Any) -> list[tuple[str, Any]]:

@@ -69,17 +69,30 @@ def _unpacked_strings(array: Array) -> Array:
     return made.reshape(shape)
 
 
+def numpy_type(component: Any) -> np.dtype[Any]:
+    """Return the type of numpy that holds the values of a variable."""
+    name = getattr(component.dtype, "as_numpy_dtype", None)
+    if name is None:
+        import ml_dtypes  # noqa: F401  Keras needs it: it adds bfloat16 and others to numpy
+
+        name = str(component.dtype)
+    found: np.dtype[Any] = np.dtype(name)
+    return found
+
+
 def value_of(component: Any) -> Any:
-    """Return the value of a TensorFlow variable, at a quarter of the cost of its method."""
+    """Return the value of a variable, of TensorFlow at a quarter of the cost of its method."""
     if not _is_resource(component):
-        return component.numpy()
+        value, wanted = component.numpy(), numpy_type(component)
+        # Keras on PyTorch widens what numpy lacks
+        return value if value.dtype == wanted or wanted.kind == "O" else value.astype(wanted)
     import tensorflow as tf  # the script has imported it
 
     return tf.raw_ops.ReadVariableOp(resource=component.handle, dtype=component.dtype).numpy()
 
 
 def assign(component: Any, array: Array) -> None:
-    """Assign an array to a TensorFlow variable, at half the cost of its method."""
+    """Assign an array to a variable, of TensorFlow at half the cost of its method."""
     if (
         not _is_resource(component)
         or array.dtype.kind not in _PLAIN

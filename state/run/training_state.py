@@ -31,15 +31,18 @@ class PositionState(TypedDict):
 class Fingerprint(TypedDict, total=False):
     """Properties that must be equal in every attempt.
 
-    Older checkpoints lack ``keras``, ``rates``, ``auto_names`` and the fourth item of each layer.
+    Older checkpoints lack ``keras``, ``backend``, ``rates``, ``auto_names`` and the fourth item of
+    each layer.
 
     Attributes:
         keras: its version, which may differ.
+        backend: of Keras.
         layers: class, name, digest of the settings, and that without automatic names.
         auto_names: canonical form of each automatic name; these may differ.
     """
 
     keras: str
+    backend: str
     model: str
     layers: list[list[str]]
     auto_names: dict[str, str]

@@ -26,6 +26,8 @@ from rekindle.jobs.keras_compat import (
 )
 from rekindle.jobs.keras_compat.known import KNOWN, LEGACY_TESTED, TESTED
 
+TABLE = parts.KERAS3["tensorflow"]
+
 SAMPLE = '''
 def step(self, data: "Batch", *rest, scale=1.0, **more) -> None:
     """Train."""
@@ -100,23 +102,28 @@ def test_another_python_computes_the_same_digest(version: tuple[int, int], tmp_p
 
 
 def test_the_table_has_every_function_in_every_tested_version() -> None:
-    tables = (parts.GROUPS, TESTED), (parts.LEGACY_GROUPS, LEGACY_TESTED)
-    assert KNOWN.keys() == {
-        name for groups, _ in tables for group in groups.values() for name in group
-    }
+    tables = [(one.groups, one.tested) for one in parts.KERAS3.values()]
+    tables.append((parts.LEGACY_GROUPS, LEGACY_TESTED))
+    wanted: dict[str, set[str]] = {}
     for groups, tested in tables:
         for name in (name for group in groups.values() for name in group):
-            versions = [one for those in KNOWN[name].values() for one in those.split()]
-            assert sorted(versions) == sorted(tested), name
+            wanted.setdefault(name, set()).update(tested)
+    found = {
+        name: [one for those in digests.values() for one in those.split()]
+        for name, digests in KNOWN.items()
+    }
+    assert {name: sorted(those) for name, those in wanted.items()} == {
+        name: sorted(those) for name, those in found.items()
+    }
 
 
 def test_a_tested_version_has_only_known_functions() -> None:
     assert keras.__version__ in TESTED
-    assert {()} == {parts.unknown(group) for group in parts.GROUPS}
+    assert {()} == {parts.unknown(group, TABLE) for group in parts.GROUPS}
     assert keras_support.EXACT == internals.support().level
     # a digest of nothing would be known, too
     assert all(len(set(KNOWN[name])) > 1 or name for name in KNOWN)
-    assert parts.has_source()
+    assert parts.has_source(TABLE)
 
 
 def test_a_changed_training_loop_is_named_with_its_cost(
@@ -151,12 +158,30 @@ def test_functions_of_two_tested_versions_together_are_not_known(
 ) -> None:
     """Each alone is known; nobody has tried them in one Keras."""
     name = "backend.tensorflow.trainer:TensorFlowTrainer.fit"
-    ours = parts.of_group(keras_support.LOOP)
+    ours = parts.of_group(keras_support.LOOP, TABLE)
     (old,) = (digest for digest, those in KNOWN[name].items() if those.split()[0] == "3.7.0")
     mixed = {**ours, name: old}
     assert all(digest in KNOWN[one] for one, digest in mixed.items())
     monkeypatch.setattr(parts, "of_group", lambda group, table: mixed)
-    assert (name,) == parts.unknown(keras_support.LOOP)
+    assert (name,) == parts.unknown(keras_support.LOOP, TABLE)
+
+
+@pytest.mark.parametrize(
+    ("version", "backend", "level", "words"),
+    [
+        ("3.15.1", "jax", keras_support.EXACT, ""),
+        ("3.15.1", "torch", keras_support.EXACT, ""),
+        ("3.6.0", "jax", keras_support.UNFOLLOWED, "Keras 3.6.0 on jax is too old"),
+        ("3.6.0", "torch", keras_support.UNFOLLOWED, "Keras 3.6.0 on torch is too old"),
+        ("3.15.1", "openvino", keras_support.UNFOLLOWED, "The Keras backend is openvino"),
+    ],
+)
+def test_each_backend_has_tested_versions_of_its_own(
+    version: str, backend: str, level: str, words: str
+) -> None:
+    support = keras_support.decide(version, backend, unknown={})
+    assert level == support.level
+    assert words in support.what
 
 
 UNKNOWN = MappingProxyType({keras_support.LOOP: ("a:A.fit", "a:A.step", "a:b", "a:c")})

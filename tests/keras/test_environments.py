@@ -6,6 +6,8 @@
 
 import json
 import os
+import signal
+import subprocess
 from pathlib import Path
 
 import keras_environments
@@ -14,12 +16,13 @@ import pytest
 from keras_environments import Environment
 from lives import Blow, Lives
 
+from rekindle.jobs import bootstrap
 from rekindle.jobs.job import CheckpointPolicy
+from rekindle.state.run import checkpoints
 
 CHOSEN = os.environ.get("REKINDLE_KERAS", "")
 RECORD = os.environ.get("REKINDLE_KERAS_RECORD")
-SCRIPT = Path(__file__).parent / "scripts" / "kinds_of_data.py"
-STAGES = 5
+SCRIPTS = Path(__file__).parent / "scripts"
 
 # minutes: each start imports another TensorFlow
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
@@ -46,15 +49,10 @@ def test_killed_in_mid_epoch_it_ends_as_the_undisturbed_one(
     environment: Environment, tmp_path: Path
 ) -> None:
     """Arrays, datasets, a PyDataset and a generator, each killed within an epoch."""
-
-    def lives(folder: str) -> Lives:
-        policy = CheckpointPolicy(every_steps=5, keep=3)
-        made = Lives(tmp_path / folder, SCRIPT, policy=policy, cold=True)
-        made.change(python=str(environment.interpreter), env=environment.variables)
-        return made
-
-    calm = driver.undisturbed(lives("calm"))
-    storm = lives("storm")
+    if environment.backend != "tensorflow":
+        pytest.skip("on TensorFlow; the next test has the other backends")
+    calm = driver.undisturbed(lives(environment, "kinds_of_data", tmp_path / "calm"))
+    storm = lives(environment, "kinds_of_data", tmp_path / "storm")
     # a stage commits nine checkpoints: each attempt is killed in the next stage, five steps after
     # its last checkpoint
     counts = (5, 9, 10, 9, 10) if environment.exact else (3, 5)
@@ -62,21 +60,138 @@ def test_killed_in_mid_epoch_it_ends_as_the_undisturbed_one(
     assert len(result.kills) == len(counts)
     differences = driver.differences(calm.digests, result.digests)
     if environment.exact:
-        assert_exact(storm, result, differences)
+        assert_exact(storm, result, differences, stages=5)
         proved = f"{result.proved} relaunches, {result.in_mid_epoch} from within an epoch"
     else:
         assert_whole_epochs(storm, result, differences)
         proved = "2 relaunches of arrays and datasets, identical"
+    record(proved)
+
+
+@pytest.mark.usefixtures("all_libraries")
+def test_on_jax_and_pytorch_it_ends_as_the_undisturbed_one(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """SIGKILL within an epoch and within the write of a checkpoint, and SIGTERM."""
+    if environment.backend == "tensorflow":
+        pytest.skip("the test above has it")
+    calm = driver.undisturbed(lives(environment, "kinds_on_backends", tmp_path / "calm"))
+    stages = len({name.partition(":")[0] for name in calm.digests if "-end:" in name})
+    assert stages >= 3
+    storm = lives(environment, "kinds_on_backends", tmp_path / "storm")
+    # one in each stage, which commits ten to eleven checkpoints and has 36 to 39 steps
+    blows = [
+        Blow("before_rename", 5),
+        Blow("batch", 22 + 30, signal.SIGTERM, delay=0.001),
+        Blow("in_write", 10),
+        *(Blow("before_rename", 10) for _ in range(stages - 3)),
+    ]
+    result = driver.stormy(storm, blows)
+    assert len(result.kills) == stages, result.kills
+    assert_exact(storm, result, driver.differences(calm.digests, result.digests), stages=stages)
+    record(f"{result.proved} relaunches, {result.in_mid_epoch} from within an epoch")
+
+
+@pytest.mark.usefixtures("all_libraries")
+def test_on_jax_and_pytorch_a_validation_is_run_again(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """A relaunch has no batch left in that epoch."""
+    if environment.backend == "tensorflow":
+        pytest.skip("tests/crash has it")
+    calm = driver.undisturbed(lives(environment, "validation_on_backends", tmp_path / "calm"))
+    storm = lives(environment, "validation_on_backends", tmp_path / "storm")
+    result = driver.stormy(storm, [Blow("validation", count, signal.SIGTERM) for count in (3, 2)])
+    assert len(result.kills) == 2, result.kills
+    assert [] == driver.differences(calm.digests, result.digests), result.kills
+    assert 2 == result.resumes
+    assert [] == [text for one in result.resumed for text in one["inexact"]]
+
+
+@pytest.mark.usefixtures("all_libraries")
+def test_on_jax_and_pytorch_a_model_is_exported(environment: Environment, tmp_path: Path) -> None:
+    """Built with the backend that the job had, also where only its script has set it."""
+    if environment.backend == "tensorflow":
+        pytest.skip("tests/jobs/test_export.py has it")
+    made = lives(environment, "validation_on_backends", tmp_path)
+    driver.undisturbed(made)
+    end = next(c for c in checkpoints.scan(made.run.checkpoints) if c.position.end)
+    paper, answer, target = (tmp_path / n for n in ("order.json", "answer.json", "m.keras"))
+    order = {
+        "run": str(made.run.root),
+        "run_script": False,
+        "checkpoint": str(end.state),
+        "model": "model",
+        "to": str(target),
+        "format": "keras",
+        "force": False,
+        "ema": False,
+        "name": end.name,
+        "job": "lives-1",
+        "answer": str(answer),
+    }
+    paper.write_text(json.dumps(order))
+    command = bootstrap.command(
+        str(environment.interpreter), "rekindle.jobs.export.main", str(paper)
+    )
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    assert 0 == subprocess.run(command, env=env).returncode, answer.read_text()
+    loads = (
+        "import keras, sys, numpy as np\n"
+        "found = keras.saving.load_model(sys.argv[1]).get_weights()\n"
+        "kept = np.load(sys.argv[2])\n"
+        "assert all(np.array_equal(one, kept[f'arr_{n}']) for n, one in enumerate(found))\n"
+    )
+    subprocess.run(
+        [environment.interpreter, "-c", loads, target, made.work / "end.npz"],
+        env={**env, **environment.variables},
+        check=True,
+    )
+
+
+@pytest.mark.usefixtures("all_libraries")
+def test_on_jax_and_pytorch_an_unknown_loop_is_resumed_from_whole_epochs(
+    environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if environment.backend == "tensorflow":
+        pytest.skip("tests/crash/test_unknown_keras.py has it")
+    monkeypatch.setenv("STRIKE_UNKNOWN_KERAS", "1")
+    calm = driver.undisturbed(lives(environment, "kinds_on_backends", tmp_path / "calm"))
+    storm = lives(environment, "kinds_on_backends", tmp_path / "storm")
+    result = driver.stormy(storm, [Blow("before_rename", 3), Blow("batch", 20)])
+    receipts = [(one["stage"], one["step"]) for one in result.resumed]
+    assert [] == driver.differences(calm.digests, result.digests), (result.kills, receipts)
+    assert 0 == result.in_mid_epoch, receipts
+    assert result.resumes >= 2, receipts
+    assert all("Only whole epochs" in one["inexact"][0] for one in result.resumed)
+
+
+@pytest.fixture
+def all_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide no library from the trainer."""
+    monkeypatch.setenv("STRIKE_USED", "jax,matplotlib,pandas,sklearn,torch")
+
+
+def lives(environment: Environment, script: str, folder: Path) -> Lives:
+    policy = CheckpointPolicy(every_steps=5, keep=3)
+    made = Lives(folder, SCRIPTS / f"{script}.py", policy=policy, cold=True)
+    made.change(python=str(environment.interpreter), env=environment.variables)
+    return made
+
+
+def record(proved: str) -> None:
     if RECORD:
         Path(RECORD).write_text(json.dumps({"proved": proved}))
 
 
-def assert_exact(lives: Lives, result: driver.Result, differences: list[str]) -> None:
+def assert_exact(
+    lives: Lives, result: driver.Result, differences: list[str], *, stages: int
+) -> None:
     """Nothing differs, every relaunch was from within an epoch and proves it."""
     receipts = [(one["stage"], one["step"]) for one in result.resumed]
     assert [] == differences, (result.kills, receipts)
-    assert result.in_mid_epoch >= STAGES, receipts
-    assert result.proved == STAGES, result.proofs
+    assert result.in_mid_epoch >= stages, receipts
+    assert result.proved == stages, result.proofs
     assert [] == [text for one in result.resumed for text in one["inexact"]]
     assert [] == [one["message"] for one in lives.entries("warned")]
 

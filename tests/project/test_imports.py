@@ -116,7 +116,7 @@ ONLY_IN = {
     "apprise": ("daemon/notify/sender.py",),
     "nbconvert": ("daemon/submission/notebook.py",),
     # Keras' private training loop: one place to look at when Keras changes
-    "keras.src": ("jobs/keras_compat/keras3.py",),
+    "keras.src": ("jobs/keras_compat/keras3.py", "jobs/keras_compat/backends/of_*.py"),
 }
 """Modules that only some files may import."""
 

@@ -72,7 +72,12 @@ import importlib, sys
 sys.meta_path = [f for f in sys.meta_path if "editable" not in repr(f)]
 sys.path.insert(0, {str(tmp_path / "site")!r})
 for name in {modules!r}:
-    module = importlib.import_module(name)
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # of a backend of Keras that is not installed here
+        assert "backends.of_" in name and error.name in ("jax", "torch"), name
+        continue
     assert module.__file__.startswith({str(tmp_path)!r}), module.__file__
 """
     ran = subprocess.run(

@@ -20,7 +20,13 @@ FOREIGN = {
         "_trainer.*",
         "_TRAINER.fit",
         "model._initial_epoch",
+        "_rng_utils.tf",
         "adapter.generator",
+    ),
+    "jobs/keras_compat/backends/of_*.py": ("iterator._distributed_dataset", "_trainer.*"),
+    "jobs/keras_compat/backends/eager.py": (
+        "iterator._get_iterator",
+        "self._iterator.data_adapter._dataset",
     ),
     "jobs/keras_compat/legacy.py": (
         "_training.Model.fit",

@@ -27,6 +27,7 @@ class Environment:
         exact: it is resumed to the batch; otherwise from whole epochs.
         legacy: ``tf.keras`` is ``tf_keras``.
         loops: it has no Keras; loops are trained in it.
+        backend: of Keras.
     """
 
     name: str
@@ -36,10 +37,13 @@ class Environment:
     exact: bool = True
     legacy: bool = False
     loops: bool = False
+    backend: str = "tensorflow"
 
     @property
     def variables(self) -> dict[str, str]:
         """Environment variables of its jobs."""
+        if self.backend != "tensorflow":
+            return {"KERAS_BACKEND": self.backend}
         return {"TF_USE_LEGACY_KERAS": "1"} if self.legacy else {}
 
     @property
@@ -104,6 +108,16 @@ def _pair(python: tuple[int, int], tensorflow: str, keras: str, *more: str) -> E
     )
 
 
+def _on_jax(python: tuple[int, int], keras: str, jax: str, *more: str) -> Environment:
+    packages = (f"keras=={keras}", f"jax=={jax}", f"jaxlib=={jax}", *more)
+    return Environment(f"keras-{keras}-jax", python, packages, backend="jax")
+
+
+def _on_torch(keras: str) -> Environment:
+    packages = (f"keras=={keras}", "torch==2.13.0", "numpy==2.3.4")
+    return Environment(f"keras-{keras}-torch", (3, 11), packages, backend="torch")
+
+
 ENVIRONMENTS: Final = {
     one.name: one
     for one in (
@@ -131,6 +145,15 @@ ENVIRONMENTS: Final = {
         _legacy((3, 11), "2.19.1", "2.19.0"),
         _legacy((3, 13), "2.20.0", "2.20.1"),
         _legacy((3, 11), "2.21.0", "2.21.0", BOARD),
+        _on_jax((3, 12), "3.7.0", "0.4.35", "numpy==2.1.3"),
+        _on_jax((3, 11), "3.10.0", "0.6.2", "numpy==2.3.4"),
+        _on_jax((3, 12), "3.12.1", "0.8.1", "numpy==2.3.4"),
+        _on_jax((3, 12), "3.14.1", "0.10.2", "tensorflow-cpu==2.21.0"),
+        _on_jax((3, 13), "3.15.1", "0.10.2", "numpy==2.4.6"),
+        _on_torch("3.7.0"),
+        _on_torch("3.10.0"),
+        _on_torch("3.12.1"),
+        _on_torch("3.15.1"),
         Environment("torch-2.13.0", (3, 11), ("torch==2.13.0", "numpy==2.3.4"), loops=True),
         Environment(
             "keras-nightly",

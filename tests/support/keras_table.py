@@ -32,14 +32,12 @@ sys.path.insert(0, str(ROOT / ".importroot"))
 
 def digests() -> None:
     """Print versions and digests of this environment as JSON."""
-    import tensorflow as tf
+    from rekindle.jobs.keras_compat import followed, keras_support, parts
 
-    from rekindle.jobs.keras_compat import keras_support, parts
-
-    # with TF_USE_LEGACY_KERAS another Keras than `keras`
-    keras = sys.modules[str(tf.keras.Model.__module__).partition(".")[0]]
+    keras = _keras()
     legacy = keras_support.is_legacy(keras)
-    table = parts.legacy(keras.__name__) if legacy else parts.KERAS3
+    backend = followed.backend_of(keras)
+    table = parts.legacy(keras.__name__) if legacy else parts.KERAS3[backend]
     found = {
         name: value
         for group in table.groups
@@ -47,13 +45,26 @@ def digests() -> None:
     }
     answer = {
         "python": "{}.{}.{}".format(*sys.version_info[:3]),
-        "tensorflow": tf.__version__,
+        "backend": backend,
+        "library": sys.modules[backend].__version__,
         "keras": keras.__version__,
         "package": keras.__name__,
         "legacy": legacy,
         "digests": found,
     }
     print(json.dumps(answer))
+
+
+def _keras() -> Any:
+    """Import the Keras of this environment."""
+    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        import keras
+
+        return keras
+    import tensorflow as tf
+
+    # with TF_USE_LEGACY_KERAS another Keras than `keras`
+    return sys.modules[str(tf.keras.Model.__module__).partition(".")[0]]
 
 
 def write_table(answers: list[dict[str, Any]]) -> None:
@@ -65,13 +76,16 @@ def write_table(answers: list[dict[str, Any]]) -> None:
     for answer in answers:
         for name, value in answer["digests"].items():
             known.setdefault(name, {}).setdefault(value, set()).add(answer["keras"])
-    tested: dict[bool, set[str]] = {False: set(), True: set()}
+    tested: dict[str, set[str]] = {"": set(), "LEGACY_": set(), "JAX_": set(), "TORCH_": set()}
     for answer in answers:
-        tested[answer.get("legacy", False)].add(answer["keras"])
+        kind = "legacy" if answer.get("legacy") else answer.get("backend", "tensorflow")
+        tested["" if kind == "tensorflow" else f"{kind.upper()}_"].add(answer["keras"])
     lines = [
         HEAD,
-        f"TESTED: Final = {tuple(sorted(tested[False], key=release))!r}\n\n",
-        f"LEGACY_TESTED: Final = {tuple(sorted(tested[True], key=release))!r}\n\n",
+        *(
+            f"{kind}TESTED: Final = {tuple(sorted(some, key=release))!r}\n\n"
+            for kind, some in tested.items()
+        ),
         "KNOWN: Final[dict[str, dict[str, str]]] = {\n",
     ]
     for name, values in known.items():
@@ -89,12 +103,19 @@ def write_page(answers: list[dict[str, Any]]) -> None:
     before, _, rest = PAGE.read_text().partition(ROWS[0])
     after = rest.partition(ROWS[1])[2]
     rows = [
-        f"| {one.get('package', 'keras')} {one['keras']} | {one['tensorflow']} | {one['python']} | "
+        f"| {one.get('package', 'keras')} {one['keras']} | {_library(one)} | {one['python']} | "
         f"{'to the batch' if one['exact'] else 'from whole epochs'} | "
         f"{one['proved']} | {one['on']} |\n"
         for one in answers
     ]
     PAGE.write_text(f"{before}{ROWS[0]}{''.join(rows)}{ROWS[1]}{after}")
+
+
+def _library(answer: dict[str, Any]) -> str:
+    """Name the backend of an answer, and its version; older ones have TensorFlow alone."""
+    names = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
+    release = answer.get("library") or answer["tensorflow"]
+    return f"{names[answer.get('backend', 'tensorflow')]} {release}"
 
 
 def record(names: list[str]) -> int:

@@ -6,12 +6,16 @@ from typing import Any
 import keras
 
 from rekindle.jobs.capture.component import Caveat, Json
+from rekindle.jobs.data.loader_random import LoaderRandom
 from rekindle.jobs.data.py_dataset import listens_to_epochs
 from rekindle.jobs.data.sources import DataEvents, plan_of
 from rekindle.jobs.data.whole_epochs import WholeEpochs
 from rekindle.jobs.keras_compat import keras_support
 from rekindle.jobs.keras_compat.keras3 import (
+    BACKEND,
+    BACKEND_PARTS,
     PLAIN_ITERATOR,
+    TENSORFLOW,
     GeneratorDataAdapter,
     PyDatasetAdapter,
     TFDatasetAdapter,
@@ -24,15 +28,13 @@ class EpochwiseIterator(WholeEpochs, PLAIN_ITERATOR):  # type: ignore[misc]
     Arguments and methods are those of :class:`rekindle.jobs.data.keras3.fit_iterator.FitIterator`.
     """
 
-    _distributed_dataset: Any
-
     def __init__(self, seed: tuple[int, int], events: DataEvents, **arguments: Any) -> None:
         self.epoch_step = 0
         self._events = events
         self._created = 0
         super().__init__(**arguments)
-        self._batches: Any = self._distributed_dataset
-        self._distributed_dataset = Lazy(self._begin_pass)
+        self._batches: Any = BACKEND_PARTS.batches_of(self)
+        BACKEND_PARTS.begin_passes_by(self, Lazy(self._begin_pass))
 
     @property
     def element_spec(self) -> Any:
@@ -42,7 +44,8 @@ class EpochwiseIterator(WholeEpochs, PLAIN_ITERATOR):  # type: ignore[misc]
         return plan_of(self)
 
     def caveats(self) -> list[Caveat]:
-        remedy = f"install Keras {keras_support.nearest(keras.__version__)}"
+        nearest = keras_support.nearest(keras.__version__, keras_support.BACKENDS[BACKEND])
+        remedy = f"install Keras {nearest}"
         found = [Caveat("Only whole epochs can be restored with this version of Keras", remedy)]
         if self.steps_per_epoch or isinstance(self.data_adapter, GeneratorDataAdapter):
             what = "Data that continues from one epoch into the next starts over with this version"
@@ -52,6 +55,9 @@ class EpochwiseIterator(WholeEpochs, PLAIN_ITERATOR):  # type: ignore[misc]
         ):
             what = "What a PyDataset changes when an epoch begins or ends starts over with this"
             found.append(Caveat(f"{what} version of Keras", remedy))
+        elif LoaderRandom(getattr(self.data_adapter, "_dataloader", None)).capture({}, ""):
+            what = "The generator of a DataLoader starts over with this version of Keras"
+            found.append(Caveat(what, remedy))
         return found
 
     @property
@@ -60,7 +66,9 @@ class EpochwiseIterator(WholeEpochs, PLAIN_ITERATOR):  # type: ignore[misc]
         return number
 
     def skipped(self) -> Any:
-        return self._batches if isinstance(self.data_adapter, TFDatasetAdapter) else None
+        if not isinstance(self.data_adapter, TFDatasetAdapter):
+            return None
+        return self._batches if BACKEND == TENSORFLOW else self.data_adapter.get_tf_dataset()
 
     def _begin_pass(self) -> Any:
         self._created += 1

@@ -17,7 +17,8 @@ from typing import Any
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.data import rng_tracker
-from rekindle.jobs.data.keras3.array_source import ArraySource
+from rekindle.jobs.data.keras3.arrays import ArraySource
+from rekindle.jobs.data.keras3.eager_sources import ReplayedSource
 from rekindle.jobs.data.keras3.epoch_iterator import Lazy
 from rekindle.jobs.data.pipeline import caches
 from rekindle.jobs.data.sources import (
@@ -30,7 +31,14 @@ from rekindle.jobs.data.sources import (
     plan_of,
 )
 from rekindle.jobs.keras_compat import keras3
-from rekindle.jobs.keras_compat.keras3 import BASE_ITERATOR, PLAIN_ITERATOR, Loop, PlainLoop
+from rekindle.jobs.keras_compat.keras3 import (
+    BACKEND_PARTS,
+    BASE_ITERATOR,
+    PLAIN_ITERATOR,
+    Loop,
+    PlainLoop,
+)
+from rekindle.jobs.keras_compat.tensorflow_parts import PRESENT
 from rekindle.state.run.training_state import IteratorState
 
 
@@ -54,7 +62,7 @@ class FitIterator(Loop, DrawnData, PLAIN_ITERATOR):  # type: ignore[misc]
         seed: tuple[int, int],
         events: DataEvents,
         *,
-        distribute_strategy: Any,
+        distribute_strategy: Any = None,
         **arguments: Any,
     ) -> None:
         self.epoch_step = 0
@@ -67,9 +75,8 @@ class FitIterator(Loop, DrawnData, PLAIN_ITERATOR):  # type: ignore[misc]
         opening = Opening(arguments["x"], seed, events.beat)
         # not TFEpochIterator's: it would hold a second copy of arrays in memory
         BASE_ITERATOR.__init__(self, **arguments)
-        self.source = opening.source(
-            _kind(self.data_adapter), self.data_adapter, distribute_strategy
-        )
+        reader = BACKEND_PARTS.Reader(self, distribute_strategy)
+        self.source = opening.source(_kind(self.data_adapter), self.data_adapter, reader)
 
     @property
     def element_spec(self) -> Any:
@@ -197,10 +204,16 @@ class FitIterator(Loop, DrawnData, PLAIN_ITERATOR):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def catch_stop_iteration(self) -> Iterator[None]:
+        over = not BACKEND_PARTS.BATCH_BY_BATCH
         with super().catch_stop_iteration():
-            yield
+            try:
+                yield
+            except StopIteration:
+                over = True
+                raise
         # also where the data ran out, or a callback stopped the training
-        self._events.batches_over()
+        if over:
+            self._events.batches_over()
 
     def _epoch_begins(self, *, resumed: bool) -> None:
         reordered = self.source.reordered
@@ -265,14 +278,12 @@ class CallbackIterator(PlainLoop, PLAIN_ITERATOR):  # type: ignore[misc]
     """Iterate over the batches of an ``evaluate`` or ``predict`` of a callback."""
 
     _current_iterator: Any = None
-    _distributed_dataset: Any
     _steps_seen = 0
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._batches: Any = self._distributed_dataset
-        # every version of Keras begins a pass by iter() of this attribute
-        self._distributed_dataset = Lazy(self._begin_pass)
+        self._batches: Any = BACKEND_PARTS.batches_of(self)
+        BACKEND_PARTS.begin_passes_by(self, Lazy(self._begin_pass))
 
     def _begin_pass(self) -> Any:
         self._finish()
@@ -321,4 +332,8 @@ def _kind(adapter: Any) -> type[Source]:
         (keras3.PyDatasetAdapter, PyDatasetSource),
         (keras3.GeneratorDataAdapter, GeneratorSource),
     ]
-    return next((source for kind, source in kinds if isinstance(adapter, kind)), Source)
+    found = next((source for kind, source in kinds if isinstance(adapter, kind)), None)
+    if found is None and BACKEND_PARTS.NAME != keras3.TENSORFLOW:
+        of_tensorflow = PRESENT and isinstance(adapter, keras3.TFDatasetAdapter)
+        found = Source if of_tensorflow else ReplayedSource
+    return found or Source

@@ -17,6 +17,7 @@ from rekindle.jobs.data.legacy.adapters import Choice, KnownHandler, View
 from rekindle.jobs.data.pipeline import caches
 from rekindle.jobs.data.sources import DataEvents, DrawnData, Opening, Source
 from rekindle.jobs.keras_compat import legacy
+from rekindle.jobs.keras_compat.backends.distributed import Reader
 from rekindle.jobs.keras_compat.legacy import data_adapter
 from rekindle.state.run.training_state import IteratorState
 
@@ -63,7 +64,9 @@ class TrainingHandler(DrawnData, KnownHandler):
         self, strategy: Any, x: Any, steps_per_epoch: Any, class_weight: Any, distribute: bool
     ) -> None:
         self._view.adapter = self._adapter
-        self.source: Source = self._opening.source(self._choice.source, self._view, strategy)
+        self.source: Source = self._opening.source(
+            self._choice.source, self._view, Reader(self, strategy)
+        )
         self._inferred_steps = self._infer_steps(steps_per_epoch, self.source.dataset)
         self._dataset = self.source.dataset
         self._validate_data_handler()

@@ -90,21 +90,21 @@ def test_each_spec_is_tried_with_its_own_variables(tmp_path: Path, keras: Path) 
     path = {"PYTHONPATH": str(keras)}
     jobs = [
         waiting(tmp_path, "without", python=bare),
-        waiting(tmp_path, "torch", python=bare, env={**path, "KERAS_BACKEND": "torch"}),
+        waiting(tmp_path, "openvino", python=bare, env={**path, "KERAS_BACKEND": "openvino"}),
         waiting(
             tmp_path,
-            "jax",
+            "mlx",
             python=bare,
             env=path,
-            text='import os; os.environ.setdefault("KERAS_BACKEND", "jax")\nimport keras\n',
+            text='import os; os.environ.setdefault("KERAS_BACKEND", "mlx")\nimport keras\n',
         ),
         waiting(tmp_path, "broken", python=bare, env=path),
     ]
     found = {name: f for f in check(tmp_path, *jobs) for name in names(jobs) if name in f.what}
     assert "cannot import Keras: ModuleNotFoundError" in found["without"].what
-    assert "The Keras backend is torch" in found["torch"].what
-    assert 'KERAS_BACKEND = "tensorflow"' in found["torch"].hint
-    assert "The Keras backend is jax" in found["jax"].what
+    assert "The Keras backend is openvino" in found["openvino"].what
+    assert 'KERAS_BACKEND = "tensorflow"' in found["openvino"].hint
+    assert "The Keras backend is mlx" in found["mlx"].what
     assert "cannot be hooked" in found["broken"].what
     assert {f.severity for f in found.values()} == {"error"}
 
@@ -118,10 +118,10 @@ def test_an_interpreter_may_print_and_its_sitecustomize_may_fail(
 ) -> None:
     """Neither is taken for the answer, and the error is named."""
     (keras / "sitecustomize.py").write_text('print(\'{"python": "9"}\', flush=True)\n1 / 0\n')
-    env = {"PYTHONPATH": str(keras), "KERAS_BACKEND": "torch"}
+    env = {"PYTHONPATH": str(keras), "KERAS_BACKEND": "openvino"}
     python = pythons.find(3, 11) or sys.executable
     found = check(tmp_path, waiting(tmp_path, env=env, python=python))
-    assert "The Keras backend is torch" in found[0].what
+    assert "The Keras backend is openvino" in found[0].what
     assert "Python 3.11" in found[0].what
     assert [f.severity for f in found] == ["error", "warning"]
     assert "an error in sitecustomize" in found[1].what
@@ -169,7 +169,7 @@ def test_an_old_python_is_an_error_and_310_is_none(
     python = pythons.find(*version)
     if python is None:
         pytest.skip("needs a Python {}.{}".format(*version))
-    env = {"PYTHONPATH": str(keras), "KERAS_BACKEND": "torch"}
+    env = {"PYTHONPATH": str(keras), "KERAS_BACKEND": "openvino"}
     (finding,) = check(tmp_path, waiting(tmp_path, python=python, env=env))
     if version == (3, 9):
         assert "needs Python 3.10 or newer" in finding.what
@@ -177,7 +177,7 @@ def test_an_old_python_is_an_error_and_310_is_none(
         assert "Python 3.10 or newer as `python`" in finding.hint
     else:
         assert "Python 3.10" in finding.what
-        assert "The Keras backend is torch" in finding.what
+        assert "The Keras backend is openvino" in finding.what
 
 
 def test_interpreters_that_hang_are_ended_and_the_rest_is_named_as_not_tried(
@@ -222,7 +222,7 @@ def test_a_conda_environment_that_is_not_activated_is_named(tmp_path: Path, kera
     program(prefix / "etc" / "conda" / "activate.d" / "cuda.sh", "export LD_LIBRARY_PATH=/x\n")
     real = pythons.find(3, 11) or sys.executable
     python = program(prefix / "bin" / "python", f'#!/bin/sh\nexec {real} "$@"\n')
-    env = {"PYTHONPATH": str(keras), "KERAS_BACKEND": "torch"}
+    env = {"PYTHONPATH": str(keras), "KERAS_BACKEND": "openvino"}
     found = check(tmp_path, waiting(tmp_path, python=python, env=env))
     assert "not activated for night-1: cuda.sh is not run" in found[1].what
     activated = {**env, "CONDA_PREFIX": str(prefix)}

@@ -111,7 +111,8 @@ def patch_journal(module, striker):
 
 def patch_tested(module, striker):
     if striker.unknown_keras:
-        module.KNOWN["backend.tensorflow.trainer:TensorFlowTrainer.fit"] = {"of no version": ""}
+        for name in ("tensorflow.trainer:TensorFlow", "jax.trainer:JAX", "torch.trainer:Torch"):
+            module.KNOWN[f"backend.{name}Trainer.fit"] = {"of no version": ""}
 
 
 def patch_digests(module, striker):
