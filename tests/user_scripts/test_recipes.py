@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import signal
 import zipfile
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from lives import Blow, Lives
 from rig import ROOT, Rig, wait_for
 
+from rekindle.daemon import config
 from rekindle.jobs.job import CheckpointPolicy
 
 pytestmark = pytest.mark.slow(40)
@@ -102,3 +104,11 @@ def test_fine_tuning_begins_with_the_weights_of_the_other_job(rig: Rig, tmp_path
         rig.cli("export", one, "--to", str(tmp_path / f"{one}.weights.h5"))
     written = [(tmp_path / f"tune-{n}.weights.h5").read_bytes() for n in (1, 2)]
     assert written[0] == written[1]
+
+
+def test_the_configuration_of_the_shared_host_is_accepted() -> None:
+    [text] = re.findall(
+        r"^```toml\n(.*?)^```", (PAGES / "shared-host.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    read = config.parse(text.encode(), "rekindle.toml")
+    assert (read.umask, read.per_user.max_gpus) == (0o002, 2)
