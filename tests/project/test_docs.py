@@ -45,6 +45,19 @@ def test_every_link_leads_to_a_file_or_heading_that_is_there(document: Path) -> 
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_each_row_of_a_table_has_the_cells_of_its_head(document: Path) -> None:
+    """A `|` in a command ends a cell, also in code: it is written `\\|`."""
+    wrong = []
+    head: int | None = None
+    for line in without_code(document.read_text()).splitlines():
+        cells = len(re.split(r"(?<!\\)\|", line)) if line.startswith("|") else None
+        if None not in (head, cells) and head != cells:
+            wrong.append(line)
+        head = cells if head is None or cells is None else head
+    assert [] == wrong
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_file_of_the_tree_that_is_named_exists(document: Path) -> None:
     """A renamed module must be renamed in the prose, too."""
     assert [] == [

@@ -78,6 +78,12 @@ def test_no_page_is_wider_than_the_screen(
     assert len(pages) == len(titles), sorted(titles)
 
 
+def test_no_table_is_left_as_text(site: Path) -> None:
+    """A line within a table that is no row ends it, here and on a forge."""
+    pages = list(site.rglob("*.html"))
+    assert [] == [page.name for page in pages if re.search(r"<(p|li|td)>\s*\|", page.read_text())]
+
+
 def test_a_block_of_code_has_a_button_that_copies_it(site: Path, browser: Browser) -> None:
     browser.open(site / "docs" / "spec.html", ready="!!document.querySelector('.copybtn')")
     count = "document.querySelectorAll('{}').length"

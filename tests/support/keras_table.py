@@ -17,7 +17,11 @@ ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "jobs" / "keras_compat" / "known.py"
 RESULTS = ROOT / "tests" / "keras" / "results.json"
 PAGE = ROOT / "docs" / "compatibility.md"
-ROWS = ("<!-- rows: written by `make test-keras RECORD=1` -->\n", "<!-- end of rows -->\n")
+TABLE_OF_PAGE = (
+    "<!-- table: written by `make test-keras RECORD=1` -->\n\n",
+    "\n<!-- end of table -->\n",
+)
+COLUMNS = "| Keras | backend | Python | resumed | proved | on |\n|---|---|---|---|---|---|\n"
 HEAD = '''"""Functions of Keras in its tested versions: name, digest, versions that have it.
 
 Written by `make test-keras RECORD=1`, from versions in which killed trainings ended identical.
@@ -100,15 +104,15 @@ def write_table(answers: list[dict[str, Any]]) -> None:
 
 def write_page(answers: list[dict[str, Any]]) -> None:
     """Write the rows of docs/compatibility.md."""
-    before, _, rest = PAGE.read_text().partition(ROWS[0])
-    after = rest.partition(ROWS[1])[2]
+    before, _, rest = PAGE.read_text().partition(TABLE_OF_PAGE[0])
+    after = rest.partition(TABLE_OF_PAGE[1])[2]
     rows = [
         f"| {one.get('package', 'keras')} {one['keras']} | {_library(one)} | {one['python']} | "
         f"{'to the batch' if one['exact'] else 'from whole epochs'} | "
         f"{one['proved']} | {one['on']} |\n"
         for one in answers
     ]
-    PAGE.write_text(f"{before}{ROWS[0]}{''.join(rows)}{ROWS[1]}{after}")
+    PAGE.write_text(f"{before}{TABLE_OF_PAGE[0]}{COLUMNS}{''.join(rows)}{TABLE_OF_PAGE[1]}{after}")
 
 
 def _library(answer: dict[str, Any]) -> str:
