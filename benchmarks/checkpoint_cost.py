@@ -24,7 +24,7 @@ from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
 
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.job import CheckpointPolicy, Job
-from rekindle.jobs.resume import fit as resumable
+from rekindle.jobs.resume import fit_hook
 from rekindle.state.paths import Run
 
 EVERY = 12
@@ -76,7 +76,7 @@ def one(saver, millions, saves, folder):
     steps = EVERY * (saves + 1)
     x = np.random.default_rng(0).normal(size=(steps, width)).astype("float32")
     y = np.zeros(steps, "int32")
-    clock, callbacks, function = Clock(), [], plain
+    clock, callbacks, function, undo = Clock(), [], plain, lambda: None
     where = str(folder / "saved")
     if saver == "ModelCheckpoint .keras":
         callbacks = [keras.callbacks.ModelCheckpoint(f"{where}.keras", save_freq=EVERY)]
@@ -102,13 +102,12 @@ def one(saver, millions, saves, folder):
             ),
             1,
         )
-        TensorFlowTrainer.fit = plain
-        resumable.install(session)
-        function = TensorFlowTrainer.fit
+        undo = fit_hook.install(session, keras)
+        function = keras.Model.fit
     function(
         model, x, y, batch_size=1, epochs=1, shuffle=False, verbose=0, callbacks=[*callbacks, clock]
     )
-    TensorFlowTrainer.fit = plain
+    undo()
     times = clock.steps
     # steps with a save are the EVERY-th; ordinary ones are those far behind a save
     ordinary = [

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from rekindle.jobs.keeper import memory_limit
+from rekindle.jobs import memory
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints
 
@@ -26,7 +26,7 @@ def lacking(run: Run, wanted_memory: int | None) -> str | None:
     short = disk(run.root, more=2 * _newest(run))
     if short is not None:
         return short
-    free = memory_limit.available() if wanted_memory is not None else None
+    free = memory.available() if wanted_memory is not None else None
     if free is not None and wanted_memory is not None and free < wanted_memory:
         return (
             f"It waits for memory: {_mib(free)} MiB are free, and it may use "
@@ -37,7 +37,7 @@ def lacking(run: Run, wanted_memory: int | None) -> str | None:
 
 def more_than_the_host_has(wanted_memory: int) -> str | None:
     """Say that so much memory can never be free; None if it can."""
-    has = memory_limit.total()
+    has = memory.total()
     if has is None or wanted_memory <= has:
         return None
     return (

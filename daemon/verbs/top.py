@@ -27,8 +27,7 @@ from rekindle.daemon.client.progress import Progress
 from rekindle.daemon.gpus.usage import Reading, Watch
 from rekindle.daemon.report import facts, headline, since
 from rekindle.daemon.report.needs import Need, needs
-from rekindle.jobs import process
-from rekindle.jobs.keeper import memory_limit
+from rekindle.jobs import memory, process
 from rekindle.state.errors import NotFound, UsageError
 from rekindle.state.hints import name_home
 from rekindle.state.ledger.period import Period
@@ -149,10 +148,10 @@ def _running(home: Home, book: Period, job: JobRow, now: float) -> Running:
     attempt = book.attempt(job.id, job.attempts)
     far = progress.of(home, book, job, book.latest(job), now)
     pid = attempt.trainer_pid if attempt is not None else None
-    return Running(job, far, attempt, None if pid is None else memory(pid))
+    return Running(job, far, attempt, None if pid is None else memory_of(pid))
 
 
-def memory(pid: int) -> int | None:
+def memory_of(pid: int) -> int | None:
     """Sum the memory of a process and its descendants; pages that they share count for each."""
     total, found = 0, False
     for one in (pid, *process.descendants(pid)):
@@ -197,7 +196,7 @@ def _head(home: Home) -> Text:
 
 def _host(home: Home) -> str:
     parts = [f"load {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores"]
-    free, total = memory_limit.available(), memory_limit.total()
+    free, total = memory.available(), memory.total()
     if free is not None and total:
         parts.append(f"memory {terminal.size(total - free)} of {terminal.size(total)}")
     with contextlib.suppress(OSError):

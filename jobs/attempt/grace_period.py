@@ -25,10 +25,12 @@ class GracePeriod:
 
     Args:
         seconds: from SIGTERM until the keeper sends SIGKILL.
+        settle: waits until everything that was saved is on disk.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, settle: Callable[[], object] = lambda: None) -> None:
         self.seconds = seconds
+        self._settle = settle
         self._asked_at: float | None = None
         self._saving = threading.RLock()
         self._fallback: Callable[[], object] | None = None
@@ -86,6 +88,7 @@ class GracePeriod:
         end = self._asked_at + self.seconds - self._reserve()
         with self._saving:
             if shutdown.may_exit_at_once() and not shutdown.has_other_handler():
+                self._settle()
                 os._exit(EXIT_SAVED)
         while (left := end - time.monotonic()) > 0:
             time.sleep(left)

@@ -13,11 +13,10 @@ from typing import Any, ClassVar, NoReturn
 from rekindle.jobs import environment, heartbeat
 from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.attempt_log import AttemptLog
-from rekindle.jobs.attempt.checkpoint_store import CheckpointStore, RestorePoint, Snapshot
 from rekindle.jobs.attempt.grace_period import GracePeriod
 from rekindle.jobs.attempt.progress import Pace, Progress
 from rekindle.jobs.attempt.run_history import RunHistory
-from rekindle.jobs.attempt.save_policy import SavePolicy
+from rekindle.jobs.attempt.saves import Saves, stop_not_finite
 from rekindle.jobs.attempt.stage_gate import StageGate
 from rekindle.jobs.ends.limit import EndLimit
 from rekindle.jobs.ends.stage_ends import StageEnds
@@ -26,6 +25,7 @@ from rekindle.jobs.evidence.state_digest import Parts
 from rekindle.jobs.heartbeat import UNKNOWN, Plan
 from rekindle.jobs.job import Fork, Job
 from rekindle.jobs.journal_writer import log_line
+from rekindle.jobs.saving.checkpoint_store import CheckpointStore, RestorePoint
 from rekindle.jobs.stages import records
 from rekindle.jobs.stages.stage_table import StageTable
 from rekindle.state.counted import counted
@@ -49,8 +49,7 @@ class Session:
 
     Attributes:
         stages: numbers the stages of the script.
-        store: the checkpoints of the run.
-        grace: handles SIGTERM within a long step.
+        saves: writes checkpoints.
     """
 
     current: ClassVar["Session | None"] = None
@@ -74,12 +73,12 @@ class Session:
         known = summary.read(run).entries
         self._history = RunHistory.of(known, attempt, before)
         self._log = AttemptLog(run, attempt, self._history.unfollowed)
-        self.store = CheckpointStore(run, job, attempt, self._log, set(self._history.committed))
+        store = CheckpointStore(run, job, attempt, self._log, set(self._history.committed))
+        self.saves = Saves(job, store, self._log, self.beat, self._stop_not_finite)
         stages = records.of_job(job, attempt, known, self.store.all())
         limit = EndLimit(run, job.checkpoint.keep_ends, self._log.note, self._log.warn)
         refuse, table = self.fail_permanently, StageTable(stages, self._log.note, self.note_change)
         self.stages = StageGate(table, StageEnds(limit, refuse), refuse)
-        self.grace = GracePeriod(job.limits.stop_grace)
         self._at = _Whereabouts(heartbeat.Heartbeat(run.heartbeat, attempt), self._history.reached)
         self._on_failure = on_failure
         self._changed: list[str] = []
@@ -180,6 +179,7 @@ class Session:
     def leave_stage(self) -> None:
         """End a stage, however it ended."""
         self.grace.drop()  # an exception may have left a copy, which must not be saved later
+        self.saves.settle()
         self.stages.leave()
 
     def resumed(
@@ -242,6 +242,8 @@ class Session:
 
     def epoch_ended(self, stage: int, epoch: int, seconds: float, logs: dict[str, Any]) -> bool:
         """Journal a finished epoch; True if it has the best value of the monitored metric."""
+        if self.job.checkpoint.monitor is not None:
+            self.saves.settle()  # the best value so far is known once it is on disk
         self._log.note(
             entries.epoch_ended(
                 stage=stage,
@@ -252,6 +254,9 @@ class Session:
             )
         )
         return self.store.is_best(logs)
+
+    def _stop_not_finite(self, at: Position) -> None:
+        stop_not_finite(self.store, at, trained=self.trained)
 
     def stage_ended(self, stage: int, epoch: int) -> None:
         """Journal a finished stage."""
@@ -266,29 +271,15 @@ class Session:
 
     # saving
 
-    def save(self, snapshot: Snapshot, why: str, *, best: bool = False, policy: SavePolicy) -> bool:
-        """Commit a checkpoint and prune older ones; on failure log a message and return False.
+    @property
+    def store(self) -> CheckpointStore:
+        """The checkpoints of the run."""
+        return self.saves.store
 
-        Args:
-            why: start, epoch, best, steps, time, signal or end.
-            best: it holds the best value of the monitored metric so far.
-            policy: records the save.
-        """
-        with self.grace.saving():
-            at = snapshot.position
-            if self.job.checkpoint.non_finite == "hold" and not self.store.may_resume_from(
-                snapshot
-            ):
-                # every later step would be NaN, too: the job is held for a person to decide
-                self.store.report_non_finite(at, trained=self.trained)
-                shutdown.end(environment.EXIT_PERMANENT)
-            self.beat("save")
-            seconds = self.store.commit(snapshot, why, best=best)
-            policy.saved(at.epoch, at.step, time.monotonic(), seconds or 0.0)
-            if seconds is not None:
-                self.grace.note_save(seconds)
-            self.beat("step")
-            return seconds is not None
+    @property
+    def grace(self) -> GracePeriod:
+        """The handler of SIGTERM within a long step."""
+        return self.saves.grace
 
 
 def _resumed_from(point: RestorePoint, progress: Progress) -> dict[str, Any]:

@@ -34,6 +34,7 @@ _script: Callable[[int, FrameType | None], Any] | None = None
 _answered = False
 _answering = False
 _before_answer: Callable[[], None] | None = None
+_before_end: Callable[[], object] | None = None
 
 
 def install() -> None:
@@ -47,6 +48,12 @@ def on_answer(action: Callable[[], None]) -> None:
     """Call ``action`` before the script's own handler, which may end the process."""
     global _before_answer
     _before_answer = action
+
+
+def before_end(action: Callable[[], object]) -> None:
+    """Call ``action`` before this module ends the process."""
+    global _before_end
+    _before_end = action
 
 
 def answered() -> bool:
@@ -172,6 +179,8 @@ def end(code: int) -> NoReturn:
         if code == EXIT_SAVED:
             journal_writer.log_line("run the script again to resume.")
         raise SystemExit(code)
+    if _before_end is not None and os.getpid() == _owner:
+        _before_end()
     safe_output.flush()
     os._exit(code)
 

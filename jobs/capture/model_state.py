@@ -13,6 +13,7 @@ from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.seeding import trace_draws
 from rekindle.jobs.weights import auto_names, finiteness
 from rekindle.jobs.weights.auto_names import Renaming
+from rekindle.jobs.weights.finiteness import NonFinite
 from rekindle.jobs.weights.lookup_tables import LookupTables
 from rekindle.jobs.weights.seed_paths import is_seed
 from rekindle.state.run.training_state import Fingerprint, TrainingState
@@ -44,7 +45,7 @@ class ModelState(ComponentBase):
         self._groups = groups
         self._random = random
         self._finiteness = finiteness.Finiteness()
-        self._first_bad: str | None = None
+        self._captured: list[tuple[str, Any, Any]] = []
         self._tables = LookupTables(lambda: list(models.values()))
         self._unreadable: dict[str, None] = {}
         self._all: Groups | None = None
@@ -70,11 +71,10 @@ class ModelState(ComponentBase):
     def capture(self, arrays: Tensors) -> TrainingState:
         self._settle()
         groups = self._readable()
-        described = variables.capture(groups, arrays)
-        allowed, self._first_bad = self._finiteness.judge(
-            [one for one in variables.values(groups, arrays) if not finiteness.is_exempt(one[0])]
-        )
-        state: TrainingState = {"variables": described, "non_finite": allowed}
+        state: TrainingState = {"variables": variables.capture(groups, arrays)}
+        self._captured = [
+            one for one in variables.values(groups, arrays) if not finiteness.is_exempt(one[0])
+        ]
         if mine := rng.numbers_of(self.components()):
             state["seeds_in_models"] = mine
         return state | self._tables.capture(arrays)
@@ -119,9 +119,18 @@ class ModelState(ComponentBase):
         counts = {group: len(entries) for group, entries in saved["variables"].items()}
         return [f"{count} {group} variables" for group, count in counts.items() if count]
 
-    def is_finite(self, arrays: Tensors) -> bool:
-        """Return whether the arrays captured last are finite, or by design not."""
-        return self._first_bad is None
+    def judge(self) -> Callable[[], tuple[NonFinite, bool]]:
+        """Return a function for the arrays captured last, which takes long and changes nothing.
+
+        It returns which of them are not finite by design, and whether all others are finite.
+        """
+        captured, self._captured = self._captured, []
+
+        def judged() -> tuple[NonFinite, bool]:
+            allowed, bad = self._finiteness.judge(captured)
+            return allowed, bad is None
+
+        return judged
 
     def components(self) -> list[Any]:
         """List the TensorFlow variables of all groups."""

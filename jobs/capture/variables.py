@@ -174,16 +174,16 @@ def are_all_there(model: Any) -> bool:
 
 
 def capture(groups: Groups, tensors: Tensors) -> dict[str, list[list[Any]]]:
-    """Copy all values into ``tensors``; return path, shape and type of each.
+    """Put all values into ``tensors``; return path, shape and type of each.
 
-    The arrays are copies: training may continue while they are written.
+    Training never changes the arrays: it may continue while they are written.
     """
     described: dict[str, list[list[Any]]] = {}
     for group, variables in groups.items():
         entries = []
         for index, variable in enumerate(variables):
             for replica, component in enumerate(components(variable)):
-                array = np.array(raw_arrays.value_of(component), order="C", copy=True)
+                array = raw_arrays.value_of(component)
                 tensors[_key(group, index, replica)] = raw_arrays.packed(array)
             entries.append(_describe(variable))
         described[group] = entries

@@ -137,11 +137,15 @@ class Proof:
 
     # steps
 
+    def taken(self) -> None:
+        """Digest the variables soon: a snapshot was taken, from which steps may be repeated."""
+        if self._record is not None:
+            self._states.want()
+
     def saved(self, step: int) -> None:
         """Keep the entries of the steps after a new checkpoint; not for that of the beginning."""
         if self._record is not None:
             self._record.protect(step)
-            self._states.want()
 
     def note_logs(self, logs: Mapping[str, Any] | None) -> None:
         """Set the logs of the step or epoch that ends, before callbacks change them."""

@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 from typing import Final
 
-from rekindle.jobs.attempt.kept_files import Record
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.files import csv_rows, held_files
 from rekindle.jobs.files.open_files import OPEN_FILES
 from rekindle.jobs.journal_writer import log_line
+from rekindle.jobs.saving.kept_files import Record
 from rekindle.state.counted import few
 from rekindle.state.run import checkpoints, entries, summary
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from rekindle.jobs.attempt.kept_files import Record
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, ComponentBase
@@ -24,6 +23,7 @@ from rekindle.jobs.files.put_back import PutBack
 from rekindle.jobs.files.written import WRITTEN
 from rekindle.jobs.job import Fork
 from rekindle.jobs.journal_writer import log_line
+from rekindle.jobs.saving.kept_files import Record
 from rekindle.state.counted import few
 from rekindle.state.run.training_state import TrainingState
 

@@ -9,10 +9,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from rekindle.jobs import process
+from rekindle.jobs import memory, process
 
-ROOT: Final = Path("/sys/fs/cgroup")
-_PAGE: Final = os.sysconf("SC_PAGESIZE")
 _EVERY: Final = 4
 """Looks between two counts of the host's kills."""
 
@@ -50,7 +48,12 @@ class MemoryLimit:
 
     @classmethod
     def build(
-        cls, limit: int | None, name: str, *, root: Path = ROOT, membership: str | None = None
+        cls,
+        limit: int | None,
+        name: str,
+        *,
+        root: Path = memory.CGROUPS,
+        membership: str | None = None,
     ) -> "MemoryLimit":
         """Find or make the cgroup for an attempt; never raise.
 
@@ -58,12 +61,12 @@ class MemoryLimit:
             name: of the folder to make, unique on this host.
             root, membership: mount point of cgroups, and content of ``/proc/self/cgroup``.
         """
-        paths = _memberships(membership)
+        paths = memory.memberships(membership)
         if "" in paths and (root / paths[""] / "memory.events").exists():
             group = root / paths[""]
             # kills and limit of a cgroup shared with the daemon and other jobs are not the job's
             if _processes(group) <= {os.getpid()}:
-                enforced = limit is not None and _number(group / "memory.max") is not None
+                enforced = limit is not None and memory.number(group / "memory.max") is not None
                 return cls(limit, group, enforced=enforced)
         elif "memory" in paths and limit is not None:
             group = root / "memory" / paths["memory"] / name
@@ -89,7 +92,7 @@ class MemoryLimit:
         """Return the bytes in use if the keeper must check them and they exceed the limit."""
         if self.bytes is None or self.enforced:
             return None
-        in_use = used(process.descendants(trainer))
+        in_use = memory.used(process.descendants(trainer))
         return in_use if in_use > self.bytes else None
 
     def killed(self) -> str | None:
@@ -112,20 +115,6 @@ class MemoryLimit:
                 print(f"rekindle: the cgroup could not be removed: {error}", flush=True)
 
 
-def _memberships(text: str | None) -> dict[str, str]:
-    """Read the cgroups of this process by controller; ``""`` is the one of version 2."""
-    if text is None:
-        try:
-            text = Path("/proc/self/cgroup").read_text()
-        except OSError:
-            text = ""
-    return {
-        line.split(":", 2)[1]: line.split(":", 2)[2].strip().lstrip("/")
-        for line in text.splitlines()
-        if line.count(":") >= 2
-    }
-
-
 def _limit_v1(group: Path, limit: int) -> bool:
     """Set the limit of a cgroup of version 1; return False if the kernel refuses it."""
     try:
@@ -143,37 +132,13 @@ def _limit_v1(group: Path, limit: int) -> bool:
 def _group_kills(group: Path | None) -> int:
     if group is None:
         return 0
-    v2 = _field(group / "memory.events", "oom_kill")
-    return v2 if v2 is not None else _field(group / "memory.oom_control", "oom_kill") or 0
+    v2 = memory.field(group / "memory.events", "oom_kill")
+    return v2 if v2 is not None else memory.field(group / "memory.oom_control", "oom_kill") or 0
 
 
 def host_kills() -> int:
     """Count processes that the kernel has killed for memory since boot, on the whole host."""
-    return _field(Path("/proc/vmstat"), "oom_kill") or 0
-
-
-def used(pids: list[int]) -> int:
-    """Sum the memory of these processes without shared pages (statm: RSS - shared), in bytes."""
-    total = 0
-    for pid in pids:
-        try:
-            _, resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[:3]
-        except (OSError, ValueError):
-            continue
-        total += (int(resident) - int(shared)) * _PAGE
-    return total
-
-
-def available() -> int | None:
-    """Read the bytes available to new processes without swapping; None if unknown."""
-    kib = _field(Path("/proc/meminfo"), "MemAvailable:")
-    return None if kib is None else kib * 1024
-
-
-def total() -> int | None:
-    """Read the bytes of memory that the host has; None if unknown."""
-    kib = _field(Path("/proc/meminfo"), "MemTotal:")
-    return None if kib is None else kib * 1024
+    return memory.field(Path("/proc/vmstat"), "oom_kill") or 0
 
 
 def _processes(group: Path) -> set[int]:
@@ -181,21 +146,3 @@ def _processes(group: Path) -> set[int]:
         return {int(pid) for pid in (group / "cgroup.procs").read_text().split()}
     except OSError:
         return set()
-
-
-def _number(path: Path) -> int | None:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return None  # "max": no limit
-
-
-def _field(path: Path, name: str) -> int | None:
-    try:
-        for line in path.read_text().splitlines():
-            words = line.split()
-            if words and words[0] == name:
-                return int(words[1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return None

@@ -21,6 +21,7 @@ _NOT_STATE: Final = frozenset(
     {
         *("position", "fingerprint", "versions", "inexact", "epochs"),
         *("files", "folders", "paths", "held", "python", "architecture", "fork"),
+        "non_finite",
     }
 )
 _DATA: Final = frozenset({"iterator", "live", "evals", "draws", "loop", "hidden"})

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable
 
 from rekindle.jobs import environment
 from rekindle.jobs.attempt import shutdown
-from rekindle.jobs.attempt.checkpoint_store import RestorePoint
 from rekindle.jobs.attempt.progress import Progress
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture.model_state import ModelState
 from rekindle.jobs.evidence.proof import Proof
 from rekindle.jobs.proof.round_trip import Gap
+from rekindle.jobs.saving.checkpoint_store import RestorePoint
 
 
 def begin(session: Session, at: Progress, models: ModelState) -> Proof:

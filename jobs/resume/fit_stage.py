@@ -7,7 +7,6 @@ from typing import Any
 
 from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.progress import Progress
-from rekindle.jobs.attempt.save_policy import SavePolicy
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture import tensorboard_files, variables
 from rekindle.jobs.capture.callbacks import CallbackStates
@@ -27,6 +26,7 @@ from rekindle.jobs.resume import fit_build
 from rekindle.jobs.resume.hook import Hook, LogReader
 from rekindle.jobs.resume.stage import StageEngine
 from rekindle.jobs.resume.validation import Validation
+from rekindle.jobs.saving.save_policy import SavePolicy
 from rekindle.state.counted import counted
 from rekindle.state.errors import StateMismatch
 from rekindle.state.run.training_state import Fingerprint, TrainingState

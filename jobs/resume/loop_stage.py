@@ -7,9 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from rekindle.jobs.attempt import shutdown
-from rekindle.jobs.attempt.checkpoint_store import Snapshot
 from rekindle.jobs.attempt.progress import Progress
-from rekindle.jobs.attempt.save_policy import SavePolicy
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture import trace_order
 from rekindle.jobs.capture.codec import Tensors
@@ -27,6 +25,8 @@ from rekindle.jobs.job import CheckpointPolicy
 from rekindle.jobs.python_state.component import PythonState
 from rekindle.jobs.python_state.stack import Stack
 from rekindle.jobs.resume.stage import StageEngine
+from rekindle.jobs.saving.checkpoint_store import Snapshot
+from rekindle.jobs.saving.save_policy import SavePolicy
 from rekindle.jobs.stages import describe
 from rekindle.state.errors import RekindleError, StateMismatch, UsageError
 from rekindle.state.run.training_state import TrainingState

@@ -9,9 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from rekindle.jobs.attempt import shutdown
-from rekindle.jobs.attempt.checkpoint_store import Snapshot
 from rekindle.jobs.attempt.progress import Progress
-from rekindle.jobs.attempt.save_policy import SavePolicy
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture.codec import Tensors, read_state
 from rekindle.jobs.capture.component import Caveat, Component, Json
@@ -24,6 +22,8 @@ from rekindle.jobs.proof import stage_proof
 from rekindle.jobs.proof.last_steps import LastSteps
 from rekindle.jobs.resume import model_config, warm_start
 from rekindle.jobs.resume.stage_state import Seekable, StageState
+from rekindle.jobs.saving.checkpoint_store import Snapshot
+from rekindle.jobs.saving.save_policy import SavePolicy
 from rekindle.state.run.training_state import TrainingState
 
 
@@ -226,6 +226,7 @@ class RestorableStage:
         Args:
             ended: the stage is over.
         """
+        self.session.saves.settle()  # files that it refers to may go once an earlier one is written
         at = self.progress
         if ended:
             at = dataclasses.replace(at, epoch_step=0, ended=True)
@@ -240,9 +241,17 @@ class RestorableStage:
         """
         stage_proof.hold_if_different(self.proof, self.progress)
         snapshot = snapshot or self.capture()
-        saved = self.session.save(snapshot, why, best=best, policy=self._policy)
-        if saved and why != "start":
-            self.proof.saved(snapshot.position.step)
+        step = snapshot.position.step
+        begins = why == "start"
+        if not begins:
+            self.proof.taken()
+        saved = self.session.saves.save(
+            snapshot,
+            why,
+            best=best,
+            policy=self._policy,
+            then=lambda: None if begins else self.proof.saved(step),
+        )
         if why in ("signal", "end"):
             self.proof.finish()  # the process may end at any moment, or the stage is over
         return saved
@@ -282,6 +291,7 @@ class StageEngine(RestorableStage):
         session = self.session
         session.advance(progress)
         session.beat("step")
+        session.saves.poll()
         now = time.monotonic()
         seconds = now - self._step_began if self._step_began else 0.0
         if self._last_steps.have_begun:
@@ -310,7 +320,7 @@ class StageEngine(RestorableStage):
             seconds: duration of the last step.
         """
         self.proof.finish()
-        asked = saved and shutdown.requested()
+        asked = self.session.saves.settle() and saved and shutdown.requested()
         at = self.progress.step
         if not asked or not self._last_steps.begin(at, seconds, self._state.cut_back()):
             shutdown.exit_saved()

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-from rekindle.jobs.attempt.checkpoint_store import RestorePoint, Snapshot
 from rekindle.jobs.attempt.progress import Progress
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture import fingerprint
@@ -18,6 +17,7 @@ from rekindle.jobs.keras_compat.tensorflow_parts import tf
 from rekindle.jobs.proof import decodable, round_trip
 from rekindle.jobs.proof.round_trip import Comparison, Gap
 from rekindle.jobs.python_state import saved as saved_python
+from rekindle.jobs.saving.checkpoint_store import RestorePoint, Snapshot
 from rekindle.state.run.training_state import TrainingState
 
 
@@ -271,7 +271,7 @@ class StageState:
             arrays,
             state | replaced,
             state["logs"] if logs is None else logs,
-            finite=self.models.is_finite(arrays),
+            self.models.judge(),
         )
 
 

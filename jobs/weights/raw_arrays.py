@@ -80,15 +80,23 @@ def numpy_type(component: Any) -> np.dtype[Any]:
     return found
 
 
-def value_of(component: Any) -> Any:
-    """Return the value of a variable, of TensorFlow at a quarter of the cost of its method."""
+def value_of(component: Any) -> Array:
+    """Return the value of a variable, which training never changes.
+
+    Of TensorFlow's variables on a processor nothing is copied: TensorFlow writes a new value into
+    another buffer while this one is in use (``PrepareToUpdateVariable`` in
+    core/kernels/training_op_helpers.h, and the same test in XLA's donation of buffers). PyTorch
+    and JAX may write into the same one.
+    """
     if not _is_resource(component):
-        value, wanted = component.numpy(), numpy_type(component)
+        value, wanted = np.array(component.numpy(), order="C", copy=True), numpy_type(component)
         # Keras on PyTorch widens what numpy lacks
         return value if value.dtype == wanted or wanted.kind == "O" else value.astype(wanted)
     import tensorflow as tf  # the script has imported it
 
-    return tf.raw_ops.ReadVariableOp(resource=component.handle, dtype=component.dtype).numpy()
+    read = tf.raw_ops.ReadVariableOp(resource=component.handle, dtype=component.dtype)
+    # its method numpy() is this and a copy
+    return np.asarray(read._numpy() if hasattr(read, "_numpy") else read.numpy())
 
 
 def assign(component: Any, array: Array) -> None:

@@ -22,12 +22,15 @@ from typing import Any
 from rekindle.state import crash_points, durable
 from rekindle.state.run import reading
 
-FORMAT = 1
+FORMAT = 2
+"""Format of manifests: in 2 a large file has a digest of its chunks; 1 is still written else."""
 MANIFEST = "manifest.json"
 STATE = "state.safetensors"
 REDUCED = "state-reduced.safetensors"
 """The state of a finished stage whose weights were dropped."""
-_CHUNK = 1 << 20
+CHUNK = 16 << 20
+"""Bytes of a chunk of a file; a larger file is digested chunk by chunk, in threads."""
+_BUFFER = 1 << 20
 NON_FINITE = "it holds non-finite variables"
 _NAME = re.compile(r"e(\d{4,15})-s(\d{8,15})(?:-f(\d{1,9}))?(-end)?", re.ASCII)
 
@@ -176,11 +179,10 @@ def commit(
         crash_point("before_digest")
         files = {}
         for file in sorted(temporary.iterdir()):
-            durable.fsync_file(file)
-            files[file.name] = {"bytes": file.stat().st_size, "sha256": digest(file)}
+            files[file.name] = _flush_and_describe(file)
         record = {
             **manifest,
-            "format": FORMAT,
+            "format": FORMAT if any("chunks" in one for one in files.values()) else 1,
             "name": position.name,
             "stage": position.stage,
             "epoch": position.epoch,
@@ -245,7 +247,8 @@ def verify(checkpoint: Checkpoint) -> str | None:
             size = info.st_size
             if size != expected["bytes"]:
                 return f"{name} has {size} bytes instead of {expected['bytes']}"
-            if digest(file) != expected["sha256"]:
+            kind = "chunks" if "chunks" in expected else "sha256"
+            if describe(file, chunks=kind == "chunks")[kind] != expected[kind]:
                 return f"{name} does not match its digest in the manifest"
         except FileNotFoundError:
             return f"{name} is missing"
@@ -386,9 +389,11 @@ def reduce(
         durable.fsync_file(reduced)
         durable.fsync_folder(checkpoint.path)
         files = {name: known for name, known in manifest["files"].items() if name != STATE}
-        files[REDUCED] = {"bytes": reduced.stat().st_size, "sha256": digest(reduced)}
+        files[REDUCED] = describe(reduced)
+        chunked = any("chunks" in one for one in files.values())
+        record = {**manifest, "format": FORMAT if chunked else 1, "files": files}
         crash_point("before_manifest")
-        durable.write_json(checkpoint.path / MANIFEST, {**manifest, "files": files})
+        durable.write_json(checkpoint.path / MANIFEST, record)
     except BaseException:
         if _state_of(checkpoint) != REDUCED:
             reduced.unlink(missing_ok=True)
@@ -428,12 +433,61 @@ def _sweep_reduced(checkpoint: Checkpoint) -> Iterator[str]:
                 yield f"{checkpoint.name}/{name}"
 
 
+def describe(path: Path, *, chunks: bool | None = None) -> dict[str, Any]:
+    """Return size and digest of a file, as a manifest has them.
+
+    Args:
+        chunks: digest it chunk by chunk; None to do so where it is larger than one.
+    """
+    size = path.stat().st_size
+    if chunks if chunks is not None else size > CHUNK:
+        return {"bytes": size, "chunks": digest_of_chunks(path)}
+    return {"bytes": size, "sha256": digest(path)}
+
+
+def _flush_and_describe(path: Path) -> dict[str, Any]:
+    """Make a file durable, and describe it while the disk works."""
+    if path.stat().st_size <= CHUNK:
+        durable.fsync_file(path)
+        return describe(path)
+    from concurrent import futures  # not at the top: the keeper never needs it
+
+    with futures.ThreadPoolExecutor(1) as pool:
+        flushed = pool.submit(durable.fsync_file, path)
+        found = describe(path)
+        flushed.result()
+    return found
+
+
 def digest(path: Path) -> str:
     """Compute the SHA-256 of a file, in hex."""
     found = hashlib.sha256()
     # not hashlib.file_digest: a job's Python may be 3.10
-    buffer = memoryview(bytearray(_CHUNK))
+    buffer = memoryview(bytearray(_BUFFER))
     with path.open("rb", buffering=0) as file:
         while size := file.readinto(buffer):
             found.update(buffer[:size])
     return found.hexdigest()
+
+
+def digest_of_chunks(path: Path) -> str:
+    """Compute the SHA-256 of the SHA-256 of each chunk of 16 MiB of a file, in hex.
+
+    ``split -b 16M --filter='sha256sum | cut -c-64 | xxd -r -p' FILE | sha256sum`` gives the same.
+    """
+    from concurrent import futures
+
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+
+        def one(start: int) -> bytes:
+            found = hashlib.sha256()
+            for at in range(start, start + CHUNK, _BUFFER):
+                found.update(os.pread(fd, _BUFFER, at))  # it is short or empty at the end
+            return found.digest()
+
+        with futures.ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), 4)) as pool:
+            parts = list(pool.map(one, range(0, os.fstat(fd).st_size, CHUNK)))
+    finally:
+        os.close(fd)
+    return hashlib.sha256(b"".join(parts)).hexdigest()

@@ -8,7 +8,6 @@ integers of the same width; the caller views them as their type.
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,7 @@ _FALLBACK = {1: "U8", 2: "U16", 4: "U32", 8: "U64"}
 def save(
     path: Path, tensors: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str]
 ) -> None:
-    """Write ``tensors`` (any shapes, 0-d included) and text ``metadata``; fsync the file.
+    """Write ``tensors`` (any shapes, 0-d included) and text ``metadata``; the caller fsyncs.
 
     Raises:
         OSError: the file cannot be written.
@@ -70,8 +69,6 @@ def save(
         file.write(encoded)
         for block in blocks:
             file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:

@@ -19,8 +19,8 @@ from rekindle.daemon.intake import requests
 from rekindle.daemon.source import replacement
 from rekindle.daemon.source.present_code import Changes, PresentCode
 from rekindle.daemon.source.snapshot import Snapshots, used
-from rekindle.jobs.attempt.checkpoint_store import RestorePoint
 from rekindle.jobs.job import Job, NewCode
+from rekindle.jobs.saving.checkpoint_store import RestorePoint
 from rekindle.state import crash_points, source_tree
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.paths import Home

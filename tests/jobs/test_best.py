@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rekindle.jobs.attempt.checkpoint_store import Snapshot
 from rekindle.jobs.attempt.progress import Progress
-from rekindle.jobs.attempt.save_policy import SavePolicy
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.job import CheckpointPolicy, Job
+from rekindle.jobs.saving.checkpoint_store import Snapshot
+from rekindle.jobs.saving.save_policy import SavePolicy
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints
 from rekindle.state.run.checkpoints import Position
@@ -23,8 +23,8 @@ def run(tmp_path: Path) -> Run:
     return made
 
 
-def session(run: Run, attempt: int) -> Session:
-    policy = CheckpointPolicy(every_epochs=1, keep=1, monitor="loss")
+def session(run: Run, attempt: int, non_finite: str = "hold") -> Session:
+    policy = CheckpointPolicy(every_epochs=1, keep=1, monitor="loss", non_finite=non_finite)
     return Session(
         run, Job(name="a", id="a-1", workdir="/", script="/x.py", checkpoint=policy), attempt
     )
@@ -48,18 +48,20 @@ def epoch(session: Session, stage: int, number: int, loss: float, *, finite: boo
     """Report and save the end of an epoch, as a stage does."""
     session.advance(Progress(stage, number + 1, session.progress.step + 10))
     best = session.epoch_ended(stage, number, 0.1, {"loss": loss})
-    return session.save(
-        Snapshot(session.progress.position, {"model/0": np.zeros(3)}, {}, {"loss": loss}, finite),
+    judge = lambda: ({}, finite)  # noqa: E731
+    saved = session.saves.save(
+        Snapshot(session.progress.position, {"model/0": np.zeros(3)}, {}, {"loss": loss}, judge),
         "epoch",
         best=best,
         policy=SavePolicy(session.job.checkpoint),
     )
+    return saved and session.saves.settle()
 
 
 def end(session: Session, stage: int, epochs: int) -> None:
     at = Position(stage, epochs, session.progress.step, True)
     policy = SavePolicy(session.job.checkpoint)
-    session.save(Snapshot(at, {}, {}, {}), "end", policy=policy)
+    session.saves.save(Snapshot(at, {}, {}, {}), "end", policy=policy)
     session.stage_ended(stage, epochs)
     session.leave_stage()
 
@@ -112,9 +114,7 @@ def test_the_best_of_a_stage_survives_a_kill_after_its_end(run: Run) -> None:
 
 def test_a_model_that_is_not_finite_is_never_the_best(run: Run) -> None:
     """Whatever its metric: it can be neither resumed from nor exported."""
-    policy = CheckpointPolicy(every_epochs=1, keep=1, monitor="loss", non_finite="continue")
-    now = session(run, 1)
-    now.job = now.job.replace(checkpoint=policy)
+    now = session(run, 1, non_finite="continue")
     stage = begin(now)
     epoch(now, stage, 0, 0.5)
     epoch(now, stage, 1, 0.3, finite=False)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from rekindle.jobs.attempt.save_policy import AUTO_SECONDS, SavePolicy, is_better
 from rekindle.jobs.job import CheckpointPolicy
+from rekindle.jobs.saving.save_policy import AUTO_SECONDS, SavePolicy, is_better
 
 
 def test_every_n_steps_counts_from_the_last_checkpoint_over_epochs() -> None:
@@ -36,7 +36,8 @@ def test_every_epoch_never_saves_within_one() -> None:
 def test_auto_saves_each_epoch_and_within_a_long_one() -> None:
     """At most ten minutes of training are repeated."""
     cadence = SavePolicy(CheckpointPolicy())
-    cadence.saved(0, 0, 0.0, cost=0.1)
+    cadence.saved(0, 0, 0.0)
+    cadence.wrote(0.1)
     assert cadence.due_after_epoch(1, 10, 1.0)
     assert not cadence.due_in_epoch(10, AUTO_SECONDS - 1)
     assert cadence.due_in_epoch(10, AUTO_SECONDS)
@@ -45,7 +46,8 @@ def test_auto_saves_each_epoch_and_within_a_long_one() -> None:
 def test_auto_limits_the_time_spent_on_saving() -> None:
     """If saving takes longer than a tenth of an epoch, some epochs are not saved."""
     cadence = SavePolicy(CheckpointPolicy())
-    cadence.saved(0, 0, 0.0, cost=5.0)
+    cadence.saved(0, 0, 0.0)
+    cadence.wrote(5.0)
     assert not cadence.due_after_epoch(1, 10, 20.0)
     assert not cadence.due_after_epoch(2, 20, 40.0)
     assert cadence.due_after_epoch(3, 30, 60.0)

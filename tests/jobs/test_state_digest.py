@@ -203,6 +203,7 @@ def killed(tmp_path: Path) -> Path:
     first = Training(tmp_path, 1)
     first.proof.begin(0)
     first.steps(1, 4)
+    first.proof.taken()
     first.proof.saved(4)
     first.steps(5, 9)
     return tmp_path

@@ -73,6 +73,7 @@ PROCESSES = {
         frozenset({"numpy", "tensorflow"}),
         (
             "jobs/attempt/*",
+            "jobs/saving/*",
             "jobs/evidence/*",
             "jobs/capture/__init__.py",
             "jobs/capture/codec.py",

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rekindle.jobs.attempt.checkpoint_store import Snapshot
-from rekindle.jobs.attempt.save_policy import SavePolicy
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.files.stage_files import StageFiles
 from rekindle.jobs.files.written import WRITTEN
 from rekindle.jobs.job import CheckpointPolicy, Job
+from rekindle.jobs.saving.checkpoint_store import Snapshot
+from rekindle.jobs.saving.save_policy import SavePolicy
 from rekindle.state.paths import Run
 from rekindle.state.run import journal
 from rekindle.state.run.checkpoints import Position
@@ -44,7 +44,9 @@ class Script:
     def save(self, files: StageFiles, at: Position) -> TrainingState:
         state = files.capture({})
         snapshot = Snapshot(at, {"model/0": np.zeros(3)}, state, {})
-        assert self.session.save(snapshot, "end", policy=SavePolicy(self.session.job.checkpoint))
+        assert self.session.saves.save(
+            snapshot, "end", policy=SavePolicy(self.session.job.checkpoint)
+        )
         if at.end:
             self.session.leave_stage()
         return state

@@ -257,11 +257,13 @@ class Blow:
 
     Attributes:
         place: ``step`` (between two), ``batch`` (within one), ``validation``, ``compile``, a
-            crash point of a checkpoint's commit, or ``before the line KIND`` of the journal.
+            crash point of a checkpoint's commit, ``before the line KIND`` of the journal, or
+            ``in flight``: a checkpoint is being written while the training continues. What was
+            saved before a ``step`` or ``batch`` is on disk.
         count: the 1-based occurrence; for steps: the number after the start of the attempt.
         keeper: the signal is sent to the keeper, which forwards SIGTERM, and whose death
             ends the trainer.
-        delay: seconds into the batch.
+        delay: seconds into the batch, or into the write.
         seconds: for the place ``early``: seconds after the start, sent from outside.
     """
 
@@ -315,7 +317,7 @@ def within(dice: random.Random) -> Blow:
 def anywhere(dice: random.Random, *, validation: bool) -> Blow:
     """Choose a blow at any place."""
     signum = dice.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM])
-    kinds = ["within", "commit", "commit", "journal", "early", "compile", "epoch"]
+    kinds = ["within", "commit", "commit", "journal", "early", "compile", "epoch", "in flight"]
     kind = dice.choice([*kinds, "validation", "validation"] if validation else kinds)
     keeper = dice.random() < 0.2
     if kind == "within":
@@ -332,6 +334,9 @@ def anywhere(dice: random.Random, *, validation: bool) -> Blow:
     if kind == "epoch":
         line = dice.choice(["before", "after"])
         return Blow(f"{line} the line epoch_ended", dice.randint(1, 2), signum)
+    if kind == "in flight":
+        delay = dice.uniform(0, 0.01)
+        return Blow(kind, dice.randint(1, 4), signum, keeper=keeper, delay=delay)
     if kind == "early":
         return Blow("early", 1, signum, seconds=dice.uniform(0.05, 3.0))
     return Blow(kind, 1 if kind == "compile" else dice.randint(1, 4), signum, keeper=keeper)

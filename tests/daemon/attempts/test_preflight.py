@@ -7,14 +7,14 @@ import pytest
 from rig import Rig
 
 from rekindle.daemon.attempts import preflight
-from rekindle.jobs.keeper import memory_limit
+from rekindle.jobs import memory
 from rekindle.jobs.keeper.memory_limit import MemoryLimit
 from rekindle.state.run import journal
 
 
 def test_only_more_than_all_memory_can_never_be_free() -> None:
     """Exactly all of it may be free one day."""
-    has = memory_limit.total()
+    has = memory.total()
     assert has is not None
     assert preflight.more_than_the_host_has(has) is None
     assert "this host has only" in str(preflight.more_than_the_host_has(has + 1))

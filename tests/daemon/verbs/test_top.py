@@ -181,11 +181,11 @@ def test_the_memory_of_a_job_is_that_of_all_its_processes() -> None:
         try:
             assert child.stdout is not None
             child.stdout.readline()
-            assert 64 * 2**20 < (top.memory(child.pid) or 0) < 512 * 2**20
+            assert 64 * 2**20 < (top.memory_of(child.pid) or 0) < 512 * 2**20
             own = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-            assert (top.memory(os.getpid()) or 0) > own + 64 * 2**20
+            assert (top.memory_of(os.getpid()) or 0) > own + 64 * 2**20
         finally:
             child.kill()
     began = time.monotonic()
-    assert top.memory(2**22 + 1) is None
+    assert top.memory_of(2**22 + 1) is None
     assert time.monotonic() - began < 1

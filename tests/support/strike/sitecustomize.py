@@ -50,10 +50,11 @@ class Striker:
         if self.base is None:
             self.base = step
         if self.armed and self.place in ("step", "batch") and step >= self.base + self.left:
+            self.armed = False
+            settle()
             if self.place == "step":
                 self.strike()
             else:  # at some time in the batches that follow
-                self.armed = False
                 threading.Timer(self.delay, self.strike).start()
 
     def strike(self):
@@ -67,6 +68,24 @@ class Striker:
             time.sleep(
                 30
             )  # the kernel ends this process with the keeper: nothing may happen before
+
+
+def settle():
+    """Wait until what was saved before this step is on disk: a test counts on it."""
+    session = sys.modules.get("rekindle.jobs.attempt.session")
+    if session is not None and session.Session.current is not None:
+        session.Session.current.saves.settle()
+
+
+def patch_background(module, striker):
+    plain = module.Background.start
+
+    def start(self, work):
+        plain(self, work)
+        if striker.armed and striker.place == "in flight":
+            threading.Timer(striker.delay, striker.at, ["in flight"]).start()
+
+    module.Background.start = start
 
 
 def patch_heartbeat(module, striker):
@@ -122,6 +141,7 @@ def patch_digests(module, striker):
 
 
 PATCHES = {
+    "rekindle.jobs.saving.background": patch_background,
     "rekindle.jobs.evidence.state_digest": patch_digests,
     "rekindle.jobs.keras_compat.known": patch_tested,
     "rekindle.jobs.heartbeat": patch_heartbeat,

@@ -1,6 +1,7 @@
 """Checkpoint store of one attempt: find a checkpoint to resume from, commit and prune."""
 
 import contextlib
+import functools
 import json
 import math
 import time
@@ -9,12 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rekindle.jobs.attempt import kept_files
-from rekindle.jobs.attempt.attempt_log import AttemptLog
-from rekindle.jobs.attempt.kept_files import KeptFiles
-from rekindle.jobs.attempt.save_policy import is_better
 from rekindle.jobs.job import Fork, Job, NewCode
 from rekindle.jobs.journal_writer import log_line
+from rekindle.jobs.saving import kept_files
+from rekindle.jobs.saving.kept_files import KeptFiles
+from rekindle.jobs.saving.save_policy import is_better
 from rekindle.state.errors import CheckpointsUnreadable
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints, entries
@@ -22,7 +22,9 @@ from rekindle.state.run.checkpoints import Checkpoint, Position, Refusal
 from rekindle.state.run.training_state import TrainingState
 
 if TYPE_CHECKING:
+    from rekindle.jobs.attempt.attempt_log import AttemptLog
     from rekindle.jobs.capture.codec import Tensors
+    from rekindle.jobs.weights.finiteness import NonFinite
 
 _SCRATCH_HINT: Final = (
     "Copy a good checkpoint back, or start over with `rekindle retry JOB "
@@ -93,20 +95,34 @@ class RestorePoint:
         return RestorePoint(self.checkpoint, self.refused, reopened=self.reopened)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Snapshot:
     """Hold a state to be saved: arrays, and JSON for the rest.
 
+    Training does not change it. The arrays may be values of variables, which take no memory
+    until the training changes the variables.
+
     Attributes:
-        finite: False where a variable is NaN or infinite; such a checkpoint is kept for
-            inspection and never used to resume.
+        judge: returns which arrays are not finite by design, and whether all others are finite;
+            a checkpoint where they are not is kept for inspection and never used to resume.
     """
 
     position: Position
     tensors: "Tensors"
     state: TrainingState
     logs: dict[str, Any]
-    finite: bool = True
+    judge: "Callable[[], tuple[NonFinite, bool]]" = lambda: ({}, True)
+
+    @property
+    def bytes(self) -> int:
+        """Total size of the arrays."""
+        return sum(array.nbytes for array in self.tensors.values())
+
+    @functools.cached_property
+    def finite(self) -> bool:
+        """False where loss or variables are NaN or infinite, but not by design."""
+        self.state["non_finite"], finite = self.judge()
+        return finite and _is_finite(self.logs.get("loss"))
 
 
 class CheckpointStore:
@@ -121,7 +137,7 @@ class CheckpointStore:
     """
 
     def __init__(
-        self, run: Run, job: Job, attempt: int, log: AttemptLog, expected: set[str]
+        self, run: Run, job: Job, attempt: int, log: "AttemptLog", expected: set[str]
     ) -> None:
         self._run = run
         self._job = job
@@ -233,10 +249,6 @@ class CheckpointStore:
             return False
         return is_better(float(value), self._best, policy.monitor, policy.mode)
 
-    def may_resume_from(self, snapshot: Snapshot) -> bool:
-        """Return whether variables and loss of a snapshot are finite."""
-        return snapshot.finite and _is_finite(snapshot.logs.get("loss"))
-
     def commit(self, snapshot: Snapshot, why: str, *, best: bool) -> float | None:
         """Write a checkpoint, journal it and prune older ones.
 
@@ -252,7 +264,7 @@ class CheckpointStore:
         began = time.monotonic()
         self._by_stage = None
         position = snapshot.position
-        finite = self.may_resume_from(snapshot)
+        finite = snapshot.finite
         best = best and finite
         value, name = self._best, self.best_name
         if best:

@@ -33,10 +33,13 @@ class SavePolicy:
     at: float = 0.0
     cost: float = 0.0
 
-    def saved(self, epoch: int, step: int, now: float, cost: float = 0.0) -> None:
-        """Record that a checkpoint was taken, or training was resumed from one."""
+    def saved(self, epoch: int, step: int, now: float) -> None:
+        """Record that a snapshot was taken, or training was resumed from a checkpoint."""
         self.epoch, self.step, self.at = epoch, step, now
-        self.cost = cost
+
+    def wrote(self, seconds: float) -> None:
+        """Record how long the last write took."""
+        self.cost = seconds
 
     def due_in_epoch(self, step: int, now: float) -> bool:
         """Return whether a checkpoint is due between two batches of an epoch."""

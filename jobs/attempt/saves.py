@@ -1,0 +1,137 @@
+"""Saves of an attempt: written before the training continues, or while it does.
+
+A snapshot is taken between two steps and takes about a millisecond. A thread then judges,
+writes and commits it; the next snapshot waits for that. The beginning and the end of a stage,
+and what SIGTERM asks for, are on disk before anything else happens.
+"""
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Final
+
+from rekindle.jobs import environment, memory
+from rekindle.jobs.attempt import shutdown
+from rekindle.jobs.attempt.attempt_log import AttemptLog
+from rekindle.jobs.attempt.grace_period import GracePeriod
+from rekindle.jobs.job import Job
+from rekindle.jobs.saving.background import Background
+from rekindle.jobs.saving.checkpoint_store import CheckpointStore, Snapshot
+from rekindle.jobs.saving.save_policy import SavePolicy
+from rekindle.state.run.checkpoints import Position
+
+AT_ONCE: Final = frozenset({"start", "signal", "end"})
+"""Reasons for a save that is on disk when :meth:`Saves.save` returns."""
+_ROOM: Final = 1.25
+"""Free memory that a write in the background needs, in sizes of the state."""
+
+
+class Saves:
+    """Write the snapshots of an attempt.
+
+    Args:
+        beat: writes the heartbeat with a section.
+        stop: ends the process because loss or weights at a position are not finite.
+
+    Attributes:
+        store: the checkpoints of the run.
+        grace: handles SIGTERM within a long step.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        store: CheckpointStore,
+        log: AttemptLog,
+        beat: Callable[[str], None],
+        stop: Callable[[Position], None],
+    ) -> None:
+        self.store = store
+        self._background = Background()
+        self.grace = GracePeriod(job.limits.stop_grace, self.settle)
+        self._job = job
+        self._log = log
+        self._beat = beat
+        self._stop = stop
+        self._saved = True
+        shutdown.before_end(self.settle)
+
+    def settle(self) -> bool:
+        """Wait until everything is on disk; return whether the last save succeeded."""
+        if self._background.is_running:
+            self._beat("save")
+            self._background.settle()
+            self._beat("step")
+        self._background.settle()
+        return self._saved
+
+    def poll(self) -> None:
+        """Take the result of a save in the background, if it has ended."""
+        self._background.poll()
+
+    def save(
+        self,
+        snapshot: Snapshot,
+        why: str,
+        *,
+        policy: SavePolicy,
+        best: bool = False,
+        then: Callable[[], None] = lambda: None,
+    ) -> bool:
+        """Write a snapshot; return False if that failed, True also while it is being written.
+
+        Args:
+            why: start, epoch, best, steps, time, signal or end.
+            best: it holds the best value of the monitored metric so far.
+            policy: records the save.
+            then: called once the checkpoint is on disk.
+        """
+        with self.grace.saving():
+            self.settle()
+            self._beat("save")
+            at = snapshot.position
+            write = functools.partial(self._write, snapshot, why, best, policy, then)
+            policy.saved(at.epoch, at.step, time.monotonic())
+            self._saved = True
+            if why in AT_ONCE or shutdown.requested() or not self._has_room(snapshot):
+                write()()
+            else:
+                self._background.start(write)
+            self._beat("step")
+            return self._saved
+
+    def _write(
+        self, snapshot: Snapshot, why: str, best: bool, policy: SavePolicy, then: Callable[[], None]
+    ) -> Callable[[], None]:
+        """Commit a snapshot, in any thread; return what is left to do in the main thread."""
+        at = snapshot.position
+        if self._job.checkpoint.non_finite == "hold" and not snapshot.finite:
+            # every later step would be NaN, too: the job is held for a person to decide
+            return functools.partial(self._stop, at)
+        seconds = self.store.commit(snapshot, why, best=best)
+
+        def finish() -> None:
+            self._saved = seconds is not None
+            if seconds is not None:
+                policy.wrote(seconds)
+                self.grace.note_save(seconds)
+                then()
+
+        return finish
+
+    def _has_room(self, snapshot: Snapshot) -> bool:
+        free = memory.free(self._job.resources.memory)
+        if free is None or free >= _ROOM * snapshot.bytes:
+            return True
+        self._log.warn(
+            f"A second copy of the state ({snapshot.bytes >> 20} MiB) does not fit into the free "
+            f"memory ({free >> 20} MiB); each checkpoint is written before the training continues.",
+            "Save less often, or give the job more memory.",
+        )
+        return False
+
+
+def stop_not_finite(store: CheckpointStore, at: Position, *, trained: bool) -> None:
+    """Journal the failure for which the daemon holds the job, and end the process."""
+    store.report_non_finite(at, trained=trained)
+    shutdown.end(environment.EXIT_PERMANENT)
