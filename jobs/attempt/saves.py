@@ -54,6 +54,7 @@ class Saves:
         self._beat = beat
         self._stop = stop
         self._saved = True
+        self._cramped = False
         shutdown.before_end(self.settle)
 
     def settle(self) -> bool:
@@ -123,12 +124,19 @@ class Saves:
         free = memory.free(self._job.resources.memory)
         if free is None or free >= _ROOM * snapshot.bytes:
             return True
-        self._log.warn(
-            f"A second copy of the state ({snapshot.bytes >> 20} MiB) does not fit into the free "
-            f"memory ({free >> 20} MiB); each checkpoint is written before the training continues.",
-            "Save less often, or give the job more memory.",
-        )
+        if not self._cramped:
+            self._cramped = True
+            self._log.warn(
+                f"A second copy of the state ({_mib(snapshot.bytes)}) does not fit into the free "
+                f"memory ({_mib(free)}); where that is so, a checkpoint is written before the "
+                "training continues.",
+                "Save less often, or give the job more memory.",
+            )
         return False
+
+
+def _mib(size: int) -> str:
+    return f"{max(size, 0) / 2**20:.0f} MiB"
 
 
 def stop_not_finite(store: CheckpointStore, at: Position, *, trained: bool) -> None:

@@ -60,9 +60,9 @@ class Background:
             if task is None:
                 return
             task.wait()
-            # not before: a signal handler that settles meanwhile must wait, too
-            self._task = None
-            task.finish()
+            if self._task is task:  # a signal handler has not finished it meanwhile
+                self._task = None
+                task.finish()
 
 
 class _Task:

@@ -471,23 +471,24 @@ def digest(path: Path) -> str:
 
 
 def digest_of_chunks(path: Path) -> str:
-    """Compute the SHA-256 of the SHA-256 of each chunk of 16 MiB of a file, in hex.
+    """Compute the SHA-256 of a list of the SHA-256 of each chunk of 16 MiB of a file, in hex.
 
-    ``split -b 16M --filter='sha256sum | cut -c-64 | xxd -r -p' FILE | sha256sum`` gives the same.
+    The list is the output of ``sha256sum``, so that a shell computes the same:
+    ``split -b 16M --filter=sha256sum FILE | sha256sum``.
     """
     from concurrent import futures
 
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
 
-        def one(start: int) -> bytes:
+        def one(start: int) -> str:
             found = hashlib.sha256()
             for at in range(start, start + CHUNK, _BUFFER):
                 found.update(os.pread(fd, _BUFFER, at))  # it is short or empty at the end
-            return found.digest()
+            return f"{found.hexdigest()}  -\n"
 
         with futures.ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), 4)) as pool:
             parts = list(pool.map(one, range(0, os.fstat(fd).st_size, CHUNK)))
     finally:
         os.close(fd)
-    return hashlib.sha256(b"".join(parts)).hexdigest()
+    return hashlib.sha256("".join(parts).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Values of variables that are held while training goes on stay as they were, bit for bit.
+"""Values of variables that are held while training continues stay as they were, bit for bit.
 
 A snapshot holds the buffers of the variables. Every way in which TensorFlow changes a variable
 must write into another buffer as long as that one is in use; one that did not would put a later
@@ -91,7 +91,11 @@ def test_legacy_keras() -> None:
     old = legacy.optimizers.legacy
     for optimizer in ("adam", old.Adam(), old.SGD(momentum=0.9), old.RMSprop(centered=True)):
         model = legacy.Sequential(
-            [legacy.layers.Embedding(50, 8, input_length=8), legacy.layers.Flatten(), legacy.layers.Dense(3)]
+            [
+                legacy.layers.Embedding(50, 8, input_length=8),
+                legacy.layers.Flatten(),
+                legacy.layers.Dense(3),
+            ]
         )
         loss = legacy.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(optimizer, loss)

@@ -1,11 +1,13 @@
 """A checkpoint exists completely or not at all, and the last good one is found."""
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from rekindle.state import durable
 from rekindle.state.run import checkpoints
 from rekindle.state.run.checkpoints import Position
 
@@ -118,6 +120,61 @@ def test_a_refused_checkpoint_is_kept_with_its_reason(tmp_path: Path) -> None:
         assert where.with_name(f"{where.name}.reason.txt").read_text() == "it is cut off\n"
     assert checkpoints.scan(tmp_path) == []
     assert len([p for p in (tmp_path / "quarantine").iterdir() if p.is_dir()]) == 2
+
+
+def large(folder: Path, data: bytes) -> checkpoints.Checkpoint:
+    """Commit a checkpoint of one file."""
+    return checkpoints.commit(
+        folder,
+        Position(0, 1, 10),
+        lambda made: (made / checkpoints.STATE).write_bytes(data) and None,
+        {},
+    )
+
+
+def test_a_large_file_is_digested_by_chunks_as_the_command_in_its_docstring_does(
+    tmp_path: Path,
+) -> None:
+    data = bytes(range(251)) * 140_000  # two whole chunks and a part
+    made = large(tmp_path, data)
+    manifest = made.read_manifest()
+    assert manifest["format"] == 2
+    (entry,) = manifest["files"].values()
+    assert entry["bytes"] == len(data)
+    command = (checkpoints.digest_of_chunks.__doc__ or "").split("``")[-2]
+    assert "split" in command
+    ran = subprocess.run(
+        ["sh", "-c", command.replace("FILE", str(made.state))], capture_output=True, text=True
+    )
+    assert ran.stdout.split()[0] == entry["chunks"], ran.stderr
+    assert checkpoints.verify(made) is None
+
+
+@pytest.mark.parametrize("where", [0, checkpoints.CHUNK - 1, checkpoints.CHUNK, -1])
+def test_one_flipped_bit_of_a_large_file_is_found(tmp_path: Path, where: int) -> None:
+    made = large(tmp_path, bytes(2 * checkpoints.CHUNK + 5))
+    data = bytearray(made.state.read_bytes())
+    data[where] ^= 1
+    made.state.write_bytes(data)
+    assert "does not match its digest" in (checkpoints.verify(made) or "")
+
+
+def test_a_large_file_of_an_earlier_version_is_verified(tmp_path: Path) -> None:
+    """Its manifest has one digest of the whole file."""
+    made = large(tmp_path, bytes(checkpoints.CHUNK + 1))
+    manifest = made.read_manifest()
+    whole = {"bytes": checkpoints.CHUNK + 1, "sha256": checkpoints.digest(made.state)}
+    older = {**manifest, "format": 1, "files": {checkpoints.STATE: whole}}
+    durable.write_json(made.path / checkpoints.MANIFEST, older)
+    assert checkpoints.verify(made) is None
+    made.state.write_bytes(bytes(checkpoints.CHUNK) + b"x")
+    assert "does not match its digest" in (checkpoints.verify(made) or "")
+
+
+def test_a_small_checkpoint_can_be_read_by_an_earlier_version(tmp_path: Path) -> None:
+    manifest = large(tmp_path, b"small").read_manifest()
+    assert manifest["format"] == 1
+    assert set(manifest["files"][checkpoints.STATE]) == {"bytes", "sha256"}
 
 
 POINTS = [
