@@ -207,7 +207,7 @@ CHECKPOINT: Final = Table(
         Field(
             "every",
             Kind(_read_every, _EVERY_SCHEMA, "a text"),
-            '"auto" (each epoch, and every 10 minutes within one), "epoch", "5 epochs", '
+            '"auto" (each epoch, and within one at most 10 minutes apart), "epoch", "5 epochs", '
             '"500 steps" or "10 min". On SIGTERM it saves always.',
             default="auto",
             example="500 steps",

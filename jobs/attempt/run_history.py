@@ -3,12 +3,15 @@
 import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from rekindle.jobs.evidence.earlier import EarlierProofs
 from rekindle.jobs.heartbeat import Beat
 from rekindle.state.run.checkpoints import Checkpoint
 from rekindle.state.run.summary import OF_DAEMON
+
+_NO_FAILURE: Final = frozenset({"done", "preempted", "permanent"})
+"""Causes of ends before which everything was saved, or after which nothing is repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class RunHistory:
         begun: the step at which each stage began.
         last: the last stage that was trained; -1 if there was none.
         unfollowed: messages of earlier attempts about training that is not saved.
+        failures: ends of attempts that could not save first.
+        seconds: how long all earlier attempts ran together.
         proofs: what the proofs of earlier attempts found.
     """
 
@@ -44,6 +49,8 @@ class RunHistory:
     last: int = -1
     spans: list[Span] = field(default_factory=list)
     unfollowed: list[str] = field(default_factory=list)
+    failures: int = 0
+    seconds: float = 0.0
     proofs: EarlierProofs = EarlierProofs()  # noqa: RUF009  frozen
 
     @classmethod
@@ -91,6 +98,10 @@ class RunHistory:
             elif kind == "warned" and entry.get("unfollowed") is True:
                 if entry["message"] not in self.unfollowed:
                     self.unfollowed.append(entry["message"])
+            elif kind == "attempt_ended":
+                self.failures += entry.get("cause") not in _NO_FAILURE
+                ran = entry.get("seconds")
+                self.seconds += ran if isinstance(ran, int | float) else 0.0
             elif kind == "stage_ended":
                 ended.add(stage)
                 self.left.discard(stage)

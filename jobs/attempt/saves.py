@@ -59,12 +59,17 @@ class Saves:
 
     def settle(self) -> bool:
         """Wait until everything is on disk; return whether the last save succeeded."""
-        if self._background.is_running:
+        if self.is_writing:
             self._beat("save")
             self._background.settle()
             self._beat("step")
         self._background.settle()
         return self._saved
+
+    @property
+    def is_writing(self) -> bool:
+        """True while a checkpoint is being written in the background."""
+        return self._background.is_running
 
     def poll(self) -> None:
         """Take the result of a save in the background, if it has ended."""
@@ -114,7 +119,7 @@ class Saves:
         def finish() -> None:
             self._saved = seconds is not None
             if seconds is not None:
-                policy.wrote(seconds)
+                policy.costs.wrote(seconds, snapshot.bytes)
                 self.grace.note_save(seconds)
                 then()
 

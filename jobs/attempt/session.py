@@ -23,9 +23,11 @@ from rekindle.jobs.ends.stage_ends import StageEnds
 from rekindle.jobs.evidence.proof import Proof, make_proof
 from rekindle.jobs.evidence.state_digest import Parts
 from rekindle.jobs.heartbeat import UNKNOWN, Plan
-from rekindle.jobs.job import Fork, Job
+from rekindle.jobs.job import CheckpointPolicy, Fork, Job
 from rekindle.jobs.journal_writer import log_line
+from rekindle.jobs.saving import cadence
 from rekindle.jobs.saving.checkpoint_store import CheckpointStore, RestorePoint
+from rekindle.jobs.saving.save_policy import SavePolicy
 from rekindle.jobs.stages import records
 from rekindle.jobs.stages.stage_table import StageTable
 from rekindle.state.counted import counted
@@ -139,6 +141,11 @@ class Session:
     def note(self, entry: entries.Entry) -> None:
         """Append an entry to the journal."""
         self._log.note(entry)
+
+    def save_policy(self, policy: CheckpointPolicy) -> SavePolicy:
+        """Make the save policy of a stage, with the failures of earlier attempts."""
+        history = self._history
+        return SavePolicy(policy, cadence.time_between(history.failures, history.seconds))
 
     # progress
 

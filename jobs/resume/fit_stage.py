@@ -26,7 +26,6 @@ from rekindle.jobs.resume import fit_build
 from rekindle.jobs.resume.hook import Hook, LogReader
 from rekindle.jobs.resume.stage import StageEngine
 from rekindle.jobs.resume.validation import Validation
-from rekindle.jobs.saving.save_policy import SavePolicy
 from rekindle.state.counted import counted
 from rekindle.state.errors import StateMismatch
 from rekindle.state.run.training_state import Fingerprint, TrainingState
@@ -55,7 +54,9 @@ class FitStage:
         self._callbacks = CallbackStates(
             callbacks, lambda: tensorboard_files.before(session.run, session.attempt)
         )
-        self._engine = StageEngine(session, number, SavePolicy(session.job.checkpoint), files)
+        self._engine = StageEngine(
+            session, number, session.save_policy(session.job.checkpoint), files
+        )
         self._data = FitData(
             (session.job.seed, number),
             arguments["validation_data"],

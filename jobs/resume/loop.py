@@ -54,8 +54,8 @@ def resumable(
         state: anything else, by name: plain data, arrays, random generators, variables,
             objects with ``state_dict`` and ``load_state_dict``, objects of plain attributes.
             Values are restored in place, and ``state["best"] = ...`` in the loop is saved.
-        every: ``"500 steps"`` or 500, ``"epoch"``, ``"10 min"``; by default each epoch and each
-            10 minutes. ``every`` in a spec has priority.
+        every: ``"500 steps"`` or 500, ``"epoch"``, ``"10 min"``; by default each epoch, and
+            within one at most 10 minutes apart. ``every`` in a spec has priority.
         keep, monitor, mode, folder, seed: as in a spec; only without a daemon. ``folder`` is
             ``train.rekindle`` beside ``train.py`` by default; ``seed`` determines the order of
             arrays, nothing else.

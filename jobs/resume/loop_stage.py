@@ -307,11 +307,11 @@ def _save_policy(session: Session, mine: CheckpointPolicy, *, flat: bool) -> Sav
         every = (mine.every_epochs, mine.every_steps, mine.every_seconds)
     if flat and every[0] is not None:
         session.warn(
-            "A loop over steps has no epochs, so it is saved every 10 minutes.",
+            'A loop over steps has no epochs, so it is saved as `every = "auto"` says.',
             'Set every = "500 steps" to save more often.',
         )
         every = (None, None, None)
-    return SavePolicy(
+    return session.save_policy(
         replace(policy, every_epochs=every[0], every_steps=every[1], every_seconds=every[2])
     )
 

@@ -291,9 +291,12 @@ class StageEngine(RestorableStage):
         session = self.session
         session.advance(progress)
         session.beat("step")
+        writing = session.saves.is_writing
         session.saves.poll()
         now = time.monotonic()
         seconds = now - self._step_began if self._step_began else 0.0
+        if seconds:
+            self._policy.costs.stepped(seconds, writing=writing)
         if self._last_steps.have_begun:
             self._last_steps.step_done(progress.step, seconds)
             self._step_began = now
@@ -303,7 +306,7 @@ class StageEngine(RestorableStage):
             self._leave(seconds, saved=exact and self.save("signal"))
             now = time.monotonic()
         elif exact and self._policy.due_in_epoch(progress.step, now):
-            saved = self.save("steps" if self._policy.policy.every_steps else "time")
+            saved = self._save_due("steps" if self._policy.policy.every_steps else "time")
             if shutdown.requested():
                 self._leave(seconds, saved=saved)  # SIGTERM arrived during the save
             now = time.monotonic()
@@ -312,6 +315,13 @@ class StageEngine(RestorableStage):
             session.grace.keep(lambda: self.save("signal", snapshot))
             now = time.monotonic()
         self._step_began = now
+
+    def _save_due(self, why: str, *, logs: Json | None = None, best: bool = False) -> bool:
+        """Save, and record how long the training waits for it."""
+        began = time.monotonic()
+        saved = self.save(why, self.capture(logs=logs), best=best)
+        self._policy.costs.stalled(time.monotonic() - began)
+        return saved
 
     def _leave(self, seconds: float, *, saved: bool) -> None:
         """End the process, after a few steps more where there is time for them.
@@ -337,7 +347,7 @@ class StageEngine(RestorableStage):
         due = self._policy.due_after_epoch(progress.epoch, progress.step, time.monotonic())
         if best or asked or due:
             why = "signal" if asked else "best" if best else "epoch"
-            self.save(why, self.capture(logs=logs), best=best)
+            self._save_due(why, logs=logs, best=best)
         if asked or shutdown.requested():
             # a SIGTERM that arrived during the save above still needs a save with why=signal
             if not asked:

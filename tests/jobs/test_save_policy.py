@@ -1,9 +1,16 @@
 """Save policy: when a checkpoint is due, and which one is the best."""
 
+import math
+from typing import Any
+
+import numpy as np
 import pytest
 
 from rekindle.jobs.job import CheckpointPolicy
-from rekindle.jobs.saving.save_policy import AUTO_SECONDS, SavePolicy, is_better
+from rekindle.jobs.saving.cadence import FIRST, MOST, PRIOR, RATE, Costs, time_between
+from rekindle.jobs.saving.save_policy import SavePolicy, is_better
+
+Array = np.ndarray[Any, Any]
 
 
 def test_every_n_steps_counts_from_the_last_checkpoint_over_epochs() -> None:
@@ -33,24 +40,100 @@ def test_every_epoch_never_saves_within_one() -> None:
     assert cadence.due_after_epoch(2, 20, 0.0)
 
 
-def test_auto_saves_each_epoch_and_within_a_long_one() -> None:
-    """At most ten minutes of training are repeated."""
-    cadence = SavePolicy(CheckpointPolicy())
-    cadence.saved(0, 0, 0.0)
-    cadence.wrote(0.1)
-    assert cadence.due_after_epoch(1, 10, 1.0)
-    assert not cadence.due_in_epoch(10, AUTO_SECONDS - 1)
-    assert cadence.due_in_epoch(10, AUTO_SECONDS)
+def auto(delay: float, write: float, size: int = 0, between: float = PRIOR) -> SavePolicy:
+    """Make the policy after a save with these costs at 0 s."""
+    policy = SavePolicy(CheckpointPolicy(), between)
+    policy.saved(0, 0, 0.0)
+    policy.costs.stalled(delay)
+    policy.costs.wrote(write, size)
+    return policy
 
 
-def test_auto_limits_the_time_spent_on_saving() -> None:
-    """If saving takes longer than a tenth of an epoch, some epochs are not saved."""
-    cadence = SavePolicy(CheckpointPolicy())
-    cadence.saved(0, 0, 0.0)
-    cadence.wrote(5.0)
-    assert not cadence.due_after_epoch(1, 10, 20.0)
-    assert not cadence.due_after_epoch(2, 20, 40.0)
-    assert cadence.due_after_epoch(3, 30, 60.0)
+def test_auto_saves_at_the_optimum_of_the_measured_costs() -> None:
+    """12 s for a delay of 3 ms, and four times as often for failures that are 16 times as often."""
+    policy = auto(0.003, 0.02)
+    assert not policy.due_in_epoch(10, 11.0)
+    assert policy.due_in_epoch(10, 12.0)
+    assert auto(0.003, 0.02, between=PRIOR / 16).due_in_epoch(10, 3.0)
+
+
+def test_auto_repeats_at_most_ten_minutes() -> None:
+    """Also where a save is expensive and failures are rare."""
+    policy = auto(20.0, 20.0, between=30 * 86400.0)
+    assert not policy.due_in_epoch(10, MOST - 1)
+    assert policy.due_in_epoch(10, MOST)
+
+
+def test_auto_waits_a_minute_until_a_save_has_shown_its_costs() -> None:
+    """An attempt that resumes has not saved anything."""
+    policy = SavePolicy(CheckpointPolicy())
+    policy.saved(0, 0, 0.0)
+    assert not policy.due_in_epoch(1, FIRST - 1)
+    assert policy.due_in_epoch(1, FIRST)
+    assert policy.due_after_epoch(1, 10, 0.1)
+
+
+def test_auto_saves_each_epoch_while_that_takes_at_most_a_tenth_of_the_time() -> None:
+    policy = auto(0.003, 5.0)
+    assert not policy.due_after_epoch(2, 20, 49.0)
+    assert policy.due_after_epoch(3, 30, 50.0)
+    assert not policy.due_in_epoch(3, 49.0)
+
+
+def test_auto_spares_the_disk() -> None:
+    """1.2 GB are written every 72 s at most, not every 12 s."""
+    policy = auto(0.003, 2.0, size=72 * RATE)
+    assert not policy.due_after_epoch(2, 20, 71.0)
+    assert not policy.due_in_epoch(20, 71.0)
+    assert policy.due_in_epoch(20, 72.0)
+
+
+def test_the_delay_is_the_stall_and_what_the_steps_take_longer_during_the_write() -> None:
+    costs = Costs()
+    for _ in range(9):
+        costs.stepped(0.1, writing=False)
+    costs.stalled(0.005)
+    costs.stepped(0.15, writing=True)
+    costs.stepped(0.11, writing=True)
+    costs.stepped(0.09, writing=True)
+    assert costs.delay == pytest.approx(0.065)
+    for _ in range(2):
+        costs.stalled(0.01)
+    assert costs.delay == pytest.approx(0.01), "one slow save is no reason to save rarely"
+
+
+def expected(interval: Array, delay: float, between: float, restart: float) -> Array:
+    """Expected seconds per second of training (Daly 2006, equation 20)."""
+    return between * math.exp(restart / between) * np.expm1((interval + delay) / between) / interval
+
+
+@pytest.mark.parametrize("between", [600.0, 3600.0, 6 * 3600.0, 86400.0, 30 * 86400.0])
+@pytest.mark.parametrize("delay", [0.001, 0.01, 0.1, 1.0, 10.0])
+def test_auto_is_within_five_percent_of_the_best_interval(delay: float, between: float) -> None:
+    """Over failure rates and costs, with 20 failures seen: the estimate is not exact."""
+    guessed = time_between(20, 20 * between)
+    ours = auto(delay, delay, between=guessed).costs.interval(guessed)
+    grid = np.geomspace(0.001, 10 * between, 4000)
+    best = expected(grid, delay, between, 5.0).min()
+    assert expected(np.array([ours]), delay, between, 5.0)[0] <= 1.05 * best
+
+
+def test_a_simulated_night_agrees_with_the_formula() -> None:
+    """Failures at random times, counted step by step."""
+    dice = np.random.default_rng(5)
+    between, delay, restart, interval = 900.0, 1.0, 5.0, 42.0
+    need, clock, saved, until = 200_000.0, 0.0, 0.0, dice.exponential(between)
+    while saved < need:
+        if clock + interval + delay <= until:
+            clock, saved = clock + interval + delay, saved + interval
+            continue
+        clock = until
+        until += dice.exponential(between)
+        while clock + restart > until:
+            clock, until = until, until + dice.exponential(between)
+        clock += restart
+    formula = expected(np.array([interval]), delay, between, restart)[0]
+    assert clock / need == pytest.approx(formula, rel=0.02)
 
 
 @pytest.mark.parametrize(
