@@ -142,10 +142,14 @@ class Session:
         """Append an entry to the journal."""
         self._log.note(entry)
 
-    def save_policy(self, policy: CheckpointPolicy) -> SavePolicy:
-        """Make the save policy of a stage, with the failures of earlier attempts."""
-        history = self._history
-        return SavePolicy(policy, cadence.time_between(history.failures, history.seconds))
+    def save_policy(self, policy: CheckpointPolicy | None = None) -> SavePolicy:
+        """Make the save policy of a stage, with the failures of earlier attempts.
+
+        Args:
+            policy: None for that of the spec.
+        """
+        between = cadence.time_between(self._history.failures, self._history.seconds)
+        return SavePolicy(policy or self.job.checkpoint, between)
 
     # progress
 

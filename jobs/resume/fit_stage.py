@@ -54,9 +54,7 @@ class FitStage:
         self._callbacks = CallbackStates(
             callbacks, lambda: tensorboard_files.before(session.run, session.attempt)
         )
-        self._engine = StageEngine(
-            session, number, session.save_policy(session.job.checkpoint), files
-        )
+        self._engine = StageEngine(session, number, session.save_policy(), files)
         self._data = FitData(
             (session.job.seed, number),
             arguments["validation_data"],

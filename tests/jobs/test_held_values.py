@@ -132,7 +132,7 @@ def test_every_way_to_assign() -> None:
         "scatter_update": lambda v: v.scatter_update(slices()),
         "scatter_mul": lambda v: v.scatter_mul(slices()),
         "part": lambda v: v[2:4, :].assign(tf.random.uniform((2, 4))),
-        "nd": lambda v: v.scatter_nd_add([[1], [2]], tf.ones((2, 4))),
+        "several parts": lambda v: v.scatter_nd_add([[1], [2]], tf.ones((2, 4))),
     }
     for change in ways.values():
         for wrap in (lambda f: f, tf.function):
