@@ -84,7 +84,10 @@ def test_a_killed_training_ends_as_the_undisturbed_one(name: str, tmp_path: Path
 
 
 def _assert_repeated_steps(lives: Lives) -> None:
-    """A few steps are repeated after a save on SIGTERM, and otherwise at most one save interval."""
+    """A few steps are repeated after a save on SIGTERM, and otherwise at most two save intervals.
+
+    The second one is trained while a checkpoint is written; the next save waits for that.
+    """
     saved = {
         entry["attempt"] for entry in lives.entries("attempt_ended") if entry["exit_code"] == 75
     }
@@ -102,4 +105,4 @@ def _assert_repeated_steps(lives: Lives) -> None:
         ):
             # one execution has up to eight steps in the matrix
             assert receipt["lost_steps"] in (*range(5), 8), receipt
-        assert receipt["lost_steps"] <= EVERY + 7, receipt
+        assert receipt["lost_steps"] <= 2 * EVERY + 7, receipt
