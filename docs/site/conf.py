@@ -90,6 +90,8 @@ _SHOWN: Final = re.compile(
 )
 """A link that is a paragraph of its own: the site shows what it leads to, a file or a section."""
 
+_BY_FILE: Final = re.compile(r"\[(?:docs/)?[\w-]+\.md\]\((?=[\w./-]+\.md)")
+
 
 def add_navigation(app: Sphinx, docname: str, source: list[str]) -> None:
     """Give the home the list of all pages; on a forge it would be noise."""
@@ -126,6 +128,11 @@ def _section(file: Path, anchor: str) -> str:
     raise ExtensionError(f"{file.relative_to(ROOT)} has no section #{anchor}")
 
 
+def name_pages(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Name a page by its title, or its section, where a document names it by its file."""
+    source[0] = _BY_FILE.sub("[](", source[0])
+
+
 def add_entrance(app: Sphinx, exception: Exception | None) -> None:
     """Let the folder of the site be opened, too."""
     if exception is None:
@@ -137,4 +144,5 @@ def setup(app: Sphinx) -> None:
     """Connect the functions above."""
     app.connect("source-read", add_navigation)
     app.connect("source-read", show_targets)
+    app.connect("source-read", name_pages)
     app.connect("build-finished", add_entrance)
