@@ -1,6 +1,7 @@
 """``rekindle wait``: wait for jobs to end; exit code 0: done, 1: failed, held or cancelled."""
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from typing import Any, Final
 
 from rekindle.daemon import daemon_status
 from rekindle.daemon.client import json_text, lookup
+from rekindle.jobs import quantities
 from rekindle.state.hints import name_home
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import JobRow
@@ -23,11 +25,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     lookup.add_jobs(parser)
     parser.add_argument(
         "--timeout",
-        type=float,
-        metavar="SECONDS",
-        help=f"stop waiting after SECONDS, with exit code {TIMED_OUT}",
+        type=_seconds,
+        metavar="TIME",
+        help=f'stop waiting after TIME, e.g. "10min" or 600 (seconds), with exit code {TIMED_OUT}',
     )
     json_text.add_argument(parser, "print the jobs as JSON once they have ended")
+
+
+def _seconds(text: str) -> float:
+    """Read a duration; a bare number is seconds."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            return quantities.seconds(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{error}, or seconds: {text}") from None
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"not a time to wait: {text}")
+    return seconds
 
 
 def main(args: argparse.Namespace) -> int:

@@ -92,7 +92,7 @@ def test_fine_tuning_begins_with_the_weights_of_the_other_job(rig: Rig, tmp_path
     )
     trainer = rig.show("tune-1")["attempts"][-1]["trainer_pid"]
     os.kill(trainer, signal.SIGKILL)
-    rig.cli("wait", "tune-1", "--timeout", "200")
+    rig.cli("wait", "tune-1", "--timeout", "200 s")
     rig.cli("submit", str(folder / "tune.toml"), "--every", "3 steps")
     rig.cli("wait", "tune-2", "--timeout", "200")
     killed, twin = rig.show("tune-1"), rig.show("tune-2")
