@@ -9,6 +9,7 @@ import base64
 import collections
 import json
 import random
+import re
 import sys
 import types
 from collections.abc import Mapping
@@ -147,6 +148,9 @@ class _Encoder:
             return [self.encode(item, depth + 1) for item in value]
         if type(value) is tuple:
             return {"tuple": [self.encode(item, depth + 1) for item in value]}
+        if isinstance(fields := getattr(value, "_fields", None), tuple):
+            items = [self.encode(item, depth + 1) for item in value]
+            return {"named": [type(value).__qualname__, list(fields), items]}
         if type(value) in (set, frozenset):
             items = [self.encode(item, depth + 1) for item in value]
             # the iteration order of a set differs between processes
@@ -170,11 +174,28 @@ class _Encoder:
         torch: Any = sys.modules.get("torch")
         if torch is not None and isinstance(value, torch.Tensor):
             return {"torch": [*self._keep(_torch_bits(torch, value)), str(value.dtype)]}
+        if torch is not None and isinstance(value, torch.Generator):
+            return {"torch_generator": self.encode(value.get_state(), depth + 1)}
+        jax: Any = sys.modules.get("jax")
+        if jax is not None and isinstance(value, jax.Array):
+            return {"jax": self._jax(jax, value)}
+        if is_tree(jax, value):
+            leaves, tree = jax.tree_util.tree_flatten(value)
+            return {"tree": [_stable(tree), [self.encode(leaf, depth + 1) for leaf in leaves]]}
         if hasattr(value, "assign") and hasattr(value, "numpy"):
             return {"variable": self._keep(np.asarray(value.numpy()))}
         if hasattr(value, "numpy") and hasattr(value, "dtype") and hasattr(value, "shape"):
             return {"tensor": self._keep(np.asarray(value.numpy()))}
         raise Unsupported(f"{type(value).__module__}.{type(value).__qualname__}")
+
+    def _jax(self, jax: Any, value: Any) -> list[Any]:
+        """Return key and type of a JAX array, whether its type is weak, and the kind of a key."""
+        if not getattr(value, "is_fully_addressable", True):
+            raise Unsupported("a JAX array that is spread over several processes")
+        if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+            bits = np.asarray(jax.random.key_data(value))
+            return [*self._keep(bits), False, str(jax.random.key_impl(value))]
+        return [*self._keep(np.asarray(value)), bool(value.weak_type), ""]
 
     def _keep(self, array: np.ndarray[Any, Any]) -> list[str]:
         """Store a copy of an array; return its key and dtype (bfloat16 is read as raw bits)."""
@@ -288,6 +309,70 @@ def _torch(body: Any, tensors: Tensors) -> Any:
     return made if made.dtype == wanted else made.view(wanted)
 
 
+def _torch_generator(body: Any, tensors: Tensors, existing: Any) -> Any:
+    torch: Any = sys.modules["torch"]
+    made = existing if isinstance(existing, torch.Generator) else torch.Generator()
+    made.set_state(decode(body, tensors))
+    return made
+
+
+def _jax_array(body: Any, tensors: Tensors, existing: Any) -> Any:
+    """Make a JAX array, on the devices of the existing one."""
+    jax: Any = sys.modules["jax"]  # the script has imported it: the value is one of its arrays
+    *kept, is_weak, key = body
+    made = jax.numpy.asarray(_array(kept, tensors))
+    if is_weak:
+        made = jax._src.lax.lax._convert_element_type(made, made.dtype, weak_type=True)
+    if key:
+        made = jax.random.wrap_key_data(made, impl=key)
+    fits = isinstance(existing, jax.Array) and existing.shape == made.shape
+    if fits and len(getattr(existing.sharding, "device_set", ())) > 1:
+        made = jax.device_put(made, existing.sharding)
+    return made
+
+
+def _named(body: Any, tensors: Tensors, existing: Any) -> Any:
+    """Make a named tuple of the class of the existing one, which a checkpoint cannot give."""
+    name, fields, items = body
+    if getattr(existing, "_fields", None) != tuple(fields):
+        raise ValueError(f"a {name}, where the script has a {type(existing).__qualname__}")
+    return type(existing)._make(_items(items, tensors, existing))
+
+
+def is_tree(jax: Any, value: Any) -> bool:
+    """Return whether a value is a frozen dataclass that JAX knows as a tree, e.g. of flax."""
+    parameters = getattr(type(value), "__dataclass_params__", None)
+    if jax is None or parameters is None or not parameters.frozen:
+        return False
+    return not jax.tree_util.all_leaves([value])
+
+
+_trees: dict[str, Any] = {}
+"""Structures of trees that were met in this process, by their text without addresses."""
+
+
+def _stable(tree: Any) -> str:
+    text = re.sub(r" at 0x[0-9a-f]+", "", str(tree))
+    _trees.setdefault(text, tree)
+    return text
+
+
+def _tree(body: Any, tensors: Tensors, existing: Any) -> Any:
+    """Make a tree in the structure of the existing one: functions in it are those of the script."""
+    jax: Any = sys.modules["jax"]
+    text, items = body
+    if existing is not None and is_tree(jax, existing):
+        _stable(jax.tree_util.tree_structure(existing))
+    leaves = jax.tree_util.tree_leaves(existing)
+    if len(leaves) != len(items):
+        leaves = [None] * len(items)
+    if text not in _trees:
+        raise ValueError(f"a tree that the script has not made: {text:.80}")
+    return jax.tree_util.tree_unflatten(
+        _trees[text], [decode(item, tensors, one) for item, one in zip(items, leaves, strict=True)]
+    )
+
+
 def _array(body: Any, tensors: Tensors) -> np.ndarray[Any, Any]:
     key, name = body
     array, dtype = tensors[key], np.dtype(name)
@@ -318,5 +403,9 @@ _DECODERS: Final[dict[str, Any]] = {
     "random_state": _random_state,
     "variable": _variable,
     "tensor": _tensor,
+    "torch_generator": _torch_generator,
+    "jax": _jax_array,
+    "named": _named,
+    "tree": _tree,
     "torch": lambda body, tensors, _: _torch(body, tensors),
 }

@@ -4,13 +4,14 @@ Everything is restored into the existing objects, since the loop's code referenc
 """
 
 import random
+import sys
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from rekindle.jobs.capture import variables
-from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
+from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode, is_tree
 from rekindle.jobs.capture.component import Caveat, ComponentBase, Json
 from rekindle.jobs.capture.variables import Groups
 from rekindle.jobs.keras_compat import internals
@@ -192,6 +193,8 @@ def _kind(value: Any) -> str:
     """Choose how to save a value: own methods, variables, attributes, or plain data."""
     if hasattr(value, "state_dict") and hasattr(value, "load_state_dict"):
         return "own"
+    if _is_of_library(value):
+        return "plain"
     if _variables(value) is not None:
         return "variables"
     if (
@@ -202,6 +205,17 @@ def _kind(value: Any) -> str:
     ):
         return "attributes"
     return "plain"
+
+
+def _is_of_library(value: Any) -> bool:
+    """Return whether a value is one of JAX or PyTorch that is encoded as it is."""
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and isinstance(value, (torch.Tensor, torch.Generator)):
+        return True
+    jax: Any = sys.modules.get("jax")
+    if jax is None:
+        return False
+    return isinstance(value, (jax.Array, tuple)) or is_tree(jax, value)
 
 
 def _variables(value: Any) -> list[Any] | None:

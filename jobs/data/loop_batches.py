@@ -20,7 +20,8 @@ from rekindle.jobs.bytecode import enumerations
 from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.codec import Tensors, Unsupported, decode, encode
 from rekindle.jobs.capture.component import Caveat, Json
-from rekindle.jobs.data import determinism
+from rekindle.jobs.data import determinism, sampler
+from rekindle.jobs.data.loader_random import LoaderRandom
 from rekindle.jobs.data.pipeline import fast_forward
 from rekindle.jobs.data.pipeline.variables import seed_generators
 from rekindle.jobs.data.shuffle import order
@@ -70,6 +71,8 @@ class LoopSource:
         elif isinstance(data, tf.data.Dataset):
             self.seed_generators = seed_generators(data)
             self.caveats = determinism.of_data(data, fills_caches=False)
+        self._loader = LoaderRandom(data)
+        self.caveats += [*self._loader.caveats(), *sampler.caveats(data)]
 
     def renewed(self, data: Any) -> "LoopSource":
         """Return the source of the next pass, for which the script passes its data again.
@@ -124,6 +127,8 @@ class LoopSource:
             return self._dataset_batches(seed, number, first)
         if not hasattr(data, "__iter__"):
             data = data()
+        if sampler.begin(data, number, first):
+            return iter(data)
         made: Iterator[Any] = iter(data)
         if first and _is_dataset(data):
             fast_forward.forward(made, first, beat)
@@ -145,6 +150,8 @@ class LoopSource:
                 if isinstance(value, _OWN_RANDOM)
             },
         }
+        if loader := self.now(arrays, "begin"):
+            state["loader"] = loader
         if hasattr(self.data, "state_dict") and hasattr(self.data, "load_state_dict"):
             try:
                 state["own"] = encode(self.data.state_dict(), arrays, f"{prefix}/dict")
@@ -161,8 +168,17 @@ class LoopSource:
         rng.restore({**begin["random"], "seeds": []}, arrays)
         if "own" in begin:
             self.data.load_state_dict(decode(begin["own"], arrays))
+        self.restore_now(begin.get("loader", {}), arrays)
         for name, value in begin["generators"].items():
             decode(value, arrays, vars(self.data).get(name))
+
+    def now(self, arrays: Tensors, name: str) -> Json:
+        """Copy the states of the generators of a ``DataLoader``, as JSON and arrays."""
+        return self._loader.capture(arrays, f"data/{self.index}/loader/{name}")
+
+    def restore_now(self, loader: Json, arrays: Tensors) -> None:
+        """Restore what :meth:`now` returned."""
+        self._loader.restore(loader, arrays)
 
     def _array_batches(self, seed: tuple[int, int], number: int, first: int) -> Iterator[Any]:
         size = self._batch_size or 1
@@ -300,6 +316,7 @@ class Batches:
             "taken": self._taken,
             "live": live,
             "begin": self._begin if live else {},
+            "loader": self.source.now(arrays, "now"),
         }
 
     def difference(self, position: StreamState) -> str | None:
@@ -320,6 +337,11 @@ class Batches:
         self.source.restore_begin(position["begin"], arrays)
         self._iterator = self._from(position["taken"])
         self._resumed = True
+        self.restore_own(position, arrays)
+
+    def restore_own(self, position: StreamState, arrays: Tensors) -> None:
+        """Restore the generators of a ``DataLoader`` as of the checkpoint."""
+        self.source.restore_now(position.get("loader", {}), arrays)
 
     def _from(self, first: int) -> Iterator[Any]:
         arrays: Tensors = {}

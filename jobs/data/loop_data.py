@@ -210,3 +210,6 @@ class LoopData(ComponentBase):
                     self._streams[index].seek(positions[index], self._saved_arrays)
                 else:
                     self._streams[index].skip_pass()
+        for index in indices & positions.keys():
+            if not positions[index]["live"]:
+                self._streams[index].restore_own(positions[index], self._saved_arrays)

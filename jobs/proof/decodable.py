@@ -9,7 +9,7 @@ from rekindle.jobs.capture.codec import Tensors, decode, encode
 from rekindle.jobs.capture.component import Caveat
 from rekindle.state.run.training_state import TrainingState
 
-_ARRAYS = frozenset({"scalar", "array", "variable", "tensor", "torch"})
+_ARRAYS = frozenset({"scalar", "array", "variable", "tensor", "torch", "jax"})
 _REMEDY = (
     "hold plain data, arrays and variables there, or define state_dict() and load_state_dict()"
 )
@@ -64,6 +64,10 @@ def _without_variables(value: Any) -> Any:
     ((tag, body),) = value.items()
     if tag in _ARRAYS:
         return {"array": body[:2]}
+    if tag == "named":  # its class is that of the existing one
+        return {"tuple": _without_variables(body[2])}
+    if tag == "torch_generator":
+        return value
     return {tag: _without_variables(body)}
 
 

@@ -22,7 +22,7 @@ from rekindle.jobs.object_kinds import kinds, leaves
 from rekindle.jobs.object_kinds.iterators import IteratorKinds
 from rekindle.jobs.object_kinds.kinds import Kind, Leaf, ObjectKind, Slot
 from rekindle.jobs.object_kinds.values import PLAIN, Unresolvable
-from rekindle.jobs.python_state import torch_objects
+from rekindle.jobs.python_state import jax_objects, torch_objects
 from rekindle.jobs.python_state.reach import OPAQUE
 
 _TRAINABLE: Final = ".trainable"
@@ -207,7 +207,7 @@ def has_own_state(callback: Any) -> bool:
 VARIABLE, TENSOR, KERAS, CALLBACK = VariableLeaf(), TensorLeaf(), KerasKind(), CallbackKind()
 DATA = DataKind()
 KINDS: Final[dict[str, Kind]] = {
-    kind.name: kind for kind in (VARIABLE, TENSOR, torch_objects.TORCH)
+    kind.name: kind for kind in (VARIABLE, TENSOR, torch_objects.TORCH, jax_objects.JAX)
 }
 
 
@@ -246,6 +246,8 @@ class Classifier:
             return OPAQUE  # followed by other components
         if torch_objects.is_tensor(value):
             return torch_objects.TORCH
+        if jax_objects.is_value(value):
+            return jax_objects.JAX
         kind = self._iterators.of(value)
         if kind is not None:
             return kind

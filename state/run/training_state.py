@@ -63,14 +63,15 @@ class IteratorState(TypedDict):
     epochs_begun: int
 
 
-class StreamState(TypedDict):
-    """Position in one stream of a loop."""
+class StreamState(TypedDict, total=False):
+    """Position in one stream of a loop; older checkpoints lack ``loader``."""
 
     plan: dict[str, Any]
     passes: int
     taken: int
     live: bool
     begin: dict[str, Any]
+    loader: dict[str, Any]
 
 
 class LoopState(TypedDict, total=False):

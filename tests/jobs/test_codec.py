@@ -4,6 +4,7 @@ import copy
 import json
 import random
 import sys
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -108,3 +109,33 @@ def test_no_generator_is_made_without_a_seed(monkeypatch: pytest.MonkeyPatch) ->
     codec.check_state(state, arrays)
     for one, value in zip(encoded, values, strict=True):
         assert codec.decode(one, arrays).random() == value.random()
+
+
+class Pair(NamedTuple):
+    """A train state in the way of JAX."""
+
+    weights: Any
+    step: Any
+
+
+class Other(NamedTuple):
+    """Another class, of other fields."""
+
+    weights: Any
+    epoch: Any
+
+
+def test_a_named_tuple_gets_the_class_of_the_existing_one() -> None:
+    """A checkpoint names no class that would be made."""
+    arrays: codec.Tensors = {}
+    there = Pair({"w": np.arange(3.0)}, (Pair(1, None), 5))
+    kept = json.loads(json.dumps(codec.encode(there, arrays, "x")))
+    here = Pair({"w": np.zeros(3)}, (Pair(0, None), 0))
+    made = codec.decode(kept, arrays, here)
+    assert type(made) is Pair
+    assert type(made.step[0]) is Pair
+    assert (1, 5) == (made.step[0].weights, made.step[1])
+    assert np.array_equal(there.weights["w"], made.weights["w"])
+    for other in (None, (1, 2), Other(1, 2)):
+        with pytest.raises(ValueError, match="a Pair, where the script has a"):
+            codec.decode(kept, arrays, other)

@@ -32,11 +32,20 @@ def environment(request: pytest.FixtureRequest) -> Environment:
     return request.param
 
 
-@pytest.mark.parametrize("name", ["torch_loop", "torch_loader", "numpy_loop"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("torch_loop", "torch_loader", "torch_generators", "torch_sampler"),
+        *("jax_loop", "flax_loop", "numpy_loop"),
+    ],
+)
 def test_a_killed_loop_ends_as_the_undisturbed_one(
     name: str, environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Modules, optimizer, schedule, a DataLoader with workers; nothing imports Keras."""
+    """Modules, train states, keys, a DataLoader with workers; nothing imports Keras."""
+    library = {"torch": "torch", "jax": "jax", "flax": "jax"}.get(name.partition("_")[0])
+    if library not in (None, environment.name.partition("-")[0]):
+        pytest.skip(f"{environment.name} has no {library}")
     monkeypatch.setenv("STRIKE_USED", "jax,matplotlib,pandas,sklearn,torch")
 
     def lives(folder: str) -> Lives:
@@ -57,3 +66,7 @@ def test_a_killed_loop_ends_as_the_undisturbed_one(
     assert [] == driver.differences(calm.digests, storm.digests), (storm.kills, said)
     assert storm.proved >= 2, storm.proofs
     assert [] == [text for one in storm.resumed for text in one["inexact"]]
+    if name == "torch_sampler":
+        log = storm.run.log(len(storm.ends)).read_text()
+        left = 10 - storm.resumed[-1]["step"] % 10
+        assert f"{16 * left} samples read, 10 batches" in log, "from the batch of the checkpoint on"

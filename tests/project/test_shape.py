@@ -34,6 +34,8 @@ FOREIGN = {
         "data_adapter.*",
         "adapter.generator",
     ),
+    "jobs/data/keras3/eager_sources.py": ("self.adapter._dataloader",),
+    "jobs/data/sampler.py": ("loader.collate_fn", "loader.worker_init_fn"),
     "jobs/data/keras3/array_source.py": ("options.*",),
     "jobs/data/legacy/adapters.py": ("options.*", "view.*"),
     "jobs/data/legacy/handler.py": ("self._view.adapter",),

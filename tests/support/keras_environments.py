@@ -154,6 +154,12 @@ ENVIRONMENTS: Final = {
         _on_torch("3.10.0"),
         _on_torch("3.12.1"),
         _on_torch("3.15.1"),
+        Environment(
+            "jax-0.10.2",
+            (3, 12),
+            ("jax==0.10.2", "jaxlib==0.10.2", "numpy==2.4.6", "flax==0.12.8", "optax==0.2.8"),
+            loops=True,
+        ),
         Environment("torch-2.13.0", (3, 11), ("torch==2.13.0", "numpy==2.3.4"), loops=True),
         Environment(
             "keras-nightly",

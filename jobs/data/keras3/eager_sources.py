@@ -7,10 +7,11 @@ from typing import Any, Final
 from rekindle.jobs.capture import rng
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Json
-from rekindle.jobs.data import loader_random
+from rekindle.jobs.data import loader_random, sampler
 from rekindle.jobs.data.pipeline import fast_forward
 from rekindle.jobs.data.shuffle import order
 from rekindle.jobs.data.sources import OrderedSource, Pass, Source
+from rekindle.jobs.keras_compat.backends.eager import Begun
 from rekindle.jobs.keras_compat.keras3 import BACKEND_PARTS, TFDatasetAdapter, array_slicing, tree
 
 _LATE: Final = Caveat(
@@ -80,16 +81,25 @@ class ReplayedSource(Source):
         super().__init__(adapter, reader, beat)
         self._begin: Json = {}
         self._begin_arrays: Tensors = {}
-        self._loader = loader_random.LoaderRandom(getattr(adapter, "_dataloader", None))
+        self._plain: Any = getattr(adapter, "_dataloader", None)
+        self._loader = loader_random.LoaderRandom(self._plain)
 
     def skip_pass(self) -> None:
         pass
 
     def begin_pass(self, number: int, first: int) -> Pass:
+        loader = self._plain
+        if loader is not None:
+            self.adapter._dataloader = loader
+        begins = sampler.begin(loader, number, first)
         if not first:
             return Pass(self._pass())
         rng.restore({**self._begin["random"], "seeds": []}, self._begin_arrays)
         self._loader.restore(self._begin["loader"], self._begin_arrays)
+        if begins:
+            # begun now, since that draws a seed
+            self.adapter._dataloader = Begun(loader, iter(loader))
+            return Pass(iter(self._distributed))
         iterator = self._pass()
         fast_forward.draw(iterator, first, self._beat)
         return Pass(iterator)
@@ -119,4 +129,4 @@ class ReplayedSource(Source):
             return [_LATE]
         if not hasattr(self.adapter, "_dataloader"):
             return [_OTHER]
-        return self._loader.caveats()
+        return [*self._loader.caveats(), *sampler.caveats(self._plain)]

@@ -37,7 +37,7 @@ class Reader:
         if self._dataset is None:
             return iterator
         # Keras begins to read it with the first batch
-        self._iterator.data_adapter._dataset = _Begun(self._dataset, iterator)
+        self._iterator.data_adapter._dataset = Begun(self._dataset, iterator)
         return self.plain()
 
     def plain(self) -> Iterator[Any]:
@@ -55,8 +55,8 @@ class Passes:
         return self._begin()
 
 
-class _Begun:
-    """A dataset of which one iterator is begun already."""
+class Begun:
+    """Data of which one iterator is begun already."""
 
     def __init__(self, dataset: Any, iterator: Any) -> None:
         self._dataset = dataset
