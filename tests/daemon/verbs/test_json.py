@@ -1,5 +1,6 @@
 """The JSON of the verbs has the fields that docs/json.md describes."""
 
+import ast
 import json
 import re
 import sys
@@ -102,3 +103,32 @@ def test_show_prints_the_documented_fields_of_epochs() -> None:
     code = (ROOT / "daemon" / "verbs" / "show.py").read_text()
     for name in documented("Each of `epochs`, one for each that has ended:"):
         assert f'"{name}"' in code
+
+
+def test_each_field_that_a_verb_writes_is_described() -> None:
+    """Of all verbs, also of those whose output no test here makes."""
+    sections = re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]
+    lacking = []
+    seen = 0
+    for file in sorted((ROOT / "daemon" / "verbs").glob("*.py")):
+        verb = file.stem.replace("_", "-")
+        about = "".join(s for s in sections if re.search(rf"`(rekindle )?{verb}\b(?!-)", s))
+        if verb == "verify-resume":
+            about = (ROOT / "docs" / "verify-resume.md").read_text()
+        for name in written(file):
+            seen += 1
+            lacking += [] if f"`{name}`" in about else [f"{verb}: {name}"]
+    assert seen > 40
+    assert [] == lacking
+
+
+def written(file: Path) -> set[str]:
+    """List the names of fields that a module gives to `json_text.write`."""
+    return {
+        key.value
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "json_text.write"
+        if node.args and isinstance(node.args[0], ast.Dict)
+        for key in node.args[0].keys
+        if isinstance(key, ast.Constant)
+    }
