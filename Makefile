@@ -113,8 +113,9 @@ report-images: $(STAMP) ## run a night with kills and take the pictures of docs/
 man: $(STAMP) ## write the manual page from the verbs' options
 	PYTHONPATH=.importroot $(BIN)/python tests/support/manual_page.py
 
-reference: $(STAMP) ## write docs/reference from the keys, verbs, variables and files of the code
+reference: man ## write what is made of the code: manual page, docs/reference, schemas for editors
 	PYTHONPATH=.importroot $(BIN)/python tests/support/reference_pages.py
+	PYTHONPATH=.importroot $(BIN)/python -m rekindle.daemon.schemas docs
 
 docs: $(STAMP) ## build the site of the documents into site/; a warning or dead link is an error
 	$(BIN)/sphinx-build --fresh-env --fail-on-warning --keep-going --quiet \

@@ -52,7 +52,7 @@ def shallow(value: Any, rule: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize("name", schemas.texts())
 def test_the_published_schema_is_the_generated_one(name: str) -> None:
-    """Else: `python -m rekindle.daemon.schemas docs`."""
+    """Else: `make reference`."""
     assert schemas.texts()[name] == (ROOT / "docs" / name).read_text()
 
 

@@ -12,11 +12,11 @@ from rekindle.daemon.help import manual
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse words usage differently")
 def test_the_page_is_that_of_the_parsers() -> None:
-    """A verb or option that was added since is missing: `make man` writes the page."""
+    """A verb or option that was added since is missing: `make reference` writes the page."""
     pytest.importorskip("argparse_manpage", reason="`make setup` installs it")
     import manual_page
 
-    assert manual.read() == manual_page.text(), "make man"
+    assert manual.read() == manual_page.text(), "make reference"
 
 
 def test_the_page_has_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
