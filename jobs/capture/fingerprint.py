@@ -2,8 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
+
+import numpy as np
 
 from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.capture.variables import CHANGED_HINT, components
@@ -15,7 +17,12 @@ from rekindle.state.counted import few
 from rekindle.state.errors import StateMismatch
 from rekindle.state.run.training_state import Fingerprint
 
-_RATE: Final = "learning_rate"
+RATE: Final = "learning_rate"
+"""Name of the variable and of the setting."""
+
+
+_UNREAD: Final = frozenset({'"<float32>"', '"<float64>"'})
+"""Settings in checkpoints of an earlier version, which did not read numbers of numpy."""
 
 
 def of(models: list[Any], optimizers: dict[str, Any], names: Ranks | None = None) -> Fingerprint:
@@ -99,9 +106,11 @@ def other_differences(now: Fingerprint, saved: Fingerprint) -> Iterator[str]:
             yield f"the {name} was {kind} and is {now_kind}"
             continue
         for key, value in config.items():
-            if key == _RATE and _is_number(value) and _is_number(now_config.get(key)):
+            if key == RATE and _is_number(value) and _is_number(now_config.get(key)):
                 continue
             if other_keras and key not in now_config:
+                continue
+            if value in _UNREAD:
                 continue
             if now_config.get(key) != value:
                 yield f"{key} of the {name} was {value} and is {now_config.get(key)}"
@@ -112,17 +121,8 @@ def other_differences(now: Fingerprint, saved: Fingerprint) -> Iterator[str]:
 
 def changed_optimizers(now: Fingerprint, saved: Fingerprint) -> list[str]:
     """List the optimizers that are of another class, or have other settings than a rate."""
-    then = saved.get("optimizers", {})
-
-    def without_rate(config: dict[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in config.items() if key != _RATE}
-
-    return [
-        name
-        for name, (kind, config) in now["optimizers"].items()
-        if name in then
-        and (kind, without_rate(config)) != (then[name][0], without_rate(then[name][1]))
-    ]
+    settings = changed_settings(now, saved)
+    return [*replaced_optimizers(now, saved), *(name for name, keys in settings.items() if keys)]
 
 
 def replaced_optimizers(now: Fingerprint, saved: Fingerprint) -> list[str]:
@@ -172,17 +172,47 @@ def rates(optimizers: dict[str, Any]) -> dict[str, float]:
     """Return the current learning rate of each optimizer without a schedule."""
     return {
         name: float(f"{float(value_of(components(variable)[0])):.7g}")
-        for name, variable in rate_variables(optimizers).items()
+        for name in optimizers
+        for variable in setting_variables(optimizers, {name: [RATE]})
     }
 
 
-def rate_variables(optimizers: dict[str, Any]) -> dict[str, Any]:
-    """Return the variable of the learning rate of each optimizer without a schedule."""
+def setting_variables(
+    optimizers: dict[str, Any], settings: Mapping[str, Collection[str]]
+) -> list[Any]:
+    """List the variables that are settings of these names, by optimizer.
+
+    Older optimizers of legacy Keras have settings such as a momentum in variables.
+    """
+    return [
+        variable
+        for name, wanted in settings.items()
+        for variable in internals.optimizer_variables(optimizers[name])
+        if _setting(variable.name) in wanted
+    ]
+
+
+def _setting(name: str) -> str:
+    """Return the name of a setting; that of a slot, such as `SGD/dense/kernel/momentum`, is none.
+
+    A setting is `learning_rate`, `learning_rate:0`, or `SGD/learning_rate:0`.
+    """
+    parts = name.partition(":")[0].split("/")
+    return parts[-1] if len(parts) <= 2 else ""
+
+
+def changed_settings(now: Fingerprint, saved: Fingerprint) -> dict[str, list[str]]:
+    """List the settings of each optimizer of the same class that differ, without its rate."""
+    then = saved.get("optimizers", {})
     return {
-        name: variable
-        for name, optimizer in optimizers.items()
-        for variable in internals.optimizer_variables(optimizer)
-        if variable.name == _RATE
+        name: [
+            key
+            for key, value in config.items()
+            if key != RATE and old.get(key) != value and old.get(key) not in _UNREAD
+        ]
+        for name, (kind, config) in now["optimizers"].items()
+        if name in then and then[name][0] == kind
+        for old in [then[name][1]]
     }
 
 
@@ -217,6 +247,8 @@ def _readable(config: Any) -> dict[str, Any]:
 
 def _short(value: Any) -> Any:
     """Round a float, so that a float32 written as 0.001 reads 0.001."""
+    if isinstance(value, np.generic):
+        value = value.item()  # of an older optimizer of legacy Keras
     return float(f"{value:.7g}") if isinstance(value, float) else value
 
 

@@ -1,6 +1,6 @@
 """Model state: variables of the models of a stage, and their fingerprint."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from rekindle.jobs.capture import fingerprint, rng, variables
@@ -163,9 +163,9 @@ class ModelState(ComponentBase):
         """Return the current learning rates."""
         return fingerprint.rates(self._optimizers())
 
-    def rate_variables(self) -> dict[str, Any]:
-        """Return the variables of the learning rates by optimizer."""
-        return fingerprint.rate_variables(self._optimizers())
+    def setting_variables(self, settings: Mapping[str, Collection[str]]) -> list[Any]:
+        """List the variables that are settings of these names, by optimizer."""
+        return fingerprint.setting_variables(self._optimizers(), settings)
 
     def seed_variables(self) -> list[Any]:
         """List the states of the seed generators in the models."""

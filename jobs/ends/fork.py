@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rekindle.jobs.capture import variables
+from rekindle.jobs.capture import fingerprint, variables
 from rekindle.jobs.capture.component import Caveat
 from rekindle.jobs.capture.model_state import ModelState
 from rekindle.jobs.job import Fork
@@ -44,7 +44,10 @@ class OwnValues:
             for name, rate in models.rates().items()
             if name in then and rate != then[name]
         }
-        kept = [models.rate_variables()[name] for name in self._rates]
+        settings = fingerprint.changed_settings(models.fingerprint(), saved["fingerprint"])
+        for name in self._rates:
+            settings.setdefault(name, []).append(fingerprint.RATE)
+        kept = models.setting_variables(settings)
         if own_random:
             kept += models.seed_variables()
         self._kept = [

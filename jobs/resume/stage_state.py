@@ -18,6 +18,7 @@ from rekindle.jobs.proof import decodable, round_trip
 from rekindle.jobs.proof.round_trip import Comparison, Gap
 from rekindle.jobs.python_state import saved as saved_python
 from rekindle.jobs.saving.checkpoint_store import RestorePoint, Snapshot
+from rekindle.state.counted import counted
 from rekindle.state.run.training_state import TrainingState
 
 
@@ -112,6 +113,12 @@ class StageState:
             for one in self._components
             if not (replaced and one is self.models) and (text := one.difference(saved)) is not None
         ]
+        batches = saved["position"]["epoch_step"]
+        if batches and any("batch" in text for text in texts):
+            texts.append(
+                f"the epoch in progress continues after {counted(batches, 'batch', 'batches')}"
+                " of the new size"
+            )
         for text in dict.fromkeys(texts):
             session.note_change(text)
         self.caveats.add([fork.caveat(self._fork)])

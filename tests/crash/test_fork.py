@@ -194,6 +194,29 @@ def test_it_trains_on_from_the_end_without_the_other_job(
     assert len(again.resumed) == len(found.resumed), "a finished fork has trained more"
 
 
+@pytest.mark.parametrize("kind", ["new", "old"])
+def test_settings_of_legacy_keras_are_those_of_the_script(kind: str, tmp_path: Path) -> None:
+    """There rate and momentum may be variables, which are restored otherwise."""
+    pytest.importorskip("tf_keras")
+    script = SCRIPT.with_name("legacy_rates.py")
+    calm = Lives(tmp_path / "calm", script, args=[kind, "0.1", "0.5"], policy=POLICY, cold=True)
+    driver.undisturbed(calm)
+    made = fork(calm, tmp_path / "fork", epoch=1)
+    made.cold = True
+    made.change(args=[kind, "0.01", "0.9"])
+    receipt = driver.undisturbed(made).resumed[-1]
+    assert json.loads((calm.work / "seen.json").read_text()) == [
+        [0, 0.1, 0.5],
+        [1, 0.01, 0.9],
+        [2, 0.01, 0.9],
+    ]
+    assert "momentum of the optimizer was 0.5 and is 0.9" in receipt["changed"]
+    rate = (
+        "the learning rate of the optimizer is 0.01, as the script sets it; in lives-0 it was set"
+    )
+    assert f"{rate} to 0.1" in receipt["changed"]
+
+
 def test_files_that_both_write_are_left_alone_and_named(
     parent: tuple[Lives, Result], tmp_path: Path
 ) -> None:
