@@ -33,6 +33,9 @@ WAITS: Final = frozenset({JobState.QUEUED, JobState.WAITING})
 TERMINAL: Final = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED})
 """States that a job leaves only by ``rekindle retry``."""
 
+OPEN: Final = ACTIVE | WAITS | {JobState.HELD}
+"""States of a job that has not ended."""
+
 _ENDS: Final = frozenset(
     {
         JobState.QUEUED,

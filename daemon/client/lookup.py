@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import os
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,11 +15,13 @@ from rekindle.state.errors import HomeClosed, NotFound, RekindleError
 from rekindle.state.ledger.listing import Listing
 from rekindle.state.ledger.reader import Reader
 from rekindle.state.ledger.rows import JobRow
+from rekindle.state.lifecycle import JobState
 from rekindle.state.paths import Home
 
 if TYPE_CHECKING:
     from rekindle.state.ledger.ledger import Ledger
 
+States = Collection[JobState] | None
 _COMPARED: Final = 500
 """Ids of the newest jobs among which a similar one is looked for."""
 NEWEST: Final = "@"
@@ -171,27 +174,31 @@ def _newest(book: Reader) -> JobRow:
     )
 
 
-def add_job(parser: argparse.ArgumentParser, *, epoch: bool = False) -> None:
+def add_job(parser: argparse.ArgumentParser, *, epoch: bool = False, states: States = None) -> None:
     """Add the one job that a verb takes to its arguments.
 
     Args:
         epoch: a number of epochs may follow it.
+        states: of the jobs that a shell completes; None for all.
     """
     more = "; after a colon finished epochs, or a checkpoint (default: its newest)"
     shown = "job[:epoch]" if epoch else None
-    _complete(parser.add_argument("job", metavar=shown, help=f"{_JOB}{more if epoch else ''}"))
+    text = f"{_JOB}{more if epoch else ''}"
+    _complete(parser.add_argument("job", metavar=shown, help=text), states)
 
 
-def add_jobs(parser: argparse.ArgumentParser, *, optional: str = "") -> None:
+def add_jobs(parser: argparse.ArgumentParser, *, optional: str = "", states: States = None) -> None:
     """Add the jobs that a verb takes to its arguments.
 
     Args:
         optional: what no job at all means; empty where there must be one.
+        states: of the jobs that a shell completes; None for all.
     """
     _complete(
         parser.add_argument(
             "jobs", nargs="*" if optional else "+", metavar="job", help=optional or _JOB
-        )
+        ),
+        states,
     )
 
 
@@ -220,15 +227,19 @@ def in_grid(book: Reader, named: str) -> JobRow:
     return found
 
 
-def _complete(action: argparse.Action) -> None:
+def _complete(action: argparse.Action, states: States = None) -> None:
     """Let a shell complete the ids of jobs, by the convention of argcomplete."""
-    action.completer = _ids  # type: ignore[attr-defined]
+
+    def ids(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+        return _ids(prefix, getattr(parsed_args, "home", None), states)
+
+    action.completer = ids  # type: ignore[attr-defined]
 
 
-def _ids(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+def _ids(prefix: str, home: str | None, states: States) -> list[str]:
     """List ids that begin so; nothing where no ledger can be read."""
     try:
-        with contextlib.closing(listing(choose(getattr(parsed_args, "home", None)).home)) as book:
-            return [one for one in book.newest_ids(_COMPARED) if one.startswith(prefix)]
+        with contextlib.closing(listing(choose(home).home)) as book:
+            return [one for one in book.newest_ids(_COMPARED, states) if one.startswith(prefix)]
     except (OSError, RekindleError):
         return []

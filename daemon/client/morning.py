@@ -5,6 +5,7 @@ A paused queue, refused files, what waits in the inbox, and whether a daemon ser
 
 import dataclasses
 import os
+import shlex
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -127,10 +128,16 @@ class Morning:
                     "at": event.at,
                     "error": event.data.get("error"),
                     "hint": event.data.get("hint"),
+                    "command": self.resubmit(event),
                 }
                 for event in self.refused
             ],
         }
+
+    def resubmit(self, refused: EventRow) -> str:
+        """Return the command that submits a refused file, once it is corrected."""
+        file = str(self.home.rejected / str(refused.data.get("file")))
+        return f"mv -- {shlex.quote(file)} {shlex.quote(str(self.home.inbox))}/"
 
     def _inbox(self) -> list[Line]:
         found = []
@@ -157,6 +164,7 @@ class Morning:
             error, hint = (plain(str(event.data.get(key) or "")) for key in ("error", "hint"))
             found.append(Line(f"Refused: {name} ({terminal.when(event.at)}) {error}", "red"))
             found.append(Line(f"    hint: {hint}", "yellow"))
+            found.append(Line(f"    once corrected: {plain(self.resubmit(event))}", "cyan"))
         more = len(self.refused) - _FEW
         if more > 0:
             text = f"{counted(more, 'more refused file')} in {self.home.rejected}"

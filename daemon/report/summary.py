@@ -3,7 +3,6 @@
 Headline, what needs a person, done, grids, running, refused, timeline, host.
 """
 
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -203,16 +202,13 @@ def _rank(one: Point) -> tuple[bool, float]:
 
 def refused(facts: Facts) -> tuple[Refused, ...]:
     """List the files that were refused and are still there."""
-    home = facts.home.home
     return tuple(
         Refused(
             str(event.data.get("file")),
             event.at,
             plain(str(event.data.get("error") or "")),
             plain(str(event.data.get("hint") or "")),
-            "mv -- "
-            f"{shlex.quote(str(home.rejected / str(event.data.get('file'))))} "
-            f"{shlex.quote(str(home.inbox))}/",
+            facts.home.resubmit(event),
         )
         for event in facts.home.refused
     )

@@ -12,7 +12,7 @@ from rekindle.state.lifecycle import TERMINAL, JobState
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    lookup.add_job(parser)
+    lookup.add_job(parser, states={JobState.HELD, *TERMINAL})
     parser.add_argument(
         "--to",
         type=Path,

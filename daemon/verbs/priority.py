@@ -3,10 +3,11 @@
 import argparse
 
 from rekindle.daemon.client import ask, json_text, lookup
+from rekindle.state.lifecycle import OPEN
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    lookup.add_jobs(parser)
+    lookup.add_jobs(parser, states=OPEN)
     parser.add_argument(
         "value",
         type=int,

@@ -17,6 +17,7 @@ from rekindle.jobs import quantities
 from rekindle.state.counted import counted
 from rekindle.state.errors import UsageError
 from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.lifecycle import TERMINAL, JobState
 from rekindle.state.paths import Home
 
 _WAIT_S: Final = 600.0
@@ -29,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "last good one, the best one and the ends of stages (of a held job: as many as its spec "
         "keeps), and the quarantine. Nothing is removed without --yes."
     )
-    lookup.add_jobs(parser, optional="only these jobs (default: all)")
+    lookup.add_jobs(
+        parser, optional="only these jobs (default: all)", states={JobState.HELD, *TERMINAL}
+    )
     parser.add_argument(
         "--older-than", metavar="AGE", help='only jobs that ended longer ago, e.g. "7 days"'
     )

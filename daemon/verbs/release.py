@@ -5,10 +5,11 @@ import argparse
 from rekindle.daemon.client import ask, json_text, lookup
 from rekindle.jobs import quantities
 from rekindle.state.errors import UsageError
+from rekindle.state.lifecycle import JobState
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    lookup.add_jobs(parser)
+    lookup.add_jobs(parser, states={JobState.HELD})
     parser.add_argument(
         "--max-runtime",
         metavar="TIME",

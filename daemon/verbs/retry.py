@@ -3,10 +3,11 @@
 import argparse
 
 from rekindle.daemon.client import ask, json_text, lookup
+from rekindle.state.lifecycle import TERMINAL, JobState
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    lookup.add_jobs(parser)
+    lookup.add_jobs(parser, states={JobState.HELD, *TERMINAL})
     parser.add_argument(
         "--from-scratch",
         action="store_true",

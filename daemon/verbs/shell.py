@@ -1,13 +1,15 @@
 """``rekindle shell``: open a shell in which everything is as in a job, except that it is none."""
 
 import argparse
+import contextlib
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
 from typing import Final
 
-from rekindle.daemon import daemon_status
+from rekindle.daemon import config, daemon_status
 from rekindle.daemon.client import lookup
 from rekindle.jobs import environment
 from rekindle.jobs.job import Job
@@ -58,7 +60,7 @@ def main(args: argparse.Namespace) -> int:
             where=accepted.workdir,
             hint=f"`rekindle show {job.id}` says where the job runs.",
         ) from error
-    if (mask := spawn.umask(accepted)) is not None:
+    if (mask := _umask(home, accepted)) is not None:
         os.umask(mask)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -135,6 +137,24 @@ def _code(run: Run, job: Job, path: str) -> dict[str, str]:
         # otherwise the present files in the current folder come first
         "PYTHONSAFEPATH": "1",
     }
+
+
+def _umask(home: Home, job: Job) -> int | None:
+    """Return the umask of an attempt: that of the spec, of `rekindle.toml`, or of the daemon."""
+    if job.umask is not None:
+        return job.umask
+    known = config.read(home).umask
+    serving = daemon_status.find(home)
+    if known is not None or serving is None:
+        return known
+    with contextlib.suppress(OSError):
+        found = re.search(r"^Umask:\s*([0-7]+)$", _status(serving.pid), re.MULTILINE)
+        return int(found[1], 8) if found else None
+    return None
+
+
+def _status(pid: int) -> str:
+    return Path(f"/proc/{pid}/status").read_text()
 
 
 def _environ(pid: int) -> dict[str, str] | None:

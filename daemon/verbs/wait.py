@@ -13,7 +13,7 @@ from rekindle.jobs import quantities
 from rekindle.state.hints import name_home
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import JobRow
-from rekindle.state.lifecycle import TERMINAL, JobState
+from rekindle.state.lifecycle import OPEN, TERMINAL, JobState
 from rekindle.state.paths import Home
 
 _POLL_S: Final = 0.3
@@ -22,7 +22,7 @@ _OVER: Final = {*TERMINAL, JobState.HELD}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    lookup.add_jobs(parser)
+    lookup.add_jobs(parser, states=OPEN)
     parser.add_argument(
         "--timeout",
         type=_seconds,

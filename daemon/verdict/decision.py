@@ -430,13 +430,13 @@ def _failed(ending: Ending, policy: RetryPolicy, failures: int, job: str, option
         if ending.restarted:
             return _mistake(
                 failures,
-                "The script, which has trained before, failed twice in the "
-                f"same way before it trained a step{_at(failure)}: {what}",
+                "The script, which has trained in an earlier attempt, failed twice in the same "
+                f"way before it completed a step{_at(failure)}: {what}",
                 correct,
             )
         return _mistake(
             failures,
-            f"The script failed twice in the same way before it trained a step: {what}",
+            f"The script failed twice in the same way before it completed a step: {what}",
             f"Correct the script, then `rekindle retry {job}{option}`; `rekindle show` has the "
             "traceback.",
             JobState.FAILED,

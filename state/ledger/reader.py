@@ -61,10 +61,11 @@ class Reader:
         query = "FROM jobs WHERE name = ? ORDER BY number DESC LIMIT 1"
         return next(self._rows(JobRow, query, (name,)), None)
 
-    def newest_ids(self, limit: int) -> list[str]:
-        """List the ids of the newest jobs."""
-        rows = self._db.execute("SELECT id FROM jobs ORDER BY rowid DESC LIMIT ?", (limit,))
-        return [str(row[0]) for row in rows]
+    def newest_ids(self, limit: int, states: Collection[JobState] | None = None) -> list[str]:
+        """List the ids of the newest jobs, or of those in ``states``."""
+        where, values = _among("state", states)
+        query = f"SELECT id FROM jobs {where} ORDER BY rowid DESC LIMIT ?"
+        return [str(row[0]) for row in self._db.execute(query, (*values, limit))]
 
     def named_for(self, job: JobRow, named: str) -> JobRow | None:
         """Find the job that ``named`` means in the ``after`` of ``job``; None if none exists yet.

@@ -19,6 +19,7 @@ from rekindle.daemon import extras
 from rekindle.daemon.help import completion
 from rekindle.jobs.job import Job
 from rekindle.state.ledger.ledger import Ledger
+from rekindle.state.lifecycle import JobState
 from rekindle.state.paths import Home
 
 CASES = [
@@ -26,24 +27,27 @@ CASES = [
     ("rekindle help rel", {"release"}),
     ("rekindle logs --fo", {"--follow"}),
     ("rekindle completion f", {"fish"}),
-    ("rekindle show fa", {"fashion-1", "fancy-1"}),
+    ("rekindle show fa", {"fashion-1", "fancy-1", "fable-1"}),
     ("rekindle stop digits-1 fa", {"fashion-1", "fancy-1"}),
     ("rekindle cancel dig", {"digits-1"}),
+    # only jobs in a state that the verb is for
+    ("rekindle release fa", {"fable-1"}),
 ]
 
 
 @pytest.fixture(scope="module")
 def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment with the command on its path, and a home with three jobs."""
+    """An environment with the command on its path, and a home with four jobs."""
     folder = tmp_path_factory.mktemp("completion")
     home = Home(folder / "home")
     home.create()
     ledger = Ledger.open(home.ledger)
-    for name, number in (("fashion", 1), ("fancy", 1), ("digits", 1)):
+    for name, number in (("fashion", 1), ("fancy", 1), ("digits", 1), ("fable", 1)):
         job = Job(
             name=name, id=f"{name}-{number}", workdir="/", claim=f"{name}{number}", command=["true"]
         )
         entered.enter(home, ledger, job)
+    ledger.set_state("fable-1", JobState.HELD, "So.", now=1.0)
     ledger.close()
     command = folder / "bin" / "rekindle"
     command.parent.mkdir()

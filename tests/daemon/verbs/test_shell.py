@@ -1,6 +1,7 @@
 """`rekindle shell`: everything is as in the job, and what runs there is none."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -116,6 +117,26 @@ def test_what_runs_in_it_has_what_the_job_has(rig: Rig, folder: Path) -> None:
     assert dumped(typed.stdout)["helper"] == "of the snapshot"
     assert rig.show("x-1")["state"] == "done"
     assert len(rig.show("x-1")["attempts"]) == 1
+
+
+@pytest.mark.parametrize(("config", "expected"), [("", 0o024), ('umask = "027"\n', 0o027)])
+def test_its_umask_is_that_of_the_daemon_or_its_configuration(
+    rig: Rig, folder: Path, config: str, expected: int
+) -> None:
+    """Not that of the person who opens it: files of the job get other modes."""
+    rig.home.create()
+    rig.home.config.write_text(config)
+    before = os.umask(0o024)
+    try:
+        rig.start()
+        rig.drop(f'name = "x"\nscript = "{folder}/train.py"\npython = "{sys.executable}"\n')
+        rig.wait_state("x-1", "done")
+        os.umask(0o077)
+        done = in_shell(rig, "x-1", "--", "sh", "-c", 'python "$REKINDLE_SNAPSHOT/train.py"')
+    finally:
+        os.umask(before)
+    assert dumped(done.stdout)["umask"] == expected
+    assert dumped(rig.cli("logs", "x-1"))["umask"] == expected
 
 
 def test_it_works_without_a_daemon_and_says_so(rig: Rig, folder: Path) -> None:

@@ -672,7 +672,8 @@ def test_a_script_that_has_trained_is_held_and_not_failed() -> None:
         failures=1,
     )
     assert (verdict.state, verdict.cause) == (JobState.HELD, "mistake")
-    assert "has trained before" in verdict.reason
+    assert "has trained in an earlier attempt" in verdict.reason
+    assert "before it completed a step" in verdict.reason
     assert "/home/ana/train.py:41" in verdict.reason
 
 
