@@ -77,9 +77,9 @@ def compare_layers(now: Fingerprint, saved: Fingerprint) -> str | None:
     Another version of Keras may write other settings of the same layer: there these do not count,
     and :func:`not_compared` names them.
     """
-    backend = saved.get("backend", now["backend"])
-    if backend != now["backend"]:
-        return f"the backend of Keras was {backend} and is {now['backend']}"
+    backend, earlier = now.get("backend"), saved.get("backend")  # older ones have none
+    if None not in (backend, earlier) and backend != earlier:
+        return f"the backend of Keras was {earlier} and is {backend}"
     other_keras = _has_other_keras(now, saved)
     before, after = len(saved.get("layers", [])), len(now["layers"])
     count = "" if before == after else f"the model had {before} layers and has {after}: "
