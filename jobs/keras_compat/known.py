@@ -33,9 +33,9 @@ LEGACY_TESTED: Final = (
     "2.21.0",
 )
 
-JAX_TESTED: Final = ("3.7.0", "3.12.1", "3.15.1")
+JAX_TESTED: Final = ("3.7.0", "3.10.0", "3.12.1", "3.14.1", "3.15.1")
 
-TORCH_TESTED: Final = ("3.7.0", "3.15.1")
+TORCH_TESTED: Final = ("3.7.0", "3.10.0", "3.12.1", "3.15.1")
 
 KNOWN: Final[dict[str, dict[str, str]]] = {
     "backend.tensorflow.trainer:TensorFlowTrainer.fit": {
@@ -430,90 +430,110 @@ KNOWN: Final[dict[str, dict[str, str]]] = {
     },
     "backend.jax.trainer:JAXTrainer.fit": {
         "a7cc368de37b": "3.7.0",
-        "cf0be8677d56": "3.12.1 3.15.1",
+        "cccbc9e9da78": "3.10.0",
+        "cf0be8677d56": "3.12.1 3.14.1 3.15.1",
     },
     "backend.jax.trainer:JAXTrainer.evaluate": {
         "ad3283fbd044": "3.7.0",
+        "190018dc2beb": "3.10.0",
         "4166545ef248": "3.12.1",
-        "884378afab2d": "3.15.1",
+        "884378afab2d": "3.14.1 3.15.1",
     },
     "backend.jax.trainer:JAXTrainer.make_train_function": {
-        "8f5b116c17bc": "3.7.0",
+        "8f5b116c17bc": "3.7.0 3.10.0",
         "8ada5ad34005": "3.12.1",
-        "b2bbd13b0ede": "3.15.1",
+        "b2bbd13b0ede": "3.14.1 3.15.1",
     },
     "backend.jax.trainer:JAXTrainer._make_function": {
-        "2f56b51ff459": "3.7.0",
-        "07c19ee26d74": "3.12.1 3.15.1",
+        "2f56b51ff459": "3.7.0 3.10.0",
+        "07c19ee26d74": "3.12.1 3.14.1 3.15.1",
     },
-    "backend.jax.trainer:JAXTrainer.jax_state_sync": {"12963c0dd6ba": "3.7.0 3.12.1 3.15.1"},
-    "backend.jax.trainer:JAXTrainer._get_jax_state": {"31a2b87e6668": "3.7.0 3.12.1 3.15.1"},
-    "backend.jax.trainer:JAXEpochIterator.__next__": {"e51c88c94219": "3.7.0 3.12.1 3.15.1"},
+    "backend.jax.trainer:JAXTrainer.jax_state_sync": {
+        "12963c0dd6ba": "3.7.0 3.10.0 3.12.1 3.14.1 3.15.1"
+    },
+    "backend.jax.trainer:JAXTrainer._get_jax_state": {
+        "31a2b87e6668": "3.7.0 3.10.0 3.12.1 3.14.1 3.15.1"
+    },
+    "backend.jax.trainer:JAXEpochIterator.__next__": {
+        "e51c88c94219": "3.7.0 3.10.0 3.12.1 3.14.1 3.15.1"
+    },
     "backend.jax.trainer:JAXEpochIterator._get_iterator": {
-        "4690bbdfbc1f": "3.7.0",
+        "4690bbdfbc1f": "3.7.0 3.10.0",
         "d7cf5bbcd68e": "3.12.1",
+        "f7d5054ecddf": "3.14.1",
         "ac7500ac339a": "3.15.1",
     },
     "backend.jax.trainer:JAXEpochIterator._prefetch_numpy_iterator": {
-        "1bbddd811ea4": "3.7.0 3.12.1",
-        "absent": "3.15.1",
+        "1bbddd811ea4": "3.7.0 3.10.0 3.12.1",
+        "absent": "3.14.1 3.15.1",
     },
     "backend.jax.trainer:JAXEpochIterator._one_batch_ahead_iterator": {
-        "absent": "3.7.0 3.12.1",
-        "d91973d62606": "3.15.1",
+        "absent": "3.7.0 3.10.0 3.12.1",
+        "d91973d62606": "3.14.1 3.15.1",
     },
     "trainers.data_adapters.array_data_adapter:ArrayDataAdapter.get_jax_iterator": {
-        "99b7051cc692": "3.7.0 3.12.1 3.15.1"
+        "99b7051cc692": "3.7.0 3.10.0 3.12.1 3.14.1 3.15.1"
     },
     "trainers.data_adapters.array_data_adapter:ArrayDataAdapter._get_iterator": {
-        "8931a713c6f7": "3.7.0",
-        "a9e84f1f531b": "3.12.1 3.15.1",
+        "8931a713c6f7": "3.7.0 3.10.0",
+        "a9e84f1f531b": "3.12.1 3.14.1 3.15.1",
     },
     "trainers.data_adapters.generator_data_adapter:GeneratorDataAdapter.get_jax_iterator": {
-        "1206d8679fe4": "3.7.0 3.12.1 3.15.1"
+        "1206d8679fe4": "3.7.0 3.10.0 3.12.1 3.14.1 3.15.1"
     },
     "trainers.data_adapters.py_dataset_adapter:PyDatasetAdapter.get_jax_iterator": {
-        "f9ecd94bb4f4": "3.7.0 3.12.1 3.15.1"
+        "f9ecd94bb4f4": "3.7.0 3.10.0 3.12.1 3.14.1 3.15.1"
     },
     "trainers.data_adapters.tf_dataset_adapter:TFDatasetAdapter.get_jax_iterator": {
-        "66f2e0d069e2": "3.7.0",
-        "60a41d9d8a27": "3.12.1 3.15.1",
+        "66f2e0d069e2": "3.7.0 3.10.0",
+        "60a41d9d8a27": "3.12.1 3.14.1 3.15.1",
     },
     "trainers.data_adapters.torch_data_loader_adapter:TorchDataLoaderAdapter.__init__": {
-        "c89293f6b740": "3.7.0 3.12.1 3.15.1"
+        "c89293f6b740": "3.7.0 3.10.0 3.12.1 3.14.1 3.15.1"
     },
     "trainers.data_adapters.torch_data_loader_adapter:TorchDataLoaderAdapter.get_numpy_iterator": {
-        "3787fb914139": "3.7.0",
-        "f88ff1af2c24": "3.12.1 3.15.1",
+        "3787fb914139": "3.7.0 3.10.0",
+        "f88ff1af2c24": "3.12.1 3.14.1 3.15.1",
     },
     "trainers.data_adapters.torch_data_loader_adapter:TorchDataLoaderAdapter.num_batches": {
-        "81f26fa72da5": "3.7.0 3.12.1 3.15.1"
+        "81f26fa72da5": "3.7.0 3.10.0 3.12.1 3.14.1 3.15.1"
     },
-    "backend.torch.trainer:TorchTrainer.fit": {"c50a965c38d1": "3.7.0", "20877ba60fe0": "3.15.1"},
+    "backend.torch.trainer:TorchTrainer.fit": {
+        "c50a965c38d1": "3.7.0",
+        "2fdb72c37053": "3.10.0",
+        "0e6e7804a7a1": "3.12.1",
+        "20877ba60fe0": "3.15.1",
+    },
     "backend.torch.trainer:TorchTrainer.evaluate": {
         "1c5469efc34a": "3.7.0",
+        "52d5e822af2d": "3.10.0",
+        "4b31231562c9": "3.12.1",
         "58a72d081762": "3.15.1",
     },
-    "backend.torch.trainer:TorchTrainer.make_train_function": {"09f63a34efa5": "3.7.0 3.15.1"},
-    "backend.torch.trainer:TorchEpochIterator._get_iterator": {"0dc221371de9": "3.7.0 3.15.1"},
+    "backend.torch.trainer:TorchTrainer.make_train_function": {
+        "09f63a34efa5": "3.7.0 3.10.0 3.12.1 3.15.1"
+    },
+    "backend.torch.trainer:TorchEpochIterator._get_iterator": {
+        "0dc221371de9": "3.7.0 3.10.0 3.12.1 3.15.1"
+    },
     "trainers.epoch_iterator:EpochIterator.__next__": {
-        "6cdf2195e6b9": "3.7.0",
-        "bd22eef42e0c": "3.15.1",
+        "6cdf2195e6b9": "3.7.0 3.10.0",
+        "bd22eef42e0c": "3.12.1 3.15.1",
     },
     "trainers.data_adapters.array_data_adapter:ArrayDataAdapter.get_torch_dataloader": {
-        "bc15929a3fa0": "3.7.0",
-        "d0632faac267": "3.15.1",
+        "bc15929a3fa0": "3.7.0 3.10.0",
+        "d0632faac267": "3.12.1 3.15.1",
     },
     "trainers.data_adapters.generator_data_adapter:GeneratorDataAdapter.get_torch_dataloader": {
-        "3e9b5741b8ba": "3.7.0 3.15.1"
+        "3e9b5741b8ba": "3.7.0 3.10.0 3.12.1 3.15.1"
     },
     "trainers.data_adapters.py_dataset_adapter:PyDatasetAdapter.get_torch_dataloader": {
-        "87bb42232c29": "3.7.0 3.15.1"
+        "87bb42232c29": "3.7.0 3.10.0 3.12.1 3.15.1"
     },
     "trainers.data_adapters.tf_dataset_adapter:TFDatasetAdapter.get_torch_dataloader": {
-        "8d8ce7207b3b": "3.7.0 3.15.1"
+        "8d8ce7207b3b": "3.7.0 3.10.0 3.12.1 3.15.1"
     },
     "trainers.data_adapters.torch_data_loader_adapter:TorchDataLoaderAdapter.get_torch_dataloader": {
-        "6a9f10d10b8c": "3.7.0 3.15.1"
+        "6a9f10d10b8c": "3.7.0 3.10.0 3.12.1 3.15.1"
     },
 }
