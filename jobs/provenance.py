@@ -20,6 +20,11 @@ from rekindle.state.run import entries, summary
 _PACKAGES: Final = (
     ("keras",),
     ("tensorflow", "tensorflow-cpu", "tf-nightly", "tf-nightly-cpu"),
+    ("jax",),
+    ("jaxlib",),
+    ("flax",),
+    ("optax",),
+    ("torch",),
     ("numpy",),
 )
 _NVIDIA: Final = Path("/proc/driver/nvidia")

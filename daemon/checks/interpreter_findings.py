@@ -106,12 +106,15 @@ def _no_keras(python: str, folder: str, error: str, jobs: Sequence[Waiting]) -> 
             f"package ({named(jobs)} needs it).",
             f"Rename {folder}/{hidden[0]}.py.",
         )
+    backend = next(
+        (name for name in ("jax", "torch") if f"No module named '{name}'" in error), None
+    )
     learns = any(script_text.of(one.job).learns for one in jobs)
     return Finding(
         ERROR if learns else WARNING,
         CHECK,
         f"{python} cannot import Keras: {error} ({named(jobs)} needs it).",
-        f"{python} -m pip install keras tensorflow",
+        f"{python} -m pip install keras {backend or 'tensorflow'}",
     )
 
 

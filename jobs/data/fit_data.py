@@ -22,6 +22,10 @@ from rekindle.jobs.data.sources import DataEvents
 from rekindle.jobs.keras_compat.tensorflow_parts import tf
 from rekindle.state.run.training_state import Fingerprint, TrainingState
 
+_EVAL_DRAWS: Final = Caveat(
+    "The validation data draws from generators of its own, which are not restored",
+    "let it draw from a generator that __getitem__ creates from the index",
+)
 _ARGUMENTS: Final = {PYTHON: "python", NUMPY: "numpy", UNSEEDED: "made_unseeded"}
 
 
@@ -101,12 +105,7 @@ class FitData(ComponentBase):
         """Create the iterator over validation data."""
         self._eval = EvalIterator(self.hidden.begin_validation, self._evals_replayed, **arguments)
         if self._eval.own_generators:
-            self._found.append(
-                Caveat(
-                    "The validation data draws from generators of its own, which are not restored",
-                    "let it draw from a generator that __getitem__ creates from the index",
-                )
-            )
+            self._found.append(_EVAL_DRAWS)
         return self._eval
 
     def close(self) -> None:
@@ -120,6 +119,8 @@ class FitData(ComponentBase):
 
     def validation_over(self) -> None:
         """End a validation, which may have left batches."""
+        if self._eval is not None and self._eval.has_drawn():
+            self._found.append(_EVAL_DRAWS)
         if self._eval is not None and self._eval.abandon():
             self.hidden.end_validation()
 

@@ -24,6 +24,7 @@ from rekindle.jobs.data import determinism, sampler
 from rekindle.jobs.data.loader_random import LoaderRandom
 from rekindle.jobs.data.pipeline import fast_forward
 from rekindle.jobs.data.pipeline.variables import seed_generators
+from rekindle.jobs.data.rng_tracker import held_generators
 from rekindle.jobs.data.shuffle import order
 from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.keras_compat.tensorflow_parts import PRESENT, tf
@@ -146,8 +147,7 @@ class LoopSource:
             "seeds": rng.seed_states(arrays, f"{prefix}/seeds", only=self.seed_generators),
             "generators": {
                 name: encode(value, arrays, f"{prefix}/own/{name}")
-                for name, value in getattr(self.data, "__dict__", {}).items()
-                if isinstance(value, _OWN_RANDOM)
+                for name, value in self._generators().items()
             },
         }
         if loader := self.now(arrays, "begin"):
@@ -170,7 +170,13 @@ class LoopSource:
             self.data.load_state_dict(decode(begin["own"], arrays))
         self.restore_now(begin.get("loader", {}), arrays)
         for name, value in begin["generators"].items():
-            decode(value, arrays, vars(self.data).get(name))
+            decode(value, arrays, self._generators().get(name))
+
+    def _generators(self) -> dict[str, Any]:
+        """Return the random generators of the data: its attributes, and those that it names."""
+        held = getattr(self.data, "__dict__", {})
+        own = {name: value for name, value in held.items() if isinstance(value, _OWN_RANDOM)}
+        return {**held_generators(self.data), **own}
 
     def now(self, arrays: Tensors, name: str) -> Json:
         """Copy the states of the generators of a ``DataLoader``, as JSON and arrays."""

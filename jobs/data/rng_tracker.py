@@ -15,6 +15,7 @@ import ctypes
 import functools
 import inspect
 import random
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ UNSEEDED: Final = "generators that are made without a seed"
 GLOBAL: Final = frozenset({PYTHON, NUMPY, UNSEEDED})
 _OWN: Final = "its attribute "
 _VALUE: Final = "the value of its attribute "
+_KINDS: Final = (random.Random, np.random.Generator, np.random.RandomState)
 _LARGEST: Final = 4096
 """Bytes of the largest array that is copied for each batch."""
 _PATIENCE_S: Final = 5.0
@@ -348,6 +350,39 @@ def _bits() -> Any:
 def _memory(bits: Any) -> bytes:
     """Copy the 624 words of an MT19937 and the position in them."""
     return ctypes.string_at(bits.ctypes.state_address, 2500)
+
+
+def own_generators(owner: Any) -> States:
+    """Return the states of generators that are attributes of a ``PyDataset``, or outside of it."""
+    now = RngTracker(owner).now()
+    own = {kind: state for kind, state in now.items() if kind.startswith(_OWN)}
+    return {**own, **outside(owner)}
+
+
+def held_generators(function: Any, depth: int = 3) -> dict[str, Any]:
+    """Return the random generators that a function, or a generator, takes from outside of it.
+
+    Args:
+        depth: of the functions that it calls.
+    """
+    frame = getattr(function, "gi_frame", None)
+    code = getattr(function, "gi_code", None) or getattr(function, "__code__", None)
+    if code is None:
+        return {}
+    space = frame.f_globals if frame is not None else getattr(function, "__globals__", {})
+    held = {name: space.get(name) for name, _ in own_code.global_names(code)}
+    if frame is not None:
+        held |= frame.f_locals
+    else:
+        cells = zip(code.co_freevars, getattr(function, "__closure__", None) or (), strict=False)
+        for name, cell in cells:
+            with contextlib.suppress(ValueError):  # a variable that is not assigned yet
+                held[name] = cell.cell_contents
+    for one in [value for value in held.values() if own_code.is_own_function(value)]:
+        held = {**(held_generators(one, depth - 1) if depth else {}), **held}
+    torch: Any = sys.modules.get("torch")
+    kinds = (*_KINDS, *([torch.Generator] if torch is not None else []))
+    return {name: value for name, value in held.items() if isinstance(value, kinds)}
 
 
 def outside(owner: Any) -> States:

@@ -1,7 +1,10 @@
 """States of random generators of data: tracked per batch, saved, restored."""
 
+import inspect
 import json
 import random
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -195,3 +198,28 @@ def test_values_that_reading_changes_are_those_of_the_last_trained_batch() -> No
     after.draw(again.batch)
     assert after.raced == [("the value of its attribute served", True)]
     assert "level" not in json.dumps(kept)
+
+
+outside_dice = np.random.RandomState(3)
+
+
+def test_generators_that_a_function_names_are_those_of_its_data(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Globals, variables around it, and those of functions that it calls; not what it makes."""
+    around = random.Random(1)
+    monkeypatch.setattr(rng_tracker.own_code, "is_own_function", inspect.isfunction)
+
+    def permuted() -> Any:
+        return outside_dice.permutation(3)
+
+    def batches() -> Iterator[Any]:
+        mine = np.random.default_rng(0)
+        for _ in range(2):
+            yield permuted(), around.random(), mine.random()
+
+    wanted = {"around": around, "outside_dice": outside_dice}
+    assert wanted == rng_tracker.held_generators(batches)
+    begun = batches()
+    next(begun)
+    assert wanted.keys() <= rng_tracker.held_generators(begun).keys()

@@ -23,8 +23,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import h5py
+import keras_environments
 import lives as driver
 import numpy as np
+from keras_environments import Environment
 from lives import Blow, Lives
 from rig import ROOT
 
@@ -37,6 +39,13 @@ EVERY: Final = 2
 KILLS: Final = 4
 LEGACY: Final = "TF_USE_LEGACY_KERAS"
 """Environment variable by which ``tf.keras`` is ``tf_keras``."""
+ELSEWHERE: Final = {
+    "on_jax_": "keras-3.15.1-jax",
+    "on_torch_": "keras-3.15.1-torch",
+    "jax_": "jax-0.10.2",
+    "torch_": "torch-2.13.0",
+}
+"""Environments of scripts, by the beginning of their names."""
 _LIMIT_S: Final = 180.0
 
 IDENTICAL, NAMED, HELD = "identical", "named", "held"
@@ -76,10 +85,23 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.py") if not path.name.startswith("_"))
 
 
+def environment_of(name: str) -> Environment | None:
+    """Return the environment of a script of another library; None for TensorFlow."""
+    found = (one for start, one in ELSEWHERE.items() if name.startswith(start))
+    return next((keras_environments.ENVIRONMENTS[one] for one in found), None)
+
+
 def missing(name: str) -> str | None:
     """Return why a script cannot run here: a package that it imports is missing."""
     from importlib.util import find_spec
 
+    elsewhere = environment_of(name)
+    if elsewhere is not None:
+        if LEGACY in os.environ:
+            return "legacy Keras has TensorFlow alone"
+        if not (elsewhere.folder / ".done").exists():
+            return f"`make test-keras KERAS={elsewhere.name}` makes its environment"
+        return None
     text = (FOLDER / f"{name}.py").read_text()
     for package in ("keras_tuner", "optuna", "sklearn"):
         if f"import {package}" in text or f"from {package}" in text:
@@ -161,9 +183,16 @@ def _lives(root: Path, name: str) -> Lives:
         grace=30.0,
         # the warm interpreter of a test process may have been started without scikit-learn, and
         # TensorFlow, which it has loaded, may hang in the children that a script forks
-        cold="sklearn" in text or "multiprocessing" in text or bool(legacy),
+        cold="sklearn" in text
+        or "multiprocessing" in text
+        or bool(legacy)
+        or environment_of(name) is not None,
     )
     lives.change(env=legacy)
+    elsewhere = environment_of(name)
+    if elsewhere is not None:
+        env = {"STRIKE_USED": "jax,matplotlib,pandas,sklearn,torch"}  # hide none
+        lives.change(python=str(elsewhere.interpreter), env=env)
     return lives
 
 

@@ -308,16 +308,26 @@ class EvalIterator(CallbackIterator):
         self.created = created
         self.own_generators = False
         data, make = arguments["x"], functools.partial(super().__init__, **arguments)
+        self._begun: dict[str, Any] | None = None
         if isinstance(data, keras3.PyDataset):
             self.own_generators = rng_tracker.without_draws(data, make)
+            if BACKEND_PARTS.NAME != keras3.TENSORFLOW:  # nothing is read yet
+                self._begun = rng_tracker.own_generators(data)
         else:
             make()
+        self._data = data
 
     def _begin_pass(self) -> Any:
         self.created += 1
         self._finish()
         self._begins()
         return iter(self._batches)
+
+    def has_drawn(self) -> bool:
+        """Return whether the data has drawn from generators of its own since it was passed."""
+        return self._begun is not None and bool(
+            rng_tracker.differing(self._begun, rng_tracker.own_generators(self._data))
+        )
 
     def abandon(self) -> bool:
         """Delete the iterator; True if a pass was begun and not finished."""

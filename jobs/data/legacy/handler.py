@@ -285,6 +285,10 @@ class EvalHandler(CallbackHandler):
         self._begins()
         return super()._begin_pass()
 
+    def has_drawn(self) -> bool:
+        """Return False: what the data draws is noticed when it is passed."""
+        return False
+
     def abandon(self) -> bool:
         """Delete the iterator; True if a pass was begun and not finished."""
         unfinished = self._live is not None and self._seen > 0

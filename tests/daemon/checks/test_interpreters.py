@@ -109,6 +109,16 @@ def test_each_spec_is_tried_with_its_own_variables(tmp_path: Path, keras: Path) 
     assert {f.severity for f in found.values()} == {"error"}
 
 
+def test_a_missing_backend_is_the_one_to_install(tmp_path: Path, keras: Path) -> None:
+    """KERAS_BACKEND names one that the environment lacks."""
+    (keras / "keras" / "__init__.py").write_text("import jax\n")
+    env = {"PYTHONPATH": str(keras), "KERAS_BACKEND": "jax"}
+    python = pythons.find(3, 11) or sys.executable
+    (found,) = check(tmp_path, waiting(tmp_path, env=env, python=python))
+    assert "cannot import Keras: ModuleNotFoundError: No module named 'jax'" in found.what
+    assert found.hint == f"{python} -m pip install keras jax"
+
+
 def names(jobs: list[Waiting]) -> list[str]:
     return [one.name for one in jobs]
 
