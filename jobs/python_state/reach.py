@@ -259,10 +259,15 @@ class Reach:
         return kinds.OBJECT if _is_followed(type_, value) else None
 
     def _meet(self, value: Any) -> None:
-        """Record the class of an enumeration's member or of a named tuple."""
-        if isinstance(value, _NAMED) and type(value) is not tuple:
+        """Record the class of an enumeration's member or of a named tuple, and of those in it."""
+        if not isinstance(value, _NAMED):
+            return
+        if type(value) is not tuple:
             kind = value if isinstance(value, type) else type(value)
             self.classes.setdefault(type_name(kind), kind)
+        if isinstance(value, tuple):
+            for item in tuple.__iter__(value):
+                self._meet(item)
 
     def _name_globals(self, code: types.CodeType, namespace: dict[str, Any]) -> None:
         for name, stores in own_code.global_names(code):

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pytest
@@ -421,3 +421,23 @@ def test_the_attributes_that_a_librarys_class_assigns_are_read_from_its_bytecode
     exec("\n".join(["def method(self):", *lines, inner]), space)
     owner = type("Layer", (), {"__module__": "math", "method": space["method"]})
     assert own_code.names_written(owner) == names | {"inner"}
+
+
+class Moments(NamedTuple):
+    """A state as those of optax: in a tuple, and replaced at each step."""
+
+    count: int
+    mean: list[float]
+
+
+def test_named_tuples_within_tuples_are_made_again() -> None:
+    def make() -> Roots:
+        return {"holder": Holder(state=((Moments(0, []), ()), 1))}
+
+    def train(roots: Roots) -> None:
+        roots["holder"].state = ((Moments(2, [0.5]), ()), 3)
+
+    second, restorer = _relaunch(make, train)
+    assert [] == list(restorer.found.caveats([], "there"))
+    ((moments, empty), number) = second.roots["holder"].state
+    assert (Moments, 2, [0.5], (), 3) == (type(moments), *moments, empty, number)
