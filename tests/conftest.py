@@ -1,11 +1,16 @@
 """Fixtures that several tests share."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import lean.sitecustomize  # noqa: F401  for the TensorFlow of this process
 import pytest
 from rig import Rig
+
+# a shell starts what runs in its background with SIGINT ignored, and every process that a test
+# starts would inherit that: Ctrl-C would not end it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,6 +1,7 @@
 """Model state: variables of the models of a stage, and their fingerprint."""
 
-from collections.abc import Callable, Collection, Mapping
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
 from rekindle.jobs.capture import fingerprint, rng, variables
@@ -62,6 +63,19 @@ class ModelState(ComponentBase):
         self._all = self._parts = self._fits = self._renamed = None
         self._all = self._readable()
         self._parts = self.components()
+
+    @contextlib.contextmanager
+    def listed(self) -> Iterator[None]:
+        """List the variables once while other components capture, too."""
+        if self._all is not None:
+            yield
+            return
+        self._all = self._readable()
+        self._parts = self.components()
+        try:
+            yield
+        finally:
+            self._all = self._parts = None
 
     def capture_variables(self, arrays: Tensors) -> Json:
         """Copy the values of the variables alone."""

@@ -250,8 +250,9 @@ class StageState:
         arrays: Tensors = {}
         state: TrainingState = {}
         self._complete_fingerprint()
-        for component in self._components:
-            state |= component.capture(arrays)
+        with self.models.listed():
+            for component in self._components:
+                state |= component.capture(arrays)
         self.look_for_caveats()
         if not self._decoded:
             self._decoded = True
@@ -268,10 +269,7 @@ class StageState:
             "inexact": self.caveats.texts,
             **({} if self._fork is None else {"fork": self._fork.token}),
             "fingerprint": self._fingerprint,
-            "versions": {
-                "keras": keras.__version__,
-                "tensorflow": str(getattr(tf, "__version__", "none")),
-            },
+            "versions": _versions(),
         }
         return Snapshot(
             at.position,
@@ -280,6 +278,10 @@ class StageState:
             state["logs"] if logs is None else logs,
             self.models.judge(),
         )
+
+
+def _versions() -> dict[str, str]:
+    return {"keras": keras.__version__, "tensorflow": str(getattr(tf, "__version__", "none"))}
 
 
 class Caveats:
