@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from rekindle.jobs.capture.component import Caveat
 from rekindle.jobs.job import Extension
+from rekindle.jobs.keras_compat import followed, internals
 from rekindle.state.counted import counted
 
 _SCHEDULE: Final = "LearningRateSchedule"
@@ -65,6 +66,28 @@ def caveats(
             )
         found += [Caveat(text, remedy) for text in _of_callback(callback, before)]
     return found
+
+
+def data_caveats(data: Any) -> list[Caveat]:
+    """Name data of legacy Keras that the end of a `fit` has prepared otherwise than an epoch does.
+
+    Its `on_epoch_end` is called between two epochs, and not in the same way after the last one.
+    """
+    kind = type(data)
+    if (
+        not followed.is_legacy()
+        or not isinstance(data, internals.PyDataset)
+        or getattr(kind, "on_epoch_end", None) is internals.PyDataset.on_epoch_end
+    ):
+        return []
+    return [
+        Caveat(
+            f"Legacy Keras calls on_epoch_end of {kind.__name__} otherwise at the end of a `fit` "
+            "than between two epochs: the epochs that are added may have other data than those of "
+            "a longer run",
+            "submit the script again with that number of epochs",
+        )
+    ]
 
 
 def _of_optimizer(optimizer: Any, extension: Extension) -> str | None:

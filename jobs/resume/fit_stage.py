@@ -196,7 +196,8 @@ class FitStage:
     def _resume_run(self) -> None:
         """Let Keras' loop begin at the epoch of the checkpoint."""
         epochs = self._arguments["epochs"]
-        _report_epochs(self._session, self._engine, epochs, self._model, self._callbacks.callbacks)
+        known = self._callbacks.callbacks
+        _report_epochs(self._session, self._engine, self._arguments, self._model, known)
         self._run.carry_logs()
         at = self._engine.progress
         stopped = self._model.stop_training and not at.epoch_step
@@ -283,9 +284,12 @@ class FitStage:
 
 
 def _report_epochs(
-    session: Session, engine: StageEngine, epochs: int, model: Any, callbacks: list[Any]
+    session: Session, engine: StageEngine, arguments: Json, model: Any, callbacks: list[Any]
 ) -> None:
     """Report that a `fit` has another number of epochs than at the checkpoint."""
+    epochs: int = arguments["epochs"]
+    if engine.is_reopened:
+        engine.report(extension.data_caveats(arguments["x"]))
     before = engine.saved.get("epochs", epochs)
     asked = session.job.extension
     if extension.epochs(asked, engine.progress.stage) is not None:

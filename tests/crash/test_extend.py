@@ -113,6 +113,17 @@ def test_a_training_of_legacy_keras_trains_on(tmp_path: Path) -> None:
     assert len(rows["loss"]) == 5
 
 
+def test_a_sequence_of_legacy_keras_that_prepares_its_next_epoch_is_named(tmp_path: Path) -> None:
+    """The end of a `fit` calls its on_epoch_end at another place than an epoch in between."""
+    pytest.importorskip("tf_keras")
+    lives = Lives(tmp_path, SCRIPT.with_name("legacy_sequence.py"), args=["2"], cold=True)
+    driver.undisturbed(lives)
+    extend(lives, 4)
+    receipt = driver.undisturbed(lives).resumed[-1]
+    (named,) = [text for text in receipt["inexact"] if "on_epoch_end of Ordered" in text]
+    assert "may have other data than those of a longer run" in named
+
+
 def test_a_run_that_ended_early_trains_on_once_for_each_request(tmp_path: Path) -> None:
     """Up to fewer epochs than the script plans, too; a relaunch after that restores the end."""
     lives = finished(tmp_path, "early", epochs=9)
