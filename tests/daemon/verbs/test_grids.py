@@ -146,8 +146,8 @@ def test_the_page_has_the_table(home: Home) -> None:
     made = page.render(summary.of(facts.read(home, book, 0.0, time.time())), {}, None)
     book.close()
     rows = made.partition('id="grids"')[2].partition("</section>")[0].split("<tr")[2:]
-    assert [row.partition('data-label="job">')[2].partition("<")[0] for row in rows] == [
-        "sweep-2",
+    assert [row.partition('data-label="job">')[2].partition("</td>")[0] for row in rows] == [
+        "<strong>sweep-2</strong>",
         "sweep-1",
         "sweep-3",
     ]
