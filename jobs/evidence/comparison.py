@@ -23,7 +23,9 @@ class Comparison:
         gaps: returns what was not restored.
 
     Attributes:
-        steps: repeated steps that were compared and are identical.
+        steps: repeated steps that were compared and are identical. One without logs and digest
+            counts once the state after a later one is: what followed from it is equal.
+        unseen: repeated steps since then that have neither.
         digests: steps at which the digests were compared and are identical.
         epoch_start, epoch_end: an epoch began or ended among them.
         difference: the first difference.
@@ -33,6 +35,7 @@ class Comparison:
         self, begun: int, epoch: int, *, at_start: bool = False, gaps: Gaps = tuple
     ) -> None:
         self.steps = 0
+        self.unseen = 0
         self.digests = 0
         self.epoch_start = False
         self.epoch_end = False
@@ -55,18 +58,28 @@ class Comparison:
         if not same or (digests is not None and not _same_state(*digests)):
             self._differ(now, was, digests, ended=False)
             return False
+        seen = digests is not None or _have_logs(now, was)
         if now.step != self._at:
-            self.same(now.step, now.epoch)
+            self.same(now.step, now.epoch, seen=seen)
         if digests is not None:
+            self.steps, self.unseen = self.steps + self.unseen, 0
             self.digests += 1
             self._equal_at = now.step
         return True
 
-    def same(self, step: int, epoch: int) -> None:
-        """Count a step that is identical."""
+    def same(self, step: int, epoch: int, *, seen: bool = True) -> None:
+        """Count a step that is identical, as far as it has anything to compare.
+
+        Args:
+            seen: it has.
+        """
         before = self._at
         # an execution may be several steps
-        self.steps += step - before if step > before else 1
+        count = step - before if step > before else 1
+        if seen:
+            self.steps += count
+        else:
+            self.unseen += count
         if epoch != self._epoch:
             self.epoch_start = True
             self._epoch = epoch
@@ -81,7 +94,7 @@ class Comparison:
         if not _same_logs(now, was):
             self._differ(now, was, None, ended=True)
             return False
-        self.epoch_end = True
+        self.epoch_end = self.epoch_end or _have_logs(now, was)
         return True
 
     def _differ(
@@ -140,6 +153,8 @@ def _same_state(now: Digest, was: Digest) -> bool:
 
 def _same_logs(now: Evidence, was: Evidence) -> bool:
     """Return whether the logs are identical, as far as both have them."""
-    if now.logs is None or was.logs is None:
-        return True
-    return now.logs == was.logs
+    return now.logs == was.logs if _have_logs(now, was) else True
+
+
+def _have_logs(now: Evidence, was: Evidence) -> bool:
+    return now.logs is not None and was.logs is not None

@@ -18,6 +18,11 @@ _WORDS: Final = {
 """Words of a caveat that speak for it as the cause of a difference in a group."""
 
 
+_UNSEEN: Final = (
+    "they have no logs, and no variables that are digested; call `loop.log(...)` in each step"
+)
+
+
 class Log(Protocol):
     """Write journal entries and warnings of an attempt."""
 
@@ -89,6 +94,8 @@ class Verdict:
         if found.difference is None:
             if found.steps:
                 self._write(proof.IDENTICAL, found)
+            elif found.unseen:
+                self._write(proof.NO_RECORD, found, why=_UNSEEN)
             return
         if self._differed_in is None:
             self._differed_in = self._attempt

@@ -7,7 +7,7 @@ import pytest
 from rig import Rig
 
 SCRIPT = """
-import os, signal
+import os, signal, time
 import keras
 import numpy as np
 
@@ -22,6 +22,9 @@ class Odd(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if batch == 9 and not os.path.exists("killed"):
             open("killed", "w").close()
+            journal = os.path.join(os.environ["REKINDLE_RUN_DIR"], "journal.jsonl")
+            while "e0000-s00000008" not in open(journal).read():
+                time.sleep(0.01)  # it is written while the training continues
             os.kill(os.getpid(), signal.SIGKILL)
 
 
