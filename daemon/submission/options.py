@@ -145,6 +145,11 @@ def _axes(given: list[str]) -> dict[str, list[Any]]:
             raise UsageError(
                 f"{GRID} has {name} twice.", hint=f"Write all its values into one {GRID}."
             )
+        if "" in values.split(","):
+            raise UsageError(
+                f"{GRID} {one} has an empty value.",
+                hint=f"Write for example {GRID} {name}=0.1,0.01; a spec file takes an empty one.",
+            )
         found[name] = [_typed(value) for value in values.split(",")]
     return found
 

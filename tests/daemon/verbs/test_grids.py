@@ -154,6 +154,20 @@ def test_the_page_has_the_table(home: Home) -> None:
     assert '<a href="#grids">' in made
 
 
+@pytest.mark.parametrize("given", ["lr", "lr=", "lr=0.1,", "=1"])
+def test_a_grid_without_name_or_value_is_refused(
+    home: Home, given: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A forgotten value would be an empty argument of the script."""
+    script = tmp_path / "train.py"
+    script.touch()
+    words = ["--home", str(home.root), "submit", str(script), "--grid", given]
+    assert cli.main(words) == 2
+    said = capsys.readouterr().err
+    assert "Write for example --grid lr=0.1,0.01" in said or "has an empty value" in said
+    assert not list(home.inbox.glob("*.*"))
+
+
 def test_a_grid_of_options_is_submitted_and_cancelled(rig: Rig, tmp_path: Path) -> None:
     """Also by the command that the documentation gives."""
     script = tmp_path / "train.py"
