@@ -48,5 +48,7 @@ def test_a_killed_training_ends_as_the_undisturbed_one(name: str, tmp_path: Path
     said = [(one["stage"], one["step"], one["inexact"]) for one in storm.resumed]
     assert [] == driver.differences(calm.digests, storm.digests), (storm.kills, said)
     assert storm.proved >= 1, storm.proofs
-    assert {"identical", "nothing_repeated"} >= {one["result"] for one in storm.proofs}
+    # a loop that logs nothing is compared by digests alone, which a busy machine may leave out
+    possible = {"identical", "nothing_repeated"} | ({"no_record"} if name == "loop" else set())
+    assert possible >= {one["result"] for one in storm.proofs}
     assert [] == [text for one in storm.resumed for text in one["inexact"]]

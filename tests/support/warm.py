@@ -1,7 +1,7 @@
 """Warm interpreter: Python that has imported TensorFlow and Keras, and forks for each attempt.
 
 The import of TensorFlow in every attempt takes half of the time of a test of real training.
-``start`` has a server, one for each test process, fork a child that does what
+``start`` has a server, one for each test process and set of packages, fork a child that does what
 ``python -c CODE ARGS`` would do. If CODE is the keeper, the trainer is forked as well; everything
 else is real: parents, sessions, signals, locks, exit statuses. No operation of TensorFlow has run
 before a fork, and the modules of rekindle are loaded in the child.
@@ -60,17 +60,17 @@ class Process:
         os.close(self._fd)
 
 
-_server: socket.socket | None = None
+# by the packages that it does not hide: Keras looks for them when it is imported
+_servers: dict[str, socket.socket] = {}
 
 
 def start(argv: list[str], env: dict[str, str], pass_fds: tuple[int, ...]) -> Process:
     """Start ``argv``, a command line with ``-c``, without input or output."""
-    global _server
-    if _server is None:
-        _server = _serve(env)
+    used = env.get("STRIKE_USED", "")
+    server = _servers.get(used) or _servers.setdefault(used, _serve(env))
     request = json.dumps({"argv": argv, "env": env, "fds": pass_fds}).encode()
-    socket.send_fds(_server, [request], pass_fds)
-    answer, fds, _, _ = socket.recv_fds(_server, _MOST, 1)
+    socket.send_fds(server, [request], pass_fds)
+    answer, fds, _, _ = socket.recv_fds(server, _MOST, 1)
     assert answer, "the warm interpreter has ended"
     return Process(int(answer), fds[0])
 

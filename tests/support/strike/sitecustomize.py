@@ -30,6 +30,7 @@ class Striker:
         self.place, self.left, self.report = blow["place"], blow["count"], blow["report"]
         self.signal, self.keeper, self.delay = blow["signal"], blow["keeper"], blow["delay"]
         self.armed = True
+        self.timer = None
         self.base = None
         self.where = (0, 0, "start")
 
@@ -47,6 +48,9 @@ class Striker:
         if section != "step":
             self.at(section)
             return
+        if self.timer is not None and step > self.timer[1] + 1:
+            self.timer[0].join()  # it is late, and is to hit in these batches
+            self.timer = None
         if self.base is None:
             self.base = step
         if self.armed and self.place in ("step", "batch") and step >= self.base + self.left:
@@ -55,7 +59,9 @@ class Striker:
             if self.place == "step":
                 self.strike()
             else:  # at some time in the batches that follow
-                threading.Timer(self.delay, self.strike).start()
+                timer = threading.Timer(self.delay, self.strike)
+                self.timer = timer, step
+                timer.start()
 
     def strike(self):
         self.armed = False
