@@ -3,9 +3,15 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from rekindle.state import access
 from rekindle.state.errors import HomeUnusable
+
+NEW_RUN: Final = ".new-"
+"""Begins the temporary name of a run directory that is being accepted."""
+NEW_FORK: Final = ".fork-"
+"""Begins the temporary name of the run directory of a fork."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +232,13 @@ class Home:
     def run(self, job_id: str) -> Run:
         """Return the run directory of a job."""
         return Run(self.runs / job_id)
+
+    def free_number(self, name: str, taken: int) -> int:
+        """Return the first number after ``taken`` of which no run directory of a name exists."""
+        number = taken + 1
+        while any(os.path.lexists(self.runs / f"{new}{name}-{number}") for new in ("", NEW_RUN)):
+            number += 1
+        return number
 
     def create(self) -> None:
         """Create the missing folders of the home.

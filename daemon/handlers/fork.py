@@ -11,13 +11,15 @@ from typing import Any, Final
 from rekindle.daemon.handlers.new_code import NotYet
 from rekindle.daemon.handlers.tools import Tools
 from rekindle.daemon.intake import requests
+from rekindle.daemon.spec.job_fields import read_name
+from rekindle.daemon.spec.kinds import Wrong
 from rekindle.daemon.transfer import forked, transfer
-from rekindle.jobs.job import NAME, Fork, Job
+from rekindle.jobs.job import Fork, Job
 from rekindle.state import crash_points, durable
 from rekindle.state.counted import counted
 from rekindle.state.errors import NotDone, UsageError
 from rekindle.state.ledger.rows import JobRow
-from rekindle.state.paths import Run
+from rekindle.state.paths import NEW_FORK, Run
 from rekindle.state.run.checkpoints import Position
 
 _MOST_ARGUMENTS: Final = 10_000
@@ -44,7 +46,7 @@ def fork(tools: Tools, job: JobRow, fields: Mapping[str, Any]) -> str:
             "let it read one of them.",
         )
     _refuse_beyond_limit(tools)
-    new = Run(tools.home.runs / f".fork-{token}")
+    new = Run(tools.home.runs / f"{NEW_FORK}{token}")
     prepare = functools.partial(forked.prepare, parent, new, which)
     outcome = tools.background.ask(("fork", token), prepare)
     if outcome is None:
@@ -74,12 +76,11 @@ def _checked(job: str, fields: Mapping[str, Any]) -> tuple[int | str | None, lis
             "The arguments must be texts.",
             hint=f"Write them after `--`: `rekindle fork {job} -- --lr 0.01`.",
         )
-    if name is not None and (not isinstance(name, str) or not NAME.fullmatch(name) or ".." in name):
-        raise UsageError(
-            f"{str(name)[:80]!r} cannot be the name of a job.",
-            hint="Use small letters, digits, '.', '_' and '-', at most 64.",
-        )
-    return which, args, name
+    try:
+        return which, args, None if name is None else read_name(name)
+    except Wrong as error:
+        what = f"{str(name)[:80]!r} cannot be the name of a job."
+        raise UsageError(what, hint=error.hint) from None
 
 
 def _refuse_beyond_limit(tools: Tools) -> None:
@@ -97,9 +98,7 @@ def _job(
 ) -> Job:
     """Compose the new job: that of the parent, with arguments behind its own."""
     name = name or parent.name
-    number = tools.ledger.highest_number(name) + 1
-    while any(os.path.lexists(tools.home.runs / f"{new}{name}-{number}") for new in ("", ".new-")):
-        number += 1
+    number = tools.home.free_number(name, tools.ledger.highest_number(name))
     token = requests.claim_of(tools.request)
     now = time.time()
     return parent.replace(

@@ -22,12 +22,10 @@ from rekindle.jobs.job import Job
 from rekindle.state import durable
 from rekindle.state.errors import HomeUnusable, SpecError
 from rekindle.state.ledger.ledger import Ledger
-from rekindle.state.paths import Home
+from rekindle.state.paths import NEW_RUN, Home
 
 BATCH: Final = 64
 """Number of jobs that share their fsyncs; a kill in between accepts none of them twice."""
-NEW: Final = ".new-"
-"""Begins the temporary name of a run directory."""
 LIST: Final = ".grid-"
 """Begins the name of a list of the jobs of a grid: once it is there, all of them are accepted."""
 
@@ -221,12 +219,7 @@ class Accept:
         number = self._ledger.highest_number(name)
         jobs: list[Job] = []
         for job in parsed.jobs:
-            number += 1
-            while any(
-                os.path.lexists(f"{self._home.runs}/{hidden}{name}-{number}")
-                for hidden in ("", NEW)
-            ):
-                number += 1
+            number = self._home.free_number(name, number)
             made = job.replace(
                 id=f"{name}-{number}", claim=_claim_of(claim, job), submitted_at=time.time()
             )
@@ -237,7 +230,7 @@ class Accept:
         return _Made(claim, tuple(jobs), parsed.data)
 
     def _make_run(self, job: Job, claim: Claim, data: bytes) -> None:
-        new = self._home.runs / f"{NEW}{job.id}"
+        new = self._home.runs / f"{NEW_RUN}{job.id}"
         new.mkdir(mode=0o750)
         durable.write_new(new / f"spec{Path(claim.name).suffix}", data, 0o600)
         durable.write_new(new / "job.json", job.to_json().encode(), 0o600)
@@ -248,7 +241,7 @@ class Accept:
         """Rename run directories to their ids and enter them into the ledger in one transaction."""
         runs = self._home.runs
         jobs = [job for one in made for job in one.jobs]
-        new = [runs / f"{NEW}{job.id}" for job in jobs]
+        new = [runs / f"{NEW_RUN}{job.id}" for job in jobs]
         durable.fsync_all([path for one in new for path in (*_files(one), one)])
         self._crash_point("before_accept")
         # one rename decides about one job, and one list about all jobs of a grid

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from rekindle.daemon import errors
-from rekindle.daemon.intake.accept import LIST, NEW, Accept, Decided
+from rekindle.daemon.intake.accept import LIST, Accept, Decided
 from rekindle.daemon.intake.claims import Claim, Claims
 from rekindle.daemon.intake.late_writes import LateWrites
 from rekindle.daemon.isolation import LogOnce
@@ -17,7 +17,7 @@ from rekindle.jobs.job import Job
 from rekindle.state import durable
 from rekindle.state.errors import SpecError
 from rekindle.state.ledger.ledger import Ledger
-from rekindle.state.paths import Home
+from rekindle.state.paths import NEW_FORK, NEW_RUN, Home
 
 
 class Recovery:
@@ -50,13 +50,13 @@ class Recovery:
         """
         if not self._swept:
             self._snapshots.sweep()
-            for path in self._home.runs.glob(".fork-*"):
+            for path in self._home.runs.glob(f"{NEW_FORK}*"):
                 # its request is still there, and is carried out again
                 shutil.rmtree(path, ignore_errors=True)
             self._swept = True
         self._finish_grids()
         for run in sorted(self._home.runs.iterdir()):
-            if run.name.startswith(NEW):
+            if run.name.startswith(NEW_RUN):
                 # one that cannot be removed does no harm: the job gets another number
                 shutil.rmtree(run, ignore_errors=True)
             elif not run.name.startswith(".") and self._ledger.job(run.name) is None:
@@ -78,8 +78,8 @@ class Recovery:
         for path in sorted(runs.glob(f"{LIST}*")):
             ids = [str(job) for job in json.loads(path.read_bytes())]
             for job in ids:
-                if os.path.lexists(runs / f"{NEW}{job}"):
-                    os.rename(runs / f"{NEW}{job}", runs / job)
+                if os.path.lexists(runs / f"{NEW_RUN}{job}"):
+                    os.rename(runs / f"{NEW_RUN}{job}", runs / job)
             durable.fsync_folder(runs)
             with self._ledger.transaction():
                 for job in ids:

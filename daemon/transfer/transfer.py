@@ -66,9 +66,7 @@ def _no_import(token: str) -> NotFound:
 
 
 def _accept(home: Home, ledger: Ledger, waiting: os.PathLike[str], job: Job) -> str:
-    number = ledger.highest_number(job.name) + 1
-    while os.path.lexists(home.runs / f"{job.name}-{number}"):
-        number += 1
+    number = home.free_number(job.name, ledger.highest_number(job.name))
     job = job.replace(id=f"{job.name}-{number}")
     here = Run(home.imports / os.path.basename(waiting))
     durable.write_bytes(here.job_file, job.to_json().encode(), 0o600)

@@ -17,7 +17,7 @@ from rekindle.state.errors import HomeClosed, HomeUnusable, NotFound, SpecError
 from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import JobRow
 from rekindle.state.lifecycle import TERMINAL
-from rekindle.state.paths import Home, Run
+from rekindle.state.paths import NEW_RUN, Home, Run
 from rekindle.state.run import checkpoints, entries, journal, kept_files
 
 _GONE: Final = {entries.checkpoint_pruned.name, entries.checkpoint_refused.name}
@@ -254,7 +254,7 @@ def _leftovers(home: Home, ledger: Ledger | None) -> Iterator[Finding]:
             "Start the daemon (`rekindle run`): it accepts the spec.",
         )
     for path in sorted(_entries(home.runs)):
-        if path.name.startswith(".new-"):
+        if path.name.startswith(NEW_RUN):
             yield Finding(
                 "warning",
                 str(path),

@@ -1,6 +1,6 @@
 """Saves of an attempt: written before the training continues, or while it does.
 
-A snapshot is taken between two steps and takes about a millisecond. A thread then judges,
+A snapshot is taken between two steps and takes a few milliseconds. A thread then judges,
 writes and commits it; the next snapshot waits for that. The beginning and the end of a stage,
 and what SIGTERM asks for, are on disk before anything else happens.
 """
@@ -59,11 +59,12 @@ class Saves:
 
     def settle(self) -> bool:
         """Wait until everything is on disk; return whether the last save succeeded."""
-        if self.is_writing:
+        waits = self.is_writing
+        if waits:
             self._beat("save")
-            self._background.settle()
-            self._beat("step")
         self._background.settle()
+        if waits:
+            self._beat("step")
         return self._saved
 
     @property

@@ -48,25 +48,26 @@ class Costs:
     Attributes:
         write: seconds that the last write took.
         size: bytes of the last checkpoint.
+        delay: median of the seconds by which the last saves delayed the training; before the
+            first one is measured, the duration of the write.
     """
 
     write: float = 0.0
     size: int = 0
+    delay: float = 0.0
     _delays: deque[float] = field(default_factory=lambda: deque(maxlen=5))
     _steps: deque[float] = field(default_factory=lambda: deque(maxlen=31))
-
-    @property
-    def delay(self) -> float:
-        """Median of the seconds by which the last saves delayed the training."""
-        return statistics.median(self._delays) if self._delays else self.write
 
     def wrote(self, seconds: float, size: int) -> None:
         """Record how long the last write took, and how many bytes it had."""
         self.write, self.size = seconds, size
+        if not self._delays:
+            self.delay = seconds
 
     def stalled(self, seconds: float) -> None:
         """Record how long the training waited for a save."""
         self._delays.append(seconds)
+        self.delay = statistics.median(self._delays)
 
     def stepped(self, seconds: float, *, writing: bool) -> None:
         """Record the duration of a step, and whether a checkpoint was being written meanwhile."""
@@ -74,6 +75,7 @@ class Costs:
             self._steps.append(seconds)
         elif self._delays and self._steps:
             self._delays[-1] += max(seconds - statistics.median(self._steps), 0.0)
+            self.delay = statistics.median(self._delays)
 
     def least(self) -> float:
         """Return the shortest interval in seconds that processor and disk can take."""

@@ -13,7 +13,7 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import total_ordering
 from pathlib import Path
@@ -182,7 +182,7 @@ def commit(
             files[file.name] = _flush_and_describe(file)
         record = {
             **manifest,
-            "format": FORMAT if any("chunks" in one for one in files.values()) else 1,
+            "format": _format_of(files),
             "name": position.name,
             "stage": position.stage,
             "epoch": position.epoch,
@@ -390,8 +390,7 @@ def reduce(
         durable.fsync_folder(checkpoint.path)
         files = {name: known for name, known in manifest["files"].items() if name != STATE}
         files[REDUCED] = describe(reduced)
-        chunked = any("chunks" in one for one in files.values())
-        record = {**manifest, "format": FORMAT if chunked else 1, "files": files}
+        record = {**manifest, "format": _format_of(files), "files": files}
         crash_point("before_manifest")
         durable.write_json(checkpoint.path / MANIFEST, record)
     except BaseException:
@@ -400,6 +399,11 @@ def reduce(
         raise
     (checkpoint.path / STATE).unlink(missing_ok=True)
     durable.fsync_folder(checkpoint.path)
+
+
+def _format_of(files: Mapping[str, Mapping[str, Any]]) -> int:
+    """Return the format of a manifest with these files: the oldest one that can describe them."""
+    return FORMAT if any("chunks" in one for one in files.values()) else 1
 
 
 def _state_of(checkpoint: Checkpoint) -> str:

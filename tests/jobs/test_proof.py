@@ -231,6 +231,30 @@ def test_the_record_survives_a_sigkill(tmp_path: Path) -> None:
     assert found == evidence(3, digest=Digest(1, (1, 2, 3, 2**32 - 1)))
 
 
+def test_steps_in_which_nothing_is_compared_are_not_proved(tmp_path: Path) -> None:
+    """A loop that logs nothing, and digests that come later than the last repeated step."""
+    first, second = Attempt(tmp_path, 1), Attempt(tmp_path, 2)
+    first.proof.begin(0)
+    for step in range(1, 21):
+        first.proof.step(step, 0, {})
+    second.resume(10)
+    for step in range(11, 25):
+        second.proof.step(step, 0, {})
+    second.proof.finish()
+    assert ["no_record"] == [entry["result"] for entry in second.proved()]
+    assert "loop.log" in second.words()
+
+
+def test_an_equal_digest_proves_the_steps_before_it() -> None:
+    seen = Comparison(10, 0)
+    for step in range(11, 14):
+        assert seen.step(evidence(step, logs=None), evidence(step, logs=None))
+    assert (0, 3) == (seen.steps, seen.unseen)
+    digest = Digest(1, (1, 2, 3, 4))
+    assert seen.step(evidence(14, logs=None, digest=digest), evidence(14, logs=None, digest=digest))
+    assert (4, 0) == (seen.steps, seen.unseen)
+
+
 def test_a_torn_entry_is_no_record(tmp_path: Path) -> None:
     """Whatever single byte of it is wrong."""
     record_of(tmp_path).write(evidence(3))

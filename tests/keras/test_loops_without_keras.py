@@ -17,6 +17,7 @@ from rekindle.jobs.job import CheckpointPolicy
 
 HERE = [one for one in keras_environments.chosen(os.environ.get("REKINDLE_KERAS", "")) if one.loops]
 SCRIPTS = Path(__file__).parent / "scripts"
+CORPUS = Path(__file__).parents[1] / "scripts/corpus"
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
@@ -35,7 +36,7 @@ def environment(request: pytest.FixtureRequest) -> Environment:
 @pytest.mark.parametrize(
     "name",
     [
-        *("torch_loop", "torch_loader", "torch_generators", "torch_sampler"),
+        *("torch_loop", "torch_loader", "torch_reproducible_loader", "torch_sampler"),
         *("jax_loop", "flax_loop", "numpy_loop"),
     ],
 )
@@ -48,9 +49,11 @@ def test_a_killed_loop_ends_as_the_undisturbed_one(
         pytest.skip(f"{environment.name} has no {library}")
     monkeypatch.setenv("STRIKE_USED", "jax,matplotlib,pandas,sklearn,torch")
 
+    folder_of = CORPUS if name == "torch_reproducible_loader" else SCRIPTS
+
     def lives(folder: str) -> Lives:
         policy = CheckpointPolicy(every_steps=4, keep=3)
-        made = Lives(tmp_path / folder, SCRIPTS / f"{name}.py", policy=policy, cold=True)
+        made = Lives(tmp_path / folder, folder_of / f"{name}.py", policy=policy, cold=True)
         made.change(python=str(environment.interpreter))
         return made
 

@@ -464,7 +464,7 @@ def exit_codes() -> Iterator[str]:
         [f"| {code} | {text} |" for code, text in ours.items()]
         + ["| any other, or a signal | A crash: retried, as far as `[retry]` allows. |"]
     )
-    yield "[How a script ends](../spec.md#how-a-script-ends) says what becomes of the job."
+    yield "[How a script ends](../spec.md#how-a-script-ends) says what happens to the job."
 
 
 def _errors() -> list[type[errors.RekindleError]]:
