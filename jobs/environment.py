@@ -29,6 +29,9 @@ OF_A_JOB: Final = (*MARKS, INITIAL_EPOCH, CHECKPOINT, WARM_START, HEARTBEAT, GPU
 UNTIL: Final = "REKINDLE_UNTIL"
 """From `verify-resume`: the checkpoint at which a training ends as if asked to stop."""
 
+BEGAN: Final = "REKINDLE_BEGAN"
+"""From the keeper to the trainer: when the attempt began, in seconds of the monotonic clock."""
+
 # from the daemon to the keeper
 LOG_MAX_BYTES: Final = "REKINDLE_LOG_MAX_BYTES"
 """Limit of one attempt's log (bytes)."""
@@ -56,6 +59,7 @@ NOT_INHERITED: Final = (
     LOG_KEEP,
     UMASK,
     UNFOLLOWED_AFTER,
+    BEGAN,
 )
 
 # exit codes of a trainer

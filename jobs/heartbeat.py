@@ -3,7 +3,8 @@
 A small file mapped into memory: a beat is a store without a system call, cheap enough for every
 step, and the last one survives a SIGKILL (the page cache keeps it). Two slots are written
 alternately, each with a checksum, so that a torn one is never used. No fsync: a reboot ends the
-trainer anyway. Beats of an older rekindle, whose trainer may still run, have no plan and no pace.
+trainer anyway. Beats of an older rekindle, whose trainer may still run, lack times, or plan and
+pace as well.
 """
 
 import math
@@ -12,22 +13,26 @@ import os
 import struct
 import time
 import zlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from rekindle.state.run import reading
 from rekindle.state.run.entries import MOST_ATTEMPTS, MOST_STEPS
 
-_SLOT: Final = struct.Struct("<4sIdI12sqqqqqqd")
+_SLOT: Final = struct.Struct("<4sIdI12sqqqqqqd6d")
+_SLOT_2: Final = struct.Struct("<4sIdI12sqqqqqqd")
 _SLOT_1: Final = struct.Struct("<4sIdI12sqq")
 _SUM: Final = struct.Struct("<I")
-_STRIDE: Final = 128
-_MAGIC: Final = b"rkh2"
+_STRIDE: Final = 256
+_MAGIC: Final = b"rkh3"
+_MAGIC_2: Final = b"rkh2"
 _MAGIC_1: Final = b"rkh1"
 _PLACES: Final = (
     (0, _MAGIC, _SLOT),
     (_STRIDE, _MAGIC, _SLOT),
+    (0, _MAGIC_2, _SLOT_2),
+    (128, _MAGIC_2, _SLOT_2),
     (0, _MAGIC_1, _SLOT_1),
     (64, _MAGIC_1, _SLOT_1),
 )
@@ -52,6 +57,21 @@ UNKNOWN: Final = Plan()
 
 
 @dataclass(frozen=True, slots=True)
+class Times:
+    """Hold the seconds of an attempt so far by class, as docs/ettr.md defines them."""
+
+    useful: float = 0.0
+    repeat: float = 0.0
+    init: float = 0.0
+    seek: float = 0.0
+    restore: float = 0.0
+    save: float = 0.0
+
+
+_NO_TIMES: Final = Times()
+
+
+@dataclass(frozen=True, slots=True)
 class Beat:
     """Content of a heartbeat file.
 
@@ -66,6 +86,7 @@ class Beat:
         epoch_step: batches trained in the current epoch.
         plan: how long the training will be.
         pace: median seconds of the latest steps; None before two were trained.
+        times: None in a beat of an older rekindle.
     """
 
     at: float
@@ -78,6 +99,7 @@ class Beat:
     epoch_step: int = 0
     plan: Plan = UNKNOWN
     pace: float | None = None
+    times: Times | None = None
 
 
 class Heartbeat:
@@ -108,6 +130,7 @@ class Heartbeat:
         epoch_step: int = 0,
         plan: Plan = UNKNOWN,
         pace: float | None = None,
+        times: Times = _NO_TIMES,
     ) -> None:
         """Record the position of the trainer; takes about a microsecond."""
         self._count += 1
@@ -124,6 +147,12 @@ class Heartbeat:
             _number(plan.epochs),
             _number(plan.steps_per_epoch),
             pace or 0.0,
+            times.useful,
+            times.repeat,
+            times.init,
+            times.seek,
+            times.restore,
+            times.save,
         )
         start = (self._count & 1) * _STRIDE
         self._map[start : start + _SLOT.size + 4] = body + _SUM.pack(zlib.crc32(body))
@@ -154,6 +183,13 @@ def read(path: Path) -> Beat | None:
     return newest
 
 
+def times_of(beat: Beat | None) -> dict[str, float] | None:
+    """Return the times of a beat as a journal entry holds them; None where it has none."""
+    if beat is None or beat.times is None:
+        return None
+    return {name: round(seconds, 3) for name, seconds in asdict(beat.times).items()}
+
+
 def _parse(
     count: int,
     at: float,
@@ -166,6 +202,7 @@ def _parse(
     epochs: int = 0,
     steps: int = 0,
     pace: float = 0.0,
+    *times: float,
 ) -> Beat | None:
     """Make a beat of the fields of a slot; None if one of them is impossible."""
     if not (
@@ -174,7 +211,7 @@ def _parse(
         and all(
             0 <= one <= MOST_STEPS for one in (epoch, step, stage or 0, epoch_step, epochs, steps)
         )
-        and 0.0 <= pace < math.inf
+        and all(0.0 <= one < math.inf for one in (pace, *times))
     ):
         return None
     return Beat(
@@ -188,6 +225,7 @@ def _parse(
         epoch_step,
         Plan(epochs or None, steps or None),
         pace or None,
+        Times(*times) if times else None,
     )
 
 

@@ -173,6 +173,8 @@ class Settle:
         ledger = self._context.ledger
         ended = now
         row = ledger.attempt(job.id, job.attempts)
+        if row is not None and row.times is None and fields:
+            fields["times"] = heartbeat.times_of(beat)
         if row is not None and row.seconds is None:
             # no record of its end, which may have been hours ago
             fields["seconds"], ended = _last_sign(run, row, beat, now)

@@ -54,6 +54,7 @@ def _done(one: Done) -> dict[str, Any]:
         "better": one.better,
         "model": one.model,
         "export": one.export,
+        "time": None if one.held is None else one.held.as_json(),
     }
 
 
@@ -77,4 +78,5 @@ def _running(one: JobFacts) -> dict[str, Any]:
         "state": str(one.row.state),
         "attempts": one.row.attempts,
         "progress": None if far is None else progress.as_json(far),
+        "time": None if one.held is None else one.held.as_json(),
     }

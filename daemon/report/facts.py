@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rekindle.daemon.client import progress
+from rekindle.daemon.client import held, progress
 from rekindle.daemon.client.morning import Morning
 from rekindle.daemon.client.progress import Progress
 from rekindle.daemon.report import host
 from rekindle.daemon.report.host import Host
 from rekindle.jobs import heartbeat
 from rekindle.jobs.metrics import higher_is_better
+from rekindle.state.ledger.held_time import HeldTime
 from rekindle.state.ledger.period import Best, Period, Turn
 from rekindle.state.ledger.rows import CheckpointRow, EventRow, JobRow
 from rekindle.state.lifecycle import ACTIVE, JobState
@@ -44,6 +45,7 @@ EVENTS: Final = frozenset(
     }
 )
 """Events of a timeline; starts and ends of attempts are read from the attempts."""
+_TIMED: Final = ACTIVE | {JobState.DONE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class JobFacts:
         far: how far it is, while it runs.
         seen: unix time of the last sign of life of its attempt, while it runs.
         command: it runs a command, whose model only the command knows.
+        held: how its time divides, of a job that is done or runs.
     """
 
     row: JobRow
@@ -88,6 +91,7 @@ class JobFacts:
     far: Progress | None = None
     seen: float | None = None
     command: bool = False
+    held: HeldTime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +183,7 @@ def _job(place: Home, book: Period, row: JobRow, since: float, now: float) -> Jo
         far=progress.of(place, book, row, book.latest(row), now) if row.state in ACTIVE else None,
         seen=_seen(place, row),
         command=bool(spec.get("command")),
+        held=held.of(place, book, row) if row.state in _TIMED else None,
     )
 
 

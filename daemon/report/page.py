@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rekindle.daemon import extras
-from rekindle.daemon.client import terminal
+from rekindle.daemon.client import held, terminal
 from rekindle.daemon.client.lines import plain
 from rekindle.daemon.report import text
 from rekindle.daemon.report.curves import Curves
@@ -56,6 +56,7 @@ def render(summary: Summary, details: dict[str, Details], home: object | None) -
             "value": lambda given: "-" if given is None else f"{given:.6g}",
             "describe_host": text.describe,
             "describe_result": text.result,
+            "describe_time": held.text,
         }
     )
     shown = {one.id for one in summary.done} | {one.row.id for one in summary.running}

@@ -16,6 +16,7 @@ from rekindle.daemon.report.host import Host
 from rekindle.daemon.report.needs import Need, needs
 from rekindle.daemon.report.timeline import Moment
 from rekindle.state.counted import counted
+from rekindle.state.ledger.held_time import HeldTime
 from rekindle.state.ledger.period import Best
 from rekindle.state.lifecycle import ACTIVE, WAITS, JobState
 
@@ -32,6 +33,7 @@ class Done:
         better: whether this one is better; None where there is nothing to compare.
         model: the folder of the checkpoint with the model; None where none was kept.
         export: the command that writes the model; empty where rekindle has none.
+        held: how its time divides.
     """
 
     id: str
@@ -44,6 +46,7 @@ class Done:
     better: bool | None
     model: str | None
     export: str
+    held: HeldTime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,7 @@ def done(one: JobFacts) -> Done:
         better,
         None if one.saved is None else one.saved.path,
         export,
+        one.held,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
-from rekindle.daemon.client import terminal
+from rekindle.daemon.client import held, terminal
 from rekindle.daemon.client.lines import Page, Row, plain
 from rekindle.daemon.report.host import Host
 from rekindle.daemon.report.summary import Done, Grid, Summary
@@ -43,6 +43,8 @@ def print_summary(summary: Summary, page: Page, home: object | None, *, whole: b
         _title(page, "Done")
         for one in _latest(page, summary.done, None if whole else _DONE, home):
             page.line(f"{one.id}: {result(one)}", "green")
+            if one.held is not None:
+                page.line(f"    time: {held.text(one.held)}")
             if one.model:
                 page.line(f"    model: {plain(one.model)}")
             command(one.export)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.markup import escape
 
-from rekindle.daemon.client import curve, json_text, lookup, progress, terminal
+from rekindle.daemon.client import curve, held, json_text, lookup, progress, terminal
 from rekindle.daemon.client.curve import Point
 from rekindle.daemon.client.lines import plain
 from rekindle.state.counted import counted
@@ -82,6 +82,7 @@ def as_json(home: Home, book: Listing, job: JobRow, epochs: int | None = None) -
     Args:
         epochs: only so many, the newest.
     """
+    times = held.of(home, book, job)
     return {
         "id": job.id,
         "name": job.name,
@@ -99,6 +100,7 @@ def as_json(home: Home, book: Listing, job: JobRow, epochs: int | None = None) -
         "grid": job.grid,
         "point": job.point,
         "progress": progress.as_json(progress.of(home, book, job, book.latest(job), time.time())),
+        "time": None if times is None else times.as_json(),
         "spec": book.spec(job.id),
         "attempts": (_attempt(row) for row in book.each_attempt(job.id)),
         "epochs": itertools.starmap(_epoch_text, book.each_epoch_text(job.id))
@@ -173,6 +175,7 @@ def _attempt(row: AttemptRow) -> dict[str, Any]:
         "to_step": row.to_step,
         "lost_steps": row.lost_steps,
         "seconds": row.seconds,
+        "times": row.times,
         "gpus": row.gpus,
         "keeper_pid": row.keeper_pid,
         "trainer_pid": row.trainer_pid,
@@ -207,6 +210,9 @@ class _Page:
         far = progress.of(self._home, self._book, job, self._book.latest(job), time.time())
         if far.text != "-":
             console.print(f"  [dim]at[/]    {escape(_far(far, console))}", soft_wrap=True)
+        times = held.of(self._home, self._book, job)
+        if times is not None:
+            console.print(f"  [dim]time[/]  {held.text(times)}", soft_wrap=True)
         runs = (
             self._spec.get("script")
             or self._spec.get("module")

@@ -32,6 +32,7 @@ NAVIGATION: Final = {
         "Is my job exact?": "docs/verify-resume",
         "Queue, GPUs, windows": "docs/queue",
         "The morning": "docs/report",
+        "Where the time goes": "docs/ettr",
         "Compatibility": "docs/compatibility",
     },
     "Service": {

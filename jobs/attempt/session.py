@@ -18,6 +18,7 @@ from rekindle.jobs.attempt.progress import Pace, Progress
 from rekindle.jobs.attempt.run_history import RunHistory
 from rekindle.jobs.attempt.saves import Saves, stop_not_finite
 from rekindle.jobs.attempt.stage_gate import StageGate
+from rekindle.jobs.attempt.time_count import TimeCount
 from rekindle.jobs.ends.limit import EndLimit
 from rekindle.jobs.ends.stage_ends import StageEnds
 from rekindle.jobs.evidence.proof import Proof, make_proof
@@ -52,6 +53,7 @@ class Session:
     Attributes:
         stages: numbers the stages of the script.
         saves: writes checkpoints.
+        times: counts where the time goes.
     """
 
     current: ClassVar["Session | None"] = None
@@ -66,9 +68,7 @@ class Session:
         on_failure: OnFailure | None = None,
         on_restored: OnRestored | None = None,
     ) -> None:
-        self.run = run
-        self.job = job
-        self.attempt = attempt
+        self.run, self.job, self.attempt = run, job, attempt
         self._on_restored = on_restored
         # read first: the new heartbeat overwrites how far the last attempt came
         before = heartbeat.read(run.heartbeat)
@@ -82,6 +82,7 @@ class Session:
         refuse, table = self.fail_permanently, StageTable(stages, self._log.note, self.note_change)
         self.stages = StageGate(table, StageEnds(limit, refuse), refuse)
         self._at = _Whereabouts(heartbeat.Heartbeat(run.heartbeat, attempt), self._history.reached)
+        self.times = self._at.times
         self._on_failure = on_failure
         self._changed: list[str] = []
 
@@ -217,7 +218,7 @@ class Session:
             repeated, seconds = self._history.repeated(
                 progress.stage, progress.step, point.checkpoint, self.store.all()
             )
-        self._at.place(progress, plan)
+        self._at.place(progress, plan, repeated)
         self.store.take_best(point)
         receipt = entries.resumed(
             **_resumed_from(point, progress),
@@ -336,14 +337,17 @@ class _Whereabouts:
         self._until = Position.parse(os.environ.get(environment.UNTIL, ""))
         self._plan = UNKNOWN
         self._pace = Pace()
+        self.times = TimeCount(time.monotonic())
 
     def advance(self, progress: Progress, *, trained: bool) -> None:
         self._pace.passed(progress.step, progress.epoch_step, time.monotonic())
         self.progress = progress
         self.trained = self.trained or trained
 
-    def place(self, progress: Progress, plan: Plan = UNKNOWN) -> None:
+    def place(self, progress: Progress, plan: Plan = UNKNOWN, repeated: int = 0) -> None:
         """Begin or resume here: from now on the heartbeat holds this attempt's own step."""
+        if not self.placed:
+            self.times.repeats(progress.step + repeated)
         self.progress = progress
         self.placed = True
         self._plan = plan
@@ -359,6 +363,7 @@ class _Whereabouts:
             epoch_step=at.epoch_step,
             plan=self._plan,
             pace=self._pace.median,
+            times=self.times.look(section, at.step, time.monotonic(), trained=self.trained),
         )
 
     def is_far_enough(self) -> bool:

@@ -129,7 +129,7 @@ class Attempt:
         )
         point = command.restore_point(run, before) if runs_command else None
         argv = spawn.command_line(job, run, self._number)
-        variables = spawn.variables(job, run, self._number, point)
+        variables = spawn.variables(job, run, self._number, point, began=self._ran.began)
         first = self._look()
         detector.look(first.mark, first.section, first.now)
         return Plan(
@@ -286,6 +286,7 @@ class Attempt:
             at_section=at.section if at else None,
             longest={section: round(seconds, 3) for section, seconds in longest.items()},
             seconds=self._seconds(),
+            times=heartbeat.times_of(at),
         )
         if plan.job.command is not None:
             # only a script reports its sections: the verdict takes any but the last one for a

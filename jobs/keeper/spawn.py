@@ -68,11 +68,14 @@ def variables(
     attempt: int,
     restore_point: RestorePoint | None,
     inherited: Mapping[str, str] = os.environ,
+    *,
+    began: float | None = None,
 ) -> dict[str, str]:
     """Build the environment of an attempt's trainer.
 
     Args:
         inherited: the environment of the keeper.
+        began: when the attempt began, in monotonic seconds.
     """
     env = {k: v for k, v in inherited.items() if k not in environment.NOT_INHERITED}
     env.setdefault("PYTHONUNBUFFERED", "1")
@@ -83,6 +86,8 @@ def variables(
     env[environment.JOB] = run.id
     env[environment.ATTEMPT] = str(attempt)
     env[environment.HEARTBEAT] = str(run.heartbeat)
+    if began is not None:
+        env[environment.BEGAN] = f"{began:.3f}"
     gpus = env.get(environment.GPUS)
     if gpus:
         # overrides the inherited value: the attempt may use only its own GPUs

@@ -51,7 +51,8 @@ class RestorableStage:
         self.progress = Progress(number, step=step)
         self.begun_at = self.progress.step
         self._policy = policy
-        point = session.store.restore_point(number, read_state)
+        with session.times.spending("restore"):
+            point = session.store.restore_point(number, read_state)
         self._point = point.to_train_on(session.job)
         self.files = files
         if not self.has_ended:
@@ -137,8 +138,9 @@ class RestorableStage:
         self._architecture = model_config.store(self.session.run, self._state.models.models)
         self.session.grace.watch()
         self._restore_from()
-        after_restore()
-        self._state.compare(self._point)
+        with self.session.times.spending("restore"):
+            after_restore()
+            self._state.compare(self._point)
         repeated = self._write_receipt(self._state.receipt(self._point), plan)
         self.proof = stage_proof.resume(
             self.session,
@@ -171,7 +173,8 @@ class RestorableStage:
         )
         # no batch is trained yet, so SIGTERM can end the process at once: reading may take hours
         shutdown.mark_clean(True)
-        (seek or (lambda: self._state.seek(self._point)))()
+        with self.session.times.spending("seek"):
+            (seek or (lambda: self._state.seek(self._point)))()
         shutdown.mark_clean(False)
         self.restore()
         self._state.report_unused_rates(self._point, self.session)
@@ -200,11 +203,13 @@ class RestorableStage:
 
     def restore(self) -> None:
         """Restore everything but the data from the checkpoint."""
-        self._state.restore(self._point)
+        with self.session.times.spending("restore"):
+            self._state.restore(self._point)
 
     def restore_again(self) -> None:
         """Restore within an epoch, once callbacks or code before the batches have run again."""
-        self._state.restore_again(self._point)
+        with self.session.times.spending("restore"):
+            self._state.restore_again(self._point)
 
     def report(self, caveats: Iterable[Caveat]) -> None:
         """Report each caveat once, in receipts or as a warning."""
@@ -226,12 +231,15 @@ class RestorableStage:
         Args:
             ended: the stage is over.
         """
-        self.session.saves.settle()  # files that it refers to may go once an earlier one is written
         at = self.progress
         if ended:
             at = dataclasses.replace(at, epoch_step=0, ended=True)
         known: TrainingState = {"architecture": self._architecture}
-        return self._state.capture(at, self.begun_at, logs=logs, replaced=known | (replaced or {}))
+        replaced = known | (replaced or {})
+        with self.session.times.spending("save"):
+            # files that it refers to may go once an earlier one is written
+            self.session.saves.settle()
+            return self._state.capture(at, self.begun_at, logs=logs, replaced=replaced)
 
     def save(self, why: str, snapshot: Snapshot | None = None, *, best: bool = False) -> bool:
         """Commit a checkpoint of the current state, or of a snapshot; return whether it is saved.
@@ -245,13 +253,14 @@ class RestorableStage:
         begins = why == "start"
         if not begins:
             self.proof.taken()
-        saved = self.session.saves.save(
-            snapshot,
-            why,
-            best=best,
-            policy=self._policy,
-            then=lambda: None if begins else self.proof.saved(step),
-        )
+        with self.session.times.spending("save"):
+            saved = self.session.saves.save(
+                snapshot,
+                why,
+                best=best,
+                policy=self._policy,
+                then=lambda: None if begins else self.proof.saved(step),
+            )
         if why in ("signal", "end"):
             self.proof.finish()  # the process may end at any moment, or the stage is over
         return saved

@@ -121,7 +121,9 @@ def _attempt_started(db: sqlite3.Connection, job: str, entry: Entry) -> None:
 
 
 def _attempt_measured(db: sqlite3.Connection, job: str, entry: Entry) -> None:
-    _update(db, job, entry, seconds=entry.get("seconds"))
+    times = entry.get("times")
+    about = {} if times is None else {"times": json.dumps(times)}
+    _update(db, job, entry, seconds=entry.get("seconds"), **about)
 
 
 def _resumed(db: sqlite3.Connection, job: str, entry: Entry) -> None:

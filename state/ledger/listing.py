@@ -204,3 +204,11 @@ class Listing(Reader):
         marks = ", ".join("?" * len(kinds))
         query = f"FROM events WHERE job = ? AND +kind IN ({marks}) ORDER BY id DESC LIMIT ?"
         return list(self._rows(EventRow, query, (job_id, *sorted(kinds), limit)))[::-1]
+
+    def pauses(self) -> list[EventRow]:
+        """List when the queue was paused and resumed, and the record of dropped events."""
+        query = (
+            "FROM events WHERE job IS NULL AND +kind IN ('queue_paused', 'queue_resumed',"
+            " 'events_dropped') ORDER BY id"
+        )
+        return list(self._rows(EventRow, query, ()))

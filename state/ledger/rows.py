@@ -33,6 +33,7 @@ _CONVERSIONS: Final[dict[str, Callable[[Any], Any]]] = {
     "gpus": _json,
     "point": _json,
     "provenance": _json,
+    "times": _json,
     "state": JobState,
     "good": bool,
     "best": bool,
@@ -99,7 +100,8 @@ class AttemptRow(_Row):
     """One start of a job's training process; ``outcome`` is None while it runs.
 
     ``gpus``: UUIDs of its GPUs; ``seconds``: its duration by the keeper's own clock;
-    ``unfollowed``: what it reported about training that is not saved.
+    ``unfollowed``: what it reported about training that is not saved; ``times``: seconds by class,
+    None of a command or of an older version.
     """
 
     job: str
@@ -126,6 +128,7 @@ class AttemptRow(_Row):
     gpus: list[str] | None
     seconds: float | None
     unfollowed: str | None
+    times: dict[str, float] | None
 
 
 @dataclass(frozen=True, slots=True)

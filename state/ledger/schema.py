@@ -126,6 +126,8 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     ALTER TABLE jobs ADD COLUMN point TEXT;  -- JSON: the parameters of this job
     CREATE INDEX jobs_by_grid ON jobs (grid) WHERE grid IS NOT NULL;
     """,
+    # JSON: seconds of the attempt by class, as the trainer counted them
+    "ALTER TABLE attempts ADD COLUMN times TEXT",
 )
 
 VERSION: Final = len(MIGRATIONS)

@@ -215,6 +215,7 @@ def attempt_ended(
     at_section: str | None = ...,
     longest: Numbers = ...,
     seconds: float,
+    times: Numbers | None = ...,
 ) -> None:
     """Record that the trainer and all its descendants have ended."""
 
@@ -442,6 +443,7 @@ def attempt_changed(
     gpus: Texts | None = ...,
     seconds: float | None = ...,
     unfollowed: Texts | None = ...,
+    times: Numbers | None = ...,
 ) -> None:
     """Record the daemon's verdict on an attempt: columns of its row in the ledger."""
 

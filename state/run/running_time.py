@@ -22,10 +22,12 @@ class RunningTime:
     """Add up the time of one attempt.
 
     Attributes:
+        began: monotonic seconds.
         seconds: time that it has run so far.
     """
 
     def __init__(self, attempt: int, now: float) -> None:
+        self.began = now
         self.seconds = 0.0
         self._attempt = attempt
         self._at = now

@@ -53,6 +53,11 @@ def test_verbs_read_an_older_home_before_its_ledger_is_migrated(old: Rig) -> Non
             assert shown["epochs"]
             assert shown["checkpoints"]
             assert job in old.cli("show", job)
+            # its attempts have recorded no times
+            assert 0 < shown["time"]["unknown"] <= shown["time"]["held"]
+            assert shown["time"]["losses"]["repeat"] is None
+            assert shown["time"]["ettr"] is shown["time"]["useful"] is None
+            assert "how much of it was useful is unknown" in old.cli("show", job)
         assert "Traceback" not in old.cli("verify", code=None)
     finally:
         old.close()

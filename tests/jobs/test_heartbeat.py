@@ -10,7 +10,7 @@ import pytest
 
 from rekindle.jobs import heartbeat
 from rekindle.jobs.attempt.progress import Pace
-from rekindle.jobs.heartbeat import Plan
+from rekindle.jobs.heartbeat import Plan, Times
 
 
 def test_the_last_beat_survives_a_sigkill(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_a_torn_slot_falls_back_to_the_one_before(tmp_path: Path) -> None:
     beat = heartbeat.read(path)
     assert beat is not None
     assert beat.step in {41, 42}
-    data[128 + 40] ^= 0xFF
+    data[256 + 40] ^= 0xFF
     path.write_bytes(data)
     assert heartbeat.read(path) is None
 
@@ -73,6 +73,29 @@ def older(count: int, attempt: int, step: int) -> bytes:
     """Make a slot as trainers of version 1 wrote it."""
     body = struct.pack("<4sIdI12sqq", b"rkh1", count, 1000.0, attempt, b"step", 3, step)
     return (body + struct.pack("<I", zlib.crc32(body))).ljust(64, b"\0")
+
+
+def of_version_2(count: int, attempt: int, step: int) -> bytes:
+    """Make a slot as trainers of version 2 wrote it: with plan and pace, without times."""
+    fields = (count, 1000.0, attempt, b"step", 3, step, 0, 5, 10, 100, 0.25)
+    body = struct.pack("<4sIdI12sqqqqqqd", b"rkh2", *fields)
+    return (body + struct.pack("<I", zlib.crc32(body))).ljust(128, b"\0")
+
+
+def test_a_beat_of_version_2_has_no_times_and_a_newer_one_has(tmp_path: Path) -> None:
+    path = tmp_path / "heartbeat"
+    path.write_bytes(of_version_2(8, 1, 41) + of_version_2(9, 1, 42))
+    beat = heartbeat.read(path)
+    assert beat is not None
+    assert (beat.step, beat.plan, beat.pace, beat.times) == (42, Plan(10, 100), 0.25, None)
+    assert heartbeat.times_of(beat) is None
+    beats = heartbeat.Heartbeat(path, 2)
+    for step in range(40, 44):
+        beats.beat("step", 3, step, times=Times(useful=step, save=0.5))
+        beat = heartbeat.read(path)
+        assert beat is not None
+        assert (beat.attempt, beat.step) == (2, step)
+        assert beat.times == Times(useful=step, save=0.5)
 
 
 def test_a_beat_of_an_older_trainer_is_read_and_followed_by_a_newer_one(tmp_path: Path) -> None:

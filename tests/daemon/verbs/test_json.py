@@ -9,6 +9,8 @@ from typing import Any
 
 from rig import ROOT, Rig
 
+from rekindle.state.ledger import held_time
+
 PAGE = (ROOT / "docs" / "json.md").read_text()
 
 # commits one checkpoint, then fails; finds it in the next attempt, and is done
@@ -63,6 +65,11 @@ def test_ls_and_show_print_the_documented_fields(rig: Rig, tmp_path: Path) -> No
     assert documented("## `rekindle ls --json`") == fields(listed)
     assert documented("Each of `jobs`:") == fields(listed["jobs"][0])
     assert documented("## `rekindle show JOB --json`") == fields(shown)
+    assert documented("Its `time`, in seconds") == fields(shown["time"])
+    assert set(held_time.LOSSES) == set(shown["time"]["losses"])
+    # nobody counts the time of a command
+    assert shown["time"]["unknown"] > 0
+    assert shown["time"]["ettr"] is None
     reported = json.loads(rig.cli("report", "--json"))
     assert documented("## `rekindle report --json`") == fields(reported)
     assert documented("The `headline`:") == fields(reported["headline"])
