@@ -112,8 +112,30 @@ def flush(folder):
         os.close(fd)
 
 
+def keeper_of(folder):
+    """Start the part of a keeper that writes checkpoints, in a process of its own."""
+    from rekindle.jobs.handover.channel import Keeper
+    from rekindle.jobs.handover.receiver import Receiver
+    from rekindle.jobs.journal_writer import Record
+    from rekindle.state.paths import Run
+
+    run = Run(folder)
+    run.checkpoints.mkdir()
+    receiver = Receiver(run, Record(run.journal, 1))
+    ours = os.dup(receiver.trainers_end)
+    if os.fork() == 0:
+        os.close(ours)
+        receiver.start()
+        receiver.wait()
+        os._exit(0)
+    return Keeper(ours)
+
+
 def one(saver, millions, saves, folder):
     """Train with one saver; return stalls and spreads in ms, step, bytes and peak memory."""
+    where = folder / "saved"
+    where.mkdir()
+    keeper = keeper_of(where) if saver == "rekindle" else None
     import keras
     import numpy as np
 
@@ -130,8 +152,6 @@ def one(saver, millions, saves, folder):
         def on_train_batch_begin(self, batch, logs=None):
             begins.append(time.perf_counter())
 
-    where = folder / "saved"
-    where.mkdir()
     if saver == "rekindle":
         from rekindle.jobs.attempt.session import Session
         from rekindle.jobs.job import CheckpointPolicy, Job
@@ -139,10 +159,9 @@ def one(saver, millions, saves, folder):
         from rekindle.state.paths import Run
 
         run = Run(where)
-        run.checkpoints.mkdir(parents=True)
         policy = CheckpointPolicy(every_steps=every, keep=2)
         job = Job(name="bench", workdir=str(folder), checkpoint=policy)
-        fit_hook.install(Session.open(run, job, 1), keras)
+        fit_hook.install(Session.open(run, job, 1, keeper=keeper), keras)
     made = saving(saver, model, str(where), every)
     callbacks = [*([made] if made else []), Clock()]
     model.fit(x, y, batch_size=1, epochs=1, shuffle=False, verbose=0, callbacks=callbacks)

@@ -28,12 +28,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from rekindle.daemon.verify_resume.tensor_layout import Layout
 from rekindle.jobs import bootstrap
 from rekindle.jobs.job import CheckpointPolicy, Job
 from rekindle.state import durable
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints, journal
-from rekindle.state.run.tensor_layout import Layout
 
 SCRIPT = Path(__file__).resolve().parent / "scripts" / "peer.py"
 NAMES = {

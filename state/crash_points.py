@@ -2,9 +2,11 @@
 
 Promises about crashes cover the instants between two durable steps. The test that covers all
 of them sets ``REKINDLE_CRASH_POINT=<name>@<file>``: the first process that reaches the point
-writes its pid into the file and kills itself. Without the variable nothing happens.
+writes its pid into the file and kills itself; with ``<name>#<n>`` it does so the n-th time. Without
+the variable nothing happens.
 """
 
+import itertools
 import os
 import signal
 from typing import Final
@@ -37,6 +39,7 @@ KEEPER: Final = (
     "keeper_entered",
     "trainer_spawned",
     "attempt_recorded",
+    "snapshot_received",
     "trainer_ended",
     "leftovers_ended",
     "end_recorded",
@@ -52,12 +55,14 @@ NEW_CODE: Final = ("code_noted", "code_committed", "code_linked")
 FORK: Final = ("fork_prepared", "fork_accepted")
 POINTS: Final = (*INBOX, *DAEMON, *KEEPER, *CHECKPOINT, *NEW_CODE, *FORK)
 
-_WANTED, _, _ONCE = os.environ.get(VARIABLE, "").partition("@")
+_PLACE, _, _ONCE = os.environ.get(VARIABLE, "").partition("@")
+_WANTED, _, _TIMES = _PLACE.partition("#")
+_counts = itertools.count(1)
 
 
 def reached(name: str) -> None:
     """Mark that the step before ``name`` is durable and the next one has not begun."""
-    if name == _WANTED:
+    if name == _WANTED and next(_counts) >= int(_TIMES or 1):
         try:
             once = os.open(_ONCE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from rekindle.daemon.verify_resume.tensor_layout import Layout
 from rekindle.daemon.verify_resume.trial import Training
 from rekindle.state.json_difference import first_difference, shortened
-from rekindle.state.run import checkpoints, entries
+from rekindle.state.run import checkpoints, digests, entries
 from rekindle.state.run.checkpoints import Checkpoint, Position
-from rekindle.state.run.tensor_layout import Layout
 
 _FLOATS: Final = {"F32": "f", "F64": "d"}
 _AT_MOST: Final = 1 << 20
@@ -79,7 +79,7 @@ _ORDER: Final = ("variable", "epoch", "callback", "random", "state", "file")
 
 def files(workdir: Path) -> dict[str, str]:
     """Compute the digests of all regular files below a folder, by their path in it."""
-    return {path: checkpoints.digest(workdir / path) for path in _regular(workdir)}
+    return {path: digests.digest(workdir / path) for path in _regular(workdir)}
 
 
 def counted(training: Training) -> tuple[int, int]:

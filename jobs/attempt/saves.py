@@ -23,7 +23,8 @@ from rekindle.state.run.checkpoints import Position
 AT_ONCE: Final = frozenset({"start", "signal", "end"})
 """Reasons for a save that is on disk when :meth:`Saves.save` returns."""
 _ROOM: Final = 1.25
-"""Free memory that a write in the background needs, in sizes of the state."""
+"""Free memory that a save in the background needs, in sizes of the state, beside its copy in
+shared memory: until a variable is copied, training writes its new value elsewhere."""
 
 
 class Saves:
@@ -100,7 +101,9 @@ class Saves:
             write = functools.partial(self._write, snapshot, why, best, policy, then)
             policy.saved(at.epoch, at.step, time.monotonic())
             self._saved = True
-            if why in AT_ONCE or shutdown.requested() or not self._has_room(snapshot):
+            if not self._has_room(snapshot):
+                write(shared=False)()
+            elif why in AT_ONCE or shutdown.requested():
                 write()()
             else:
                 self._background.start(write)
@@ -108,10 +111,23 @@ class Saves:
             return self._saved
 
     def _write(
-        self, snapshot: Snapshot, why: str, best: bool, policy: SavePolicy, then: Callable[[], None]
+        self,
+        snapshot: Snapshot,
+        why: str,
+        best: bool,
+        policy: SavePolicy,
+        then: Callable[[], None],
+        *,
+        shared: bool = True,
     ) -> Callable[[], None]:
-        """Commit a snapshot, in any thread; return what is left to do in the main thread."""
+        """Commit a snapshot, in any thread; return what is left to do in the main thread.
+
+        Args:
+            shared: move it into shared memory first.
+        """
         at = snapshot.position
+        if shared:
+            self.store.writer.take(snapshot.tensors)
         if self._job.checkpoint.non_finite == "hold" and not snapshot.finite:
             # every later step would be NaN, too: the job is held for a person to decide
             return functools.partial(self._stop, at)
@@ -128,7 +144,8 @@ class Saves:
 
     def _has_room(self, snapshot: Snapshot) -> bool:
         free = memory.free(self._job.resources.memory)
-        if free is None or free >= _ROOM * snapshot.bytes:
+        needed = self.store.writer.growth(snapshot.bytes) + _ROOM * snapshot.bytes
+        if free is None or free >= needed:
             return True
         if not self._cramped:
             self._cramped = True

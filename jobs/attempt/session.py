@@ -23,6 +23,7 @@ from rekindle.jobs.ends.limit import EndLimit
 from rekindle.jobs.ends.stage_ends import StageEnds
 from rekindle.jobs.evidence.proof import Proof, make_proof
 from rekindle.jobs.evidence.state_digest import Parts
+from rekindle.jobs.handover.channel import Keeper
 from rekindle.jobs.heartbeat import UNKNOWN, Plan
 from rekindle.jobs.job import CheckpointPolicy, Fork, Job
 from rekindle.jobs.journal_writer import log_line
@@ -49,6 +50,7 @@ class Session:
         on_failure: ends the process with the exit code for *permanent*; None without a daemon.
         on_restored: in an export, a stage and a function that receives the models restored
             from its newest checkpoint; nothing is trained then.
+        keeper: writes the checkpoints; None without a daemon.
 
     Attributes:
         stages: numbers the stages of the script.
@@ -67,6 +69,7 @@ class Session:
         *,
         on_failure: OnFailure | None = None,
         on_restored: OnRestored | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self.run, self.job, self.attempt = run, job, attempt
         self._on_restored = on_restored
@@ -75,7 +78,7 @@ class Session:
         known = summary.read(run).entries
         self._history = RunHistory.of(known, attempt, before)
         self._log = AttemptLog(run, attempt, self._history.unfollowed)
-        store = CheckpointStore(run, job, attempt, self._log, set(self._history.committed))
+        store = CheckpointStore(run, job, attempt, self._log, set(self._history.committed), keeper)
         self.saves = Saves(job, store, self._log, self.beat, self._stop_not_finite)
         stages = records.of_job(job, attempt, known, self.store.all())
         limit = EndLimit(run, job.checkpoint.keep_ends, self._log.note, self._log.warn)

@@ -46,7 +46,7 @@ class ModelState(ComponentBase):
         self._groups = groups
         self._random = random
         self._finiteness = finiteness.Finiteness()
-        self._captured: list[tuple[str, Any, Any]] = []
+        self._captured: list[tuple[str, Any]] = []
         self._tables = LookupTables(lambda: list(models.values()))
         self._unreadable: dict[str, None] = {}
         self._all: Groups | None = None
@@ -87,7 +87,7 @@ class ModelState(ComponentBase):
         groups = self._readable()
         state: TrainingState = {"variables": variables.capture(groups, arrays)}
         self._captured = [
-            one for one in variables.values(groups, arrays) if not finiteness.is_exempt(one[0])
+            one for one in variables.keys(groups, arrays) if not finiteness.is_exempt(one[0])
         ]
         if mine := rng.numbers_of(self.components()):
             state["seeds_in_models"] = mine
@@ -133,15 +133,16 @@ class ModelState(ComponentBase):
         counts = {group: len(entries) for group, entries in saved["variables"].items()}
         return [f"{count} {group} variables" for group, count in counts.items() if count]
 
-    def judge(self) -> Callable[[], tuple[NonFinite, bool]]:
-        """Return a function for the arrays captured last, which takes long and changes nothing.
+    def judge(self) -> Callable[[Tensors], tuple[NonFinite, bool]]:
+        """Return a function of the arrays captured last, which takes long and changes nothing.
 
         It returns which of them are not finite by design, and whether all others are finite.
         """
         captured, self._captured = self._captured, []
 
-        def judged() -> tuple[NonFinite, bool]:
-            allowed, bad = self._finiteness.judge(captured)
+        def judged(arrays: Tensors) -> tuple[NonFinite, bool]:
+            found = [(key, variable, arrays[key]) for key, variable in captured]
+            allowed, bad = self._finiteness.judge(found)
             return allowed, bad is None
 
         return judged

@@ -273,10 +273,10 @@ def restore(
                 raw_arrays.assign(component, _typed(array, component))
 
 
-def values(groups: Groups, tensors: Tensors) -> list[tuple[str, Any, np.ndarray[Any, Any]]]:
-    """List key, variable and captured value of each variable, of the first replica."""
+def keys(groups: Groups, tensors: Tensors) -> list[tuple[str, Any]]:
+    """List the key among the arrays and the variable of each captured one, of the first replica."""
     return [
-        (key, variable, tensors[key])
+        (key, variable)
         for group, variables in groups.items()
         for index, variable in enumerate(variables)
         if (key := _key(group, index, 0)) in tensors

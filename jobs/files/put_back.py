@@ -11,7 +11,7 @@ from rekindle.jobs.files.open_files import OPEN_FILES
 from rekindle.jobs.journal_writer import log_line
 from rekindle.jobs.saving.kept_files import Record
 from rekindle.state.counted import few
-from rekindle.state.run import checkpoints, entries, summary
+from rekindle.state.run import digests, entries, summary
 
 _CHUNK: Final = 1 << 20
 SLACK_S: Final = 2.0
@@ -138,7 +138,7 @@ def _differs(record: Record, target: Path) -> bool:
         return False
     if record.sha256 is None:
         return True
-    return info.st_size != record.bytes or checkpoints.digest(target) != record.sha256
+    return info.st_size != record.bytes or digests.digest(target) != record.sha256
 
 
 def attempt_times(journal: list[dict[str, object]]) -> list[tuple[float, float]]:

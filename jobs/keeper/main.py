@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from rekindle.jobs import environment, heartbeat, process, provenance
+from rekindle.jobs.handover.receiver import Receiver
 from rekindle.jobs.job import Job
 from rekindle.jobs.journal_writer import Record, print_line
 from rekindle.jobs.keeper import cause, command, container, follow_watch, log_cap, spawn, watch
@@ -63,6 +64,7 @@ class Plan:
 
     Attributes:
         argv, variables: command line and environment of the trainer.
+        receiver: writes the checkpoints of a script; None for a command.
         restore_point: of a command; None for a script, whose trainer finds its checkpoint.
         container: of a command that runs a container; else None.
     """
@@ -73,6 +75,7 @@ class Plan:
     follow_watch: FollowWatch
     argv: list[str]
     variables: dict[str, str]
+    receiver: Receiver | None
     restore_point: RestorePoint | None
     container: container.Client | None
 
@@ -128,7 +131,9 @@ class Attempt:
             job.limits.hang_timeout, speaks=not runs_command, longest=seen_before(before)
         )
         point = command.restore_point(run, before) if runs_command else None
-        argv = spawn.command_line(job, run, self._number)
+        receiver = None if runs_command else Receiver(run, self._record)
+        keeper = None if receiver is None else receiver.trainers_end
+        argv = spawn.command_line(job, run, self._number, keeper)
         variables = spawn.variables(job, run, self._number, point, began=self._ran.began)
         first = self._look()
         detector.look(first.mark, first.section, first.now)
@@ -144,6 +149,7 @@ class Attempt:
             ),
             argv=argv,
             variables=variables,
+            receiver=receiver,
             restore_point=point,
             container=container.client(argv, run, variables, job.workdir) if runs_command else None,
         )
@@ -165,9 +171,14 @@ class Attempt:
                     "and when it starts.",
                 )
             )
+        inherited = self._lock
+        if plan.receiver is not None:
+            inherited = (*inherited, plan.receiver.trainers_end)
         trainer = spawn.spawn(
-            argv, plan.variables, job.workdir, self._lock, plan.limit, spawn.umask(job)
+            argv, plan.variables, job.workdir, inherited, plan.limit, spawn.umask(job)
         )
+        if plan.receiver is not None:
+            plan.receiver.start()
         crash_points.reached("trainer_spawned")
         keeper = process.Identity.of(os.getpid())
         child = process.Identity.of(trainer.pid)
@@ -221,6 +232,8 @@ class Attempt:
         end_leftovers(trainer.pid)
         self._look_at_log(last=True)
         crash_points.reached("leftovers_ended")
+        if plan.receiver is not None:
+            plan.receiver.finish()
         if plan.restore_point is not None:
             for saved in command.committed(self._run, plan.restore_point):
                 self._record.add(**saved)
@@ -301,17 +314,7 @@ class Attempt:
 
     def _record_failure(self, error: Exception) -> None:
         print_line(f"the attempt failed: {error}")
-        known = error if isinstance(error, RekindleError) else RekindleError(str(error), hint="")
-        self._record.add(
-            **entries.failed(
-                error_type=type(error).__name__,
-                message=known.what,
-                hint=known.hint,
-                traceback="",
-                epoch=0,
-                step=0,
-            )
-        )
+        self._record.add(**_failed(error))
 
     def _record_no_start(self, why: str) -> None:
         self._record.add(
@@ -324,6 +327,18 @@ class Attempt:
             )
         )
         _write_all(self._record, self._run, stop_requested=False)
+
+
+def _failed(error: Exception) -> entries.Entry:
+    known = error if isinstance(error, RekindleError) else RekindleError(str(error), hint="")
+    return entries.failed(
+        error_type=type(error).__name__,
+        message=known.what,
+        hint=known.hint,
+        traceback="",
+        epoch=0,
+        step=0,
+    )
 
 
 def _write_all(record: Record, run: Run, *, stop_requested: bool) -> None:

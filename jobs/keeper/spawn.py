@@ -21,7 +21,7 @@ def spawn(
     argv: list[str],
     variables: dict[str, str],
     workdir: str,
-    lock: tuple[int, ...],
+    inherited: tuple[int, ...],
     limit: MemoryLimit,
     umask: int | None,
 ) -> "subprocess.Popen[bytes]":
@@ -29,8 +29,8 @@ def spawn(
 
     Args:
         umask: None for the keeper's own.
-        lock: descriptors of the run's lock, inherited so that it is held as long as any process
-            may write the run directory.
+        inherited: descriptors: of the run's lock, so that it is held as long as any process may
+            write the run directory, and of the socket to the keeper.
     """
     keeper = os.getpid()
 
@@ -49,16 +49,24 @@ def spawn(
         start_new_session=True,
         umask=-1 if umask is None else umask,
         preexec_fn=enter,
-        pass_fds=lock,
+        pass_fds=inherited,
     )
 
 
-def command_line(job: Job, run: Run, attempt: int) -> list[str]:
-    """Build the command line: the job's command, or the trainer for its script."""
+def command_line(job: Job, run: Run, attempt: int, keeper: int | None) -> list[str]:
+    """Build the command line: the job's command, or the trainer for its script.
+
+    Args:
+        keeper: descriptor of the trainer's socket to its keeper; None for a command.
+    """
     if job.command is not None:
         return list(job.command)
     return bootstrap.command(
-        job.python or sys.executable, "rekindle.jobs.trainer.main", str(run.root), str(attempt)
+        job.python or sys.executable,
+        "rekindle.jobs.trainer.main",
+        str(run.root),
+        str(attempt),
+        str(keeper),
     )
 
 

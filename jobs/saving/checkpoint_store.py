@@ -10,11 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from rekindle.jobs.handover.channel import Keeper
+from rekindle.jobs.handover.order import Order
 from rekindle.jobs.job import Fork, Job, NewCode
 from rekindle.jobs.journal_writer import log_line
 from rekindle.jobs.saving import kept_files
 from rekindle.jobs.saving.kept_files import KeptFiles
 from rekindle.jobs.saving.save_policy import is_better
+from rekindle.jobs.saving.writer import Writer
 from rekindle.state.errors import CheckpointsUnreadable
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints, entries
@@ -103,15 +106,15 @@ class Snapshot:
     until the training changes the variables.
 
     Attributes:
-        judge: returns which arrays are not finite by design, and whether all others are finite;
-            a checkpoint where they are not is kept for inspection and never used to resume.
+        judge: returns, of the arrays, which are not finite by design, and whether all others are
+            finite; a checkpoint where they are not is kept for inspection and never resumed from.
     """
 
     position: Position
     tensors: "Tensors"
     state: TrainingState
     logs: dict[str, Any]
-    judge: "Callable[[], tuple[NonFinite, bool]]" = lambda: ({}, True)
+    judge: "Callable[[Tensors], tuple[NonFinite, bool]]" = lambda tensors: ({}, True)
 
     @property
     def bytes(self) -> int:
@@ -121,7 +124,7 @@ class Snapshot:
     @functools.cached_property
     def finite(self) -> bool:
         """False where loss or variables are NaN or infinite, but not by design."""
-        self.state["non_finite"], finite = self.judge()
+        self.state["non_finite"], finite = self.judge(self.tensors)
         return finite and _is_finite(self.logs.get("loss"))
 
 
@@ -130,15 +133,24 @@ class CheckpointStore:
 
     Args:
         expected: names of checkpoints that exist according to the journal.
+        keeper: writes them, if there is one.
 
     Attributes:
+        writer: writes the checkpoints.
         kept: copies of the script's files, which checkpoints need.
         best_name: name of the best checkpoint so far.
     """
 
     def __init__(
-        self, run: Run, job: Job, attempt: int, log: "AttemptLog", expected: set[str]
+        self,
+        run: Run,
+        job: Job,
+        attempt: int,
+        log: "AttemptLog",
+        expected: set[str],
+        keeper: Keeper | None = None,
     ) -> None:
+        self.writer = Writer(run, log, keeper)
         self._run = run
         self._job = job
         self._attempt = attempt
@@ -259,8 +271,6 @@ class CheckpointStore:
         Returns:
             Seconds that it took; None on failure, which is journalled.
         """
-        from rekindle.state.run import tensors
-
         began = time.monotonic()
         self._by_stage = None
         position = snapshot.position
@@ -280,47 +290,22 @@ class CheckpointStore:
             "fingerprint": snapshot.state.get("fingerprint", {}),
             "kept": kept_files.needed_by(snapshot.state.get("files", [])),
         }
-        try:
-            made = checkpoints.commit(
-                self._run.checkpoints,
-                position,
-                lambda folder: tensors.save(folder / checkpoints.STATE, snapshot.tensors, metadata),
-                manifest,
-            )
-        except OSError as error:
-            # the training continues in memory, and the next save may succeed
-            log_line(f"checkpoint not saved: {error}")
-            self._log.note(
-                entries.save_failed(error=str(error), epoch=position.epoch, step=position.step)
-            )
+        order = Order(position, manifest, why, best, snapshot.logs, began)
+        outcome = self.writer.write(order, snapshot.tensors, metadata)
+        if outcome.error is not None:
             return None
-        seconds = time.monotonic() - began
         # not before the commit: a failed save must leave the best checkpoint protected from pruning
         self._best, self.best_name = value, name
-        self._verdicts[made.name] = None if finite else checkpoints.NON_FINITE
+        self._verdicts[position.name] = None if finite else checkpoints.NON_FINITE
         if not finite:
             self._log.warn(
                 "The loss or a variable is not finite (NaN or infinity).",
                 "Checkpoints from here on are not used to resume; lower the learning rate "
                 "or check the data.",
             )
-        self._log.note(
-            entries.checkpoint_committed(
-                name=made.name,
-                stage=position.stage,
-                epoch=position.epoch,
-                step=position.step,
-                end=position.end,
-                bytes=made.bytes,
-                why=why,
-                seconds=round(seconds, 6),
-                best=best,
-                logs=snapshot.logs,
-            )
-        )
-        self._expected.add(made.name)
+        self._expected.add(position.name)
         self._prune(position.stage)
-        return seconds
+        return outcome.seconds
 
     def _prune(self, stage: int) -> None:
         policy = self._job.checkpoint
@@ -363,12 +348,14 @@ def _non_finite(tensors: "Tensors", state: TrainingState) -> str | None:
     """Find variables that have diverged: the flag in the manifest may be wrong."""
     import numpy as np
 
+    from rekindle.jobs.weights.finiteness import is_finite
+
     by_design = state.get("non_finite", {})
     for name, array in tensors.items():
         if (
             name.startswith(("model/", "optimizer"))
             and array.dtype.kind == "f"
-            and not np.isfinite(array).all()
+            and not is_finite(array)
             and np.isnan(array).sum() > by_design.get(name.partition("/r")[0], -1)
         ):
             return f"it holds non-finite variables ({name})"

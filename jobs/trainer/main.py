@@ -31,9 +31,10 @@ _EXIT_NOT_FLUSHED = 120
 
 
 def main() -> NoReturn:
-    """Run ``trainer RUN_DIR ATTEMPT [-- ARGS]``; exit 0 done, 75 saved, 78 permanent, 1 crashed.
+    """Run ``trainer RUN_DIR ATTEMPT SOCKET [-- ARGS]``.
 
-    With ARGS the script has started itself again with these arguments.
+    Exit 0 done, 75 saved, 78 permanent, 1 crashed. SOCKET is a descriptor for the keeper. With ARGS
+    the script has started itself again with these arguments.
     """
     shutdown.install()
     stack_dump.register()
@@ -45,15 +46,20 @@ def main() -> NoReturn:
     from rekindle.jobs.files.appended import Appended
     from rekindle.jobs.files.results import Results
     from rekindle.jobs.files.written import WRITTEN
+    from rekindle.jobs.handover.channel import Keeper
     from rekindle.jobs.trainer import reexec, required_gpu
     from rekindle.jobs.trainer.unfollowed import Unfollowed
 
     try:
         job = Job.read(run.job_file)
-        if sys.argv[3:4] == [reexec.ARGUMENTS]:
-            job = job.replace(args=sys.argv[4:])
+        if sys.argv[4:5] == [reexec.ARGUMENTS]:
+            job = job.replace(args=sys.argv[5:])
         session = Session.open(
-            run, job, attempt, on_failure=lambda error: _refuse(run, attempt, error)
+            run,
+            job,
+            attempt,
+            on_failure=lambda error: _refuse(run, attempt, error),
+            keeper=Keeper(int(sys.argv[3])),
         )
         shutdown.on_answer(lambda: _record_stop(run, attempt))
         snapshot = SourceSnapshot.of(run, job, session.warn)
@@ -67,7 +73,7 @@ def main() -> NoReturn:
     unfollowed = Unfollowed(session)
     hooks.install(job, session, unfollowed)
     required_gpu.install(session)
-    reexec.install(job, sys.argv[1:3], session.report_unfollowed)
+    reexec.install(job, sys.argv[1:4], session.report_unfollowed)
     WRITTEN.install()
     results = Results(session)
     WRITTEN.outside(Appended(session).opened)

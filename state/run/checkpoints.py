@@ -7,7 +7,6 @@ and one rename commits it. The latest is found by scanning and verifying; no poi
 trusted.
 """
 
-import hashlib
 import os
 import re
 import shutil
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from rekindle.state import crash_points, durable
-from rekindle.state.run import reading
+from rekindle.state.run import digests, reading
 
 FORMAT = 2
 """Format of manifests: in 2 a large file has a digest of its chunks; 1 is still written else."""
@@ -28,9 +27,6 @@ MANIFEST = "manifest.json"
 STATE = "state.safetensors"
 REDUCED = "state-reduced.safetensors"
 """The state of a finished stage whose weights were dropped."""
-CHUNK = 16 << 20
-"""Bytes of a chunk of a file; a larger file is digested chunk by chunk, in threads."""
-_BUFFER = 1 << 20
 NON_FINITE = "it holds non-finite variables"
 _NAME = re.compile(r"e(\d{4,15})-s(\d{8,15})(?:-f(\d{1,9}))?(-end)?", re.ASCII)
 
@@ -142,7 +138,7 @@ class Found:
 def commit(
     folder: Path,
     position: Position,
-    write: Callable[[Path], None],
+    write: Callable[[Path], Mapping[str, Mapping[str, Any]] | None],
     manifest: dict[str, Any],
     *,
     crash_point: Callable[[str], None] = crash_points.reached,
@@ -151,7 +147,8 @@ def commit(
 
     Args:
         folder: the run's ``checkpoints`` directory.
-        write: writes the files into the temporary directory that it is called with.
+        write: writes the files into the temporary directory that it is called with; returns size
+            and digest of those that it has made durable.
         manifest: what to record beside format, name, position and digests.
         crash_point: called with a name before each step, for tests that kill there.
 
@@ -175,11 +172,11 @@ def commit(
     try:
         temporary.mkdir()
         crash_point("before_write")
-        write(temporary)
+        described = write(temporary) or {}
         crash_point("before_digest")
         files = {}
         for file in sorted(temporary.iterdir()):
-            files[file.name] = _flush_and_describe(file)
+            files[file.name] = described.get(file.name) or digests.flush_and_describe(file)
         record = {
             **manifest,
             "format": _format_of(files),
@@ -248,7 +245,7 @@ def verify(checkpoint: Checkpoint) -> str | None:
             if size != expected["bytes"]:
                 return f"{name} has {size} bytes instead of {expected['bytes']}"
             kind = "chunks" if "chunks" in expected else "sha256"
-            if describe(file, chunks=kind == "chunks")[kind] != expected[kind]:
+            if digests.describe(file, chunks=kind == "chunks")[kind] != expected[kind]:
                 return f"{name} does not match its digest in the manifest"
         except FileNotFoundError:
             return f"{name} is missing"
@@ -389,7 +386,7 @@ def reduce(
         durable.fsync_file(reduced)
         durable.fsync_folder(checkpoint.path)
         files = {name: known for name, known in manifest["files"].items() if name != STATE}
-        files[REDUCED] = describe(reduced)
+        files[REDUCED] = digests.describe(reduced)
         record = {**manifest, "format": _format_of(files), "files": files}
         crash_point("before_manifest")
         durable.write_json(checkpoint.path / MANIFEST, record)
@@ -435,64 +432,3 @@ def _sweep_reduced(checkpoint: Checkpoint) -> Iterator[str]:
             if name != listed:
                 file.unlink(missing_ok=True)
                 yield f"{checkpoint.name}/{name}"
-
-
-def describe(path: Path, *, chunks: bool | None = None) -> dict[str, Any]:
-    """Return size and digest of a file, as a manifest has them.
-
-    Args:
-        chunks: digest it chunk by chunk; None to do so where it is larger than one.
-    """
-    size = path.stat().st_size
-    if chunks if chunks is not None else size > CHUNK:
-        return {"bytes": size, "chunks": digest_of_chunks(path)}
-    return {"bytes": size, "sha256": digest(path)}
-
-
-def _flush_and_describe(path: Path) -> dict[str, Any]:
-    """Make a file durable, and describe it while the disk works."""
-    if path.stat().st_size <= CHUNK:
-        durable.fsync_file(path)
-        return describe(path)
-    from concurrent import futures  # not at the top: the keeper never needs it
-
-    with futures.ThreadPoolExecutor(1) as pool:
-        flushed = pool.submit(durable.fsync_file, path)
-        found = describe(path)
-        flushed.result()
-    return found
-
-
-def digest(path: Path) -> str:
-    """Compute the SHA-256 of a file, in hex."""
-    found = hashlib.sha256()
-    # not hashlib.file_digest: a job's Python may be 3.10
-    buffer = memoryview(bytearray(_BUFFER))
-    with path.open("rb", buffering=0) as file:
-        while size := file.readinto(buffer):
-            found.update(buffer[:size])
-    return found.hexdigest()
-
-
-def digest_of_chunks(path: Path) -> str:
-    """Compute the SHA-256 of a list of the SHA-256 of each chunk of 16 MiB of a file, in hex.
-
-    The list is the output of ``sha256sum``, so that a shell computes the same:
-    ``split -b 16M --filter=sha256sum FILE | sha256sum``.
-    """
-    from concurrent import futures
-
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-
-        def one(start: int) -> str:
-            found = hashlib.sha256()
-            for at in range(start, start + CHUNK, _BUFFER):
-                found.update(os.pread(fd, _BUFFER, at))  # it is short or empty at the end
-            return f"{found.hexdigest()}  -\n"
-
-        with futures.ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), 4)) as pool:
-            parts = list(pool.map(one, range(0, os.fstat(fd).st_size, CHUNK)))
-    finally:
-        os.close(fd)
-    return hashlib.sha256("".join(parts).encode()).hexdigest()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from rekindle.state import durable
-from rekindle.state.run import checkpoints
+from rekindle.state.run import digests
 from rekindle.state.run.checkpoints import Checkpoint
 
 _CHUNK: Final = 1 << 20
@@ -92,7 +92,7 @@ def write_into(folder: Path, digest: str, target: Path) -> bool:
         OSError: the target cannot be written.
     """
     try:
-        if checkpoints.digest(folder / digest) != digest:
+        if digests.digest(folder / digest) != digest:
             return False
     except FileNotFoundError:
         return False
@@ -178,7 +178,7 @@ def damaged(folder: Path, found: Iterable[Checkpoint]) -> Iterator[tuple[str, st
     with contextlib.suppress(OSError, ValueError):
         for name in needed(found):
             try:
-                if checkpoints.digest(folder / name) != name:
+                if digests.digest(folder / name) != name:
                     yield name, "it does not match its digest"
             except OSError as error:
                 yield name, f"it cannot be read ({error.strerror})"

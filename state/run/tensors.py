@@ -48,27 +48,35 @@ def save(
     Raises:
         OSError: the file cannot be written.
     """
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    with path.open("wb") as file:
+        file.write(header(tensors, metadata))
+        for tensor in tensors.values():
+            # ascontiguousarray would turn a 0-d array into shape (1,)
+            array = tensor if tensor.flags["C_CONTIGUOUS"] else tensor.copy(order="C")
+            if array.nbytes:
+                file.write(array.reshape(-1).view(np.uint8).data)
+
+
+def header(
+    tensors: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str], multiple: int = 8
+) -> bytes:
+    """Encode what a file has before the values, which follow without gaps, in this order.
+
+    Args:
+        multiple: number of bytes of which the length is a multiple.
+    """
+    entries: dict[str, Any] = {"__metadata__": dict(metadata)}
     offset = 0
-    blocks: list[Any] = []
-    for name, tensor in tensors.items():
-        # ascontiguousarray would turn a 0-d array into shape (1,)
-        array = tensor if tensor.flags["C_CONTIGUOUS"] else tensor.copy(order="C")
-        kind = _NAMES.get(array.dtype.name) or _FALLBACK[array.dtype.itemsize]
-        header[name] = {
-            "dtype": kind,
+    for name, array in tensors.items():
+        entries[name] = {
+            "dtype": _NAMES.get(array.dtype.name) or _FALLBACK[array.dtype.itemsize],
             "shape": list(array.shape),
             "data_offsets": [offset, offset + array.nbytes],
         }
         offset += array.nbytes
-        blocks.append(array.reshape(-1).view(np.uint8).data if array.nbytes else b"")
-    encoded = json.dumps(header, separators=(",", ":")).encode()
-    encoded += b" " * (-len(encoded) % 8)
-    with path.open("wb") as file:
-        file.write(len(encoded).to_bytes(8, "little"))
-        file.write(encoded)
-        for block in blocks:
-            file.write(block)
+    encoded = json.dumps(entries, separators=(",", ":")).encode()
+    encoded += b" " * (-(len(encoded) + 8) % multiple)
+    return len(encoded).to_bytes(8, "little") + encoded
 
 
 def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:

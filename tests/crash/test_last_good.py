@@ -17,7 +17,7 @@ import pytest
 from lives import Blow, Lives
 
 from rekindle.jobs.job import CheckpointPolicy
-from rekindle.state.run import checkpoints, journal, tensors
+from rekindle.state.run import checkpoints, digests, journal, tensors
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow]
 
@@ -91,7 +91,7 @@ def write_non_finite_variables(path: Path) -> None:
     manifest = json.loads((path / checkpoints.MANIFEST).read_text())
     manifest["files"][checkpoints.STATE] = {
         "bytes": (path / checkpoints.STATE).stat().st_size,
-        "sha256": checkpoints.digest(path / checkpoints.STATE),
+        "sha256": digests.digest(path / checkpoints.STATE),
     }
     (path / checkpoints.MANIFEST).write_text(json.dumps(manifest))
 

@@ -19,12 +19,12 @@ from rekindle.daemon.verify_resume import (
     trial,
     workcopy,
 )
+from rekindle.daemon.verify_resume.tensor_layout import Layout
 from rekindle.daemon.verify_resume.trial import Training
 from rekindle.state.errors import UsageError
 from rekindle.state.paths import Run
-from rekindle.state.run import checkpoints, tensors
+from rekindle.state.run import digests, tensors
 from rekindle.state.run.checkpoints import Position
-from rekindle.state.run.tensor_layout import Layout
 
 # a training of some seconds: a shorter one would end before the kills
 SCRIPT = """
@@ -353,9 +353,7 @@ def test_files_are_compared_by_line_and_models_without_the_time_of_saving(tmp_pa
             "other.keras": model_file(tmp_path, "tuesday", b"v", 4),
         },
     )
-    found = comparison.compare(
-        ours, theirs, {"old.txt": checkpoints.digest(ours.workdir / "old.txt")}
-    )
+    found = comparison.compare(ours, theirs, {"old.txt": digests.digest(ours.workdir / "old.txt")})
     assert [(d.kind, d.name, d.detail) for d in found] == [
         ("file", "log.csv", 'line 3: "1,0.25" and "1,0.50"'),
         ("file", "mine.txt", "was written by one training only"),

@@ -48,7 +48,7 @@ def epoch(session: Session, stage: int, number: int, loss: float, *, finite: boo
     """Report and save the end of an epoch, as a stage does."""
     session.advance(Progress(stage, number + 1, session.progress.step + 10))
     best = session.epoch_ended(stage, number, 0.1, {"loss": loss})
-    judge = lambda: ({}, finite)  # noqa: E731
+    judge = lambda _: ({}, finite)  # noqa: E731
     saved = session.saves.save(
         Snapshot(session.progress.position, {"model/0": np.zeros(3)}, {}, {"loss": loss}, judge),
         "epoch",

@@ -136,7 +136,7 @@ def save(now: Session, at: Position = AT, why: str = "steps", *, size: int = 3, 
 def blocked(gate: Gate, judged: tuple[dict, bool] = ({}, True)):
     """Return a judgement that is passed when the gate opens."""
 
-    def judge():
+    def judge(tensors):
         assert gate.open.wait(60)
         return judged
 
@@ -202,7 +202,7 @@ def test_variables_that_are_not_finite_hold_the_job(tmp_path: Path) -> None:
 import sys; sys.path[:0] = [{str(ROOT / "tests/jobs")!r}, {str(ROOT / "tests/support")!r}]
 import pathlib, test_saves
 now = test_saves.session(pathlib.Path({str(tmp_path)!r}))
-test_saves.save(now, judge=lambda: ({{}}, False))
+test_saves.save(now, judge=lambda _: ({{}}, False))
 now.saves.settle()
 """
     ran = subprocess.run([sys.executable, "-c", code], env=environment(), timeout=120)
@@ -217,7 +217,7 @@ def test_a_process_that_ends_by_itself_waits_for_its_save(tmp_path: Path) -> Non
 import sys; sys.path[:0] = [{str(ROOT / "tests/jobs")!r}, {str(ROOT / "tests/support")!r}]
 import pathlib, time, test_saves
 now = test_saves.session(pathlib.Path({str(tmp_path)!r}))
-test_saves.save(now, judge=lambda: time.sleep(0.5) or ({{}}, True))
+test_saves.save(now, judge=lambda _: time.sleep(0.5) or ({{}}, True))
 sys.exit(3)
 """
     ran = subprocess.run([sys.executable, "-c", code], env=environment(), timeout=120)

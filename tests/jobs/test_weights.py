@@ -1,12 +1,13 @@
 """Values that may be infinite, types that a file lacks, and names that Keras numbers."""
 
 import types
+from typing import Any
 
 import numpy as np
 import pytest
 
 from rekindle.jobs.weights import auto_names, raw_arrays
-from rekindle.jobs.weights.finiteness import Finiteness
+from rekindle.jobs.weights.finiteness import Finiteness, is_finite
 
 
 @pytest.mark.parametrize(
@@ -168,3 +169,21 @@ def test_a_model_that_grows_after_its_names_were_ranked_is_described_anew() -> N
     state.fix()
     assert state.fingerprint()["auto_names"].keys() - known.keys() >= {added.name}
     assert state.difference(saved) is not None
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.complex64])
+def test_a_single_number_that_is_not_finite_is_found(kind: Any) -> None:
+    """Wherever it is; two that cancel, and finite ones whose sum is infinite, are no exception."""
+    whole = np.ones((7, 300), kind)
+    assert is_finite(whole)
+    for at in (0, 1049, 2099):
+        for value in (np.nan, np.inf, -np.inf):
+            one = whole.copy()
+            one.flat[at] = value
+            assert not is_finite(one)
+    both = whole.copy()
+    both[0, 0], both[6, 7] = np.inf, -np.inf
+    assert not is_finite(both)
+    assert is_finite(np.full(300, np.finfo(kind).max, kind))
+    assert is_finite(np.zeros((0, 3), kind))
+    assert not is_finite(np.array(np.nan, kind))

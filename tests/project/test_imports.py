@@ -66,14 +66,19 @@ SUPPORT = tuple(f"jobs/keras_compat/{name}.py" for name in ("__init__", "keras_s
 SHARED = ("jobs/__init__.py", "jobs/[a-z]*.py", *SUPPORT, "state/*")
 PROCESSES = {
     # `python -I -S`: lives where nothing is installed, and stays small
-    "keeper": Process(("jobs/keeper/*",), frozenset(), ("jobs/keeper/*", *SHARED)),
+    "keeper": Process(
+        ("jobs/keeper/*",), frozenset(), ("jobs/keeper/*", "jobs/handover/*", *SHARED)
+    ),
     # what saves, prunes and stops serves every framework
     "attempt": Process(
         ("jobs/attempt/*",),
         frozenset({"numpy", "tensorflow"}),
         (
             "jobs/attempt/*",
+            "jobs/handover/*",
             "jobs/saving/*",
+            "jobs/weights/__init__.py",
+            "jobs/weights/finiteness.py",
             "jobs/evidence/*",
             "jobs/capture/__init__.py",
             "jobs/capture/codec.py",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rekindle.state import durable
-from rekindle.state.run import checkpoints
+from rekindle.state.run import checkpoints, digests
 from rekindle.state.run.checkpoints import Position
 
 
@@ -141,7 +141,7 @@ def test_a_large_file_is_digested_by_chunks_as_the_command_in_its_docstring_does
     assert manifest["format"] == 2
     (entry,) = manifest["files"].values()
     assert entry["bytes"] == len(data)
-    command = (checkpoints.digest_of_chunks.__doc__ or "").split("``")[-2]
+    command = (digests.digest_of_chunks.__doc__ or "").split("``")[-2]
     assert "split" in command
     ran = subprocess.run(
         ["sh", "-c", command.replace("FILE", str(made.state))], capture_output=True, text=True
@@ -150,9 +150,9 @@ def test_a_large_file_is_digested_by_chunks_as_the_command_in_its_docstring_does
     assert checkpoints.verify(made) is None
 
 
-@pytest.mark.parametrize("where", [0, checkpoints.CHUNK - 1, checkpoints.CHUNK, -1])
+@pytest.mark.parametrize("where", [0, digests.CHUNK - 1, digests.CHUNK, -1])
 def test_one_flipped_bit_of_a_large_file_is_found(tmp_path: Path, where: int) -> None:
-    made = large(tmp_path, bytes(2 * checkpoints.CHUNK + 5))
+    made = large(tmp_path, bytes(2 * digests.CHUNK + 5))
     data = bytearray(made.state.read_bytes())
     data[where] ^= 1
     made.state.write_bytes(data)
@@ -161,13 +161,13 @@ def test_one_flipped_bit_of_a_large_file_is_found(tmp_path: Path, where: int) ->
 
 def test_a_large_file_of_an_earlier_version_is_verified(tmp_path: Path) -> None:
     """Its manifest has one digest of the whole file."""
-    made = large(tmp_path, bytes(checkpoints.CHUNK + 1))
+    made = large(tmp_path, bytes(digests.CHUNK + 1))
     manifest = made.read_manifest()
-    whole = {"bytes": checkpoints.CHUNK + 1, "sha256": checkpoints.digest(made.state)}
+    whole = {"bytes": digests.CHUNK + 1, "sha256": digests.digest(made.state)}
     older = {**manifest, "format": 1, "files": {checkpoints.STATE: whole}}
     durable.write_json(made.path / checkpoints.MANIFEST, older)
     assert checkpoints.verify(made) is None
-    made.state.write_bytes(bytes(checkpoints.CHUNK) + b"x")
+    made.state.write_bytes(bytes(digests.CHUNK) + b"x")
     assert "does not match its digest" in (checkpoints.verify(made) or "")
 
 

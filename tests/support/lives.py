@@ -26,7 +26,7 @@ from rig import ROOT, environment
 from rekindle.jobs import bootstrap
 from rekindle.jobs.job import CheckpointPolicy, Job, Limits
 from rekindle.jobs.process import Identity
-from rekindle.state import durable
+from rekindle.state import crash_points, durable
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints, journal, proof, tensors
 
@@ -142,13 +142,19 @@ class Lives:
         durable.write_bytes(self.run.job_file, self.job.to_json().encode(), 0o600)
 
     def start(
-        self, blow: "Blow | None" = None, report: Path | None = None, *, fault: str = ""
+        self,
+        blow: "Blow | None" = None,
+        report: Path | None = None,
+        *,
+        fault: str = "",
+        crash_point: str = "",
     ) -> None:
         """Start the next attempt, with a blow that hits it from within.
 
         Args:
             report: file in which the blow reports where it hit.
             fault: makes the engine wrong; see `tests/support/strike/faults.py`.
+            crash_point: of `rekindle.state.crash_points`, with count and file.
         """
         self.attempt += 1
         lock = os.open(self.run.lock, os.O_RDWR | os.O_CREAT, 0o600)
@@ -163,6 +169,8 @@ class Lives:
             env["STRIKE"] = blow.as_json(report)
         if fault:
             env["STRIKE_FAULT"] = fault
+        if crash_point:
+            env[crash_points.VARIABLE] = crash_point
         argv = bootstrap.command(
             sys.executable,
             "rekindle.jobs.keeper.main",

@@ -30,8 +30,8 @@ def test_a_script_runs_under_python_310(rig: Rig, tmp_path: Path) -> None:
     file = tmp_path / "state"
     file.write_bytes(os.urandom(3 << 20))
     code = (
-        "import sys, pathlib\nfrom rekindle.state.run import checkpoints\n"
-        "print(checkpoints.digest(pathlib.Path(sys.argv[1])))"
+        "import sys, pathlib\nfrom rekindle.state.run import digests\n"
+        "print(digests.digest(pathlib.Path(sys.argv[1])))"
     )
     there = [
         subprocess.run(

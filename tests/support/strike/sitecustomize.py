@@ -115,11 +115,41 @@ def patch_checkpoints(module, striker):
                 whole = (temporary / module.STATE).read_bytes()
                 (temporary / module.STATE).write_bytes(whole[: len(whole) // 2])
                 striker.at("in_write")
-            write(temporary)
+                (temporary / module.STATE).unlink()
+            return write(temporary)
 
         return plain(folder, position, write_and_strike, manifest, crash_point=striker.at)
 
     module.commit = commit
+
+
+def patch_channel(module, striker):
+    keepers = module.Keeper
+
+    class Keeper(keepers):
+        def is_there(self):
+            # the places of a commit are then in this process
+            within = striker.place in COMMIT or "line checkpoint_committed" in striker.place
+            return super().is_there() and not within
+
+        def hand_over(self, image, order):
+            striker.at("before_handover")
+            super().hand_over(image, order)
+            striker.at("handed_over")
+
+    module.Keeper = Keeper
+
+
+def patch_slot(module, striker):
+    plain = module.Slot.take
+
+    def take(self, arrays):
+        if striker.armed and striker.place == "in_copy":
+            plain(self, dict(list(arrays.items())[: len(arrays) // 2]))
+            striker.at("in_copy")
+        plain(self, arrays)
+
+    module.Slot.take = take
 
 
 def patch_journal(module, striker):
@@ -146,7 +176,18 @@ def patch_digests(module, striker):
         module.AHEAD_S = float(striker.ahead)
 
 
+COMMIT = (
+    "before_write",
+    "in_write",
+    "before_digest",
+    "before_manifest",
+    "before_rename",
+    "before_folder_fsync",
+)
+
 PATCHES = {
+    "rekindle.jobs.handover.channel": patch_channel,
+    "rekindle.jobs.handover.slot": patch_slot,
     "rekindle.jobs.saving.background": patch_background,
     "rekindle.jobs.evidence.state_digest": patch_digests,
     "rekindle.jobs.keras_compat.known": patch_tested,

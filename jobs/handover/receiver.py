@@ -1,0 +1,81 @@
+"""Write, in the keeper, the checkpoints that its trainer hands over.
+
+A snapshot that was handed over becomes a checkpoint even if the trainer is killed meanwhile.
+"""
+
+import contextlib
+import os
+import socket
+import threading
+from typing import Final
+
+from rekindle.jobs.handover import channel
+from rekindle.jobs.handover.image import Image
+from rekindle.jobs.handover.order import Order, Outcome, carry_out
+from rekindle.jobs.journal_writer import Record, print_line
+from rekindle.state import crash_points
+from rekindle.state.paths import Run
+from rekindle.state.run import checkpoints
+
+_AT_END_S: Final = 600.0
+"""Longest wait for the last checkpoint of a trainer that has ended."""
+
+
+class Receiver:
+    """Thread of the keeper that writes checkpoints, one after another.
+
+    Args:
+        record: the journal.
+    """
+
+    def __init__(self, run: Run, record: Record) -> None:
+        self._run = run
+        self._record = record
+        self._end, self._trainers = channel.pair()
+        self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)
+
+    @property
+    def trainers_end(self) -> int:
+        """Descriptor that the trainer inherits."""
+        return self._trainers.fileno()
+
+    def start(self) -> None:
+        """Begin; call it once the trainer is spawned, before which there must be no thread."""
+        self._trainers.close()
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Write until every process has ended that has the trainer's end."""
+        self._thread.join()
+
+    def finish(self) -> None:
+        """Write what was handed over, once the trainer and its processes have ended."""
+        # what waits is still received
+        with contextlib.suppress(OSError):
+            self._end.shutdown(socket.SHUT_RD)
+        self._thread.join(_AT_END_S)
+        if self._thread.is_alive():
+            print_line(f"the last checkpoint was not on disk after {_AT_END_S:.0f} s.")
+
+    def _work(self) -> None:
+        while True:
+            try:
+                found = channel.receive(self._end)
+                if found is None:
+                    return
+                crash_points.reached("snapshot_received")
+                channel.answer(self._end, self._write(*found))
+            except Exception as error:  # the trainer must not wait for ever
+                print_line(f"a snapshot was not understood: {error!r}")
+                channel.refuse(self._end, repr(error)[:1000])
+
+    def _write(self, image: Image, order: bytes) -> Outcome:
+        try:
+            return carry_out(
+                Order.from_json(order),
+                self._run,
+                lambda entry: self._record.add(**entry),
+                lambda folder: {checkpoints.STATE: image.save(folder / checkpoints.STATE)},
+            )
+        finally:
+            os.close(image.fd)
