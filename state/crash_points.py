@@ -39,7 +39,6 @@ KEEPER: Final = (
     "keeper_entered",
     "trainer_spawned",
     "attempt_recorded",
-    "snapshot_received",
     "trainer_ended",
     "leftovers_ended",
     "end_recorded",
@@ -51,9 +50,10 @@ CHECKPOINT: Final = (
     "before_rename",
     "before_folder_fsync",
 )
+HANDOVER: Final = ("snapshot_received",)
 NEW_CODE: Final = ("code_noted", "code_committed", "code_linked")
 FORK: Final = ("fork_prepared", "fork_accepted")
-POINTS: Final = (*INBOX, *DAEMON, *KEEPER, *CHECKPOINT, *NEW_CODE, *FORK)
+POINTS: Final = (*INBOX, *DAEMON, *KEEPER, *CHECKPOINT, *HANDOVER, *NEW_CODE, *FORK)
 
 _PLACE, _, _ONCE = os.environ.get(VARIABLE, "").partition("@")
 _WANTED, _, _TIMES = _PLACE.partition("#")

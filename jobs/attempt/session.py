@@ -48,8 +48,7 @@ class Session:
 
     Args:
         on_failure: ends the process with the exit code for *permanent*; None without a daemon.
-        on_restored: in an export, a stage and a function that receives the models restored
-            from its newest checkpoint; nothing is trained then.
+        on_restored: in an export, a stage and a function of its restored models; nothing is trained.
         keeper: writes the checkpoints; None without a daemon.
 
     Attributes:
@@ -72,7 +71,7 @@ class Session:
         keeper: Keeper | None = None,
     ) -> None:
         self.run, self.job, self.attempt = run, job, attempt
-        self._on_restored = on_restored
+        self._on_restored, self._on_failure = on_restored, on_failure
         # read first: the new heartbeat overwrites how far the last attempt came
         before = heartbeat.read(run.heartbeat)
         known = summary.read(run).entries
@@ -86,7 +85,6 @@ class Session:
         self.stages = StageGate(table, StageEnds(limit, refuse), refuse)
         self._at = _Whereabouts(heartbeat.Heartbeat(run.heartbeat, attempt), self._history.reached)
         self.times = self._at.times
-        self._on_failure = on_failure
         self._changed: list[str] = []
 
     @classmethod

@@ -58,7 +58,7 @@ def test_a_snapshot_outlives_its_trainer(name: str, tmp_path: Path) -> None:
         lives.close()
 
 
-@pytest.mark.parametrize("point", ["snapshot_received", *crash_points.CHECKPOINT])
+@pytest.mark.parametrize("point", [*crash_points.HANDOVER, *crash_points.CHECKPOINT])
 def test_a_keeper_that_is_killed_while_it_writes(point: str, tmp_path: Path) -> None:
     """The trainer ends with it, and nothing of a half-written checkpoint is used."""
     calm = driver.undisturbed(matrix.lives(tmp_path / "calm", "arrays_shuffled"))
