@@ -48,7 +48,7 @@ class Session:
 
     Args:
         on_failure: ends the process with the exit code for *permanent*; None without a daemon.
-        on_restored: in an export, a stage and a function of its restored models; nothing is trained.
+        on_restored: in an export, a stage and a function of its restored models; no training.
         keeper: writes the checkpoints; None without a daemon.
 
     Attributes:
