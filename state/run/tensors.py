@@ -8,6 +8,7 @@ integers of the same width; the caller views them as their type.
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -82,29 +83,44 @@ def header(
 def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
     """Read what :func:`save` wrote: tensors by name (writable, own memory) and metadata.
 
+    Each tensor is read into its own memory, without a copy of the whole file between.
+
     Raises:
         ValueError: the file is truncated or not in the format.
         OSError: the file cannot be read.
     """
-    data = np.fromfile(path, dtype=np.uint8)
-    if data.size < 8:
-        raise ValueError(f"{path}: too short for a safetensors file")
-    length = int.from_bytes(data[:8].tobytes(), "little")
-    if length > data.size - 8:
-        raise ValueError(f"{path}: the header is truncated")
-    header = json.loads(data[8 : 8 + length].tobytes())
-    metadata = header.pop("__metadata__", {})
-    body = data[8 + length :]
-    tensors: dict[str, np.ndarray[Any, Any]] = {}
-    for name, entry in header.items():
-        start, end = entry["data_offsets"]
-        dtype = _DTYPES.get(entry["dtype"])
-        count = math.prod(entry["shape"])
-        if (
-            dtype is None
-            or not 0 <= start <= end <= body.size
-            or end - start != (count * dtype.itemsize)
-        ):
-            raise ValueError(f"{path}: the entry of tensor {name} does not match the file")
-        tensors[name] = body[start:end].copy().view(dtype).reshape(entry["shape"])
+    with path.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8:
+            raise ValueError(f"{path}: too short for a safetensors file")
+        if length > size - 8:
+            raise ValueError(f"{path}: the header is truncated")
+        text = bytearray(length)
+        _read(file.fileno(), memoryview(text), 8)
+        header = json.loads(text)
+        metadata = header.pop("__metadata__", {})
+        tensors: dict[str, np.ndarray[Any, Any]] = {}
+        for name, entry in header.items():
+            start, end = entry["data_offsets"]
+            dtype = _DTYPES.get(entry["dtype"])
+            count = math.prod(entry["shape"])
+            if (
+                dtype is None
+                or not 0 <= start <= end <= size - 8 - length
+                or end - start != count * dtype.itemsize
+            ):
+                raise ValueError(f"{path}: the entry of tensor {name} does not match the file")
+            array = np.empty(entry["shape"], dtype)
+            if array.nbytes:
+                _read(file.fileno(), array.reshape(-1).view(np.uint8).data, 8 + length + start)
+            tensors[name] = array
     return tensors, metadata
+
+
+def _read(fd: int, memory: memoryview, at: int) -> None:
+    while memory:
+        done = os.preadv(fd, [memory], at)
+        if not done:
+            raise ValueError("the file has become shorter")
+        memory, at = memory[done:], at + done
