@@ -6,12 +6,15 @@ the steps up to the next save take longer than ordinary ones, summed up, since a
 background is not free either. Peers do not wait for the disk: `+ fsync` does so for them, by
 flushing every file that they wrote.
 
+The *restore* is that of model and optimizer, of what was just written, in a new process.
+
     python benchmarks/checkpoint_cost.py [--sizes 1 10 100] [--saves 5] [--rounds 2] [--json FILE]
 """
 
 import argparse
 import itertools
 import json
+import math
 import os
 import resource
 import shutil
@@ -23,19 +26,10 @@ import time
 import warnings
 from pathlib import Path
 
+from savers import SAVERS, Saver, absent, restore, title
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 WARM_UP = 6
-NAMES = {
-    "none": "no saves",
-    "rekindle": "rekindle",
-    "keras": "ModelCheckpoint .keras",
-    "h5": "ModelCheckpoint .weights.h5",
-    "backup": "BackupAndRestore",
-    "manager": "tf.train.CheckpointManager",
-    "safetensors": "safetensors save_file",
-}
-DURABLE = ("keras", "h5", "backup", "manager", "safetensors")
-SAVERS = (*NAMES, *(f"{name}+fsync" for name in DURABLE))
 
 
 def every_of(millions):
@@ -55,61 +49,15 @@ def model_of(millions):
     return model, width
 
 
-def saving(saver, model, where, every):
-    """Return a callback that saves, or None where another one does."""
+def clock_of(begins):
+    """Return a callback that notes when each batch begins, after all that the last led to."""
     import keras
-    import tensorflow as tf
 
-    name, _, durable = saver.partition("+")
-    callbacks = keras.callbacks
-    if name == "keras":
-        made = callbacks.ModelCheckpoint(f"{where}/m.keras", save_freq=every)
-    elif name == "h5":
-        made = callbacks.ModelCheckpoint(
-            f"{where}/m.weights.h5", save_freq=every, save_weights_only=True
-        )
-    elif name == "backup":
-        made = callbacks.BackupAndRestore(where, save_freq=every, delete_checkpoint=False)
-    else:
-        if name == "manager":
-            # its asynchronous option fails on optimizers of Keras 3
-            checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
-            save = tf.train.CheckpointManager(checkpoint, where, max_to_keep=2).save
-        elif name == "safetensors":
-            import numpy as np
-            from safetensors.numpy import save_file
+    class Clock(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            begins.append(time.perf_counter())
 
-            def save():
-                variables = {
-                    v.path: np.asarray(v.numpy())
-                    for v in [*model.variables, *model.optimizer.variables]
-                }
-                save_file(variables, f"{where}/m.safetensors")
-
-        else:
-            return None
-        made = callbacks.LambdaCallback(
-            on_train_batch_end=lambda batch, logs: save() if (batch + 1) % every == 0 else None
-        )
-    if not durable:
-        return made
-    end = made.on_train_batch_end
-
-    def end_and_flush(batch, logs=None):
-        end(batch, logs)
-        if (batch + 1) % every == 0:
-            flush(Path(where))
-
-    made.on_train_batch_end = end_and_flush
-    return made
-
-
-def flush(folder):
-    """Make every file below a folder durable."""
-    for path in [folder, *folder.rglob("*")]:
-        fd = os.open(path, os.O_RDONLY)
-        os.fsync(fd)
-        os.close(fd)
+    return Clock()
 
 
 def keeper_of(folder):
@@ -144,14 +92,7 @@ def one(saver, millions, saves, folder):
     steps = every * (saves + 1)
     x = np.random.default_rng(0).normal(size=(steps, width)).astype("float32")
     y = np.zeros(steps, "int32")
-    begins = []
-
-    class Clock(keras.callbacks.Callback):
-        """When each batch begins: behind everything that the one before has led to."""
-
-        def on_train_batch_begin(self, batch, logs=None):
-            begins.append(time.perf_counter())
-
+    clock = clock_of(begins := [])
     if saver == "rekindle":
         from rekindle.jobs.attempt.session import Session
         from rekindle.jobs.job import CheckpointPolicy, Job
@@ -162,9 +103,11 @@ def one(saver, millions, saves, folder):
         policy = CheckpointPolicy(every_steps=every, keep=2)
         job = Job(name="bench", workdir=str(folder), checkpoint=policy)
         fit_hook.install(Session.open(run, job, 1, keeper=keeper), keras)
-    made = saving(saver, model, str(where), every)
-    callbacks = [*([made] if made else []), Clock()]
+    made = Saver(saver, model, str(where), every)
+    callbacks = [*([made.callback] if made.callback else []), clock]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     model.fit(x, y, batch_size=1, epochs=1, shuffle=False, verbose=0, callbacks=callbacks)
+    made.close()
     times = [1000 * (b - a) for a, b in itertools.pairwise(begins)]
     # steps with a save are the every-th; ordinary ones are those far behind a save
     ordinary = [
@@ -172,37 +115,100 @@ def one(saver, millions, saves, folder):
     ]
     usual = statistics.median(ordinary)
     at = range(every - 1, len(times) - every + 1, every)
-    files = [p.stat().st_size for p in where.rglob("*") if p.is_file()]
     return {
         "stalls": [times[i] - usual for i in at],
         "spreads": [sum(times[i + 1 : i + every]) - (every - 1) * usual for i in at],
         "step": usual,
-        "bytes": max(files, default=0),
+        "bytes": size_of(where, saver),
+        "flushes": [1000 * one for one in made.flushes],
+        "before": before * 1024,
         "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
 
 
+def size_of(where, saver):
+    """Return the bytes of one checkpoint."""
+    if saver == "rekindle":
+        kept = sorted((where / "checkpoints").glob("e*"))[-1:]
+    elif saver.startswith("orbax-keras"):
+        kept = [one for one in where.iterdir() if one.name.isdigit()][-1:]
+    elif saver.partition("+")[0] in ("manager", "tf-async"):
+        # the newest of two: a file of data and an index
+        newest = max(where.glob("ckpt-*.index"), key=lambda one: one.stat().st_mtime)
+        return sum(one.stat().st_size for one in where.glob(f"{newest.stem}.*"))
+    else:
+        kept = [where]
+    return sum(p.stat().st_size for folder in kept for p in folder.rglob("*") if p.is_file())
+
+
+def restored(saver, millions, saves, folder):
+    """Restore what a saver left, in a new process; return the seconds that it takes."""
+    import keras
+    import numpy as np
+
+    model, width = model_of(millions)
+    where = folder / "saved"
+    if saver != "rekindle":
+        model.optimizer.build(model.trainable_variables)
+        began = time.perf_counter()
+        restore(saver, model, str(where))
+        return {"restore": time.perf_counter() - began}
+    from rekindle.jobs import heartbeat
+    from rekindle.jobs.attempt.session import Session
+    from rekindle.jobs.job import CheckpointPolicy, Job
+    from rekindle.jobs.resume import fit_hook
+    from rekindle.state.paths import Run
+
+    run, every = Run(where), every_of(millions)
+    # it is finished: the state at its end is restored, and nothing is trained
+    policy = CheckpointPolicy(every_steps=every, keep=2)
+    session = Session.open(run, Job(name="bench", workdir=str(folder), checkpoint=policy), 2)
+    fit_hook.install(session, keras)
+    steps = every * (saves + 1)
+    x = np.random.default_rng(0).normal(size=(steps, width)).astype("float32")
+    clock = clock_of([])
+    model.fit(
+        x, np.zeros(steps, "int32"), batch_size=1, shuffle=False, verbose=0, callbacks=[clock]
+    )
+    session.beat("ended")
+    return {"restore": heartbeat.read(run.heartbeat).times.restore}
+
+
 def apart(saver, millions, saves):
-    """Measure one saver in a process and a folder of its own."""
+    """Measure one saver in a process and a folder of its own, and its restore in another."""
     folder = Path(tempfile.mkdtemp(prefix="rekindle-bench-"))
     try:
-        arguments = ["--one", saver, "--sizes", str(millions), "--saves", str(saves)]
-        ran = subprocess.run(
-            [sys.executable, __file__, *arguments, "--folder", str(folder)],
-            stdout=subprocess.PIPE,
-            check=True,
-            text=True,
-        )
-        return json.loads(ran.stdout.splitlines()[-1])
+        arguments = ["--sizes", str(millions), "--saves", str(saves), "--folder", str(folder)]
+        found = called("--one", saver, *arguments)
+        if saver != "none" and "+" not in saver and "failed" not in found:
+            found |= called("--restore", saver, *arguments)
+        return found
     finally:
         shutil.rmtree(folder)
+
+
+def called(*words):
+    """Run this script with some arguments; return its result, or why there is none."""
+    ran = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True)
+    if ran.returncode:
+        errors = [line for line in ran.stderr.splitlines() if line.strip()]
+        return {"failed": errors[-1][:200] if errors else f"exit code {ran.returncode}"}
+    return json.loads(ran.stdout.splitlines()[-1])
 
 
 def show(millions, found):
     """Print the medians of one size."""
     median = statistics.median
     rows = {}
+    lacking = {}
     for saver, rounds in found.items():
+        failed = [r["failed"] for r in rounds if "failed" in r]
+        if "stalls" not in rounds[0]:
+            lacking[saver] = failed[0]
+            print(f"{title(saver)} is left out: {failed[0]}")
+            continue
+        if failed:
+            print(f"{title(saver)} does not restore: {failed[0]}")
         stalls = [s for r in rounds for s in r["stalls"]]
         both = [s + p for r in rounds for s, p in zip(r["stalls"], r["spreads"], strict=True)]
         rows[saver] = {
@@ -210,23 +216,38 @@ def show(millions, found):
             "with_spread_ms": median(both),
             "step_ms": median(r["step"] for r in rounds),
             "bytes": rounds[0]["bytes"],
+            "flush_ms": median(all_of(rounds, "flushes")) if rounds[0]["flushes"] else None,
+            "restore_ms": median(1000 * r["restore"] for r in rounds) if restores(rounds) else None,
+            "before_bytes": max(r["before"] for r in rounds),
             "peak_bytes": max(r["peak"] for r in rounds),
         }
-    ours = rows["rekindle"]
+    ours = rows.get("rekindle", {"stall_ms": math.nan, "with_spread_ms": math.nan})
     print(
         f"\n{'saver':<34} {'stall':>9} {'to ours':>8} {'+ spread':>9} {'to ours':>8} "
-        f"{'step':>7} {'MB':>7} {'peak MB':>8}"
+        f"{'step':>7} {'MB':>7} {'restore':>8} {'flush':>8} {'peak MB':>8}"
     )
     for saver, row in rows.items():
-        name, _, durable = saver.partition("+")
         print(
-            f"{NAMES[name] + (' + fsync' if durable else ''):<34} {row['stall_ms']:9.1f} "
+            f"{title(saver):<34} {row['stall_ms']:9.1f} "
             f"{row['stall_ms'] / max(ours['stall_ms'], 0.01):7.1f}x {row['with_spread_ms']:9.1f} "
             f"{row['with_spread_ms'] / max(ours['with_spread_ms'], 0.01):7.1f}x "
-            f"{row['step_ms']:7.1f} {row['bytes'] / 1e6:7.1f} {row['peak_bytes'] / 1e6:8.0f}",
+            f"{row['step_ms']:7.1f} {row['bytes'] / 1e6:7.1f} {number(row['restore_ms']):>8} "
+            f"{number(row['flush_ms']):>8} {row['peak_bytes'] / 1e6:8.0f}",
             flush=True,
         )
-    return {"millions": millions, "savers": rows}
+    return {"millions": millions, "savers": rows, "absent": lacking}
+
+
+def all_of(rounds, name):
+    return [one for r in rounds for one in r[name]]
+
+
+def restores(rounds):
+    return all("restore" in r for r in rounds)
+
+
+def number(value):
+    return "-" if value is None else f"{value:.1f}"
 
 
 def main():
@@ -237,11 +258,19 @@ def main():
     parser.add_argument("--savers", nargs="+", default=SAVERS, choices=SAVERS)
     parser.add_argument("--json", type=Path, help="write the medians into this file")
     parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--restore", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
         print(json.dumps(one(args.one, args.sizes[0], args.saves, args.folder)))
         return
+    if args.restore:
+        print(json.dumps(restored(args.restore, args.sizes[0], args.saves, args.folder)))
+        return
+    lacking = {saver: reason for saver in args.savers if (reason := absent(saver))}
+    savers = [saver for saver in args.savers if saver not in lacking]
+    for saver, reason in lacking.items():
+        print(f"{title(saver)} is left out: {reason}")
     results = []
     for millions in args.sizes:
         load = os.getloadavg()[0]
@@ -249,11 +278,14 @@ def main():
             f"\n{millions:g}M parameters, Adam; medians of {args.rounds} x {args.saves} saves, "
             f"ms; load {load:.1f} on {len(os.sched_getaffinity(0))} cores"
         )
-        found = {saver: [] for saver in args.savers}
+        found = {saver: [] for saver in savers}
         for _ in range(args.rounds):
-            for saver in args.savers:
-                found[saver].append(apart(saver, millions, args.saves))
-        results.append(show(millions, found) | {"load": load})
+            for saver in savers:
+                if not (found[saver] and "stalls" not in found[saver][0]):
+                    found[saver].append(apart(saver, millions, args.saves))
+        shown = show(millions, found)
+        about = {"load": load, "rounds": args.rounds, "saves": args.saves}
+        results.append(shown | about | {"absent": lacking | shown["absent"]})
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n")
 
