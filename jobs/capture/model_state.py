@@ -106,6 +106,21 @@ class ModelState(ComponentBase):
         self._tables.restore(saved, arrays, lenient=lenient)
         self._finiteness.allow(saved.get("non_finite", {}))
 
+    def capture_numbers(self, arrays: Tensors) -> None:
+        """Copy the variables of one number that Keras lists itself, e.g. steps and rates."""
+        variables.capture_numbers(variables.readable(self._groups.listed())[0], arrays)
+
+    def restore_numbers(self, saved: TrainingState, arrays: Tensors) -> None:
+        """Restore the variables that there are arrays of, e.g. steps and rates."""
+        variables.restore(
+            self._here(saved),
+            saved["variables"],
+            arrays,
+            names=self._renaming(saved),
+            checked=True,
+            partial=True,
+        )
+
     def fingerprint(self) -> Fingerprint:
         names = self._renamed[1].now if self._renamed is not None else None
         return fingerprint.of(list(self.models.values()), self._optimizers(), names)

@@ -190,6 +190,16 @@ def capture(groups: Groups, tensors: Tensors) -> dict[str, list[list[Any]]]:
     return described
 
 
+def capture_numbers(groups: Groups, tensors: Tensors) -> None:
+    """Put the values of variables of one number into ``tensors``."""
+    for group, variables in groups.items():
+        for index, variable in enumerate(variables):
+            if _shape(variable) == []:
+                for replica, component in enumerate(components(variable)):
+                    array = raw_arrays.value_of(component)
+                    tensors[_key(group, index, replica)] = raw_arrays.packed(array)
+
+
 def difference(
     groups: Groups, saved: dict[str, list[list[Any]]], *, names: Renaming = _AS_THEY_ARE
 ) -> str | None:

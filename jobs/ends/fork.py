@@ -38,6 +38,7 @@ class OwnValues:
         self.random = own_random
         self._fork = fork
         self._models = models
+        self._restored: dict[str, float] = {}
         then = saved["fingerprint"].get("rates", {})
         self._rates = {
             name: (then[name], rate)
@@ -56,21 +57,16 @@ class OwnValues:
             for part in variables.components(one)
         ]
 
-    def put_back(self) -> dict[str, float]:
-        """Set what the script has set; return the learning rates that it replaces."""
-        before = self._models.rates()
+    def put_back(self) -> None:
+        """Set what the script has set, and note the learning rates that it replaces."""
+        self._restored = self._models.rates()
         for part, array in self._kept:
             raw_arrays.assign(part, array)
-        return before
 
-    def texts(self, restored: dict[str, float]) -> Iterator[str]:
-        """Say which values are those of the script.
-
-        Args:
-            restored: learning rates of the checkpoint.
-        """
+    def texts(self) -> Iterator[str]:
+        """Say which values are those of the script."""
         for name, (then, now) in self._rates.items():
-            at = restored.get(name, then)
+            at = self._restored.get(name, then)
             trained = f", and was {at:g} at the checkpoint" if at != then else ""
             yield (
                 f"the learning rate of the {name} is {now:g}, as the script sets it; in "

@@ -22,6 +22,7 @@ _NOT_STATE: Final = frozenset(
         *("position", "fingerprint", "versions", "inexact", "epochs"),
         *("files", "folders", "paths", "held", "python", "architecture", "fork"),
         "non_finite",
+        "epoch_start",
     }
 )
 _DATA: Final = frozenset({"iterator", "live", "evals", "draws", "loop", "hidden"})

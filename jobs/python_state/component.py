@@ -75,6 +75,17 @@ class PythonState(ComponentBase):
             with self._guard():
                 self._restore(saved, arrays, lenient=lenient)
 
+    def restore_start(self, saved: TrainingState, arrays: Tensors) -> None:
+        """Restore the state of the start of an epoch; the restore that follows is the one checked.
+
+        What cannot be restored here is none of the checkpoint's.
+        """
+        kept = saved.get("python")
+        if kept and not self._is_off:
+            with self._guard():
+                records_of = cast("records.PythonRecords", kept)
+                Restorer(self._entry, self._walk, records_of, arrays, KINDS).restore()
+
     def caveats(self) -> list[Caveat]:
         return [*self._stack.caveats(), *self._found]
 

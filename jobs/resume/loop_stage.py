@@ -207,9 +207,11 @@ class LoopStage:
 
     def epoch_begins(self) -> None:
         """Begin an epoch, or resume the one of the checkpoint."""
-        if not self._data.begin_epoch():
+        again = self._data.begin_epoch()
+        if not again:
             self._progress = replace(self._progress, epoch_step=0)
             self.flags.clear_logs()
+        self._running().epoch_begins(again=again)
         self._running().session.advance(self._progress, trained=False)
 
     def epoch_ended(self, seconds: float) -> None:

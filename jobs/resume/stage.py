@@ -211,6 +211,18 @@ class RestorableStage:
         with self.session.times.spending("restore"):
             self._state.restore_again(self._point)
 
+    def epoch_begins(self, *, again: bool) -> None:
+        """Keep what is small of the state, or restore it as of the start of the epoch.
+
+        Args:
+            again: the epoch had begun before the checkpoint.
+        """
+        if again:
+            with self.session.times.spending("restore"):
+                self._state.epoch_resumed(self._point)
+        else:
+            self._state.epochs.begin()
+
     def report(self, caveats: Iterable[Caveat]) -> None:
         """Report each caveat once, in receipts or as a warning."""
         self._state.caveats.add(caveats)

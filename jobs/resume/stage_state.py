@@ -15,11 +15,12 @@ from rekindle.jobs.ends.fork import OwnValues
 from rekindle.jobs.keras_compat.internals import keras
 from rekindle.jobs.keras_compat.tensorflow_parts import tf
 from rekindle.jobs.proof import decodable, round_trip
+from rekindle.jobs.proof.epoch_start import EpochStarts
 from rekindle.jobs.proof.round_trip import Comparison, Gap
 from rekindle.jobs.python_state import saved as saved_python
 from rekindle.jobs.saving.checkpoint_store import RestorePoint, Snapshot
 from rekindle.state.counted import counted
-from rekindle.state.run.training_state import TrainingState
+from rekindle.state.run.training_state import PositionState, TrainingState
 
 
 class Seekable(Component, Protocol):
@@ -42,6 +43,7 @@ class StageState:
     Attributes:
         allowed: the change of the script that was allowed, in words.
         gaps: what was not restored, as last compared.
+        epochs: keeps what is small of the state at the start of an epoch.
 
     Raises:
         StateMismatch: the script differs from that of the checkpoint.
@@ -76,9 +78,9 @@ class StageState:
             raise fingerprint.refuse(found or refusal or "")
         self.allowed = found
         self._is_complete = models.is_complete()
-        self._restored_rates: dict[str, float] = {}
         self.gaps: list[Gap] = []
         self._decoded = False
+        self.epochs = EpochStarts(models, others)
 
     def _own_values(self, session: Session, point: RestorePoint) -> OwnValues | None:
         """Return what the script of a fork sets itself; None in other jobs and own checkpoints."""
@@ -150,7 +152,7 @@ class StageState:
             if own is None or not (own.random and isinstance(component, RandomState)):
                 component.restore(saved, point.tensors, lenient=self.allowed is not None)
         if own is not None:
-            self._restored_rates = own.put_back()
+            own.put_back()
         self.look_for_caveats()
 
     def _changed_optimizers(self, saved: TrainingState) -> list[str]:
@@ -162,6 +164,11 @@ class StageState:
         """Restore within an epoch, once callbacks or code before the batches have run again."""
         self.restore(point)
         self.compare(point)
+
+    def epoch_resumed(self, point: RestorePoint) -> None:
+        """Restore what is small of the state at the start of the epoch of a checkpoint."""
+        if self.allowed is None and self._own is None:
+            self.epochs.resume(point.state, point.tensors)
 
     def compare(self, point: RestorePoint) -> None:
         """Capture the restored state again, and report what differs from the checkpoint."""
@@ -207,7 +214,7 @@ class StageState:
     def report_unused_rates(self, point: RestorePoint, session: Session) -> None:
         """Report each learning rate of the script that the restored one replaces."""
         if self._own is not None:
-            for text in self._own.texts(self._restored_rates):
+            for text in self._own.texts():
                 session.note_change(text)
             return
         if self.allowed is not None:
@@ -253,19 +260,14 @@ class StageState:
         with self.models.listed():
             for component in self._components:
                 state |= component.capture(arrays)
+        if self._kind == "loop":
+            state |= self.epochs.kept(state, arrays, within=bool(at.epoch_step))
         self.look_for_caveats()
         if not self._decoded:
             self._decoded = True
             self.caveats.add(decodable.caveats(state, arrays))
         state |= {
-            "position": {
-                "stage": at.stage,
-                "epoch": at.epoch,
-                "step": at.step,
-                "epoch_step": at.epoch_step,
-                "base": begun_at if self._kind == "loop" else at.step - at.epoch_step,
-                "end": at.ended,
-            },
+            "position": _position(at, begun_at if self._kind == "loop" else None),
             "inexact": self.caveats.texts,
             **({} if self._fork is None else {"fork": self._fork.token}),
             "fingerprint": self._fingerprint,
@@ -278,6 +280,17 @@ class StageState:
             state["logs"] if logs is None else logs,
             self.models.judge(),
         )
+
+
+def _position(at: Progress, begun_at: int | None) -> PositionState:
+    return {
+        "stage": at.stage,
+        "epoch": at.epoch,
+        "step": at.step,
+        "epoch_step": at.epoch_step,
+        "base": at.step - at.epoch_step if begun_at is None else begun_at,
+        "end": at.ended,
+    }
 
 
 def _versions() -> dict[str, str]:

@@ -94,6 +94,8 @@ class TrainingState(TypedDict, total=False):
         iterator, live, evals, hidden, draws, callbacks, epochs: of a ``fit``; older checkpoints
             lack ``hidden``, ``draws`` and ``epochs``.
         loop, state: of a loop.
+        epoch_start: of a loop, what is small of the state at the start of its epoch; older
+            checkpoints lack it.
         non_finite: arrays that are not finite by design, and the number of NaN in each; older
             checkpoints lack it, ``tables`` and ``traced``.
         traced: random states from which steps were traced that drew in it; only if there are any.
@@ -131,6 +133,7 @@ class TrainingState(TypedDict, total=False):
     epochs: int
     loop: LoopState
     state: dict[str, Any]
+    epoch_start: dict[str, Any]
     python: dict[str, Any]
     architecture: str
     seeds_in_models: list[int]
