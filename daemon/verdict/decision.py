@@ -33,6 +33,8 @@ _NEEDS_A_PERSON = {
     "SpecError",
     "StateMismatch",
 }
+_FROM_OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+"""Signals that another process sends; a fault of the training's own may come again."""
 FIRST_RETRY_S: Final = 1.0
 """Wait after the first failure without a new checkpoint: the cause of most, a kill, is over."""
 
@@ -521,6 +523,9 @@ def _retry(
             hint="Read its log with `rekindle logs`, correct the cause, then "
             f"`rekindle release {job}{option}`.",
         )
+    if ending.progressed and ending.signal in _FROM_OUTSIDE and not _after_training(ending):
+        # killed after it had saved: a wait would only be lost time
+        return Verdict(JobState.QUEUED, outcome, cause, f"{what} It is resumed at once.", count)
     delay = backoff(policy, count)
     return Verdict(
         JobState.WAITING,

@@ -521,6 +521,24 @@ def test_a_failure_after_the_training_is_held_and_the_model_is_safe(
     assert "rekindle release fit-1" in verdict.hint
 
 
+@pytest.mark.parametrize(
+    ("number", "progressed", "state"),
+    [
+        (signal.SIGKILL, True, JobState.QUEUED),
+        (signal.SIGTERM, True, JobState.QUEUED),
+        (signal.SIGKILL, False, JobState.WAITING),
+        (signal.SIGSEGV, True, JobState.WAITING),
+    ],
+)
+def test_a_kill_after_a_new_checkpoint_is_resumed_at_once(
+    number: signal.Signals, progressed: bool, state: JobState
+) -> None:
+    """A second of waiting would be a third of a warm relaunch."""
+    verdict = decide(having(exit_code=None, signal=number, progressed=progressed))
+    assert verdict.state == state
+    assert (verdict.delay == 0.0) == (state == JobState.QUEUED)
+
+
 def test_a_failure_that_may_pass_is_tried_again_before_a_person_is_asked() -> None:
     """An upload at four in the morning: no step is repeated for it."""
     upload = [failed(kind="ConnectionError", message="refused", passing=True), CRASH_1]
