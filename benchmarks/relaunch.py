@@ -7,6 +7,7 @@ A daemon for each kind, killed in turn. The parts of the time are those that the
 """
 
 import argparse
+import itertools
 import os
 import signal
 import statistics
@@ -24,7 +25,6 @@ PARTS = (
     ("ended", "the keeper records the end"),
     ("started", "verdict, delay, keeper, spawn"),
     ("trainer", "interpreter, modules of the trainer"),
-    ("script", "session, hooks"),
     ("imported", "imports of the script"),
     ("built", "data and model"),
     ("resumed", "checkpoint restored"),
@@ -74,7 +74,7 @@ class Kind:
         """Wait until the attempt has trained for some seconds, and has a spare if it gets one."""
         begun = until(self._has_begun, f"attempt {self.attempt} of {self.name} trains")
         until(
-            lambda: time.time() - begun > 3 and self.entries("checkpoint_committed", self.attempt),
+            lambda: time.time() - begun > 10 and self.entries("checkpoint_committed", self.attempt),
             f"attempt {self.attempt} of {self.name} saves",
         )
 
@@ -98,7 +98,7 @@ class Kind:
         first["trainer"] = self.entries("provenance", now)[0]["t"]
         first["resumed"] = self.entries("resumed", now)[0]["t"]
         times = [killed, *(first[part] for part, _ in PARTS)]
-        return [later - earlier for earlier, later in zip(times, times[1:])]
+        return [later - earlier for earlier, later in itertools.pairwise(times)]
 
     def end(self):
         self.daemon.send_signal(signal.SIGTERM)
@@ -119,9 +119,13 @@ def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--kills", type=int, default=6, help="measured kills of each kind")
     options.add_argument("--cold", action="store_true", help="measure cold relaunches alone")
+    options.add_argument("--keep", type=Path, help="a new folder, to look at afterwards")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
+        if chosen.keep:
+            root = chosen.keep
+            root.mkdir()
         kinds = []
         try:
             kinds.append(Kind(root, "cold", None if chosen.cold else False))

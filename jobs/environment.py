@@ -31,6 +31,8 @@ UNTIL: Final = "REKINDLE_UNTIL"
 
 BEGAN: Final = "REKINDLE_BEGAN"
 """From the keeper to the trainer: when the attempt began, in seconds of the monotonic clock."""
+LATE: Final = (BEGAN,)
+"""Variables that a warm spare is given with its attempt."""
 
 # from the daemon to the keeper
 LOG_MAX_BYTES: Final = "REKINDLE_LOG_MAX_BYTES"

@@ -192,6 +192,14 @@ def holds_lock(pid: int, paths: Collection[str]) -> bool:
     return False
 
 
+def holds_socket(pid: int, fd: int) -> bool:
+    """Check that a descriptor of a process is a socket."""
+    try:
+        return os.readlink(f"/proc/{pid}/fd/{fd}").startswith("socket:")
+    except OSError:
+        return False
+
+
 def works_in(pid: int, folder: Path) -> bool:
     """Check that a process's working directory is ``folder``, or was removed since."""
     try:

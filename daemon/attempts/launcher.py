@@ -11,7 +11,9 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 
-from rekindle.jobs import bootstrap, environment, process
+from rekindle.daemon.keeper_environment import environment_of_keeper
+from rekindle.daemon.spares.standbys import Standbys
+from rekindle.jobs import bootstrap, process
 from rekindle.state import lock
 from rekindle.state.errors import LockHeld
 from rekindle.state.paths import Run
@@ -19,9 +21,14 @@ from rekindle.state.run import reading
 
 
 class Launcher:
-    """Launch the attempts of this host. Not thread-safe: the tick loop owns it."""
+    """Launch the attempts of this host. Not thread-safe: the tick loop owns it.
 
-    def __init__(self) -> None:
+    Args:
+        standbys: keepers that stand by with a warm spare.
+    """
+
+    def __init__(self, standbys: Standbys | None = None) -> None:
+        self._standbys = standbys or Standbys()
         self._keepers: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(
@@ -51,26 +58,9 @@ class Launcher:
             keeper_log = reading.open_regular(
                 run.keeper_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600
             )
-            with _signals_blocked():
-                keeper = subprocess.Popen(
-                    bootstrap.command(
-                        sys.executable,
-                        "rekindle.jobs.keeper.main",
-                        str(run.root),
-                        str(attempt),
-                        *map(str, held),
-                        options=("-I", "-S"),
-                    ),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    # not the daemon's own: the keeper outlives it
-                    stderr=keeper_log,
-                    cwd=run.root,
-                    env=environment_of_keeper(gpus),
-                    # a Ctrl-C in the daemon's terminal, or its hang-up, must not reach the keeper
-                    start_new_session=True,
-                    pass_fds=held,
-                )
+            keeper = self._standbys.take(run, attempt, gpus, (keeper_log, *held))
+            if keeper is None:
+                keeper = _spawn(run, attempt, gpus, held, keeper_log)
         finally:
             lock.release(held)
             if keeper_log is not None:
@@ -94,15 +84,30 @@ class Launcher:
         return keeper.send(signal.SIGTERM) and keeper.send(signal.SIGCONT)
 
 
-def environment_of_keeper(gpus: Sequence[str] | None) -> dict[str, str]:
-    """Build the environment of a keeper.
-
-    Args:
-        gpus: UUIDs of the GPUs of the attempt; None on a host without GPUs.
-    """
-    # a daemon that was started inside a job must not pass on the marks of that job
-    env = {key: value for key, value in os.environ.items() if key not in environment.OF_A_JOB}
-    return env if gpus is None else {**env, environment.GPUS: ",".join(gpus)}
+def _spawn(
+    run: Run, attempt: int, gpus: Sequence[str] | None, lock_fds: tuple[int, ...], log: int
+) -> "subprocess.Popen[bytes]":
+    """Start a keeper in an interpreter of its own."""
+    with _signals_blocked():
+        return subprocess.Popen(
+            bootstrap.command(
+                sys.executable,
+                "rekindle.jobs.keeper.main",
+                str(run.root),
+                str(attempt),
+                *map(str, lock_fds),
+                options=("-I", "-S"),
+            ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            # not the daemon's own: the keeper outlives it
+            stderr=log,
+            cwd=run.root,
+            env=environment_of_keeper(gpus),
+            # a Ctrl-C in the daemon's terminal, or its hang-up, must not reach the keeper
+            start_new_session=True,
+            pass_fds=lock_fds,
+        )
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from rekindle.state.ledger.ledger import Ledger
 from rekindle.state.ledger.rows import JobRow
 from rekindle.state.paths import Run
 
+_STANDBY: Final = b"rekindle.jobs.standby.main"
 _GRACE_S: Final = 5.0
 """Time in which the other processes of an attempt may end after their keeper."""
 _KILLED_S: Final = 10.0
@@ -99,13 +100,23 @@ def _find(
     spared = set(process.ancestors(os.getpid())) | ({without.pid} if without else set())
     found = []
     for pid in process.of_this_user():
-        if pid in spared or not belongs(pid):
+        if pid in spared or not belongs(pid) or _waits(pid):
             continue
         identity = process.Identity.of(pid)
         # checked again: the pid may have passed to another process before it was identified
         if identity is not None and belongs(pid):
             found.append(identity)
     return found
+
+
+def _waits(pid: int) -> bool:
+    """Return whether a process is a warm spare that no attempt has taken: it writes no run."""
+    parents = process.ancestors(pid)[1:2]
+    try:
+        words = Path(f"/proc/{parents[0]}/cmdline").read_bytes().split(b"\0") if parents else []
+    except OSError:
+        return False
+    return _STANDBY in words and process.holds_socket(pid, 0)
 
 
 def _is_marked(found: dict[bytes, bytes], run: Run) -> bool:

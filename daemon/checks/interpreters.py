@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rekindle.daemon.attempts import launcher
 from rekindle.daemon.checks import interpreter_findings, script_text
 from rekindle.daemon.checks.finding import WARNING, Finding, Waiting, named
 from rekindle.daemon.checks.interpreter_findings import CHECK, Result
+from rekindle.daemon.keeper_environment import environment_of_keeper
 from rekindle.jobs import bootstrap, environment, provenance
 from rekindle.jobs.job import Job
 from rekindle.jobs.keeper import spawn
@@ -104,9 +104,7 @@ def grouped(home: Home, waiting: Iterable[Waiting]) -> dict[Trial, list[Waiting]
 
 def _trial(home: Home, one: Waiting, gpus: int) -> Trial:
     job = one.job
-    env = spawn.variables(
-        job, home.run(one.name), 1, None, launcher.environment_of_keeper(_gpus(job, gpus))
-    )
+    env = spawn.variables(job, home.run(one.name), 1, None, environment_of_keeper(_gpus(job, gpus)))
     backend = script_text.of(job).backend
     if backend is not None:
         env["KERAS_BACKEND"] = backend

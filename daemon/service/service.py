@@ -49,6 +49,8 @@ from rekindle.daemon.service.status import LogWatch, StatusReport, ThreadWatch
 from rekindle.daemon.service.workload import Workload
 from rekindle.daemon.source.present_code import PresentCode
 from rekindle.daemon.source.snapshot import Snapshots
+from rekindle.daemon.spares.spares import Spares
+from rekindle.daemon.spares.standbys import Standbys
 from rekindle.jobs import environment, provenance
 from rekindle.state import lock
 from rekindle.state.ledger.ledger import Ledger
@@ -99,7 +101,10 @@ class Service:
         background = Background(self._wake.set)
         ledger = Ledger.open(home.ledger)
         self._closing.callback(ledger.close)
-        attempts = Attempts(home, ledger, Launcher(), background=background)
+        standbys = Standbys()
+        self._closing.callback(standbys.close)
+        attempts = Attempts(home, ledger, Launcher(standbys), background=background)
+        spares = Spares(home, ledger, standbys, wanted=options.config.daemon.warm_spares)
         pruning = Pruning(home, ledger, options.config.retention, attempts)
         self._closing.callback(pruning.close)
         file = QueueFile(home)
@@ -186,6 +191,7 @@ class Service:
             preemption,
             Call("GPUs", queue.watch_gpus, when=lambda: self._startup.done),
             Call("attempts", attempts.watch),
+            Call("spares", spares.tick, when=may_start),
             DiskWatch(home, ledger),
             self._notifier,
             Call("pruning", pruning.tick),

@@ -26,12 +26,15 @@ class Receiver:
 
     Args:
         record: the journal.
+        ends: of a warm spare, which has one of them; None for new ones.
     """
 
-    def __init__(self, run: Run, record: Record) -> None:
+    def __init__(
+        self, run: Run, record: Record, ends: tuple[socket.socket, socket.socket] | None = None
+    ) -> None:
         self._run = run
         self._record = record
-        self._end, self._trainers = channel.pair()
+        self._end, self._trainers = ends or channel.pair()
         self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)
 
     @property

@@ -9,7 +9,6 @@ import contextlib
 import errno
 import os
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from rekindle.jobs.keeper.log_cap import LogCap
 from rekindle.jobs.keeper.log_times import LogTimes
 from rekindle.jobs.keeper.memory_limit import MemoryLimit
 from rekindle.jobs.keeper.termination import Termination, end_leftovers
+from rekindle.jobs.spare.held import Held, Start
 from rekindle.state import crash_points
 from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Run
@@ -44,6 +44,18 @@ def main() -> NoReturn:
     run, attempt = Run(Path(sys.argv[1])), int(sys.argv[2])
     lock = tuple(int(fd) for fd in sys.argv[3:])
     signal.pthread_sigmask(signal.SIG_BLOCK, spawn.SIGNALS)
+    process.become_subreaper()
+    run_attempt(run, attempt, lock)
+
+
+def run_attempt(
+    run: Run, attempt: int, lock: tuple[int, ...], held: Held | None = None
+) -> NoReturn:
+    """Run an attempt and end the process.
+
+    Args:
+        held: a spare that may become its trainer.
+    """
     crash_points.reached("keeper_entered")
     # created here, not at acceptance: most of ten thousand queued jobs do not need them yet
     run.logs.mkdir(exist_ok=True)
@@ -51,10 +63,9 @@ def main() -> NoReturn:
     log = reading.open_regular(run.log(attempt), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    process.become_subreaper()
     with contextlib.suppress(OSError):
         log_cap.remove_older(run.logs, _number(environment.LOG_KEEP, log_cap.DEFAULT_KEEP))
-    Attempt(run, attempt, lock).run_to_end()
+    Attempt(run, attempt, lock, held).run_to_end()
     sys.exit(0)
 
 
@@ -83,10 +94,13 @@ class Plan:
 class Attempt:
     """Start the job's training process once, wait for it, and record its end."""
 
-    def __init__(self, run: Run, number: int, lock: tuple[int, ...]) -> None:
+    def __init__(
+        self, run: Run, number: int, lock: tuple[int, ...], held: Held | None = None
+    ) -> None:
         self._run = run
         self._number = number
         self._lock = lock
+        self._held = held
         self._ran = RunningTime(number, time.monotonic())
         self._record = Record(run.journal, number)
         self._log_times = LogTimes(run.log(number), run.log_times(number))
@@ -104,6 +118,7 @@ class Attempt:
             if signal.SIGTERM in signal.sigpending():
                 # asked to end before it began: no need to start the trainer
                 self._record_no_start("preempted")
+                _drop(self._held)
                 plan.limit.remove()
                 return
             trainer = self._start(plan)
@@ -111,6 +126,7 @@ class Attempt:
             self._record_failure(error)
             # a missing interpreter or folder may be a mount that is back later: transient
             self._record_no_start("crash" if isinstance(error, OSError) else "permanent")
+            _drop(self._held)
             if plan is not None:
                 # the keeper made its cgroup, if any: nobody else removes it
                 plan.limit.remove()
@@ -131,7 +147,8 @@ class Attempt:
             job.limits.hang_timeout, speaks=not runs_command, longest=seen_before(before)
         )
         point = command.restore_point(run, before) if runs_command else None
-        receiver = None if runs_command else Receiver(run, self._record)
+        ends = None if self._held is None else self._held.ends
+        receiver = None if runs_command else Receiver(run, self._record, ends)
         keeper = None if receiver is None else receiver.trainers_end
         argv = spawn.command_line(job, run, self._number, keeper)
         variables = spawn.variables(job, run, self._number, point, began=self._ran.began)
@@ -139,7 +156,7 @@ class Attempt:
         detector.look(first.mark, first.section, first.now)
         return Plan(
             job=job,
-            limit=MemoryLimit.build(job.resources.memory, f"rekindle-{run.id}-{os.getpid()}"),
+            limit=_limit(run, job, self._held),
             hang_detector=detector,
             follow_watch=FollowWatch(
                 run,
@@ -154,7 +171,7 @@ class Attempt:
             container=container.client(argv, run, variables, job.workdir) if runs_command else None,
         )
 
-    def _start(self, plan: Plan) -> "subprocess.Popen[bytes]":
+    def _start(self, plan: Plan) -> int:
         job, run = plan.job, self._run
         argv = plan.argv
         if plan.container is not None:
@@ -171,23 +188,18 @@ class Attempt:
                     "and when it starts.",
                 )
             )
-        inherited = self._lock
-        if plan.receiver is not None:
-            inherited = (*inherited, plan.receiver.trainers_end)
-        trainer = spawn.spawn(
-            argv, plan.variables, job.workdir, inherited, plan.limit, spawn.umask(job)
-        )
+        trainer = _spawn(argv, plan, self._held, self._lock)
         if plan.receiver is not None:
             plan.receiver.start()
         crash_points.reached("trainer_spawned")
         keeper = process.Identity.of(os.getpid())
-        child = process.Identity.of(trainer.pid)
+        child = process.Identity.of(trainer)
         shown = argv if job.command is not None else [job.script or job.module or "", *job.args]
         self._record.add(
             **entries.attempt_started(
                 keeper_pid=os.getpid(),
                 keeper_start=keeper.start if keeper else None,
-                trainer_pid=trainer.pid,
+                trainer_pid=trainer,
                 trainer_start=child.start if child else None,
                 boot_id=process.boot_id(),
                 gpus=spawn.gpus(),
@@ -206,7 +218,7 @@ class Attempt:
             self._record.add(**plan.restore_point.receipt())
         return trainer
 
-    def _keep(self, plan: Plan, trainer: "subprocess.Popen[bytes]") -> None:
+    def _keep(self, plan: Plan, trainer: int) -> None:
         if plan.limit.bytes is not None and not plan.limit.enforced:
             self._record.add(
                 **entries.warned(
@@ -215,7 +227,7 @@ class Attempt:
                     hint="Run the daemon as a systemd service, or as root.",
                 )
             )
-        termination = Termination(trainer.pid, plan.job.limits.stop_grace)
+        termination = Termination(trainer, plan.job.limits.stop_grace)
         status = watch.wait(
             termination,
             self._look,
@@ -223,13 +235,13 @@ class Attempt:
                 lambda _: self._record.write(),
                 lambda seen: self._publish(seen.now),
                 lambda _: self._look_at_log(),
-                watch.report_unfollowed(self._record, plan.follow_watch, trainer.pid),
+                watch.report_unfollowed(self._record, plan.follow_watch, trainer),
                 watch.hold_memory(plan.limit, termination),
                 watch.end_hung(self._run, self._record, plan.hang_detector, termination),
             ),
         )
         crash_points.reached("trainer_ended")
-        end_leftovers(trainer.pid)
+        end_leftovers(trainer)
         self._look_at_log(last=True)
         crash_points.reached("leftovers_ended")
         if plan.receiver is not None:
@@ -339,6 +351,35 @@ def _failed(error: Exception) -> entries.Entry:
         epoch=0,
         step=0,
     )
+
+
+def _drop(held: Held | None) -> None:
+    if held is not None:
+        held.drop()
+
+
+def _limit(run: Run, job: Job, held: Held | None) -> MemoryLimit:
+    """Build the memory limit, or take that of a spare which is under it already."""
+    if held is not None and held.limit.bytes == job.resources.memory:
+        return held.limit
+    return MemoryLimit.build(job.resources.memory, f"rekindle-{run.id}-{os.getpid()}")
+
+
+def _spawn(argv: list[str], plan: Plan, held: Held | None, lock: tuple[int, ...]) -> int:
+    """Start the trainer, in the spare where that fits; return its pid."""
+    job, umask = plan.job, spawn.umask(plan.job)
+    if held is not None:
+        script = (job.script, *job.args, str(job.seed))
+        start = Start(script, argv, plan.variables, job.workdir, umask, job.resources.memory)
+        why = held.take(start, lock)
+        if why is None:
+            print_line("the attempt begins in a warm spare.")
+            return held.process.pid
+        print_line(f"the warm spare is not used: {why}.")
+        if held.limit is not plan.limit:
+            held.limit.remove()
+    inherited = lock if plan.receiver is None else (*lock, plan.receiver.trainers_end)
+    return spawn.spawn(argv, plan.variables, job.workdir, inherited, plan.limit, umask).pid
 
 
 def _write_all(record: Record, run: Run, *, stop_requested: bool) -> None:

@@ -24,6 +24,9 @@ def spawn(
     inherited: tuple[int, ...],
     limit: MemoryLimit,
     umask: int | None,
+    *,
+    stdin: int = subprocess.DEVNULL,
+    output: int | None = None,
 ) -> "subprocess.Popen[bytes]":
     """Start the trainer in a session of its own.
 
@@ -31,6 +34,7 @@ def spawn(
         umask: None for the keeper's own.
         inherited: descriptors: of the run's lock, so that it is held as long as any process may
             write the run directory, and of the socket to the keeper.
+        stdin, output: of a spare; the output of a trainer is the log of its keeper.
     """
     keeper = os.getpid()
 
@@ -45,7 +49,9 @@ def spawn(
         argv,
         cwd=workdir,
         env=variables,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
+        stdout=output,
+        stderr=output,
         start_new_session=True,
         umask=-1 if umask is None else umask,
         preexec_fn=enter,

@@ -24,6 +24,8 @@ TENSORFLOW: Final = "tensorflow"
 _counts: dict[str, int] = {}
 _KEY: Final = 0x7E4D1E
 _owner = os.getpid()
+_wrapped: set[str] = set()
+"""Kinds whose functions are replaced: once in a process, also where a spare has done it."""
 
 
 def counts() -> dict[str, int]:
@@ -42,6 +44,9 @@ def of_python(job_seed: int) -> None:
 
     Names of temporary files must differ between processes.
     """
+    if PYTHON in _wrapped:
+        return
+    _wrapped.add(PYTHON)
     plain = random.Random.seed
 
     @functools.wraps(plain)
@@ -56,6 +61,9 @@ def of_python(job_seed: int) -> None:
 
 def of_numpy(numpy: Any, job_seed: int) -> None:
     """Seed ``default_rng()``, ``RandomState()``, ``SeedSequence()`` and bit generators."""
+    if NUMPY in _wrapped:
+        return
+    _wrapped.add(NUMPY)
     plain = numpy.random.default_rng
 
     @functools.wraps(plain)

@@ -40,6 +40,12 @@ class AfterImport(importlib.abc.MetaPathFinder):
         sys.meta_path.insert(0, self)
         self.catch_up()
 
+    def remove(self) -> None:
+        """Remove the finder; actions that are not due yet do not run."""
+        self._pending.clear()
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
     def add(self, name: str, action: Action, *, outside: Sequence[str] = ()) -> None:
         """Run ``action`` once with the module ``name`` after it was executed.
 

@@ -25,7 +25,15 @@ _seeded: list[int] = []
 """The seed that the first Keras was given: a second one must not undo what the script has set."""
 
 
-def install(job: Job, session: "Session", unfollowed: "Unfollowed") -> None:
+def seed_early(seed: int) -> Callable[[], None]:
+    """Seed numpy as soon as a spare imports it; return a function that stops waiting for it."""
+    hooks = AfterImport(lambda name, error: None)
+    hooks.add("numpy", lambda numpy: _seed_numpy(numpy, seed))
+    hooks.install()
+    return hooks.remove
+
+
+def install(job: Job, session: "Session", unfollowed: "Unfollowed") -> AfterImport:
     """Seed the generators of ``random`` now, and those of each library when it is imported.
 
     An import of numpy here would come before the script can set the environment variables that
@@ -49,6 +57,7 @@ def install(job: Job, session: "Session", unfollowed: "Unfollowed") -> None:
     ):
         hooks.add(name, functools.partial(_watch, session, hook), outside=("tensorflow",))
     hooks.install()
+    return hooks
 
 
 def _seed_numpy(numpy: types.ModuleType, seed: int) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from rekindle.jobs import environment, heartbeat, journal_writer, provenance, stack_dump
 from rekindle.jobs.attempt import safe_output, shutdown
 from rekindle.jobs.job import Job
+from rekindle.jobs.spare import channel
 from rekindle.jobs.trainer import blame, hooks, script
 from rekindle.jobs.trainer.source_snapshot import SourceSnapshot
 from rekindle.state.errors import RekindleError
@@ -24,6 +25,7 @@ from rekindle.state.run import entries, journal
 
 if TYPE_CHECKING:
     from rekindle.jobs.attempt.session import Session
+    from rekindle.jobs.spare.preloaded import Preloaded
 
 _TRACEBACK_LINES = 40
 _EXIT_NOT_FLUSHED = 120
@@ -34,7 +36,8 @@ def main() -> NoReturn:
     """Run ``trainer RUN_DIR ATTEMPT SOCKET [-- ARGS]``.
 
     Exit 0 done, 75 saved, 78 permanent, 1 crashed. SOCKET is a descriptor for the keeper. With ARGS
-    the script has started itself again with these arguments.
+    the script has started itself again with these arguments. With a socket in the place of standard
+    input it is a spare, and waits for its attempt.
     """
     shutdown.install()
     stack_dump.register()
@@ -47,9 +50,11 @@ def main() -> NoReturn:
     from rekindle.jobs.files.results import Results
     from rekindle.jobs.files.written import WRITTEN
     from rekindle.jobs.handover.channel import Keeper
+    from rekindle.jobs.spare.recorder import Recorder
     from rekindle.jobs.trainer import reexec, required_gpu
     from rekindle.jobs.trainer.unfollowed import Unfollowed
 
+    preloaded = _wait_as_spare() if channel.is_channel(0) else None
     try:
         job = Job.read(run.job_file)
         if sys.argv[4:5] == [reexec.ARGUMENTS]:
@@ -71,7 +76,7 @@ def main() -> NoReturn:
         _warn_changed(snapshot, session)
         snapshot.install()
     unfollowed = Unfollowed(session)
-    hooks.install(job, session, unfollowed)
+    after_import = hooks.install(job, session, unfollowed)
     required_gpu.install(session)
     reexec.install(job, sys.argv[1:4], session.report_unfollowed)
     WRITTEN.install()
@@ -80,9 +85,15 @@ def main() -> NoReturn:
     WRITTEN.outside(results.opened)
     session.stages.listen(results.check, lambda: None)
     clock.install(session)
+    recorder = Recorder(
+        lambda modules, why: session.note(entries.imported(modules=modules, ended=why)), preloaded
+    )
+    session.stages.listen(lambda: recorder.end("it trains"), lambda: None)
+    if preloaded is not None:
+        preloaded.install(after_import.catch_up)
     try:
         try:
-            script.run(job, snapshot)
+            script.run(job, snapshot, recorder.install)
         except SystemExit as leaving:
             if _status(leaving.code) != environment.EXIT_DONE:
                 raise
@@ -114,6 +125,17 @@ def main() -> NoReturn:
         session.beat(heartbeat.ENDED)
     # end like a plain script: exit handlers run, threads are joined, streams are flushed
     sys.exit(environment.EXIT_DONE)
+
+
+def _wait_as_spare() -> "Preloaded":
+    """Import the script's libraries, and wait until the keeper has an attempt for this process."""
+    from rekindle.jobs.spare import waiting
+
+    preloaded = waiting.wait(channel.Channel.on(os.dup(0)), hooks.seed_early)
+    # both hold copies of the descriptors that the attempt's log has replaced
+    stack_dump.register()
+    journal_writer.keep_log(1)
+    return preloaded
 
 
 def _record_provenance(run: Run, job: Job, session: "Session") -> None:

@@ -235,6 +235,14 @@ def provenance(
     """Record what the attempt runs on, and what changed since the last attempt."""
 
 
+@_kind("attempt", "modules")
+def imported(*, modules: Texts, ended: str) -> None:
+    """Record the libraries that the script imports before anything else, and what ended the list.
+
+    A warm spare imports them before its attempt begins.
+    """
+
+
 @_kind("attempt", unchecked=("inexact", "changed", "allowed", "unfollowed", "new_code", "forked"))
 def resumed(
     *,

@@ -114,6 +114,8 @@ class Summary:
             roles.append(("own", number))
         elif kind in _LAST_OF_ATTEMPT:
             roles.append((kind, attempt))
+        elif kind == "imported":
+            roles.append((kind,))
         elif kind == "appended":
             roles.append(("appended", entry.get("file")))
         elif kind == "wrote":

@@ -64,10 +64,14 @@ class Process:
 
 SUPPORT = tuple(f"jobs/keras_compat/{name}.py" for name in ("__init__", "keras_support", "known"))
 SHARED = ("jobs/__init__.py", "jobs/[a-z]*.py", *SUPPORT, "state/*")
+SPARE = tuple(f"jobs/spare/{name}.py" for name in ("__init__", "channel", "held"))
+"""Of a warm spare, what is not in the spare itself."""
 PROCESSES = {
     # `python -I -S`: lives where nothing is installed, and stays small
     "keeper": Process(
-        ("jobs/keeper/*",), frozenset(), ("jobs/keeper/*", "jobs/handover/*", *SHARED)
+        ("jobs/keeper/*", "jobs/standby/*"),
+        frozenset(),
+        ("jobs/keeper/*", "jobs/standby/*", "jobs/handover/*", *SPARE, *SHARED),
     ),
     # what saves, prunes and stops serves every framework
     "attempt": Process(
@@ -99,6 +103,7 @@ PROCESSES = {
         SERVES,
         (
             "daemon/*",
+            *SPARE,
             *SHARED,
             "jobs/keeper/__init__.py",
             "jobs/keeper/command.py",

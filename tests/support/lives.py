@@ -23,6 +23,7 @@ import numpy as np
 import warm
 from rig import ROOT, environment
 
+from rekindle.daemon.spares.standbys import Standbys
 from rekindle.jobs import bootstrap
 from rekindle.jobs.job import CheckpointPolicy, Job, Limits
 from rekindle.jobs.process import Identity
@@ -94,6 +95,7 @@ class Lives:
         env: dict[str, str] | None = None,
         grace: float = 60.0,
         cold: bool = False,
+        spares: bool = False,
     ) -> None:
         self.run = Run(root / "run")
         self.work = root / "work"
@@ -114,6 +116,9 @@ class Lives:
         self.attempt = 0
         # a new interpreter for each attempt: several seconds more, see warm.py
         self.cold = cold
+        # each attempt but the first begins in a warm spare, where the script gets one
+        self.spares = spares
+        self.no_spare = ""
         self.keeper: subprocess.Popen[bytes] | warm.Process | None = None
 
     def copy(self, root: Path) -> "Lives":
@@ -179,7 +184,9 @@ class Lives:
             str(lock),
             options=("-I", "-S"),
         )
-        if self._warm(blow):
+        if self.spares and self.attempt > 1 and self._stand_by(env, lock):
+            pass
+        elif self._warm(blow):
             self.keeper = warm.start(argv, env, (lock,))
         else:
             self.keeper = subprocess.Popen(
@@ -191,6 +198,26 @@ class Lives:
                 pass_fds=(lock,),
             )
         os.close(lock)
+
+    def _stand_by(self, env: dict[str, str], lock: int) -> bool:
+        """Start a spare, wait for it, and give it the attempt; False if the script gets none."""
+        standbys, before = Standbys(), dict(os.environ)
+        os.environ.clear()
+        os.environ.update(env)
+        try:
+            standbys.start(self.run, self.attempt, None)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+        while not (said := standbys.look()):
+            time.sleep(0.02)
+        self.no_spare = said[self.run.id] or ""
+        null = os.open(os.devnull, os.O_WRONLY)
+        try:
+            self.keeper = standbys.take(self.run, self.attempt, None, (null, lock))
+        finally:
+            os.close(null)
+        return self.keeper is not None
 
     def _warm(self, blow: "Blow | None") -> bool:
         """Return whether the attempt may be forked from a warm interpreter."""

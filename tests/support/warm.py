@@ -212,8 +212,11 @@ class _Forked:
         preexec_fn: Any,
         pass_fds: tuple[int, ...],
         umask: int,
+        stdout: None = None,
+        stderr: None = None,
     ) -> None:
         assert stdin == subprocess.DEVNULL and start_new_session
+        assert stdout is None and stderr is None
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()

@@ -1,0 +1,1 @@
+"""Warm spares of running jobs: which job gets one, and when it is dropped."""

@@ -1,0 +1,1 @@
+"""A warm spare: an interpreter that has imported its libraries before its attempt begins."""
