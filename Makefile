@@ -102,10 +102,10 @@ fuzz: $(STAMP) ## fuzz the parsers for FUZZ_S seconds (180), guided by coverage
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
 	$(BIN)/python tests/fuzz/fuzz_parsers.py -max_total_time=$(FUZZ_S) $(ARGS)
 
-bench: $(STAMP) ## measure what the documents claim about speed and size
-	@set -e; for script in benchmarks/*.py; do \
-		echo "== $$script"; $(BIN)/python "$$script" $(ARGS); \
-	done
+bench: $(STAMP) ## measure speed and size; write docs/performance.md (ARGS=--large, --short, --others)
+	@$(BIN)/python -c 'import orbax.checkpoint' 2>/dev/null || $(BIN)/python -m pip install --quiet \
+		--disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	@$(BIN)/python benchmarks/suite/measure.py $(ARGS)
 
 report-images: $(STAMP) ## run a night with kills and take the pictures of docs/report.md
 	PYTHONPATH=.importroot $(BIN)/python tests/support/report_night.py $(or $(FOLDER),/tmp/rekindle-night) --images docs/images

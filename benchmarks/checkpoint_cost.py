@@ -26,7 +26,7 @@ import time
 import warnings
 from pathlib import Path
 
-from savers import SAVERS, Saver, absent, restore, title
+from scripts.savers import SAVERS, Saver, absent, restore, title
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 WARM_UP = 6

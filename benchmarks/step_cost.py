@@ -11,6 +11,7 @@ A step that *computes* on the CPU varies by more than what is looked for.
 
 import argparse
 import inspect
+import json
 import os
 import statistics
 import tempfile
@@ -28,14 +29,15 @@ from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
 from rekindle.jobs.attempt.session import Session
 from rekindle.jobs.job import CheckpointPolicy, Job
 from rekindle.jobs.keras_compat.internals import PLAIN_FIT
-from rekindle.jobs.resume import fit as resumable
+from rekindle.jobs.proof import stage_proof
+from rekindle.jobs.resume import fit_hook
 from rekindle.jobs.resume.fit_stage import FitStage
 from rekindle.jobs.resume.hook import Hook
 from rekindle.state.paths import Run
 
 WARM_UP = 10
 TARGET_MS = 5.0
-TARGET_PERCENT = 1.0
+TARGET_PERCENT = 0.5
 
 
 class Clock(keras.callbacks.Callback):
@@ -124,6 +126,7 @@ def own_cost(session, steps=20_000):
             self.epoch_step = step
 
     stage._data.train = Train()
+    stage._engine.proof = stage_proof.begin(session, stage._engine.progress, stage._models)
     stage._traced = True
     hook = Hook(stage)
     logs = {"loss": 0.5, "accuracy": 0.5}
@@ -138,6 +141,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=30, help="pairs of runs per kind of data")
     parser.add_argument("--steps", type=int, default=60, help="steps in each run")
+    parser.add_argument("--json", type=Path, help="write the result into this file")
     args = parser.parse_args()
 
     with tempfile.TemporaryDirectory(prefix="rekindle-bench-") as folder:
@@ -146,13 +150,14 @@ def main():
         never = CheckpointPolicy(every_steps=10**12, keep=1)
         session = Session.open(run, Job(name="bench", workdir=folder, checkpoint=never), 1)
         plain = TensorFlowTrainer.fit
-        resumable.install(session)
+        fit_hook.install(session, keras)
         ours = TensorFlowTrainer.fit
         width, batch = sized(plain, args.steps)
         print(
             f"{'step':<9} {'data':<8} {'plain ms':>9} {'ours ms':>9} {'ratio':>7}  "
             f"medians of {args.rounds} rounds x {args.steps - WARM_UP - 1} steps"
         )
+        added = {}
         for waits, kind in ((True, "arrays"), (True, "tf.data"), (False, "arrays")):
             size = (32, 8) if waits else (width, batch)
             model = model_of(size[0], waits=waits)
@@ -168,6 +173,8 @@ def main():
                     medians[function] = statistics.median(found)
                     both[function] += found
                 ratios.append(medians[ours] / medians[plain])
+            if waits:
+                added[kind] = statistics.median(ratios) - 1
             low, middle, high = statistics.quantiles(ratios, n=4)
             print(
                 f"{'waits' if waits else 'computes':<9} {kind:<8} "
@@ -177,9 +184,12 @@ def main():
                 flush=True,
             )
         cost = statistics.median(own_cost(session) for _ in range(5))
+        if args.json:
+            about = {"own_percent": cost / (TARGET_MS * 10), "waits": added}
+            args.json.write_text(json.dumps(about) + "\n")
         print(
             f"our own code alone: {cost:.1f} us a step, {cost / (TARGET_MS * 10):.2f} % of "
-            f"{TARGET_MS:.0f} ms (target: under {TARGET_PERCENT:.0f} %)"
+            f"{TARGET_MS:.0f} ms (target: under {TARGET_PERCENT:g} %)"
         )
 
 

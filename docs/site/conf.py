@@ -54,6 +54,7 @@ NAVIGATION: Final = {
     "Trust": {
         "Reliability": "docs/reliability",
         "Failures": "docs/failures",
+        "Performance": "docs/performance",
         "Architecture": "docs/architecture",
     },
     "Project": {
