@@ -1,7 +1,8 @@
 """Run the scripts of the corpus undisturbed and under kills, and compare what they write.
 
 ``python tests/support/corpus.py [--seed N] [--record FILE] [NAME ...]`` runs scripts of
-``tests/scripts/corpus`` and prints the table of docs/reliability.md.
+``tests/scripts/corpus`` and prints the table of docs/reliability.md. With ``REKINDLE_SPARES=1`` the
+relaunches begin in warm spares.
 """
 
 import argparse
@@ -39,6 +40,8 @@ EVERY: Final = 2
 KILLS: Final = 4
 LEGACY: Final = "TF_USE_LEGACY_KERAS"
 """Environment variable by which ``tf.keras`` is ``tf_keras``."""
+SPARES: Final = "REKINDLE_SPARES"
+"""Environment variable with which relaunches begin in warm spares, where the script gets one."""
 ELSEWHERE: Final = {
     "on_jax_": "keras-3.15.1-jax",
     "on_torch_": "keras-3.15.1-torch",
@@ -186,7 +189,9 @@ def _lives(root: Path, name: str) -> Lives:
         cold="sklearn" in text
         or "multiprocessing" in text
         or bool(legacy)
-        or environment_of(name) is not None,
+        or environment_of(name) is not None
+        or SPARES in os.environ,
+        spares=SPARES in os.environ,
     )
     lives.change(env=legacy)
     elsewhere = environment_of(name)
