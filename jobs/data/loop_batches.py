@@ -28,6 +28,7 @@ from rekindle.jobs.data.rng_tracker import held_generators
 from rekindle.jobs.data.shuffle import order
 from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.keras_compat.tensorflow_parts import PRESENT, tf
+from rekindle.jobs.proof import same_data
 from rekindle.state.errors import UsageError
 from rekindle.state.run.training_state import StreamState
 
@@ -137,6 +138,17 @@ class LoopSource:
             fast_forward.draw(made, first, beat)
         return made
 
+    def digest(self) -> str:
+        """Digest the data that the script has passed: arrays, and lists of them."""
+        if self._batch_size is not None or isinstance(self.data, list | tuple):
+            return same_data.digest(self.data)
+        return ""
+
+    def compare(self, then: str) -> None:
+        """Note a caveat if the data is not that of an earlier digest."""
+        if then and (found := same_data.difference(then, self.data)) is not None:
+            self.caveats.append(found)
+
     # the random state at the start of a pass
 
     def begin_state(self, arrays: Tensors) -> Json:
@@ -150,6 +162,8 @@ class LoopSource:
                 for name, value in self._generators().items()
             },
         }
+        if data := self.digest():
+            state["data"] = data
         if loader := self.now(arrays, "begin"):
             state["loader"] = loader
         if hasattr(self.data, "state_dict") and hasattr(self.data, "load_state_dict"):
@@ -332,6 +346,12 @@ class Batches:
             if plan.get(key) != value:
                 return f"{key} of the data was {value} and is {plan.get(key)}"
         return None
+
+    def compare(self, position: StreamState) -> None:
+        """Note a caveat if the script has made other data than that of the unfinished pass."""
+        if "data" in position["begin"]:
+            self.source.compare(position["begin"]["data"])
+            self._begin = {**self._begin, "data": position["begin"]["data"]}
 
     def skip_pass(self) -> None:
         """Skip a finished pass."""

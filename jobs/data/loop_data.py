@@ -83,6 +83,8 @@ class LoopData(ComponentBase):
             if found is not None and not self._lenient:
                 raise fingerprint.refuse(found)
             self._replay({index})
+            if position is not None:
+                stream.compare(position)
         return self._streams[index]
 
     # the position in an epoch
