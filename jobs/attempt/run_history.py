@@ -146,7 +146,9 @@ class RunHistory:
         made = 0.0
         if checkpoint is not None:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                made = float(checkpoint.read_manifest()["created"])
+                manifest = checkpoint.read_manifest()
+                # the training went on while it was written; an older version waited for that
+                made = float(manifest.get("taken", manifest["created"]))
         return sum(
             max(span.until - max(span.since, made), 0.0)
             for span in self.spans

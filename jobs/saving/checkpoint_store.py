@@ -108,6 +108,7 @@ class Snapshot:
     Attributes:
         judge: returns, of the arrays, which are not finite by design, and whether all others are
             finite; a checkpoint where they are not is kept for inspection and never resumed from.
+        taken: when it was taken, in Unix seconds.
     """
 
     position: Position
@@ -115,6 +116,7 @@ class Snapshot:
     state: TrainingState
     logs: dict[str, Any]
     judge: "Callable[[Tensors], tuple[NonFinite, bool]]" = lambda tensors: ({}, True)
+    taken: float = field(default_factory=time.time)
 
     @property
     def bytes(self) -> int:
@@ -284,6 +286,7 @@ class CheckpointStore:
             "attempt": self._attempt,
             "seed": self._job.seed,
             "why": why,
+            "taken": snapshot.taken,
             "finite": finite,
             "logs": _finite_only(snapshot.logs),
             "monitor": {"name": self._job.checkpoint.monitor, "best": value, "best_name": name},

@@ -108,6 +108,20 @@ def test_each_stage_has_its_own_time(tmp_path: Path) -> None:
     assert (50 + 5, 100.0) == past.repeated(0, 0, None, commit(tmp_path, Position(1, 4, 90)))
 
 
+def test_what_was_trained_while_a_checkpoint_was_written_is_repeated_time(tmp_path: Path) -> None:
+    """It holds the state of when its snapshot was taken, however long the disk took."""
+    entries = [receipt(1, 0, 0, 100.0), {"kind": "epoch_ended", "attempt": 1, "t": 150.0}]
+    past = RunHistory.of(entries, 2, Beat(160.0, 1, "step", 4, 95))
+    at = Position(0, 4, 90)
+    made = checkpoints.commit(
+        tmp_path,
+        at,
+        lambda folder: (folder / checkpoints.STATE).write_bytes(b"x") and None,
+        {"taken": 148.0},
+    )
+    assert (5, 12.0) == past.repeated(0, 90, made, [made])
+
+
 def test_a_kill_between_two_stages_repeats_no_step() -> None:
     """All steps are in the final checkpoint of the first stage."""
     entries = [
