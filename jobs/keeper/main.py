@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -171,7 +172,7 @@ class Attempt:
             container=container.client(argv, run, variables, job.workdir) if runs_command else None,
         )
 
-    def _start(self, plan: Plan) -> int:
+    def _start(self, plan: Plan) -> "subprocess.Popen[bytes]":
         job, run = plan.job, self._run
         argv = plan.argv
         if plan.container is not None:
@@ -193,13 +194,13 @@ class Attempt:
             plan.receiver.start()
         crash_points.reached("trainer_spawned")
         keeper = process.Identity.of(os.getpid())
-        child = process.Identity.of(trainer)
+        child = process.Identity.of(trainer.pid)
         shown = argv if job.command is not None else [job.script or job.module or "", *job.args]
         self._record.add(
             **entries.attempt_started(
                 keeper_pid=os.getpid(),
                 keeper_start=keeper.start if keeper else None,
-                trainer_pid=trainer,
+                trainer_pid=trainer.pid,
                 trainer_start=child.start if child else None,
                 boot_id=process.boot_id(),
                 gpus=spawn.gpus(),
@@ -218,7 +219,7 @@ class Attempt:
             self._record.add(**plan.restore_point.receipt())
         return trainer
 
-    def _keep(self, plan: Plan, trainer: int) -> None:
+    def _keep(self, plan: Plan, trainer: "subprocess.Popen[bytes]") -> None:
         if plan.limit.bytes is not None and not plan.limit.enforced:
             self._record.add(
                 **entries.warned(
@@ -227,7 +228,7 @@ class Attempt:
                     hint="Run the daemon as a systemd service, or as root.",
                 )
             )
-        termination = Termination(trainer, plan.job.limits.stop_grace)
+        termination = Termination(trainer.pid, plan.job.limits.stop_grace)
         status = watch.wait(
             termination,
             self._look,
@@ -235,13 +236,13 @@ class Attempt:
                 lambda _: self._record.write(),
                 lambda seen: self._publish(seen.now),
                 lambda _: self._look_at_log(),
-                watch.report_unfollowed(self._record, plan.follow_watch, trainer),
+                watch.report_unfollowed(self._record, plan.follow_watch, trainer.pid),
                 watch.hold_memory(plan.limit, termination),
                 watch.end_hung(self._run, self._record, plan.hang_detector, termination),
             ),
         )
         crash_points.reached("trainer_ended")
-        end_leftovers(trainer)
+        end_leftovers(trainer.pid)
         self._look_at_log(last=True)
         crash_points.reached("leftovers_ended")
         if plan.receiver is not None:
@@ -365,8 +366,13 @@ def _limit(run: Run, job: Job, held: Held | None) -> MemoryLimit:
     return MemoryLimit.build(job.resources.memory, f"rekindle-{run.id}-{os.getpid()}")
 
 
-def _spawn(argv: list[str], plan: Plan, held: Held | None, lock: tuple[int, ...]) -> int:
-    """Start the trainer, in the spare where that fits; return its pid."""
+def _spawn(
+    argv: list[str], plan: Plan, held: Held | None, lock: tuple[int, ...]
+) -> "subprocess.Popen[bytes]":
+    """Start the trainer, in the spare where that fits.
+
+    Keep what it returns: dropped, it takes the exit status of a trainer that has ended.
+    """
     job, umask = plan.job, spawn.umask(plan.job)
     if held is not None:
         script = (job.script, *job.args, str(job.seed))
@@ -374,12 +380,12 @@ def _spawn(argv: list[str], plan: Plan, held: Held | None, lock: tuple[int, ...]
         why = held.take(start, lock)
         if why is None:
             print_line("the attempt begins in a warm spare.")
-            return held.process.pid
+            return held.process
         print_line(f"the warm spare is not used: {why}.")
         if held.limit is not plan.limit:
             held.limit.remove()
     inherited = lock if plan.receiver is None else (*lock, plan.receiver.trainers_end)
-    return spawn.spawn(argv, plan.variables, job.workdir, inherited, plan.limit, umask).pid
+    return spawn.spawn(argv, plan.variables, job.workdir, inherited, plan.limit, umask)
 
 
 def _write_all(record: Record, run: Run, *, stop_requested: bool) -> None:

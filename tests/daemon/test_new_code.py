@@ -242,7 +242,7 @@ def test_the_receipt_names_new_code_until_a_checkpoint_of_it_exists(tmp_path: Pa
         made = checkpoints.commit(
             tmp_path,
             Position(0, attempt, attempt),
-            lambda f: (f / checkpoints.STATE).write_bytes(b"x"),
+            lambda f: (f / checkpoints.STATE).write_bytes(b"x") and None,
             {"attempt": attempt},
         )
         return RestorePoint(made)

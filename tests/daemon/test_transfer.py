@@ -68,7 +68,7 @@ def make_run(home: Home, work: Path) -> Run:
     checkpoints.commit(
         run.checkpoints,
         Position(0, 1, 10),
-        lambda f: (f / checkpoints.STATE).write_bytes(os.urandom(5000)),
+        lambda f: (f / checkpoints.STATE).write_bytes(os.urandom(5000)) and None,
         {},
     ) and None
     journal.append(

@@ -1,12 +1,20 @@
 """The cause of an end, for each thing that a keeper can have seen."""
 
 import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+import rig
 
 from rekindle.jobs import environment
+from rekindle.jobs.job import Job
 from rekindle.jobs.keeper.cause import End, cause
+from rekindle.state import durable
+from rekindle.state.paths import Run
+from rekindle.state.run import journal
 
 KILLED = -signal.SIGKILL
 
@@ -44,3 +52,25 @@ def test_an_end_is_told_by_exit_code_or_by_signal() -> None:
     code, by_signal = End(3), End(KILLED)
     assert (code.exit_code, code.signal) == (3, None)
     assert (by_signal.exit_code, by_signal.signal) == (None, signal.SIGKILL)
+
+
+def test_the_end_of_a_trainer_that_ends_at_once_is_seen(tmp_path: Path) -> None:
+    """It has ended before its keeper looks, and nothing but the keeper takes its exit status."""
+    run = Run(tmp_path)
+    job = Job(name="a", id="a-1", workdir="/", command=("sh", "-c", "exit 7"))
+    durable.write_bytes(run.job_file, job.to_json().encode())
+    code = (
+        "import os, sys\n"
+        "from rekindle.jobs.keeper import main, spawn\n"
+        "plain = spawn.spawn\n"
+        "def spawn_and_wait(*args, **more):\n"
+        "    made = plain(*args, **more)\n"
+        "    os.waitid(os.P_PID, made.pid, os.WEXITED | os.WNOWAIT)\n"
+        "    return made\n"
+        "spawn.spawn = spawn_and_wait\n"
+        f"sys.argv = ['keeper', {str(tmp_path)!r}, '1']\n"
+        "main.main()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], env=rig.environment(), timeout=60, check=True)
+    (ended,) = [e for e in journal.replay(run.journal).entries if e["kind"] == "attempt_ended"]
+    assert ended["exit_code"] == 7
