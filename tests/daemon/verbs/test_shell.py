@@ -23,6 +23,7 @@ print("DUMP", json.dumps(shown))
 """
 OTHER = {
     *names.OF_A_JOB,
+    names.BEGAN,
     *("PATH", "PYTHONPATH", "PYTHONSAFEPATH", "REKINDLE_SNAPSHOT", "VIRTUAL_ENV", "SHELL"),
     # of the shell itself, and of the terminal
     *(
