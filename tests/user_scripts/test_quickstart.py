@@ -22,6 +22,7 @@ VARYING = (
     (r"[\d.]+ of [\d.]+ (minutes|hours|seconds) useful", "HOURS useful"),
     (r"repeated steps: (\d+ steps? \([^)]*\)|nothing)", "repeated steps: REPEATED"),
     (r"\) +(\d+ steps? \([^)]*\)|nothing)$", ") REPEATED"),
+    (r"time +ETTR .*", "time TIME"),
     (r"proof: (\d+ of \d+ repeated steps identical.*|nothing was repeated)", "proof: PROOF"),
     (r"\d+(\.\d+)*", "0"),
     (r" +", " "),
