@@ -200,7 +200,7 @@ class LoopData(ComponentBase):
         """List what is restored later, when the script has come to it."""
         streams = saved["loop"]["streams"]
         later = [f"data/{index}/" for index in streams if int(index) not in self._streams]
-        return [*later, "epoch/start/", *([] if self._epoch_begin[1] else ["epoch/"])]
+        return [*later, "epoch_start/", *([] if self._epoch_begin[1] else ["epoch/"])]
 
     def _replay(self, indices: set[int]) -> None:
         """Repeat the finished passes of these streams, and seek in the unfinished ones."""

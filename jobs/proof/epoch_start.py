@@ -19,7 +19,7 @@ from rekindle.state.run.training_state import TrainingState
 
 MOST_BYTES: Final = 16 * 2**20
 """Most bytes of arrays that are kept: a model in variables of Python is not stored twice."""
-_PREFIX: Final = "epoch/start/"
+_PREFIX: Final = "epoch_start/"
 
 _LONG: Final = 16
 """Fewer items of a list are not compared."""

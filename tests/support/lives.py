@@ -429,9 +429,7 @@ def digests(lives: Lives) -> dict[str, str]:
             continue
         arrays, metadata = tensors.load(checkpoint.state)
         for name, array in arrays.items():
-            # what an epoch began with is there where a save fell within one
-            if not name.startswith("epoch/start/"):
-                found[f"{checkpoint.name}:{name}"] = _digest(array)
+            found[f"{checkpoint.name}:{name}"] = _digest(array)
         state = json.loads(metadata["state"])
         for _, kept in state.get("callbacks", []):  # a loop has none
             kept.pop("files", None)  # TensorBoard's event files are named by time and pid
