@@ -4,7 +4,6 @@ Run directory, keeper and trainer are real; only the daemon is replaced by a loo
 next attempt as soon as the last one has ended.
 """
 
-import collections
 import fcntl
 import hashlib
 import json
@@ -472,21 +471,5 @@ def _file_digest(file: Path) -> str:
 
 
 def differences(ours: dict[str, str], theirs: dict[str, str]) -> list[str]:
-    """List the names of what differs between two runs.
-
-    Seed generators of models that are only garbage are in a checkpoint until they are collected:
-    where one run has more of them, and all of the other, they are left out.
-    """
-    different = [key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)]
-    seeds = {key.partition(":seeds/")[0] for key in different if ":seeds/" in key}
-    left_out = {name for name in seeds if _includes(ours, theirs, f"{name}:seeds/")}
-    return sorted(key for key in different if key.partition(":seeds/")[0] not in left_out)
-
-
-def _includes(ours: dict[str, str], theirs: dict[str, str], start: str) -> bool:
-    """Return whether one run has all values of the other below a name."""
-    one, other = (
-        collections.Counter(value for key, value in run.items() if key.startswith(start))
-        for run in (ours, theirs)
-    )
-    return one.total() != other.total() and (one <= other or other <= one)
+    """List the names of what differs between two runs."""
+    return sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))

@@ -6,6 +6,7 @@ line in the journal. The signal is real, to the trainer itself or to its keeper.
 not know of this module.
 """
 
+import gc
 import importlib.abc
 import importlib.util
 import json
@@ -124,12 +125,15 @@ def patch_checkpoints(module, striker):
 
 
 def patch_channel(module, striker):
+    from rekindle.state import crash_points
+
     keepers = module.Keeper
+    commit = (*crash_points.CHECKPOINT, "in_write")
 
     class Keeper(keepers):
         def is_there(self):
             # the places of a commit are then in this process
-            within = striker.place in COMMIT or "line checkpoint_committed" in striker.place
+            within = striker.place in commit or "line checkpoint_committed" in striker.place
             return super().is_there() and not within
 
         def hand_over(self, image, order):
@@ -164,6 +168,19 @@ def patch_journal(module, striker):
     module.append = append
 
 
+def patch_state(module, striker):
+    plain = module.StageState.capture
+
+    def capture(self, at, *arguments, **more):
+        if at.ended:
+            # models of earlier stages that are only garbage: when it is collected is chance, and
+            # their seed generators are in the state until then
+            gc.collect()
+        return plain(self, at, *arguments, **more)
+
+    module.StageState.capture = capture
+
+
 def patch_tested(module, striker):
     if striker.unknown_keras:
         for name in ("tensorflow.trainer:TensorFlow", "jax.trainer:JAX", "torch.trainer:Torch"):
@@ -176,21 +193,13 @@ def patch_digests(module, striker):
         module.AHEAD_S = float(striker.ahead)
 
 
-COMMIT = (
-    "before_write",
-    "in_write",
-    "before_digest",
-    "before_manifest",
-    "before_rename",
-    "before_folder_fsync",
-)
-
 PATCHES = {
     "rekindle.jobs.handover.channel": patch_channel,
     "rekindle.jobs.handover.slot": patch_slot,
     "rekindle.jobs.saving.background": patch_background,
     "rekindle.jobs.evidence.state_digest": patch_digests,
     "rekindle.jobs.keras_compat.known": patch_tested,
+    "rekindle.jobs.resume.stage_state": patch_state,
     "rekindle.jobs.heartbeat": patch_heartbeat,
     "rekindle.state.run.checkpoints": patch_checkpoints,
     "rekindle.state.run.journal": patch_journal,
