@@ -62,8 +62,8 @@ def clock_of(begins):
 
 def keeper_of(folder):
     """Start the part of a keeper that writes checkpoints, in a process of its own."""
-    from rekindle.jobs.handover.channel import Keeper
     from rekindle.jobs.handover.receiver import Receiver
+    from rekindle.jobs.handover.snapshots import Keeper
     from rekindle.jobs.journal_writer import Record
     from rekindle.state.paths import Run
 

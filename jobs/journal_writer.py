@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from rekindle.jobs.process import OwnDescriptor
 from rekindle.state.run import journal
 
 _MOST: Final = 10_000
@@ -69,14 +70,13 @@ class Record:
         return [{"kind": kind, **fields} for kind, fields in self._waiting]
 
 
-_log: tuple[int, tuple[int, int]] | None = None
+_log: OwnDescriptor | None = None
 
 
 def keep_log(fd: int) -> None:
     """Let :func:`log_line` write into a copy of ``fd``, which the script does not know of."""
     global _log
-    kept = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100)
-    _log = kept, _identity(kept)
+    _log = OwnDescriptor.of(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100))
 
 
 def log_line(text: str) -> None:
@@ -89,15 +89,8 @@ def log_line(text: str) -> None:
             print(f"rekindle: {text}", flush=True)
         return
     with contextlib.suppress(OSError):
-        fd, identity = _log
-        # after closing all descriptors, the script may have opened its own file under this number
-        if _identity(fd) == identity:
-            os.write(fd, f"rekindle: {text}\n".encode(errors="replace"))
-
-
-def _identity(fd: int) -> tuple[int, int]:
-    found = os.fstat(fd)
-    return found.st_dev, found.st_ino
+        if _log.is_open():
+            os.write(_log.fd, f"rekindle: {text}\n".encode(errors="replace"))
 
 
 def print_line(text: str) -> None:

@@ -192,6 +192,37 @@ def holds_lock(pid: int, paths: Collection[str]) -> bool:
     return False
 
 
+@dataclass(frozen=True, slots=True)
+class OwnDescriptor:
+    """Name a descriptor of this process that the user's script does not know of.
+
+    A script that closes all descriptors may have opened a file of its own under this number.
+
+    Attributes:
+        file: device and inode that it was opened for.
+    """
+
+    fd: int
+    file: tuple[int, int]
+
+    @classmethod
+    def of(cls, fd: int) -> "OwnDescriptor":
+        """Name an open descriptor.
+
+        Raises:
+            OSError: it is closed.
+        """
+        found = os.fstat(fd)
+        return cls(fd, (found.st_dev, found.st_ino))
+
+    def is_open(self) -> bool:
+        """Return whether it is still the one that was opened."""
+        try:
+            return OwnDescriptor.of(self.fd) == self
+        except OSError:
+            return False
+
+
 def holds_socket(pid: int, fd: int) -> bool:
     """Check that a descriptor of a process is a socket."""
     try:

@@ -10,7 +10,7 @@ from rekindle.jobs import heartbeat, memory, process
 from rekindle.jobs.job import Job
 from rekindle.state.errors import SpecError
 from rekindle.state.ledger.ledger import Ledger
-from rekindle.state.ledger.rows import JobRow
+from rekindle.state.ledger.rows import AttemptRow
 from rekindle.state.lifecycle import JobState
 from rekindle.state.paths import Home
 
@@ -24,7 +24,9 @@ _LEFT_BYTES: Final = 2 * 2**30
 _SPARE_BYTES: Final = 300 * 2**20
 """Memory of a spare within the job's own limit (`resources.memory`)."""
 _TRAINS: Final = frozenset({"step", "validation"})
-_BETWEEN: Final = frozenset({JobState.RUNNING, JobState.QUEUED, JobState.WAITING})
+_KEPT_IN: Final = frozenset(
+    {JobState.STARTING, JobState.RUNNING, JobState.QUEUED, JobState.WAITING}
+)
 _WAIT_S: Final = 60.0
 """Time without an attempt after which a spare is dropped."""
 
@@ -65,20 +67,17 @@ class Spares:
                 continue
             if self._trains_steadily(job.id, job.attempts, now):
                 self._tried[job.id] = job.attempts
-                if not self._fits(job):
-                    continue
                 row = self._ledger.attempt(job.id, job.attempts)
-                gpus = None if row is None else row.gpus
-                self._standbys.start(self._home.run(job.id), job.attempts + 1, gpus)
+                if row is not None and self._fits(row):
+                    self._standbys.start(self._home.run(job.id), job.attempts + 1, row.gpus)
 
-    def _fits(self, job: JobRow) -> bool:
+    def _fits(self, row: AttemptRow) -> bool:
         """Return whether the job's own limit leaves memory for a spare."""
         try:
-            limit = Job.read(self._home.run(job.id).job_file).resources.memory
+            limit = Job.read(self._home.run(row.job).job_file).resources.memory
         except (OSError, SpecError):
             return False
-        row = self._ledger.attempt(job.id, job.attempts)
-        if limit is None or row is None or row.keeper_pid is None:
+        if limit is None or row.keeper_pid is None:
             return True
         return memory.used(process.descendants(row.keeper_pid)) + _SPARE_BYTES <= limit
 
@@ -90,7 +89,7 @@ class Spares:
             if (
                 scarce
                 or job is None
-                or job.state not in {*_BETWEEN, JobState.STARTING}
+                or job.state not in _KEPT_IN
                 or job.attempts >= attempt
                 or now - self._runs_until.get(job_id, now) > _WAIT_S
             ):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rekindle.daemon.keeper_environment import environment_of_keeper
 from rekindle.jobs import bootstrap
-from rekindle.jobs.spare.channel import Channel, Closed
+from rekindle.jobs.handover.channel import Channel, Closed
 from rekindle.state.paths import Run
 
 

@@ -23,7 +23,7 @@ from rekindle.jobs.ends.limit import EndLimit
 from rekindle.jobs.ends.stage_ends import StageEnds
 from rekindle.jobs.evidence.proof import Proof, make_proof
 from rekindle.jobs.evidence.state_digest import Parts
-from rekindle.jobs.handover.channel import Keeper
+from rekindle.jobs.handover.snapshots import Keeper
 from rekindle.jobs.heartbeat import UNKNOWN, Plan
 from rekindle.jobs.job import CheckpointPolicy, Fork, Job
 from rekindle.jobs.journal_writer import log_line

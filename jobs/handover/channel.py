@@ -1,109 +1,101 @@
-"""Socket between trainer and keeper: each message is a snapshot, each answer its outcome."""
+"""Pass messages and descriptors between two processes.
 
+A connected pair of sockets that keeps messages apart; each end sees when the other has ended.
+Standard library only.
+"""
+
+import array
 import contextlib
 import json
 import os
+import select
 import socket
 from typing import Any, Final
 
-from rekindle.jobs.handover.image import Image, identity
-from rekindle.jobs.handover.order import Outcome
+Message = dict[str, Any]
 
-_MOST: Final = 1 << 16
-_MOST_ORDER: Final = 256 << 20
-
-
-def pair() -> tuple[socket.socket, socket.socket]:
-    """Make both ends: of the keeper, and of the trainer."""
-    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+_MOST_BYTES: Final = 256 * 1024
+_MOST_FDS: Final = 32
 
 
-class Keeper:
-    """The keeper, as its trainer sees it.
+class Closed(Exception):
+    """The other end has ended, or does not answer in time."""
 
-    Args:
-        fd: the trainer's end, which it inherited.
-    """
 
-    def __init__(self, fd: int) -> None:
-        self._socket = socket.socket(fileno=fd)
-        self._owner = os.getpid()
-        self._identity = identity(fd)
+class Channel:
+    """One end of a connection."""
 
-    def is_there(self) -> bool:
-        """Return whether this process can ask it: scripts fork, and close all descriptors."""
-        if os.getpid() != self._owner:
-            return False
-        try:
-            return identity(self._socket.fileno()) == self._identity
-        except OSError:
-            return False
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
 
-    def write(self, image: Image, order: int) -> Outcome:
-        """Let it write a checkpoint, and wait for that.
+    @classmethod
+    def pair(cls) -> tuple["Channel", "Channel"]:
+        """Connect two ends."""
+        one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        return cls(one), cls(other)
 
-        Args:
-            order: bytes of the order behind the image.
+    @classmethod
+    def on(cls, fd: int) -> "Channel":
+        """Use an inherited descriptor, which this takes over."""
+        return cls(socket.socket(fileno=fd))
+
+    def fileno(self) -> int:
+        """Return the descriptor of this end, for ``select`` and for a child."""
+        return self._end.fileno()
+
+    def send(self, message: Message, fds: tuple[int, ...] = ()) -> None:
+        """Send a message and copies of descriptors.
 
         Raises:
-            OSError: it does not answer.
+            Closed: the other end has ended.
         """
-        self.hand_over(image, order)
-        return self._outcome()
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        try:
+            # never wait for a process that was stopped
+            flags = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+            self._end.sendmsg([json.dumps(message).encode()], rights, flags)
+        except OSError as error:
+            raise Closed(str(error)) from error
 
-    def hand_over(self, image: Image, order: int) -> None:
-        """Give it what it needs to write a checkpoint, even if this process ends."""
-        text = json.dumps({"data": image.data, "header": image.header, "order": order})
-        socket.send_fds(self._socket, [text.encode()], [image.fd])
+    def receive(self, seconds: float | None = None) -> tuple[Message, list[int]]:
+        """Wait for a message; return it with the descriptors, which are closed on exec.
 
-    def _outcome(self) -> Outcome:
-        answer = self._socket.recv(_MOST)
-        if not answer:
-            raise ConnectionResetError("the keeper has ended")
-        found = json.loads(answer)
-        if "refused" in found:
-            raise OSError(found["refused"])
-        return Outcome(**found)
+        Raises:
+            Closed: the other end has ended, or the time is over.
+            ValueError: it is no message.
+        """
+        if not self.waits(seconds):
+            raise Closed("it did not answer in time")
+        fds = array.array("i")
+        try:
+            data, ancillary, _, _ = self._end.recvmsg(
+                _MOST_BYTES, socket.CMSG_SPACE(_MOST_FDS * fds.itemsize), socket.MSG_CMSG_CLOEXEC
+            )
+        except OSError as error:
+            raise Closed(str(error)) from error
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+        if not data:
+            raise Closed("it has ended")
+        try:
+            return {**json.loads(data)}, fds.tolist()
+        except (ValueError, TypeError) as error:
+            for fd in fds:
+                os.close(fd)
+            raise ValueError(f"no message: {error}") from error
 
+    def waits(self, seconds: float | None = 0) -> bool:
+        """Wait until a message, or the other end's end, can be read; return whether it can."""
+        poll = select.poll()
+        poll.register(self._end, select.POLLIN)
+        return bool(poll.poll(None if seconds is None else seconds * 1000))
 
-def receive(end: socket.socket) -> tuple[Image, bytes] | None:
-    """Wait for a snapshot in the keeper; None once none can come any more.
+    def last(self) -> None:
+        """Let :meth:`receive` end once what was sent until now is received."""
+        with contextlib.suppress(OSError):
+            self._end.shutdown(socket.SHUT_RD)
 
-    Close the descriptor of the image.
-
-    Raises:
-        ValueError: the message is malformed.
-        OSError: it cannot be read.
-    """
-    data, fds, _, _ = socket.recv_fds(end, _MOST, 4)
-    if not data:
-        return None
-    try:
-        (fd,) = fds
-        fields = {key: int(value) for key, value in json.loads(data).items()}
-        image = Image(fd, fields["data"], fields["header"])
-        size = fields["order"]
-        if not (0 < size <= _MOST_ORDER and image.data >= 0 and image.header > 0):
-            raise ValueError(f"a snapshot of {fields}")
-        if os.fstat(fd).st_size < image.end + size:
-            raise ValueError("a snapshot that is larger than its memory")
-        return image, os.pread(fd, size, image.end)
-    except BaseException:
-        for one in fds:
-            os.close(one)
-        raise
-
-
-def answer(end: socket.socket, outcome: Outcome) -> None:
-    """Tell the trainer the outcome, if it is still there."""
-    _send(end, {"seconds": outcome.seconds, "error": outcome.error})
-
-
-def refuse(end: socket.socket, why: str) -> None:
-    """Tell the trainer that its message was not understood, so that it writes by itself."""
-    _send(end, {"refused": why})
-
-
-def _send(end: socket.socket, found: dict[str, Any]) -> None:
-    with contextlib.suppress(OSError):
-        end.send(json.dumps(found).encode(), socket.MSG_NOSIGNAL)
+    def close(self) -> None:
+        """Close this end."""
+        self._end.close()

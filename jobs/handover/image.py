@@ -1,7 +1,6 @@
 """Image of a state file in memory that two processes share."""
 
 import mmap
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,16 +15,6 @@ def whole_pages(size: int) -> int:
     return -(-size // PAGE) * PAGE
 
 
-def identity(fd: int) -> tuple[int, int]:
-    """Return what a descriptor refers to, device and inode.
-
-    Raises:
-        OSError: it is closed.
-    """
-    found = os.fstat(fd)
-    return found.st_dev, found.st_ino
-
-
 @dataclass(frozen=True, slots=True)
 class Image:
     """Hold a state file in a memory file: its values first, then its header.
@@ -34,11 +23,13 @@ class Image:
         fd: descriptor of the memory file.
         data: bytes of the values, which begin at 0.
         header: bytes of the header, whole pages, which begin at the page behind the values.
+        order: bytes of the order of the checkpoint, behind the header.
     """
 
     fd: int
     data: int
     header: int
+    order: int
 
     @property
     def end(self) -> int:

@@ -3,13 +3,12 @@
 A snapshot that was handed over becomes a checkpoint even if the trainer is killed meanwhile.
 """
 
-import contextlib
 import os
-import socket
 import threading
 from typing import Final
 
-from rekindle.jobs.handover import channel
+from rekindle.jobs.handover import snapshots
+from rekindle.jobs.handover.channel import Channel, Closed
 from rekindle.jobs.handover.image import Image
 from rekindle.jobs.handover.order import Order, Outcome, carry_out
 from rekindle.jobs.journal_writer import Record, print_line
@@ -30,11 +29,11 @@ class Receiver:
     """
 
     def __init__(
-        self, run: Run, record: Record, ends: tuple[socket.socket, socket.socket] | None = None
+        self, run: Run, record: Record, ends: tuple[Channel, Channel] | None = None
     ) -> None:
         self._run = run
         self._record = record
-        self._end, self._trainers = ends or channel.pair()
+        self._end, self._trainers = ends or Channel.pair()
         self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)
 
     @property
@@ -53,9 +52,7 @@ class Receiver:
 
     def finish(self) -> None:
         """Write what was handed over, once the trainer and its processes have ended."""
-        # what waits is still received
-        with contextlib.suppress(OSError):
-            self._end.shutdown(socket.SHUT_RD)
+        self._end.last()
         self._thread.join(_AT_END_S)
         if self._thread.is_alive():
             print_line(f"the last checkpoint was not on disk after {_AT_END_S:.0f} s.")
@@ -63,14 +60,15 @@ class Receiver:
     def _work(self) -> None:
         while True:
             try:
-                found = channel.receive(self._end)
-                if found is None:
-                    return
+                found = snapshots.receive(self._end)
                 crash_points.reached("snapshot_received")
-                channel.answer(self._end, self._write(*found))
+                snapshots.answer(self._end, self._write(*found))
+            except Closed:
+                self._end.close()  # a trainer that waits all the same writes by itself
+                return
             except Exception as error:  # the trainer must not wait for ever
                 print_line(f"a snapshot was not understood: {error!r}")
-                channel.refuse(self._end, repr(error)[:1000])
+                snapshots.refuse(self._end, repr(error)[:1000])
 
     def _write(self, image: Image, order: bytes) -> Outcome:
         try:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from rekindle.jobs.handover.image import PAGE, Image, identity, whole_pages
+from rekindle.jobs.handover.image import PAGE, Image, whole_pages
+from rekindle.jobs.process import OwnDescriptor
 
 Arrays = MutableMapping[str, np.ndarray[Any, Any]]
 
@@ -19,8 +20,7 @@ class Slot:
     """
 
     def __init__(self) -> None:
-        self._fd = -1
-        self._identity: tuple[int, int] | None = None
+        self._file: OwnDescriptor | None = None
         self._memory: mmap.mmap | None = None
         self._used = 0
 
@@ -59,31 +59,23 @@ class Slot:
             OSError: the memory is not available.
         """
         assert len(header) % PAGE == 0
-        if not self._is_open():
+        if self._file is None or not self._file.is_open():
             raise OSError("the script has closed the memory file")
-        image = Image(self._fd, self._used, len(header))
-        _write(self._fd, header, whole_pages(self._used))
-        _write(self._fd, order, image.end)
+        image = Image(self._file.fd, self._used, len(header), len(order))
+        _write(image.fd, header, whole_pages(self._used))
+        _write(image.fd, order, image.end)
         return image
 
     def _hold(self, size: int) -> mmap.mmap:
-        if not self._is_open():
-            self._fd = os.memfd_create("rekindle-snapshot", os.MFD_CLOEXEC)
-            self._identity = identity(self._fd)
-            self._memory = None
+        if self._file is None or not self._file.is_open():
+            fd = os.memfd_create("rekindle-snapshot", os.MFD_CLOEXEC)
+            self._file, self._memory = OwnDescriptor.of(fd), None
         if self._memory is None or self.growth(size):
             self._memory = None
             size = max(whole_pages(size), PAGE)
-            os.ftruncate(self._fd, size)
-            self._memory = mmap.mmap(self._fd, size)
+            os.ftruncate(self._file.fd, size)
+            self._memory = mmap.mmap(self._file.fd, size)
         return self._memory
-
-    def _is_open(self) -> bool:
-        # a script that has closed all descriptors may have a file of its own under this number
-        try:
-            return self._fd >= 0 and identity(self._fd) == self._identity
-        except OSError:
-            return False
 
 
 def _write(fd: int, data: bytes, at: int) -> None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rekindle.jobs.handover.channel import Keeper
 from rekindle.jobs.handover.order import Order
+from rekindle.jobs.handover.snapshots import Keeper
 from rekindle.jobs.job import Fork, Job, NewCode
 from rekindle.jobs.journal_writer import log_line
 from rekindle.jobs.saving import kept_files

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rekindle.jobs.handover.channel import Keeper
 from rekindle.jobs.handover.image import PAGE, Image
 from rekindle.jobs.handover.order import Order, Outcome, carry_out
+from rekindle.jobs.handover.snapshots import Keeper
 from rekindle.jobs.journal_writer import log_line
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints
@@ -53,11 +53,11 @@ class Writer:
 
     def write(self, order: Order, tensors: "Tensors", metadata: dict[str, str]) -> Outcome:
         """Write a checkpoint of these arrays, which may be those that were taken last."""
-        image, size = self._image(order, tensors, metadata) if self._taken else (None, 0)
+        image = self._image(order, tensors, metadata) if self._taken else None
         self._taken = False
         if image is not None and self._keeper is not None and self._keeper.is_there():
             try:
-                return self._keeper.write(image, size)
+                return self._keeper.write(image)
             except OSError as error:
                 log_line(f"the keeper did not write a checkpoint ({error}); this process does.")
 
@@ -71,17 +71,14 @@ class Writer:
 
         return carry_out(order, self._run, self._log.note, save)
 
-    def _image(
-        self, order: Order, tensors: "Tensors", metadata: dict[str, str]
-    ) -> tuple[Image | None, int]:
-        """Complete what was taken; return it, if there is memory, and the bytes of the order."""
+    def _image(self, order: Order, tensors: "Tensors", metadata: dict[str, str]) -> Image | None:
+        """Complete what was taken; None without memory for it."""
         from rekindle.state.run import tensors as tensor_files
 
         assert self._slot is not None
-        text = order.to_json()
         try:
             header = tensor_files.header(tensors, metadata, PAGE)
-            return self._slot.image(header, text), len(text)
+            return self._slot.image(header, order.to_json())
         except OSError as error:
             log_line(f"no shared memory for the header of a checkpoint: {error}")
-            return None, 0
+            return None

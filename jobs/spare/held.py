@@ -3,13 +3,12 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from rekindle.jobs import environment
-from rekindle.jobs.spare.channel import Channel, Closed
+from rekindle.jobs.handover.channel import Channel, Closed
 
 if TYPE_CHECKING:
     from rekindle.jobs.keeper.memory_limit import MemoryLimit
@@ -51,7 +50,7 @@ class Held:
     channel: Channel
     limit: "MemoryLimit"
     output: int
-    ends: tuple[socket.socket, socket.socket]
+    ends: tuple[Channel, Channel]
 
     def take(self, start: Start, lock: tuple[int, ...]) -> str | None:
         """Let the spare become the trainer of an attempt; return why it cannot, and kill it then.

@@ -20,8 +20,6 @@ from rekindle.jobs import code_origin
 from rekindle.jobs.spare import plain_code
 from rekindle.jobs.spare.surroundings import Surroundings
 
-HEAVY: Final = frozenset({"tensorflow", "keras", "tf_keras", "jax", "torch"})
-"""Libraries whose import is worth a spare."""
 _MOST: Final = 100
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from rekindle.jobs import process
+from rekindle.jobs.handover.channel import Channel, Closed, Message
 from rekindle.jobs.seeding import unseeded
-from rekindle.jobs.spare.channel import Channel, Closed, Message
 from rekindle.jobs.spare.group import Group, Unfit
 from rekindle.jobs.spare.preloaded import Preloaded
 

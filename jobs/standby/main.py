@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from rekindle.jobs import environment, process
-from rekindle.jobs.handover import channel as handover
+from rekindle.jobs.handover.channel import Channel, Closed, Message
 from rekindle.jobs.job import Job
 from rekindle.jobs.keeper import main as keeper
 from rekindle.jobs.keeper import spawn
 from rekindle.jobs.keeper.memory_limit import MemoryLimit
-from rekindle.jobs.spare.channel import Channel, Closed, Message
 from rekindle.jobs.spare.held import Held, Start
 from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Run
 from rekindle.state.run import entries, summary
 
 _HEAVY: Final = frozenset({"tensorflow", "keras", "tf_keras", "jax", "torch"})
+"""Libraries whose import is worth a spare."""
 _LOOK_MS: Final = 2000
 """Signals are blocked, and looked for so often."""
 
@@ -79,7 +79,7 @@ def _start_spare(run: Run, attempt: int) -> Held:
         modules = modules[:-1]
     if not modules:
         raise NoSpare(ended)
-    ends = handover.pair()
+    ends = Channel.pair()
     start = Start(
         (job.script, *job.args, str(job.seed)),
         spawn.command_line(job, run, attempt, ends[1].fileno()),

@@ -13,10 +13,10 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from rekindle.jobs import environment, heartbeat, journal_writer, provenance, stack_dump
+from rekindle.jobs import environment, heartbeat, journal_writer, process, provenance, stack_dump
 from rekindle.jobs.attempt import safe_output, shutdown
+from rekindle.jobs.handover.channel import Channel
 from rekindle.jobs.job import Job
-from rekindle.jobs.spare import channel
 from rekindle.jobs.trainer import blame, hooks, script
 from rekindle.jobs.trainer.source_snapshot import SourceSnapshot
 from rekindle.state.errors import RekindleError
@@ -49,12 +49,12 @@ def main() -> NoReturn:
     from rekindle.jobs.files.appended import Appended
     from rekindle.jobs.files.results import Results
     from rekindle.jobs.files.written import WRITTEN
-    from rekindle.jobs.handover.channel import Keeper
+    from rekindle.jobs.handover.snapshots import Keeper
     from rekindle.jobs.spare.recorder import Recorder
     from rekindle.jobs.trainer import reexec, required_gpu
     from rekindle.jobs.trainer.unfollowed import Unfollowed
 
-    preloaded = _wait_as_spare() if channel.is_channel(0) else None
+    preloaded = _wait_as_spare() if process.holds_socket(os.getpid(), 0) else None
     try:
         job = Job.read(run.job_file)
         if sys.argv[4:5] == [reexec.ARGUMENTS]:
@@ -131,7 +131,7 @@ def _wait_as_spare() -> "Preloaded":
     """Import the script's libraries, and wait until the keeper has an attempt for this process."""
     from rekindle.jobs.spare import waiting
 
-    preloaded = waiting.wait(channel.Channel.on(os.dup(0)), hooks.seed_early)
+    preloaded = waiting.wait(Channel.on(os.dup(0)), hooks.seed_early)
     # both hold copies of the descriptors that the attempt's log has replaced
     stack_dump.register()
     journal_writer.keep_log(1)

@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 
 from rekindle.jobs.attempt.attempt_log import AttemptLog
-from rekindle.jobs.handover import channel
-from rekindle.jobs.handover.channel import Keeper
 from rekindle.jobs.handover.image import PAGE
 from rekindle.jobs.handover.order import Order
 from rekindle.jobs.handover.receiver import Receiver
 from rekindle.jobs.handover.slot import Slot
+from rekindle.jobs.handover.snapshots import Keeper
 from rekindle.jobs.journal_writer import Record
 from rekindle.jobs.saving.writer import Writer
 from rekindle.state.paths import Run
@@ -175,7 +174,7 @@ def test_what_was_handed_over_is_written_after_the_end_of_the_trainer(run: Run) 
         arrays = odd_arrays()
         slot.take(arrays)
         text = order().to_json()
-        keeper.hand_over(slot.image(tensors.header(arrays, {}, PAGE), text), len(text))
+        keeper.hand_over(slot.image(tensors.header(arrays, {}, PAGE), text))
         os._exit(0)
     os.waitpid(child, 0)
     assert checkpoints.scan(run.checkpoints) == []
@@ -210,7 +209,7 @@ def test_a_message_that_is_none_is_refused(run: Run, message: bytes, capfd: Any)
 
 
 def test_without_an_answer_the_trainer_writes_by_itself(run: Run) -> None:
-    ours, theirs = channel.pair()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     keeper = Keeper(theirs.detach())
     ours.close()
     save(writer(run, keeper), odd_arrays())
@@ -234,7 +233,7 @@ def test_a_failed_write_is_journalled_and_told(run: Run) -> None:
 
 
 def test_a_script_that_forks_or_closes_descriptors_has_no_keeper(tmp_path: Path) -> None:
-    ours, theirs = channel.pair()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     fd = theirs.detach()
     keeper = Keeper(fd)
     assert keeper.is_there()

@@ -64,7 +64,10 @@ class Process:
 
 SUPPORT = tuple(f"jobs/keras_compat/{name}.py" for name in ("__init__", "keras_support", "known"))
 SHARED = ("jobs/__init__.py", "jobs/[a-z]*.py", *SUPPORT, "state/*")
-SPARE = tuple(f"jobs/spare/{name}.py" for name in ("__init__", "channel", "held"))
+SPARE = (
+    *(f"jobs/handover/{name}.py" for name in ("__init__", "channel")),
+    *(f"jobs/spare/{name}.py" for name in ("__init__", "held")),
+)
 """Of a warm spare, what is not in the spare itself."""
 PROCESSES = {
     # `python -I -S`: lives where nothing is installed, and stays small

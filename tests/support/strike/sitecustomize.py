@@ -124,7 +124,7 @@ def patch_checkpoints(module, striker):
     module.commit = commit
 
 
-def patch_channel(module, striker):
+def patch_snapshots(module, striker):
     from rekindle.state import crash_points
 
     keepers = module.Keeper
@@ -136,9 +136,9 @@ def patch_channel(module, striker):
             within = striker.place in commit or "line checkpoint_committed" in striker.place
             return super().is_there() and not within
 
-        def hand_over(self, image, order):
+        def hand_over(self, image):
             striker.at("before_handover")
-            super().hand_over(image, order)
+            super().hand_over(image)
             striker.at("handed_over")
 
     module.Keeper = Keeper
@@ -194,7 +194,7 @@ def patch_digests(module, striker):
 
 
 PATCHES = {
-    "rekindle.jobs.handover.channel": patch_channel,
+    "rekindle.jobs.handover.snapshots": patch_snapshots,
     "rekindle.jobs.handover.slot": patch_slot,
     "rekindle.jobs.saving.background": patch_background,
     "rekindle.jobs.evidence.state_digest": patch_digests,
