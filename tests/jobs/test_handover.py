@@ -1,5 +1,6 @@
 """A snapshot goes through shared memory to the keeper, and from there past the page cache."""
 
+import contextlib
 import json
 import os
 import resource
@@ -39,6 +40,15 @@ def odd_arrays() -> dict[str, Any]:
         "brain floats": np.arange(5, dtype=ml_dtypes.bfloat16),
         "long": np.arange(3 * PAGE, dtype=np.int64),
     }
+
+
+def descriptors() -> dict[int, str]:
+    """Return what each descriptor of this process refers to."""
+    found = {}
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # that of the listing
+            found[int(fd)] = os.readlink(f"/proc/self/fd/{fd}")
+    return found
 
 
 def order(position: Position = AT, **logs: float) -> Order:
@@ -146,14 +156,15 @@ def test_a_file_that_cannot_be_written_is_an_error(size: int, tmp_path: Path) ->
 def test_a_file_of_the_script_under_a_closed_descriptor_is_left_alone(
     run: Run, tmp_path: Path
 ) -> None:
-    before = {int(fd) for fd in os.listdir("/proc/self/fd")}
     made = writer(run)
     save(made, odd_arrays())
     theirs = tmp_path / "theirs"
     file = os.open(theirs, os.O_RDWR | os.O_CREAT)
     arrays = odd_arrays()
     made.take(arrays)
-    for fd in {int(fd) for fd in os.listdir("/proc/self/fd")} - before - {file}:
+    snapshots = [fd for fd in descriptors() if "rekindle-snapshot" in descriptors()[fd]]
+    assert snapshots
+    for fd in snapshots:
         os.dup2(file, fd)
     assert made.write(order(Position(0, 1, 8)), arrays, {"state": "{}"}).error is None
     save(made, odd_arrays(), Position(0, 1, 9))
@@ -202,10 +213,10 @@ def test_a_message_that_is_none_is_refused(run: Run, message: bytes, capfd: Any)
     os.close(fd)
     made = writer(run, Keeper(ours.detach()))
     save(made, {"a": np.arange(3)})
-    opened = os.listdir("/proc/self/fd")
+    opened = descriptors()
     save(made, {"a": np.arange(3)}, Position(0, 1, 8))
     assert len(checkpoints.scan(run.checkpoints)) == 2
-    assert os.listdir("/proc/self/fd") == opened, "descriptors stay open"
+    assert descriptors() == opened, "descriptors stay open"
 
 
 def test_without_an_answer_the_trainer_writes_by_itself(run: Run) -> None:
