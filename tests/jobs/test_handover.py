@@ -205,11 +205,13 @@ def test_a_message_that_is_none_is_refused(run: Run, message: bytes, capfd: Any)
     ours = socket.socket(fileno=os.dup(receiver.trainers_end))
     receiver.start()
     fd = os.memfd_create("x")
+    opened = descriptors()
     for fds in ([], [fd], [fd, fd]):
         if not message:
             break  # an empty one is the end
         socket.send_fds(ours, [message], fds)
         assert "refused" in json.loads(ours.recv(1 << 16))
+    assert descriptors() == opened, "those of a refused message stay open"
     os.close(fd)
     made = writer(run, Keeper(ours.detach()))
     save(made, {"a": np.arange(3)})

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from rekindle.jobs.data.loop_batches import LoopSource
 from rekindle.jobs.proof import same_data
 
 
@@ -20,3 +21,12 @@ def test_a_long_list_is_sampled_and_an_unknown_kind_is_not_compared() -> None:
     assert same_data.difference(kept, names[::-1]) is not None
     assert same_data.difference(kept, names[:-1]) is not None
     assert same_data.digest([object()]) == ""
+
+
+def test_other_data_in_a_relaunch_is_named_as_not_exact() -> None:
+    rows = np.arange(40.0)
+    kept = LoopSource(0, rows, 8, shuffle=False).digest()
+    for data, named in ((rows.copy(), 0), (rows[::-1], 1)):
+        source = LoopSource(0, data, 8, shuffle=False)
+        source.compare(kept)
+        assert len(source.caveats) == named
