@@ -14,6 +14,7 @@ time. Only what really scales is scaled to the long job:
 """
 
 import argparse
+import functools
 import json
 import os
 import random
@@ -25,6 +26,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from scripts import served
+
 from rekindle.jobs.saving import cadence
 from rekindle.jobs.saving.cadence import Costs
 from rekindle.state.ledger.held_time import LOSSES
@@ -33,18 +36,9 @@ from rekindle.state.run import journal
 
 SCRIPT = Path(__file__).resolve().parent / "scripts" / "waiting.py"
 GOAL = 0.99
-LIMIT_S = 300.0
 FIXED = ("queue", "init", "seek", "restore", "other")
 PLANS = 1000
-
-
-def until(probe, what):
-    end = time.monotonic() + LIMIT_S
-    while not (found := probe()):
-        if time.monotonic() > end:
-            raise SystemExit(f"waited in vain: {what}")
-        time.sleep(0.02)
-    return found
+until = functools.partial(served.until, seconds=300.0, every=0.02)
 
 
 class Run:

@@ -7,6 +7,7 @@ A daemon for each kind, killed in turn. The parts of the time are those that the
 """
 
 import argparse
+import functools
 import itertools
 import os
 import signal
@@ -16,6 +17,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from scripts import served
 
 from rekindle.state.paths import Home
 from rekindle.state.run import journal
@@ -30,7 +33,7 @@ PARTS = (
     ("resumed", "checkpoint restored"),
     ("step", "first step, with its tracing"),
 )
-LIMIT_S = 120.0
+until = functools.partial(served.until, seconds=120.0, every=0.02)
 
 
 class Kind:
@@ -104,15 +107,6 @@ class Kind:
         self.daemon.send_signal(signal.SIGTERM)
         self.daemon.wait(60)
         self.log.close()
-
-
-def until(probe, what):
-    end = time.monotonic() + LIMIT_S
-    while not (found := probe()):
-        if time.monotonic() > end:
-            raise SystemExit(f"waited in vain: {what}")
-        time.sleep(0.02)
-    return found
 
 
 def main():

@@ -48,10 +48,10 @@ class Daemon:
         self.process.wait(60)
 
 
-def until(probe, what, seconds=30.0):
+def until(probe, what, seconds=30.0, every=0.001):
     end = time.monotonic() + seconds
     while not (found := probe()):
         if time.monotonic() > end:
             raise SystemExit(f"waited in vain: {what}")
-        time.sleep(0.001)
+        time.sleep(every)
     return found

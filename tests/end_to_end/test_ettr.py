@@ -8,14 +8,16 @@ from rig import Rig, wait_for
 
 SCRIPT = """
 import os, signal, time
-import keras
+import tensorflow as tf
 import numpy as np
+
+from tensorflow import keras
 
 x = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
 kills = [16, 38]
 
 
-class Slow(keras.callbacks.Callback):
+class Slow(tf.keras.callbacks.Callback):
     step = 0
 
     def on_train_batch_end(self, batch, logs=None):
