@@ -18,16 +18,19 @@ class Keeper:
 
     Args:
         fd: the trainer's end, which it inherited.
+
+    Attributes:
+        socket: that descriptor.
     """
 
     def __init__(self, fd: int) -> None:
         self._channel = Channel.on(fd)
-        self._descriptor = OwnDescriptor.of(fd)
+        self.socket: Final = OwnDescriptor.of(fd)
         self._owner = os.getpid()
 
     def is_there(self) -> bool:
         """Return whether this process can ask it: scripts fork, and close all descriptors."""
-        return os.getpid() == self._owner and self._descriptor.is_open()
+        return os.getpid() == self._owner and self.socket.is_open()
 
     def write(self, image: Image) -> Outcome:
         """Let it write a checkpoint, and wait for that.

@@ -17,6 +17,7 @@ from rekindle.jobs.attempt import safe_output, shutdown
 from rekindle.jobs.attempt.grace_period import GracePeriod
 from rekindle.jobs.environment import EXIT_SAVED
 from rekindle.jobs.journal_writer import log_line
+from rekindle.jobs.process import OwnDescriptor
 from rekindle.state.counted import counted
 
 MOST: Final = 4
@@ -59,10 +60,12 @@ class LastSteps:
 
     Args:
         folder: the run directory, whose files are the trainer's own.
+        own: the trainer's socket to its keeper; None without one.
     """
 
-    def __init__(self, folder: Path, grace: GracePeriod) -> None:
+    def __init__(self, folder: Path, grace: GracePeriod, own: OwnDescriptor | None = None) -> None:
         self._folder = f"{os.path.realpath(folder)}/"
+        self._own = own
         self._grace = grace
         self._last = 0
         self._until: float | None = None
@@ -85,7 +88,7 @@ class LastSteps:
             return False
         if not 0 < step_seconds < SECONDS or left < 2 * SECONDS + self._grace.seconds / 4:
             return False
-        held = _held_open(self._folder, {os.path.realpath(path) for path in cut_back})
+        held = _held_open(self._folder, {os.path.realpath(path) for path in cut_back}, self._own)
         if held is not None:
             log_line(f"no steps are trained after the save, since the script holds {held} open.")
             return False
@@ -129,12 +132,14 @@ def _is_own(path: str, folder: str) -> bool:
     return path.startswith((folder, "/dev/", "/proc/", "/sys/"))
 
 
-def _held_open(folder: str, cut_back: set[str]) -> str | None:
+def _held_open(folder: str, cut_back: set[str], own: OwnDescriptor | None = None) -> str | None:
     """Name a connection, or a file open for writing, that steps would write to."""
     output = {_identity(stream) for stream in (1, 2)}
     for name in os.listdir("/proc/self/fd"):
         try:
             info, path = os.fstat(int(name)), os.readlink(f"/proc/self/fd/{name}")
+            if own is not None and (info.st_dev, info.st_ino) == own.file:
+                continue
             if stat.S_ISSOCK(info.st_mode):
                 return "a connection"
             if not stat.S_ISREG(info.st_mode) or (info.st_dev, info.st_ino) in output:

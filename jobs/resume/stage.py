@@ -286,7 +286,7 @@ class StageEngine(RestorableStage):
     ) -> None:
         super().__init__(session, number, policy, files)
         self._step_began = 0.0
-        self._last_steps = LastSteps(session.run.root, session.grace)
+        self._last_steps = LastSteps(session.run.root, session.grace, session.store.writer.socket)
 
     def exit_saved(self, snapshot: Snapshot | None = None) -> None:
         """Save, and end the process unless the script's own SIGTERM handler does."""

@@ -8,6 +8,7 @@ from rekindle.jobs.handover.image import PAGE, Image
 from rekindle.jobs.handover.order import Order, Outcome, carry_out
 from rekindle.jobs.handover.snapshots import Keeper
 from rekindle.jobs.journal_writer import log_line
+from rekindle.jobs.process import OwnDescriptor
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints
 
@@ -30,6 +31,11 @@ class Writer:
         self._keeper = keeper
         self._slot: Slot | None = None
         self._taken = False
+
+    @property
+    def socket(self) -> OwnDescriptor | None:
+        """The socket to the keeper; None without one."""
+        return None if self._keeper is None else self._keeper.socket
 
     def growth(self, size: int) -> int:
         """Return the bytes of shared memory that a state takes beyond what it has already."""

@@ -35,8 +35,7 @@ def test_a_checkpoint_in_flight_is_whole_or_not_there(
     assert [] == driver.differences(calm.digests, result.digests)
     assert len(result.kills) == len(blows)
     assert result.resumes >= 1
-    # SIGTERM between the save and the next step repeats none
-    assert result.proved >= 1 or blows is STOPS
+    assert result.proved >= 1
     assert not lives.entries("checkpoint_refused")
 
 

@@ -86,6 +86,7 @@ def test_they_are_left_out(why: str, tmp_path: Path) -> None:
 
 HELD = """
 import os, socket
+from rekindle.jobs.process import OwnDescriptor
 from rekindle.jobs.proof.last_steps import _held_open as held
 folder, file = os.path.realpath("run") + "/", os.path.realpath("log.csv")
 assert held(folder, set()) is None
@@ -95,8 +96,12 @@ with open(file, "w"):
 with open(file), open("events.out.tfevents.1.host.2.0.v2", "w"), open("run/own", "w"):
     os.memfd_create("shared")
     assert held(folder, set()) is None
-with socket.socket():
+with socket.socket() as mine:
     assert held(folder, set()) == "a connection"
+    own = OwnDescriptor.of(mine.fileno())
+    assert held(folder, set(), own) is None, "the one to the keeper"
+    with socket.socket():
+        assert held(folder, set(), own) == "a connection"
 """
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +104,7 @@ def test_a_script_can_import_resumable_without_rekindle_installed(tmp_path: Path
     run.job_file.write_text(Job(name="a", workdir=str(tmp_path), script=str(script)).to_json())
     env = environment()
     del env["PYTHONPATH"]
+    keeper, trainer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ran = subprocess.run(
         [
             sys.executable,
@@ -112,12 +114,16 @@ def test_a_script_can_import_resumable_without_rekindle_installed(tmp_path: Path
             "rekindle.jobs.trainer.main",
             str(run.root),
             "1",
+            str(trainer.fileno()),
         ],
+        pass_fds=(trainer.fileno(),),
         cwd=tmp_path,
         env=env,
         capture_output=True,
         text=True,
     )
+    keeper.close()
+    trainer.close()
     assert ran.returncode == 0, ran.stderr
     assert f"FROM {brought / 'jobs/resume/loop.py'}" in ran.stdout
 
