@@ -8,7 +8,7 @@ time. Only what really scales is scaled to the long job:
 - save: the measured stall of a save, as often as `every = "auto"` saves in the long job;
 - repeat: of kills at random times, the time since the last checkpoint on disk, at the interval of
   `every = "auto"` for the measured costs of a save and the failures seen so far; at the first one
-  of a process at its first interval.
+  of a process at most a minute.
 
     python benchmarks/ettr.py [--kills 10] [--between 10] [--hours 8] [--millions 1] [--json FILE]
 """
@@ -129,7 +129,8 @@ def scaled(found, kills, hours, seed):
         for failures, kill in enumerate([*sorted(dice.uniform(0, useful) for _ in range(kills))]):
             interval = costs.interval(cadence.time_between(failures, at))
             trained = kill - at
-            regular = max(trained - cadence.FIRST, 0.0)
+            # a process begins with the costs that those before it have measured
+            regular = max(trained - min(interval, cadence.FIRST), 0.0)
             since = regular % interval if regular else trained
             repeat += min(since + found["write"], trained)
             saves += 1 + regular // interval

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from rekindle.jobs.evidence.earlier import EarlierProofs
 from rekindle.jobs.heartbeat import Beat
+from rekindle.jobs.saving import cadence
+from rekindle.jobs.saving.cadence import Costs, Save
 from rekindle.state.run.checkpoints import Checkpoint
 from rekindle.state.run.summary import OF_DAEMON
 
@@ -39,6 +41,7 @@ class RunHistory:
         unfollowed: messages of earlier attempts about training that is not saved.
         failures: ends of attempts that could not save first.
         seconds: how long all earlier attempts ran together.
+        saves: the checkpoints that exist, by name, with their stages.
         proofs: what the proofs of earlier attempts found.
     """
 
@@ -51,6 +54,7 @@ class RunHistory:
     unfollowed: list[str] = field(default_factory=list)
     failures: int = 0
     seconds: float = 0.0
+    saves: dict[str, tuple[int, Save]] = field(default_factory=dict)
     proofs: EarlierProofs = EarlierProofs()  # noqa: RUF009  frozen
 
     @classmethod
@@ -65,7 +69,17 @@ class RunHistory:
         past = cls(beat.step if beat is not None else 0, spans=spans(entries, attempt, beat))
         past._read(entries)
         past._reach(entries, attempt)
+        past._count_lost(entries, attempt, beat)
         return past
+
+    @property
+    def between(self) -> float:
+        """Mean time between two failures, in seconds."""
+        return cadence.time_between(self.failures, self.seconds)
+
+    def costs(self, stage: int) -> Costs:
+        """Return what saves of a stage have cost in earlier attempts."""
+        return Costs.of([save for of, save in self.saves.values() if of == stage])
 
     def _reach(self, entries: list[dict[str, Any]], attempt: int) -> None:
         """Find the furthest step of earlier attempts that were in the same stage as the last."""
@@ -82,6 +96,25 @@ class RunHistory:
             if isinstance(step, int) and number != attempt and stage_of.get(number) == self.last:
                 self.reached = max(self.reached, step)
 
+    def _count_lost(self, entries: list[dict[str, Any]], attempt: int, beat: Beat | None) -> None:
+        """Count attempts whose keeper ended with them, e.g. by a power cut, as failures."""
+        began: dict[int, float] = {}
+        until: dict[int, float] = {}
+        for entry in entries:
+            kind, number = entry["kind"], entry.get("attempt")
+            if not isinstance(number, int) or number >= attempt:
+                continue
+            if kind == "attempt_started" and entry.get("keeper_pid") is not None:
+                began[number] = entry["t"]
+            elif kind == "attempt_ended":
+                began.pop(number, None)
+            if kind not in OF_DAEMON:
+                until[number] = entry["t"]
+        if beat is not None and beat.attempt in until:
+            until[beat.attempt] = max(until[beat.attempt], beat.at)
+        self.failures += len(began)
+        self.seconds += sum(max(until[number] - at, 0.0) for number, at in began.items())
+
     def _read(self, entries: list[dict[str, Any]]) -> None:
         ended: set[int] = set()
         self.proofs = EarlierProofs.of(entries)
@@ -89,8 +122,10 @@ class RunHistory:
             kind, stage = entry["kind"], entry.get("stage") or 0
             if kind == "checkpoint_committed":
                 self.committed.add(entry["name"])
+                self._saved(entry, stage)
             elif kind == "checkpoint_pruned":
                 self.committed.discard(entry["name"])
+                self.saves.pop(entry["name"], None)
             elif kind == "scratch_requested":
                 self.committed.clear()
                 self.left.clear()
@@ -99,7 +134,7 @@ class RunHistory:
                 if entry["message"] not in self.unfollowed:
                     self.unfollowed.append(entry["message"])
             elif kind == "attempt_ended":
-                self.failures += entry.get("cause") not in _NO_FAILURE
+                self.failures += _is_failure(entry)
                 ran = entry.get("seconds")
                 self.seconds += ran if isinstance(ran, int | float) else 0.0
             elif kind == "stage_ended":
@@ -110,6 +145,14 @@ class RunHistory:
                 if entry.get("checkpoint") is None:
                     self.left |= {other for other in self.begun if other < stage} - ended
                     self.begun[stage] = entry.get("step") or 0
+
+    def _saved(self, entry: dict[str, Any], stage: int) -> None:
+        seconds, size, delay = (entry.get(name) for name in ("seconds", "bytes", "delay"))
+        self.saves.pop(entry["name"], None)  # the newest is the last
+        if isinstance(seconds, int | float) and isinstance(size, int):
+            known = max(float(delay), 0.0) if isinstance(delay, int | float) else None
+            made = Save(entry.get("attempt") or 0, max(float(seconds), 0.0), size, known)
+            self.saves[entry["name"]] = (stage, made)
 
     def repeated(
         self, stage: int, step: int, checkpoint: Checkpoint | None, existing: Iterable[Checkpoint]
@@ -154,6 +197,11 @@ class RunHistory:
             for span in self.spans
             if span.stage == stage
         )
+
+
+def _is_failure(end: dict[str, Any]) -> bool:
+    """Return whether an attempt that the keeper saw end could not save first."""
+    return end.get("cause") not in _NO_FAILURE or end.get("killed_after_grace") is True
 
 
 def spans(entries: list[dict[str, Any]], attempt: int, last: Beat | None) -> list[Span]:

@@ -131,7 +131,7 @@ class Saves:
         if self._job.checkpoint.non_finite == "hold" and not snapshot.finite:
             # every later step would be NaN, too: the job is held for a person to decide
             return functools.partial(self._stop, at)
-        seconds = self.store.commit(snapshot, why, best=best)
+        seconds = self.store.commit(snapshot, why, best=best, delay=policy.costs.measured)
 
         def finish() -> None:
             self._saved = seconds is not None

@@ -27,7 +27,6 @@ from rekindle.jobs.handover.snapshots import Keeper
 from rekindle.jobs.heartbeat import UNKNOWN, Plan
 from rekindle.jobs.job import CheckpointPolicy, Fork, Job
 from rekindle.jobs.journal_writer import log_line
-from rekindle.jobs.saving import cadence
 from rekindle.jobs.saving.checkpoint_store import CheckpointStore, RestorePoint
 from rekindle.jobs.saving.save_policy import SavePolicy
 from rekindle.jobs.stages import records
@@ -144,14 +143,14 @@ class Session:
         """Append an entry to the journal."""
         self._log.note(entry)
 
-    def save_policy(self, policy: CheckpointPolicy | None = None) -> SavePolicy:
-        """Make the save policy of a stage, with the failures of earlier attempts.
+    def save_policy(self, stage: int, policy: CheckpointPolicy | None = None) -> SavePolicy:
+        """Make the save policy of a stage, with failures and costs of earlier attempts.
 
         Args:
             policy: None for that of the spec.
         """
-        between = cadence.time_between(self._history.failures, self._history.seconds)
-        return SavePolicy(policy or self.job.checkpoint, between)
+        past = self._history
+        return SavePolicy(policy or self.job.checkpoint, past.between, costs=past.costs(stage))
 
     # progress
 

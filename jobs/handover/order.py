@@ -25,6 +25,7 @@ class Order:
         best: it holds the best value of the monitored metric so far.
         logs: of its step or epoch.
         began: when the save began, in seconds of the machine's monotonic clock.
+        delay: seconds by which a save delays the training; None if not measured.
     """
 
     position: Position
@@ -33,6 +34,7 @@ class Order:
     best: bool
     logs: dict[str, Any]
     began: float
+    delay: float | None = None
 
     def to_json(self) -> bytes:
         """Encode for another process."""
@@ -96,6 +98,7 @@ def carry_out(
             seconds=round(seconds, 6),
             best=order.best,
             logs=order.logs,
+            delay=None if order.delay is None else round(order.delay, 6),
         )
     )
     return Outcome(seconds)

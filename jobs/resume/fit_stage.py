@@ -54,7 +54,7 @@ class FitStage:
         self._callbacks = CallbackStates(
             callbacks, lambda: tensorboard_files.before(session.run, session.attempt)
         )
-        self._engine = StageEngine(session, number, session.save_policy(), files)
+        self._engine = StageEngine(session, number, session.save_policy(number), files)
         self._data = FitData(
             (session.job.seed, number),
             arguments["validation_data"],

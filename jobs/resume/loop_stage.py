@@ -98,7 +98,7 @@ class LoopStage:
         number = session.stages.enter(lambda: describe.loop(self._tracked, self._state.names()))
         shutdown.in_training(True)
         try:
-            policy = _save_policy(session, self._policy, flat=flat)
+            policy = _save_policy(session, number, self._policy, flat=flat)
             self._engine = StageEngine(session, number, policy, StageFiles(session, number))
             self._open(self._engine, plan)
         except RekindleError as error:
@@ -301,7 +301,7 @@ def _check_place(session: Session) -> None:
         )
 
 
-def _save_policy(session: Session, mine: CheckpointPolicy, *, flat: bool) -> SavePolicy:
+def _save_policy(session: Session, stage: int, mine: CheckpointPolicy, *, flat: bool) -> SavePolicy:
     """Choose the save policy: the spec has priority over the script."""
     policy = session.job.checkpoint
     every = (policy.every_epochs, policy.every_steps, policy.every_seconds)
@@ -314,7 +314,7 @@ def _save_policy(session: Session, mine: CheckpointPolicy, *, flat: bool) -> Sav
         )
         every = (None, None, None)
     return session.save_policy(
-        replace(policy, every_epochs=every[0], every_steps=every[1], every_seconds=every[2])
+        stage, replace(policy, every_epochs=every[0], every_steps=every[1], every_seconds=every[2])
     )
 
 

@@ -263,12 +263,15 @@ class CheckpointStore:
             return False
         return is_better(float(value), self._best, policy.monitor, policy.mode)
 
-    def commit(self, snapshot: Snapshot, why: str, *, best: bool) -> float | None:
+    def commit(
+        self, snapshot: Snapshot, why: str, *, best: bool, delay: float | None = None
+    ) -> float | None:
         """Write a checkpoint, journal it and prune older ones.
 
         Args:
             why: start, epoch, best, steps, time, signal or end.
             best: it holds the best value of the monitored metric so far.
+            delay: seconds by which a save delays the training, for later attempts.
 
         Returns:
             Seconds that it took; None on failure, which is journalled.
@@ -293,7 +296,7 @@ class CheckpointStore:
             "fingerprint": snapshot.state.get("fingerprint", {}),
             "kept": kept_files.needed_by(snapshot.state.get("files", [])),
         }
-        order = Order(position, manifest, why, best, snapshot.logs, began)
+        order = Order(position, manifest, why, best, snapshot.logs, began, delay)
         outcome = self.writer.write(order, snapshot.tensors, metadata)
         if outcome.error is not None:
             return None

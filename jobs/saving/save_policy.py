@@ -18,7 +18,7 @@ class SavePolicy:
         step: batches trained in the whole run at the last checkpoint.
         epoch: epochs finished at the last checkpoint.
         at: monotonic seconds of the last checkpoint.
-        costs: what the saves of this process cost.
+        costs: what saves cost; that of earlier attempts, until this process has saved.
     """
 
     policy: CheckpointPolicy

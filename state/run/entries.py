@@ -318,8 +318,15 @@ def checkpoint_committed(
     seconds: float = ...,
     best: bool,
     logs: Table = ...,
+    delay: float | None = ...,
 ) -> None:
-    """Record that a checkpoint is complete on disk."""
+    """Record that a checkpoint is complete on disk.
+
+    Args:
+        seconds: from the beginning of the save until then.
+        delay: seconds by which a save delayed the training, as measured until then: later
+            attempts space their first saves by it.
+    """
 
 
 @_kind("attempt", "names")

@@ -52,7 +52,8 @@ def descriptors() -> dict[int, str]:
 
 
 def order(position: Position = AT, **logs: float) -> Order:
-    return Order(position, {"attempt": 1, "finite": True}, "steps", False, logs, time.monotonic())
+    manifest = {"attempt": 1, "finite": True}
+    return Order(position, manifest, "steps", False, logs, time.monotonic(), delay=0.25)
 
 
 def entries(run: Run, kind: str) -> list[dict[str, Any]]:
@@ -101,6 +102,7 @@ def test_what_is_taken_is_in_the_file(run: Run, by_keeper: bool) -> None:
         assert arrays[name].tobytes() == array.tobytes(), name
     (committed,) = entries(run, "checkpoint_committed")
     assert (committed["name"], committed["logs"]) == (AT.name, {"loss": 0.5})
+    assert committed["delay"] == 0.25
     receiver.finish()
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from rekindle.jobs.attempt.run_history import RunHistory, Span, spans
 from rekindle.jobs.heartbeat import Beat
+from rekindle.jobs.saving.cadence import PRIOR, Costs
 from rekindle.state.run import checkpoints
 from rekindle.state.run.checkpoints import Checkpoint, Position
 
@@ -142,3 +143,43 @@ def test_a_start_from_scratch_repeats_all_steps(tmp_path: Path) -> None:
     past = RunHistory.of(entries, 2, beat)
     assert (57, 110.0) == past.repeated(0, 0, None, [])
     assert set() == past.left
+
+
+def saved(attempt: int, step: int, *, stage: int = 0, **more: Any) -> dict[str, Any]:
+    name = Position(stage, 0, step).name
+    known = {"kind": "checkpoint_committed", "attempt": attempt, "name": name, "stage": stage}
+    return {**known, "t": 0.0, "step": step, "seconds": 0.5, "bytes": 12, **more}
+
+
+def test_each_stage_has_the_costs_of_its_last_saves() -> None:
+    """Of the last attempt that saved it; checkpoints that were removed do not count."""
+    entries = [
+        saved(1, 10, delay=0.1),
+        saved(1, 20, delay=0.2),
+        {"kind": "checkpoint_pruned", "attempt": 1, "name": Position(0, 0, 20).name, "t": 0.0},
+        saved(2, 30, stage=1, seconds=3.0),
+        saved(3, 40, stage=2, delay=-1.0, seconds=-2.0),
+    ]
+    past = RunHistory.of(entries, 4, None)
+    first, second = past.costs(0), past.costs(1)
+    assert (first.write, first.size, first.delay, first.carried) == (0.5, 12, 0.1, True)
+    assert (second.delay, second.measured) == (3.0, None)
+    assert past.costs(2).interval(past.between) > 0, "a script may write into the journal"
+    assert past.costs(3) == Costs()
+
+
+def test_an_attempt_that_ended_with_its_keeper_is_a_failure() -> None:
+    """A power cut leaves no end in the journal; its time goes up to its last sign of life."""
+    entries = [
+        {"kind": "attempt_started", "attempt": 1, "t": 100.0, "keeper_pid": 4},
+        {"kind": "attempt_ended", "attempt": 1, "t": 160.0, "seconds": 60.0, "cause": "preempted"},
+        {"kind": "attempt_started", "attempt": 2, "t": 200.0, "keeper_pid": 5},
+        {"kind": "epoch_ended", "attempt": 2, "stage": 0, "t": 300.0},
+        {"kind": "attempt_changed", "attempt": 2, "t": 9000.0, "cause": "lost"},
+        {"kind": "attempt_started", "attempt": 3, "t": 9001.0, "keeper_pid": 6},
+    ]
+    past = RunHistory.of(entries, 3, Beat(340.0, 2, "step", 0, 7))
+    assert (past.failures, past.seconds) == (1, 60.0 + 140.0)
+    assert past.between == (PRIOR + 200.0) / 2
+    entries[1]["killed_after_grace"] = True
+    assert RunHistory.of(entries, 3, None).failures == 2, "it did not save in time"

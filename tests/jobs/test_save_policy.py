@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rekindle.jobs.job import CheckpointPolicy
-from rekindle.jobs.saving.cadence import FIRST, MOST, PRIOR, RATE, Costs, time_between
+from rekindle.jobs.saving.cadence import FIRST, MOST, PRIOR, RATE, Costs, Save, time_between
 from rekindle.jobs.saving.save_policy import SavePolicy, is_better
 
 Array = np.ndarray[Any, Any]
@@ -100,6 +100,51 @@ def test_the_delay_is_the_stall_and_what_the_steps_take_longer_during_the_write(
     for _ in range(2):
         costs.stalled(0.01)
     assert costs.delay == pytest.approx(0.01), "one slow save is no reason to save rarely"
+
+
+def carried(*saves: Save, between: float = PRIOR) -> SavePolicy:
+    """Make the policy of an attempt after earlier ones with these saves; it resumes at 0 s."""
+    policy = SavePolicy(CheckpointPolicy(), between, costs=Costs.of(saves))
+    policy.saved(0, 0, 0.0)
+    return policy
+
+
+def test_a_relaunch_begins_with_the_costs_that_earlier_attempts_measured() -> None:
+    """Its first save comes after 12 s, not after a minute; the newest attempt decides."""
+    policy = carried(Save(1, 9.0, 0, 2.0), Save(2, 0.02, 0, None), Save(2, 0.02, 0, 0.003))
+    assert not policy.due_in_epoch(10, 11.0)
+    assert policy.due_in_epoch(10, 12.0)
+    assert policy.due_after_epoch(1, 10, 0.1)
+    assert policy.costs.measured == 0.003, "the next attempt gets it, too"
+
+
+def test_saves_of_an_older_version_say_how_long_they_took_on_disk() -> None:
+    """The duration of the write stands for the delay, as in the first attempt."""
+    policy = carried(Save(1, 0.003, 0), Save(1, 0.003, 0), Save(1, 900.0, 0))
+    assert not policy.due_in_epoch(10, 11.0)
+    assert policy.due_in_epoch(10, 12.0), "a write while the host was frozen is left out"
+    assert policy.costs.measured is None, "it is not passed on as a measurement"
+
+
+@pytest.mark.parametrize("save", [Save(1, 60.0, 0, 60.0), Save(1, 1.0, 100 * 2**30, 0.01)])
+def test_costs_of_earlier_attempts_put_no_save_off(save: Save) -> None:
+    """The disk may be another one: without them it is a minute."""
+    policy = carried(save)
+    assert not policy.due_in_epoch(1, FIRST - 1)
+    assert policy.due_in_epoch(1, FIRST)
+    assert policy.due_after_epoch(1, 10, 0.1)
+
+
+def test_what_an_attempt_measures_replaces_what_it_began_with() -> None:
+    costs = Costs.of([Save(1, 0.01, 10, 0.001)])
+    costs.stalled(0.5)
+    costs.wrote(2.0, 72 * RATE)
+    assert (costs.delay, costs.measured, costs.write, costs.size) == (0.5, 0.5, 2.0, 72 * RATE)
+    assert costs.interval(PRIOR) == pytest.approx(147, abs=2), "no longer at most a minute"
+    assert costs.least() == 72
+    unmeasured = Costs.of([Save(1, 0.01, 10)])
+    unmeasured.wrote(2.0, 20)
+    assert (unmeasured.delay, unmeasured.measured) == (2.0, None)
 
 
 def expected(interval: Array, delay: float, between: float, restart: float) -> Array:

@@ -172,6 +172,22 @@ def test_a_save_at_once_follows_the_one_that_is_being_written(tmp_path: Path) ->
     assert names == ["e0000-s00000003", "e0000-s00000004"]
 
 
+def test_the_next_attempt_begins_with_what_saves_have_cost(tmp_path: Path) -> None:
+    """The delay that the training measured goes with the checkpoint; of another stage, nothing."""
+    now = session(tmp_path)
+    policy = now.save_policy(0)
+    assert not policy.costs.carried
+    for step, delay in enumerate((0.002, 0.004, 0.003)):
+        policy.costs.stalled(delay)
+        snapshot = Snapshot(Position(0, 0, step), {"model/0": np.zeros(9)}, {}, {})
+        now.saves.save(snapshot, "signal", policy=policy)
+    later = Session(now.run, now.job, 2).save_policy(0).costs
+    assert (later.delay, later.measured, later.carried) == (0.003, 0.003, True)
+    assert later.write > 0
+    assert later.size > 9 * 8
+    assert not Session(now.run, now.job, 2).save_policy(1).costs.carried
+
+
 def test_a_failed_save_is_known_once_it_is_settled(tmp_path: Path) -> None:
     """The training continues, and the next save may succeed."""
     now = session(tmp_path)

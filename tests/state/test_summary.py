@@ -41,7 +41,7 @@ def histories(draw: st.DrawFn) -> list[Entry]:
 
     step = 0
     for attempt in range(1, draw(st.integers(1, 4)) + 1):
-        add("attempt_started", attempt, boot_id="b", trainer_pid=attempt)
+        add("attempt_started", attempt, boot_id="b", trainer_pid=attempt, keeper_pid=attempt)
         if draw(st.booleans()):
             add("provenance", attempt, machine={"host": f"h{attempt}"})
         for _ in range(draw(st.integers(0, 2))):
@@ -87,7 +87,8 @@ WITHIN = [
 
 def _fields(draw: st.DrawFn, kind: str, step: int, stage: int, name: str) -> Entry:
     if kind == "checkpoint_committed":
-        return {"name": name, "step": step, "stage": stage, "end": draw(st.booleans())}
+        cost = {"seconds": 0.5, "bytes": step, "delay": draw(st.sampled_from([None, 0.25]))}
+        return {"name": name, "step": step, "stage": stage, "end": draw(st.booleans()), **cost}
     if kind == "checkpoint_pruned":
         return {"name": name}
     if kind == "warned":
