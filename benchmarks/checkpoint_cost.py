@@ -8,7 +8,7 @@ flushing every file that they wrote.
 
 The *restore* is that of model and optimizer, of what was just written, in a new process.
 
-    python benchmarks/checkpoint_cost.py [--sizes 1 10 100] [--saves 5] [--rounds 2] [--json FILE]
+    python benchmarks/checkpoint_cost.py [--sizes 1 10 100] [--layers 2] [--saves 5] [--json FILE]
 """
 
 import argparse
@@ -37,12 +37,16 @@ def every_of(millions):
     return 60 if millions < 5 else 40 if millions < 50 else 14
 
 
-def model_of(millions):
-    """Make about so many million parameters in two layers; with Adam three times that is saved."""
+def model_of(millions, count):
+    """Make about so many million parameters in layers; with Adam three times that is saved."""
     import keras
 
-    width = int((millions * 1e6 / 2) ** 0.5)
-    layers = [keras.layers.Dense(width, activation="relu") for _ in range(2)]
+    width = int((millions * 1e6 / count) ** 0.5)
+    layers = [keras.layers.Dense(width, activation="relu") for _ in range(count)]
+    if count > 2:
+        # half of them, so that as many layers have four variables and two
+        layers = [one for layer in layers for one in (layer, keras.layers.BatchNormalization())]
+        layers = layers[:count]
     last = keras.layers.Dense(2, activation="softmax")
     model = keras.Sequential([keras.layers.Input((width,)), *layers, last])
     model.compile("adam", "sparse_categorical_crossentropy")
@@ -79,7 +83,7 @@ def keeper_of(folder):
     return Keeper(ours)
 
 
-def one(saver, millions, saves, folder):
+def one(saver, millions, layers, saves, folder):
     """Train with one saver; return stalls and spreads in ms, step, bytes and peak memory."""
     where = folder / "saved"
     where.mkdir()
@@ -87,7 +91,7 @@ def one(saver, millions, saves, folder):
     import keras
     import numpy as np
 
-    model, width = model_of(millions)
+    model, width = model_of(millions, layers)
     every = every_of(millions)
     steps = every * (saves + 1)
     x = np.random.default_rng(0).normal(size=(steps, width)).astype("float32")
@@ -141,12 +145,12 @@ def size_of(where, saver):
     return sum(p.stat().st_size for folder in kept for p in folder.rglob("*") if p.is_file())
 
 
-def restored(saver, millions, saves, folder):
+def restored(saver, millions, layers, saves, folder):
     """Restore what a saver left, in a new process; return the seconds that it takes."""
     import keras
     import numpy as np
 
-    model, width = model_of(millions)
+    model, width = model_of(millions, layers)
     where = folder / "saved"
     if saver != "rekindle":
         model.optimizer.build(model.trainable_variables)
@@ -174,11 +178,12 @@ def restored(saver, millions, saves, folder):
     return {"restore": heartbeat.read(run.heartbeat).times.restore}
 
 
-def apart(saver, millions, saves):
+def apart(saver, millions, layers, saves):
     """Measure one saver in a process and a folder of its own, and its restore in another."""
     folder = Path(tempfile.mkdtemp(prefix="rekindle-bench-"))
     try:
         arguments = ["--sizes", str(millions), "--saves", str(saves), "--folder", str(folder)]
+        arguments += ["--layers", str(layers)]
         found = called("--one", saver, *arguments)
         if saver != "none" and "+" not in saver and "failed" not in found:
             found |= called("--restore", saver, *arguments)
@@ -253,6 +258,7 @@ def number(value):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sizes", type=float, nargs="+", default=[1, 10], metavar="MILLIONS")
+    parser.add_argument("--layers", type=int, default=2, help="400 make 2,800 variables")
     parser.add_argument("--saves", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--savers", nargs="+", default=SAVERS, choices=SAVERS)
@@ -262,10 +268,12 @@ def main():
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(one(args.one, args.sizes[0], args.saves, args.folder)))
+        print(json.dumps(one(args.one, args.sizes[0], args.layers, args.saves, args.folder)))
         return
     if args.restore:
-        print(json.dumps(restored(args.restore, args.sizes[0], args.saves, args.folder)))
+        print(
+            json.dumps(restored(args.restore, args.sizes[0], args.layers, args.saves, args.folder))
+        )
         return
     lacking = {saver: reason for saver in args.savers if (reason := absent(saver))}
     savers = [saver for saver in args.savers if saver not in lacking]
@@ -282,7 +290,7 @@ def main():
         for _ in range(args.rounds):
             for saver in savers:
                 if not (found[saver] and "stalls" not in found[saver][0]):
-                    found[saver].append(apart(saver, millions, args.saves))
+                    found[saver].append(apart(saver, millions, args.layers, args.saves))
         shown = show(millions, found)
         about = {"load": load, "rounds": args.rounds, "saves": args.saves}
         results.append(shown | about | {"absent": lacking | shown["absent"]})

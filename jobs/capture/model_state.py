@@ -8,7 +8,7 @@ from rekindle.jobs.capture import fingerprint, rng, variables
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, ComponentBase, Json
 from rekindle.jobs.capture.rng import RandomState
-from rekindle.jobs.capture.variables import Groups, Listing
+from rekindle.jobs.capture.variables import Descriptions, Groups, Listing
 from rekindle.jobs.evidence.state_digest import Parts, groups_of
 from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.seeding import trace_draws
@@ -45,6 +45,7 @@ class ModelState(ComponentBase):
         self._optimizers = optimizers
         self._groups = groups
         self._random = random
+        self._described = Descriptions()
         self._finiteness = finiteness.Finiteness()
         self._captured: list[tuple[str, Any]] = []
         self._tables = LookupTables(lambda: list(models.values()))
@@ -80,12 +81,12 @@ class ModelState(ComponentBase):
     def capture_variables(self, arrays: Tensors) -> Json:
         """Copy the values of the variables alone."""
         self._settle()
-        return {"variables": variables.capture(self._readable(), arrays)}
+        return {"variables": variables.capture(self._readable(), arrays, self._described)}
 
     def capture(self, arrays: Tensors) -> TrainingState:
         self._settle()
         groups = self._readable()
-        state: TrainingState = {"variables": variables.capture(groups, arrays)}
+        state: TrainingState = {"variables": variables.capture(groups, arrays, self._described)}
         self._captured = [
             one for one in variables.keys(groups, arrays) if not finiteness.is_exempt(one[0])
         ]
@@ -108,7 +109,7 @@ class ModelState(ComponentBase):
 
     def capture_numbers(self, arrays: Tensors) -> None:
         """Copy the variables of one number that Keras lists itself, e.g. steps and rates."""
-        variables.capture_numbers(variables.readable(self._groups.listed())[0], arrays)
+        variables.capture_numbers(self._described.readable(self._groups.listed())[0], arrays)
 
     def restore_numbers(self, saved: TrainingState, arrays: Tensors) -> None:
         """Restore the variables that there are arrays of, e.g. steps and rates."""
@@ -185,7 +186,7 @@ class ModelState(ComponentBase):
     def parts(self) -> Parts:
         """Return the TensorFlow variables of model, optimizer, metrics and seed generators."""
         self._settle()
-        groups, _ = variables.readable(self._groups.listed())
+        groups, _ = self._described.readable(self._groups.listed())
         found = [(label, variables.components_of(group)) for label, group in groups.items()]
         return groups_of(found, variables.components_of(self._random.variables()))
 
@@ -224,7 +225,7 @@ class ModelState(ComponentBase):
         """Return all variables but those whose values cannot be read."""
         if self._all is not None:
             return self._all
-        groups, left = variables.readable(self._groups.every())
+        groups, left = self._described.readable(self._groups.every())
         self._unreadable |= dict.fromkeys(left)
         return groups
 

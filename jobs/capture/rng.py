@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from rekindle.jobs.bytecode.identity import identity_of
 from rekindle.jobs.capture import torch_random
 from rekindle.jobs.capture.codec import Tensors, decode, encode
 from rekindle.jobs.capture.component import Caveat, ComponentBase
@@ -88,14 +89,14 @@ def generators() -> list[tuple[int, Any]]:
 
 def numbers_of(variables: Iterable[Any]) -> list[int]:
     """Return the numbers of live generators whose state is one of these TensorFlow variables."""
-    known = {id(variable) for variable in variables}
+    known = set(map(identity_of, variables))
     return [number for number, one in generators() if _is_among(one, known)]
 
 
 def _is_among(generator: Any, known: set[int]) -> bool:
-    """Return whether the state of a generator is one of the variables with these ids."""
+    """Return whether the state of a generator is one of the variables with these identities."""
     parts = (variable_of(generator), *replicas_of(generator))
-    return any(id(part) in known for part in parts)
+    return any(identity_of(part) in known for part in parts)
 
 
 def made() -> int:
@@ -293,7 +294,7 @@ class RandomState(ComponentBase):
         ]
         if any(entry[1] == internals.GLOBAL_GENERATOR for entry in then):
             internals.make_global_generator()  # its first use may come later in this process
-        models = {id(variable) for variable in in_models}
+        models = set(map(identity_of, in_models))
         now = [pair for pair in generators() if not _is_among(pair[1], models)]
         in_data, were_in_data = set(self._in_data()), _in_data(saved)
         for inside in (True, False):

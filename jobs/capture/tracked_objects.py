@@ -17,6 +17,7 @@ from rekindle.jobs.capture.variables import Groups
 from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.keras_compat.internals import keras
 from rekindle.jobs.keras_compat.tensorflow_parts import tf
+from rekindle.jobs.weights.layer_attributes import HOLDERS, Attributes
 from rekindle.state.errors import UsageError
 from rekindle.state.run.training_state import TrainingState
 
@@ -37,6 +38,7 @@ class TrackedModels:
         self.metrics = _named(metrics, "metrics")
         self.optimizers: dict[str, Any] = {}
         self._compiled: dict[Any, Any] = {}
+        self._attributes = Attributes(HOLDERS)
         for label, one in self.models.items():
             if not isinstance(one, keras.Model):
                 raise UsageError(
@@ -97,10 +99,10 @@ class TrackedModels:
         """Return all their variables, each group in an order fixed by the script."""
         found = self.listed()
         for label, model in self.models.items():
-            if kept := variables.plain(model, found):
+            if kept := variables.plain(model, found, self._attributes):
                 found["plain" + label.removeprefix("model")] = kept
         for label, model in self.models.items():
-            if hidden := variables.untracked(model, found):
+            if hidden := variables.untracked(model, found, self._attributes):
                 found["untracked" + label.removeprefix("model")] = hidden
         return found
 

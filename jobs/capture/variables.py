@@ -4,6 +4,7 @@ Under a `tf.distribute` strategy a variable has a component on each replica; all
 are saved, since metrics and seed states differ between replicas.
 """
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
@@ -13,9 +14,9 @@ from rekindle.jobs.bytecode.identity import identity_of
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.keras_compat.tensorflow_parts import tf
-from rekindle.jobs.weights import layer_attributes, raw_arrays
+from rekindle.jobs.weights import raw_arrays
 from rekindle.jobs.weights.auto_names import Renaming
-from rekindle.jobs.weights.layer_attributes import ATOMS
+from rekindle.jobs.weights.layer_attributes import ATOMS, Attributes, items_of, may_hold
 from rekindle.state.errors import StateMismatch
 
 Groups = dict[str, list[Any]]
@@ -30,6 +31,43 @@ _OF_TENSORFLOW: Final = frozenset({"tensorflow", "none"})
 _AS_THEY_ARE: Final = Renaming({}, {})
 
 
+class Descriptions:
+    """Describe variables, each once: path, shape and type stay the same while it lives."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Any, list[Any]]] = {}
+
+    def of(self, variable: Any) -> list[Any]:
+        """Return path, shape and type."""
+        before, found = self._known.get(identity_of(variable), (None, []))
+        if before is not variable:
+            found = _describe(variable)
+            self._known[identity_of(variable)] = variable, found
+        return found
+
+    def readable(self, groups: Groups) -> tuple[Groups, list[str]]:
+        """Leave out variables whose values cannot be read; return their paths, too.
+
+        Others than these are forgotten.
+        """
+        known = self._known
+        self._known = {}
+        kept: Groups = {}
+        left: list[str] = []
+        for group, variables in groups.items():
+            kept[group] = []
+            for one in variables:
+                before, found = known.get(identity_of(one), (None, []))
+                if before is not one:
+                    found = _describe(one)
+                self._known[identity_of(one)] = one, found
+                if found[2] in _UNREADABLE:
+                    left.append(found[0])
+                else:
+                    kept[group].append(one)
+        return kept, left
+
+
 class Listing(NamedTuple):
     """Return variables in groups.
 
@@ -42,7 +80,7 @@ class Listing(NamedTuple):
     listed: Callable[[], Groups]
 
 
-def of_model(model: Any) -> Groups:
+def of_model(model: Any, attributes: Attributes) -> Groups:
     """Return all variables that training changes, in groups, each in an order fixed by the script.
 
     Groups: ``model`` (weights, statistics, seed states of layers), ``metrics``, ``buffers`` (of
@@ -50,9 +88,9 @@ def of_model(model: Any) -> Groups:
     ``optimizer.<attribute>``, ``plain`` and ``untracked``: see the functions of these names.
     """
     groups = listed(model)
-    if kept := plain(model, groups):
+    if kept := plain(model, groups, attributes):
         groups["plain"] = kept
-    if hidden := untracked(model, groups):
+    if hidden := untracked(model, groups, attributes):
         groups["untracked"] = hidden
     return groups
 
@@ -70,38 +108,34 @@ def listed(model: Any) -> Groups:
     return groups
 
 
-def plain(model: Any, known: Groups) -> list[Any]:
+def plain(model: Any, known: Groups, attributes: Attributes) -> list[Any]:
     """List the TensorFlow variables in attributes of layers, which Keras 3 does not list.
 
     Args:
         known: variables that are listed already.
+        attributes: lists those of a layer.
     """
     variable = tf.Variable  # looked up once: each attribute of each layer is compared
     found: list[Any] = []
     seen = {identity_of(one) for group in known.values() for one in group}
 
     def look(value: Any) -> None:
-        if type(value) in ATOMS:
-            return
         if isinstance(value, variable):
-            if identity_of(value) not in seen:
-                seen.add(identity_of(value))
-                found.append(value)
-        elif isinstance(value, dict):
-            for item in value.values():
-                look(item)
-        elif isinstance(value, list | tuple):
-            for item in value:
+            seen.add(identity_of(value))
+            found.append(value)
+            return
+        for item in items_of(value):
+            if type(item) not in ATOMS and identity_of(item) not in seen and may_hold(item):
                 look(item)
 
     for layer in model._flatten_layers():
-        for name, value in layer_attributes.of(layer):
-            if not name.startswith("_"):
+        for name, value in attributes.of(layer):
+            if not name.startswith("_") and identity_of(value) not in seen:
                 look(value)
     return found
 
 
-def untracked(model: Any, known: Groups) -> list[Any]:
+def untracked(model: Any, known: Groups, attributes: Attributes) -> list[Any]:
     """List variables in attributes of layers that neither Keras nor :func:`plain` lists.
 
     Keras leaves out those of a stateful RNN, TensorFlow those in a `tf.Module` or behind an
@@ -109,48 +143,34 @@ def untracked(model: Any, known: Groups) -> list[Any]:
 
     Args:
         known: variables that are listed already.
+        attributes: lists those of a layer.
     """
     variable, module = (*internals.KERAS_VARIABLES, tf.Variable), tf.Module
     found: list[Any] = []
-    seen = {
-        identity_of(value) for group in known.values() for one in group for value in components(one)
-    }
-    seen.update(identity_of(one) for one in internals.settings(model))
+    listed = {identity_of(one) for group in known.values() for one in group}
+    seen: set[int] = set()
 
     def look(value: Any) -> None:
-        if type(value) in ATOMS:
-            return
         if isinstance(value, variable):
+            if not seen:  # not before one is met that is not listed itself
+                seen.update(map(identity_of, components_of(v for g in known.values() for v in g)))
+                seen.update(map(identity_of, internals.settings(model)))
             mine = [identity_of(component) for component in components(value)]
             if not seen.issuperset(mine):
                 seen.update(mine)
                 found.append(value)
-        elif isinstance(value, dict):
-            for item in value.values():
+            return
+        if isinstance(value, module) and not isinstance(value, internals.keras.layers.Layer):
+            value = value.variables
+        for item in items_of(value):
+            if type(item) not in ATOMS and identity_of(item) not in listed and may_hold(item):
                 look(item)
-        elif isinstance(value, list | tuple):
-            for item in value:
-                look(item)
-        elif isinstance(value, module) and not isinstance(value, internals.keras.layers.Layer):
-            look(value.variables)
 
     for layer in model._flatten_layers():
-        for name, value in layer_attributes.of(layer):
-            if name not in ("_optimizer", "optimizer"):
+        for name, value in attributes.of(layer):
+            if name not in ("_optimizer", "optimizer") and identity_of(value) not in listed:
                 look(value)
     return found
-
-
-def readable(groups: Groups) -> tuple[Groups, list[str]]:
-    """Leave out variables whose values cannot be read; return their paths, too."""
-    kept = {
-        group: [one for one in variables if dtype_of(one) not in _UNREADABLE]
-        for group, variables in groups.items()
-    }
-    left = [
-        path_of(one) for group in groups.values() for one in group if dtype_of(one) in _UNREADABLE
-    ]
-    return kept, left
 
 
 def optimizers(model: Any) -> dict[str, Any]:
@@ -173,11 +193,17 @@ def are_all_there(model: Any) -> bool:
     )
 
 
-def capture(groups: Groups, tensors: Tensors) -> dict[str, list[list[Any]]]:
+def capture(
+    groups: Groups, tensors: Tensors, known: Descriptions | None = None
+) -> dict[str, list[list[Any]]]:
     """Put all values into ``tensors``; return path, shape and type of each.
 
     Training never changes the arrays: it may continue while they are written.
+
+    Args:
+        known: descriptions of earlier captures.
     """
+    known = known or Descriptions()
     described: dict[str, list[list[Any]]] = {}
     for group, variables in groups.items():
         entries = []
@@ -185,7 +211,7 @@ def capture(groups: Groups, tensors: Tensors) -> dict[str, list[list[Any]]]:
             for replica, component in enumerate(components(variable)):
                 array = raw_arrays.value_of(component)
                 tensors[_key(group, index, replica)] = raw_arrays.packed(array)
-            entries.append(_describe(variable))
+            entries.append(known.of(variable))
         described[group] = entries
     return described
 
@@ -370,5 +396,6 @@ def _typed(array: np.ndarray[Any, Any], component: Any) -> np.ndarray[Any, Any]:
     return raw_arrays.unpacked(array, raw_arrays.numpy_type(component))
 
 
+@functools.lru_cache(maxsize=1 << 15)
 def _key(group: str, index: int, replica: int) -> str:
     return f"{group}/{index:05d}" + (f"/r{replica}" if replica else "")

@@ -39,7 +39,6 @@ __all__ = [
     "SEED_GENERATORS",
     "TRACES",
     "KerasTensor",
-    "Policy",
     "PyDataset",
     "TFDatasetAdapter",
     "buffers",
@@ -109,7 +108,6 @@ KERAS_VARIABLES: Final[tuple[Any, ...]] = (keras.Variable,)
 OPTIMIZERS: Final[tuple[Any, ...]] = (BaseOptimizer,)
 PyDataset: Final[Any] = keras.utils.PyDataset
 KerasTensor: Final[Any] = keras.KerasTensor
-Policy: Final[Any] = keras.mixed_precision.DTypePolicy
 # of a module of PyTorch: Keras sets it in each epoch
 OWN_NAMES: Final[frozenset[str]] = frozenset({"training"} if BACKEND == "torch" else ())
 TRACES: Final[bool] = backend.TRACES

@@ -42,7 +42,6 @@ SEED_GENERATORS: Final[tuple[Any, ...]] = ()
 KERAS_VARIABLES: Final[tuple[Any, ...]] = ()
 PyDataset: Final[Any] = keras.utils.Sequence
 KerasTensor: Final[Any] = _part("engine.keras_tensor").KerasTensor
-Policy: Final[Any] = keras.mixed_precision.Policy
 TFDatasetAdapter: Final[Any] = data_adapter.DatasetAdapter
 flatten: Final[Callable[[Any], list[Any]]] = tf.nest.flatten
 map_structure: Final[Callable[..., Any]] = tf.nest.map_structure

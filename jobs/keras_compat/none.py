@@ -23,7 +23,6 @@ SEED_GENERATORS: Final[tuple[Any, ...]] = ()
 PLAIN_FIT: Final[Any] = keras.Model
 PLAIN_ITERATOR: Final[Any] = keras.Iterator
 KerasTensor: Final[Any] = keras.KerasTensor
-Policy: Final[Any] = keras.Policy
 PyDataset: Final[Any] = keras.PyDataset
 TFDatasetAdapter: Final[Any] = keras.Adapter
 

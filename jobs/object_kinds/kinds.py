@@ -51,6 +51,13 @@ class Kind:
         """List the bindings of an object."""
         return ()
 
+    def made_of(self, value: Any) -> list[Any] | None:
+        """List the objects that its bindings are read from: the same ones give the same bindings.
+
+        They are kept alive until the next walk. None where that would matter, or is not known.
+        """
+        return None
+
     def put(self, value: Any, slot_key: Any, item: Any) -> None:
         """Bind an item."""
         raise NotImplementedError

@@ -52,6 +52,7 @@ class PythonState(ComponentBase):
         self._found: dict[Caveat, None] = {}
         self._is_off = False
         self._stack = NoStack()
+        self._closed: frozenset[int] = frozenset()
         # as the script made it, before `fit` or a callback changes anything
         self._entry = self._latest = Reach({}, self._classifier)
         with self._guard():
@@ -178,6 +179,8 @@ class PythonState(ComponentBase):
             self._traced = step, parts
         for path, digests in parts.items():
             before = self._traced[1].get(path, digests)
+            if digests is before:
+                continue
             for label in digests:
                 if label in before and digests[label] != before[label]:
                     self._add(
@@ -189,7 +192,12 @@ class PythonState(ComponentBase):
     def _walk(self) -> Reach:
         known = self._entry if self._entry.nodes else None
         roots = {**self._roots, **self._stack.roots()}
-        self._latest = Reach(roots, self._classifier.look(), known, self._stack.closed())
+        closed, before = self._stack.closed(), self._classifier.known
+        classify = self._classifier.look()
+        same = closed == self._closed and classify.known == before
+        self._closed = closed
+        last = self._latest if same else None
+        self._latest = Reach(roots, classify, known, closed, last)
         return self._latest
 
     def _add(self, what: str, remedy: str) -> None:

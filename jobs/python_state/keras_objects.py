@@ -139,6 +139,16 @@ class KerasKind(ObjectKind):
             if identity_of(part) not in own:
                 yield Slot(label, None, part, settable=False)
 
+    def made_of(self, value: Any) -> list[Any] | None:
+        # a class of the script may bind what is to end at once, e.g. an open file
+        if own_code.own_classes(value) or isinstance(value, keras.Model) or kinds.members(value):
+            return None
+        held = dict(vars(value))
+        found = [*held, *held.values()]
+        for group in (internals.HELD_LAYERS, *internals.HELD_VARIABLES):
+            found += held.get(group) or ()
+        return found
+
     def put(self, value: Any, slot_key: Any, item: Any) -> None:
         if slot_key == "trainable":
             # Keras' own setter, which sets that of variables and sublayers, too
@@ -217,6 +227,9 @@ class Classifier:
     Args:
         saved: returns the variables that other components save.
         beat: called while an iterator is read again; may end the process.
+
+    Attributes:
+        known: identities of the variables that other components save.
     """
 
     def __init__(
@@ -224,11 +237,11 @@ class Classifier:
     ) -> None:
         self._saved = saved
         self._iterators = IteratorKinds(beat)
-        self._known: set[int] = set()
+        self.known: set[int] = set()
 
     def look(self) -> "Classifier":
         """Ask again which variables other components save; return self."""
-        self._known = {identity_of(part) for part in self._saved()}
+        self.known = {identity_of(part) for part in self._saved()}
         return self
 
     def __call__(self, value: Any) -> Kind | None:
@@ -263,7 +276,7 @@ class Classifier:
             parts = variables.components(value)
         except Exception:
             return OPAQUE
-        if any(identity_of(part) in self._known for part in parts):
+        if any(identity_of(part) in self.known for part in parts):
             return OPAQUE
         readable = all(
             hasattr(part, "numpy") and getattr(part.shape, "rank", 0) is not None for part in parts

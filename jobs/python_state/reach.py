@@ -8,12 +8,13 @@ that their bytecode names), and no module, file, lock, thread or library functio
 import collections
 import enum
 import functools
+import operator
 import random
 import sys
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -74,6 +75,10 @@ class Node:
         """Set what was read."""
         self.content, self.keys, self._digests = content, keys, None
 
+    def hold_same(self, before: "Node") -> None:
+        """Set what was read of the same object before, with its digests."""
+        self.content, self.keys, self._digests = before.content, before.keys, before._digests
+
     @property
     def type(self) -> str:
         """Name of its type, with what a new object of it needs."""
@@ -99,6 +104,21 @@ class Node:
         return self._digests
 
 
+class Reading(NamedTuple):
+    """Hold what was read of an object, for the next walk.
+
+    Attributes:
+        made_of: the objects that it was read from.
+        entered: path and object of each reference in it.
+        classes: enumerations and named tuples among its values.
+    """
+
+    node: Node
+    made_of: list[Any]
+    entered: list[tuple[str, str, Any]]
+    classes: list[Any]
+
+
 class Reach:
     """Walk from the roots and hold what was found.
 
@@ -107,11 +127,13 @@ class Reach:
         classify: chooses kinds for objects of Keras and TensorFlow.
         known: the graph of an earlier walk; objects that it holds keep their paths there.
         closed: identities of objects that others restore.
+        last: the last walk, if objects that it did not enter are not entered now either.
 
     Attributes:
         nodes: by path, in the order of the walk.
         classes: enumerations and named tuples that were met, by name.
         left_out: paths of objects beyond the limit.
+        readings: by path, of objects whose kind tells what they are made of.
     """
 
     def __init__(
@@ -120,10 +142,13 @@ class Reach:
         classify: Classify,
         known: "Reach | None" = None,
         closed: frozenset[int] = frozenset(),
+        last: "Reach | None" = None,
     ) -> None:
         self.nodes: dict[str, Node] = {}
         self.classes: dict[str, type] = dict(known.classes) if known is not None else {}
         self.left_out: list[str] = []
+        self.readings: dict[str, Reading] = {}
+        before = last.readings if last is not None and not last.left_out else {}
         self._paths: dict[int, str] = {}
         self._adopted: dict[int, tuple[str, Any]] = {}
         self._adopted_as: dict[str, int] = {}
@@ -135,7 +160,7 @@ class Reach:
         for path, root in roots.items():
             if root is not None:
                 self._enter(path, root)
-        self._run()
+        self._run(before)
 
     def at(self, path: str) -> Any:
         """Return the object at a path.
@@ -159,12 +184,19 @@ class Reach:
         self._adopted[identity_of(value)] = (path, value)
         self._adopted_as[path] = identity_of(value)
 
-    def _run(self) -> None:
+    def _run(self, before: dict[str, Reading]) -> None:
         """Walk until neither objects nor names of globals are left."""
         done: dict[int, int] = {}
         while True:
             while self._queue:
-                self._read(self._queue.popleft())
+                node = self._queue.popleft()
+                made_of = node.kind.made_of(node.value)
+                if made_of is None:
+                    self._read(node)
+                elif not self._is_same(node, made_of, before.get(node.path)):
+                    reading = Reading(node, made_of, [], [])
+                    self._read(node, reading)
+                    self.readings[node.path] = reading
             grown = False
             for number, found in list(self._globals.items()):
                 if done.get(number) != len(found.names):
@@ -176,7 +208,24 @@ class Reach:
             if not grown:
                 return
 
-    def _read(self, node: Node) -> None:
+    def _is_same(self, node: Node, made_of: list[Any], before: Reading | None) -> bool:
+        """Take over what the last walk read, if the object is made of the same objects."""
+        if (
+            before is None
+            or before.node.value is not node.value
+            or before.node.kind is not node.kind
+            or len(before.made_of) != len(made_of)
+            or not all(map(operator.is_, before.made_of, made_of))
+            or any(self._enter(path, value) != then for path, then, value in before.entered)
+        ):
+            return False
+        for value in before.classes:
+            self._meet(value)
+        node.hold_same(before.node)
+        self.readings[node.path] = before._replace(node=node)
+        return True
+
+    def _read(self, node: Node, reading: Reading | None = None) -> None:
         if isinstance(node.kind, Leaf):
             node.read_leaf(node.kind)
             return
@@ -193,6 +242,10 @@ class Reach:
             if is_dict or type(slot.value) not in values.PLAIN:
                 path = node.kind.path(node.value, node.path, slot)
                 refer = functools.partial(self._enter, path)
+                if reading is not None:
+                    refer = functools.partial(self._note, reading, path)
+                    if isinstance(slot.value, _NAMED):
+                        reading.classes.append(slot.value)
                 expr = values.express(slot.value, refer)
                 self._meet(slot.value)
             if not slot.settable:
@@ -206,6 +259,13 @@ class Reach:
         if node.kind is kinds.SET:
             content.sort(key=lambda entry: values.canonical(entry[2]))
         node.hold(content, keys)
+
+    def _note(self, reading: Reading, path: str, value: Any) -> str | None:
+        """Enter an object, and note that for the next walk."""
+        found = self._enter(path, value)
+        if found is not None:
+            reading.entered.append((path, found, value))
+        return found
 
     def _enter(self, path: str, value: Any) -> str | None:
         """Return the path of an object, a new one unless it is known; None where it is opaque."""

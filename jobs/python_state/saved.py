@@ -59,7 +59,11 @@ def changed_nodes(entry: Reach, now: Reach) -> Iterator[Node]:
         elif isinstance(node.kind, Leaf):
             if node.digest != before.digest:
                 yield node
-        elif node.content != before.content and repr(node.content) != repr(before.content):
+        elif (
+            node.content is not before.content
+            and node.content != before.content
+            and repr(node.content) != repr(before.content)
+        ):
             yield node
 
 

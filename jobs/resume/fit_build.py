@@ -12,6 +12,7 @@ from rekindle.jobs.heartbeat import Plan
 from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.keras_compat.internals import keras
 from rekindle.jobs.python_state.component import named
+from rekindle.jobs.weights.layer_attributes import HOLDERS, Attributes
 from rekindle.state.run.training_state import TrainingState
 
 Warn = Callable[[str, str], None]
@@ -19,7 +20,8 @@ Warn = Callable[[str, str], None]
 
 def model_state(model: Any, random: RandomState) -> ModelState:
     """Make the component of the model of a `fit`."""
-    groups = Listing(lambda: variables.of_model(model), lambda: variables.listed(model))
+    attributes = Attributes(HOLDERS)
+    groups = Listing(lambda: variables.of_model(model, attributes), lambda: variables.listed(model))
     return ModelState({"model": model}, lambda: variables.optimizers(model), groups, random)
 
 

@@ -118,7 +118,7 @@ class Snapshot:
     judge: "Callable[[Tensors], tuple[NonFinite, bool]]" = lambda tensors: ({}, True)
     taken: float = field(default_factory=time.time)
 
-    @property
+    @functools.cached_property
     def bytes(self) -> int:
         """Total size of the arrays."""
         return sum(array.nbytes for array in self.tensors.values())

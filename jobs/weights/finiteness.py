@@ -13,6 +13,8 @@ Array = np.ndarray[Any, Any]
 NonFinite = dict[str, int]
 """Number of NaN that each array may hold; any number of infinities. Others must be finite."""
 
+_SMALL: Final = 4096
+"""Most numbers of an array that is judged together with others."""
 _EXEMPT: Final = frozenset({"metrics", "plain", "untracked"})
 """Groups of variables that training does not depend on, or that a script owns."""
 
@@ -37,7 +39,12 @@ class Finiteness:
         Args:
             values: key (``group/index``), variable and value of each.
         """
-        found = {key: count for key, variable, value in values if (count := _nans(value)) >= 0}
+        finite = _small_finite(values)
+        found = {
+            key: count
+            for key, variable, value in values
+            if key not in finite and (count := _nans(value)) >= 0
+        }
         if self._allowed is None:
             self._allowed = {
                 key: found[key]
@@ -64,6 +71,23 @@ def is_finite(value: Array) -> bool:
         # finite ones may overflow
         total = value.sum(dtype=np.float32 if value.dtype.itemsize < 4 else None)
     return bool(np.isfinite(total) or np.isfinite(value).all())
+
+
+def _small_finite(values: list[tuple[str, Any, Array]]) -> set[str]:
+    """Return the keys of small arrays that are finite, of each type where all of them are.
+
+    All at once, since a call of numpy takes longer than the sum of a small array.
+    """
+    small: dict[np.dtype[Any], list[tuple[str, Array]]] = {}
+    for key, _, value in values:
+        if value.dtype.kind == "f" and value.size <= _SMALL:
+            small.setdefault(value.dtype, []).append((key, value))
+    return {
+        key
+        for found in small.values()
+        if is_finite(np.concatenate([value.reshape(-1) for _, value in found]))
+        for key, _ in found
+    }
 
 
 def _nans(value: Array) -> int:

@@ -1,20 +1,26 @@
-"""Attributes of layers that may hold variables or tables."""
+"""Attributes of layers that hold variables or lookup tables."""
 
-import types
+import operator
+from collections.abc import Iterable
 from typing import Any, Final
 
-import numpy as np
+from rekindle.jobs.bytecode import own_code
+from rekindle.jobs.bytecode.identity import identity_of
+from rekindle.jobs.bytecode.per_type import PerType
+from rekindle.jobs.keras_compat.internals import KERAS_VARIABLES
+from rekindle.jobs.keras_compat.tensorflow_parts import tf
 
-from rekindle.jobs.keras_compat.internals import Policy
-
-ATOMS: Final = frozenset(
-    {
-        *(type(None), bool, int, float, complex, str, bytes),
-        *(types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.ModuleType, type),
-        *(np.ndarray, Policy),
-    }
+TABLES: Final = (
+    tf.lookup.StaticHashTable,
+    tf.lookup.experimental.MutableHashTable,
+    tf.lookup.experimental.DenseHashTable,
+    tf.lookup.StaticVocabularyTable,
 )
-"""Types whose values hold neither."""
+ATOMS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
+"""Types whose values are asked most, and hold nothing."""
+HOLDERS: Final = (list, tuple, dict, *KERAS_VARIABLES, tf.Variable, tf.Module)
+"""Types whose values are variables or may hold some."""
+_IS_HOLDER: Final = PerType(lambda kind: issubclass(kind, HOLDERS))
 _WRAPPER: Final = "TorchModuleWrapper"
 
 
@@ -32,9 +38,51 @@ def config_of(thing: Any) -> Any:
         return None  # custom layers may raise anything
 
 
-def of(layer: Any) -> list[tuple[str, Any]]:
-    """List the attributes of a layer by name, without those of which the type says enough."""
-    return sorted(
-        (item for item in vars(layer).items() if type(item[1]) not in ATOMS),
-        key=lambda item: item[0],
-    )
+def may_hold(value: Any) -> bool:
+    """Return whether a value is a variable or may hold some."""
+    kind = type(value)
+    return _IS_HOLDER(kind) or (value.__class__ is not kind and isinstance(value, HOLDERS))
+
+
+def items_of(value: Any) -> Iterable[Any]:
+    """Return what a list, tuple or dictionary holds; nothing for another value."""
+    if isinstance(value, (list, tuple)):
+        return value
+    return value.values() if isinstance(value, dict) else ()
+
+
+class Attributes:
+    """List attributes of layers, and remember those of Keras' own layers until one is set.
+
+    Args:
+        kinds: types of the values that are listed.
+    """
+
+    def __init__(self, kinds: tuple[type, ...]) -> None:
+        self._kinds = kinds
+        self._known: dict[int, tuple[Any, list[Any], list[tuple[str, Any]]]] = {}
+
+    def of(self, layer: Any) -> list[tuple[str, Any]]:
+        """List the attributes with a value of these types, sorted by name."""
+        held = dict(vars(layer))
+        made_of = [*held, *held.values()]
+        _, before, found = self._known.get(identity_of(layer), (None, [], []))
+        if len(before) == len(made_of) and all(map(operator.is_, before, made_of)):
+            return found
+        found = sorted(
+            (
+                (name, value)
+                for name, value in held.items()
+                if isinstance(value, self._kinds) and not _is_constant(value)
+            ),
+            key=lambda one: one[0],
+        )
+        if not own_code.own_classes(layer):
+            # what a class of the script binds may have to end at once, e.g. an open file
+            self._known[identity_of(layer)] = layer, made_of, found
+        return found
+
+
+def _is_constant(value: Any) -> bool:
+    """Return whether a value is a tuple that never holds anything, e.g. a size."""
+    return type(value) is tuple and ATOMS.issuperset(map(type, value))

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from rekindle.jobs.keras_compat.tensorflow_parts import tf
-from rekindle.jobs.weights import layer_attributes, raw_arrays
+from rekindle.jobs.weights import raw_arrays
+from rekindle.jobs.weights.layer_attributes import TABLES, Attributes
 from rekindle.state.run.training_state import TrainingState
 
 Tensors = dict[str, np.ndarray[Any, Any]]
@@ -29,6 +30,7 @@ class LookupTables:
 
     def __init__(self, models: Callable[[], list[Any]]) -> None:
         self._models = models
+        self._attributes = Attributes(TABLES)
         self._digests: dict[int, tuple[Any, str]] = {}
 
     def capture(self, arrays: Tensors) -> TrainingState:
@@ -90,7 +92,7 @@ class LookupTables:
         seen: set[int] = set()
         for model in self._models():
             for layer in model._flatten_layers():
-                for _, value in layer_attributes.of(layer):
+                for _, value in self._attributes.of(layer):
                     table = getattr(value, "_table", value) if _is_vocabulary(value) else value
                     if isinstance(table, (*_FIXED, *_MUTABLE)) and id(table) not in seen:
                         seen.add(id(table))

@@ -1,6 +1,7 @@
 """Raw arrays: types that safetensors cannot hold, stored as bytes and read back bit for bit."""
 
 import base64
+import functools
 import json
 from typing import Any, Final
 
@@ -92,9 +93,7 @@ def value_of(component: Any) -> Array:
         value, wanted = np.array(component.numpy(), order="C", copy=True), numpy_type(component)
         # Keras on PyTorch widens what numpy lacks
         return value if value.dtype == wanted or wanted.kind == "O" else value.astype(wanted)
-    import tensorflow as tf  # the script has imported it
-
-    read = tf.raw_ops.ReadVariableOp(resource=component.handle, dtype=component.dtype)
+    read = _read_op()(resource=component.handle, dtype=component.dtype)
     # its method numpy() is this and a copy
     return np.asarray(read._numpy() if hasattr(read, "_numpy") else read.numpy())
 
@@ -112,6 +111,13 @@ def assign(component: Any, array: Array) -> None:
     import tensorflow as tf
 
     tf.raw_ops.AssignVariableOp(resource=component.handle, value=tf.constant(array))
+
+
+@functools.cache
+def _read_op() -> Any:
+    import tensorflow as tf  # the script has imported it
+
+    return tf.raw_ops.ReadVariableOp
 
 
 def _is_resource(component: Any) -> bool:
