@@ -49,7 +49,6 @@ class ModelState(ComponentBase):
         self._finiteness = finiteness.Finiteness()
         self._captured: list[tuple[str, Any]] = []
         self._tables = LookupTables(lambda: list(models.values()))
-        self._unreadable: dict[str, None] = {}
         self._all: Groups | None = None
         self._parts: list[Any] | None = None
         # the state that was found to fit, and the names in it: compared once while fixed
@@ -109,7 +108,7 @@ class ModelState(ComponentBase):
 
     def capture_numbers(self, arrays: Tensors) -> None:
         """Copy the variables of one number that Keras lists itself, e.g. steps and rates."""
-        variables.capture_numbers(self._described.readable(self._groups.listed())[0], arrays)
+        variables.capture_numbers(self._described.readable(self._groups.listed()), arrays)
 
     def restore_numbers(self, saved: TrainingState, arrays: Tensors) -> None:
         """Restore the variables that there are arrays of, e.g. steps and rates."""
@@ -142,7 +141,7 @@ class ModelState(ComponentBase):
     def caveats(self) -> list[Caveat]:
         return [
             Caveat(f"The variable {path} has a type that is not saved", "use a type of numpy")
-            for path in self._unreadable
+            for path in self._described.unreadable
         ]
 
     def receipt(self, saved: TrainingState) -> list[str]:
@@ -186,7 +185,7 @@ class ModelState(ComponentBase):
     def parts(self) -> Parts:
         """Return the TensorFlow variables of model, optimizer, metrics and seed generators."""
         self._settle()
-        groups, _ = self._described.readable(self._groups.listed())
+        groups = self._described.readable(self._groups.listed())
         found = [(label, variables.components_of(group)) for label, group in groups.items()]
         return groups_of(found, variables.components_of(self._random.variables()))
 
@@ -225,9 +224,7 @@ class ModelState(ComponentBase):
         """Return all variables but those whose values cannot be read."""
         if self._all is not None:
             return self._all
-        groups, left = self._described.readable(self._groups.every())
-        self._unreadable |= dict.fromkeys(left)
-        return groups
+        return self._described.readable(self._groups.every())
 
     def _renaming(self, saved: TrainingState) -> Renaming:
         """Match automatic names with those of the checkpoint."""

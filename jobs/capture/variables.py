@@ -32,9 +32,14 @@ _AS_THEY_ARE: Final = Renaming({}, {})
 
 
 class Descriptions:
-    """Describe variables, each once: path, shape and type stay the same while it lives."""
+    """Describe variables, each once: path, shape and type stay the same while it lives.
+
+    Attributes:
+        unreadable: paths of variables whose values cannot be read.
+    """
 
     def __init__(self) -> None:
+        self.unreadable: dict[str, None] = {}
         self._known: dict[int, tuple[Any, list[Any]]] = {}
 
     def of(self, variable: Any) -> list[Any]:
@@ -45,15 +50,11 @@ class Descriptions:
             self._known[identity_of(variable)] = variable, found
         return found
 
-    def readable(self, groups: Groups) -> tuple[Groups, list[str]]:
-        """Leave out variables whose values cannot be read; return their paths, too.
-
-        Others than these are forgotten.
-        """
+    def readable(self, groups: Groups) -> Groups:
+        """Leave out variables whose values cannot be read; others than these are forgotten."""
         known = self._known
         self._known = {}
         kept: Groups = {}
-        left: list[str] = []
         for group, variables in groups.items():
             kept[group] = []
             for one in variables:
@@ -62,10 +63,10 @@ class Descriptions:
                     found = _describe(one)
                 self._known[identity_of(one)] = one, found
                 if found[2] in _UNREADABLE:
-                    left.append(found[0])
+                    self.unreadable[found[0]] = None
                 else:
                     kept[group].append(one)
-        return kept, left
+        return kept
 
 
 class Listing(NamedTuple):
