@@ -8,7 +8,7 @@ time. Only what really scales is scaled to the long job:
 - save: the measured stall of a save, as often as `every = "auto"` saves in the long job;
 - repeat: of kills at random times, the time since the last checkpoint on disk, at the interval of
   `every = "auto"` for the measured costs of a save and the failures seen so far; at the first one
-  of a process at most a minute.
+  of a process at most a minute. One that comes within the steps to prove repeats an interval more.
 
     python benchmarks/ettr.py [--kills 10] [--between 10] [--hours 8] [--millions 1] [--json FILE]
 """
@@ -28,6 +28,7 @@ from pathlib import Path
 
 from scripts import served
 
+from rekindle.jobs.job import CheckpointPolicy
 from rekindle.jobs.saving import cadence
 from rekindle.jobs.saving.cadence import Costs
 from rekindle.state.ledger.held_time import LOSSES
@@ -38,6 +39,7 @@ SCRIPT = Path(__file__).resolve().parent / "scripts" / "waiting.py"
 GOAL = 0.99
 FIXED = ("queue", "init", "seek", "restore", "other")
 PLANS = 1000
+NEAR = CheckpointPolicy().prove_steps
 until = functools.partial(served.until, seconds=300.0, every=0.02)
 
 
@@ -117,7 +119,7 @@ def json_of(home):
     return json.loads(ran.stdout) if ran.returncode == 0 else None
 
 
-def scaled(found, kills, hours, seed):
+def scaled(found, kills, hours, seed, step):
     """Divide the time of a job of so many hours of training with as many kills."""
     useful = hours * 3600
     costs = Costs()
@@ -133,6 +135,8 @@ def scaled(found, kills, hours, seed):
             regular = max(trained - min(interval, cadence.FIRST), 0.0)
             since = regular % interval if regular else trained
             repeat += min(since + found["write"], trained)
+            if regular > interval and since + found["write"] < NEAR * step:
+                repeat += interval
             saves += 1 + regular // interval
             at = kill
         interval = costs.interval(cadence.time_between(kills, at))
@@ -171,7 +175,7 @@ def main():
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="rekindle-bench-") as folder:
         found = measure(args, Path(folder))
-    long = scaled(found, args.kills, args.hours, args.seed)
+    long = scaled(found, args.kills, args.hours, args.seed, args.step)
     print(
         f"{args.millions:g}M parameters and two slots, steps of {1000 * args.step:.0f} ms, "
         f"{args.kills} kills; a save stalls {1000 * found['stall']:.1f} ms and is written in "

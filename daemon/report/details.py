@@ -114,6 +114,8 @@ def _notes(row: AttemptRow, receipt: dict[str, Any]) -> list[str]:
     notes += [
         f"refused {one.get('name')}: {one.get('reason')}" for one in _dicts(receipt.get("refused"))
     ]
+    if (why := proof.instead_of(receipt)) is not None:
+        notes.append(f"resumed {why}")
     for key, word in (("inexact", "not exact"), ("changed", "changed")):
         texts = receipt.get(key)
         notes += [f"{word}: {text}" for text in texts] if isinstance(texts, list) else []

@@ -259,7 +259,8 @@ CHECKPOINT: Final = Table(
             "prove_steps",
             whole(0, 10**6),
             "How many steps that a relaunch repeats are compared with the earlier ones before the "
-            "first result is reported; 0 turns the comparison off.",
+            'first result is reported; with `every = "auto"` an older checkpoint is resumed from '
+            "where the newest is nearer than that. 0 turns the comparison off.",
             default=8,
         ),
         Field(

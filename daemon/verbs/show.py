@@ -291,6 +291,8 @@ class _Page:
             elif receipt.get("checkpoint"):
                 at = receipt["checkpoint"]
                 lines = [f"attempt {row.n} resumed from {at}; repeated steps: {_repeated(row)}"]
+                if (why := proof.instead_of(receipt)) is not None:
+                    lines.append(f"  {escape(plain(why))}")
             elif receipt.get("restored") or receipt.get("inexact"):
                 lines = [f"attempt {row.n} began at step 0"]
             else:

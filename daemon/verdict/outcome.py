@@ -114,7 +114,7 @@ def read(entries: Iterable[dict[str, Any]], attempt: int, *, interrupted: bool =
     boot: str | None = None
     unfollowed = ""
     started = False
-    restored = -1
+    restored = known = -1
     progressed = False
     stages = _Stages(attempt)
     failures: dict[int, Failure] = {}
@@ -125,10 +125,12 @@ def read(entries: Iterable[dict[str, Any]], attempt: int, *, interrupted: bool =
         if kind == "failed" and isinstance(number, int):
             failures[number] = _reported(entry)
         elif kind == "attempt_started":
-            restored = -1
+            restored = known = -1
         elif kind == "resumed" and restored < 0:
             restored = _whole(entry.get("step"))
-        elif kind == "checkpoint_committed" and _whole(entry.get("step")) > max(restored, 0):
+            # up to a checkpoint that was passed over, all was saved before
+            known = max(restored, _whole((entry.get("instead_of") or {}).get("step")))
+        elif kind == "checkpoint_committed" and _whole(entry.get("step")) > max(known, 0):
             progressed = progressed or number == attempt
             # progress resets the counts
             counts = dict.fromkeys(COUNTED, 0)

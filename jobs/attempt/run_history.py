@@ -7,8 +7,10 @@ from typing import Any, Final
 
 from rekindle.jobs.evidence.earlier import EarlierProofs
 from rekindle.jobs.heartbeat import Beat
+from rekindle.jobs.job import CheckpointPolicy
 from rekindle.jobs.saving import cadence
 from rekindle.jobs.saving.cadence import Costs, Save
+from rekindle.jobs.saving.save_policy import SavePolicy
 from rekindle.state.run.checkpoints import Checkpoint
 from rekindle.state.run.summary import OF_DAEMON
 
@@ -42,6 +44,10 @@ class RunHistory:
         failures: ends of attempts that could not save first.
         seconds: how long all earlier attempts ran together.
         saves: the checkpoints that exist, by name, with their stages.
+        passed_over: names of checkpoints in place of which an attempt resumed from an older one.
+        cut_off: the last attempt that trained could not save before its end, and has not resumed
+            in that way.
+        pace: seconds of a step by the last heartbeat; None if unknown.
         proofs: what the proofs of earlier attempts found.
     """
 
@@ -55,6 +61,9 @@ class RunHistory:
     failures: int = 0
     seconds: float = 0.0
     saves: dict[str, tuple[int, Save]] = field(default_factory=dict)
+    passed_over: set[str] = field(default_factory=set)
+    cut_off: bool = False
+    pace: float | None = None
     proofs: EarlierProofs = EarlierProofs()  # noqa: RUF009  frozen
 
     @classmethod
@@ -66,10 +75,12 @@ class RunHistory:
             attempt: number of the attempt that begins now.
             beat: the last heartbeat of an earlier attempt.
         """
-        past = cls(beat.step if beat is not None else 0, spans=spans(entries, attempt, beat))
+        step, pace = (0, None) if beat is None else (beat.step, beat.pace)
+        past = cls(step, spans=spans(entries, attempt, beat), pace=pace)
         past._read(entries)
         past._reach(entries, attempt)
         past._count_lost(entries, attempt, beat)
+        past._look_at_last(entries, attempt)
         return past
 
     @property
@@ -77,9 +88,10 @@ class RunHistory:
         """Mean time between two failures, in seconds."""
         return cadence.time_between(self.failures, self.seconds)
 
-    def costs(self, stage: int) -> Costs:
-        """Return what saves of a stage have cost in earlier attempts."""
-        return Costs.of([save for of, save in self.saves.values() if of == stage])
+    def save_policy(self, stage: int, policy: CheckpointPolicy) -> SavePolicy:
+        """Make the save policy of a stage, with failures and costs of earlier attempts."""
+        costs = Costs.of([save for of, save in self.saves.values() if of == stage])
+        return SavePolicy(policy, self.between, costs=costs)
 
     def _reach(self, entries: list[dict[str, Any]], attempt: int) -> None:
         """Find the furthest step of earlier attempts that were in the same stage as the last."""
@@ -114,6 +126,31 @@ class RunHistory:
             until[beat.attempt] = max(until[beat.attempt], beat.at)
         self.failures += len(began)
         self.seconds += sum(max(until[number] - at, 0.0) for number, at in began.items())
+
+    def _look_at_last(self, entries: list[dict[str, Any]], attempt: int) -> None:
+        """Find how the last attempt that trained has ended, and from where it had begun."""
+        cut_off: dict[int, bool] = {}
+        older: set[int] = set()
+        last = -1
+        for entry in entries:
+            kind, number = entry["kind"], entry.get("attempt")
+            if kind == "scratch_requested":
+                self.passed_over.clear()
+                last = -1
+            if not isinstance(number, int) or number >= attempt:
+                continue
+            if kind == "attempt_started":
+                # without a keeper nobody knows how a script that was run by hand has ended
+                cut_off[number] = entry.get("keeper_pid") is not None
+            elif kind == "attempt_ended":
+                cut_off[number] = _is_failure(entry)
+            elif kind == "resumed":
+                last = number
+                newer = newer_of(entry)
+                if newer is not None:
+                    self.passed_over.add(newer[0])
+                    older.add(number)
+        self.cut_off = cut_off.get(last, False) and last not in older
 
     def _read(self, entries: list[dict[str, Any]]) -> None:
         ended: set[int] = set()
@@ -199,6 +236,15 @@ class RunHistory:
         )
 
 
+def newer_of(receipt: dict[str, Any]) -> tuple[str, int] | None:
+    """Return name and step of the checkpoint that a resume has passed over; None if it has not."""
+    found = receipt.get("instead_of")
+    if not isinstance(found, dict):
+        return None
+    name, step = found.get("checkpoint"), found.get("step")
+    return (name, step) if isinstance(name, str) and isinstance(step, int) else None
+
+
 def _is_failure(end: dict[str, Any]) -> bool:
     """Return whether an attempt that the keeper saw end could not save first."""
     return end.get("cause") not in _NO_FAILURE or end.get("killed_after_grace") is True
@@ -214,6 +260,7 @@ def spans(entries: list[dict[str, Any]], attempt: int, last: Beat | None) -> lis
     found: list[Span] = []
     current: dict[int, int] = {}
     ran: dict[int, float] = {}
+    behind: dict[int, int] = {}
     for entry in entries:
         number, kind = entry.get("attempt"), entry["kind"]
         if not isinstance(number, int) or number >= attempt:
@@ -225,8 +272,12 @@ def spans(entries: list[dict[str, Any]], attempt: int, last: Beat | None) -> lis
             found[at] = replace(found[at], until=entry["t"])
         if kind == "attempt_ended" and isinstance(entry.get("seconds"), int | float):
             ran[number] = entry["seconds"]
+        if kind == "attempt_ended" and (entry.get("at_step") or 0) >= behind.get(number, 0):
+            behind.pop(number, None)
         if kind == "resumed":
             current[number] = len(found)
+            if (newer := newer_of(entry)) is not None:
+                behind[number] = newer[1]
             found.append(Span(entry.get("stage") or 0, entry["t"], entry["t"]))
     if last is not None and last.attempt in current:
         at = current[last.attempt]
@@ -236,4 +287,9 @@ def spans(entries: list[dict[str, Any]], attempt: int, last: Beat | None) -> lis
         if number in ran:
             one = found[at]
             found[at] = replace(one, until=min(one.until, one.since + ran[number]))
+        if number in behind and not (
+            last is not None and last.attempt == number and last.step >= behind[number]
+        ):
+            # it has trained nothing beyond the checkpoint in place of which it began
+            found[at] = replace(found[at], until=found[at].since)
     return found

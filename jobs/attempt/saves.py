@@ -32,7 +32,7 @@ class Saves:
 
     Args:
         beat: writes the heartbeat with a section.
-        stop: ends the process because loss or weights at a position are not finite.
+        trained: returns whether this attempt has trained a batch.
 
     Attributes:
         store: the checkpoints of the run.
@@ -45,7 +45,7 @@ class Saves:
         store: CheckpointStore,
         log: AttemptLog,
         beat: Callable[[str], None],
-        stop: Callable[[Position], None],
+        trained: Callable[[], bool],
     ) -> None:
         self.store = store
         self._background = Background()
@@ -53,7 +53,7 @@ class Saves:
         self._job = job
         self._log = log
         self._beat = beat
-        self._stop = stop
+        self._trained = trained
         self._saved = True
         self._cramped = False
         shutdown.before_end(self.settle)
@@ -130,7 +130,7 @@ class Saves:
             self.store.writer.take(snapshot.tensors)
         if self._job.checkpoint.non_finite == "hold" and not snapshot.finite:
             # every later step would be NaN, too: the job is held for a person to decide
-            return functools.partial(self._stop, at)
+            return lambda: _stop_not_finite(self.store, at, trained=self._trained())
         seconds = self.store.commit(snapshot, why, best=best, delay=policy.costs.measured)
 
         def finish() -> None:
@@ -162,7 +162,7 @@ def _mib(size: int) -> str:
     return f"{max(size, 0) / 2**20:.0f} MiB"
 
 
-def stop_not_finite(store: CheckpointStore, at: Position, *, trained: bool) -> None:
+def _stop_not_finite(store: CheckpointStore, at: Position, *, trained: bool) -> None:
     """Journal the failure for which the daemon holds the job, and end the process."""
     store.report_non_finite(at, trained=trained)
     shutdown.end(environment.EXIT_PERMANENT)

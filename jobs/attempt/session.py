@@ -16,7 +16,7 @@ from rekindle.jobs.attempt.attempt_log import AttemptLog
 from rekindle.jobs.attempt.grace_period import GracePeriod
 from rekindle.jobs.attempt.progress import Pace, Progress
 from rekindle.jobs.attempt.run_history import RunHistory
-from rekindle.jobs.attempt.saves import Saves, stop_not_finite
+from rekindle.jobs.attempt.saves import Saves
 from rekindle.jobs.attempt.stage_gate import StageGate
 from rekindle.jobs.attempt.time_count import TimeCount
 from rekindle.jobs.ends.limit import EndLimit
@@ -34,7 +34,7 @@ from rekindle.jobs.stages.stage_table import StageTable
 from rekindle.state.counted import counted
 from rekindle.state.errors import RekindleError
 from rekindle.state.paths import Run
-from rekindle.state.run import entries, summary
+from rekindle.state.run import entries, proof, summary
 from rekindle.state.run.checkpoints import Position
 from rekindle.state.run.entries import Entry
 
@@ -54,6 +54,7 @@ class Session:
         stages: numbers the stages of the script.
         saves: writes checkpoints.
         times: counts where the time goes.
+        history: what earlier attempts have reached.
     """
 
     current: ClassVar["Session | None"] = None
@@ -74,15 +75,15 @@ class Session:
         # read first: the new heartbeat overwrites how far the last attempt came
         before = heartbeat.read(run.heartbeat)
         known = summary.read(run).entries
-        self._history = RunHistory.of(known, attempt, before)
-        self._log = AttemptLog(run, attempt, self._history.unfollowed)
-        store = CheckpointStore(run, job, attempt, self._log, set(self._history.committed), keeper)
-        self.saves = Saves(job, store, self._log, self.beat, self._stop_not_finite)
+        self.history = RunHistory.of(known, attempt, before)
+        self._log = AttemptLog(run, attempt, self.history.unfollowed)
+        store = CheckpointStore(run, job, attempt, self._log, set(self.history.committed), keeper)
+        self.saves = Saves(job, store, self._log, self.beat, lambda: self.trained)
         stages = records.of_job(job, attempt, known, self.store.all())
         limit = EndLimit(run, job.checkpoint.keep_ends, self._log.note, self._log.warn)
         refuse, table = self.fail_permanently, StageTable(stages, self._log.note, self.note_change)
         self.stages = StageGate(table, StageEnds(limit, refuse), refuse)
-        self._at = _Whereabouts(heartbeat.Heartbeat(run.heartbeat, attempt), self._history.reached)
+        self._at = _Whereabouts(heartbeat.Heartbeat(run.heartbeat, attempt), self.history.reached)
         self.times = self._at.times
         self._changed: list[str] = []
 
@@ -143,14 +144,14 @@ class Session:
         """Append an entry to the journal."""
         self._log.note(entry)
 
-    def save_policy(self, stage: int, policy: CheckpointPolicy | None = None) -> SavePolicy:
-        """Make the save policy of a stage, with failures and costs of earlier attempts.
+    @property
+    def has_changed(self) -> bool:
+        """True if something differs from the previous attempt, as the receipt will say."""
+        return bool(self._changed)
 
-        Args:
-            policy: None for that of the spec.
-        """
-        past = self._history
-        return SavePolicy(policy or self.job.checkpoint, past.between, costs=past.costs(stage))
+    def save_policy(self, stage: int, policy: CheckpointPolicy | None = None) -> SavePolicy:
+        """Make the save policy of a stage; without ``policy`` as the spec says."""
+        return self.history.save_policy(stage, policy or self.job.checkpoint)
 
     # progress
 
@@ -215,7 +216,7 @@ class Session:
         """
         repeated, seconds = 0, 0.0
         if not self._at.placed:
-            repeated, seconds = self._history.repeated(
+            repeated, seconds = self.history.repeated(
                 progress.stage, progress.step, point.checkpoint, self.store.all()
             )
         self._at.place(progress, plan, repeated)
@@ -231,7 +232,7 @@ class Session:
             new_code=point.new_code(self.job.new_code, self.attempt),
             unfollowed=self._log.unfollowed,
             **dataclasses.asdict(plan),
-            differed_in=self._history.proofs.differed_in,
+            differed_in=self.history.proofs.differed_in,
             forked=_forked(self.job.fork, point),
         )
         if receipt["checkpoint"] is not None:
@@ -243,7 +244,7 @@ class Session:
     def proof(self, stage: int, parts: Callable[[], Parts]) -> Proof:
         """Make the proof of a stage, whose variables ``parts`` returns."""
         of = (self.run, self.job, self.attempt, stage)
-        return make_proof(*of, self._history.proofs, self._log, self._changed, parts)
+        return make_proof(*of, self.history.proofs, self._log, self._changed, parts)
 
     def stage_restored(self, stage: int, point: RestorePoint) -> None:
         """Record that a finished stage was restored without training."""
@@ -267,14 +268,11 @@ class Session:
         )
         return self.store.is_best(logs)
 
-    def _stop_not_finite(self, at: Position) -> None:
-        stop_not_finite(self.store, at, trained=self.trained)
-
     def stage_ended(self, stage: int, epoch: int) -> None:
         """Journal a finished stage."""
         self._log.note(entries.stage_ended(stage=stage, epoch=epoch, step=self.progress.step))
         self.stages.ends.drop(self.store.best_name)
-        if stage in self._history.left:
+        if stage in self.history.left:
             self.warn(
                 f"An exception left stage {stage} in an earlier attempt, but not in this one.",
                 "The script branches on something that is not part of the saved "
@@ -301,6 +299,7 @@ def _resumed_from(point: RestorePoint, progress: Progress) -> dict[str, Any]:
         "step": progress.step,
         "checkpoint": point.checkpoint.name if point.checkpoint else None,
         "refused": [{"name": r.name, "reason": r.reason} for r in point.refused],
+        "instead_of": None if point.instead_of is None else point.instead_of.as_json(),
     }
 
 
@@ -318,6 +317,7 @@ def _resumed_words(receipt: Entry) -> str:
         + f"resumed from {receipt['checkpoint']} (epoch {receipt['epoch'] + 1}, "
         f"step {receipt['step']}); repeating {counted(receipt['lost_steps'], 'step')} "
         f"({receipt['lost_seconds']:.1f} s)"
+        + (f", {proof.instead_of(receipt)}" if receipt["instead_of"] is not None else "")
     )
 
 

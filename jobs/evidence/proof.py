@@ -17,6 +17,7 @@ from rekindle.jobs.evidence.step_record import Evidence, LogDigest, StepRecord
 from rekindle.jobs.evidence.verdict import Log, Verdict
 from rekindle.jobs.job import Job
 from rekindle.state.paths import Run
+from rekindle.state.run.checkpoints import Position
 
 
 def open_record(run: Run, job: Job, scratches: int) -> StepRecord | None:
@@ -88,6 +89,7 @@ class Proof:
         self._comparison: Comparison | None = None
         self._until = -1
         self._reported = 0
+        self._newer: Position | None = None
 
     # beginning
 
@@ -108,6 +110,7 @@ class Proof:
         changed: str | None,
         caveats: Callable[[], Iterable[str]],
         gaps: Gaps = tuple,
+        newer: Position | None = None,
     ) -> None:
         """Resume the stage: the next steps are compared, up to the furthest recorded one.
 
@@ -117,9 +120,11 @@ class Proof:
             changed: why they are not comparable with the earlier ones; None if they are.
             caveats: returns what cannot be restored exactly, as text.
             gaps: returns what was not restored.
+            newer: the checkpoint that was passed over.
         """
         record, verdict = self._record, self._verdict
         verdict.resumed(checkpoint, caveats, gaps)
+        self._newer = newer
         if record is None:
             return
         if changed is not None:
@@ -228,5 +233,5 @@ class Proof:
         """Journal that the job is held for a difference; False if it is not."""
         if not self._verdict.must_hold():
             return False
-        self._verdict.hold(epoch, step)
+        self._verdict.hold(epoch, step, self._newer)
         return True

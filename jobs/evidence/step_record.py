@@ -12,7 +12,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -234,11 +234,16 @@ class StepRecord:
 
     def furthest(self, stage: int) -> int:
         """Find the last recorded step of a stage; -1 if there is none."""
+        return max((one.step for one in self._steps(stage)), default=-1)
+
+    def evidence(self, stage: int) -> list[Evidence]:
+        """Read the entries of all steps of a stage, by step."""
+        return sorted(self._steps(stage), key=lambda one: one.step)
+
+    def _steps(self, stage: int) -> Iterator[Evidence]:
         places = range(_STRIDE, _STRIDE * (1 + STEPS), _STRIDE)
         found = (self._get(start, _STEP) for start in places if self._map[start])
-        return max(
-            (one.step for one in found if one is not None and one.stage == stage), default=-1
-        )
+        return (one for one in found if one is not None and one.stage == stage)
 
     def _get(self, start: int, magic: bytes) -> Evidence | None:
         body = self._map[start : start + _ENTRY.size]

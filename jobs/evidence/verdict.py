@@ -6,6 +6,7 @@ from typing import Final, Protocol
 from rekindle.jobs.evidence.comparison import Comparison, Gaps
 from rekindle.jobs.journal_writer import log_line
 from rekindle.state.run import entries, proof
+from rekindle.state.run.checkpoints import Position
 from rekindle.state.run.entries import Entry
 
 _WORDS: Final = {
@@ -151,8 +152,12 @@ class Verdict:
             self._written.get("result") == proof.DIFFERENT or any(True for _ in self._gaps())
         )
 
-    def hold(self, epoch: int, step: int) -> None:
-        """Journal the failure for which the daemon holds the job."""
+    def hold(self, epoch: int, step: int, newer: Position | None) -> None:
+        """Journal the failure for which the daemon holds the job.
+
+        Args:
+            newer: the checkpoint that was passed over.
+        """
         if self._written.get("result") == proof.DIFFERENT:
             what = proof.words(self._written)
             message = f"A repeated step is not identical to the earlier one: {what}."
@@ -164,12 +169,18 @@ class Verdict:
             entries.failed(
                 error_type=proof.ERROR,
                 message=message,
-                hint=f"`rekindle release {self._job}` accepts the difference and resumes from the "
-                f"last checkpoint before it; `rekindle retry {self._job} --from-scratch` starts "
-                "over.",
+                hint=f"`rekindle release {self._job}` accepts the difference and resumes from "
+                f"{self._next(newer)}; `rekindle retry {self._job} --from-scratch` starts over.",
                 traceback="",
                 epoch=epoch,
                 step=step,
                 trained=True,
             )
         )
+
+    def _next(self, newer: Position | None) -> str:
+        """Say from which checkpoint the next attempt resumes."""
+        differs = self._written.get("differs")
+        if newer is None or (differs is not None and differs["step"] > newer.step):
+            return "the last checkpoint before it"
+        return f"{newer.name}, which an earlier attempt has saved"

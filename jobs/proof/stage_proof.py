@@ -53,6 +53,7 @@ def resume(
         changed=changed,
         caveats=caveats,
         gaps=lambda: [(gap.group, str(gap)) for gap in gaps()],
+        newer=point.instead_of.newer.position if point.instead_of else None,
     )
     return proof
 

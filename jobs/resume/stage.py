@@ -18,7 +18,7 @@ from rekindle.jobs.ends.limit import refuse_dropped
 from rekindle.jobs.evidence.proof import Proof
 from rekindle.jobs.files.stage_files import StageFiles
 from rekindle.jobs.heartbeat import Plan
-from rekindle.jobs.proof import stage_proof
+from rekindle.jobs.proof import older_checkpoint, stage_proof
 from rekindle.jobs.proof.last_steps import LastSteps
 from rekindle.jobs.resume import model_config, warm_start
 from rekindle.jobs.resume.stage_state import Seekable, StageState
@@ -52,7 +52,8 @@ class RestorableStage:
         self.begun_at = self.progress.step
         self._policy = policy
         with session.times.spending("restore"):
-            point = session.store.restore_point(number, read_state)
+            older = older_checkpoint.choose(session, number, policy.policy)
+            point = session.store.restore_point(number, read_state, older)
         self._point = point.to_train_on(session.job)
         self.files = files
         if not self.has_ended:

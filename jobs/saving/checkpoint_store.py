@@ -36,6 +36,26 @@ _SCRATCH_HINT: Final = (
 
 
 @dataclass(frozen=True, slots=True)
+class Older:
+    """Hold an older checkpoint to resume from, so that enough steps are repeated to be compared.
+
+    Attributes:
+        checkpoint: the older one.
+        newer: the newest one of the stage, which is left where it is.
+        compare: how many steps are compared at least.
+    """
+
+    checkpoint: Checkpoint
+    newer: Checkpoint
+    compare: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the field `instead_of` of a receipt."""
+        step = self.newer.position.step
+        return {"checkpoint": self.newer.name, "step": step, "compare": self.compare}
+
+
+@dataclass(frozen=True, slots=True)
 class RestorePoint:
     """Hold what a stage resumes from.
 
@@ -44,6 +64,7 @@ class RestorePoint:
         refused: newer checkpoints, which were quarantined.
         tensors, state: content of the checkpoint.
         reopened: it is the end of the stage, which trains on from there.
+        instead_of: the newer one that was passed over.
     """
 
     checkpoint: Checkpoint | None
@@ -51,6 +72,7 @@ class RestorePoint:
     tensors: "Tensors" = field(default_factory=dict)
     state: TrainingState = field(default_factory=TrainingState)
     reopened: bool = False
+    instead_of: Older | None = None
 
     def new_code(self, new: NewCode | None, attempt: int) -> dict[str, Any] | None:
         """Return the field `new_code` of a receipt; None where the code was not replaced.
@@ -95,7 +117,7 @@ class RestorePoint:
 
     def without_content(self) -> "RestorePoint":
         """Drop the content: it is a second copy of model and optimizer in memory."""
-        return RestorePoint(self.checkpoint, self.refused, reopened=self.reopened)
+        return replace(self, tensors={}, state=TrainingState())
 
 
 @dataclass(frozen=True)
@@ -164,30 +186,42 @@ class CheckpointStore:
         self.best_name: str | None = None
         # reason against each verified checkpoint, by name: None for a good one
         self._verdicts: dict[str, str | None] = {}
+        # nothing is pruned before it is passed: the next attempt may resume from it
+        self._unpassed: Position | None = None
 
     # resuming
 
     def restore_point(
-        self, stage: int, read: "Callable[[Path], tuple[Tensors, TrainingState]]"
+        self,
+        stage: int,
+        read: "Callable[[Path], tuple[Tensors, TrainingState]]",
+        older: Older | None = None,
     ) -> RestorePoint:
         """Read and verify the newest good checkpoint of a stage; quarantine newer ones.
+
+        Args:
+            older: the one that is read in its place, if both are good.
 
         Raises:
             CheckpointsUnreadable: this stage has checkpoints and none is good.
         """
         refused: list[Refusal] = []
-        for checkpoint in self._of_stage(stage):
+        for checkpoint in self.of_stage(stage):
             reason = checkpoints.verify(checkpoint)
+            if reason is None and older is not None and checkpoint == older.newer:
+                found = _read_good(older.checkpoint, read)
+                if not isinstance(found, str):
+                    # the next attempt may resume from the newer one
+                    self._unpassed = checkpoint.position
+                    self._verdicts |= {checkpoint.name: None, older.checkpoint.name: None}
+                    return RestorePoint(older.checkpoint, [], *found, instead_of=older)
+                log_line(f"checkpoint {older.checkpoint.name} is not used for a proof: {found}.")
             if reason is None:
-                try:
-                    tensors, state = read(checkpoint.state)
-                except (OSError, ValueError, KeyError) as error:
-                    reason = f"its state cannot be read ({error})"
-                else:
-                    reason = _non_finite(tensors, state)
-                    if reason is None:
-                        self._verdicts[checkpoint.name] = None
-                        return RestorePoint(checkpoint, refused, tensors, state)
+                found = _read_good(checkpoint, read, verified=True)
+                if not isinstance(found, str):
+                    self._verdicts[checkpoint.name] = None
+                    return RestorePoint(checkpoint, refused, *found)
+                reason = found
             self._by_stage = None
             where = checkpoints.quarantine(checkpoint, reason)
             refused.append(Refusal(checkpoint.name, reason))
@@ -207,7 +241,7 @@ class CheckpointStore:
         self._check_expected(stage)
         return RestorePoint(None)
 
-    def _of_stage(self, stage: int) -> list[Checkpoint]:
+    def of_stage(self, stage: int) -> list[Checkpoint]:
         """List the checkpoints of a stage, newest first."""
         if self._by_stage is None:
             # once for hundreds of finished stages: each look would list those of all
@@ -310,7 +344,9 @@ class CheckpointStore:
                 "or check the data.",
             )
         self._expected.add(position.name)
-        self._prune(position.stage)
+        if self._unpassed is None or position > self._unpassed:
+            self._unpassed = None
+            self._prune(position.stage)
         return outcome.seconds
 
     def _prune(self, stage: int) -> None:
@@ -348,6 +384,23 @@ class CheckpointStore:
                 trained=trained,
             )
         )
+
+
+def _read_good(
+    checkpoint: Checkpoint,
+    read: "Callable[[Path], tuple[Tensors, TrainingState]]",
+    *,
+    verified: bool = False,
+) -> "tuple[Tensors, TrainingState] | str":
+    """Read the content of a checkpoint, or return why it cannot be used."""
+    reason = None if verified else checkpoints.verify(checkpoint)
+    if reason is not None:
+        return reason
+    try:
+        tensors, state = read(checkpoint.state)
+    except (OSError, ValueError, KeyError) as error:
+        return f"its state cannot be read ({error})"
+    return _non_finite(tensors, state) or (tensors, state)
 
 
 def _non_finite(tensors: "Tensors", state: TrainingState) -> str | None:

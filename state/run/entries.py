@@ -263,8 +263,14 @@ def resumed(
     steps_per_epoch: Whole | None = ...,
     differed_in: Whole | None = ...,
     forked: Table | None = ...,
+    instead_of: Table | None = ...,
 ) -> None:
-    """Record that a stage began or was resumed: the receipt."""
+    """Record that a stage began or was resumed: the receipt.
+
+    Args:
+        instead_of: the newer checkpoint that was passed over, so that enough steps are repeated
+            to be compared: `checkpoint`, `step`, and `compare`, the least number of these.
+    """
 
 
 @_kind("attempt", "stage", unchecked=("key", "entry", "way"))

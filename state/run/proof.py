@@ -92,6 +92,17 @@ def words(entry: Mapping[str, Any]) -> str:
     return text
 
 
+def instead_of(receipt: Mapping[str, Any]) -> str | None:
+    """Say why an attempt was not resumed from the newest checkpoint; None if it was."""
+    found = receipt.get("instead_of")
+    if not isinstance(found, Mapping):
+        return None
+    return (
+        f"not from the newer {found.get('checkpoint')}, so that at least "
+        f"{found.get('compare')} steps can be compared"
+    )
+
+
 def not_restored(state: Sequence[str]) -> str:
     """Say what of the state was not restored: the first, and how many others."""
     return str(state[0]) + (f" and {len(state) - 1} more" if len(state) > 1 else "")

@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -90,15 +91,8 @@ def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
         OSError: the file cannot be read.
     """
     with path.open("rb", buffering=0) as file:
+        header, length = _read_header(path, file)
         size = os.fstat(file.fileno()).st_size
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8:
-            raise ValueError(f"{path}: too short for a safetensors file")
-        if length > size - 8:
-            raise ValueError(f"{path}: the header is truncated")
-        text = bytearray(length)
-        _read(file.fileno(), memoryview(text), 8)
-        header = json.loads(text)
         metadata = header.pop("__metadata__", {})
         tensors: dict[str, np.ndarray[Any, Any]] = {}
         for name, entry in header.items():
@@ -116,6 +110,31 @@ def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
                 _read(file.fileno(), array.reshape(-1).view(np.uint8).data, 8 + length + start)
             tensors[name] = array
     return tensors, metadata
+
+
+def load_metadata(path: Path) -> dict[str, str]:
+    """Read the metadata of what :func:`save` wrote, without the tensors.
+
+    Raises:
+        ValueError: the file is truncated or not in the format.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb", buffering=0) as file:
+        metadata: dict[str, str] = _read_header(path, file)[0].get("__metadata__", {})
+    return metadata
+
+
+def _read_header(path: Path, file: FileIO) -> tuple[dict[str, Any], int]:
+    """Read what a file has before the values; return it with its length."""
+    size = os.fstat(file.fileno()).st_size
+    length = int.from_bytes(file.read(8), "little")
+    if size < 8:
+        raise ValueError(f"{path}: too short for a safetensors file")
+    if length > size - 8:
+        raise ValueError(f"{path}: the header is truncated")
+    text = bytearray(length)
+    _read(file.fileno(), memoryview(text), 8)
+    return json.loads(text), length
 
 
 def _read(fd: int, memory: memoryview, at: int) -> None:

@@ -402,3 +402,12 @@ def test_digests_of_another_kind_are_not_compared() -> None:
         evidence(11, digest=Digest(1, (1, 1, 1, 1))), evidence(11, digest=Digest(2, (2, 2, 2, 2)))
     )
     assert (found.steps, found.digests) == (1, 0)
+
+
+def test_a_receipt_says_why_the_newest_checkpoint_was_not_used() -> None:
+    newer = {"checkpoint": "e0002-s00000040", "step": 40, "compare": 8}
+    assert proof.instead_of({"instead_of": newer}) == (
+        "not from the newer e0002-s00000040, so that at least 8 steps can be compared"
+    )
+    assert proof.instead_of({"instead_of": None}) is None
+    assert proof.instead_of({}) is None, "a receipt of an older version"

@@ -7,6 +7,7 @@ import pytest
 
 from rekindle.jobs.attempt.run_history import RunHistory, Span, spans
 from rekindle.jobs.heartbeat import Beat
+from rekindle.jobs.job import CheckpointPolicy
 from rekindle.jobs.saving.cadence import PRIOR, Costs
 from rekindle.state.run import checkpoints
 from rekindle.state.run.checkpoints import Checkpoint, Position
@@ -161,11 +162,15 @@ def test_each_stage_has_the_costs_of_its_last_saves() -> None:
         saved(3, 40, stage=2, delay=-1.0, seconds=-2.0),
     ]
     past = RunHistory.of(entries, 4, None)
-    first, second = past.costs(0), past.costs(1)
+
+    def costs(stage: int) -> Costs:
+        return past.save_policy(stage, CheckpointPolicy()).costs
+
+    first, second = costs(0), costs(1)
     assert (first.write, first.size, first.delay, first.carried) == (0.5, 12, 0.1, True)
     assert (second.delay, second.measured) == (3.0, None)
-    assert past.costs(2).interval(past.between) > 0, "a script may write into the journal"
-    assert past.costs(3) == Costs()
+    assert costs(2).interval(past.between) > 0, "a script may write into the journal"
+    assert costs(3) == Costs()
 
 
 def test_an_attempt_that_ended_with_its_keeper_is_a_failure() -> None:
@@ -183,3 +188,27 @@ def test_an_attempt_that_ended_with_its_keeper_is_a_failure() -> None:
     assert past.between == (PRIOR + 200.0) / 2
     entries[1]["killed_after_grace"] = True
     assert RunHistory.of(entries, 3, None).failures == 2, "it did not save in time"
+
+
+@pytest.mark.parametrize(("reached", "seconds"), [(55, 5.0), (70, 45.0)])
+def test_steps_up_to_the_checkpoint_that_was_passed_over_are_repeated_once(
+    tmp_path: Path, reached: int, seconds: float
+) -> None:
+    """An attempt that began before it, and was killed before it, has trained nothing after it."""
+    at = Position(0, 0, 60)
+    made = checkpoints.commit(
+        tmp_path,
+        at,
+        lambda folder: (folder / checkpoints.STATE).write_bytes(b"x") and None,
+        {"taken": 155.0},
+    )
+    newer = {"checkpoint": at.name, "step": 60, "compare": 8}
+    entries = [
+        receipt(1, 0, 0, 100.0),
+        {"kind": "epoch_ended", "attempt": 1, "t": 160.0},
+        {"kind": "attempt_ended", "attempt": 1, "t": 161.0, "at_step": 65, "seconds": 60.0},
+        receipt(2, 0, 40, 200.0, "e0000-s00000040") | {"instead_of": newer},
+    ]
+    past = RunHistory.of(entries, 3, Beat(240.0, 2, "step", 0, reached))
+    assert past.repeated(0, 60, made, [made])[1] == seconds
+    assert past.passed_over == {at.name}

@@ -181,11 +181,12 @@ def test_the_next_attempt_begins_with_what_saves_have_cost(tmp_path: Path) -> No
         policy.costs.stalled(delay)
         snapshot = Snapshot(Position(0, 0, step), {"model/0": np.zeros(9)}, {}, {})
         now.saves.save(snapshot, "signal", policy=policy)
-    later = Session(now.run, now.job, 2).save_policy(0).costs
+    past = Session(now.run, now.job, 2)
+    later = past.save_policy(0).costs
     assert (later.delay, later.measured, later.carried) == (0.003, 0.003, True)
     assert later.write > 0
     assert later.size > 9 * 8
-    assert not Session(now.run, now.job, 2).save_policy(1).costs.carried
+    assert not past.save_policy(1).costs.carried
 
 
 def test_a_failed_save_is_known_once_it_is_settled(tmp_path: Path) -> None:

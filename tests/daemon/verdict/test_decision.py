@@ -242,6 +242,28 @@ def test_the_facts_of_an_attempt_are_read_from_the_journal() -> None:
     assert (facts.cause, facts.signal, facts.progressed) == ("crash", 9, True)
 
 
+def test_what_was_saved_before_is_no_progress_when_it_is_saved_again() -> None:
+    """An attempt that resumed from an older checkpoint than the newest, at step 50."""
+    newer = {"checkpoint": "e0000-s00000050", "step": 50, "compare": 8}
+    hung = {"kind": "attempt_ended", "cause": "hang", "exit_code": None, "signal": 9}
+    entries = [
+        {"kind": "attempt_started", "attempt": 1, "boot_id": "b"},
+        {"kind": "resumed", "attempt": 1, "step": 0},
+        {"kind": "checkpoint_committed", "attempt": 1, "step": 50},
+        {**hung, "attempt": 1},
+        {"kind": "attempt_started", "attempt": 2, "boot_id": "b"},
+        {"kind": "resumed", "attempt": 2, "step": 40, "instead_of": newer},
+        {"kind": "checkpoint_committed", "attempt": 2, "step": 45},
+        {"kind": "checkpoint_committed", "attempt": 2, "step": 50},
+        {**hung, "attempt": 2, "at_step": 45},
+    ]
+    facts = outcome.read(entries, 2)
+    assert (facts.progressed, facts.same_before) == (False, 1)
+    entries.insert(-1, {"kind": "checkpoint_committed", "attempt": 2, "step": 60})
+    facts = outcome.read(entries, 2)
+    assert (facts.progressed, facts.same_before) == (True, 0)
+
+
 def test_a_keeper_that_ended_at_once_is_counted_as_a_failure() -> None:
     """Only where this daemon has spawned it: after a restart nobody knows what it did."""
     facts = having(cause="lost", exit_code=None, started=False)
