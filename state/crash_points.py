@@ -51,9 +51,10 @@ CHECKPOINT: Final = (
     "before_folder_fsync",
 )
 HANDOVER: Final = ("snapshot_received",)
+SPARE: Final = ("spare_asked", "spare_agreed", "spare_taken", "spare_told", "spare_begins")
 NEW_CODE: Final = ("code_noted", "code_committed", "code_linked")
 FORK: Final = ("fork_prepared", "fork_accepted")
-POINTS: Final = (*INBOX, *DAEMON, *KEEPER, *CHECKPOINT, *HANDOVER, *NEW_CODE, *FORK)
+POINTS: Final = (*INBOX, *DAEMON, *KEEPER, *CHECKPOINT, *HANDOVER, *SPARE, *NEW_CODE, *FORK)
 
 _PLACE, _, _ONCE = os.environ.get(VARIABLE, "").partition("@")
 _WANTED, _, _TIMES = _PLACE.partition("#")

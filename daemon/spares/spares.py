@@ -70,6 +70,9 @@ class Spares:
                 row = self._ledger.attempt(job.id, job.attempts)
                 if row is not None and self._fits(row):
                     self._standbys.start(self._home.run(job.id), job.attempts + 1, row.gpus)
+                    # one at a time: the next look counts the memory of this one
+                    self._next = now + _STEADY_S
+                    return
 
     def _fits(self, row: AttemptRow) -> bool:
         """Return whether the job's own limit leaves memory for a spare."""

@@ -119,18 +119,14 @@ class Attempt:
             if signal.SIGTERM in signal.sigpending():
                 # asked to end before it began: no need to start the trainer
                 self._record_no_start("preempted")
-                _drop(self._held)
-                plan.limit.remove()
+                _drop(self._held, plan)
                 return
             trainer = self._start(plan)
         except (OSError, RekindleError, ValueError) as error:
             self._record_failure(error)
             # a missing interpreter or folder may be a mount that is back later: transient
             self._record_no_start("crash" if isinstance(error, OSError) else "permanent")
-            _drop(self._held)
-            if plan is not None:
-                # the keeper made its cgroup, if any: nobody else removes it
-                plan.limit.remove()
+            _drop(self._held, plan)
             return
         self._keep(plan, trainer)
 
@@ -354,9 +350,14 @@ def _failed(error: Exception) -> entries.Entry:
     )
 
 
-def _drop(held: Held | None) -> None:
+def _drop(held: Held | None, plan: Plan | None) -> None:
+    """Kill the spare, and remove the cgroups that this keeper has made: nobody else does."""
     if held is not None:
         held.drop()
+        if plan is None or held.limit is not plan.limit:
+            held.limit.remove()
+    if plan is not None:
+        plan.limit.remove()
 
 
 def _limit(run: Run, job: Job, held: Held | None) -> MemoryLimit:
@@ -383,7 +384,7 @@ def _spawn(
             return held.process
         print_line(f"the warm spare is not used: {why}.")
         if held.limit is not plan.limit:
-            held.limit.remove()
+            held.limit.remove()  # another limit than the attempt's: the spare had it alone
     inherited = lock if plan.receiver is None else (*lock, plan.receiver.trainers_end)
     return spawn.spawn(argv, plan.variables, job.workdir, inherited, plan.limit, umask)
 

@@ -21,6 +21,7 @@ from rekindle.jobs.handover.channel import Channel, Closed, Message
 from rekindle.jobs.seeding import unseeded
 from rekindle.jobs.spare.group import Group, Unfit
 from rekindle.jobs.spare.preloaded import Preloaded
+from rekindle.state import crash_points
 
 _OOM: Final = Path("/proc/self/oom_score_adj")
 _FIRST_TO_GO: Final = "1000"
@@ -89,6 +90,9 @@ def wait(channel: Channel, prepare: Callable[[int], Callable[[], None]]) -> Prel
         preloaded.hide(taken["variables"])
         _take_over(fds, score)
         channel.send({"taken": True})
+        crash_points.reached("spare_agreed")
+        channel.receive()
+        crash_points.reached("spare_begins")
     except Closed:
         os._exit(0)
     except BaseException as error:

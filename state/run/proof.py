@@ -97,10 +97,9 @@ def instead_of(receipt: Mapping[str, Any]) -> str | None:
     found = receipt.get("instead_of")
     if not isinstance(found, Mapping):
         return None
-    return (
-        f"not from the newer {found.get('checkpoint')}, so that at least "
-        f"{found.get('compare')} steps can be compared"
-    )
+    least = found.get("compare")
+    steps = counted(least, "step") if isinstance(least, int) else "more steps"
+    return f"not from the newer {found.get('checkpoint')}, so that at least {steps} can be compared"
 
 
 def not_restored(state: Sequence[str]) -> str:

@@ -11,9 +11,11 @@ import pytest
 from rig import Rig, environment, wait_for
 
 from rekindle.jobs import heartbeat, process
+from rekindle.state import crash_points
 from rekindle.state.paths import Run
 
 pytestmark = [pytest.mark.slow(60)]
+OF_SPARE = ("spare_agreed", "spare_begins")
 
 SCRIPT = '''
 """A training that says what it sees of its process."""
@@ -269,6 +271,37 @@ def test_the_death_of_each_process_leaves_a_cold_start(rig: Rig, tmp_path: Path)
     rig.cli("cancel", "job-1")
     rig.wait_state("job-1", "cancelled")
     wait_for(lambda: not night.left(), "a cancelled job leaves no process", 10)
+
+
+@pytest.mark.promise
+@pytest.mark.parametrize("point", crash_points.SPARE)
+def test_a_kill_within_the_handover_runs_nothing_twice(
+    rig: Rig, tmp_path: Path, point: str
+) -> None:
+    """Of the spare or its keeper: before the script begins, or with it."""
+    died = tmp_path / "died"
+    script = SCRIPT.replace(
+        "seen = look()",
+        'with open(os.path.join(folder, "began"), "a") as file:\n'
+        "    file.write(f\"{os.environ.get('REKINDLE_ATTEMPT')}\\n\")\n"
+        "seen = look()",
+    )
+    night = Night(rig, tmp_path, script=script)
+    rig.start("--log-format", "json", **{crash_points.VARIABLE: f"{point}@{died}"})
+    night.submit(epochs=150)
+    night.begin(1)
+    night.kill(1)
+    night.begin(2)
+    spare = night.spare(1)
+    keeper = night.standbys()[0]
+    night.kill(2)
+    wait_for(died.exists, f"a process reaches {point}")
+    assert int(died.read_text()) in ({spare} if point in OF_SPARE else {keeper})
+    rig.wait_state("job-1", "done")
+    began = (tmp_path / "began").read_text().split()
+    assert len(began) == len(set(began)), "one process of each attempt runs the script"
+    assert "repeated steps identical" in night.log(int(began[-1]))
+    wait_for(lambda: not night.left(), f"all processes have ended: {night.left()}", 10)
 
 
 @pytest.mark.parametrize("change", ["module", "folder", "shadow", "variable"])

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.faults
 
 # reached on the way of a job that trains, is stopped, released and retried, beside a bad spec; the
 # others are walked in tests/daemon/test_new_code.py, tests/crash/test_fork.py and test_in_flight.py
-OTHERS = (*crash_points.NEW_CODE, *crash_points.FORK, *crash_points.HANDOVER)
+OTHERS = (*crash_points.NEW_CODE, *crash_points.FORK, *crash_points.HANDOVER, *crash_points.SPARE)
 WALKED = tuple(point for point in crash_points.POINTS if point not in OTHERS)
 ENDED = {"job-1": "done", "keep-1": "held", **{f"sweep-{n}": "done" for n in (1, 2, 3)}}
 # between a file and its job, between a job and its trainer, within a checkpoint
