@@ -97,12 +97,12 @@ class TrackedModels:
 
     def groups(self) -> Groups:
         """Return all their variables, each group in an order fixed by the script."""
-        found = self.listed()
+        found, attributes = self.listed(), self._attributes.begin()
         for label, model in self.models.items():
-            if kept := variables.plain(model, found, self._attributes):
+            if kept := variables.plain(model, found, attributes):
                 found["plain" + label.removeprefix("model")] = kept
         for label, model in self.models.items():
-            if hidden := variables.untracked(model, found, self._attributes):
+            if hidden := variables.untracked(model, found, attributes):
                 found["untracked" + label.removeprefix("model")] = hidden
         return found
 

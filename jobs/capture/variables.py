@@ -89,6 +89,7 @@ def of_model(model: Any, attributes: Attributes) -> Groups:
     ``optimizer.<attribute>``, ``plain`` and ``untracked``: see the functions of these names.
     """
     groups = listed(model)
+    attributes.begin()
     if kept := plain(model, groups, attributes):
         groups["plain"] = kept
     if hidden := untracked(model, groups, attributes):

@@ -196,8 +196,9 @@ class PythonState(ComponentBase):
         classify = self._classifier.look()
         same = closed == self._closed and classify.known == before
         self._closed = closed
-        last = self._latest if same else None
-        self._latest = Reach(roots, classify, known, closed, last)
+        last = self._latest
+        self._latest = Reach(roots, classify, known, closed, last if same else None)
+        last.forget_readings()
         return self._latest
 
     def _add(self, what: str, remedy: str) -> None:

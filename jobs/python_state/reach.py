@@ -178,6 +178,10 @@ class Reach:
             self._paths.get(identity_of(value)) or self._adopted.get(identity_of(value), (None,))[0]
         )
 
+    def forget_readings(self) -> None:
+        """Let go of what was kept for the next walk."""
+        self.readings = {}
+
     def adopt(self, path: str, value: Any) -> None:
         """Give an object that a restore has made the path that it had in the checkpoint."""
         self._adopted.pop(self._adopted_as.get(path, 0), None)

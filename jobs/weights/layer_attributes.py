@@ -38,6 +38,10 @@ def config_of(thing: Any) -> Any:
         return None  # custom layers may raise anything
 
 
+_Found = dict[int, tuple[Any, list[Any], list[tuple[str, Any]]]]
+"""By identity of a layer: the layer itself, what it is made of, and its attributes."""
+
+
 def may_hold(value: Any) -> bool:
     """Return whether a value is a variable or may hold some."""
     kind = type(value)
@@ -60,15 +64,27 @@ class Attributes:
 
     def __init__(self, kinds: tuple[type, ...]) -> None:
         self._kinds = kinds
-        self._known: dict[int, tuple[Any, list[Any], list[tuple[str, Any]]]] = {}
+        self._last: _Found = {}
+        self._known: _Found = {}
+
+    def begin(self) -> "Attributes":
+        """Begin a listing, and forget the layers that the one before did not ask for."""
+        self._last, self._known = self._known, {}
+        return self
 
     def of(self, layer: Any) -> list[tuple[str, Any]]:
         """List the attributes with a value of these types, sorted by name."""
         held = dict(vars(layer))
         made_of = [*held, *held.values()]
-        _, before, found = self._known.get(identity_of(layer), (None, [], []))
-        if len(before) == len(made_of) and all(map(operator.is_, before, made_of)):
-            return found
+        identity = identity_of(layer)
+        known = self._known.get(identity) or self._last.get(identity)
+        if (
+            known is not None
+            and len(known[1]) == len(made_of)
+            and all(map(operator.is_, known[1], made_of))
+        ):
+            self._known[identity] = known
+            return known[2]
         found = sorted(
             (
                 (name, value)
@@ -79,7 +95,7 @@ class Attributes:
         )
         if not own_code.own_classes(layer):
             # what a class of the script binds may have to end at once, e.g. an open file
-            self._known[identity_of(layer)] = layer, made_of, found
+            self._known[identity] = layer, made_of, found
         return found
 
 

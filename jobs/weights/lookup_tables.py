@@ -90,9 +90,10 @@ class LookupTables:
     def _found(self) -> list[tuple[str, Any]]:
         found: list[tuple[str, Any]] = []
         seen: set[int] = set()
+        attributes = self._attributes.begin()
         for model in self._models():
             for layer in model._flatten_layers():
-                for _, value in self._attributes.of(layer):
+                for _, value in attributes.of(layer):
                     table = getattr(value, "_table", value) if _is_vocabulary(value) else value
                     if isinstance(table, (*_FIXED, *_MUTABLE)) and id(table) not in seen:
                         seen.add(id(table))

@@ -1,5 +1,8 @@
 """Tests of a second walk: what Keras' own layers hold is taken over, and each change is found."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -123,6 +126,19 @@ def test_a_variable_that_enters_a_known_list_is_listed():
     variables.of_model(model, attributes)
     kept.append(one := tf.Variable(1.0))
     assert variables.of_model(model, attributes)["plain"] == [one]
+
+
+def test_a_layer_that_is_listed_no_more_is_forgotten():
+    attributes, layer = Attributes(HOLDERS), keras.layers.Dropout(0.5)
+    gone = weakref.ref(layer)
+    attributes.begin().of(layer)
+    del layer
+    gc.collect()
+    assert gone() is not None
+    attributes.begin()
+    attributes.begin()
+    gc.collect()
+    assert gone() is None
 
 
 def test_descriptions_are_those_of_the_variables_that_are_there():
