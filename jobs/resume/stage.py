@@ -363,7 +363,8 @@ class StageEngine(RestorableStage):
         self.progress = progress
         session = self.session
         session.advance(progress)
-        self.proof.epoch(progress.step, progress.epoch - 1)
+        if not shutdown.answered():  # else the script may have ended the epoch early
+            self.proof.epoch(progress.step, progress.epoch - 1)
         best = session.epoch_ended(progress.stage, progress.epoch - 1, seconds, logs)
         asked = session.must_stop()
         due = self._policy.due_after_epoch(progress.epoch, progress.step, time.monotonic())

@@ -273,7 +273,6 @@ def test_the_death_of_each_process_leaves_a_cold_start(rig: Rig, tmp_path: Path)
     wait_for(lambda: not night.left(), "a cancelled job leaves no process", 10)
 
 
-@pytest.mark.promise
 @pytest.mark.parametrize("point", crash_points.SPARE)
 def test_a_kill_within_the_handover_runs_nothing_twice(
     rig: Rig, tmp_path: Path, point: str

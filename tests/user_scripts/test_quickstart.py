@@ -17,6 +17,8 @@ TAKEN_FOR_GRANTED = "make setup"
 VARYING = (
     (r"~/rekindle/\.venv", "PYTHON"),
     (r"submitted by \w+ \(uid \d+\)", "submitted by USER"),
+    # the last evening: with its date until the next one
+    (r"Since (\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d", "Since TIME"),
     (r"About .*? left\.", "About TIME left."),
     (r"snapshot [0-9a-f]+", "snapshot DIGEST"),
     (r"[\d.]+ of [\d.]+ (minutes|hours|seconds) useful", "HOURS useful"),
