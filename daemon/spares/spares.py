@@ -43,7 +43,7 @@ class Spares:
         self._ledger = ledger
         self._standbys = standbys
         self._wanted = wanted
-        self._next = 0.0
+        self._next = self._start_at = 0.0
         self._steps: dict[str, tuple[int, float]] = {}
         self._tried: dict[str, int] = {}
         self._runs_until: dict[str, float] = {}
@@ -63,16 +63,16 @@ class Spares:
         self._drop(set(running), scarce, now)
         for job in running.values():
             tried = self._tried.get(job.id) == job.attempts
-            if job.attempts < FROM_ATTEMPT or tried or scarce or job.wish is not None:
+            wait = scarce or now < self._start_at
+            if job.attempts < FROM_ATTEMPT or tried or wait or job.wish is not None:
                 continue
             if self._trains_steadily(job.id, job.attempts, now):
                 self._tried[job.id] = job.attempts
                 row = self._ledger.attempt(job.id, job.attempts)
                 if row is not None and self._fits(row):
                     self._standbys.start(self._home.run(job.id), job.attempts + 1, row.gpus)
-                    # one at a time: the next look counts the memory of this one
-                    self._next = now + _STEADY_S
-                    return
+                    # one at a time, so that free memory counts it before the next
+                    self._start_at = now + _STEADY_S
 
     def _fits(self, row: AttemptRow) -> bool:
         """Return whether the job's own limit leaves memory for a spare."""

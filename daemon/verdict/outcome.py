@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from rekindle.jobs.environment import EXIT_SAVED
 from rekindle.jobs.heartbeat import ENDED
+from rekindle.state.run import proof
 from rekindle.state.run.entries import LEFT_ON_REQUEST
 
 COUNTED: Final = ("hang", "host_oom", "gpu_oom", "disk_full", "interrupted")
@@ -129,7 +130,8 @@ def read(entries: Iterable[dict[str, Any]], attempt: int, *, interrupted: bool =
         elif kind == "resumed" and restored < 0:
             restored = _whole(entry.get("step"))
             # up to a checkpoint that was passed over, all was saved before
-            known = max(restored, _whole((entry.get("instead_of") or {}).get("step")))
+            passed = proof.newer(entry)
+            known = restored if passed is None else max(restored, passed[1])
         elif kind == "checkpoint_committed" and _whole(entry.get("step")) > max(known, 0):
             progressed = progressed or number == attempt
             # progress resets the counts

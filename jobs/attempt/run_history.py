@@ -11,6 +11,7 @@ from rekindle.jobs.job import CheckpointPolicy
 from rekindle.jobs.saving import cadence
 from rekindle.jobs.saving.cadence import Costs, Save
 from rekindle.jobs.saving.save_policy import SavePolicy
+from rekindle.state.run import proof
 from rekindle.state.run.checkpoints import Checkpoint
 from rekindle.state.run.summary import OF_DAEMON
 
@@ -146,7 +147,7 @@ class RunHistory:
                 cut_off[number] = _is_failure(entry)
             elif kind == "resumed":
                 last = number
-                newer = newer_of(entry)
+                newer = proof.newer(entry)
                 if newer is not None:
                     self.passed_over.add(newer[0])
                     older.add(number)
@@ -236,15 +237,6 @@ class RunHistory:
         )
 
 
-def newer_of(receipt: dict[str, Any]) -> tuple[str, int] | None:
-    """Return name and step of the checkpoint that a resume has passed over; None if it has not."""
-    found = receipt.get("instead_of")
-    if not isinstance(found, dict):
-        return None
-    name, step = found.get("checkpoint"), found.get("step")
-    return (name, step) if isinstance(name, str) and isinstance(step, int) else None
-
-
 def _is_failure(end: dict[str, Any]) -> bool:
     """Return whether an attempt that the keeper saw end could not save first."""
     return end.get("cause") not in _NO_FAILURE or end.get("killed_after_grace") is True
@@ -276,7 +268,7 @@ def spans(entries: list[dict[str, Any]], attempt: int, last: Beat | None) -> lis
             behind.pop(number, None)
         if kind == "resumed":
             current[number] = len(found)
-            if (newer := newer_of(entry)) is not None:
+            if (newer := proof.newer(entry)) is not None:
                 behind[number] = newer[1]
             found.append(Span(entry.get("stage") or 0, entry["t"], entry["t"]))
     if last is not None and last.attempt in current:

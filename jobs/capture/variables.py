@@ -11,12 +11,13 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from rekindle.jobs.bytecode.identity import identity_of
+from rekindle.jobs.bytecode.per_object import PerObject
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.keras_compat.tensorflow_parts import tf
 from rekindle.jobs.weights import raw_arrays
 from rekindle.jobs.weights.auto_names import Renaming
-from rekindle.jobs.weights.layer_attributes import ATOMS, Attributes, items_of, may_hold
+from rekindle.jobs.weights.layer_attributes import Attributes, held_in
 from rekindle.state.errors import StateMismatch
 
 Groups = dict[str, list[Any]]
@@ -40,30 +41,22 @@ class Descriptions:
 
     def __init__(self) -> None:
         self.unreadable: dict[str, None] = {}
-        self._known: dict[int, tuple[Any, list[Any]]] = {}
+        self._known: PerObject[list[Any]] = PerObject()
 
     def of(self, variable: Any) -> list[Any]:
         """Return path, shape and type."""
-        before, found = self._known.get(identity_of(variable), (None, []))
-        if before is not variable:
-            found = _describe(variable)
-            self._known[identity_of(variable)] = variable, found
-        return found
+        return self._known.get(variable) or self._known.put(variable, _describe(variable))
 
     def readable(self, groups: Groups) -> Groups:
-        """Leave out variables whose values cannot be read; others than these are forgotten."""
-        known = self._known
-        self._known = {}
+        """Leave out variables whose values cannot be read; forget those that are gone."""
+        self._known.begin()
         kept: Groups = {}
         for group, variables in groups.items():
             kept[group] = []
             for one in variables:
-                before, found = known.get(identity_of(one), (None, []))
-                if before is not one:
-                    found = _describe(one)
-                self._known[identity_of(one)] = one, found
-                if found[2] in _UNREADABLE:
-                    self.unreadable[found[0]] = None
+                path, _, dtype = self.of(one)
+                if dtype in _UNREADABLE:
+                    self.unreadable[path] = None
                 else:
                     kept[group].append(one)
         return kept
@@ -126,9 +119,8 @@ def plain(model: Any, known: Groups, attributes: Attributes) -> list[Any]:
             seen.add(identity_of(value))
             found.append(value)
             return
-        for item in items_of(value):
-            if type(item) not in ATOMS and identity_of(item) not in seen and may_hold(item):
-                look(item)
+        for item in held_in(value, seen):
+            look(item)
 
     for layer in model._flatten_layers():
         for name, value in attributes.of(layer):
@@ -164,9 +156,8 @@ def untracked(model: Any, known: Groups, attributes: Attributes) -> list[Any]:
             return
         if isinstance(value, module) and not isinstance(value, internals.keras.layers.Layer):
             value = value.variables
-        for item in items_of(value):
-            if type(item) not in ATOMS and identity_of(item) not in listed and may_hold(item):
-                look(item)
+        for item in held_in(value, listed):
+            look(item)
 
     for layer in model._flatten_layers():
         for name, value in attributes.of(layer):

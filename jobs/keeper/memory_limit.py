@@ -107,8 +107,9 @@ class MemoryLimit:
         return None
 
     def remove(self) -> None:
-        """Remove the cgroup again; its processes have ended."""
+        """Remove the cgroup again, once; its processes have ended."""
         if self._made and self._group is not None:
+            self._made = False
             try:
                 self._group.rmdir()
             except OSError as error:

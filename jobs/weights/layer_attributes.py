@@ -1,11 +1,12 @@
 """Attributes of layers that hold variables or lookup tables."""
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from rekindle.jobs.bytecode import own_code
 from rekindle.jobs.bytecode.identity import identity_of
+from rekindle.jobs.bytecode.per_object import PerObject
 from rekindle.jobs.bytecode.per_type import PerType
 from rekindle.jobs.keras_compat.internals import KERAS_VARIABLES
 from rekindle.jobs.keras_compat.tensorflow_parts import tf
@@ -38,21 +39,25 @@ def config_of(thing: Any) -> Any:
         return None  # custom layers may raise anything
 
 
-_Found = dict[int, tuple[Any, list[Any], list[tuple[str, Any]]]]
-"""By identity of a layer: the layer itself, what it is made of, and its attributes."""
-
-
 def may_hold(value: Any) -> bool:
     """Return whether a value is a variable or may hold some."""
     kind = type(value)
     return _IS_HOLDER(kind) or (value.__class__ is not kind and isinstance(value, HOLDERS))
 
 
-def items_of(value: Any) -> Iterable[Any]:
-    """Return what a list, tuple or dictionary holds; nothing for another value."""
-    if isinstance(value, (list, tuple)):
-        return value
-    return value.values() if isinstance(value, dict) else ()
+def held_in(value: Any, known: Collection[int]) -> Iterator[Any]:
+    """Yield what a list, tuple or dictionary holds that is a variable or may hold some.
+
+    Args:
+        known: identities of what is left out, as of when it is reached.
+    """
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return
+    for item in value:
+        if type(item) not in ATOMS and identity_of(item) not in known and may_hold(item):
+            yield item
 
 
 class Attributes:
@@ -64,27 +69,20 @@ class Attributes:
 
     def __init__(self, kinds: tuple[type, ...]) -> None:
         self._kinds = kinds
-        self._last: _Found = {}
-        self._known: _Found = {}
+        self._known: PerObject[tuple[list[Any], list[tuple[str, Any]]]] = PerObject()
 
     def begin(self) -> "Attributes":
         """Begin a listing, and forget the layers that the one before did not ask for."""
-        self._last, self._known = self._known, {}
+        self._known.begin()
         return self
 
     def of(self, layer: Any) -> list[tuple[str, Any]]:
         """List the attributes with a value of these types, sorted by name."""
         held = dict(vars(layer))
         made_of = [*held, *held.values()]
-        identity = identity_of(layer)
-        known = self._known.get(identity) or self._last.get(identity)
-        if (
-            known is not None
-            and len(known[1]) == len(made_of)
-            and all(map(operator.is_, known[1], made_of))
-        ):
-            self._known[identity] = known
-            return known[2]
+        before, found = self._known.get(layer) or ([], [])
+        if len(before) == len(made_of) and all(map(operator.is_, before, made_of)):
+            return found
         found = sorted(
             (
                 (name, value)
@@ -95,7 +93,7 @@ class Attributes:
         )
         if not own_code.own_classes(layer):
             # what a class of the script binds may have to end at once, e.g. an open file
-            self._known[identity] = layer, made_of, found
+            self._known.put(layer, (made_of, found))
         return found
 
 

@@ -92,14 +92,23 @@ def words(entry: Mapping[str, Any]) -> str:
     return text
 
 
-def instead_of(receipt: Mapping[str, Any]) -> str | None:
-    """Say why an attempt was not resumed from the newest checkpoint; None if it was."""
+def newer(receipt: Mapping[str, Any]) -> tuple[str, int] | None:
+    """Return name and step of the checkpoint that a resume has passed over; None if it has not."""
     found = receipt.get("instead_of")
     if not isinstance(found, Mapping):
         return None
-    least = found.get("compare")
-    steps = counted(least, "step") if isinstance(least, int) else "more steps"
-    return f"not from the newer {found.get('checkpoint')}, so that at least {steps} can be compared"
+    name, step = found.get("checkpoint"), found.get("step")
+    return (name, step) if isinstance(name, str) and isinstance(step, int) else None
+
+
+def instead_of(receipt: Mapping[str, Any]) -> str | None:
+    """Say why an attempt was not resumed from the newest checkpoint; None if it was."""
+    passed = newer(receipt)
+    if passed is None:
+        return None
+    least = receipt["instead_of"].get("compare")
+    steps = f"at least {counted(least, 'step')}" if isinstance(least, int) else "more steps"
+    return f"not from the newer {passed[0]}, so that {steps} can be compared"
 
 
 def not_restored(state: Sequence[str]) -> str:

@@ -26,10 +26,13 @@ def receipt(
     }
 
 
-def commit(folder: Path, *positions: Position) -> list[Checkpoint]:
+def commit(folder: Path, *positions: Position, **manifest: Any) -> list[Checkpoint]:
     for position in positions:
         checkpoints.commit(
-            folder, position, lambda made: (made / checkpoints.STATE).write_bytes(b"x") and None, {}
+            folder,
+            position,
+            lambda made: (made / checkpoints.STATE).write_bytes(b"x") and None,
+            manifest,
         )
     return checkpoints.scan(folder)
 
@@ -115,12 +118,7 @@ def test_what_was_trained_while_a_checkpoint_was_written_is_repeated_time(tmp_pa
     entries = [receipt(1, 0, 0, 100.0), {"kind": "epoch_ended", "attempt": 1, "t": 150.0}]
     past = RunHistory.of(entries, 2, Beat(160.0, 1, "step", 4, 95))
     at = Position(0, 4, 90)
-    made = checkpoints.commit(
-        tmp_path,
-        at,
-        lambda folder: (folder / checkpoints.STATE).write_bytes(b"x") and None,
-        {"taken": 148.0},
-    )
+    (made,) = commit(tmp_path, at, taken=148.0)
     assert (5, 12.0) == past.repeated(0, 90, made, [made])
 
 
@@ -196,12 +194,7 @@ def test_steps_up_to_the_checkpoint_that_was_passed_over_are_repeated_once(
 ) -> None:
     """An attempt that began before it, and was killed before it, has trained nothing after it."""
     at = Position(0, 0, 60)
-    made = checkpoints.commit(
-        tmp_path,
-        at,
-        lambda folder: (folder / checkpoints.STATE).write_bytes(b"x") and None,
-        {"taken": 155.0},
-    )
+    (made,) = commit(tmp_path, at, taken=155.0)
     newer = {"checkpoint": at.name, "step": 60, "compare": 8}
     entries = [
         receipt(1, 0, 0, 100.0),

@@ -128,6 +128,14 @@ def test_a_variable_that_enters_a_known_list_is_listed():
     assert variables.of_model(model, attributes)["plain"] == [one]
 
 
+@pytest.mark.parametrize("name", ["kept", "_kept"])
+def test_a_variable_that_a_list_holds_twice_is_listed_once(name):
+    model, kept = _model(), tf.Variable(1.0)
+    vars(model.layers[0])[name] = [kept, kept]
+    found = variables.of_model(model, Attributes(HOLDERS))
+    assert sum(one is kept for group in found.values() for one in group) == 1
+
+
 def test_a_layer_that_is_listed_no_more_is_forgotten():
     attributes, layer = Attributes(HOLDERS), keras.layers.Dropout(0.5)
     gone = weakref.ref(layer)
