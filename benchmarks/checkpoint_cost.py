@@ -37,6 +37,11 @@ def every_of(millions):
     return 60 if millions < 5 else 40 if millions < 50 else 14
 
 
+def saves_of(millions, saves):
+    """Return how many saves to measure: those of a large model take seconds each."""
+    return min(saves, 3) if millions >= 5 else saves
+
+
 def model_of(millions, count):
     """Make about so many million parameters in layers; with Adam three times that is saved."""
     import keras
@@ -282,18 +287,20 @@ def main():
     results = []
     for millions in args.sizes:
         load = os.getloadavg()[0]
+        saves = saves_of(millions, args.saves)
         print(
-            f"\n{millions:g}M parameters, Adam; medians of {args.rounds} x {args.saves} saves, "
+            f"\n{millions:g}M parameters, Adam; medians of {args.rounds} x {saves} saves, "
             f"ms; load {load:.1f} on {len(os.sched_getaffinity(0))} cores"
         )
         found = {saver: [] for saver in savers}
         for _ in range(args.rounds):
             for saver in savers:
                 if not (found[saver] and "stalls" not in found[saver][0]):
-                    found[saver].append(apart(saver, millions, args.layers, args.saves))
+                    found[saver].append(apart(saver, millions, args.layers, saves))
         shown = show(millions, found)
-        about = {"load": load, "rounds": args.rounds, "saves": args.saves}
+        about = {"load": load, "rounds": args.rounds, "saves": saves}
         results.append(shown | about | {"absent": lacking | shown["absent"]})
+    results.sort(key=lambda one: one["millions"])
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n")
 

@@ -56,7 +56,7 @@ PARTS = {
 }
 """Script, arguments, and those of a short run, of each part."""
 LARGE = {
-    "stall": ["--sizes", "0.001", "0.01", "0.1", "1", "10", "100", "--saves", "5", "--rounds", "2"],
+    "stall": ["--sizes", "100", "10", "1", "0.1", "0.001", "--saves", "5", "--rounds", "2"],
     "whole": ["--millions", "100", "--step", "0.4"],
 }
 PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "numpy", "orbax-checkpoint", "safetensors")
