@@ -193,7 +193,7 @@ RESOURCES: Final = Table(
         Field(
             "require_gpu",
             FLAG,
-            "Hold the job before its first step where TensorFlow sees no GPU; false: train on the "
+            "Hold the job before its first step where its library sees no GPU; false: train on the "
             "CPU then. Not given: true where `gpus` is given and is not 0.",
             example=True,
         ),

@@ -128,6 +128,7 @@ class Saves:
         at = snapshot.position
         if shared:
             self.store.writer.take(snapshot.tensors)
+        snapshot.fetch()
         if self._job.checkpoint.non_finite == "hold" and not snapshot.finite:
             # every later step would be NaN, too: the job is held for a person to decide
             return lambda: _stop_not_finite(self.store, at, trained=self._trained())
@@ -144,7 +145,7 @@ class Saves:
 
     def _has_room(self, snapshot: Snapshot) -> bool:
         free = memory.free(self._job.resources.memory)
-        needed = self.store.writer.growth(snapshot.bytes) + _ROOM * snapshot.bytes
+        needed = self.store.writer.growth(snapshot.bytes) + _ROOM * snapshot.held_bytes
         if free is None or free >= needed:
             return True
         if not self._cramped:

@@ -14,6 +14,7 @@ from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.seeding import trace_draws
 from rekindle.jobs.weights import auto_names, finiteness
 from rekindle.jobs.weights.auto_names import Renaming
+from rekindle.jobs.weights.device_copies import DeviceCopies
 from rekindle.jobs.weights.finiteness import NonFinite
 from rekindle.jobs.weights.lookup_tables import LookupTables
 from rekindle.jobs.weights.seed_paths import is_seed
@@ -85,7 +86,9 @@ class ModelState(ComponentBase):
     def capture(self, arrays: Tensors) -> TrainingState:
         self._settle()
         groups = self._readable()
-        state: TrainingState = {"variables": variables.capture(groups, arrays, self._described)}
+        state: TrainingState = {
+            "variables": variables.capture(groups, arrays, self._described, copies=DeviceCopies())
+        }
         self._captured = [
             one for one in variables.keys(groups, arrays) if not finiteness.is_exempt(one[0])
         ]

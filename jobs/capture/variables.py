@@ -17,6 +17,7 @@ from rekindle.jobs.keras_compat import internals
 from rekindle.jobs.keras_compat.tensorflow_parts import tf
 from rekindle.jobs.weights import raw_arrays
 from rekindle.jobs.weights.auto_names import Renaming
+from rekindle.jobs.weights.device_copies import DeviceCopies
 from rekindle.jobs.weights.layer_attributes import Attributes, held_in
 from rekindle.state.errors import StateMismatch
 
@@ -187,7 +188,11 @@ def are_all_there(model: Any) -> bool:
 
 
 def capture(
-    groups: Groups, tensors: Tensors, known: Descriptions | None = None
+    groups: Groups,
+    tensors: Tensors,
+    known: Descriptions | None = None,
+    *,
+    copies: DeviceCopies | None = None,
 ) -> dict[str, list[list[Any]]]:
     """Put all values into ``tensors``; return path, shape and type of each.
 
@@ -195,6 +200,7 @@ def capture(
 
     Args:
         known: descriptions of earlier captures.
+        copies: of large variables on an accelerator makes copies there instead.
     """
     known = known or Descriptions()
     described: dict[str, list[list[Any]]] = {}
@@ -202,8 +208,10 @@ def capture(
         entries = []
         for index, variable in enumerate(variables):
             for replica, component in enumerate(components(variable)):
-                array = raw_arrays.value_of(component)
-                tensors[_key(group, index, replica)] = raw_arrays.packed(array)
+                found: Any = copies and raw_arrays.copy_on_device(component, copies)
+                if found is None:
+                    found = raw_arrays.packed(raw_arrays.value_of(component))
+                tensors[_key(group, index, replica)] = found
             entries.append(known.of(variable))
         described[group] = entries
     return described

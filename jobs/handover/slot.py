@@ -9,6 +9,7 @@ import numpy as np
 
 from rekindle.jobs.handover.image import PAGE, Image, whole_pages
 from rekindle.jobs.process import OwnDescriptor
+from rekindle.jobs.weights.device_copies import DeviceCopy
 
 Arrays = MutableMapping[str, np.ndarray[Any, Any]]
 
@@ -47,7 +48,10 @@ class Slot:
             here = np.frombuffer(memory, np.uint8, array.nbytes, at)
             at += array.nbytes
             there = here.view(array.dtype).reshape(array.shape)
-            np.copyto(there, array)
+            if isinstance(array, DeviceCopy):
+                array.move_to(there)
+            else:
+                np.copyto(there, array)
             # drops the reference: training changes such a variable without a copy again
             arrays[name] = there
         self._used = size

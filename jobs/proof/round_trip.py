@@ -13,6 +13,7 @@ import numpy as np
 from rekindle.jobs.capture.codec import Tensors
 from rekindle.jobs.capture.component import Caveat, Json
 from rekindle.jobs.data.pipeline import shuffles
+from rekindle.jobs.weights.device_copies import DeviceCopy
 from rekindle.state.json_difference import first_difference
 
 _NOTHING: Final = np.zeros(0)
@@ -72,6 +73,8 @@ class Comparison(dict[str, Any]):
     def __setitem__(self, key: str, array: np.ndarray[Any, Any]) -> None:
         super().__setitem__(key, _NOTHING)
         self.gaps.pop(key, None)
+        if isinstance(array, DeviceCopy):
+            array = array.fetched()
         saved = self._saved.get(key)
         detail = "not in the checkpoint" if saved is None else _gap(saved, array)
         if detail is not None:

@@ -146,6 +146,20 @@ class Snapshot:
         return sum(array.nbytes for array in self.tensors.values())
 
     @functools.cached_property
+    def held_bytes(self) -> int:
+        """Size of the arrays that are in host memory, and not on an accelerator."""
+        from rekindle.jobs.weights.device_copies import DeviceCopy
+
+        arrays = self.tensors.values()
+        return sum(array.nbytes for array in arrays if not isinstance(array, DeviceCopy))
+
+    def fetch(self) -> None:
+        """Move arrays that are still on an accelerator to host memory."""
+        from rekindle.jobs.weights.device_copies import fetch
+
+        fetch(self.tensors)
+
+    @functools.cached_property
     def finite(self) -> bool:
         """False where loss or variables are NaN or infinite, but not by design."""
         self.state["non_finite"], finite = self.judge(self.tensors)

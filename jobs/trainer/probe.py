@@ -90,12 +90,14 @@ def _legacy(keras: Any) -> dict[str, str] | None:
 
 
 def _gpu(gpus: int) -> dict[str, str] | None:
-    tensorflow: Any = sys.modules.get("tensorflow")
-    if gpus < 0 or tensorflow is None:
+    if gpus < 0:
         return None
     from rekindle.jobs.trainer import required_gpu
 
-    lacking = required_gpu.missing(required_gpu.look(tensorflow), gpus, sys.executable)
+    # the memory of the GPU may be another job's
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    found = required_gpu.look()
+    lacking = None if found is None else required_gpu.missing(found, gpus, sys.executable)
     if lacking is None:
         return None
     return {"what": lacking.what, "hint": f"{lacking.remedy} {required_gpu.ON_CPU}"}

@@ -1,13 +1,15 @@
-"""End an attempt before its first step where the spec asks for a GPU and TensorFlow sees none.
+"""End an attempt before its first step where the spec asks for a GPU and its library sees none.
 
-TensorFlow trains on the CPU without an error where its CUDA libraries are missing, the driver has
-failed, or the installed build is for the CPU: the night would be lost a hundred times slower.
+TensorFlow, PyTorch and JAX train on the CPU without an error where their CUDA libraries are
+missing, the driver has failed, or the installed build is for the CPU: the night would be lost a
+hundred times slower.
 """
 
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rekindle.state.errors import GpuMissing
@@ -16,10 +18,40 @@ if TYPE_CHECKING:
     from rekindle.jobs.attempt.session import Session
 
 _VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
-_INSTALL: Final = "{} -m pip install 'tensorflow[and-cuda]'"
 ON_CPU: Final = (
     "To train on the CPU, submit the spec again with `require_gpu = false` in [resources]."
 )
+
+
+class Library(NamedTuple):
+    """Describe a library that trains on GPUs.
+
+    Attributes:
+        name: for a person.
+        strategy: what lets a script use several GPUs.
+        cpu_build: the command that removes a build for the CPU only.
+        install: what to give `pip install` for a build with CUDA.
+    """
+
+    name: str
+    strategy: str
+    cpu_build: str
+    install: str
+
+
+LIBRARIES: Final = {
+    "tensorflow": Library(
+        "TensorFlow",
+        "a strategy (`tf.distribute.MirroredStrategy`)",
+        "uninstall tensorflow-cpu",
+        "'tensorflow[and-cuda]'",
+    ),
+    "torch": Library(
+        "PyTorch", "`torch.nn.parallel.DistributedDataParallel`", "uninstall torch", "torch"
+    ),
+    "jax": Library("JAX", "`keras.distribution.DataParallel`", "uninstall jaxlib", "'jax[cuda12]'"),
+}
+"""By the names of their modules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +59,13 @@ class Devices:
     """Describe the GPUs of a process.
 
     Attributes:
-        physical: how many TensorFlow finds.
+        physical: how many the library finds.
         visible: how many of them the script leaves visible.
-        built: the installed TensorFlow can use GPUs.
+        built: the installed library can use GPUs.
         cuda_visible: ``CUDA_VISIBLE_DEVICES`` of the process; None if it is not set.
         nodes: device files of GPUs that exist and this user may not open.
+        library: name of the module that trains.
+        setting: one that leaves all GPUs out.
     """
 
     physical: int
@@ -39,6 +73,8 @@ class Devices:
     built: bool
     cuda_visible: str | None = None
     nodes: Sequence[str] = ()
+    library: str = "tensorflow"
+    setting: str = ""
 
 
 class Missing(NamedTuple):
@@ -64,10 +100,9 @@ def install(session: "Session") -> None:
 
 
 def _check(session: "Session") -> None:
-    tensorflow: Any = sys.modules.get("tensorflow")
-    if tensorflow is None:
+    found = look()
+    if found is None:
         return
-    found = look(tensorflow)
     lacking = missing(found, session.job.resources.gpus, sys.executable)
     if lacking is not None:
         error = GpuMissing(
@@ -78,14 +113,36 @@ def _check(session: "Session") -> None:
         raise error
     asked = session.job.resources.gpus or 1
     if found.visible < asked:
+        library = LIBRARIES[found.library]
         session.warn(
-            f"The spec asks for {asked} GPUs, and TensorFlow uses {found.visible}.",
-            "A script uses several GPUs only with a strategy (`tf.distribute.MirroredStrategy`).",
+            f"The spec asks for {asked} GPUs, and {library.name} uses {found.visible}.",
+            f"A script uses several GPUs only with {library.strategy}.",
         )
 
 
-def look(tensorflow: Any) -> Devices:
-    """Find the GPUs that TensorFlow sees, without initialising one of them."""
+def look() -> Devices | None:
+    """Find the GPUs that the library which trains sees; None where none of them is loaded.
+
+    Of TensorFlow and PyTorch none is initialised by it.
+    """
+    found = [_LOOKS[name](sys.modules[name]) for name in _training()]
+    if not found:
+        return None
+    # a loop without Keras may use any that it has loaded
+    return next((one for one in found if one.visible), found[0])
+
+
+def _training() -> list[str]:
+    """Name the modules that train: the backend of Keras, or those that are loaded."""
+    keras: Any = sys.modules.get("keras")
+    try:
+        backend = [str(keras.config.backend())]
+    except AttributeError:  # no Keras, or legacy Keras
+        backend = list(LIBRARIES)
+    return [name for name in backend if name in LIBRARIES and name in sys.modules]
+
+
+def _look_by_tensorflow(tensorflow: Any) -> Devices:
     config = tensorflow.config
     return Devices(
         physical=len(config.list_physical_devices("GPU")),
@@ -94,6 +151,39 @@ def look(tensorflow: Any) -> Devices:
         cuda_visible=os.environ.get(_VISIBLE),
         nodes=closed_nodes(),
     )
+
+
+def _look_by_torch(torch: Any) -> Devices:
+    version = torch.version
+    number = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return Devices(
+        physical=number,
+        visible=number,
+        built=bool(version.cuda or getattr(version, "hip", None)),
+        cuda_visible=os.environ.get(_VISIBLE),
+        nodes=closed_nodes(),
+        library="torch",
+    )
+
+
+def _look_by_jax(jax: Any) -> Devices:
+    try:
+        physical = len(jax.local_devices(backend="gpu"))
+    except RuntimeError:  # it has no such platform
+        physical = 0
+    platforms = str(jax.config.jax_platforms or "")
+    return Devices(
+        physical=physical,
+        visible=sum(one.platform == "gpu" for one in jax.local_devices()),
+        built=physical > 0 or any(map(find_spec, ("jax_cuda13_plugin", "jax_cuda12_plugin"))),
+        cuda_visible=os.environ.get(_VISIBLE),
+        nodes=closed_nodes(),
+        library="jax",
+        setting=f"JAX_PLATFORMS={platforms}" if platforms in ("cpu", "tpu") else "",
+    )
+
+
+_LOOKS: Final = {"tensorflow": _look_by_tensorflow, "torch": _look_by_torch, "jax": _look_by_jax}
 
 
 def closed_nodes() -> list[str]:
@@ -114,14 +204,20 @@ def missing(found: Devices, gpus: int | None, python: str) -> Missing | None:
     """
     if found.visible:
         return None
+    library = LIBRARIES[found.library]
+    pip = f"{python} -m pip"
     asked = f"`gpus = {gpus}`" if gpus else "`require_gpu = true`"
-    what = f"The spec says {asked}, and TensorFlow sees no GPU"
+    what = f"The spec says {asked}, and {library.name} sees no GPU"
     if found.physical:
-        why = f"the script hides {_count(found.physical)} with `tf.config.set_visible_devices`"
+        hides = "`tf.config.set_visible_devices`"
+        why = f"the script hides {_count(found.physical)} with {hides}"
         do = "Remove that call from the script."
+    elif found.setting:
+        why = f"{found.setting} leaves GPUs out"
+        do = "Remove that setting from the spec or the script."
     elif not found.built:
-        why = f"{python} has a TensorFlow that was built for the CPU only"
-        do = f"{python} -m pip uninstall tensorflow-cpu; {_INSTALL.format(python)}."
+        why = f"{python} has a {library.name} that was built for the CPU only"
+        do = f"{pip} {library.cpu_build}; {pip} install {library.install}."
     elif found.cuda_visible is not None and found.cuda_visible.strip() in ("", "-1"):
         why = f"{_VISIBLE} is {found.cuda_visible!r} in the script's environment"
         do = (
@@ -136,7 +232,7 @@ def missing(found: Devices, gpus: int | None, python: str) -> Missing | None:
         )
     else:
         why = "its CUDA libraries or the driver cannot be loaded (the log says which)"
-        do = f"Check `nvidia-smi`; {_INSTALL.format(python)} installs the libraries."
+        do = f"Check `nvidia-smi`; {pip} install {library.install} installs the libraries."
     return Missing(f"{what}: {why}.", do)
 
 

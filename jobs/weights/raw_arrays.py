@@ -3,9 +3,12 @@
 import base64
 import functools
 import json
+import sys
 from typing import Any, Final
 
 import numpy as np
+
+from rekindle.jobs.weights.device_copies import DeviceCopies, DeviceCopy
 
 Array = np.ndarray[Any, Any]
 
@@ -90,12 +93,31 @@ def value_of(component: Any) -> Array:
     and JAX may write into the same one.
     """
     if not _is_resource(component):
-        value, wanted = np.array(component.numpy(), order="C", copy=True), numpy_type(component)
+        value, wanted = np.array(_read(component), order="C", copy=True), numpy_type(component)
         # Keras on PyTorch widens what numpy lacks
         return value if value.dtype == wanted or wanted.kind == "O" else value.astype(wanted)
     read = _read_op()(resource=component.handle, dtype=component.dtype)
     # its method numpy() is this and a copy
     return np.asarray(read._numpy() if hasattr(read, "_numpy") else read.numpy())
+
+
+def copy_on_device(component: Any, copies: DeviceCopies) -> DeviceCopy | None:
+    """Copy the value of a variable on its accelerator; None where it is to be read at once."""
+    value = None if _is_resource(component) else getattr(component, "value", None)
+    if value is None or callable(value):
+        return None
+    return copies.of(value, numpy_type(component))
+
+
+def _read(component: Any) -> Any:
+    """Return the value of a variable; without a copy where it is in host memory already."""
+    value, torch = getattr(component, "value", None), sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor) and value.dtype != torch.bfloat16:
+        return value.detach().cpu().numpy()
+    jax = sys.modules.get("jax")
+    if jax is not None and isinstance(value, getattr(jax, "Array", ())):
+        return np.asarray(value)
+    return component.numpy()
 
 
 def assign(component: Any, array: Array) -> None:

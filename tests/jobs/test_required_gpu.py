@@ -1,4 +1,4 @@
-"""A job that asks for a GPU is held before its first step where TensorFlow sees none.
+"""A job that asks for a GPU is held before its first step where its library sees none.
 
 Kinds of source: forum threads on nights trained on the CPU ("Skipping registering GPU devices",
 "Could not find cuda drivers"), and scripts that hide GPUs for their data pipeline.
@@ -38,6 +38,14 @@ def test_only_a_spec_that_says_so_requires_a_gpu(resources: Resources, required:
         (Devices(0, 0, True, "-1"), "CUDA_VISIBLE_DEVICES is '-1'", "Do not set"),
         (Devices(0, 0, True, "GPU-1", ("/dev/nvidiactl",)), "may not open /dev/nvidiactl", "group"),
         (Devices(0, 0, True, "GPU-1"), "CUDA libraries or the driver", "nvidia-smi"),
+        (Devices(0, 0, False, library="torch"), "PyTorch that was built for", "pip install torch."),
+        (Devices(0, 0, True, "-1", library="torch"), "PyTorch sees no GPU", "Do not set"),
+        (Devices(0, 0, False, library="jax"), "JAX that was built for", "'jax[cuda12]'"),
+        (
+            Devices(0, 0, True, library="jax", setting="JAX_PLATFORMS=cpu"),
+            "JAX_PLATFORMS=cpu leaves GPUs out",
+            "Remove that setting",
+        ),
     ],
 )
 def test_the_reason_why_no_gpu_is_seen_is_named(found: Devices, says: str, hint: str) -> None:

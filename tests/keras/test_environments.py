@@ -17,8 +17,8 @@ from keras_environments import Environment
 from lives import Blow, Lives
 
 from rekindle.jobs import bootstrap
-from rekindle.jobs.job import CheckpointPolicy
-from rekindle.state.run import checkpoints
+from rekindle.jobs.job import CheckpointPolicy, Resources
+from rekindle.state.run import checkpoints, proof
 
 CHOSEN = os.environ.get("REKINDLE_KERAS", "")
 RECORD = os.environ.get("REKINDLE_KERAS_RECORD")
@@ -90,6 +90,50 @@ def test_on_jax_and_pytorch_it_ends_as_the_undisturbed_one(
     assert len(result.kills) == stages, result.kills
     assert_exact(storm, result, driver.differences(calm.digests, result.digests), stages=stages)
     record(f"{result.proved} relaunches, {result.in_mid_epoch} from within an epoch")
+
+
+@pytest.mark.usefixtures("all_libraries")
+def test_on_jax_and_pytorch_a_job_that_would_train_on_the_cpu_is_held(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """Its spec asks for a GPU, and the library was installed for the CPU."""
+    if environment.backend == "tensorflow":
+        pytest.skip("tests/user_scripts/test_gpu_missing.py has it")
+    made = lives(environment, "validation_on_backends", tmp_path)
+    made.change(resources=Resources(gpus=1))
+    made.start()
+    assert made.wait(300)["cause"] == "permanent", made.log()
+    (failed,) = made.entries("failed")
+    name = {"torch": "PyTorch", "jax": "JAX"}[environment.backend]
+    assert failed["error_type"] == "GpuMissing"
+    assert f"{name} sees no GPU" in failed["message"]
+    assert "built for the CPU only" in failed["message"]
+    assert made.entries("resumed", "checkpoint_committed") == []
+
+
+@pytest.mark.usefixtures("all_libraries")
+def test_copies_on_a_device_of_jax_hold_the_state_of_the_save(
+    environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The processor stands for the accelerator: the copies are real, and read in pieces."""
+    if environment.name != "keras-3.15.1-jax":
+        pytest.skip("one version of JAX is enough; tests/keras/test_on_a_gpu.py has GPUs")
+    monkeypatch.setenv("STRIKE_DEVICES", "1")
+    calm = driver.undisturbed(lives(environment, "kinds_on_backends", tmp_path / "calm"))
+    storm = lives(environment, "kinds_on_backends", tmp_path / "storm")
+    result = driver.stormy(storm, [Blow("in flight", 4, delay=0.001), Blow("before_rename", 10)])
+    assert len(result.kills) == 2, result.kills
+    assert [] == driver.differences(calm.digests, result.digests), result.kills
+    assert result.proved == 2, result.proofs
+    wrong = lives(environment, "kinds_on_backends", tmp_path / "wrong")
+    report = wrong.run.root / "report.jsonl"
+    wrong.start(Blow("before_rename", 5), report, fault="device")
+    wrong.wait(300)
+    assert report.exists(), wrong.log()
+    wrong.start()
+    wrong.wait(300)
+    found = [one["result"] for one in wrong.entries("proved")]
+    assert proof.DIFFERENT in found, "nothing went through copies"
 
 
 @pytest.mark.usefixtures("all_libraries")

@@ -85,6 +85,7 @@ PROCESSES = {
             "jobs/handover/*",
             "jobs/saving/*",
             "jobs/weights/__init__.py",
+            "jobs/weights/device_copies.py",
             "jobs/weights/finiteness.py",
             "jobs/evidence/*",
             "jobs/capture/__init__.py",

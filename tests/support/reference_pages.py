@@ -29,7 +29,7 @@ MORE: Final = {
     "warm_start": "../article.md#beginning-with-the-weights-of-another-job",
     "freeze_clock": "../reliability.md#a-folder-named-by-the-clock",
     "resources.gpus": "../queue.md#gpus",
-    "resources.require_gpu": "../spec.md#a-gpu-that-tensorflow-does-not-see",
+    "resources.require_gpu": "../spec.md#a-gpu-that-the-library-does-not-see",
     "checkpoint.keep": "../configuration.md#what-is-removed-and-when",
     "checkpoint.keep_files": "../reliability.md#files-that-the-script-writes",
     "checkpoint.keep_ends": "../reliability.md#the-cost-of-many-stages",

@@ -94,13 +94,13 @@ class _Buffer:
         self.path = self.name = path
         self.shape = tuple(tensor.shape)
         self.dtype = str(tensor.dtype).removeprefix("torch.")
-        self._tensor = tensor
+        self.value = tensor
 
     def numpy(self) -> Any:
-        return convert_to_numpy(self._tensor).copy()
+        return convert_to_numpy(self.value).copy()
 
     def assign(self, value: Any) -> None:
-        self._tensor.copy_(_to_tensor(value))
+        self.value.copy_(_to_tensor(value))
 
 
 def settle(model: Any) -> None:

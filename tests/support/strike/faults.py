@@ -94,6 +94,19 @@ _GENERATORS = "rekindle.jobs.capture.rng"
 _JOBS = "rekindle.jobs"
 _PYTHON = f"{_JOBS}.python_state.restore"  # an earlier engine has none
 
+
+def device(module):
+    """Each copy on an accelerator arrives with a wrong number."""
+
+    plain = module.DeviceCopy.move_to
+
+    def move_to(self, there):
+        plain(self, there)
+        there.flat[0] += 1
+
+    module.DeviceCopy.move_to = move_to
+
+
 FAULTS = {
     "weight": {_MODELS: weight},
     "slot": {_MODELS: slot},
@@ -103,4 +116,5 @@ FAULTS = {
     "order": {"rekindle.jobs.data.keras3.array_source": order},
     "cache": {f"{_JOBS}.data.pipeline.hidden_state": cache},
     "python": {_PYTHON: python},
+    "device": {f"{_JOBS}.weights.device_copies": device},
 }

@@ -6,6 +6,7 @@ line in the journal. The signal is real, to the trainer itself or to its keeper.
 not know of this module.
 """
 
+import functools
 import gc
 import importlib.abc
 import importlib.util
@@ -25,9 +26,10 @@ UNUSED -= set(os.environ.get("STRIKE_USED", "").split(","))
 class Striker:
     """Count events and strike once."""
 
-    def __init__(self, blow, unknown_keras, ahead=""):
+    def __init__(self, blow, unknown_keras, ahead="", devices=""):
         self.unknown_keras = unknown_keras
         self.ahead = ahead
+        self.devices = devices
         self.place, self.left, self.report = blow["place"], blow["count"], blow["report"]
         self.signal, self.keeper, self.delay = blow["signal"], blow["keeper"], blow["delay"]
         self.armed = True
@@ -193,7 +195,17 @@ def patch_digests(module, striker):
         module.AHEAD_S = float(striker.ahead)
 
 
+def patch_device_copies(module, striker):
+    # the processor stands for an accelerator, for JAX, and each array is large enough
+    if striker.devices:
+        module.LEAST = 0
+        module.PIECE = 64
+        module._Jax.device_of = lambda self, value: "processor"
+        module._Jax.room = lambda self, device: 1e12
+
+
 PATCHES = {
+    "rekindle.jobs.weights.device_copies": patch_device_copies,
     "rekindle.jobs.handover.snapshots": patch_snapshots,
     "rekindle.jobs.handover.slot": patch_slot,
     "rekindle.jobs.saving.background": patch_background,
@@ -206,18 +218,23 @@ PATCHES = {
 }
 
 
+def _without_striker(patch, module, striker):
+    patch(module)
+
+
 class Finder(importlib.abc.MetaPathFinder):
     """Patch modules right after they are loaded, and hide the unused ones."""
 
     def __init__(self, striker, fault):
         self.striker = striker
-        self.patches = dict(PATCHES)
+        self.patches = {name: [patch] for name, patch in PATCHES.items()}
         self.busy = False
         if fault:
             from faults import FAULTS
 
             for name, patch in FAULTS[fault].items():
-                self.patches[name] = lambda module, _, patch=patch: patch(module)
+                wrong = functools.partial(_without_striker, patch)
+                self.patches.setdefault(name, []).append(wrong)
 
     def find_spec(self, name, path, target=None):
         if name in UNUSED:
@@ -233,7 +250,8 @@ class Finder(importlib.abc.MetaPathFinder):
 
         def exec_module(module):
             execute(module)
-            self.patches[name](module, self.striker)
+            for patch in self.patches[name]:
+                patch(module, self.striker)
 
         spec.loader.exec_module = exec_module
         return spec
@@ -249,7 +267,9 @@ def arm():
     unknown_keras = bool(os.environ.pop("STRIKE_UNKNOWN_KERAS", ""))
     fault = os.environ.pop("STRIKE_FAULT", "")
     ahead = os.environ.pop("STRIKE_AHEAD", "")
-    sys.meta_path.insert(0, Finder(Striker(blow or NOTHING, unknown_keras, ahead), fault))
+    devices = os.environ.pop("STRIKE_DEVICES", "")
+    striker = Striker(blow or NOTHING, unknown_keras, ahead, devices)
+    sys.meta_path.insert(0, Finder(striker, fault))
 
 
 def disarm():
