@@ -1,8 +1,9 @@
-"""Write, in the keeper, the checkpoints that its trainer hands over.
+"""Write, in the keeper, the checkpoints that its trainer hands over, and verify earlier ones.
 
 A snapshot that was handed over becomes a checkpoint even if the trainer is killed meanwhile.
 """
 
+import dataclasses
 import os
 import threading
 from typing import Final
@@ -11,6 +12,7 @@ from rekindle.jobs.handover import snapshots
 from rekindle.jobs.handover.channel import Channel, Closed
 from rekindle.jobs.handover.image import Image
 from rekindle.jobs.handover.order import Order, Outcome, carry_out
+from rekindle.jobs.handover.verifier import Verifier
 from rekindle.jobs.journal_writer import Record, print_line
 from rekindle.state import crash_points
 from rekindle.state.paths import Run
@@ -35,6 +37,7 @@ class Receiver:
         self._record = record
         self._end, self._trainers = ends or Channel.pair()
         self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)
+        self._verifier = Verifier(run)
 
     @property
     def trainers_end(self) -> int:
@@ -45,6 +48,7 @@ class Receiver:
         """Begin; call it once the trainer is spawned, before which there must be no thread."""
         self._trainers.close()
         self._thread.start()
+        self._verifier.start()
 
     def wait(self) -> None:
         """Write until every process has ended that has the trainer's end."""
@@ -52,6 +56,7 @@ class Receiver:
 
     def finish(self) -> None:
         """Write what was handed over, once the trainer and its processes have ended."""
+        self._verifier.end()
         self._end.last()
         self._thread.join(_AT_END_S)
         if self._thread.is_alive():
@@ -60,9 +65,13 @@ class Receiver:
     def _work(self) -> None:
         while True:
             try:
-                found = snapshots.receive(self._end)
+                message, fds = self._end.receive()
+                if "verified" in message:
+                    snapshots.answer(self._end, self._verifier.answer(message["verified"]))
+                    continue
+                found = snapshots.received(message, fds)
                 crash_points.reached("snapshot_received")
-                snapshots.answer(self._end, self._write(*found))
+                snapshots.answer(self._end, dataclasses.asdict(self._write(*found)))
             except Closed:
                 self._end.close()  # a trainer that waits all the same writes by itself
                 return

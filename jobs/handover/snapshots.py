@@ -1,16 +1,19 @@
 """Hand snapshots from trainer to keeper: each message is a snapshot, each answer its outcome."""
 
 import contextlib
-import dataclasses
 import os
 from typing import Final
 
-from rekindle.jobs.handover.channel import Channel, Closed
+from rekindle.jobs.handover.channel import Channel, Closed, Message
 from rekindle.jobs.handover.image import Image
 from rekindle.jobs.handover.order import Outcome
+from rekindle.jobs.handover.verifier import Files
+from rekindle.jobs.journal_writer import log_line
 from rekindle.jobs.process import OwnDescriptor
 
 _MOST_ORDER: Final = 256 << 20
+_MOST_VERIFY_S: Final = 600.0
+"""Longest wait for the keeper to read a checkpoint."""
 
 
 class Keeper:
@@ -47,20 +50,30 @@ class Keeper:
             raise OSError(answer["refused"])
         return Outcome(**answer)
 
+    def verified(self, name: str) -> Files | None:
+        """Ask for the files of a checkpoint that it has found good; None if that is not known."""
+        try:
+            self._channel.send({"verified": name})
+            message, _ = self._channel.receive(_MOST_VERIFY_S)
+        except (Closed, ValueError) as error:
+            # an answer that comes later would be taken for that to a snapshot
+            log_line(f"the keeper does not answer ({error}); this process writes checkpoints.")
+            self._channel.close()
+            return None
+        return message.get("files")
+
     def hand_over(self, image: Image) -> None:
         """Give it what it needs to write a checkpoint, even if this process ends."""
         sizes = {"data": image.data, "header": image.header, "order": image.order}
         self._channel.send(sizes, (image.fd,))
 
 
-def receive(end: Channel) -> tuple[Image, bytes]:
-    """Wait for a snapshot in the keeper; return its image, whose descriptor is to be closed.
+def received(message: Message, fds: list[int]) -> tuple[Image, bytes]:
+    """Understand a message with a snapshot; return its image, whose descriptor is to be closed.
 
     Raises:
-        Closed: none can come any more.
-        ValueError: the message is malformed.
+        ValueError: the message is malformed; its descriptors are closed.
     """
-    message, fds = end.receive()
     try:
         (fd,) = fds
         sizes = {name: int(message[name]) for name in ("data", "header", "order")}
@@ -78,10 +91,10 @@ def receive(end: Channel) -> tuple[Image, bytes]:
         raise
 
 
-def answer(end: Channel, outcome: Outcome) -> None:
-    """Tell the trainer the outcome, if it is still there."""
+def answer(end: Channel, message: Message) -> None:
+    """Answer the trainer, if it is still there."""
     with contextlib.suppress(Closed):
-        end.send(dataclasses.asdict(outcome))
+        end.send(message)
 
 
 def refuse(end: Channel, why: str) -> None:

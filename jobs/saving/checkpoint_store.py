@@ -221,9 +221,9 @@ class CheckpointStore:
         """
         refused: list[Refusal] = []
         for checkpoint in self.of_stage(stage):
-            reason = checkpoints.verify(checkpoint)
+            reason = self.writer.verify(checkpoint)
             if reason is None and older is not None and checkpoint == older.newer:
-                found = _read_good(older.checkpoint, read)
+                found = self.writer.verify(older.checkpoint) or _read_good(older.checkpoint, read)
                 if not isinstance(found, str):
                     # the next attempt may resume from the newer one
                     self._unpassed = checkpoint.position
@@ -231,7 +231,7 @@ class CheckpointStore:
                     return RestorePoint(older.checkpoint, [], *found, instead_of=older)
                 log_line(f"checkpoint {older.checkpoint.name} is not used for a proof: {found}.")
             if reason is None:
-                found = _read_good(checkpoint, read, verified=True)
+                found = _read_good(checkpoint, read)
                 if not isinstance(found, str):
                     self._verdicts[checkpoint.name] = None
                     return RestorePoint(checkpoint, refused, *found)
@@ -401,15 +401,9 @@ class CheckpointStore:
 
 
 def _read_good(
-    checkpoint: Checkpoint,
-    read: "Callable[[Path], tuple[Tensors, TrainingState]]",
-    *,
-    verified: bool = False,
+    checkpoint: Checkpoint, read: "Callable[[Path], tuple[Tensors, TrainingState]]"
 ) -> "tuple[Tensors, TrainingState] | str":
-    """Read the content of a checkpoint, or return why it cannot be used."""
-    reason = None if verified else checkpoints.verify(checkpoint)
-    if reason is not None:
-        return reason
+    """Read the content of a verified checkpoint, or return why it cannot be used."""
     try:
         tensors, state = read(checkpoint.state)
     except (OSError, ValueError, KeyError) as error:

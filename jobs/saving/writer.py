@@ -1,9 +1,11 @@
 """Write checkpoints from shared memory: through the keeper, or in this process without one."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rekindle.jobs.handover import verifier
 from rekindle.jobs.handover.image import PAGE, Image
 from rekindle.jobs.handover.order import Order, Outcome, carry_out
 from rekindle.jobs.handover.snapshots import Keeper
@@ -11,6 +13,7 @@ from rekindle.jobs.journal_writer import log_line
 from rekindle.jobs.process import OwnDescriptor
 from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints
+from rekindle.state.run.checkpoints import Checkpoint
 
 if TYPE_CHECKING:
     from rekindle.jobs.attempt.attempt_log import AttemptLog
@@ -36,6 +39,22 @@ class Writer:
     def socket(self) -> OwnDescriptor | None:
         """The socket to the keeper; None without one."""
         return None if self._keeper is None else self._keeper.socket
+
+    def verify(self, checkpoint: Checkpoint) -> str | None:
+        """Explain why a checkpoint cannot be used; None if it is good.
+
+        Of a large one the keeper has read the files while this process imported.
+        """
+        with contextlib.suppress(OSError):
+            files = verifier.files_of(checkpoint)
+            if (
+                sum(file[3] for file in files) >= verifier.LEAST
+                and self._keeper is not None
+                and self._keeper.is_there()
+                and self._keeper.verified(checkpoint.name) == files
+            ):
+                return None
+        return checkpoints.verify(checkpoint)
 
     def growth(self, size: int) -> int:
         """Return the bytes of shared memory that a state takes beyond what it has already."""

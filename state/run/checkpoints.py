@@ -16,10 +16,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, M
 from dataclasses import dataclass
 from functools import total_ordering
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rekindle.state import crash_points, durable
 from rekindle.state.run import digests, reading
+
+if TYPE_CHECKING:
+    from threading import Event
 
 FORMAT = 2
 """Format of manifests: in 2 a large file has a digest of its chunks; 1 is still written else."""
@@ -215,11 +218,14 @@ def scan(folder: Path) -> list[Checkpoint]:
     return sorted(found, key=lambda checkpoint: checkpoint.position, reverse=True)
 
 
-def verify(checkpoint: Checkpoint) -> str | None:
+def verify(checkpoint: Checkpoint, *, ended: "Event | None" = None) -> str | None:
     """Explain why a checkpoint cannot be used; None if it is good.
 
     It checks the manifest, that the variables were finite when it was written, and the size and
     digest of each listed file.
+
+    Args:
+        ended: the result is wanted no longer once it is set; it is then an arbitrary reason.
     """
     try:
         manifest = checkpoint.read_manifest()
@@ -245,7 +251,7 @@ def verify(checkpoint: Checkpoint) -> str | None:
             if size != expected["bytes"]:
                 return f"{name} has {size} bytes instead of {expected['bytes']}"
             kind = "chunks" if "chunks" in expected else "sha256"
-            if digests.describe(file, chunks=kind == "chunks")[kind] != expected[kind]:
+            if digests.describe(file, chunks=kind == "chunks", ended=ended)[kind] != expected[kind]:
                 return f"{name} does not match its digest in the manifest"
         except FileNotFoundError:
             return f"{name} is missing"

@@ -12,24 +12,30 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rekindle.state import durable
+
+if TYPE_CHECKING:
+    from threading import Event
 
 CHUNK: Final = 16 << 20
 """Bytes of a chunk of a file; a larger file is digested chunk by chunk, in threads."""
 _BUFFER: Final = 1 << 20
 
 
-def describe(path: Path, *, chunks: bool | None = None) -> dict[str, Any]:
+def describe(
+    path: Path, *, chunks: bool | None = None, ended: "Event | None" = None
+) -> dict[str, Any]:
     """Return size and digest of a file, as a manifest has them.
 
     Args:
         chunks: digest it chunk by chunk; None to do so where it is larger than one.
+        ended: once it is set, the digest is wanted no longer, and is that of nothing.
     """
     size = path.stat().st_size
     if chunks if chunks is not None else size > CHUNK:
-        return {"bytes": size, "chunks": digest_of_chunks(path)}
+        return {"bytes": size, "chunks": digest_of_chunks(path, ended)}
     return {"bytes": size, "sha256": digest(path)}
 
 
@@ -58,17 +64,22 @@ def digest(path: Path) -> str:
     return found.hexdigest()
 
 
-def digest_of_chunks(path: Path) -> str:
+def digest_of_chunks(path: Path, ended: "Event | None" = None) -> str:
     """Compute the SHA-256 of a list of the SHA-256 of each chunk of 16 MiB of a file, in hex.
 
     The list is the output of ``sha256sum``, so that a shell computes the same:
     ``split -b 16M --filter=sha256sum FILE | sha256sum``.
+
+    Args:
+        ended: as for :func:`describe`.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
 
         def one(start: int) -> str:
             found = hashlib.sha256()
+            if ended is not None and ended.is_set():
+                return ""
             for at in range(start, start + CHUNK, _BUFFER):
                 found.update(os.pread(fd, _BUFFER, at))  # it is short or empty at the end
             return found.hexdigest()

@@ -1,0 +1,103 @@
+"""Verify checkpoints in the keeper while its trainer imports, and tell the trainer what was read.
+
+The trainer takes the answer for a checkpoint only where it finds the very files that were read: the
+same inodes, sizes and times of change. It verifies all others by itself.
+"""
+
+import contextlib
+import threading
+from typing import Any, Final
+
+from rekindle.state.paths import Run
+from rekindle.state.run import checkpoints
+from rekindle.state.run.checkpoints import Checkpoint
+
+LEAST: Final = 16 << 20
+"""Least bytes of a checkpoint that is verified here: a smaller one takes the trainer no time."""
+_NEWEST: Final = 2
+"""Of the newest training: which of them it is resumed from depends on what is to be compared."""
+
+Files = list[list[Any]]
+
+
+def files_of(checkpoint: Checkpoint) -> Files:
+    """Describe the files of a checkpoint, so that one that has changed since is known.
+
+    Raises:
+        OSError: they cannot be listed.
+    """
+    found = []
+    for file in sorted(checkpoint.path.iterdir()):
+        info = file.lstat()
+        found.append(
+            [file.name, info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns]
+        )
+    return found
+
+
+def candidates(run: Run) -> list[Checkpoint]:
+    """List the large checkpoints that an attempt may read, in the order in which it asks."""
+    found: list[Checkpoint] = []
+    stages: dict[int, int] = {}
+    newest = None
+    for one in checkpoints.scan(run.checkpoints):  # newest first
+        newest = one.position.stage if newest is None else newest
+        seen = stages.get(one.position.stage, 0)
+        if seen < (_NEWEST if one.position.stage == newest else 1):
+            stages[one.position.stage] = seen + 1
+            with contextlib.suppress(OSError):
+                if sum(file.stat().st_size for file in one.path.iterdir()) >= LEAST:
+                    found.append(one)
+    return sorted(found, key=lambda one: one.position.stage)
+
+
+class Verifier:
+    """Thread of the keeper that verifies the checkpoints which its trainer will ask for."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._changed = threading.Condition()
+        self._good: dict[str, Files] = {}
+        self._busy: str | None = None
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        """Begin, once the trainer is spawned: before that there must be no thread."""
+        threading.Thread(target=self._work, name="verifier", daemon=True).start()
+
+    def end(self) -> None:
+        """Verify no more."""
+        self._ended.set()
+
+    def answer(self, name: str) -> dict[str, Any]:
+        """Return the files of a checkpoint that is good; none if that is not known.
+
+        It waits for one that is being read.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._busy != name)
+            return {"files": self._good.get(name)}
+
+    def _work(self) -> None:
+        with contextlib.suppress(OSError):
+            for checkpoint in candidates(self._run):
+                self._read(checkpoint)
+                if self._ended.is_set():
+                    return
+
+    def _read(self, checkpoint: Checkpoint) -> None:
+        with self._changed:
+            self._busy = checkpoint.name
+        files: Files | None = None
+        try:
+            before = files_of(checkpoint)
+            if checkpoints.verify(checkpoint, ended=self._ended) is None:
+                files = before if files_of(checkpoint) == before else None
+        except OSError:  # it was removed; the trainer finds out what is wrong, and says so
+            pass
+        finally:
+            with self._changed:
+                if files is not None:
+                    self._good[checkpoint.name] = files
+                self._busy = None
+                self._changed.notify_all()

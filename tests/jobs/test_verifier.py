@@ -1,0 +1,163 @@
+"""The keeper reads checkpoints while its trainer imports, and the trainer need not.
+
+Of files that have changed since, or with a keeper that has ended, it reads by itself.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rig import wait_for
+
+from rekindle.jobs.attempt.attempt_log import AttemptLog
+from rekindle.jobs.handover.receiver import Receiver
+from rekindle.jobs.handover.snapshots import Keeper
+from rekindle.jobs.handover.verifier import Verifier, candidates
+from rekindle.jobs.journal_writer import Record
+from rekindle.jobs.saving.writer import Writer
+from rekindle.state.paths import Run
+from rekindle.state.run import checkpoints, tensors
+from rekindle.state.run.checkpoints import Checkpoint, Position
+
+LARGE = np.arange(5 << 20, dtype=np.float32)  # 20 MiB: two chunks
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    made = Run(tmp_path / "run")
+    made.checkpoints.mkdir(parents=True)
+    return made
+
+
+def commit(run: Run, stage: int, step: int, array: Any = LARGE) -> Checkpoint:
+    def write(folder: Path) -> None:
+        tensors.save(folder / checkpoints.STATE, {"a": array}, {"state": "{}"})
+
+    at = Position(stage, 0, step)
+    checkpoints.commit(run.checkpoints, at, write, {"attempt": 1, "finite": True})
+    return next(one for one in checkpoints.scan(run.checkpoints) if one.name == at.name)
+
+
+@pytest.fixture
+def receiver(run: Run) -> Iterator[Receiver]:
+    """Of a keeper, which reads what is there once it is started."""
+    made = Receiver(run, Record(run.journal, 2))
+    yield made
+    made.finish()
+
+
+def ask(receiver: Receiver) -> Keeper:
+    keeper = Keeper(os.dup(receiver.trainers_end))
+    receiver.start()
+    return keeper
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Name the checkpoints that are verified in the thread of a trainer."""
+    found: list[str] = []
+    plain = checkpoints.verify
+
+    def verify(checkpoint: Checkpoint, **more: Any) -> str | None:
+        if not more:  # the keeper can be told to end
+            found.append(checkpoint.name)
+        return plain(checkpoint, **more)
+
+    monkeypatch.setattr(checkpoints, "verify", verify)
+    return found
+
+
+def writer(run: Run, keeper: Keeper | None) -> Writer:
+    return Writer(run, AttemptLog(run, 2, []), keeper)
+
+
+def test_a_large_checkpoint_is_read_by_the_keeper_alone(
+    run: Run, receiver: Receiver, reads: list[str]
+) -> None:
+    good = commit(run, 0, 4)
+    keeper = ask(receiver)
+    until_read(keeper, good)
+    assert writer(run, keeper).verify(good) is None
+    assert reads == []
+
+
+def until_read(keeper: Keeper, checkpoint: Checkpoint) -> None:
+    # until it has begun with it there is no answer; while it reads, the answer waits
+    wait_for(lambda: keeper.verified(checkpoint.name), f"the keeper reads {checkpoint.name}")
+
+
+def test_a_byte_that_changes_after_that_is_found(
+    run: Run, receiver: Receiver, reads: list[str]
+) -> None:
+    """Also with the old size and times: nobody can set the time of the last change."""
+    good = commit(run, 0, 4)
+    keeper = ask(receiver)
+    until_read(keeper, good)
+    before = good.state.stat()
+    with good.state.open("r+b") as file:
+        file.seek(before.st_size // 2)
+        file.write(b"\xff")
+    os.utime(good.state, ns=(before.st_atime_ns, before.st_mtime_ns))
+    reason = writer(run, keeper).verify(good)
+    assert reason == f"{checkpoints.STATE} does not match its digest in the manifest"
+    assert reads == [good.name]
+
+
+def test_what_the_keeper_finds_bad_the_trainer_reads_and_names(
+    run: Run, receiver: Receiver
+) -> None:
+    bad = commit(run, 0, 4)
+    os.truncate(bad.state, 100)
+    good = commit(run, 1, 8)
+    keeper = ask(receiver)
+    until_read(keeper, good)  # that comes later
+    assert keeper.verified(bad.name) is None
+    reason = writer(run, keeper).verify(bad)
+    assert reason is not None
+    assert "has 100 bytes" in reason
+
+
+def test_a_keeper_that_has_ended_is_not_waited_for(
+    run: Run, receiver: Receiver, reads: list[str]
+) -> None:
+    good = commit(run, 0, 4)
+    keeper = ask(receiver)
+    receiver.finish()
+    made = writer(run, keeper)
+    assert made.verify(good) is None
+    assert reads == [good.name]
+    made.take(arrays := {"a": np.arange(3.0)})  # and it saves by itself
+    assert arrays
+
+
+def test_small_checkpoints_are_left_to_the_trainer(
+    run: Run, receiver: Receiver, reads: list[str]
+) -> None:
+    small = commit(run, 0, 4, np.arange(10.0))
+    keeper = ask(receiver)
+    assert writer(run, keeper).verify(small) is None
+    assert reads == [small.name]
+
+
+def test_the_newest_of_each_training_and_two_of_the_last(run: Run) -> None:
+    """In the order in which a relaunch comes to them: that of the trainings."""
+    for stage, step in ((0, 1), (0, 2), (1, 3), (1, 4), (1, 5)):
+        commit(run, stage, step)
+    commit(run, 2, 6, np.arange(10.0))
+    found = [(one.position.stage, one.position.step) for one in candidates(run)]
+    assert found == [(0, 2), (1, 5)]  # the last training has a small one alone
+    commit(run, 2, 7)
+    commit(run, 2, 8)
+    found = [(one.position.stage, one.position.step) for one in candidates(run)]
+    assert found == [(0, 2), (1, 5), (2, 8), (2, 7)]
+
+
+def test_an_end_stops_the_reading(run: Run) -> None:
+    good = commit(run, 0, 4)
+    made = Verifier(run)
+    made.end()
+    made._read(good)
+    assert made.answer(good.name) == {"files": None}
