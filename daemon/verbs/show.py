@@ -176,6 +176,7 @@ def _attempt(row: AttemptRow) -> dict[str, Any]:
         "lost_steps": row.lost_steps,
         "seconds": row.seconds,
         "times": row.times,
+        "spare": row.spare,
         "gpus": row.gpus,
         "keeper_pid": row.keeper_pid,
         "trainer_pid": row.trainer_pid,
@@ -268,6 +269,10 @@ class _Page:
     def _print_receipts(self, console: Console) -> None:
         for row in self._newest(self._attempts, 3):
             receipt = row.receipt or {}
+            if row.spare:
+                console.print(
+                    f"[dim]attempt {row.n} did not begin in the warm spare: {escape(row.spare)}[/]"
+                )
             if row.unfollowed:
                 console.print(
                     f"[bold red]not followed[/] in attempt {row.n}: {escape(row.unfollowed)}"
@@ -290,7 +295,9 @@ class _Page:
                 ]
             elif receipt.get("checkpoint"):
                 at = receipt["checkpoint"]
-                lines = [f"attempt {row.n} resumed from {at}; repeated steps: {_repeated(row)}"]
+                warm = " in a warm spare" if row.spare == "" else ""
+                repeated = f"repeated steps: {_repeated(row)}"
+                lines = [f"attempt {row.n} resumed from {at}{warm}; {repeated}"]
                 if (why := proof.instead_of(receipt)) is not None:
                     lines.append(f"  {escape(plain(why))}")
             elif receipt.get("restored") or receipt.get("inexact"):

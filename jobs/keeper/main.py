@@ -185,7 +185,7 @@ class Attempt:
                     "and when it starts.",
                 )
             )
-        trainer = _spawn(argv, plan, self._held, self._lock)
+        trainer, spare = _spawn(argv, plan, self._held, self._lock)
         if plan.receiver is not None:
             plan.receiver.start()
         crash_points.reached("trainer_spawned")
@@ -202,6 +202,7 @@ class Attempt:
                 gpus=spawn.gpus(),
                 python=job.python or sys.executable,
                 argv=shown,
+                **({} if spare is None else {"spare": spare}),
             )
         )
         crash_points.reached("attempt_recorded")
@@ -369,24 +370,24 @@ def _limit(run: Run, job: Job, held: Held | None) -> MemoryLimit:
 
 def _spawn(
     argv: list[str], plan: Plan, held: Held | None, lock: tuple[int, ...]
-) -> "subprocess.Popen[bytes]":
-    """Start the trainer, in the spare where that fits.
+) -> "tuple[subprocess.Popen[bytes], str | None]":
+    """Start the trainer, in the spare where that fits; say why it does not, '' where it does.
 
-    Keep what it returns: dropped, it takes the exit status of a trainer that has ended.
+    Keep the process that it returns: dropped, it takes the exit status of a trainer that has ended.
     """
-    job, umask = plan.job, spawn.umask(plan.job)
+    job, umask, why = plan.job, spawn.umask(plan.job), None
     if held is not None:
         script = (job.script, *job.args, str(job.seed))
         start = Start(script, argv, plan.variables, job.workdir, umask, job.resources.memory)
         why = held.take(start, lock)
         if why is None:
             print_line("the attempt begins in a warm spare.")
-            return held.process
+            return held.process, ""
         print_line(f"the warm spare is not used: {why}.")
         if held.limit is not plan.limit:
             held.limit.remove()  # another limit than the attempt's: the spare had it alone
     inherited = lock if plan.receiver is None else (*lock, plan.receiver.trainers_end)
-    return spawn.spawn(argv, plan.variables, job.workdir, inherited, plan.limit, umask)
+    return spawn.spawn(argv, plan.variables, job.workdir, inherited, plan.limit, umask), why
 
 
 def _write_all(record: Record, run: Run, *, stop_requested: bool) -> None:

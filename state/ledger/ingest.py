@@ -115,6 +115,7 @@ def _attempt_started(db: sqlite3.Connection, job: str, entry: Entry) -> None:
         trainer_pid=entry.get("trainer_pid"),
         trainer_start=entry.get("trainer_start"),
         boot_id=entry.get("boot_id"),
+        spare=entry.get("spare"),
     )
     if entry.get("gpus") is not None:
         _update(db, job, entry, gpus=json.dumps(entry["gpus"]))

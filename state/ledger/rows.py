@@ -101,7 +101,8 @@ class AttemptRow(_Row):
 
     ``gpus``: UUIDs of its GPUs; ``seconds``: its duration by the keeper's own clock;
     ``unfollowed``: what it reported about training that is not saved; ``times``: seconds by class,
-    None of a command or of an older version.
+    None of a command or of an older version; ``spare``: why the warm spare that waited was not
+    used, empty if it was, None if none waited.
     """
 
     job: str
@@ -129,6 +130,7 @@ class AttemptRow(_Row):
     seconds: float | None
     unfollowed: str | None
     times: dict[str, float] | None
+    spare: str | None
 
 
 @dataclass(frozen=True, slots=True)

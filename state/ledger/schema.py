@@ -128,6 +128,8 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     """,
     # JSON: seconds of the attempt by class, as the trainer counted them
     "ALTER TABLE attempts ADD COLUMN times TEXT",
+    # why the warm spare that waited was not used; '' if it was, NULL if none waited
+    "ALTER TABLE attempts ADD COLUMN spare TEXT",
 )
 
 VERSION: Final = len(MIGRATIONS)

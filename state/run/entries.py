@@ -197,8 +197,13 @@ def attempt_started(
     gpus: Texts | None = ...,
     python: str,
     argv: Texts,
+    spare: str | None = ...,
 ) -> None:
-    """Record that the trainer was spawned, or that a script run by hand has opened its folder."""
+    """Record that the trainer was spawned, or that a script run by hand has opened its folder.
+
+    Args:
+        spare: why the warm spare that waited was not used; empty if it was, None if none waited.
+    """
 
 
 @_kind("attempt")

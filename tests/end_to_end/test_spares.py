@@ -160,6 +160,15 @@ class Night:
         wait_for(is_between, "some steps are trained after a checkpoint")
         self.rig.trainer("job-1", attempt).send(signal.SIGKILL)
 
+    def shown(self, attempt: int) -> str | None:
+        """Return what `show` says of the spare of an attempt."""
+
+        def find() -> list[str | None]:
+            attempts = self.rig.show("job-1")["attempts"]
+            return [one["spare"] for one in attempts if one["n"] == attempt and one["trainer_pid"]]
+
+        return wait_for(find, f"the ledger has attempt {attempt}")[0]
+
     def spare(self, count: int) -> int:
         """Wait for the log's line that a spare waits, and return the pid of the spare."""
         wait_for(lambda: self.said("spare_waits") >= count, "a spare waits")
@@ -225,6 +234,8 @@ def test_a_killed_attempt_is_resumed_in_a_spare_to_the_same_bits(rig: Rig, tmp_p
     night.begin(3)
     assert rig.trainer("job-1", 3).pid == spare
     assert "begins in a warm spare" in night.log(3)
+    assert night.shown(2) is None
+    assert night.shown(3) == ""
     assert night.seen(2) == night.seen(3)
     rig.wait_state("job-1", "done")
     assert "repeated steps identical" in night.log(3)
@@ -340,6 +351,9 @@ def test_what_has_changed_since_drops_the_spare(rig: Rig, tmp_path: Path, change
     why = "environment of the attempt differs: ADDED" if change == "variable" else "has changed"
     assert "the warm spare is not used" in night.log(3)
     assert why in night.log(3)
+    assert why in (night.shown(3) or "")
+    ran = rig.cli("show", "job-1")
+    assert "attempt 3 did not begin in the warm spare" in " ".join(ran.split())
 
 
 @pytest.mark.parametrize(
