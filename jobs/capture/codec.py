@@ -62,13 +62,16 @@ def decode(value: Any, tensors: Tensors, existing: Any = None) -> Any:
         raise ValueError(f"not an encoded value: {error!r}") from error
 
 
-def read_state(path: Path) -> tuple[Tensors, TrainingState]:
+def read_state(path: Path, mapped: tuple[str, ...] = ()) -> tuple[Tensors, TrainingState]:
     """Read arrays and JSON from the state file of a checkpoint, of a `fit` or of a loop.
+
+    Args:
+        mapped: as for :func:`tensors.load`.
 
     Raises:
         OSError, ValueError, KeyError: it cannot be read, or contains no such state.
     """
-    arrays, metadata = tensor_files.load(path)
+    arrays, metadata = tensor_files.load(path, mapped=mapped)
     state: Any = json.loads(metadata["state"])
     if not isinstance(state, dict) or "position" not in state:
         raise ValueError("it contains no position")

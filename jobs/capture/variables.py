@@ -310,6 +310,14 @@ def restore(
                 raw_arrays.assign(component, _typed(array, component))
 
 
+def mapped() -> tuple[str, ...]:
+    """Return how the names of arrays begin that a restore copies: those of TensorFlow's variables.
+
+    JAX may keep such an array as the value of a variable.
+    """
+    return ("model/", "optimizer") if internals.BACKEND in _OF_TENSORFLOW else ()
+
+
 def keys(groups: Groups, tensors: Tensors) -> list[tuple[str, Any]]:
     """List the key among the arrays and the variable of each captured one, of the first replica."""
     return [

@@ -35,6 +35,7 @@ _GENERATORS: Final = {
 _GLOBAL_GENERATORS: Final = frozenset({_GENERATORS["python"], _GENERATORS["numpy"]})
 _MOST_NAMED: Final = 3
 _SMALL: Final = 4096
+_PIECE: Final = 1 << 17
 
 
 class Gap(NamedTuple):
@@ -149,7 +150,7 @@ def _gap(saved: np.ndarray[Any, Any], array: np.ndarray[Any, Any]) -> str | None
         return None  # most arrays of a small model: a comparison by numpy takes 20 times as long
     bits = np.ascontiguousarray(saved).reshape(-1).view(np.uint8)
     ours = array.reshape(-1).view(np.uint8)
-    if np.array_equal(bits, ours):
+    if _equal(bits, ours):
         return None
     differing = (bits != ours).reshape(-1, width).any(axis=1)
     text = f"{int(differing.sum())} of {array.size} elements differ"
@@ -158,6 +159,16 @@ def _gap(saved: np.ndarray[Any, Any], array: np.ndarray[Any, Any]) -> str | None
             largest = np.abs(saved.astype(np.float64) - array.astype(np.float64)).max()
         text += f", by {largest:.3g} at most"
     return text
+
+
+def _equal(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
+    """Compare bytes, as words and in pieces whose comparison stays in the cache."""
+    if len(one) % 8 == 0 and one.ctypes.data % 8 == 0 and other.ctypes.data % 8 == 0:
+        one, other = one.view(np.uint64), other.view(np.uint64)
+    return all(
+        np.array_equal(one[at : at + _PIECE], other[at : at + _PIECE])
+        for at in range(0, len(one), _PIECE)
+    )
 
 
 class _Names:

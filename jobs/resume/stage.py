@@ -5,12 +5,14 @@ that they have the same features.
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 
 from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.progress import Progress
 from rekindle.jobs.attempt.session import Session
+from rekindle.jobs.capture import variables
 from rekindle.jobs.capture.codec import Tensors, read_state
 from rekindle.jobs.capture.component import Caveat, Component, Json
 from rekindle.jobs.capture.model_state import ModelState
@@ -53,7 +55,8 @@ class RestorableStage:
         self._policy = policy
         with session.times.spending("restore"):
             older = older_checkpoint.choose(session, number, policy.policy)
-            point = session.store.restore_point(number, read_state, older)
+            read = functools.partial(read_state, mapped=variables.mapped())
+            point = session.store.restore_point(number, read, older)
         self._point = point.to_train_on(session.job)
         self.files = files
         if not self.has_ended:

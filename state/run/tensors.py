@@ -8,6 +8,7 @@ integers of the same width; the caller views them as their type.
 
 import json
 import math
+import mmap
 import os
 from collections.abc import Mapping
 from io import FileIO
@@ -37,6 +38,9 @@ _RAW = {"BF16": "uint16", "F8_E4M3": "uint8", "F8_E5M2": "uint8"}
 _DTYPES = {
     name: np.dtype(_RAW.get(name, dtype)) for dtype, name in _NAMES.items() if name not in _RAW
 } | {name: np.dtype(raw) for name, raw in _RAW.items()}
+
+_MAPPED = 1 << 20
+"""Least bytes of a tensor that is mapped."""
 
 # types of TensorFlow that safetensors lacks are saved as unsigned integers of their width
 _FALLBACK = {1: "U8", 2: "U16", 4: "U32", 8: "U64"}
@@ -81,10 +85,15 @@ def header(
     return len(encoded).to_bytes(8, "little") + encoded
 
 
-def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
+def load(
+    path: Path, *, mapped: tuple[str, ...] = ()
+) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
     """Read what :func:`save` wrote: tensors by name (writable, own memory) and metadata.
 
-    Each tensor is read into its own memory, without a copy of the whole file between.
+    Args:
+        mapped: how the names of tensors begin that are mapped where they are large. They take
+            memory only where they are changed, which changes no file, but keep the file's blocks
+            on disk: drop them soon. Who cuts the file short meanwhile ends this process (SIGBUS).
 
     Raises:
         ValueError: the file is truncated or not in the format.
@@ -95,6 +104,7 @@ def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
         size = os.fstat(file.fileno()).st_size
         metadata = header.pop("__metadata__", {})
         tensors: dict[str, np.ndarray[Any, Any]] = {}
+        mapping = _mapping(file) if mapped else None
         for name, entry in header.items():
             start, end = entry["data_offsets"]
             dtype = _DTYPES.get(entry["dtype"])
@@ -105,11 +115,31 @@ def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
                 or end - start != count * dtype.itemsize
             ):
                 raise ValueError(f"{path}: the entry of tensor {name} does not match the file")
-            array = np.empty(entry["shape"], dtype)
-            if array.nbytes:
-                _read(file.fileno(), array.reshape(-1).view(np.uint8).data, 8 + length + start)
+            at = 8 + length + start
+            if (
+                mapping is not None
+                and name.startswith(mapped)
+                and end - start >= _MAPPED
+                and not at % dtype.itemsize
+            ):
+                array = np.frombuffer(mapping, dtype, count, at).reshape(entry["shape"])
+            else:
+                array = np.empty(entry["shape"], dtype)
+                if array.nbytes:
+                    _read(file.fileno(), array.reshape(-1).view(np.uint8).data, at)
             tensors[name] = array
     return tensors, metadata
+
+
+def _mapping(file: FileIO) -> mmap.mmap | None:
+    """Map a large file; None for another, and where the file system maps none."""
+    size = os.fstat(file.fileno()).st_size
+    if size < _MAPPED:
+        return None
+    try:
+        return mmap.mmap(file.fileno(), size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
+    except OSError:
+        return None
 
 
 def load_metadata(path: Path) -> dict[str, str]:

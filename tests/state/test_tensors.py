@@ -61,3 +61,25 @@ def test_a_truncated_file_is_refused(tmp_path: Path, keep: int) -> None:
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ValueError, match=r"short|truncated|does not match"):
         tensors.load(path)
+
+
+def test_large_tensors_of_some_names_are_mapped_and_do_not_change_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    given = {
+        "model/0": np.arange(1 << 19, dtype=np.float32),
+        "model/1": np.ones(3, np.uint8),
+        "model/2": np.arange(1 << 19, dtype=np.float64),  # not at a multiple of 8 bytes
+        "state/0": np.arange(1 << 19, dtype=np.float32),
+    }
+    tensors.save(path, given, {"a": "b"})
+    before = path.read_bytes()
+    found, metadata = tensors.load(path, mapped=("model/",))
+    assert metadata == {"a": "b"}
+    for name, array in given.items():
+        assert found[name].dtype == array.dtype
+        assert np.array_equal(found[name], array), name
+    assert [name for name in given if not found[name].flags.owndata] == ["model/0"]
+    found["model/0"][:] = 5
+    assert path.read_bytes() == before
+    path.unlink()
+    assert (found["model/0"] == 5).all()
