@@ -5,9 +5,9 @@ that they have the same features.
 """
 
 import dataclasses
-import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from rekindle.jobs.attempt import shutdown
 from rekindle.jobs.attempt.progress import Progress
@@ -55,8 +55,7 @@ class RestorableStage:
         self._policy = policy
         with session.times.spending("restore"):
             older = older_checkpoint.choose(session, number, policy.policy)
-            read = functools.partial(read_state, mapped=variables.mapped())
-            point = session.store.restore_point(number, read, older)
+            point = session.store.restore_point(number, _read, older)
         self._point = point.to_train_on(session.job)
         self.files = files
         if not self.has_ended:
@@ -390,3 +389,7 @@ class StageEngine(RestorableStage):
         self.session.advance(Progress.at(at), trained=False)
         self.save("end", snapshot)
         self.session.stage_ended(at.stage, at.epoch)
+
+
+def _read(path: Path) -> tuple[Tensors, TrainingState]:
+    return read_state(path, variables.mapped())

@@ -62,7 +62,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     plain = checkpoints.verify
 
     def verify(checkpoint: Checkpoint, **more: Any) -> str | None:
-        if not more:  # the keeper can be told to end
+        if not more:  # the keeper may end it
             found.append(checkpoint.name)
         return plain(checkpoint, **more)
 
