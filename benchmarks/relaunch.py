@@ -1,6 +1,6 @@
 """Time from SIGKILL of a trainer to the first step of the next attempt, cold and in a warm spare.
 
-python benchmarks/relaunch.py [--kills 6] [--cold]
+python benchmarks/relaunch.py [--kills 6] [--cold] [--json FILE]
 
 A daemon for each kind, killed in turn. The parts of the time are those that the journal and
 `benchmarks/scripts/relaunched.py` write down.
@@ -9,6 +9,7 @@ A daemon for each kind, killed in turn. The parts of the time are those that the
 import argparse
 import functools
 import itertools
+import json
 import os
 import signal
 import statistics
@@ -113,6 +114,7 @@ def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--kills", type=int, default=6, help="measured kills of each kind")
     options.add_argument("--cold", action="store_true", help="measure cold relaunches alone")
+    options.add_argument("--json", type=Path, help="write the medians into this file")
     options.add_argument("--keep", type=Path, help="a new folder, to look at afterwards")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -134,6 +136,25 @@ def main():
             for kind in kinds:
                 kind.end()
         show(kinds)
+        if chosen.json:
+            chosen.json.write_text(json.dumps(medians(kinds), indent=1) + "\n")
+
+
+def medians(kinds):
+    """Return the median seconds of each part, and of all, by kind; and how many there were."""
+    return {
+        "kills": len(kinds[0].found),
+        **{
+            kind.name: {
+                **{
+                    text: statistics.median(row[number] for row in kind.found)
+                    for number, (_, text) in enumerate(PARTS)
+                },
+                "SIGKILL to the first step": statistics.median(map(sum, kind.found)),
+            }
+            for kind in kinds
+        },
+    }
 
 
 def show(kinds):

@@ -28,7 +28,10 @@ def page(results):
         "whole": _whole,
         "cadence": _cadence,
         "ettr": _ettr,
+        "relaunch": _relaunch,
         "steady": _steady,
+        "disk": _disk,
+        "scale": _scale,
     }
     texts = [HEAD]
     for name, write in writers.items():
@@ -153,6 +156,57 @@ def _steady(rows):
     return f"## Supervision\n\n{_table(head, cells)}"
 
 
+def _relaunch(result):
+    cold, warm = result["cold"], result["warm"]
+    rows = [(text, f"{cold[text]:.2f}", f"{warm[text]:.2f}") for text in cold]
+    last = rows.pop()
+    rows.append(tuple(f"**{cell}**" for cell in last))
+    head = (f"seconds, medians of {result['kills']}", "cold", "in a warm spare")
+    return (
+        "## Relaunch\n\nFrom SIGKILL of a training to the end of the first step of the next attempt; a small CNN.\n\n"
+        + _table(head, rows)
+    )
+
+
+def _disk(result):
+    ours = "rekindle, with digests"
+    ways = [way for way in next(iter(result.values())) if way != ours]
+    head = ("state", *(f"{way}, s" for way in (ours, *ways)), "rekindle to the shortest")
+    cells = [
+        (
+            size,
+            *(f"{took[way]:.3f}" for way in (ours, *ways)),
+            f"{took[ours] / min(took[way] for way in ways):.2f}",
+        )
+        for size, took in result.items()
+    ]
+    return (
+        "## The write of a checkpoint and the disk\n\nThe limit is the shortest way to have as many bytes "
+        f"on the same disk, `fsync` included.\n\n{_table(head, cells)}"
+    )
+
+
+def _scale(rows):
+    numbers = sorted({n for row in rows for n, _ in row["points"]})
+    head = ("milliseconds, with so many", *(f"{n:,}" for n in numbers))
+    cells = [
+        (row["what"], *(_ms(dict(map(tuple, row["points"])).get(n)) for n in numbers))
+        for row in rows
+    ]
+    cells += [
+        (
+            f"{row['what']}: bytes of the checkpoint",
+            *(f"{b:,}" if (b := dict(map(tuple, row["bytes"])).get(n)) else "-" for n in numbers),
+        )
+        for row in rows
+        if "bytes" in row
+    ]
+    return (
+        "## What grows\n\nTime by the number of things; `ls`, `show` and objects are processor time.\n\n"
+        f"![Time against the number of things](images/performance-scale.png)\n\n{_table(head, cells)}"
+    )
+
+
 def draw(results, root):
     """Write the page; the plots as well where matplotlib is installed."""
     (root / PAGE).write_text(page(results))
@@ -172,6 +226,18 @@ def draw(results, root):
     if "cadence" in parts:
         _draw_cadence(plt, parts["cadence"]["result"])
         _save(plt, root, "performance-cadence.png")
+    if "scale" in parts:
+        _draw_scale(plt, parts["scale"]["result"])
+        _save(plt, root, "performance-scale.png")
+
+
+def _draw_scale(plt, rows):
+    _, axes = plt.subplots(figsize=(8, 5))
+    for row in rows:
+        axes.plot(*zip(*row["points"], strict=True), marker="o", label=row["what"])
+    axes.set(xscale="log", yscale="log", xlabel="number", ylabel="ms")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
 
 
 def _draw_stall(plt, sizes):

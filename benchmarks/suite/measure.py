@@ -48,6 +48,9 @@ PARTS = {
     "cadence": ("cadence.py", ["--hours", "200", "--runs", "40"], ["--hours", "50"]),
     "ettr": ("ettr.py", [], ["--kills", "3", "--between", "5"]),
     "steady": ("steady.py", [], ["--rounds", "4", "--idle", "10"]),
+    "relaunch": ("relaunch.py", [], ["--kills", "1"]),
+    "scale": ("scale.py", [], ["--most", "10000", "--epochs", "1000"]),
+    "disk": ("disk_limit.py", [], ["--megabytes", "12", "--rounds", "2"]),
     "whole": (
         "whole_cost.py",
         ["--millions", "10", "--step", "0.1"],
