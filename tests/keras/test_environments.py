@@ -137,6 +137,30 @@ def test_copies_on_a_device_of_jax_hold_the_state_of_the_save(
 
 
 @pytest.mark.usefixtures("all_libraries")
+def test_relaunches_in_warm_spares_end_as_the_undisturbed_one(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """Of each library and Python: a spare has imported what the first attempt recorded."""
+    if not environment.exact:
+        pytest.skip("another test has what is resumed from whole epochs")
+    script = "kinds_of_data" if environment.backend == "tensorflow" else "kinds_on_backends"
+    calm = driver.undisturbed(lives(environment, script, tmp_path / "calm"))
+    storm = lives(environment, script, tmp_path / "storm", spares=True)
+    blows = [
+        Blow("before_rename", 5),
+        Blow("before_rename", 9),
+        Blow("batch", 30, signal.SIGTERM, delay=0.001),
+    ]
+    result = driver.stormy(storm, blows)
+    assert len(result.kills) == len(blows), result.kills
+    assert [] == driver.differences(calm.digests, result.digests), result.kills
+    assert result.proved >= 2, result.proofs
+    begun = [one.get("spare") for one in storm.entries("attempt_started")]
+    assert begun == [None, "", "", ""], storm.no_spare
+    assert [] == storm.entries("warned")
+
+
+@pytest.mark.usefixtures("all_libraries")
 def test_on_jax_and_pytorch_a_validation_is_run_again(
     environment: Environment, tmp_path: Path
 ) -> None:
@@ -216,9 +240,9 @@ def all_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRIKE_USED", "jax,matplotlib,pandas,sklearn,torch")
 
 
-def lives(environment: Environment, script: str, folder: Path) -> Lives:
+def lives(environment: Environment, script: str, folder: Path, *, spares: bool = False) -> Lives:
     policy = CheckpointPolicy(every_steps=5, keep=3)
-    made = Lives(folder, SCRIPTS / f"{script}.py", policy=policy, cold=True)
+    made = Lives(folder, SCRIPTS / f"{script}.py", policy=policy, cold=True, spares=spares)
     made.change(python=str(environment.interpreter), env=environment.variables)
     return made
 
