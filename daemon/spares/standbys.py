@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rekindle.daemon.keeper_environment import environment_of_keeper
-from rekindle.jobs import bootstrap
+from rekindle.jobs import bootstrap, process
 from rekindle.jobs.handover.channel import Channel, Closed
 from rekindle.state.paths import Run
 
@@ -96,6 +96,10 @@ class Standbys:
             # one that still imports would take longer than a start without it
             self.drop(run.id)
             return None
+        if process.is_stopped(one.keeper.pid):
+            # it would take the attempt, and begin with it when somebody lets it continue
+            self.drop(run.id)
+            return None
         del self._held[run.id]
         self._ready.discard(run.id)
         try:
@@ -126,4 +130,6 @@ class Standbys:
     def _end(self, one: _Standby) -> None:
         # it ends, and kills its spare, when this end is closed
         one.channel.close()
+        if process.is_stopped(one.keeper.pid):
+            one.keeper.kill()  # the kernel then kills its spare
         self._ended.append(one.keeper)

@@ -270,15 +270,22 @@ def test_the_death_of_each_process_leaves_a_cold_start(rig: Rig, tmp_path: Path)
     assert "spare" not in night.log(4)
 
     spare = night.spare(3)
-    rig.end(signal.SIGKILL)
-    wait_for(lambda: not Path(f"/proc/{spare}").exists(), "a spare ends with the daemon")
-    assert rig.trainer("job-1", 4).alive()
-    rig.start("--log-format", "json")
-    spare = night.spare(4)
+    os.kill(night.standbys()[0], signal.SIGSTOP)
     night.kill(4)
     night.begin(5)
-    assert rig.trainer("job-1", 5).pid == spare
+    assert "spare" not in night.log(5), "a keeper that is stopped gets no attempt"
+    assert not Path(f"/proc/{spare}").exists()
+
+    spare = night.spare(4)
+    rig.end(signal.SIGKILL)
+    wait_for(lambda: not Path(f"/proc/{spare}").exists(), "a spare ends with the daemon")
+    assert rig.trainer("job-1", 5).alive()
+    rig.start("--log-format", "json")
     spare = night.spare(5)
+    night.kill(5)
+    night.begin(6)
+    assert rig.trainer("job-1", 6).pid == spare
+    spare = night.spare(6)
     rig.cli("cancel", "job-1")
     rig.wait_state("job-1", "cancelled")
     wait_for(lambda: not night.left(), "a cancelled job leaves no process", 10)
