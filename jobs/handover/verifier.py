@@ -57,8 +57,9 @@ class Verifier:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._changed = threading.Condition()
-        self._good: dict[str, Files] = {}
+        self._waiting: dict[str, Checkpoint] | None = None
         self._busy: str | None = None
+        self._good: dict[str, Files] = {}
         self._ended = threading.Event()
 
     def start(self) -> None:
@@ -72,32 +73,44 @@ class Verifier:
     def answer(self, name: str) -> dict[str, Any]:
         """Return the files of a checkpoint that is good; none if that is not known.
 
-        It waits for one that is being read.
+        It waits for one that is being read. One that is not yet is left to the trainer, which asks.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._busy != name)
+            self._changed.wait_for(lambda: self._waiting is not None and self._busy != name)
+            if self._waiting is not None:
+                self._waiting.pop(name, None)
             return {"files": self._good.get(name)}
 
     def _work(self) -> None:
-        with contextlib.suppress(OSError):
-            for checkpoint in candidates(self._run):
-                self._read(checkpoint)
-                if self._ended.is_set():
-                    return
-
-    def _read(self, checkpoint: Checkpoint) -> None:
-        with self._changed:
-            self._busy = checkpoint.name
-        files: Files | None = None
+        found: list[Checkpoint] = []
         try:
-            before = files_of(checkpoint)
-            if checkpoints.verify(checkpoint, ended=self._ended) is None:
-                files = before if files_of(checkpoint) == before else None
-        except OSError:  # it was removed; the trainer finds out what is wrong, and says so
+            found = candidates(self._run)
+        except OSError:  # the trainer finds out what is wrong, and says so
             pass
-        finally:
+        with self._changed:
+            self._waiting = {one.name: one for one in found}
+            self._changed.notify_all()
+        while (checkpoint := self._next()) is not None:
+            files = self._read(checkpoint)
             with self._changed:
                 if files is not None:
                     self._good[checkpoint.name] = files
                 self._busy = None
                 self._changed.notify_all()
+
+    def _next(self) -> Checkpoint | None:
+        with self._changed:
+            if self._ended.is_set() or not self._waiting:
+                return None
+            self._busy = next(iter(self._waiting))
+            return self._waiting.pop(self._busy)
+
+    def _read(self, checkpoint: Checkpoint) -> Files | None:
+        """Return the files of a checkpoint if it is good; they are the same before and after."""
+        try:
+            before = files_of(checkpoint)
+            if checkpoints.verify(checkpoint, ended=self._ended) is not None:
+                return None
+            return before if files_of(checkpoint) == before else None
+        except Exception:  # whatever it is, the trainer finds it, too
+            return None

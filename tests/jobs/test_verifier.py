@@ -55,6 +55,13 @@ def ask(receiver: Receiver) -> Keeper:
     return keeper
 
 
+def after_reading(receiver: Receiver, last: Checkpoint) -> Keeper:
+    """Start a keeper, and wait until it has read a checkpoint."""
+    keeper = ask(receiver)
+    wait_for(lambda: last.name in receiver._verifier._good, f"the keeper reads {last.name}")
+    return keeper
+
+
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Name the checkpoints that are verified in the thread of a trainer."""
@@ -78,15 +85,9 @@ def test_a_large_checkpoint_is_read_by_the_keeper_alone(
     run: Run, receiver: Receiver, reads: list[str]
 ) -> None:
     good = commit(run, 0, 4)
-    keeper = ask(receiver)
-    until_read(keeper, good)
+    keeper = after_reading(receiver, good)
     assert writer(run, keeper).verify(good) is None
     assert reads == []
-
-
-def until_read(keeper: Keeper, checkpoint: Checkpoint) -> None:
-    # until it has begun with it there is no answer; while it reads, the answer waits
-    wait_for(lambda: keeper.verified(checkpoint.name), f"the keeper reads {checkpoint.name}")
 
 
 def test_a_byte_that_changes_after_that_is_found(
@@ -94,8 +95,7 @@ def test_a_byte_that_changes_after_that_is_found(
 ) -> None:
     """Also with the old size and times: nobody can set the time of the last change."""
     good = commit(run, 0, 4)
-    keeper = ask(receiver)
-    until_read(keeper, good)
+    keeper = after_reading(receiver, good)
     before = good.state.stat()
     with good.state.open("r+b") as file:
         file.seek(before.st_size // 2)
@@ -112,8 +112,7 @@ def test_what_the_keeper_finds_bad_the_trainer_reads_and_names(
     bad = commit(run, 0, 4)
     os.truncate(bad.state, 100)
     good = commit(run, 1, 8)
-    keeper = ask(receiver)
-    until_read(keeper, good)  # that comes later
+    keeper = after_reading(receiver, good)  # that comes later
     assert keeper.verified(bad.name) is None
     reason = writer(run, keeper).verify(bad)
     assert reason is not None
@@ -159,5 +158,25 @@ def test_an_end_stops_the_reading(run: Run) -> None:
     good = commit(run, 0, 4)
     made = Verifier(run)
     made.end()
-    made._read(good)
+    made._work()
     assert made.answer(good.name) == {"files": None}
+
+
+def test_what_the_trainer_asks_for_first_is_left_to_it(run: Run) -> None:
+    """It reads with threads of its own: nobody reads twice."""
+    first, second = commit(run, 0, 4), commit(run, 1, 8)
+    made = Verifier(run)
+    read: list[str] = []
+    plain = made._read
+
+    def reading(checkpoint: Checkpoint) -> Any:
+        read.append(checkpoint.name)
+        if checkpoint.name == first.name:
+            # the trainer has come to the second one meanwhile
+            assert made.answer(second.name) == {"files": None}
+        return plain(checkpoint)
+
+    made._read = reading  # type: ignore[method-assign]
+    made._work()
+    assert read == [first.name]
+    assert made.answer(first.name)["files"] is not None
