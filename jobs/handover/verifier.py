@@ -83,10 +83,8 @@ class Verifier:
 
     def _work(self) -> None:
         found: list[Checkpoint] = []
-        try:
+        with contextlib.suppress(Exception):  # the trainer finds out what is wrong, and says so
             found = candidates(self._run)
-        except OSError:  # the trainer finds out what is wrong, and says so
-            pass
         with self._changed:
             self._waiting = {one.name: one for one in found}
             self._changed.notify_all()

@@ -94,8 +94,10 @@ class DeviceCopies:
             return None
         try:
             return DeviceCopy(dtype, value.shape, library.copied(value))
-        except RuntimeError as error:  # out of memory: fragments, or another process
-            _say(f"{device} has no memory for a copy of the state ({error}): a save waits.")
+        except Exception as error:
+            # out of memory: fragments, or another process; JAX may look for NaN in all that it
+            # computes, also where they are by design
+            _say(f"{device} makes no copy of the state ({error}): a save waits until it is read.")
             self._room[device] = -math.inf
             return None
 
@@ -175,7 +177,7 @@ class _WayOut:
 
 
 def _buffer(torch: Any, **options: Any) -> Any:
-    return torch.empty(PIECE, dtype=torch.uint8, **options)
+    return torch.empty(PIECE, dtype=torch.uint8, device="cpu", **options)
 
 
 def _take(coming: tuple[Any, Any, slice], there: Array) -> None:
@@ -216,10 +218,14 @@ class _Jax:
             if len(flat) <= each:
                 np.copyto(flat, self._arrived(copy))
                 return
-            for start in range(0, len(flat), each):
-                # the last piece is a whole one, too: each length is compiled
-                at = min(start, len(flat) - each)
-                np.copyto(flat[at : at + each], self._arrived(self._cut(copy, at, each)))
+            try:
+                for start in range(0, len(flat), each):
+                    # the last piece is a whole one, too: each length is compiled
+                    at = min(start, len(flat) - each)
+                    np.copyto(flat[at : at + each], self._arrived(self._cut(copy, at, each)))
+            except Exception as error:
+                _say(f"a copy of the state is moved as a whole ({error}): steps wait for it.")
+                np.copyto(flat, np.asarray(copy))
 
         return move
 

@@ -88,7 +88,7 @@ def test_memory_that_is_lacking_all_the_same_ends_nothing(
     assert copies.of(large(0), FLOAT) is None
     device.fails = False
     assert copies.of(large(0), FLOAT) is None  # of one state all are read
-    assert "3 fragments" in capsys.readouterr().out
+    assert "makes no copy of the state (out of memory: 3 fragments)" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("device")
