@@ -214,6 +214,8 @@ def capture(
                 tensors[_key(group, index, replica)] = found
             entries.append(known.of(variable))
         described[group] = entries
+    if copies is not None:
+        copies.made()
     return described
 
 

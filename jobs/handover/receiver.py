@@ -9,7 +9,7 @@ import threading
 from typing import Final
 
 from rekindle.jobs.handover import snapshots
-from rekindle.jobs.handover.channel import Channel, Closed
+from rekindle.jobs.handover.channel import Channel, Closed, Message
 from rekindle.jobs.handover.image import Image
 from rekindle.jobs.handover.order import Order, Outcome, carry_out
 from rekindle.jobs.handover.verifier import Verifier
@@ -64,20 +64,26 @@ class Receiver:
 
     def _work(self) -> None:
         while True:
+            number: int | None = None
             try:
                 message, fds = self._end.receive()
-                if "verified" in message:
-                    snapshots.answer(self._end, self._verifier.answer(message["verified"]))
-                    continue
-                found = snapshots.received(message, fds)
-                crash_points.reached("snapshot_received")
-                snapshots.answer(self._end, dataclasses.asdict(self._write(*found)))
+                number = message.get("n")
+                found = self._carried_out(message, fds)
             except Closed:
                 self._end.close()  # a trainer that waits all the same writes by itself
                 return
             except Exception as error:  # the trainer must not wait for ever
                 print_line(f"a snapshot was not understood: {error!r}")
-                snapshots.refuse(self._end, repr(error)[:1000])
+                found = {"refused": repr(error)[:1000]}
+            snapshots.answer(self._end, found, number)
+
+    def _carried_out(self, message: Message, fds: list[int]) -> Message:
+        """Do what a message asks for; return the answer."""
+        if "verified" in message:
+            return self._verifier.answer(message["verified"])
+        found = snapshots.received(message, fds)
+        crash_points.reached("snapshot_received")
+        return dataclasses.asdict(self._write(*found))
 
     def _write(self, image: Image, order: bytes) -> Outcome:
         try:

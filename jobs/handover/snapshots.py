@@ -30,6 +30,7 @@ class Keeper:
         self._channel = Channel.on(fd)
         self.socket: Final = OwnDescriptor.of(fd)
         self._owner = os.getpid()
+        self._sent = 0
 
     def is_there(self) -> bool:
         """Return whether this process can ask it: scripts fork, and close all descriptors."""
@@ -43,29 +44,43 @@ class Keeper:
         """
         try:
             self.hand_over(image)
-            answer, _ = self._channel.receive()
+            answer = self._answer()
         except (Closed, ValueError) as error:
             raise OSError(str(error)) from error
         if "refused" in answer:
             raise OSError(answer["refused"])
         return Outcome(**answer)
 
+    def _answer(self, seconds: float | None = None) -> Message:
+        """Receive the answer to the last message, and drop those to messages before it.
+
+        Who asked before may have been interrupted while it waited.
+
+        Raises:
+            Closed, ValueError: as :meth:`Channel.receive`.
+        """
+        while True:
+            message, _ = self._channel.receive(seconds)
+            if message.pop("to", self._sent) == self._sent:
+                return message
+
+    def _send(self, message: Message, fds: tuple[int, ...] = ()) -> None:
+        self._sent += 1
+        self._channel.send({**message, "n": self._sent}, fds)
+
     def verified(self, name: str) -> Files | None:
         """Ask for the files of a checkpoint that it has found good; None if that is not known."""
         try:
-            self._channel.send({"verified": name})
-            message, _ = self._channel.receive(_MOST_VERIFY_S)
+            self._send({"verified": name})
+            return self._answer(_MOST_VERIFY_S).get("files")
         except (Closed, ValueError) as error:
-            # an answer that comes later would be taken for that to a snapshot
-            log_line(f"the keeper does not answer ({error}); this process writes checkpoints.")
-            self._channel.close()
+            log_line(f"the keeper did not verify {name} ({error}); this process does.")
             return None
-        return message.get("files")
 
     def hand_over(self, image: Image) -> None:
         """Give it what it needs to write a checkpoint, even if this process ends."""
         sizes = {"data": image.data, "header": image.header, "order": image.order}
-        self._channel.send(sizes, (image.fd,))
+        self._send(sizes, (image.fd,))
 
 
 def received(message: Message, fds: list[int]) -> tuple[Image, bytes]:
@@ -91,13 +106,11 @@ def received(message: Message, fds: list[int]) -> tuple[Image, bytes]:
         raise
 
 
-def answer(end: Channel, message: Message) -> None:
-    """Answer the trainer, if it is still there."""
-    with contextlib.suppress(Closed):
-        end.send(message)
+def answer(end: Channel, message: Message, number: int | None) -> None:
+    """Answer a message of the trainer, if it is still there.
 
-
-def refuse(end: Channel, why: str) -> None:
-    """Tell the trainer that its message was not understood, so that it writes by itself."""
+    Args:
+        number: of that message; None if it could not be read.
+    """
     with contextlib.suppress(Closed):
-        end.send({"refused": why})
+        end.send(message if number is None else {**message, "to": number})

@@ -68,7 +68,9 @@ class Verifier:
 
     def end(self) -> None:
         """Verify no more."""
-        self._ended.set()
+        with self._changed:
+            self._ended.set()
+            self._changed.notify_all()
 
     def answer(self, name: str) -> dict[str, Any]:
         """Return the files of a checkpoint that is good; none if that is not known.
@@ -76,7 +78,9 @@ class Verifier:
         It waits for one that is being read. One that is not yet is left to the trainer, which asks.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting is not None and self._busy != name)
+            self._changed.wait_for(
+                lambda: self._ended.is_set() or (self._waiting is not None and self._busy != name)
+            )
             if self._waiting is not None:
                 self._waiting.pop(name, None)
             return {"files": self._good.get(name)}

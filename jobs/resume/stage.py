@@ -336,6 +336,7 @@ class StageEngine(RestorableStage):
             now = time.monotonic()
         elif exact and session.grace.is_long(seconds):
             snapshot = self.capture()
+            snapshot.fetch()  # while the next execution runs, its device moves nothing
             session.grace.keep(lambda: self.save("signal", snapshot))
             now = time.monotonic()
         self._step_began = now

@@ -123,23 +123,39 @@ def _check(session: "Session") -> None:
 def look() -> Devices | None:
     """Find the GPUs that the library which trains sees; None where none of them is loaded.
 
-    Of TensorFlow and PyTorch none is initialised by it.
+    Of TensorFlow and PyTorch none is initialised by it. JAX, which would take most of a GPU, is
+    asked only where it is the one that trains, or has begun already.
     """
-    found = [_LOOKS[name](sys.modules[name]) for name in _training()]
-    if not found:
-        return None
-    # a loop without Keras may use any that it has loaded
-    return next((one for one in found if one.visible), found[0])
+    first: Devices | None = None
+    for name in _training():
+        found = _LOOKS[name](sys.modules[name])
+        if found.visible:
+            return found
+        first = first or found
+    return first
 
 
 def _training() -> list[str]:
-    """Name the modules that train: the backend of Keras, or those that are loaded."""
+    """Name the modules that may train: the backend of Keras first, then those that are loaded."""
+    loaded = [name for name in LIBRARIES if name in sys.modules]
     keras: Any = sys.modules.get("keras")
     try:
-        backend = [str(keras.config.backend())]
+        backend = str(keras.config.backend())
     except AttributeError:  # no Keras, or legacy Keras
-        backend = list(LIBRARIES)
-    return [name for name in backend if name in LIBRARIES and name in sys.modules]
+        return [name for name in loaded if name != "jax" or loaded == ["jax"] or _has_begun(name)]
+    # a loop of another library may only have imported Keras
+    others = [name for name in loaded if name != backend and _has_begun(name)]
+    return [backend, *others] if backend in loaded else others
+
+
+def _has_begun(name: str) -> bool:
+    """Return whether a script has used a device of a library already."""
+    if name == "torch":
+        return bool(sys.modules["torch"].cuda.is_initialized())
+    if name == "jax":
+        bridge: Any = sys.modules.get("jax._src.xla_bridge")
+        return bool(getattr(bridge, "backends_are_initialized", lambda: False)())
+    return False
 
 
 def _look_by_tensorflow(tensorflow: Any) -> Devices:
@@ -156,13 +172,16 @@ def _look_by_tensorflow(tensorflow: Any) -> Devices:
 def _look_by_torch(torch: Any) -> Devices:
     version = torch.version
     number = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    chosen = os.environ.get("KERAS_TORCH_DEVICE", "")
+    on_cpu = "keras" in sys.modules and chosen.startswith("cpu")
     return Devices(
         physical=number,
-        visible=number,
+        visible=0 if on_cpu else number,
         built=bool(version.cuda or getattr(version, "hip", None)),
         cuda_visible=os.environ.get(_VISIBLE),
         nodes=closed_nodes(),
         library="torch",
+        setting=f"KERAS_TORCH_DEVICE={chosen}" if on_cpu else "",
     )
 
 
@@ -171,15 +190,19 @@ def _look_by_jax(jax: Any) -> Devices:
         physical = len(jax.local_devices(backend="gpu"))
     except RuntimeError:  # it has no such platform
         physical = 0
+    visible = sum(one.platform == "gpu" for one in jax.local_devices())
     platforms = str(jax.config.jax_platforms or "")
+    setting = f"JAX_PLATFORMS={platforms}" if platforms in ("cpu", "tpu") else ""
+    if physical and not visible and not setting:
+        setting = f"JAX's default platform, {jax.default_backend()},"
     return Devices(
         physical=physical,
-        visible=sum(one.platform == "gpu" for one in jax.local_devices()),
+        visible=visible,
         built=physical > 0 or any(map(find_spec, ("jax_cuda13_plugin", "jax_cuda12_plugin"))),
         cuda_visible=os.environ.get(_VISIBLE),
         nodes=closed_nodes(),
         library="jax",
-        setting=f"JAX_PLATFORMS={platforms}" if platforms in ("cpu", "tpu") else "",
+        setting=setting,
     )
 
 
@@ -208,13 +231,13 @@ def missing(found: Devices, gpus: int | None, python: str) -> Missing | None:
     pip = f"{python} -m pip"
     asked = f"`gpus = {gpus}`" if gpus else "`require_gpu = true`"
     what = f"The spec says {asked}, and {library.name} sees no GPU"
-    if found.physical:
+    if found.setting:
+        why = f"{found.setting} leaves GPUs out"
+        do = "Remove that setting (an environment variable, or a call that sets it)."
+    elif found.physical:
         hides = "`tf.config.set_visible_devices`"
         why = f"the script hides {_count(found.physical)} with {hides}"
         do = "Remove that call from the script."
-    elif found.setting:
-        why = f"{found.setting} leaves GPUs out"
-        do = "Remove that setting from the spec or the script."
     elif not found.built:
         why = f"{python} has a {library.name} that was built for the CPU only"
         do = f"{pip} {library.cpu_build}; {pip} install {library.install}."

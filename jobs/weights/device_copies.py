@@ -4,6 +4,7 @@ JAX and PyTorch write a new value where the old one was, so a save needs a copy 
 step. One within the accelerator's memory takes a hundredth of the time of one into the host's.
 """
 
+import contextlib
 import math
 import sys
 from collections.abc import Callable
@@ -42,9 +43,14 @@ class DeviceCopy:
         self._move = move
 
     @property
+    def size(self) -> int:
+        """Number of items."""
+        return math.prod(self.shape)
+
+    @property
     def nbytes(self) -> int:
         """Size in bytes."""
-        return math.prod(self.shape) * self.dtype.itemsize
+        return self.size * self.dtype.itemsize
 
     def move_to(self, there: Array) -> None:
         """Write the value into an array of its type and shape."""
@@ -69,6 +75,7 @@ class DeviceCopies:
 
     def __init__(self) -> None:
         self._room: dict[Any, float] = {}
+        self._used: dict[Any, Any] = {}
 
     def of(self, value: Any, dtype: Any) -> DeviceCopy | None:
         """Copy a value; None where it is to be read at once.
@@ -83,23 +90,30 @@ class DeviceCopies:
         library = _library_of(value)
         if library is None or dtype.name not in _TYPES or _size(value, dtype) < LEAST:
             return None
-        device = library.device_of(value)
-        if device is None:
-            return None
-        if device not in self._room:
-            self._room[device] = library.room(device)
-        self._room[device] -= _size(value, dtype)
-        if self._room[device] < 0:
-            _say(f"{device} has no room for a copy of the state: a save waits until it is read.")
-            return None
+        device = None
         try:
+            device = library.device_of(value)
+            if device is None:
+                return None
+            if device not in self._room:
+                self._room[device] = library.room(device)
+            self._room[device] -= _size(value, dtype)
+            if self._room[device] < 0:
+                _say(f"{device} has no room for a copy of the state: a save waits for its values.")
+                return None
+            self._used[device] = library
             return DeviceCopy(dtype, value.shape, library.copied(value))
         except Exception as error:
-            # out of memory: fragments, or another process; JAX may look for NaN in all that it
-            # computes, also where they are by design
-            _say(f"{device} makes no copy of the state ({error}): a save waits until it is read.")
+            # out of memory: fragments, or another process; an allocator that counts nothing; JAX
+            # may look for NaN in all that it computes, also where they are by design
+            _say(f"{device} makes no copy of the state ({error}): a save waits for its values.")
             self._room[device] = -math.inf
             return None
+
+    def made(self) -> None:
+        """Wait until all copies are made: the training may then change the values in any way."""
+        for device, library in self._used.items():
+            library.wait(device)
 
 
 class _Torch:
@@ -108,17 +122,30 @@ class _Torch:
     def __init__(self, torch: Any) -> None:
         self._torch = torch
         self._ways: dict[Any, _WayOut] = {}
+        self._most: dict[Any, float] = {}
 
     def device_of(self, value: Any) -> Any:
         """Return the device of a tensor; None for host memory."""
         return value.device if value.is_cuda and value.layout is self._torch.strided else None
 
     def room(self, device: Any) -> float:
-        """Return the bytes that neither the training nor another process has ever used."""
+        """Return the bytes that neither this process nor another one has ever used.
+
+        Copies count as used: they may be there when the training uses most.
+        """
         cuda = self._torch.cuda
         free, total = cuda.mem_get_info(device)
-        ever = cuda.max_memory_allocated(device)
-        return float(free + cuda.memory_reserved(device) - ever - _SPARE * total)
+        # a script may begin to count anew, e.g. for each epoch
+        most = max(self._most.get(device, 0.0), float(cuda.max_memory_allocated(device)))
+        self._most[device] = most
+        ours = free + cuda.memory_reserved(device)
+        if hasattr(cuda, "get_per_process_memory_fraction"):
+            ours = min(ours, cuda.get_per_process_memory_fraction(device) * total)
+        return float(ours - most - _SPARE * total)
+
+    def wait(self, device: Any) -> None:
+        """Wait for what was put into the current stream of a device."""
+        self._torch.cuda.current_stream(device).synchronize()
 
     def copied(self, value: Any) -> Callable[[Array], None]:
         """Copy a tensor; return what writes the copy into an array."""
@@ -208,6 +235,9 @@ class _Jax:
         limit, peak = found.get("bytes_limit"), found.get("peak_bytes_in_use")
         return -1 if limit is None or peak is None else float(limit - peak - _SPARE * limit)
 
+    def wait(self, device: Any) -> None:
+        """Do nothing: each copy was waited for."""
+
     def copied(self, value: Any) -> Callable[[Array], None]:
         """Copy an array; return what writes the copy into one of numpy."""
         copy = self._flat(value).block_until_ready()  # here, so that a lack of memory is found
@@ -215,10 +245,10 @@ class _Jax:
         def move(there: Array) -> None:
             each = PIECE // there.itemsize
             flat = there.reshape(-1)
-            if len(flat) <= each:
-                np.copyto(flat, self._arrived(copy))
-                return
             try:
+                if len(flat) <= each:
+                    np.copyto(flat, self._arrived(copy))
+                    return
                 for start in range(0, len(flat), each):
                     # the last piece is a whole one, too: each length is compiled
                     at = min(start, len(flat) - each)
@@ -231,10 +261,9 @@ class _Jax:
 
     def _arrived(self, piece: Any) -> Array:
         """Return an array through page-locked memory: the other way lets all steps wait."""
-        try:
+        # an older JAX, or a device that has no such memory
+        with contextlib.suppress(AttributeError, ValueError, NotImplementedError):
             piece = self._jax.device_put(piece, piece.sharding.with_memory_kind("pinned_host"))
-        except (AttributeError, ValueError, NotImplementedError):
-            pass  # an older JAX, or a device that has no such memory
         return np.asarray(piece)
 
 

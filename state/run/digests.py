@@ -36,7 +36,7 @@ def describe(
     size = path.stat().st_size
     if chunks if chunks is not None else size > CHUNK:
         return {"bytes": size, "chunks": digest_of_chunks(path, ended)}
-    return {"bytes": size, "sha256": digest(path)}
+    return {"bytes": size, "sha256": digest(path, ended)}
 
 
 def flush_and_describe(path: Path) -> dict[str, Any]:
@@ -53,13 +53,17 @@ def flush_and_describe(path: Path) -> dict[str, Any]:
     return found
 
 
-def digest(path: Path) -> str:
-    """Compute the SHA-256 of a file, in hex."""
+def digest(path: Path, ended: "Event | None" = None) -> str:
+    """Compute the SHA-256 of a file, in hex.
+
+    Args:
+        ended: as for :func:`describe`.
+    """
     found = hashlib.sha256()
     # not hashlib.file_digest: a job's Python may be 3.10
     buffer = memoryview(bytearray(_BUFFER))
     with path.open("rb", buffering=0) as file:
-        while size := file.readinto(buffer):
+        while (ended is None or not ended.is_set()) and (size := file.readinto(buffer)):
             found.update(buffer[:size])
     return found.hexdigest()
 

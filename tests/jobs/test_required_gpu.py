@@ -46,6 +46,16 @@ def test_only_a_spec_that_says_so_requires_a_gpu(resources: Resources, required:
             "JAX_PLATFORMS=cpu leaves GPUs out",
             "Remove that setting",
         ),
+        (
+            Devices(1, 0, True, library="jax", setting="JAX's default platform, cpu,"),
+            "JAX's default platform, cpu, leaves GPUs out",
+            "Remove that setting",
+        ),
+        (
+            Devices(1, 0, True, library="torch", setting="KERAS_TORCH_DEVICE=cpu"),
+            "PyTorch sees no GPU: KERAS_TORCH_DEVICE=cpu leaves GPUs out",
+            "Remove that setting",
+        ),
     ],
 )
 def test_the_reason_why_no_gpu_is_seen_is_named(found: Devices, says: str, hint: str) -> None:

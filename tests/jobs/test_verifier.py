@@ -13,6 +13,7 @@ import pytest
 from rig import wait_for
 
 from rekindle.jobs.attempt.attempt_log import AttemptLog
+from rekindle.jobs.handover.order import Order
 from rekindle.jobs.handover.receiver import Receiver
 from rekindle.jobs.handover.snapshots import Keeper
 from rekindle.jobs.handover.verifier import Verifier, candidates
@@ -39,6 +40,15 @@ def commit(run: Run, stage: int, step: int, array: Any = LARGE) -> Checkpoint:
     at = Position(stage, 0, step)
     checkpoints.commit(run.checkpoints, at, write, {"attempt": 1, "finite": True})
     return next(one for one in checkpoints.scan(run.checkpoints) if one.name == at.name)
+
+
+def flip(file: Path) -> None:
+    """Flip a bit in the middle of a file."""
+    with file.open("r+b") as stream:
+        stream.seek(file.stat().st_size // 2)
+        byte = stream.read(1)[0]
+        stream.seek(-1, 1)
+        stream.write(bytes([byte ^ 1]))
 
 
 @pytest.fixture
@@ -97,9 +107,7 @@ def test_a_byte_that_changes_after_that_is_found(
     good = commit(run, 0, 4)
     keeper = after_reading(receiver, good)
     before = good.state.stat()
-    with good.state.open("r+b") as file:
-        file.seek(before.st_size // 2)
-        file.write(b"\xff")
+    flip(good.state)
     os.utime(good.state, ns=(before.st_atime_ns, before.st_mtime_ns))
     reason = writer(run, keeper).verify(good)
     assert reason == f"{checkpoints.STATE} does not match its digest in the manifest"
@@ -110,13 +118,13 @@ def test_what_the_keeper_finds_bad_the_trainer_reads_and_names(
     run: Run, receiver: Receiver
 ) -> None:
     bad = commit(run, 0, 4)
-    os.truncate(bad.state, 100)
+    flip(bad.state)
     good = commit(run, 1, 8)
     keeper = after_reading(receiver, good)  # that comes later
     assert keeper.verified(bad.name) is None
     reason = writer(run, keeper).verify(bad)
     assert reason is not None
-    assert "has 100 bytes" in reason
+    assert "does not match its digest" in reason
 
 
 def test_a_keeper_that_has_ended_is_not_waited_for(
@@ -128,8 +136,26 @@ def test_a_keeper_that_has_ended_is_not_waited_for(
     made = writer(run, keeper)
     assert made.verify(good) is None
     assert reads == [good.name]
-    made.take(arrays := {"a": np.arange(3.0)})  # and it saves by itself
-    assert arrays
+    arrays: dict[str, Any] = {"a": np.arange(3.0)}
+    made.take(arrays)
+    order = Order(Position(0, 0, 8), {"attempt": 2, "finite": True}, "steps", False, {}, 0.0)
+    assert made.write(order, arrays, {"state": "{}"}).error is None  # and it saves by itself
+    assert len(checkpoints.scan(run.checkpoints)) == 2
+
+
+def test_an_answer_that_nobody_waited_for_is_not_taken_for_another(
+    run: Run, receiver: Receiver
+) -> None:
+    """A script's timeout may interrupt the wait for it."""
+    good = commit(run, 0, 4)
+    keeper = after_reading(receiver, good)
+    keeper._send({"verified": good.name})  # and the wait is interrupted
+    made = writer(run, keeper)
+    arrays: dict[str, Any] = {"a": np.arange(3.0)}
+    made.take(arrays)
+    order = Order(Position(0, 0, 8), {"attempt": 2, "finite": True}, "steps", False, {}, 0.0)
+    assert made.write(order, arrays, {"state": "{}"}).error is None
+    assert keeper.verified(good.name) is not None
 
 
 def test_small_checkpoints_are_left_to_the_trainer(

@@ -15,6 +15,7 @@ import lives as driver
 import pytest
 from keras_environments import Environment
 from lives import Blow, Lives
+from rig import environment as environment_of_tests
 
 from rekindle.jobs import bootstrap
 from rekindle.jobs.job import CheckpointPolicy, Resources
@@ -118,13 +119,14 @@ def test_copies_on_a_device_of_jax_hold_the_state_of_the_save(
     """The processor stands for the accelerator: the copies are real, and read in pieces."""
     if environment.name != "keras-3.15.1-jax":
         pytest.skip("one version of JAX is enough; tests/keras/test_on_a_gpu.py has GPUs")
-    monkeypatch.setenv("STRIKE_DEVICES", "1")
-    calm = driver.undisturbed(lives(environment, "kinds_on_backends", tmp_path / "calm"))
-    storm = lives(environment, "kinds_on_backends", tmp_path / "storm")
-    result = driver.stormy(storm, [Blow("in flight", 4, delay=0.001), Blow("before_rename", 10)])
-    assert len(result.kills) == 2, result.kills
-    assert [] == driver.differences(calm.digests, result.digests), result.kills
-    assert result.proved == 2, result.proofs
+    monkeypatch.setenv("STRIKE_DEVICES", "cpu")
+    for script in ("kinds_on_backends", "loop_on_backends"):
+        calm = driver.undisturbed(lives(environment, script, tmp_path / script / "calm"))
+        storm = lives(environment, script, tmp_path / script / "storm")
+        result = driver.stormy(storm, [Blow("in flight", 4, delay=0.001), Blow("before_rename", 4)])
+        assert len(result.kills) == 2, result.kills
+        assert [] == driver.differences(calm.digests, result.digests), result.kills
+        assert result.proved == 2, result.proofs
     wrong = lives(environment, "kinds_on_backends", tmp_path / "wrong")
     report = wrong.run.root / "report.jsonl"
     wrong.start(Blow("before_rename", 5), report, fault="device")
@@ -134,6 +136,15 @@ def test_copies_on_a_device_of_jax_hold_the_state_of_the_save(
     wrong.wait(300)
     found = [one["result"] for one in wrong.entries("proved")]
     assert proof.DIFFERENT in found, "nothing went through copies"
+
+
+def test_pieces_of_pytorch_arrive_in_their_places(environment: Environment) -> None:
+    """Streams and events of CUDA do nothing here; the copies are those of PyTorch."""
+    if environment.backend != "torch":
+        pytest.skip("tensors of PyTorch alone")
+    command = [environment.interpreter, SCRIPTS.parents[1] / "support" / "torch_pieces.py"]
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment_of_tests())
+    assert ran.returncode == 0, ran.stderr
 
 
 @pytest.mark.usefixtures("all_libraries")

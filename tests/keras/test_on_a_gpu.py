@@ -44,23 +44,25 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     if not sees_gpu(request.param):
         pytest.skip(f"needs a GPU that {request.param} of {sys.executable} finds, and Keras")
     monkeypatch.setenv("STRIKE_USED", "jax,matplotlib,pandas,sklearn,torch")
+    monkeypatch.setenv("STRIKE_DEVICES", "gpu")
     return str(request.param)
 
 
-def lives(backend: str, folder: Path) -> Lives:
+def lives(backend: str, folder: Path, script: str = "large_on_a_gpu") -> Lives:
     policy = CheckpointPolicy(every_steps=4, keep=3)
-    made = Lives(folder, SCRIPTS / "large_on_a_gpu.py", policy=policy, cold=True)
+    made = Lives(folder, SCRIPTS / f"{script}.py", policy=policy, cold=True)
     env = {"CUDA_VISIBLE_DEVICES": "0", "KERAS_BACKEND": backend, **VARIABLES[backend]}
     made.change(python=sys.executable, env=env)
     return made
 
 
+@pytest.mark.parametrize("script", ["large_on_a_gpu", "loop_on_backends"])
 def test_a_state_that_is_copied_on_the_gpu_is_resumed_to_the_bit(
-    backend: str, tmp_path: Path
+    backend: str, tmp_path: Path, script: str
 ) -> None:
     """SIGKILL between and within saves, SIGTERM; each relaunch proves it."""
-    calm = driver.undisturbed(lives(backend, tmp_path / "calm"))
-    storm = lives(backend, tmp_path / "storm")
+    calm = driver.undisturbed(lives(backend, tmp_path / "calm", script))
+    storm = lives(backend, tmp_path / "storm", script)
     blows = [
         Blow("before_rename", 4),
         Blow("in flight", 2, delay=0.002),

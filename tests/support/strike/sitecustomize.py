@@ -196,10 +196,12 @@ def patch_digests(module, striker):
 
 
 def patch_device_copies(module, striker):
-    # the processor stands for an accelerator, for JAX, and each array is large enough
+    # pieces that no array here is a multiple of; with "cpu" the processor stands for an
+    # accelerator of JAX
     if striker.devices:
-        module.LEAST = 0
-        module.PIECE = 64
+        module.LEAST = 16
+        module.PIECE = 4104 if striker.devices == "gpu" else 72
+    if striker.devices == "cpu":
         module._Jax.device_of = lambda self, value: "processor"
         module._Jax.room = lambda self, device: 1e12
 
