@@ -135,7 +135,7 @@ class _Torch:
         """
         cuda = self._torch.cuda
         free, total = cuda.mem_get_info(device)
-        # a script may begin to count anew, e.g. for each epoch
+        # a script may reset the count, e.g. in each epoch
         most = max(self._most.get(device, 0.0), float(cuda.max_memory_allocated(device)))
         self._most[device] = most
         ours = free + cuda.memory_reserved(device)
