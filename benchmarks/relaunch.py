@@ -34,6 +34,7 @@ PARTS = (
     ("resumed", "checkpoint restored"),
     ("step", "first step, with its tracing"),
 )
+TOTAL = "SIGKILL to the first step"
 until = functools.partial(served.until, seconds=120.0, every=0.02)
 
 
@@ -135,9 +136,10 @@ def main():
         finally:
             for kind in kinds:
                 kind.end()
-        show(kinds)
+        found = medians(kinds)
+        show(found)
         if chosen.json:
-            chosen.json.write_text(json.dumps(medians(kinds), indent=1) + "\n")
+            chosen.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def medians(kinds):
@@ -150,24 +152,25 @@ def medians(kinds):
                     text: statistics.median(row[number] for row in kind.found)
                     for number, (_, text) in enumerate(PARTS)
                 },
-                "SIGKILL to the first step": statistics.median(map(sum, kind.found)),
+                TOTAL: statistics.median(map(sum, kind.found)),
             }
             for kind in kinds
         },
     }
 
 
-def show(kinds):
-    print(f"| part, seconds (medians of {len(kinds[0].found)}) |", end="")
-    print("".join(f" {kind.name} |" for kind in kinds))
+def show(found):
+    kinds = {name: one for name, one in found.items() if name != "kills"}
+    print(f"| part, seconds (medians of {found['kills']}) |", end="")
+    print("".join(f" {name} |" for name in kinds))
     print("|---|" + "---|" * len(kinds))
-    for number, (_, text) in enumerate(PARTS):
-        cells = [statistics.median(row[number] for row in kind.found) for kind in kinds]
-        print(f"| {text} |" + "".join(f" {cell:.2f} |" for cell in cells))
-    totals = [statistics.median(map(sum, kind.found)) for kind in kinds]
-    print("| **SIGKILL to the first step** |" + "".join(f" **{total:.2f}** |" for total in totals))
-    if len(totals) > 1:
-        print(f"\nwarm / cold: {totals[1] / totals[0]:.2f}")
+    for text in kinds["cold"]:
+        bold = "**" if text == TOTAL else ""
+        cells = (f" {bold}{one[text]:.2f}{bold} |" for one in kinds.values())
+        print(f"| {bold}{text}{bold} |" + "".join(cells))
+    if "warm" in kinds:
+        cold, warm = (one[TOTAL] for one in kinds.values())
+        print(f"\nwarm / cold: {warm / cold:.2f}")
 
 
 if __name__ == "__main__":

@@ -62,24 +62,26 @@ class Identity:
 
 
 def start_ticks(pid: int) -> int | None:
-    """Read the start time of a live process in clock ticks since boot; None if it has ended.
-
-    Source: proc_pid_stat(5), field 22.
-    """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
+    """Read the start time of a live process in clock ticks since boot; None if it has ended."""
+    fields = _stat(pid)
+    return None if fields is None or fields[0] in "ZX" else int(fields[19])
 
 
 def is_stopped(pid: int) -> bool:
     """Return whether a signal or a tracer has stopped a process."""
+    fields = _stat(pid)
+    return fields is not None and fields[0] in "Tt"
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Read what the kernel says of a process, from its state on; None if it has ended.
+
+    Source: proc_pid_stat(5), field 3 and those behind it.
+    """
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] in ("T", "t")
+        return None
 
 
 def boot_id() -> str:
@@ -137,11 +139,9 @@ def processor_seconds(pids: Iterable[int]) -> float:
     """
     ticks = 0
     for pid in pids:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        ticks += sum(map(int, fields[11:15]))
+        fields = _stat(pid)
+        if fields is not None:
+            ticks += sum(map(int, fields[11:15]))
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
@@ -159,10 +159,10 @@ def ancestors(pid: int) -> list[int]:
     found = []
     while pid > 0 and pid not in found:
         found.append(pid)
-        try:
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
+        fields = _stat(pid)
+        if fields is None:
             break
+        pid = int(fields[1])
     return found
 
 

@@ -12,7 +12,7 @@ from rekindle.state.paths import Run
 from rekindle.state.run import checkpoints
 from rekindle.state.run.checkpoints import Checkpoint
 
-LEAST: Final = 16 << 20
+_LEAST: Final = 16 << 20
 """Least bytes of a checkpoint that is verified here: a smaller one takes the trainer no time."""
 _NEWEST: Final = 2
 """Of the newest training: which of them it is resumed from depends on what is to be compared."""
@@ -35,6 +35,12 @@ def files_of(checkpoint: Checkpoint) -> Files:
     return found
 
 
+def is_large(files: Files) -> bool:
+    """Return whether the keeper verifies a checkpoint of these files."""
+    size: int = sum(file[3] for file in files)
+    return size >= _LEAST
+
+
 def candidates(run: Run) -> list[Checkpoint]:
     """List the large checkpoints that an attempt may read, in the order in which it asks."""
     found: list[Checkpoint] = []
@@ -46,7 +52,7 @@ def candidates(run: Run) -> list[Checkpoint]:
         if seen < (_NEWEST if one.position.stage == newest else 1):
             stages[one.position.stage] = seen + 1
             with contextlib.suppress(OSError):
-                if sum(file.stat().st_size for file in one.path.iterdir()) >= LEAST:
+                if is_large(files_of(one)):
                     found.append(one)
     return sorted(found, key=lambda one: one.position.stage)
 

@@ -48,7 +48,7 @@ class Writer:
         with contextlib.suppress(OSError):
             files = verifier.files_of(checkpoint)
             if (
-                sum(file[3] for file in files) >= verifier.LEAST
+                verifier.is_large(files)
                 and self._keeper is not None
                 and self._keeper.is_there()
                 and self._keeper.verified(checkpoint.name) == files

@@ -160,12 +160,11 @@ def _has_begun(name: str) -> bool:
 
 def _look_by_tensorflow(tensorflow: Any) -> Devices:
     config = tensorflow.config
-    return Devices(
+    return _seen(
+        "tensorflow",
         physical=len(config.list_physical_devices("GPU")),
         visible=len(config.get_visible_devices("GPU")),
         built=bool(tensorflow.test.is_built_with_gpu_support()),
-        cuda_visible=os.environ.get(_VISIBLE),
-        nodes=closed_nodes(),
     )
 
 
@@ -174,13 +173,11 @@ def _look_by_torch(torch: Any) -> Devices:
     number = torch.cuda.device_count() if torch.cuda.is_available() else 0
     chosen = os.environ.get("KERAS_TORCH_DEVICE", "")
     on_cpu = "keras" in sys.modules and chosen.startswith("cpu")
-    return Devices(
+    return _seen(
+        "torch",
         physical=number,
         visible=0 if on_cpu else number,
         built=bool(version.cuda or getattr(version, "hip", None)),
-        cuda_visible=os.environ.get(_VISIBLE),
-        nodes=closed_nodes(),
-        library="torch",
         setting=f"KERAS_TORCH_DEVICE={chosen}" if on_cpu else "",
     )
 
@@ -195,15 +192,18 @@ def _look_by_jax(jax: Any) -> Devices:
     setting = f"JAX_PLATFORMS={platforms}" if platforms in ("cpu", "tpu") else ""
     if physical and not visible and not setting:
         setting = f"JAX's default platform, {jax.default_backend()},"
-    return Devices(
+    return _seen(
+        "jax",
         physical=physical,
         visible=visible,
         built=physical > 0 or any(map(find_spec, ("jax_cuda13_plugin", "jax_cuda12_plugin"))),
-        cuda_visible=os.environ.get(_VISIBLE),
-        nodes=closed_nodes(),
-        library="jax",
         setting=setting,
     )
+
+
+def _seen(library: str, *, physical: int, visible: int, built: bool, setting: str = "") -> Devices:
+    cuda_visible = os.environ.get(_VISIBLE)
+    return Devices(physical, visible, built, cuda_visible, closed_nodes(), library, setting)
 
 
 _LOOKS: Final = {"tensorflow": _look_by_tensorflow, "torch": _look_by_torch, "jax": _look_by_jax}

@@ -104,7 +104,7 @@ def load(
         size = os.fstat(file.fileno()).st_size
         metadata = header.pop("__metadata__", {})
         tensors: dict[str, np.ndarray[Any, Any]] = {}
-        mapping = _mapping(file) if mapped else None
+        mapping = _mapping(file, size) if mapped else None
         for name, entry in header.items():
             start, end = entry["data_offsets"]
             dtype = _DTYPES.get(entry["dtype"])
@@ -131,9 +131,8 @@ def load(
     return tensors, metadata
 
 
-def _mapping(file: FileIO) -> mmap.mmap | None:
+def _mapping(file: FileIO, size: int) -> mmap.mmap | None:
     """Map a large file; None for another, and where the file system maps none."""
-    size = os.fstat(file.fileno()).st_size
     if size < _MAPPED:
         return None
     try:

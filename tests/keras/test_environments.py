@@ -128,13 +128,7 @@ def test_copies_on_a_device_of_jax_hold_the_state_of_the_save(
         assert [] == driver.differences(calm.digests, result.digests), result.kills
         assert result.proved == 2, result.proofs
     wrong = lives(environment, "kinds_on_backends", tmp_path / "wrong")
-    report = wrong.run.root / "report.jsonl"
-    wrong.start(Blow("before_rename", 5), report, fault="device")
-    wrong.wait(300)
-    assert report.exists(), wrong.log()
-    wrong.start()
-    wrong.wait(300)
-    found = [one["result"] for one in wrong.entries("proved")]
+    found = driver.proved_after("device", wrong, Blow("before_rename", 5))
     assert proof.DIFFERENT in found, "nothing went through copies"
 
 

@@ -83,11 +83,5 @@ def test_a_copy_that_arrives_wrong_is_found_by_the_repeated_steps(
 ) -> None:
     """So the state does go through copies on the GPU."""
     made = lives(backend, tmp_path)
-    report = made.run.root / "report.jsonl"
-    made.start(Blow("before_rename", 4), report, fault="device")
-    made.wait(300)
-    assert report.exists(), made.log()
-    made.start()
-    made.wait(300)
-    found = [one["result"] for one in made.entries("proved")]
+    found = driver.proved_after("device", made, Blow("before_rename", 4))
     assert proof.DIFFERENT in found, (found, made.log())

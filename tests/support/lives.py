@@ -377,6 +377,17 @@ def anywhere(dice: random.Random, *, validation: bool) -> Blow:
     return Blow(kind, 1 if kind == "compile" else dice.randint(1, 4), signum, keeper=keeper)
 
 
+def proved_after(fault: str, lives: Lives, blow: "Blow") -> list[str]:
+    """Run an attempt with a fault up to a blow, and one without; return the results of proofs."""
+    report = lives.run.root / "report.jsonl"
+    lives.start(blow, report, fault=fault)
+    lives.wait(300)
+    assert report.exists(), lives.log()
+    lives.start()
+    lives.wait(300)
+    return [one["result"] for one in lives.entries("proved")]
+
+
 def undisturbed(lives: Lives) -> Result:
     """Run one attempt to the end."""
     lives.start()

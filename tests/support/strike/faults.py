@@ -103,15 +103,8 @@ def no_verify(module):
     module.verify = verify
 
 
-_MODELS = "rekindle.jobs.capture.model_state"
-_GENERATORS = "rekindle.jobs.capture.rng"
-_JOBS = "rekindle.jobs"
-_PYTHON = f"{_JOBS}.python_state.restore"  # an earlier engine has none
-
-
 def device(module):
     """Each copy on an accelerator arrives with a wrong number."""
-
     plain = module.DeviceCopy.move_to
 
     def move_to(self, there):
@@ -120,6 +113,11 @@ def device(module):
 
     module.DeviceCopy.move_to = move_to
 
+
+_MODELS = "rekindle.jobs.capture.model_state"
+_GENERATORS = "rekindle.jobs.capture.rng"
+_JOBS = "rekindle.jobs"
+_PYTHON = f"{_JOBS}.python_state.restore"  # an earlier engine has none
 
 FAULTS = {
     "weight": {_MODELS: weight},
